@@ -1,0 +1,394 @@
+"""The charts of a result: pure functions from its dictionary to Plotly figures.
+
+Lines are SVG over a numeric x axis and only weighted calls carry markers, so that 4,000 calls
+stay quick; names live in hover texts and in a dozen tick labels.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from app.escaping import html_text
+from app.formatting import number, percentage, plural, power_of_ten, shape
+from app.headline import is_number, measured, out_of_range, predicted, series_name
+
+Result = dict[str, Any]
+Call = dict[str, Any]
+Moments = dict[str, Any]
+
+# Okabe and Ito's colours, each legible on white and on near-black, with a symbol as the second
+# channel. Vermillion is kept for weighted calls, which the paper highlights in red.
+COLOURS = {"default": "#CC79A7", "autoinit": "#0072B2", "uploaded": "#009E73"}
+SYMBOLS = {"default": "diamond", "autoinit": "circle", "uploaded": "square"}
+OTHER_COLOUR, OTHER_SYMBOL = "#56B4E9", "triangle-up"
+WEIGHTED_COLOUR = "#D55E00"
+WARNING_COLOUR = "#E69F00"
+NEUTRAL_COLOUR = "#808080"
+GRID_COLOUR = "rgba(128, 128, 128, 0.22)"
+
+MARKED_CALLS = 300  # beyond, a marker on every point makes the chart slow
+OUTLINED_CALLS = 60  # beyond, marks are too small for an outline of their own
+TICK_LABELS = 12
+TICK_LENGTH = 18
+HEIGHT = 580
+
+HOVER = (
+    "<b>%{customdata[0]}</b><br>%{customdata[1]}<br>"
+    "measured %{customdata[2]}<br>predicted %{customdata[3]}<br>"
+    "%{customdata[4]}<br>%{customdata[5]}"
+)
+
+
+def variance_chart(result: Result) -> go.Figure:
+    """Variance of every call on a log axis: measured as lines, predicted as dots or thin lines."""
+    calls = result["calls"]
+    target = result["settings"].get("signal_variance") or 1.0
+    figure = go.Figure()
+    drawn = [target]
+    for series in result["series"]:
+        values = [positive(measured(call, series)) for call in calls]
+        expected = [positive(predicted(call, series)) for call in calls]
+        drawn += [value for value in values + expected if value is not None]
+        add_series(figure, calls, series, values, expected)
+    figure.add_trace(level_line(target, len(calls), f"Target variance {number(target)}"))
+    for place, series in enumerate(result["series"]):
+        for edge in ("overflow", "underflow"):
+            add_edge_marks(figure, calls, series, edge, place)
+    add_support_marks(figure, calls)
+    style(figure, calls)
+    low, high = decades(drawn)
+    axis = {"title": "variance", "type": "log", "range": [low, high], "exponentformat": "power"}
+    figure.update_layout(yaxis=axis | variance_ticks(low, high))
+    return figure
+
+
+def mean_chart(result: Result) -> go.Figure:
+    """Mean of every call. Where means span many decades, the axis is linear only within ±1."""
+    calls = result["calls"]
+    columns = {
+        series: [
+            [number_or_none(get(call, series), "mean") for call in calls]
+            for get in (measured, predicted)
+        ]
+        for series in result["series"]
+    }
+    largest = max(
+        (abs(v) for pair in columns.values() for column in pair for v in column if v is not None),
+        default=0.0,
+    )
+    wide = largest > 20
+    figure = go.Figure()
+    for series, (values, expected) in columns.items():
+        if wide:
+            values, expected = symmetric_logarithms(values), symmetric_logarithms(expected)
+        add_series(figure, calls, series, values, expected)
+    figure.add_trace(level_line(0.0, len(calls), "Mean 0"))
+    add_support_marks(figure, calls)
+    style(figure, calls)
+    figure.update_layout(yaxis={"title": "mean"})
+    if wide:
+        positions, labels = symmetric_ticks(largest)
+        axis = {"title": "mean (log beyond ±1)", "tickvals": positions, "ticktext": labels}
+        figure.update_layout(yaxis=axis)
+    return figure
+
+
+def add_series(
+    figure: go.Figure,
+    calls: Sequence[Call],
+    series: str,
+    values: Sequence[float | None],
+    expected: Sequence[float | None],
+) -> None:
+    """A series as three traces: the measured line, the predicted line, the weighted calls."""
+    colour, name = COLOURS.get(series, OTHER_COLOUR), series_name(series)
+    few = len(calls) <= MARKED_CALLS
+    size = marker_size(len(calls))
+    figure.add_trace(
+        go.Scatter(
+            y=list(values),
+            name=f"{name} measured",
+            legendgroup=series,
+            # A marker as wide as the line shows a call whose neighbours have no figure.
+            mode="lines+markers" if few else "lines",
+            line={"color": colour, "width": 2 if few else 1.5},
+            marker={"size": 2},
+            zorder=2,
+            customdata=[hover_fields(call, series) for call in calls],
+            hovertemplate=HOVER + f"<extra>{name}</extra>",
+        )
+    )
+    figure.add_trace(
+        go.Scatter(
+            y=list(expected),
+            name=f"{name} predicted",
+            legendgroup=series,
+            mode="markers" if few else "lines",
+            line={"color": colour, "width": 1.5, "dash": "dot"},
+            marker={"symbol": "circle-open", "color": colour, "size": size - 2},
+            zorder=3,
+            customdata=[html_text(call["path"], 60) for call in calls],
+            hovertemplate="<b>%{customdata}</b><br>predicted %{y:.3g}<extra>" + name + "</extra>",
+        )
+    )
+    weighted = [i for i, call in enumerate(calls) if call["weighted"] and values[i] is not None]
+    figure.add_trace(
+        go.Scatter(
+            x=weighted,
+            y=[values[i] for i in weighted],
+            name=f"{name} weighted",
+            legendgroup=series,
+            mode="markers",
+            marker={
+                "color": WEIGHTED_COLOUR,
+                "symbol": SYMBOLS.get(series, OTHER_SYMBOL),
+                "size": size,
+                "line": {"color": colour, "width": 1 if len(calls) <= OUTLINED_CALLS else 0},
+            },
+            # Among few calls the marks lie on the line; among many they would hide it.
+            zorder=4 if few else 1,
+            hoverinfo="skip",  # The line underneath answers for its points.
+        )
+    )
+
+
+def level_line(level: float, count: int, name: str) -> go.Scatter:
+    """A thin line across the chart."""
+    return go.Scatter(
+        x=[-0.5, max(count, 1) - 0.5],
+        y=[level, level],
+        name=name,
+        legendgroup="marks",
+        mode="lines",
+        line={"color": NEUTRAL_COLOUR, "width": 1, "dash": "dash"},
+        hoverinfo="skip",
+    )
+
+
+def add_edge_marks(
+    figure: go.Figure, calls: Sequence[Call], series: str, edge: str, place: int
+) -> None:
+    """Marks at the edge of the chart for calls whose variance a log axis cannot show."""
+    found = [
+        i
+        for i, call in enumerate(calls)
+        if out_of_range(measured(call, series) or predicted(call, series)) == edge
+    ]
+    if not found:
+        return
+    top = edge == "overflow"
+    offset = 0.02 + 0.03 * place
+    figure.add_trace(
+        go.Scatter(
+            x=found,
+            y=[1 - offset if top else offset] * len(found),
+            yaxis="y2",
+            name=f"{series_name(series)} {edge}",
+            legendgroup="edges",
+            mode="markers",
+            marker={
+                "color": COLOURS.get(series, OTHER_COLOUR),
+                "symbol": "triangle-up" if top else "triangle-down",
+                "size": max(6, marker_size(len(calls))),
+            },
+            customdata=[hover_fields(calls[i], series) for i in found],
+            hovertemplate=HOVER + f"<extra>{series_name(series)}, {edge}</extra>",
+        )
+    )
+
+
+def add_support_marks(figure: go.Figure, calls: Sequence[Call]) -> None:
+    """Along the bottom edge: a band under tainted calls, a cross where a call has no rule."""
+    without_rule = [i for i, call in enumerate(calls) if call["support"] == "pass_through"]
+    tainted = [i for i, call in enumerate(calls) if call["tainted"]]
+    if tainted:
+        x, y = runs(tainted)
+        figure.add_trace(
+            go.Scatter(
+                x=x,
+                y=y,
+                yaxis="y2",
+                name="Tainted calls",
+                legendgroup="marks",
+                mode="lines",
+                line={"color": WARNING_COLOUR, "width": 7},
+                opacity=0.45,
+                hoverinfo="skip",
+            )
+        )
+    if without_rule:
+        figure.add_trace(
+            go.Scatter(
+                x=without_rule,
+                y=[0.0] * len(without_rule),
+                yaxis="y2",
+                name="Calls without a rule",
+                legendgroup="marks",
+                mode="markers",
+                marker={
+                    "color": WARNING_COLOUR,
+                    "symbol": "x",
+                    "size": 10 if len(calls) <= MARKED_CALLS else 7,
+                    "line": {"color": NEUTRAL_COLOUR, "width": 1},
+                },
+                cliponaxis=False,
+                customdata=[
+                    [html_text(calls[i]["path"], 60), html_text(calls[i]["class"], 40)]
+                    for i in without_rule
+                ],
+                hovertemplate="<b>%{customdata[0]}</b><br>%{customdata[1]}<br>no rule: mean and "
+                "variance are predicted<br>to pass through unchanged<extra></extra>",
+            )
+        )
+
+
+def style(figure: go.Figure, calls: Sequence[Call]) -> None:
+    """Axes, legend and background; text colours are left to the page's or the report's theme."""
+    count = len(calls)
+    shown = tick_positions(count)
+    margin = max(0.5, 0.01 * count)
+    figure.update_layout(
+        height=HEIGHT,
+        margin={"l": 8, "r": 12, "t": 8, "b": 8},
+        paper_bgcolor="rgba(0, 0, 0, 0)",
+        plot_bgcolor="rgba(0, 0, 0, 0)",
+        hovermode="closest",
+        hoverlabel={"align": "left"},
+        legend={
+            "orientation": "h",
+            "x": 0,
+            "y": 1.02,
+            "xanchor": "left",
+            "yanchor": "bottom",
+            "font": {"size": 11},
+            "groupclick": "toggleitem",
+            "tracegroupgap": 4,
+        },
+        xaxis={
+            "title": f"{plural(count, 'call')}, in order of execution",
+            "range": [-margin, max(count, 1) - 1 + margin],
+            "tickvals": shown,
+            "ticktext": [html_text(calls[i]["path"], TICK_LENGTH) for i in shown],
+            "tickangle": -40 if count > 1 else 0,
+            "showgrid": False,
+            "zeroline": False,
+            "automargin": True,
+        },
+        yaxis={"gridcolor": GRID_COLOUR, "zeroline": False, "automargin": True},
+        # Marks on this axis stay at the chart's edge, however the other one is zoomed.
+        yaxis2={"overlaying": "y", "range": [0, 1], "fixedrange": True, "visible": False},
+    )
+
+
+def hover_fields(call: Call, series: str) -> list[str]:
+    """What hovering over a call tells: path, class and shape, figures, range, support."""
+    found = measured(call, series)
+    if found is None:
+        figures, spread = "nothing here", "no values to look at"
+    else:
+        figures = describe(found)
+        spread = (
+            f"from {number(found.get('minimum'))} to {number(found.get('maximum'))}, "
+            f"{percentage(found.get('zero_fraction'))} zeros"
+        )
+        finite = found.get("finite_fraction")
+        if finite is not None and finite < 1:
+            spread += f", only {percentage(finite)} finite"
+    support = call["support"].replace("_", " ")
+    return [
+        html_text(call["path"], 48),
+        f"{html_text(call['class'], 40)} · {shape(call.get('output_shape'))}",
+        figures,
+        describe(predicted(call, series)),
+        spread,
+        f"rule: {support}" + (", tainted by a call before it" if call["tainted"] else ""),
+    ]
+
+
+def describe(moments: Moments | None) -> str:
+    """Variance and mean in words."""
+    if moments is None:
+        return "–"
+    variance = number(moments.get("variance"), missing="beyond floating point")
+    return f"variance {variance}, mean {number(moments.get('mean'))}"
+
+
+def positive(moments: Moments | None) -> float | None:
+    """The variance where a log axis can show it."""
+    return None if moments is None or out_of_range(moments) else moments["variance"]
+
+
+def number_or_none(moments: Moments | None, name: str) -> float | None:
+    """A figure that a linear axis can show."""
+    value = None if moments is None else moments.get(name)
+    return value if is_number(value) else None
+
+
+def decades(values: Sequence[float]) -> tuple[float, float]:
+    """The log axis: all values with some air, and never less than two decades."""
+    low, high = math.log10(min(values)), math.log10(max(values))
+    air = max(0.08 * (high - low), 1 - (high - low) / 2, 0.15)
+    return low - air, high + air
+
+
+def variance_ticks(low: float, high: float) -> dict[str, Any]:
+    """Powers of ten as Plotly spaces them; across few decades 0.2, 0.5, 1, 2, 5, in full."""
+    if high - low > 4:
+        return {"nticks": 9}
+    values = [
+        float(f"{digit}e{exponent}")
+        for exponent in range(math.floor(low), math.ceil(high) + 1)
+        for digit in (1, 2, 5)
+    ]
+    return {"tickvals": values, "ticktext": [number(value) for value in values]}
+
+
+def symmetric_logarithms(values: Sequence[float | None]) -> list[float | None]:
+    """A column of values on that axis, gaps kept."""
+    return [None if value is None else symmetric_logarithm(value) for value in values]
+
+
+def symmetric_logarithm(value: float) -> float:
+    """A value x as x within ±1, and as ±(1 + log₁₀|x|) beyond."""
+    return math.copysign(min(abs(value), 1.0) + math.log10(max(abs(value), 1.0)), value)
+
+
+def symmetric_ticks(largest: float) -> tuple[list[float], list[str]]:
+    """Ticks at 0 and at powers of ten on either side, about four to a side."""
+    top = math.ceil(math.log10(largest))
+    step = max(1, math.ceil(top / 4))
+    exponents = range(0 if top < 8 else step, top + 1, step)
+    sides = [(-1, "−"), (1, "")]
+    ticks = [(0.0, "0")] + [
+        (sign * (1.0 + exponent), f"{minus}{power_of_ten(exponent)}")
+        for sign, minus in sides
+        for exponent in exponents
+    ]
+    positions, labels = zip(*ticks, strict=True)
+    return list(positions), list(labels)
+
+
+def runs(indices: Sequence[int]) -> tuple[list[float | None], list[float | None]]:
+    """Contiguous indices merged into line segments, with a gap between two runs."""
+    x: list[float | None] = []
+    start = previous = indices[0]
+    for index in [*indices[1:], None]:
+        if index is None or index != previous + 1:
+            x += [start - 0.5, previous + 0.5, None]
+            start = index if index is not None else start
+        previous = index if index is not None else previous
+    return x, [None if value is None else 0.0 for value in x]
+
+
+def tick_positions(count: int) -> list[int]:
+    """A dozen calls at even distances, the first and the last among them."""
+    if count <= TICK_LABELS:
+        return list(range(count))
+    return sorted({round(i * (count - 1) / (TICK_LABELS - 1)) for i in range(TICK_LABELS)})
+
+
+def marker_size(count: int) -> int:
+    """Pixels, smaller where calls lie close together."""
+    return 9 if count <= OUTLINED_CALLS else 6 if count <= MARKED_CALLS else 5

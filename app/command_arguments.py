@@ -1,0 +1,205 @@
+"""What the command line takes, and the help that teaches it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from app import __version__
+from app.jobs.specification import DEVICES, DISTRIBUTIONS, MODES, Settings
+
+USAGE_STATUS = 64
+
+EXAMPLES = """\
+examples:
+  python -m app samples
+      list the networks that are built in
+  python -m app analyze my_model.keras
+      print how the variance develops, as configured and under AutoInit
+  python -m app analyze my_model.keras --save reinitialized.keras --report report.html
+      keep the re-initialised model, and a page with the charts to show around
+"""
+
+ANALYZE_EXAMPLES = """\
+examples:
+  python -m app analyze sample:resnet-56-nobn
+  python -m app analyze "sample:all-cnn-c?activation=elu&dropout=0.25" --output result.json
+  python -m app analyze my_model.h5 --input-mean 127.5 --input-var 5418 --save better.h5
+      a network that takes pixels from 0 to 255, and rescales them itself
+  python -m app analyze my_model.keras --fail-outside 0.5,2
+      in continuous integration: fail when AutoInit cannot keep the variance in this band
+  python -m app analyze my_model.keras --custom-objects my_package.layers
+      import the module that registers the model's own layer classes; it runs its code
+
+exit status:
+  0   done
+  1   the analysis failed, or a file could not be written
+  2   the model is refused; one line on standard error says why: CODE: SENTENCE
+  3   a weighted call's AutoInit variance lies outside the band of --fail-outside
+  64  wrong usage
+  130 interrupted
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with the exit status that sysexits.h has for wrong usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Says what is wrong and ends the program."""
+        self.print_usage(sys.stderr)
+        self.exit(USAGE_STATUS, f"{self.prog}: error: {message}\n")
+
+
+def build_parser() -> Parser:
+    """The parser of `python -m app`."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = Parser(
+        prog="python -m app",
+        description="See how signal variance develops through a Keras network, as it is "
+        "configured and as AutoInit would initialise it.",
+        epilog=EXAMPLES,
+        formatter_class=raw,
+    )
+    parser.add_argument("--version", action="version", version=f"autoinit {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser(
+        "samples",
+        help="list the sample networks",
+        description="List the networks that `analyze sample:NAME` takes.",
+    )
+    analyze = commands.add_parser(
+        "analyze",
+        help="analyse a model file or a sample network",
+        description="Predict and measure every layer call's mean and variance, as configured "
+        "and under AutoInit. Without --output a summary is printed.",
+        epilog=ANALYZE_EXAMPLES,
+        formatter_class=raw,
+    )
+    _add_analyze_arguments(analyze)
+    return parser
+
+
+def _add_analyze_arguments(parser: argparse.ArgumentParser) -> None:
+    defaults = Settings()
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="a .keras, .h5, .hdf5 or JSON file, or sample:NAME, with arguments if need be "
+        "(sample:NAME?argument=value&argument=value)",
+    )
+    files = parser.add_argument_group("files")
+    files.add_argument("--output", metavar="FILE", help="write all figures as JSON; - for stdout")
+    files.add_argument(
+        "--save",
+        type=Path,
+        metavar="FILE",
+        help="write the re-initialised model: .keras, or .h5 where MODEL is such a file",
+    )
+    files.add_argument(
+        "--report", type=Path, metavar="FILE", help="write a self-contained HTML page"
+    )
+
+    data = parser.add_argument_group("the inputs")
+    data.add_argument(
+        "--samples",
+        type=int,
+        default=defaults.samples,
+        metavar="N",
+        help="how many inputs to feed through (default %(default)s)",
+    )
+    data.add_argument(
+        "--seed",
+        type=int,
+        default=defaults.seed,
+        metavar="N",
+        help="of weights and inputs; the same seed gives the same figures (default %(default)s)",
+    )
+    data.add_argument(
+        "--seeds",
+        type=int,
+        default=defaults.seeds,
+        metavar="K",
+        help="average over K draws of weights and inputs (default %(default)s)",
+    )
+    data.add_argument(
+        "--input-mean",
+        type=float,
+        default=defaults.input_mean,
+        metavar="X",
+        help="mean of the Gaussian inputs (default %(default)g)",
+    )
+    data.add_argument(
+        "--input-var",
+        type=float,
+        default=defaults.input_variance,
+        metavar="X",
+        help="variance of the Gaussian inputs (default %(default)g)",
+    )
+    data.add_argument(
+        "--input-size",
+        type=int,
+        default=defaults.input_size,
+        metavar="N",
+        help="stands in for unknown dimensions, such as (None, None, 3) (default %(default)s)",
+    )
+
+    method = parser.add_argument_group("the analysis")
+    method.add_argument(
+        "--mode",
+        choices=MODES,
+        default=defaults.mode,
+        help="how Dropout, BatchNormalization and their like behave (default %(default)s)",
+    )
+    method.add_argument(
+        "--distribution",
+        choices=DISTRIBUTIONS,
+        default=defaults.distribution,
+        help="what AutoInit draws weights from (default %(default)s)",
+    )
+    method.add_argument(
+        "--signal-variance",
+        type=float,
+        default=defaults.signal_variance,
+        metavar="X",
+        help="what AutoInit gives every weighted call (default %(default)g)",
+    )
+    method.add_argument(
+        "--constrain-weights",
+        action="store_true",
+        help="keep kernels centred and scaled throughout training; the saved model then needs "
+        "`import autoinit` before it is loaded",
+    )
+    method.add_argument(
+        "--custom-objects",
+        metavar="PACKAGE.MODULE",
+        help="import this module first, for the layer classes that it registers",
+    )
+    method.add_argument(
+        "--device",
+        choices=DEVICES,
+        default=defaults.device,
+        help="where to measure; auto takes a GPU where there is one (default %(default)s)",
+    )
+    method.add_argument(
+        "--fail-outside",
+        type=_band,
+        metavar="LOW,HIGH",
+        help="exit with 3 when the AutoInit variance of a weighted call is not in this band",
+    )
+    parser.add_argument(
+        "--verbose", action="store_true", help="when the analysis fails, show the worker's log"
+    )
+
+
+def _band(text: str) -> tuple[float, float]:
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        low, high = 1.0, 0.0
+    if not 0 <= low <= high:
+        raise argparse.ArgumentTypeError(
+            f"expected two numbers LOW,HIGH with 0 <= LOW <= HIGH, such as 0.5,2; got {text!r}"
+        )
+    return low, high

@@ -1,0 +1,234 @@
+"""The comparison itself: predictions beside measurements, for each series of weights."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
+
+from app.jobs.hints import input_scaling
+from app.jobs.specification import Settings
+from autoinit.estimators import RULES
+from autoinit.graph import ModelGraph, read_model
+from autoinit.initializer.drawing import SavedWeights, apply_plans, draw_configured_weights
+from autoinit.propagate import Options, Propagation, input_signals, plan, predict
+from autoinit.randomness import derived
+from autoinit.registry import Registry
+from autoinit.report import Finding
+from probes.devices import Device
+from probes.forward import Probe, probe_model
+from probes.moments import Moments
+
+Progress = Callable[[float, str], None]
+_MEASURED = ("mean", "variance", "minimum", "maximum", "zero_fraction", "finite_fraction")
+
+
+@dataclass
+class Comparison:
+    """What was found for each series, draw by draw.
+
+    Attributes:
+        graph: the calls.
+        predictions, probes: one per draw, by series.
+        findings: what a person should know.
+        timings: seconds by series.
+    """
+
+    graph: ModelGraph
+    predictions: dict[str, list[Propagation]] = field(default_factory=dict)
+    probes: dict[str, list[Probe]] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    timings: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def device(self) -> Device:
+        """Where the probes ran."""
+        return self.probes["autoinit"][0].device
+
+    @property
+    def batch_size(self) -> int:
+        """The smallest batch that went through together."""
+        return min(probe.batch_size for probes in self.probes.values() for probe in probes)
+
+
+def compare(
+    model: Any,
+    settings: Settings,
+    *,
+    uploaded: bool,
+    registry: Registry = RULES,
+    progress: Progress = lambda fraction, stage: None,
+) -> Comparison:
+    """Analyse a model with its default, its uploaded and AutoInit's weights.
+
+    The model is worked on in place: it ends with AutoInit's weights of the first draw, and with
+    its layers' initialisers recorded.
+
+    Args:
+        model: with a graph.
+        settings: of the analysis.
+        uploaded: whether the model's own weights are a series; if not, they count as a draw by
+            its initialisers.
+        registry: rules to use.
+        progress: told the share done and what is being done.
+    """
+    graph = read_model(model, settings.input_size)
+    comparison = Comparison(graph)
+    options = Options(
+        training=settings.mode == "training",
+        signal_variance=settings.signal_variance,
+        centred=settings.constrain_weights,
+        seed=settings.seed,
+    )
+    signals = input_signals(graph, settings.input_mean, settings.input_variance)
+    seeds = [
+        settings.seed if draw == 0 else derived(settings.seed, draw)
+        for draw in range(settings.seeds)
+    ]
+    own = SavedWeights(v for layer in graph.layers() for v in getattr(layer, "weights", ()))
+    series = ("default", "uploaded", "autoinit") if uploaded else ("default", "autoinit")
+    steps = len(series) * len(seeds)
+    step = 0
+
+    def measure(name: str, draw: int, predicted: Propagation) -> None:
+        nonlocal step
+        stage = f"Measuring {name}" + (
+            f", draw {draw + 1} of {len(seeds)}" if len(seeds) > 1 else ""
+        )
+        done = step / steps
+        probe = probe_model(
+            graph, settings.samples, seeds[draw], settings.input_mean, settings.input_variance,
+            options.training, settings.device,
+            progress=lambda share: progress(done + share / steps, stage),
+        )  # fmt: skip
+        step += 1
+        comparison.predictions.setdefault(name, []).insert(0, predicted)
+        comparison.probes.setdefault(name, []).insert(0, probe)
+
+    findings: list[Finding] = []
+    for name in series:
+        with _timed(comparison.timings, name):
+            # Backwards, so that the first draw's weights are those that stay.
+            for draw in reversed(range(len(seeds))):
+                if name == "uploaded" or (name == "autoinit" and uploaded):
+                    own.restore()
+                else:
+                    findings += draw_configured_weights(graph, seeds[draw])
+                if name == "autoinit":
+                    predicted = plan(graph, signals, options, registry)
+                    apply_plans(
+                        predicted.plans, settings.distribution, seeds[draw],
+                        constrain=settings.constrain_weights,
+                    )  # fmt: skip
+                else:
+                    predicted = predict(graph, signals, options, registry)
+                findings += predicted.findings
+                measure(name, draw, predicted)
+    comparison.findings = _unique([*findings, *_notes(comparison, settings)])
+    return comparison
+
+
+def calls_as_data(comparison: Comparison) -> list[dict[str, Any]]:
+    """The `calls` of a result file."""
+    graph = comparison.graph
+    producers = {index: call.index for index, call in graph.producers().items()}
+    rows = []
+    for call in graph.calls:
+        outcome = comparison.predictions["autoinit"][0].outcomes[call.index]
+        row: dict[str, Any] = {
+            "index": call.index,
+            "path": call.path,
+            "layer": call.layer_name,
+            "class": call.class_name,
+            "weighted": outcome.weighted,
+            "output_shape": list(call.outputs[0].shape),
+            "support": str(outcome.support),
+            "tainted": outcome.tainted,
+            "inputs": list(dict.fromkeys(producers[value.index] for value in call.inputs)),
+        }
+        if outcome.standard_error is not None:
+            row["standard_error"] = _figure(outcome.standard_error)
+        for name, predictions in comparison.predictions.items():
+            signals = [prediction.outcomes[call.index].signals[0] for prediction in predictions]
+            measured = [probe.moments[call.index] for probe in comparison.probes[name]]
+            row[name] = {
+                "predicted": _over_draws(signals, ("mean", "variance")),
+                "measured": _over_draws(measured, _MEASURED),
+            }
+        rows.append(row)
+    return rows
+
+
+def _over_draws(draws: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
+    """Means over draws; geometric for variances, which are listed too where there are several."""
+    block: dict[str, Any] = {}
+    for name in names:
+        values = [float(getattr(draw, name)) for draw in draws]
+        block[name] = _figure(_geometric(values) if name == "variance" else fmean(values))
+    if len(draws) > 1:
+        block["variance_draws"] = [_figure(float(draw.variance)) for draw in draws]
+    return block
+
+
+def _geometric(values: Sequence[float]) -> float:
+    if not all(math.isfinite(value) for value in values):
+        return math.nan
+    if min(values) <= 0.0:
+        return 0.0
+    return math.exp(fmean(math.log(value) for value in values)) if len(values) > 1 else values[0]
+
+
+def _figure(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _notes(comparison: Comparison, settings: Settings) -> Iterator[Finding]:
+    graph = comparison.graph
+    for name, shape in graph.assumed.items():
+        sizes = ", ".join("any" if size is None else str(size) for size in shape)
+        yield Finding(
+            "assumed_size", name, "InputLayer",
+            f"Input {name!r} leaves sizes open: ({sizes}) was taken. Choose another with the size "
+            "for unknown dimensions (--input-size).",
+        )  # fmt: skip
+    yield from input_scaling(graph, settings.input_mean, settings.input_variance)
+    for series, probes in comparison.probes.items():
+        first = _first_not_finite(graph, probes[0].moments)
+        if first is not None:
+            yield Finding(
+                "not_finite", first.path, first.class_name,
+                f"With {series} weights the signal leaves the range of floating point at {first.path!r}.",
+            )  # fmt: skip
+    if comparison.batch_size < settings.samples:
+        yield Finding(
+            "batch_reduced", "", "",
+            f"{settings.samples} samples did not fit into memory together: they went through in "
+            f"batches of {comparison.batch_size}, and batch normalisation saw no more at once.",
+        )  # fmt: skip
+    if settings.constrain_weights:
+        yield Finding(
+            "constraint_needs_import", "", "",
+            "The model carries AutoInit's constraint: `import autoinit` before loading it.",
+        )  # fmt: skip
+
+
+def _first_not_finite(graph: ModelGraph, moments: Sequence[Moments]) -> Any:
+    pairs = zip(graph.calls, moments, strict=True)
+    return next((call for call, figures in pairs if figures.finite_fraction < 1.0), None)
+
+
+def _unique(findings: Sequence[Finding]) -> list[Finding]:
+    return list({(finding.code, finding.path): finding for finding in reversed(findings)}.values())[
+        ::-1
+    ]
+
+
+@contextmanager
+def _timed(timings: dict[str, float], name: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    timings[name] = round(time.perf_counter() - start, 4)

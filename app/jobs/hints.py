@@ -1,0 +1,72 @@
+"""Hints about the input that a network expects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from keras import layers
+
+from autoinit.estimators import RULES
+from autoinit.graph import Call, ModelGraph
+from autoinit.propagate import load_variable
+from autoinit.registry import Context, Outcome
+from autoinit.report import Finding
+from autoinit.signals.independent import IndependentSignal
+
+
+def input_scaling(graph: ModelGraph, mean: float, variance: float) -> Iterator[Finding]:
+    """For inputs that Rescaling or Normalization layers receive: the input that they expect.
+
+    That is the one which leaves them with mean 0 and variance 1; nothing is said where the
+    input's moments are close to it.
+    """
+    for entrance in graph.inputs:
+        scalers = _scalers(graph, entrance)
+        if not scalers:
+            continue
+        offset = _through(scalers, 0.0, 0.0)
+        gain = _through(scalers, 1.0, 0.0).mean - offset.mean
+        if gain == 0.0:
+            continue
+        expected_mean, expected_variance = -offset.mean / gain, 1.0 / gain**2
+        off = abs(mean - expected_mean) > 0.5 * expected_variance**0.5
+        if off or not 0.5 < variance / expected_variance < 2.0:
+            first = scalers[0]
+            yield Finding(
+                "input_scaling", first.path, first.class_name,
+                f"The network scales its input {entrance.path!r} itself ({first.class_name}) and does "
+                f"not expect mean {mean:g} and variance {variance:g}: set the input mean to "
+                f"{expected_mean:.6g} and the input variance to {expected_variance:.6g}.",
+            )  # fmt: skip
+
+
+def _scalers(graph: ModelGraph, entrance: Call) -> list[Call]:
+    """The chain of scaling layers that an input enters."""
+    chain: list[Call] = []
+    value = entrance.outputs[0]
+    for call in graph.calls:
+        if value in call.inputs:
+            if not isinstance(call.layer, (layers.Rescaling, layers.Normalization)):
+                break
+            chain.append(call)
+            value = call.outputs[0]
+    return chain
+
+
+def _through(calls: list[Call], mean: float, variance: float) -> IndependentSignal:
+    signal = IndependentSignal.gaussian(mean, variance)
+    for call in calls:
+        registration = RULES.find(call.layer)
+        if registration is None:
+            continue
+        result = registration.rule(call, [signal], _CONTEXT)
+        outcome = result.signals[0] if isinstance(result, Outcome) else result
+        signal = IndependentSignal.gaussian(outcome.mean, outcome.variance)
+    return signal
+
+
+def _no_weights(*arguments: object) -> None:
+    raise AssertionError("Scaling layers have no kernel.")
+
+
+_CONTEXT = Context(training=False, weigh=_no_weights, load=load_variable)  # type: ignore[arg-type]

@@ -1,0 +1,147 @@
+"""`python -m app.jobs.worker`: one process, one job, then the end.
+
+It imports Keras at once, says that it is ready, and waits for one line of JSON on standard input:
+{"spec": …, "folder": …}. It answers in lines of JSON on a private copy of standard output. When
+standard input closes, its parent is gone and it kills itself with everything that it started.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import queue
+import resource
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from app.jobs import folders
+from app.jobs.specification import JobSpec
+
+STACK_BYTES = 512 * 2**20
+RECURSION_LIMIT = 10**6
+JOB_LINE_LIMIT = 64 * 1024
+SENTENCE_LIMIT = 2000
+OUR_PACKAGES = ("app", "autoinit", "probes", "sample_models")
+
+
+class Channel:
+    """Lines of JSON to the parent. Everything else that prints goes to the log instead."""
+
+    def __init__(self) -> None:
+        self._descriptor = os.dup(1)
+        os.dup2(2, 1)
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+
+    def say(self, event: str, **details: Any) -> None:
+        """Sends one event."""
+        line = json.dumps({"event": event, **details}).encode() + b"\n"
+        while line:
+            line = line[os.write(self._descriptor, line) :]
+
+    def progress(self, fraction: float, stage: str) -> None:
+        """Says how far the job is: what `analysis.run` calls."""
+        self.say("progress", fraction=float(fraction), stage=stage[:SENTENCE_LIMIT])
+
+
+def main() -> None:
+    """Gets ready, does the one job, and ends the process."""
+    channel = Channel()
+    os.umask(0o077)
+    faulthandler.enable()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    lines: queue.Queue[bytes] = queue.Queue()
+    threading.Thread(target=_listen, args=(lines,), daemon=True).start()
+    try:
+        import app.jobs.analysis  # noqa: F401  # The import of Keras that a spare does beforehand.
+    except BaseException as error:
+        _report_error(channel, error)
+    else:
+        channel.say("ready")
+        _run_on_large_stack(channel, lines.get())
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # The framework's own threads can take seconds to wind down, and nobody needs them to.
+    os._exit(0)
+
+
+def _listen(lines: queue.Queue[bytes]) -> None:
+    """Passes the job on; then waits for standard input to close, as when the parent dies."""
+    lines.put(sys.stdin.buffer.readline(JOB_LINE_LIMIT))
+    while sys.stdin.buffer.read(1):
+        pass
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(1)
+
+
+def _run_on_large_stack(channel: Channel, line: bytes) -> None:
+    # Keras recurses on a model's depth while it builds and loads.
+    sys.setrecursionlimit(RECURSION_LIMIT)
+    threading.stack_size(STACK_BYTES)
+    thread = threading.Thread(target=_run, args=(channel, line))
+    thread.start()
+    thread.join()
+
+
+def _run(channel: Channel, line: bytes) -> None:
+    from app.jobs import analysis
+
+    try:
+        job = json.loads(line)
+        spec, folder = JobSpec.from_json(job["spec"]), Path(job["folder"])
+        partial = folders.create(folders.staging(folder, os.getpid()))
+        analysis.run(spec, partial, channel.progress)
+        folders.publish(partial, folder)
+        folders.remove_staging(folder, os.getpid())
+    except BaseException as error:
+        _report_error(channel, error)
+    else:
+        channel.say("done")
+
+
+def _report_error(channel: Channel, error: BaseException) -> None:
+    """Says in one sentence what went wrong; the traceback goes to the log."""
+    from autoinit.errors import AutoInitError
+
+    traceback.print_exception(error)
+    if isinstance(error, AutoInitError):
+        _refuse(channel, getattr(error, "code", "unsupported_model"), str(error))
+    elif _is_out_of_memory(error):
+        advice = "Memory ran out: try fewer samples, a smaller input size, or a larger machine."
+        _refuse(channel, "out_of_memory", advice)
+    elif type(error) is ValueError and _raised_by_us(error.__traceback__):
+        _refuse(channel, "bad_settings", str(error))
+    else:
+        first_line = (str(error).strip().splitlines() or ["no message"])[0]
+        sentence = f"{type(error).__name__}: {first_line}"
+        channel.say("failed", message=sentence[:SENTENCE_LIMIT])
+
+
+def _refuse(channel: Channel, code: str, message: str) -> None:
+    channel.say("refused", code=code, message=message[:SENTENCE_LIMIT])
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Every framework has a class of its own for this, which need not be imported here."""
+    names = {cls.__name__ for cls in type(error).__mro__}
+    framework_classes = {"MemoryError", "ResourceExhaustedError", "OutOfMemoryError"}
+    return bool(names & framework_classes) or "RESOURCE_EXHAUSTED" in str(error)
+
+
+def _raised_by_us(trace: TracebackType | None) -> bool:
+    """Whether this project's own code raised it: only then is a ValueError about a setting."""
+    if trace is None:
+        return False
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0] in OUR_PACKAGES
+
+
+if __name__ == "__main__":
+    main()

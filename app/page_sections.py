@@ -1,0 +1,270 @@
+"""The page of a finished job, from top to bottom: headline, findings, charts, exports, table."""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app.charts import mean_chart, variance_chart
+from app.escaping import markdown_text, plain_text
+from app.findings import Finding, classes_without_rule, findings, unsupported_sentence
+from app.formatting import plural, size
+from app.headline import cards, series_name
+from app.jobs.folders import REINITIALIZED_H5, REINITIALIZED_KERAS, RESULT
+from app.report import report_html
+from app.tables import columns, csv_text, rows
+
+Result = dict[str, Any]
+
+MESSAGES_IN_SIGHT = 3
+MESSAGE_LIMIT = 600
+CLASSES_IN_SIGHT = 8
+FIGURE_LABELS = {
+    "measured_variance": "variance",
+    "predicted_variance": "predicted variance",
+    "measured_mean": "mean",
+    "predicted_mean": "predicted mean",
+    "measured_minimum": "minimum",
+    "measured_maximum": "maximum",
+    "measured_zero_fraction": "zeros",
+    "measured_finite_fraction": "finite",
+}
+
+
+def show_title(result: Result) -> None:
+    """The model's name, and what it is."""
+    model = result["model"]
+    st.header(markdown_text(model["name"], 120), anchor=False)
+    facts = [
+        model["format"],
+        f"Keras {model['keras_version']}" if model.get("keras_version") else None,
+        plural(model["layers"], "layer"),
+        plural(model["calls"], "call"),
+        plural(model["parameters"], "parameter"),
+    ]
+    st.caption(" · ".join(markdown_text(fact) for fact in facts if fact))
+
+
+def show_headline(result: Result) -> None:
+    """The row of headline figures."""
+    with st.container(horizontal=True, key="headline"):
+        for card in cards(result):
+            st.metric(
+                card.label,
+                card.value,
+                card.note,
+                delta_color="off",
+                delta_arrow="off",
+                help=markdown_text(card.explanation),
+                width=148,
+            )
+
+
+def show_findings(result: Result) -> None:
+    """The warnings: those that matter for the chart in sight, the others folded away."""
+    found = findings(result)
+    for finding in found:
+        if finding.in_sight:
+            show_finding(result, finding)
+    others = [finding for finding in found if not finding.in_sight]
+    if others:
+        count = sum(len(finding.messages) for finding in others)
+        with st.expander(plural(count, "more note"), icon=":material/info:"):
+            for finding in others:
+                show_finding(result, finding)
+
+
+def show_finding(result: Result, finding: Finding) -> None:
+    """One kind of warning: what it means, its first messages, and all of them on demand."""
+    lines = [f"**{finding.title}**"]
+    names = [f"**{markdown_text(name, 60)}**" for name, _ in classes_without_rule(result)]
+    shown = finding.messages[:MESSAGES_IN_SIGHT]
+    if finding.code == "unsupported_layer" and names:
+        more = len(names) - CLASSES_IN_SIGHT
+        names[CLASSES_IN_SIGHT:] = [f"{more} other classes"] if more > 0 else []
+        lines.append(unsupported_sentence(result, names))
+        shown = ()
+    lines += [markdown_text(message, MESSAGE_LIMIT) for message in shown]
+    show, icon = (
+        (st.info, ":material/lightbulb:") if finding.hint else (st.warning, ":material/warning:")
+    )
+    show("\n\n".join(lines), icon=icon)
+    if len(finding.messages) > len(shown):
+        with st.expander(f"Where: {plural(len(finding.messages), 'message')}"):
+            table = [
+                {
+                    "call": plain_text(path),
+                    "class": plain_text(kind),
+                    "message": plain_text(text, 1000),
+                }
+                for (path, kind), text in zip(finding.places, finding.messages, strict=True)
+            ]
+            st.dataframe(table, hide_index=True, height=min(400, 40 + 36 * len(table)))
+
+
+def show_variance(result: Result) -> None:
+    """The chart that the page is for."""
+    st.subheader("Variance of each call", anchor=False)
+    st.caption(
+        "Lines are measured, dots predicted; red marks are layers with a kernel. Drag to zoom, "
+        "double-click to return."
+    )
+    summary = "; ".join(f"{card.label}: {card.value} ({card.note})" for card in cards(result))
+    st.plotly_chart(
+        variance_chart(result),
+        key="variance",
+        config=chart_settings(result, "variance"),
+        alt=f"Variance of each call on a log axis. {summary}.",
+    )
+
+
+def show_mean(result: Result) -> None:
+    """The second chart."""
+    st.subheader("Mean of each call", anchor=False)
+    st.plotly_chart(
+        mean_chart(result),
+        key="mean",
+        config=chart_settings(result, "mean"),
+        alt="Mean of each call; the figures are in the table below.",
+    )
+
+
+def chart_settings(result: Result, what: str) -> dict[str, Any]:
+    """The mode bar: zoom and a picture, without what has no use here."""
+    return {
+        "displaylogo": False,
+        "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
+        "toImageButtonOptions": {"format": "svg", "filename": f"{file_stem(result)}-{what}"},
+    }
+
+
+@st.fragment
+def show_table(result: Result) -> None:
+    """The table behind the charts. A fragment: filtering it leaves the rest of the page alone."""
+    st.subheader("Table", anchor=False)
+    table = pd.DataFrame(rows(result), columns=columns(result["series"]))
+    text, kinds, only_weighted = table_filters(sorted(set(table["class"])))
+    chosen = table
+    if text:
+        chosen = chosen[chosen["path"].str.contains(text, case=False, regex=False)]
+    if kinds:
+        chosen = chosen[chosen["class"].isin(kinds)]
+    if only_weighted:
+        chosen = chosen[chosen["weighted"]]
+    st.caption(f"{len(chosen):,} of {plural(len(table), 'call')}")
+    st.dataframe(
+        chosen.assign(
+            path=chosen["path"].map(plain_text), **{"class": chosen["class"].map(plain_text)}
+        ),
+        hide_index=True,
+        height=420,
+        column_order=column_order(result["series"]),
+        column_config=column_labels(result["series"]),
+        key="calls",
+    )
+
+
+def table_filters(classes: Sequence[str]) -> tuple[str, list[str], bool]:
+    """The filters above the table: part of a name, classes, weighted calls only."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        text = st.text_input(
+            "Filter",
+            placeholder="part of a name",
+            icon=":material/search:",
+            key="filter",
+            width=260,
+        )
+        kinds = st.multiselect(
+            "Classes", classes, format_func=plain_text, placeholder="all", key="classes", width=300
+        )
+        only_weighted = st.toggle("Only weighted calls", key="only_weighted", width="content")
+    return text or "", kinds, only_weighted
+
+
+def column_order(series: Sequence[str]) -> list[str]:
+    """The variances of all series first: they are what is compared."""
+    figures = [f"{which}_{figure}" for figure in FIGURE_LABELS for which in series]
+    return ["index", "path", "class", "output_shape", *figures, "weighted", "support", "tainted"]
+
+
+def column_labels(series: Sequence[str]) -> dict[str, Any]:
+    """What the table's head says, and how many digits its figures have."""
+    figures = {
+        f"{which}_{figure}": st.column_config.NumberColumn(
+            f"{series_name(which)} {label}", format="%.3g"
+        )
+        for which in series
+        for figure, label in FIGURE_LABELS.items()
+    }
+    return figures | {
+        "index": st.column_config.NumberColumn("#", width=50, pinned=True),
+        "path": st.column_config.TextColumn("call", width=200, pinned=True),
+        "output_shape": "output",
+    }
+
+
+def show_downloads(result: Result, folder: Path) -> None:
+    """What can be taken away; nothing is built before it is asked for."""
+    stem = file_stem(result)
+    model, old_model = folder / REINITIALIZED_KERAS, folder / REINITIALIZED_H5
+    st.subheader("Download", anchor=False)
+    with st.container(horizontal=True, key="downloads"):
+        if model.is_file():
+            st.download_button(
+                f"Re-initialised model, .keras ({size(model.stat().st_size)})",
+                model.read_bytes,
+                f"{stem}.keras",
+                mime="application/octet-stream",
+                on_click="ignore",
+                type="primary",
+                icon=":material/download:",
+                key="download-keras",
+            )
+        if old_model.is_file():
+            st.download_button(
+                f"As .h5 ({size(old_model.stat().st_size)})",
+                old_model.read_bytes,
+                f"{stem}.h5",
+                mime="application/x-hdf5",
+                on_click="ignore",
+                key="download-h5",
+            )
+        for label, data, ending, mime in (
+            ("Table, CSV", lambda: csv_text(result), "csv", "text/csv"),
+            ("Result, JSON", (folder / RESULT).read_bytes, "json", "application/json"),
+            ("Report, HTML", lambda: report_html(result), "html", "text/html"),
+        ):
+            st.download_button(
+                label,
+                data,
+                f"{stem}.{ending}",
+                mime=mime,
+                on_click="ignore",
+                key=f"download-{ending}",
+            )
+    if not model.is_file():
+        st.caption("There is no re-initialised model to download: see the notes above.")
+    elif result["settings"].get("constrain_weights"):
+        st.caption("This model has AutoInit's weight constraint. To open it:")
+        st.code(f'import autoinit, keras\n\nmodel = keras.models.load_model("{stem}.keras")')
+
+
+def show_details(result: Result) -> None:
+    """What was run: enough to do it again."""
+    with st.expander("Model, settings and timings", icon=":material/fact_check:"):
+        st.code(
+            json.dumps(
+                {key: result[key] for key in ("model", "settings", "device", "timings")}, indent=2
+            ),
+            language="json",
+        )
+
+
+def file_stem(result: Result) -> str:
+    """The model's name as a file name that is safe everywhere."""
+    stem = re.sub(r"\.(keras|h5|hdf5|json)$", "", result["model"]["name"], flags=re.IGNORECASE)
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-")[:60] + "-autoinit"

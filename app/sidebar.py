@@ -1,0 +1,200 @@
+"""The page's sidebar: which model, which settings, and the button that starts the analysis."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+import streamlit as st
+
+from app import uploads
+from app.escaping import markdown_text
+from app.formatting import size
+from app.jobs.specification import DEVICES, DISTRIBUTIONS, MODES, SAMPLE_PREFIX, JobSpec, Settings
+from sample_models import MODELS
+
+UPLOAD, SAMPLE = "Upload a file", "Try a sample"
+FIRST_SAMPLE = "resnet-56-nobn"
+DEFAULTS = Settings()
+
+
+def sidebar() -> JobSpec | None:
+    """Draws the sidebar; the job to start if the button was pressed and all is well."""
+    with st.sidebar:
+        st.header("AutoInit", anchor=False)
+        source = st.segmented_control(
+            "Model", (UPLOAD, SAMPLE), default=UPLOAD, required=True, key="source", width="stretch"
+        )
+        upload = choose_upload() if source == UPLOAD else None
+        sample = choose_sample() if source == SAMPLE else None
+        with st.form("settings", border=False):
+            options = sample_options(sample) if sample else {}
+            fields = settings_fields()
+            pressed = st.form_submit_button(
+                "Analyse", type="primary", width="stretch", icon=":material/play_arrow:"
+            )
+        if not pressed:
+            return None
+        try:
+            settings = Settings(**fields)
+        except ValueError as error:
+            st.error(markdown_text(error))
+            return None
+        if sample:
+            return sample_job(sample, options, settings)
+        if upload is None:
+            st.warning("Choose a model file first, or try a sample.")
+            return None
+        return JobSpec(str(upload.path), upload.name, settings)
+
+
+def sample_job(name: str, options: Mapping[str, Any], settings: Settings) -> JobSpec:
+    """The job that analyses a sample; options at their defaults are left out of its name."""
+    arguments = MODELS[name].arguments
+    changed = {key: value for key, value in options.items() if value != arguments[key].default}
+    spec = f"{name}?{urlencode(changed)}" if changed else name
+    return JobSpec(SAMPLE_PREFIX + spec, spec, settings)
+
+
+def choose_upload() -> uploads.Upload | None:
+    """The uploaded file, moved to disk at once: Streamlit would hold it in memory all the while."""
+    upload: uploads.Upload | None = st.session_state.get("upload")
+    if upload is not None and not uploads.keep(upload):
+        upload = st.session_state.upload = None
+    if upload is None:
+        generation = st.session_state.setdefault("uploader", 0)
+        file = st.file_uploader(
+            "Keras model",
+            type=[suffix.removeprefix(".") for suffix in uploads.SUFFIXES],
+            key=f"uploader-{generation}",
+            help="A whole model as Keras saves it: .keras, .h5 or .hdf5; or its architecture "
+            "alone, the JSON text of model.to_json(). Up to 1 GB.",
+        )
+        if file is None:
+            return None
+        try:
+            st.session_state.upload = uploads.store(file, file.name)
+        except (OSError, ValueError) as error:
+            st.error(f"The file could not be stored: {markdown_text(error)}")
+            return None
+        # A new uploader is an empty one, which lets go of the file.
+        st.session_state.uploader = generation + 1
+        st.rerun()
+    with st.container(border=True, key="uploaded-file"):
+        st.markdown(f":material/draft: **{markdown_text(upload.name, 60)}**  \n{size(upload.size)}")
+        if st.button("Choose another file", width="stretch"):
+            st.session_state.upload = None
+            st.rerun()
+    return upload
+
+
+def choose_sample() -> str:
+    """The name of a sample model."""
+    name: str = st.selectbox(
+        "Sample", list(MODELS), index=list(MODELS).index(FIRST_SAMPLE), key="sample"
+    )
+    st.caption(MODELS[name].description)
+    return name
+
+
+def sample_options(name: str) -> dict[str, Any]:
+    """What the sample's builder takes, such as its activation."""
+    arguments = MODELS[name].arguments
+    if not arguments:
+        return {}
+    chosen: dict[str, Any] = {}
+    with st.expander("Options of this sample", icon=":material/tune:"):
+        for argument in arguments.values():
+            label, key = argument.name.replace("_", " "), f"{name}-{argument.name}"
+            if argument.choices:
+                place = argument.choices.index(argument.default)
+                chosen[argument.name] = st.selectbox(label, argument.choices, place, key=key)
+            else:
+                chosen[argument.name] = st.number_input(
+                    label,
+                    *(argument.kind(end) for end in (argument.interval.low, argument.interval.high))
+                    if argument.interval
+                    else (None, None),
+                    value=argument.default,
+                    key=key,
+                )
+    return chosen
+
+
+def settings_fields() -> dict[str, Any]:
+    """The settings' fields, by the names that `Settings` gives them; their defaults are its own."""
+    fields: dict[str, Any] = {}
+    with st.expander("Input", icon=":material/input:"):
+        fields["samples"] = st.number_input(
+            "Samples",
+            1,
+            value=DEFAULTS.samples,
+            help="How many Gaussian inputs are fed through the network. More are slower and "
+            "steadier.",
+        )
+        fields["input_mean"] = st.number_input(
+            "Input mean",
+            value=DEFAULTS.input_mean,
+            format="%g",
+            help="The mean of the data that the network will be trained on, after scaling.",
+        )
+        fields["input_variance"] = st.number_input(
+            "Input variance",
+            value=DEFAULTS.input_variance,
+            format="%g",
+            help="The variance of that data; its standard deviation, squared.",
+        )
+        fields["input_size"] = st.number_input(
+            "Size for unknown dimensions",
+            1,
+            value=DEFAULTS.input_size,
+            help="Stands in for None in the input shape, such as an image's height or a "
+            "sequence's length.",
+        )
+    with st.expander("Initialisation", icon=":material/balance:"):
+        fields["distribution"] = st.selectbox(
+            "Distribution",
+            DISTRIBUTIONS,
+            format_func=words,
+            help="What AutoInit draws the weights from. The variance is the same for each.",
+        )
+        fields["signal_variance"] = st.number_input(
+            "Signal variance",
+            value=DEFAULTS.signal_variance,
+            format="%g",
+            help="The variance that AutoInit gives the output of every layer with a kernel.",
+        )
+        fields["constrain_weights"] = st.checkbox(
+            "Constrain weights during training",
+            help="Keeps every kernel centred and at its scale while the network trains. A model "
+            "saved so opens only after `import autoinit`.",
+        )
+    with st.expander("Measurement", icon=":material/speed:"):
+        fields["mode"] = st.selectbox(
+            "Mode",
+            MODES,
+            format_func=words,
+            help="In training, dropout drops and batch normalisation uses the batch; in "
+            "inference, neither.",
+        )
+        fields["seeds"] = st.number_input(
+            "Draws",
+            1,
+            100,
+            value=DEFAULTS.seeds,
+            help="How many times weights and inputs are drawn; the figures are means over draws.",
+        )
+        fields["seed"] = st.number_input(
+            "Seed", 0, value=DEFAULTS.seed, help="The same seed gives the same figures."
+        )
+        fields["device"] = st.selectbox(
+            "Device",
+            DEVICES,
+            format_func=lambda device: device if device == "auto" else device.upper(),
+            help="auto takes a GPU where there is one.",
+        )
+    return fields
+
+
+def words(value: str) -> str:
+    """An option's name as people write it."""
+    return value.replace("_", " ")

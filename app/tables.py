@@ -1,0 +1,83 @@
+"""The table behind the charts: one row per call, in plain values, and the same as CSV."""
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from app.escaping import spreadsheet_text
+from app.formatting import shape
+from app.headline import measured, predicted
+
+Result = dict[str, Any]
+Row = dict[str, Any]
+
+CALL_COLUMNS = ("index", "path", "class", "output_shape", "weighted", "support", "tainted")
+MEASURED_COLUMNS = (
+    "variance",
+    "mean",
+    "minimum",
+    "maximum",
+    "zero_fraction",
+    "finite_fraction",
+)
+PREDICTED_COLUMNS = ("variance", "mean")
+
+
+def columns(series: Sequence[str]) -> list[str]:
+    """The table's columns: what a call is, then each series, such as `default_measured_mean`."""
+    return [
+        *CALL_COLUMNS,
+        *(
+            f"{which}_{source}_{figure}"
+            for which in series
+            for source, figures in (
+                ("measured", MEASURED_COLUMNS),
+                ("predicted", PREDICTED_COLUMNS),
+            )
+            for figure in figures
+        ),
+    ]
+
+
+def rows(result: Result) -> list[Row]:
+    """One dictionary per call, in topological order; what is not to be had is None."""
+    return [row(position, call, result["series"]) for position, call in enumerate(result["calls"])]
+
+
+def row(position: int, call: dict[str, Any], series: Sequence[str]) -> Row:
+    """One call flattened: names and flags as they are, numbers as numbers."""
+    flat: Row = {
+        "index": call.get("index", position),
+        "path": call["path"],
+        "class": call["class"],
+        "output_shape": shape(call.get("output_shape")),
+        "weighted": call["weighted"],
+        "support": call["support"],
+        "tainted": call["tainted"],
+    }
+    for which in series:
+        found, expected = measured(call, which) or {}, predicted(call, which) or {}
+        for name in MEASURED_COLUMNS:
+            flat[f"{which}_measured_{name}"] = found.get(name)
+        for name in PREDICTED_COLUMNS:
+            flat[f"{which}_predicted_{name}"] = expected.get(name)
+    return flat
+
+
+def csv_text(result: Result) -> str:
+    """The table as CSV (RFC 4180). Text that a spreadsheet would run as a formula gets a quote."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=columns(result["series"]))
+    writer.writeheader()
+    for flat in rows(result):
+        writer.writerow({name: cell(value) for name, value in flat.items()})
+    return text.getvalue()
+
+
+def cell(value: Any) -> Any:
+    """A value as it goes into CSV: no formula, no NUL, flags in lower case, None empty."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    # NUL is no character of a text file, and csv readers stop at it.
+    return spreadsheet_text(value.replace("\0", "")) if isinstance(value, str) else value

@@ -1,0 +1,29 @@
+"""AutoInit: signal-preserving weight initialisation for Keras models.
+
+    from autoinit import AutoInit
+    model = AutoInit().initialize_model(model)
+
+The public names are imported when they are first used. `CenteredUnitNorm` is the exception: Keras
+finds it in a saved model only if it has been registered, so that `import autoinit` must do it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from autoinit.constraints import CenteredUnitNorm
+
+_PUBLIC = {
+    "AutoInit": "autoinit.initializer.initialize_weights",
+    "AutoInitVisualizer": "autoinit.util.visualize_init",
+    "LayerOutputDistributionEstimator": "autoinit.estimators.estimate_layer_output_distribution",
+}
+
+__all__ = ["AutoInit", "AutoInitVisualizer", "CenteredUnitNorm", "LayerOutputDistributionEstimator"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)

@@ -1,0 +1,36 @@
+"""The constraint behind `constrain_weights`: kernels keep zero mean and their scale in training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+
+@keras.saving.register_keras_serializable(package="autoinit")
+class CenteredUnitNorm(keras.constraints.Constraint):
+    """Keep each unit's weights at mean 0 and a given root mean square.
+
+    w ← s·(w − mean(w))/rms(w − mean(w)), over the axes that the unit sums over. Centred weight
+    normalisation (Huang et al. 2017), with the norm that AutoInit chose in place of 1.
+
+    Args:
+        standard_deviation: root mean square of each unit's weights.
+        axis: the kernel's axes that a unit sums over.
+    """
+
+    def __init__(self, standard_deviation: float, axis: Sequence[int]) -> None:
+        self.standard_deviation = float(standard_deviation)
+        self.axis = [int(place) for place in axis]
+
+    def __call__(self, w: Any) -> Any:
+        centred = w - keras.ops.mean(w, axis=self.axis, keepdims=True)
+        square = keras.ops.mean(keras.ops.square(centred), axis=self.axis, keepdims=True)
+        return (
+            self.standard_deviation * centred / keras.ops.sqrt(square + keras.config.epsilon() ** 2)
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments of the constructor."""
+        return {"standard_deviation": self.standard_deviation, "axis": self.axis}

@@ -1,0 +1,79 @@
+"""Layers that join several signals. Different tensors are taken as independent."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from keras import layers
+
+from autoinit.graph import Call
+from autoinit.registry import Context, rule
+from autoinit.signals.signal import Signal
+
+
+@rule(layers.Add)
+def add(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
+    """Means and variances add (eq. 11); a tensor added to itself is scaled."""
+    parts = [signal.affine(times, 0.0) for signal, times in _distinct(call, inputs)]
+    return parts[0].combine("add", parts[1:])
+
+
+@rule(layers.Average)
+def average(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
+    """The sum over the number of operands (eq. 12)."""
+    return add(call, inputs, context).affine(1 / len(inputs), 0.0)  # type: ignore[union-attr]
+
+
+@rule(layers.Subtract)
+def subtract(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
+    """Means subtract, variances add (eq. 13); a tensor less itself is zero."""
+    if call.inputs[0] == call.inputs[1]:
+        return type(inputs[0]).gaussian(0.0, 0.0)
+    return inputs[0].combine("subtract", inputs[1:])
+
+
+@rule(layers.Multiply)
+def multiply(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
+    """Second moments multiply (eq. 14); a tensor times itself is a power of it."""
+    parts = [
+        signal if times == 1 else signal.map(lambda x, times=times: x**times)[0]
+        for signal, times in _distinct(call, inputs)
+    ]
+    return parts[0].combine("multiply", parts[1:])
+
+
+@rule(layers.Maximum)
+def maximum(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
+    """The largest of independent Gaussians, by the product of their distribution functions."""
+    parts = [signal for signal, _ in _distinct(call, inputs)]
+    return parts[0].combine("maximum", parts[1:]) if len(parts) > 1 else parts[0]
+
+
+@rule(layers.Minimum)
+def minimum(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
+    """Minus the largest of the negatives."""
+    parts = [signal for signal, _ in _distinct(call, inputs)]
+    return parts[0].combine("minimum", parts[1:]) if len(parts) > 1 else parts[0]
+
+
+@rule(layers.Dot)
+def dot(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
+    """A sum of n products; of unit vectors' entries where the layer normalises."""
+    axes = call.layer.axes
+    axis = axes if isinstance(axes, int) else axes[0]
+    count = call.inputs[0].shape[axis] or 1
+    return inputs[0].dot(inputs[1], count, normalised=call.layer.normalize)
+
+
+@rule(layers.Concatenate)
+def concatenate(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
+    """A mixture in proportion to the numbers of entries (eq. 15 and 16)."""
+    return type(inputs[0]).mixture(inputs, [value.entries for value in call.inputs])
+
+
+def _distinct(call: Call, inputs: Sequence[Signal]) -> list[tuple[Signal, int]]:
+    """Each operand once, with how often it stands in the call."""
+    times = Counter(value.index for value in call.inputs)
+    signals = {value.index: signal for value, signal in zip(call.inputs, inputs, strict=True)}
+    return [(signals[index], number) for index, number in times.items()]

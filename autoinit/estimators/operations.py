@@ -1,0 +1,92 @@
+"""`keras.ops` operations in a functional model, told apart by class name.
+
+An operation on one tensor that treats its entries one by one needs no rule of its own: it is
+evaluated at the quadrature's points, constants and all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from autoinit.estimators.activation import is_elementwise, mapped
+from autoinit.graph import Call
+from autoinit.registry import Context, Outcome, Support, pass_through, rule
+from autoinit.signals.signal import Signal
+
+_MOVING = frozenset({
+    "BroadcastTo", "Cast", "Copy", "ExpandDims", "Flip", "GetItem", "Moveaxis", "Ravel", "Repeat",
+    "Reshape", "Roll", "Squeeze", "StopGradient", "Swapaxes", "Tile", "Transpose",
+})  # fmt: skip
+_ARITHMETIC = {
+    "Add": "add", "Subtract": "subtract", "Multiply": "multiply",
+    "Maximum": "maximum", "Minimum": "minimum",
+}  # fmt: skip
+
+
+@rule(keras.Operation)
+def operation(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+    """Element-wise operations by quadrature; arithmetic between tensors taken as independent
+    (eq. 11, 13, 14); joining, reductions over known axes and products of matrices.
+    """
+    name = type(call.layer).__name__
+    if not inputs:
+        return pass_through(call, [])
+    if len({value.index for value in call.inputs}) > 1:
+        return _of_several(name, call, inputs)
+    if name in _MOVING:
+        return Outcome((inputs[0],) * len(call.outputs), Support.NEUTRAL)
+    reduced = _reduction(name, call, inputs[0])
+    if reduced is not None:
+        return Outcome((reduced,), Support.EXACT)
+
+    def function(tensor: Any) -> Any:
+        return call.run([tensor] * len(inputs), context.training)[0]
+
+    if len(call.outputs) == 1 and _is_elementwise(function):
+        return mapped(inputs[0], function)
+    return pass_through(call, inputs)
+
+
+def _is_elementwise(function: Any) -> bool:
+    try:
+        return is_elementwise(function)
+    except Exception:  # constants or shapes that only fit the model's own tensors
+        return False
+
+
+def _of_several(name: str, call: Call, inputs: Sequence[Signal]) -> Outcome:
+    if name in _ARITHMETIC and len(inputs) == 2:
+        return Outcome((inputs[0].combine(_ARITHMETIC[name], inputs[1:]),), Support.EXACT)
+    if name in ("Concatenate", "Stack"):
+        mixed = type(inputs[0]).mixture(inputs, [value.entries for value in call.inputs])
+        return Outcome((mixed,), Support.EXACT)
+    if name == "Matmul" and len(inputs) == 2:
+        count = call.inputs[0].shape[-1] or 1
+        return Outcome((inputs[0].dot(inputs[1], count, normalised=False),), Support.EXACT)
+    return pass_through(call, inputs)
+
+
+def _reduction(name: str, call: Call, signal: Signal) -> Signal | None:
+    if name not in ("Mean", "Sum", "Max", "Softmax"):
+        return None
+    shape = call.inputs[0].shape
+    axis = call.layer.axis
+    axes = (
+        range(len(shape)) if axis is None else axis if isinstance(axis, (tuple, list)) else (axis,)
+    )
+    places = {place % len(shape) for place in axes}
+    if 0 in places:
+        return None
+    count = math.prod(shape[place] or 1 for place in places)
+    if name == "Softmax":
+        return signal.softmax(count)
+    everything = (np.arange(count)[None, :],)
+    if name == "Max":
+        return signal.maximum_of(everything)
+    mean = signal.mean_of(everything)
+    return mean if name == "Mean" else mean.affine(count, 0.0)

@@ -1,0 +1,67 @@
+"""Dropout and noise: identity in inference; in training, what Keras does today."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from keras import layers
+
+from autoinit.graph import Call
+from autoinit.registry import Context, Outcome, Support, rule
+from autoinit.signals.signal import Signal
+
+# SELU's constants, as alpha dropout has them (Klambauer et al. 2017).
+_ALPHA, _SCALE = 1.6732632423543772, 1.0507009873554805
+
+
+@rule(layers.Dropout, layers.SpatialDropout1D, layers.SpatialDropout2D, layers.SpatialDropout3D)
+def dropout(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | Signal:
+    """Zero with probability `rate`, else x/(1 − rate): mean m, second moment (v + m²)/(1 − rate).
+
+    Keras rescales in spatial dropout as well. A noise shape drops entries together, which leaves
+    the distribution of one entry as it is.
+    """
+    rate = call.layer.rate
+    if not _active(call, context):
+        return Outcome((inputs[0],), Support.NEUTRAL)
+    return inputs[0].keep(1 - rate, 1 / (1 - rate) if rate < 1 else 0.0)
+
+
+@rule(layers.AlphaDropout)
+def alpha_dropout(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | Signal:
+    """α' = −αλ with probability `rate`, then the affine map that keeps mean 0 and variance 1."""
+    rate = call.layer.rate
+    if not _active(call, context):
+        return Outcome((inputs[0],), Support.NEUTRAL)
+    floor = -_ALPHA * _SCALE
+    scale = ((1 - rate) * (1 + rate * floor**2)) ** -0.5
+    return inputs[0].keep(1 - rate, 1.0, otherwise=floor).affine(scale, -scale * floor * rate)
+
+
+@rule(layers.GaussianNoise)
+def gaussian_noise(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | Signal:
+    """X + N(0, stddev²)."""
+    if not (context.training and call.layer.stddev > 0):
+        return Outcome((inputs[0],), Support.NEUTRAL)
+    noise = type(inputs[0]).gaussian(0.0, call.layer.stddev**2)
+    return inputs[0].combine("add", [noise])
+
+
+@rule(layers.GaussianDropout)
+def gaussian_dropout(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | Signal:
+    """x·N(1, rate/(1 − rate))."""
+    rate = call.layer.rate
+    if not _active(call, context):
+        return Outcome((inputs[0],), Support.NEUTRAL)
+    noise = type(inputs[0]).gaussian(1.0, rate / (1 - rate))
+    return inputs[0].combine("multiply", [noise])
+
+
+@rule(layers.ActivityRegularization, support=Support.NEUTRAL)
+def activity_regularization(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
+    """Adds to the loss and leaves the signal."""
+    return inputs[0]
+
+
+def _active(call: Call, context: Context) -> bool:
+    return context.training and call.layer.rate > 0

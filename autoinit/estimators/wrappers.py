@@ -1,0 +1,35 @@
+"""Layers that hold another layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from keras import layers
+
+from autoinit.graph import Call, Value
+from autoinit.registry import Context, Outcome, Support, rule
+from autoinit.sampling import sample_layer
+from autoinit.signals.signal import Signal
+
+
+@rule(layers.TimeDistributed)
+def time_distributed(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+    """The rule of the wrapped layer, applied to one time step; sampled where it has none."""
+    inner = replace(
+        call,
+        layer=call.layer.layer,
+        inputs=tuple(map(_one_step, call.inputs)),
+        outputs=tuple(map(_one_step, call.outputs)),
+    )
+    registration = context.registry.find(inner.layer) if context.registry else None
+    if registration is None:
+        signals, error = sample_layer(call, inputs, context)
+        return Outcome(signals, Support.SAMPLED, standard_error=error)
+    result = registration.rule(inner, inputs, context)
+    outcome = result if isinstance(result, Outcome) else Outcome((result,))
+    return outcome if outcome.support else replace(outcome, support=registration.support)
+
+
+def _one_step(value: Value) -> Value:
+    return replace(value, shape=(value.shape[0], *value.shape[2:]))

@@ -1,0 +1,443 @@
+"""A model as a list of calls: the one thing that every interpreter reads.
+
+`read_model` turns a Keras 3 `Functional` or `Sequential` model into a `ModelGraph`. Nested models
+are flattened into paths, a shared layer appears once per use, `keras.ops` operations are calls of
+their own, and a layer with a fused activation becomes two: `conv1` (the pre-activation, where
+AutoInit puts variance 1) and `conv1/relu`. This module is the only place that knows Keras's graph
+internals, and nothing in it recurses on depth.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+from keras import layers
+from keras.src.models.functional import Functional  # exported by no public module
+
+from autoinit.errors import GraphError
+
+Shape = tuple[int | None, ...]
+
+# Layers whose `call` ends with `activation(...)` on the result of their weights.
+_FUSING = (
+    layers.Dense, layers.EinsumDense, layers.Conv1D, layers.Conv2D, layers.Conv3D,
+    layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose,
+    layers.DepthwiseConv1D, layers.DepthwiseConv2D, layers.SeparableConv1D, layers.SeparableConv2D,
+)  # fmt: skip
+# Layers that move or repeat entries: integers that enter come out as the same integers.
+_MOVING = (
+    layers.Flatten, layers.Reshape, layers.Permute, layers.RepeatVector, layers.Identity,
+    layers.Cropping1D, layers.Cropping2D, layers.Cropping3D,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor that flows between calls.
+
+    Attributes:
+        index: its place in `ModelGraph.values`.
+        shape: sizes, the batch axis first and usually None; every other axis is a number.
+        dtype: as Keras names it.
+    """
+
+    index: int
+    shape: Shape
+    dtype: str
+
+    @property
+    def entries(self) -> int:
+        """Number of entries of one sample."""
+        return math.prod(size for size in self.shape[1:] if size is not None)
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """Stands in a call's arguments for the tensor of a value."""
+
+    value: int
+
+
+@dataclass(frozen=True)
+class Call:
+    """One use of one layer, operation or fused activation.
+
+    Attributes:
+        index: its place in `ModelGraph.calls`, which is a topological order.
+        path: names from the outermost model inwards, `encoder/block1/conv2`; the second use of a
+            shared layer is `dense:2`; a fused activation is `conv2/relu`.
+        layer: the Keras layer or operation.
+        part: `whole`; or, where an activation is fused, `linear` and `activation`.
+        inputs, outputs: values read (one that is read twice stands there twice) and written.
+        arguments: positional and keyword arguments of the recorded call.
+    """
+
+    index: int
+    path: str
+    layer: Any
+    part: str
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    arguments: tuple[tuple[Any, ...], dict[str, Any]] = field(repr=False, default=((), {}))
+
+    @property
+    def layer_name(self) -> str:
+        """The name that Keras knows the layer by."""
+        return str(self.layer.name)
+
+    @property
+    def class_name(self) -> str:
+        """Class of the layer or operation; a fused activation counts as `Activation`."""
+        return "Activation" if self.part == "activation" else type(self.layer).__name__
+
+    @property
+    def is_input(self) -> bool:
+        """True for the calls that bring data into the model."""
+        return isinstance(self.layer, layers.InputLayer)
+
+    @property
+    def activation(self) -> Callable[[Any], Any]:
+        """The activation that an `activation` part or an `Activation` layer applies."""
+        function: Callable[[Any], Any] = _innermost(self.layer).activation
+        return function
+
+    def run(self, tensors: Sequence[Any], training: bool) -> list[Any]:
+        """Compute the call's outputs.
+
+        Args:
+            tensors: one for each of `inputs`, in their order.
+            training: mode of the model.
+        """
+        if self.part == "activation":
+            (tensor,) = tensors
+            result = self.activation(tensor)
+            mask = getattr(tensor, "_keras_mask", None)
+            if mask is not None:
+                result._keras_mask = mask
+            return [result]
+        by_value = {value.index: tensor for value, tensor in zip(self.inputs, tensors, strict=True)}
+        args, kwargs = keras.tree.map_structure(
+            lambda leaf: by_value[leaf.value] if isinstance(leaf, _Slot) else leaf, self.arguments
+        )
+        if "training" in getattr(self.layer, "_call_context_args", ()):
+            # As Keras does: the mode of the model overrides the one recorded with the call.
+            kwargs["training"] = training
+        else:
+            kwargs.pop("training", None)
+        if self.part == "linear":
+            with without_activation(self.layer):
+                outputs = self.layer(*args, **kwargs)
+        else:
+            outputs = self.layer(*args, **kwargs)
+        return list(keras.tree.flatten(outputs))
+
+
+@dataclass(frozen=True)
+class ModelGraph:
+    """A model's calls in topological order.
+
+    Attributes:
+        calls, values: every call, and every tensor between them.
+        outputs: the model's outputs.
+        scopes: for each nested model, the values that it returns, by path.
+        assumed: inputs with unknown sizes and the shapes assumed for them, by name.
+    """
+
+    name: str
+    calls: tuple[Call, ...]
+    values: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    scopes: dict[str, tuple[Value, ...]]
+    assumed: dict[str, Shape]
+
+    @property
+    def inputs(self) -> tuple[Call, ...]:
+        """The calls that bring data into the model."""
+        return tuple(call for call in self.calls if call.is_input)
+
+    def producers(self) -> dict[int, Call]:
+        """The call that writes each value."""
+        return {value.index: call for call in self.calls for value in call.outputs}
+
+    def layers(self) -> list[Any]:
+        """Layers and operations, each once, in order of first use."""
+        return list({id(call.layer): call.layer for call in self.calls}.values())
+
+    def vocabulary(self) -> dict[int, int]:
+        """How many different integers each integer input may hold.
+
+        Follows an input through calls that only move entries to the layers that look them up.
+        Inputs that nothing looks up are left out.
+        """
+        bounds: dict[int, int] = {}
+        origin = {call.outputs[0].index: call.outputs[0].index for call in self.inputs}
+        for call in self.calls:
+            if call.is_input or not call.inputs or call.inputs[0].index not in origin:
+                continue
+            source = origin[call.inputs[0].index]
+            size = _vocabulary_size(_innermost(call.layer))
+            if size is not None:
+                bounds[source] = min(size, bounds.get(source, size))
+            elif isinstance(call.layer, _MOVING):
+                origin[call.outputs[0].index] = source
+        return bounds
+
+
+def _vocabulary_size(layer: Any) -> int | None:
+    if isinstance(layer, layers.Embedding):
+        return int(layer.input_dim)
+    if isinstance(layer, layers.CategoryEncoding):
+        return int(layer.num_tokens)
+    return None
+
+
+def read_model(model: Any, unknown_size: int = 32) -> ModelGraph:
+    """Read the graph of a Keras 3 model.
+
+    Args:
+        model: a built `Functional` or `Sequential` model.
+        unknown_size: size taken for axes that the model leaves open (other than the batch).
+
+    Raises:
+        GraphError: where there is no graph to read: a subclassed model, or a model that was
+            never built.
+    """
+    return _Reader(unknown_size).read(model)
+
+
+@contextlib.contextmanager
+def without_activation(layer: Any) -> Iterator[None]:
+    """Run a layer's linear part: its fused activation is the identity inside the block."""
+    # Past Keras's attribute tracking, which refuses a layer as a new attribute after building.
+    attributes = vars(_innermost(layer))
+    activation = attributes["activation"]
+    attributes["activation"] = keras.activations.linear
+    try:
+        yield
+    finally:
+        attributes["activation"] = activation
+
+
+def _innermost(layer: Any) -> Any:
+    return layer.layer if isinstance(layer, layers.TimeDistributed) else layer
+
+
+def stock_class(layer: Any, classes: tuple[type, ...]) -> type | None:
+    """The first of `classes` that the layer is and whose `call` it has not overridden."""
+    for base in type(layer).__mro__:
+        if base in classes:
+            same = getattr(type(layer), "call", None) is getattr(base, "call", None)
+            return base if same else None
+    return None
+
+
+def _fused_activation(layer: Any) -> str | None:
+    inner = _innermost(layer)
+    if stock_class(inner, _FUSING) is None or inner.activation is keras.activations.linear:
+        return None
+    activation = inner.activation
+    return str(getattr(activation, "__name__", None) or getattr(activation, "name", "activation"))
+
+
+def _inner_graph(layer: Any) -> Any | None:
+    """The functional graph of a nested model, or None for a layer that is one call."""
+    if isinstance(layer, keras.Sequential):
+        return layer._functional if stock_class(layer, (keras.Sequential,)) else None
+    if isinstance(layer, Functional) and stock_class(layer, (Functional,)):
+        return layer
+    return None
+
+
+@dataclass
+class _Frame:
+    """A model that is being flattened: where its inner tensors went, and the nodes to come."""
+
+    graph: Any
+    prefix: str
+    values: dict[int, Value]
+    nodes: Iterator[Any]
+    waiting: Any = None  # the outer node that this frame computes
+
+
+class _Reader:
+    def __init__(self, unknown_size: int) -> None:
+        self.unknown_size = unknown_size
+        self.calls: list[Call] = []
+        self.values: list[Value] = []
+        self.scopes: dict[str, tuple[Value, ...]] = {}
+        self.assumed: dict[str, Shape] = {}
+        self.uses: dict[str, int] = {}
+
+    def read(self, model: Any) -> ModelGraph:
+        graph = _inner_graph(model)
+        if graph is None:
+            raise GraphError(_no_graph(model))
+        top = self._frame(graph, "", {})
+        for tensor in graph.inputs:
+            top.values[id(tensor)] = self._input(tensor)
+        frames = [top]
+        while frames:
+            frame = frames[-1]
+            node = next(frame.nodes, None)
+            if node is None:
+                frames.pop()
+                if frames:
+                    self._close(frame, frames[-1])
+                continue
+            inner = _inner_graph(node.operation)
+            if inner is None:
+                self._record(node, frame)
+            else:
+                frames.append(self._enter(node, inner, frame))
+        outputs = tuple(top.values[id(tensor)] for tensor in graph.outputs)
+        return ModelGraph(
+            str(model.name),
+            tuple(self.calls),
+            tuple(self.values),
+            outputs,
+            self.scopes,
+            self.assumed,
+        )
+
+    @staticmethod
+    def _frame(graph: Any, prefix: str, values: dict[int, Value]) -> _Frame:
+        depths = sorted(graph._nodes_by_depth, reverse=True)
+        nodes = (
+            node for depth in depths for node in graph._nodes_by_depth[depth] if not node.is_input
+        )
+        return _Frame(graph, prefix, values, nodes)
+
+    def _input(self, tensor: Any) -> Value:
+        layer = tensor._keras_history.operation
+        shape = self._known(tuple(tensor.shape))
+        if shape[1:] != tuple(tensor.shape)[1:]:
+            self.assumed[str(layer.name)] = shape
+        value = self._value(shape, tensor.dtype)
+        self._append(str(layer.name), layer, "whole", (), (value,), ((), {}))
+        return value
+
+    def _enter(self, node: Any, inner: Any, frame: _Frame) -> _Frame:
+        path = self._path(frame.prefix, node.operation)
+        given = [frame.values[id(tensor)] for tensor in node.input_tensors]
+        # A nested model's arguments may be a dictionary in another order than its inputs.
+        arguments = keras.tree.flatten(
+            (node.arguments.args[:1], _only_inputs(node.arguments.kwargs))
+        )
+        tensors = [leaf for leaf in arguments if isinstance(leaf, keras.KerasTensor)]
+        if len(tensors) == len(inner.inputs):
+            given = [frame.values[id(tensor)] for tensor in tensors]
+        values = {id(tensor): value for tensor, value in zip(inner.inputs, given, strict=False)}
+        entered = self._frame(inner, path, values)
+        entered.waiting = node
+        return entered
+
+    def _close(self, frame: _Frame, outer: _Frame) -> None:
+        results = tuple(frame.values[id(tensor)] for tensor in frame.graph.outputs)
+        self.scopes[frame.prefix] = results
+        for tensor, value in zip(frame.waiting.outputs, results, strict=True):
+            outer.values[id(tensor)] = value
+
+    def _record(self, node: Any, frame: _Frame) -> None:
+        layer = node.operation
+        inputs: list[Value] = []
+
+        def slot(leaf: Any) -> Any:
+            if not isinstance(leaf, keras.KerasTensor):
+                return leaf
+            value = frame.values[id(leaf)]
+            inputs.append(value)
+            return _Slot(value.index)
+
+        arguments = keras.tree.map_structure(slot, (node.arguments.args, node.arguments.kwargs))
+        outputs = tuple(
+            self._value(shape, tensor.dtype)
+            for tensor, shape in zip(node.outputs, self._shapes(node, arguments), strict=True)
+        )
+        for tensor, value in zip(node.outputs, outputs, strict=True):
+            frame.values[id(tensor)] = value
+        path = self._path(frame.prefix, layer)
+        activation = _fused_activation(layer)
+        if activation is None:
+            self._append(path, layer, "whole", tuple(inputs), outputs, arguments)
+            return
+        (after,) = outputs
+        before = self._value(after.shape, after.dtype)
+        self._append(path, layer, "linear", tuple(inputs), (before,), arguments)
+        self._append(f"{path}/{activation}", layer, "activation", (before,), (after,), ((), {}))
+
+    def _append(
+        self, path: str, layer: Any, part: str, inputs: Any, outputs: Any, arguments: Any
+    ) -> None:
+        self.calls.append(Call(len(self.calls), path, layer, part, inputs, outputs, arguments))
+
+    def _value(self, shape: Shape, dtype: Any) -> Value:
+        value = Value(len(self.values), shape, str(keras.backend.standardize_dtype(dtype)))
+        self.values.append(value)
+        return value
+
+    def _path(self, prefix: str, layer: Any) -> str:
+        path = f"{prefix}/{layer.name}" if prefix else str(layer.name)
+        self.uses[path] = self.uses.get(path, 0) + 1
+        return path if self.uses[path] == 1 else f"{path}:{self.uses[path]}"
+
+    def _known(self, shape: Shape) -> Shape:
+        return shape[:1] + tuple(self.unknown_size if size is None else size for size in shape[1:])
+
+    def _shapes(self, node: Any, arguments: Any) -> list[Shape]:
+        """Output shapes with the sizes that really flow here, inferred anew only where they differ."""
+        recorded = [tuple(tensor.shape) for tensor in node.outputs]
+        slots = [leaf for leaf in keras.tree.flatten(arguments) if isinstance(leaf, _Slot)]
+        arrived = [self.values[leaf.value].shape for leaf in slots]
+        expected = [tuple(tensor.shape) for tensor in node.input_tensors]
+        if arrived == expected and all(None not in shape[1:] for shape in recorded):
+            return recorded
+
+        def symbol(leaf: Any) -> Any:
+            if not isinstance(leaf, _Slot):
+                return leaf
+            value = self.values[leaf.value]
+            return keras.KerasTensor(value.shape, value.dtype)
+
+        args, kwargs = keras.tree.map_structure(symbol, arguments)
+        kwargs.pop("training", None)
+        try:
+            spec = node.operation.compute_output_spec(*args, **kwargs)
+            shapes = [tuple(tensor.shape) for tensor in keras.tree.flatten(spec)]
+        except Exception as error:  # any layer's code may run here, and raise anything
+            path = node.operation.name
+            raise GraphError(
+                f"Layer {path!r} ({type(node.operation).__name__}) does not accept input of shape "
+                f"{arrived}: {_first_line(error)}. Give the model's inputs definite sizes, or choose "
+                f"another size for unknown ones (now {self.unknown_size})."
+            ) from error
+        return [self._known(shape) for shape in shapes]
+
+
+def _only_inputs(kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in kwargs.items() if name == "inputs"}
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0].rstrip(".") if text else type(error).__name__
+
+
+def _no_graph(model: Any) -> str:
+    kind = type(model).__name__
+    name = getattr(model, "name", None)
+    if not isinstance(model, keras.Model):
+        return f"A Keras model is needed. Received: {model!r} of type {kind}."
+    if isinstance(model, keras.Sequential):
+        return (
+            f"Sequential model {name!r} is not built, so its layers have no shapes. Start it with "
+            "keras.Input(shape) or call it once on data."
+        )
+    return (
+        f"Model {name!r} ({kind}) is a subclass of keras.Model without a graph of its layers. "
+        "Write it with the functional API, keras.Model(inputs, outputs), or as keras.Sequential."
+    )

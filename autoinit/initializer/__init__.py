@@ -1,0 +1,1 @@
+"""Weight initialisation: which weights, from which distribution, into which model."""

@@ -1,0 +1,99 @@
+"""Models from what `initialize_model` accepts, and copies that leave the original alone."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import keras
+
+from autoinit.graph import ModelGraph, read_model
+
+
+def as_model(model: Any, custom_objects: dict[str, Any] | None) -> Any:
+    """A Keras model from a model, a configuration dictionary or a JSON string.
+
+    A dictionary may be a model's `get_config()`, a serialised model, or a decoded `to_json()`.
+
+    Raises:
+        TypeError: for anything else.
+        ValueError: where a dictionary or string describes no model.
+    """
+    if isinstance(model, keras.Model):
+        return model
+    if isinstance(model, (str, bytes)):
+        try:
+            model = json.loads(model)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"The model's JSON cannot be read: {error}.") from error
+    if not isinstance(model, dict):
+        raise TypeError(
+            "model must be a keras.Model, a configuration dictionary or a JSON string. "
+            f"Received type: {type(model).__name__}"
+        )
+    with keras.saving.custom_object_scope(custom_objects or {}):
+        if "class_name" in model and "config" in model:
+            made = keras.saving.deserialize_keras_object(model)
+        elif "layers" in model:
+            kind = keras.Model if "output_layers" in model else keras.Sequential
+            made = kind.from_config(model)
+        else:
+            raise ValueError(
+                "The dictionary is no model's configuration: it has neither 'layers' nor "
+                f"'class_name'. Its keys are: {', '.join(map(str, list(model)[:8]))}."
+            )
+    if not isinstance(made, keras.Model):
+        raise ValueError(f"The configuration describes a {type(made).__name__}, not a model.")
+    return made
+
+
+def clone_with_weights(model: Any, graph: ModelGraph, custom_objects: dict[str, Any] | None) -> Any:
+    """A copy of a model with the same variables' values, compiled the same way.
+
+    The original is left as it was. The copy's optimizer is a new one: its slots are empty.
+    """
+    scope = {**_custom_objects(model, graph), **(custom_objects or {})}
+    with keras.saving.custom_object_scope(scope):
+        twin = keras.models.clone_model(model, clone_function=_clone_layer, recursive=True)
+    if model.compiled:
+        compile_like(twin, model)
+    for layer, original in zip(read_model(twin).layers(), graph.layers(), strict=True):
+        for variable, value in zip(_variables(layer), _variables(original), strict=True):
+            variable.assign(value)
+    return twin
+
+
+def _variables(layer: Any) -> list[Any]:
+    return list(getattr(layer, "variables", ()))  # operations have none
+
+
+def compile_like(twin: Any, model: Any) -> None:
+    """Compile a model with another's settings; its optimizer starts afresh."""
+    settings = dict(model._compile_config.config) if model._compile_config else {}
+    settings = {name: _anew(value) for name, value in settings.items()}
+    twin.compile(**settings)
+
+
+def _anew(value: Any) -> Any:
+    """A stateless copy of an optimizer or metric; other settings serve both models."""
+    if isinstance(value, (keras.optimizers.Optimizer, keras.metrics.Metric)):
+        return type(value).from_config(value.get_config())
+    if isinstance(value, dict):
+        return {key: _anew(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_anew(part) for part in value]
+    return value
+
+
+def _clone_layer(layer: Any) -> Any:
+    return type(layer).from_config(layer.get_config())
+
+
+def _custom_objects(model: Any, graph: ModelGraph) -> dict[str, Any]:
+    """Classes and functions of a live model that are not Keras's own, to make its parts again."""
+    kinds = {type(layer) for layer in graph.layers()}
+    found = {kind.__name__: kind for kind in kinds if not kind.__module__.startswith("keras.")}
+    settings = model._compile_config.config if model.compiled else {}
+    functions = [leaf for leaf in keras.tree.flatten(settings) if callable(leaf)]
+    named = {getattr(f, "__name__", type(f).__name__): f for f in functions}
+    return {**named, **found}

@@ -1,0 +1,70 @@
+"""`weight_init_config`: the options of the published package, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from autoinit.initializer.distributions import DISTRIBUTIONS
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Options of AutoInit.
+
+    Attributes:
+        distribution: which distribution kernels are drawn from.
+        constrain_weights: keep kernels at zero mean and their scale throughout training.
+        monte_carlo_samples: of the published package; pooling is exact here, and does not use it.
+        recurrent_monte_carlo_samples: most sequences for a recurrent layer's estimate.
+        seed: of every draw; None takes one from Python's generator, as Keras does.
+    """
+
+    distribution: str = "truncated_normal"
+    constrain_weights: bool = False
+    monte_carlo_samples: float = 1e7
+    recurrent_monte_carlo_samples: float = 1e4
+    seed: int | None = None
+
+    @classmethod
+    def from_mapping(cls, config: Mapping[str, Any] | None) -> Configuration:
+        """Check a `weight_init_config`.
+
+        Raises:
+            ValueError: for an unknown key or value, listing the right ones.
+        """
+        names = [field.name for field in fields(cls)]
+        for key in config or {}:
+            if key not in names:
+                raise ValueError(
+                    f"weight_init_config has no key {key!r}. The keys are: {', '.join(names)}."
+                )
+        made = cls(**dict(config or {}))
+        if made.distribution not in DISTRIBUTIONS:
+            raise ValueError(
+                f"weight_init_config['distribution'] must be one of {', '.join(DISTRIBUTIONS)}. "
+                f"Received: {made.distribution!r}"
+            )
+        if not isinstance(made.constrain_weights, bool):
+            raise ValueError(
+                "weight_init_config['constrain_weights'] must be True or False. "
+                f"Received: {made.constrain_weights!r}"
+            )
+        for name in ("monte_carlo_samples", "recurrent_monte_carlo_samples"):
+            number = getattr(made, name)
+            if isinstance(number, bool) or not isinstance(number, (int, float)) or not number >= 1:
+                raise ValueError(
+                    f"weight_init_config[{name!r}] must be a number of at least 1. Received: {number!r}"
+                )
+        if made.seed is not None and (
+            isinstance(made.seed, bool) or not isinstance(made.seed, int)
+        ):
+            raise ValueError(
+                f"weight_init_config['seed'] must be an integer or None. Received: {made.seed!r}"
+            )
+        return made
+
+    def as_dict(self) -> dict[str, Any]:
+        """For estimators written by users."""
+        return asdict(self)

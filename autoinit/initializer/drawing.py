@@ -1,0 +1,92 @@
+"""Drawing weights: by AutoInit's plans, or afresh by a model's own initialisers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from keras import layers
+
+from autoinit.constraints import CenteredUnitNorm
+from autoinit.graph import ModelGraph
+from autoinit.initializer.distributions import make_initializer
+from autoinit.randomness import derived, python_seed
+from autoinit.registry import WeightPlan
+from autoinit.report import Finding
+
+
+def apply_plans(
+    plans: Sequence[WeightPlan], distribution: str, seed: int | None, *, constrain: bool = False
+) -> None:
+    """Draw the planned kernels and record their initialisers (and constraints) in their layers.
+
+    Args:
+        plans: which kernels, at which scale.
+        distribution: a key of `DISTRIBUTIONS`.
+        seed: of all draws; None draws anew each time, and so does the recorded configuration.
+        constrain: attach `CenteredUnitNorm`, and draw kernels that satisfy it.
+    """
+    for index, plan in enumerate(plans):
+        kernel, variable = plan.kernel, plan.kernel.variable
+        chosen = None if seed is None else derived(seed, index)
+        initializer = make_initializer(distribution, plan.standard_deviation, kernel.shape, chosen)
+        setattr(kernel.layer, f"{kernel.configured}_initializer", initializer)
+        values = initializer(kernel.shape, dtype=variable.dtype)
+        if constrain and kernel.fan_in > 1:
+            constraint = CenteredUnitNorm(plan.standard_deviation, kernel.fan_in_axes)
+            setattr(kernel.layer, f"{kernel.configured}_constraint", constraint)
+            variable.constraint = constraint
+            values = constraint(values)
+        variable.assign(values)
+
+
+def draw_configured_weights(graph: ModelGraph, seed: int) -> tuple[Finding, ...]:
+    """Draw all weights of a model afresh by its layers' own initialisers.
+
+    Statistics that layers were adapted to, and vocabularies, stay.
+
+    Returns:
+        Findings for layers that could not be made again from their configuration, whose weights
+        stay as they are.
+    """
+    findings = []
+    with python_seed(seed):
+        for layer in graph.layers():
+            if not getattr(layer, "weights", None) or isinstance(layer, layers.Normalization):
+                continue
+            try:
+                twin = type(layer).from_config(layer.get_config())
+                twin.build_from_config(layer.get_build_config())
+                pairs = list(zip(layer.weights, twin.weights, strict=True))
+            except Exception as error:  # a layer's own code, which may raise anything
+                findings.append(_kept(layer, error))
+                continue
+            for variable, fresh in pairs:
+                variable.assign(fresh)
+    return tuple(findings)
+
+
+def _kept(layer: Any, error: Exception) -> Finding:
+    name = type(layer).__name__
+    return Finding(
+        "keeps_weights", layer.name, name,
+        f"Layer {layer.name!r} ({name}) cannot be made again from its configuration "
+        f"({type(error).__name__}): its weights are not drawn afresh.",
+    )  # fmt: skip
+
+
+class SavedWeights:
+    """Values of a model's variables, to be put back.
+
+    Args:
+        variables: those whose values are kept.
+    """
+
+    def __init__(self, variables: Iterable[Any]) -> None:
+        self._values = [(variable, np.array(variable)) for variable in variables]
+
+    def restore(self) -> None:
+        """Assign the kept values."""
+        for variable, values in self._values:
+            variable.assign(values)

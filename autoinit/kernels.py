@@ -1,0 +1,132 @@
+"""The weights of a linear map as a rule describes them, and their moments.
+
+A rule says which axes of the kernel are summed over and which input positions each tap reads; from
+this follow the moments of the kernel that the model has, or of one that is still to be drawn.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from autoinit.geometry import Windows, coverage
+from autoinit.signals.signal import Array, BiasMoments, KernelMoments
+
+Loader = Callable[[Any], Array]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One kernel of one layer.
+
+    Attributes:
+        layer: the layer that holds it.
+        attribute: its name there: `kernel`, `depthwise_kernel`, `embeddings`.
+        configured: what the layer calls it in `…_initializer` and `…_constraint`.
+        summed_axes: axes of the kernel that a unit sums over, besides the taps.
+        tap_axes: the kernel's spatial axes.
+        windows: for each tap axis, which input position each tap reads.
+    """
+
+    layer: Any
+    attribute: str
+    configured: str
+    summed_axes: tuple[int, ...]
+    tap_axes: tuple[int, ...] = ()
+    windows: tuple[Windows, ...] = ()
+
+    @property
+    def variable(self) -> Any:
+        """The Keras variable."""
+        return getattr(self.layer, self.attribute)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The kernel's shape."""
+        return tuple(int(size) for size in self.variable.shape)
+
+    @property
+    def fan_in_axes(self) -> tuple[int, ...]:
+        """All axes that a unit sums over."""
+        return tuple(sorted((*self.summed_axes, *self.tap_axes)))
+
+    @property
+    def fan_in(self) -> int:
+        """Number of connections into a unit, padding not considered."""
+        return math.prod(self.shape[axis] for axis in self.fan_in_axes)
+
+    def _coverages(self) -> list[Array]:
+        return [coverage(axis_windows) for axis_windows in self.windows]
+
+    def drawn(self, *, centred: bool) -> KernelMoments:
+        """Expected moments of a kernel with independent entries of zero mean and unit variance.
+
+        Under `same` padding a position near the border sees fewer taps: `power` counts the
+        average number that it sees. `centred` removes each unit's own mean, so that what is left
+        of an incoming mean is what the border cuts off.
+        """
+        channels = math.prod(self.shape[axis] for axis in self.summed_axes)
+        covers = self._coverages()
+        seen = channels * math.prod(float(np.trace(cover)) for cover in covers)
+        if not centred:
+            return KernelMoments(power=seen, squared_sum=seen, total=0.0)
+        if self.fan_in == 1:
+            return KernelMoments(0.0, 0.0, 0.0)
+        seen_squared = channels**2 * math.prod(float(cover.sum()) for cover in covers)
+        left = (self.fan_in * seen - seen_squared) / (self.fan_in - 1)
+        return KernelMoments(power=seen, squared_sum=max(left, 0.0), total=0.0)
+
+    def actual(self, load: Loader, bias: Any = None) -> tuple[KernelMoments, BiasMoments]:
+        """Moments of the kernel as it is, and of the bias (None for a layer without) beside it.
+
+        Args:
+            load: gives the values of a variable as a NumPy array.
+        """
+        sums, squares = self._reduced(load(self.variable))
+        covers = self._coverages()
+        unit_sums = cross = sums
+        for axis, cover in enumerate(covers):
+            squares = np.tensordot(np.diag(cover), squares, axes=(0, 0))
+            unit_sums = np.tensordot(np.diag(cover), unit_sums, axes=(0, 0))
+            cross = np.moveaxis(np.tensordot(cover, cross, axes=(1, axis)), 0, axis)
+        taps = tuple(range(sums.ndim - 1))
+        moments = KernelMoments(
+            float(squares), float((cross * sums).sum(taps).mean()), float(unit_sums.mean())
+        )
+        return moments, bias_moments(bias, load, unit_sums)
+
+    def _reduced(self, values: Array) -> tuple[Array, Array]:
+        """Sums over `summed_axes`, (taps…, units), and mean over units of the sums of squares."""
+        # Accumulated in double precision without a double-precision copy of the kernel.
+        sums = values.sum(self.summed_axes, dtype=np.float64) if self.summed_axes else values
+        squared = np.square(values)
+        squares = squared.sum(self.summed_axes, dtype=np.float64) if self.summed_axes else squared
+        left = [axis for axis in range(values.ndim) if axis not in self.summed_axes]
+        order = [left.index(axis) for axis in self.tap_axes]
+        units = [place for place in range(len(left)) if place not in order]
+        shape = tuple(self.shape[axis] for axis in self.tap_axes)
+        sums = sums.transpose(order + units).reshape((*shape, -1)).astype(np.float64)
+        squares = squares.transpose(order + units).reshape((*shape, -1)).mean(-1, dtype=np.float64)
+        return sums, squares
+
+
+def bias_moments(bias: Any, load: Loader, unit_sums: Array | None = None) -> BiasMoments:
+    """Moments of a bias variable (None for a layer without) over units.
+
+    Args:
+        bias: the variable.
+        load: gives its values.
+        unit_sums: Σᵢ wᵢ of each unit, where the kernel is known.
+    """
+    if bias is None:
+        return BiasMoments()
+    values = np.asarray(load(bias), np.float64).ravel()
+    cross = 0.0
+    if unit_sums is not None and values.any():
+        # Units vary fastest along the bias's axes, which come last.
+        cross = float((np.resize(values, unit_sums.size) * unit_sums.ravel()).mean())
+    return BiasMoments(float(values.mean()), float((values**2).mean()), cross)

@@ -1,0 +1,261 @@
+"""The analytic interpreter: signals are pushed through the calls of a graph, rule by rule."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from autoinit.estimators import RULES
+from autoinit.graph import Call, ModelGraph
+from autoinit.kernels import Kernel, Loader, bias_moments
+from autoinit.registry import Context, Outcome, Registry, Support, Weigh, WeightPlan, pass_through
+from autoinit.report import Finding
+from autoinit.signals.independent import IndependentSignal
+from autoinit.signals.signal import NO_BIAS, BiasMoments, KernelMoments, Signal
+
+
+@dataclass(frozen=True)
+class Options:
+    """Settings of the analytic pass.
+
+    Attributes:
+        training: mode of the model.
+        signal_variance: variance that AutoInit gives to pre-activations.
+        centred: whether kernels are kept at zero mean per unit (`constrain_weights`).
+        seed, samples: for recurrent layers, which are sampled.
+        config: handed to estimators written by users.
+    """
+
+    training: bool = True
+    signal_variance: float = 1.0
+    centred: bool = False
+    seed: int = 0
+    samples: int = 10_000
+    config: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Propagation:
+    """Result of the analytic pass.
+
+    Attributes:
+        graph: what it ran through.
+        outcomes: one for each call.
+        plans: the kernels that AutoInit draws; empty for a pass over given weights.
+        findings: what a person should know, in order of the calls.
+    """
+
+    graph: ModelGraph
+    outcomes: tuple[Outcome, ...]
+    plans: tuple[WeightPlan, ...]
+    findings: tuple[Finding, ...]
+
+    def estimates(self) -> dict[str, tuple[float, float]]:
+        """Mean and variance of each layer's output, after its activation, by path."""
+        result: dict[str, tuple[float, float]] = {}
+        signals: dict[int, Signal] = {}
+        for call, outcome in zip(self.graph.calls, self.outcomes, strict=True):
+            path = call.path.rsplit("/", 1)[0] if call.part == "activation" else call.path
+            result[path] = (outcome.signals[0].mean, outcome.signals[0].variance)
+            signals.update(
+                (value.index, signal)
+                for value, signal in zip(call.outputs, outcome.signals, strict=True)
+            )
+        for path, values in self.graph.scopes.items():
+            result.setdefault(
+                path, (signals[values[0].index].mean, signals[values[0].index].variance)
+            )
+        return result
+
+
+def load_variable(variable: Any) -> np.ndarray[Any, Any]:
+    """Values of a Keras variable as a NumPy array, without a copy where the backend allows."""
+    return np.asarray(keras.ops.convert_to_numpy(variable))
+
+
+def input_signals(graph: ModelGraph, mean: float = 0.0, variance: float = 1.0) -> dict[int, Signal]:
+    """Signals of a graph's inputs: Gaussian data, or uniform indices where integers are looked up."""
+    vocabulary = graph.vocabulary()
+    signals: dict[int, Signal] = {}
+    for call in graph.inputs:
+        (value,) = call.outputs
+        size = vocabulary.get(
+            value.index, 2 if not value.dtype.startswith(("float", "bfloat")) else None
+        )
+        signals[value.index] = (
+            IndependentSignal.gaussian(mean, variance)
+            if size is None
+            else IndependentSignal.gaussian((size - 1) / 2, (size * size - 1) / 12)
+        )
+    return signals
+
+
+def predict(
+    graph: ModelGraph,
+    inputs: Mapping[int, Signal],
+    options: Options | None = None,
+    registry: Registry = RULES,
+    load: Loader = load_variable,
+) -> Propagation:
+    """Signals of a model with the weights that it has."""
+    load = _once(load)
+    return _propagate(
+        graph, inputs, options or Options(), registry, load, _weights_as_they_are(load)
+    )
+
+
+def plan(
+    graph: ModelGraph,
+    inputs: Mapping[int, Signal],
+    options: Options | None = None,
+    registry: Registry = RULES,
+    load: Loader = load_variable,
+) -> Propagation:
+    """Signals of a model with AutoInit's weights, and how to draw them (algorithm 1)."""
+    options = options or Options()
+    load = _once(load)
+    return _propagate(graph, inputs, options, registry, load, _Planner(options, load))
+
+
+def _propagate(
+    graph: ModelGraph,
+    inputs: Mapping[int, Signal],
+    options: Options,
+    registry: Registry,
+    load: Loader,
+    weigh: Weigh,
+) -> Propagation:
+    context = Context(
+        training=options.training,
+        weigh=weigh,
+        load=load,
+        seed=options.seed,
+        samples=options.samples,
+        options=dict(options.config or {}),
+        signal_variance=options.signal_variance,
+        registry=registry,
+    )
+    signals: dict[int, Signal] = {}
+    tainted: set[int] = set()
+    outcomes: list[Outcome] = []
+    findings: dict[tuple[str, str], Finding] = {}
+    plans: list[WeightPlan] = []
+    warned: set[int] = set()
+    for call in graph.calls:
+        if call.is_input:
+            outcome = Outcome((inputs[call.outputs[0].index],), Support.NEUTRAL)
+        else:
+            arrived = [signals[value.index] for value in call.inputs]
+            outcome = _apply(call, arrived, context, registry)
+            if outcome.support is Support.PASS_THROUGH and id(call.layer) not in warned:
+                warned.add(id(call.layer))
+                _warn_unsupported(call)
+        spoilt = outcome.support is Support.PASS_THROUGH
+        if spoilt or any(value.index in tainted for value in call.inputs):
+            tainted.update(value.index for value in call.outputs)
+        if any(value.index in tainted for value in call.inputs):
+            outcome = replace(outcome, tainted=True)
+        for value, signal in zip(call.outputs, outcome.signals, strict=True):
+            signals[value.index] = signal
+        outcomes.append(outcome)
+        plans.extend(outcome.plans)
+        for finding in outcome.findings:
+            findings.setdefault((finding.code, finding.path), finding)
+    return Propagation(graph, tuple(outcomes), tuple(plans), tuple(findings.values()))
+
+
+def _apply(call: Call, arrived: Sequence[Signal], context: Context, registry: Registry) -> Outcome:
+    registration = registry.of_call(call)
+    if registration is None:
+        return pass_through(call, arrived)
+    result = registration.rule(call, arrived, context)
+    outcome = result if isinstance(result, Outcome) else Outcome((result,) * len(call.outputs))
+    return outcome if outcome.support else replace(outcome, support=registration.support)
+
+
+def _warn_unsupported(call: Call) -> None:
+    # The paper's package warns in these words on the root logger; scripts may look for them.
+    logging.warning(
+        "No LayerOutputDistributionEstimator found for layer %s. "
+        "Using the default PassThroughOutputDistributionEstimator instead.",
+        call.class_name,
+    )
+
+
+def _once(load: Loader) -> Loader:
+    """Read each variable once per pass: kernels of shared layers are asked for again."""
+    cache: dict[int, Any] = {}
+
+    def cached(variable: Any) -> Any:
+        if id(variable) not in cache:
+            cache[id(variable)] = load(variable)
+        return cache[id(variable)]
+
+    return cached
+
+
+def _weights_as_they_are(load: Loader) -> Weigh:
+    def weigh(
+        call: Call, signal: Signal, kernel: Kernel, bias: Any
+    ) -> tuple[KernelMoments, BiasMoments, Outcome]:
+        return *kernel.actual(load, bias), Outcome((), weighted=True)
+
+    return weigh
+
+
+class _Planner:
+    """Chooses the scale of each kernel at its first use, and remembers it for later ones."""
+
+    def __init__(self, options: Options, load: Loader) -> None:
+        self.options = options
+        self.load = load
+        self.chosen: dict[int, WeightPlan | None] = {}
+
+    def __call__(
+        self, call: Call, signal: Signal, kernel: Kernel, bias: Any
+    ) -> tuple[KernelMoments, BiasMoments, Outcome]:
+        given = bias_moments(bias, self.load)
+        key = id(kernel.variable)
+        drawn = kernel.drawn(centred=self.options.centred)
+        if key in self.chosen:
+            earlier = self.chosen[key]
+            finding = Finding(
+                "shared_layer", call.path, call.class_name,
+                f"Layer {kernel.layer.name!r} is used again at {call.path!r}: its weights are drawn "
+                "once, for its first use.",
+            )  # fmt: skip
+            if earlier is None:
+                return *kernel.actual(self.load, bias), Outcome((), weighted=True)
+            moments = drawn.scaled(earlier.standard_deviation)
+            return moments, given, Outcome((), weighted=True, findings=(finding,))
+        target = self.options.signal_variance
+        findings: list[Finding] = []
+        if given.variance >= target:
+            findings.append(Finding(
+                "bias_exceeds_target", call.path, call.class_name,
+                f"The bias of {call.path!r} alone has variance {given.variance:.3g}, the target is "
+                f"{target:.3g}: the kernel is drawn as if there were none. Start the bias at zero.",
+            ))  # fmt: skip
+        else:
+            target -= given.variance
+        incoming = signal.mix(drawn, NO_BIAS).second_moment
+        if not (math.isfinite(incoming) and incoming > 0.0):
+            self.chosen[key] = None
+            findings.append(Finding(
+                "keeps_initializer", call.path, call.class_name,
+                f"The signal that reaches {call.path!r} has a second moment of {incoming:g}, which no "
+                f"weights can bring to {target:.3g}: its configured initialiser stays.",
+            ))  # fmt: skip
+            outcome = Outcome((), weighted=True, findings=tuple(findings))
+            return *kernel.actual(self.load, bias), outcome
+        deviation = math.sqrt(target / incoming)
+        choice = WeightPlan(kernel, deviation, call.path)
+        self.chosen[key] = choice
+        outcome = Outcome((), weighted=True, plans=(choice,), findings=tuple(findings))
+        return drawn.scaled(deviation), given, outcome

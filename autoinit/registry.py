@@ -1,0 +1,175 @@
+"""Layer class → rule.
+
+A rule is a pure function `rule(call, inputs, context) → Outcome` (or just the outgoing signal). It
+says what one call does to the signals that it reads, and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import keras
+from keras import layers
+
+from autoinit.graph import Call, stock_class
+from autoinit.kernels import Kernel, Loader
+from autoinit.report import Finding
+from autoinit.signals.signal import BiasMoments, KernelMoments, Signal
+
+
+class Support(StrEnum):
+    """How a call's outgoing signal was obtained."""
+
+    EXACT = "exact"  # closed form, or quadrature to a stated error
+    SAMPLED = "sampled"  # Monte Carlo, with its standard error
+    NEUTRAL = "neutral"  # known not to change the distribution
+    APPROXIMATE = "approximate"  # a stated assumption is broken
+    PASS_THROUGH = "pass_through"  # no rule: unchanged, the paper's fallback
+
+
+@dataclass(frozen=True)
+class WeightPlan:
+    """How AutoInit draws one kernel.
+
+    Attributes:
+        kernel: which one.
+        standard_deviation: of its entries.
+        path: the call that it was worked out for (its first use).
+    """
+
+    kernel: Kernel
+    standard_deviation: float
+    path: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a rule has to say about a call.
+
+    Attributes:
+        signals: one for each output.
+        support: how they were obtained; None leaves it to the rule's registration.
+        weighted: whether the call has a kernel that AutoInit sets.
+        plans: the kernels to draw.
+        findings: what a person should know.
+        standard_error: of the variance, where it was sampled.
+        tainted: set by the interpreter downstream of a call without a rule.
+    """
+
+    signals: tuple[Signal, ...]
+    support: Support | None = None
+    weighted: bool = False
+    plans: tuple[WeightPlan, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    standard_error: float | None = None
+    tainted: bool = False
+
+
+Weigh = Callable[[Call, Signal, Kernel, Any], tuple[KernelMoments, BiasMoments, Outcome]]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a rule may know besides the call and its inputs.
+
+    Attributes:
+        training: mode of the model.
+        weigh: reads the moments of a kernel and a bias, or chooses the kernel's scale:
+            `weigh(call, signal, kernel, bias)`.
+        load: gives the values of a variable as a NumPy array.
+        seed, samples: for rules that sample.
+        options: `weight_init_config`, for estimators written by users.
+        signal_variance: variance that AutoInit aims at.
+        registry: for rules of wrappers, which look up the rule of what they wrap.
+    """
+
+    training: bool
+    weigh: Weigh
+    load: Loader
+    seed: int = 0
+    samples: int = 10_000
+    options: dict[str, Any] = field(default_factory=dict)
+    signal_variance: float = 1.0
+    registry: Registry | None = None
+
+
+Rule = Callable[[Call, Sequence[Any], Context], "Outcome | Signal"]
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A rule and what its results are worth where it does not say so itself."""
+
+    rule: Rule
+    support: Support
+
+
+class Registry:
+    """A table of rules by layer class."""
+
+    def __init__(self, rules: dict[type, Registration] | None = None) -> None:
+        self._rules = dict(rules or {})
+
+    def register(self, *classes: type, support: Support = Support.EXACT) -> Callable[[Rule], Rule]:
+        """Decorator that makes a function the rule of one or more layer classes.
+
+        Raises:
+            ValueError: where a class has a rule already.
+        """
+
+        def decorate(rule: Rule) -> Rule:
+            for layer_class in classes:
+                if layer_class in self._rules:
+                    raise ValueError(f"{layer_class.__name__} has a rule already.")
+                self._rules[layer_class] = Registration(rule, support)
+            return rule
+
+        return decorate
+
+    def overridden(self, rules: dict[type, Registration]) -> Registry:
+        """A copy in which `rules` come first."""
+        return Registry({**self._rules, **rules})
+
+    def of_call(self, call: Call) -> Registration | None:
+        """The rule of a call; fused activations have that of the `Activation` layer."""
+        if call.part == "activation":
+            return self._rules.get(layers.Activation)
+        return self.find(call.layer)
+
+    def find(self, layer: Any) -> Registration | None:
+        """The rule of a layer, or None.
+
+        A subclass has its parent's rule as long as it does not override `call`.
+        """
+        exact = self._rules.get(type(layer))
+        if exact is not None:
+            return exact
+        parent = stock_class(layer, tuple(self._rules))
+        if parent is None and not isinstance(layer, keras.Layer):
+            # Operations have one rule that tells them apart by name: Keras exports no classes.
+            parent = keras.Operation if keras.Operation in self._rules else None
+        return None if parent is None else self._rules[parent]
+
+    def classes(self) -> Iterable[type]:
+        """The classes that have a rule."""
+        return self._rules.keys()
+
+
+RULES = Registry()
+rule = RULES.register
+
+
+def pass_through(call: Call, inputs: Sequence[Signal]) -> Outcome:
+    """The paper's fallback for a call without a rule: its signal is taken as unchanged."""
+    message = (
+        f"No rule for {call.path!r} ({call.class_name}): its output is taken to be distributed like "
+        "its input, and everything after it is uncertain."
+    )
+    return Outcome(
+        (inputs[0],) * len(call.outputs),
+        Support.PASS_THROUGH,
+        findings=(Finding("unsupported_layer", call.path, call.class_name, message),),
+    )

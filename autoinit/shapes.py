@@ -1,0 +1,39 @@
+"""The shape interpreter: how much memory a graph's activations take, before any is allocated."""
+
+from __future__ import annotations
+
+from autoinit.graph import ModelGraph, Value
+
+_BYTES = {"float64": 8, "int64": 8, "uint64": 8, "float16": 2, "bfloat16": 2, "int16": 2,
+          "uint16": 2, "int8": 1, "uint8": 1, "bool": 1}  # fmt: skip
+
+
+def bytes_of(value: Value, samples: int) -> int:
+    """Size of a tensor for a number of samples."""
+    return samples * value.entries * _BYTES.get(value.dtype, 4)
+
+
+def last_uses(graph: ModelGraph) -> list[tuple[int, ...]]:
+    """For each call, the values that nobody reads after it."""
+    last: dict[int, int] = {}
+    for call in graph.calls:
+        for value in (*call.outputs, *call.inputs):
+            last[value.index] = call.index
+    ends: list[list[int]] = [[] for _ in graph.calls]
+    for value_index, call_index in last.items():
+        ends[call_index].append(value_index)
+    return [tuple(values) for values in ends]
+
+
+def largest_alive(graph: ModelGraph, samples: int) -> int:
+    """Bytes of the largest set of activations that are alive at once.
+
+    A call's inputs and outputs are alive together; an activation dies after its last use.
+    """
+    ends = last_uses(graph)
+    alive = largest = 0
+    for call, finished in zip(graph.calls, ends, strict=True):
+        alive += sum(bytes_of(value, samples) for value in call.outputs)
+        largest = max(largest, alive)
+        alive -= sum(bytes_of(graph.values[index], samples) for index in finished)
+    return largest

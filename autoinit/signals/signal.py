@@ -1,0 +1,153 @@
+"""What every signal model offers to the rules.
+
+A rule states what a layer does by naming these primitives; each signal model knows what that means
+for the figures it carries, and ignores arguments that it has no use for.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoinit.geometry import Windows
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class KernelMoments:
+    """What a linear map y = Σᵢ wᵢxᵢ does to second moments, averaged over units and positions.
+
+    Attributes:
+        power: E Σᵢ wᵢ², over the inputs that a position really sees.
+        squared_sum: E (Σᵢ wᵢ)².
+        total: E Σᵢ wᵢ.
+    """
+
+    power: float
+    squared_sum: float
+    total: float
+
+    def scaled(self, factor: float) -> KernelMoments:
+        """The moments of `factor` times the kernel."""
+        square = factor * factor
+        return KernelMoments(self.power * square, self.squared_sum * square, self.total * factor)
+
+
+@dataclass(frozen=True)
+class BiasMoments:
+    """Moments of a bias over units, and with the kernel's sums.
+
+    Attributes:
+        mean, second_moment: E b and E b².
+        cross: E b·Σᵢ wᵢ.
+    """
+
+    mean: float = 0.0
+    second_moment: float = 0.0
+    cross: float = 0.0
+
+    @property
+    def variance(self) -> float:
+        """Var b over units."""
+        return max(self.second_moment - self.mean**2, 0.0)
+
+
+NO_BIAS = BiasMoments()
+
+
+class Signal(ABC):
+    """An immutable description of the distribution of a tensor's entries.
+
+    Every primitive returns a new signal. Moments are over all entries of the tensor: samples,
+    positions and channels.
+
+    Attributes:
+        mean: E x.
+        variance: Var x.
+    """
+
+    mean: float
+    variance: float
+
+    @property
+    def second_moment(self) -> float:
+        """E x²."""
+        return self.variance + self.mean**2
+
+    @property
+    def finite(self) -> bool:
+        """Whether both moments are finite numbers."""
+        return bool(np.isfinite(self.mean) and np.isfinite(self.variance))
+
+    @classmethod
+    @abstractmethod
+    def gaussian(cls, mean: float, variance: float) -> Self:
+        """Independent Gaussian entries: data, noise, and results known by their moments only."""
+
+    @abstractmethod
+    def map(self, function: Callable[[Any], Any]) -> tuple[Self, bool]:
+        """f(x), entry by entry.
+
+        Args:
+            function: vectorised over arrays of points.
+
+        Returns:
+            The signal, and whether the integrals converged.
+        """
+
+    @abstractmethod
+    def affine(self, scale: Any, offset: Any) -> Self:
+        """scale·x + offset, each a number or an array of equally frequent values (channels)."""
+
+    @abstractmethod
+    def mix(self, kernel: KernelMoments, bias: BiasMoments) -> Self:
+        """Σᵢ wᵢxᵢ + b: dense layers, convolutions, projections."""
+
+    @abstractmethod
+    def keep(self, probability: float, gain: float, otherwise: float = 0.0) -> Self:
+        """gain·x with the given probability, else `otherwise`: dropout and zero padding."""
+
+    @abstractmethod
+    def maximum_of(self, axes: tuple[Windows, ...]) -> Self:
+        """The largest entry of each window."""
+
+    @abstractmethod
+    def mean_of(self, axes: tuple[Windows, ...]) -> Self:
+        """The mean of the real entries of each window."""
+
+    @abstractmethod
+    def resample(self, matrices: Sequence[Array]) -> Self:
+        """A linear map along each spatial axis, matrices of shape (output, input): interpolation."""
+
+    @abstractmethod
+    def normalise(self, epsilon: float, count: int | None, *, centred: bool) -> Self:
+        """X − mean(x) (where `centred`) over √(mean square + epsilon).
+
+        Args:
+            epsilon: added to the mean square.
+            count: how many entries the statistics are taken over; None for a great many.
+            centred: whether the mean is removed first.
+        """
+
+    @abstractmethod
+    def softmax(self, count: int) -> Self:
+        """Softmax over `count` entries."""
+
+    @abstractmethod
+    def combine(self, operation: str, others: Sequence[Self]) -> Self:
+        """add, subtract, multiply, average, maximum or minimum with independent signals."""
+
+    @abstractmethod
+    def dot(self, other: Self, count: int, *, normalised: bool) -> Self:
+        """Σ xᵢyᵢ over `count` pairs; of unit vectors where `normalised`."""
+
+    @classmethod
+    @abstractmethod
+    def mixture(cls, parts: Sequence[Self], weights: Sequence[float]) -> Self:
+        """Entries drawn from `parts` in proportion to `weights`: concatenation."""

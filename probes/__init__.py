@@ -1,0 +1,20 @@
+"""Probes: what really happens to a signal, measured.
+
+from probes import probe_model
+measurement = probe_model(model, num_samples=128)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_PUBLIC = {"probe_model": "probes.forward", "Probe": "probes.forward", "Moments": "probes.moments"}
+
+__all__ = ["Moments", "Probe", "probe_model"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)

@@ -1,0 +1,227 @@
+"""The empirical interpreter: real tensors through the same calls, of which only moments are kept."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from autoinit.graph import ModelGraph, read_model
+from autoinit.randomness import derived
+from autoinit.shapes import largest_alive, last_uses
+from probes.devices import Device, find_device, placed_on
+from probes.inputs import draw_inputs
+from probes.moments import Moments, Pending, fetch, lies_on_host
+
+Progress = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a probe measured.
+
+    Attributes:
+        graph: the calls.
+        moments: figures for each call's first output, in the order of the calls.
+        batch_size: samples that went through together.
+        device: where.
+    """
+
+    graph: ModelGraph
+    moments: tuple[Moments, ...]
+    batch_size: int
+    device: Device
+
+    def by_path(self) -> dict[str, Moments]:
+        """Figures by path."""
+        return {
+            call.path: moments for call, moments in zip(self.graph.calls, self.moments, strict=True)
+        }
+
+
+def probe_model(
+    model: Any,
+    num_samples: int = 128,
+    seed: int = 0,
+    input_mean: float = 0.0,
+    input_variance: float = 1.0,
+    training: bool = True,
+    device: str = "auto",
+    unknown_size: int = 32,
+    memory_limit: int | None = None,
+    progress: Progress | None = None,
+) -> Probe:
+    """Feed Gaussian noise through a model and measure each call's output.
+
+    The model is unchanged afterwards: weights, moving statistics and seeds.
+
+    Args:
+        model: a Keras model with a graph, or the `ModelGraph` of one.
+        num_samples: samples of noise.
+        seed: of the noise, and of dropout.
+        input_mean, input_variance: of the noise.
+        training: mode of the model.
+        device: `auto`, `cpu` or `gpu`.
+        unknown_size: size taken for axes that the model leaves open.
+        memory_limit: bytes that activations may take at once; half of what is free by default.
+            Fewer samples then go through together, which changes what batch normalisation sees.
+        progress: told the share done, from 0 to 1.
+
+    Returns:
+        Moments for each call.
+
+    Raises:
+        ValueError: for a number of samples below 1, or a device that is not there.
+        MemoryError: where not even one sample fits.
+    """
+    if num_samples < 1:
+        raise ValueError(f"num_samples must be at least 1. Received: {num_samples}")
+    graph = model if isinstance(model, ModelGraph) else read_model(model, unknown_size)
+    found = find_device(device)
+    limit = memory_limit or _free_memory() // 2
+    batch_size = _fixed_batch(graph) or _fitting(graph, num_samples, limit)
+    while True:
+        try:
+            with unchanged(graph, seed), placed_on(found):
+                moments = _measure(
+                    graph, num_samples, batch_size, seed, input_mean, input_variance, training,
+                    lies_on_host(found.kind), progress or (lambda share: None),
+                )  # fmt: skip
+            return Probe(graph, moments, batch_size, found)
+        except Exception as error:
+            if not _out_of_memory(error):
+                raise
+            if batch_size == 1 or _fixed_batch(graph):
+                raise MemoryError(
+                    f"Not even a batch of {batch_size} fits into the memory of {found.name}: choose "
+                    "smaller inputs or another device."
+                ) from error
+            batch_size = max(batch_size // 2, 1)
+
+
+def _measure(
+    graph: ModelGraph,
+    num_samples: int,
+    batch_size: int,
+    seed: int,
+    mean: float,
+    variance: float,
+    training: bool,
+    on_host: bool,
+    progress: Progress,
+) -> tuple[Moments, ...]:
+    inputs = draw_inputs(graph, num_samples, seed, mean, variance)
+    total: list[Moments] | None = None
+    starts = range(0, num_samples, batch_size)
+    for number, start in enumerate(starts):
+        batch = {index: array[start : start + batch_size] for index, array in inputs.items()}
+        done = number / len(starts)
+
+        def part(share: float, done: float = done) -> None:
+            progress(done + share / len(starts))
+
+        measured = fetch(_run(graph, batch, training, on_host, part))
+        total = (
+            measured
+            if total is None
+            else [one.merge(other) for one, other in zip(total, measured, strict=True)]
+        )
+    return tuple(total or ())
+
+
+def _run(
+    graph: ModelGraph, inputs: dict[int, Any], training: bool, on_host: bool, progress: Progress
+) -> list[Pending]:
+    """One batch through all calls; each tensor is let go after its last use."""
+    alive: dict[int, Any] = {}
+    pending: list[Pending] = []
+    every = max(len(graph.calls) // 50, 1)
+    with without_gradients():
+        for call, finished in zip(graph.calls, last_uses(graph), strict=True):
+            if call.is_input:
+                (value,) = call.outputs
+                outputs = [keras.ops.convert_to_tensor(inputs[value.index], dtype=value.dtype)]
+            else:
+                outputs = call.run([alive[value.index] for value in call.inputs], training)
+            pending.append(Pending(outputs[0], on_host))
+            alive.update(
+                (value.index, tensor) for value, tensor in zip(call.outputs, outputs, strict=True)
+            )
+            del outputs
+            for index in finished:
+                del alive[index]
+            if call.index % every == 0:
+                progress(call.index / len(graph.calls))
+    return pending
+
+
+@contextlib.contextmanager
+def without_gradients() -> Iterator[None]:
+    """PyTorch would keep every activation for a backward pass; the others need no telling."""
+    if keras.backend.backend() == "torch":
+        import torch
+
+        with torch.no_grad():
+            yield
+    else:
+        yield
+
+
+@contextlib.contextmanager
+def unchanged(graph: ModelGraph, seed: int) -> Iterator[None]:
+    """Seed the layers' noise inside the block; put back what a forward pass changes after it."""
+    changing = []
+    for layer in graph.layers():
+        for part in getattr(layer, "_flatten_layers", lambda: ())():
+            changing += [variable for variable in part._non_trainable_variables]
+            for generator in part._seed_generators:
+                changing.append(generator.state)
+    kept = [
+        (variable, np.array(keras.ops.convert_to_numpy(variable.value))) for variable in changing
+    ]
+    for number, (variable, values) in enumerate(kept):
+        if variable.name.endswith("seed_generator_state"):
+            variable.assign(np.array([derived(seed, number) % 2**31, 0]).astype(values.dtype))
+    try:
+        yield
+    finally:
+        for variable, values in kept:
+            variable.assign(values)
+        for layer in graph.layers():
+            getattr(layer, "_clear_losses", lambda: None)()
+
+
+def _fixed_batch(graph: ModelGraph) -> int | None:
+    sizes = {call.outputs[0].shape[0] for call in graph.inputs} - {None}
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def _fitting(graph: ModelGraph, num_samples: int, limit: int) -> int:
+    needed = largest_alive(graph, 1)
+    size = num_samples
+    while size > 1 and needed * size > limit:
+        size = math.ceil(size / 2)
+    return size
+
+
+def _free_memory() -> int:
+    try:
+        with open("/proc/meminfo") as information:
+            for line in information:
+                if line.startswith("MemAvailable"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 8 << 30
+
+
+def _out_of_memory(error: Exception) -> bool:
+    text = f"{type(error).__name__}: {error}"
+    return isinstance(error, MemoryError) or any(
+        sign in text for sign in ("ResourceExhausted", "RESOURCE_EXHAUSTED", "OutOfMemory", "OOM")
+    )
