@@ -127,7 +127,12 @@ def add_series(
             legendgroup=series,
             mode="markers" if few else "lines",
             line={"color": colour, "width": 1.5, "dash": "dot"},
-            marker={"symbol": "circle-open", "color": colour, "size": size - 2},
+            marker={
+                "symbol": "circle-open",
+                "color": colour,
+                "size": size - 2,
+                "line": {"width": 1.5},
+            },
             zorder=3,
             customdata=[html_text(call["path"], 60) for call in calls],
             hovertemplate="<b>%{customdata}</b><br>predicted %{y:.3g}<extra>" + name + "</extra>",

@@ -9,21 +9,22 @@ from app.formatting import plural
 
 Result = dict[str, Any]
 
-# In the order in which they are shown. Those above the line are always in sight.
-TITLES = {
+# In the order in which they are shown; the second lot is folded away.
+IN_SIGHT = {
     "unsupported_layer": "Layers without a rule",
     "not_finite": "Figures that are not finite",
     "input_scaling": "The network expects another input",
     "compile_dropped": "The compile settings could not be kept",
     "constraint_needs_import": "Loading the re-initialised model needs an import",
-    # ------------------------------------------------------------------------------
+}
+FOLDED = {
     "bias_exceeds_target": "Biases alone exceed the target variance",
     "keeps_initializer": "Layers that keep their own initialiser",
     "shared_layer": "Layers that are used more than once",
     "assumed_size": "Unknown sizes that had to be assumed",
     "batch_reduced": "The batch was made smaller to fit into memory",
 }
-IN_SIGHT = tuple(TITLES)[:5]
+TITLES = IN_SIGHT | FOLDED
 HINTS = ("input_scaling", "constraint_needs_import")
 
 

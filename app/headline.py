@@ -1,17 +1,17 @@
 """The figures a reader asks for first: is it stable, does the prediction hold, is all covered."""
 
 import math
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from app.analysis_result import AnalysisResult
+from app.escaping import plain_text
 from app.formatting import duration, number, percentage, plural
 
 Result = dict[str, Any]
 
 SERIES_NAMES = {"default": "Default", "autoinit": "AutoInit", "uploaded": "Uploaded"}
-SUPPORTS = ("exact", "sampled", "neutral", "approximate", "pass_through")
 # The band within which the paper's figure 3 calls a signal stable: a factor of 100 either way.
 STABLE_FACTOR = 100.0
 
@@ -48,12 +48,14 @@ def out_of_range(moments: Result | None) -> str | None:
 
 @dataclass(frozen=True)
 class SeriesFigures:
-    """The measured variance of the weighted calls of one series, and of the network's last call."""
+    """The measured variance of the weighted calls of one series, and of the network's last call.
+
+    The verdict is one of stable, explodes, vanishes, overflows, underflows and not measured, or
+    two of them: "vanishes, explodes".
+    """
 
     series: str
-    verdict: (
-        str  # stable, explodes, vanishes, overflows, underflows, or several: "vanishes, explodes"
-    )
+    verdict: str
     smallest: float | None
     largest: float | None
     final: float | None
@@ -81,10 +83,14 @@ class Coverage:
     tainted: int
 
     @property
+    def with_rule(self) -> int:
+        """How many calls have a rule."""
+        return self.calls - self.by_support.get("pass_through", 0)
+
+    @property
     def covered(self) -> float:
         """The fraction of calls that have a rule."""
-        without = self.by_support["pass_through"]
-        return 1 - without / self.calls if self.calls else 1.0
+        return self.with_rule / self.calls if self.calls else 1.0
 
 
 def series_figures(result: Result, series: str) -> SeriesFigures:
@@ -166,12 +172,24 @@ def power(exponent: float) -> float:
 
 def coverage(result: Result) -> Coverage:
     """Counts of calls by support, and of those downstream of a call without a rule."""
-    counts = Counter(call["support"] for call in result["calls"])
     return Coverage(
         calls=len(result["calls"]),
-        by_support={support: counts.get(support, 0) for support in SUPPORTS},
+        by_support=AnalysisResult(result).coverage(),
         tainted=sum(bool(call["tainted"]) for call in result["calls"]),
     )
+
+
+def facts(result: Result) -> list[str]:
+    """What kind of model it is, in a few words each; from a file, so escape them."""
+    model = result["model"]
+    version = model.get("keras_version")
+    return [
+        model["format"],
+        *([f"Keras {version}"] if version else []),
+        plural(model["layers"], "layer"),
+        plural(model["calls"], "call"),
+        plural(model["parameters"], "parameter"),
+    ]
 
 
 @dataclass(frozen=True)
@@ -218,7 +236,9 @@ def agreement_card(result: Result) -> Card:
         value="–" if found is None else f"×{factor(found.median)}",
         note="nothing to compare" if found is None else f"at most ×{factor(found.largest)}",
         explanation=f"The factor between predicted and measured variance of {series_name(series)}: "
-        "its median over all calls, and the largest. ×1 is perfect.",
+        "its median over all calls, and the largest"
+        + ("." if found is None else f", at {plain_text(found.where, 60)}.")
+        + " ×1 is perfect.",
     )
 
 
@@ -230,16 +250,11 @@ def factor(value: float) -> str:
 def coverage_card(result: Result) -> Card:
     """How many calls have a rule, and of which kind."""
     found = coverage(result)
-    without = found.by_support["pass_through"]
-    kinds = [
-        f"{count:,} {support.replace('_', ' ')}"
-        for support, count in found.by_support.items()
-        if count
-    ]
+    kinds = [f"{n:,} {support.replace('_', ' ')}" for support, n in found.by_support.items()]
     return Card(
         label="Calls with a rule",
         value=percentage(math.floor(1000 * found.covered) / 1000),
-        note=f"{found.calls - without:,} of {found.calls:,}",
+        note=f"{found.with_rule:,} of {found.calls:,}",
         explanation=f"How the predictions were obtained: {', '.join(kinds)}. Exact: closed form or "
         "quadrature; sampled: Monte Carlo; neutral: does not change the distribution; "
         "approximate: an assumption does not hold; pass through: no rule.",

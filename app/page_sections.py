@@ -13,7 +13,7 @@ from app.charts import mean_chart, variance_chart
 from app.escaping import markdown_text, plain_text
 from app.findings import Finding, classes_without_rule, findings, unsupported_sentence
 from app.formatting import plural, size
-from app.headline import cards, series_name
+from app.headline import cards, facts, series_name
 from app.jobs.folders import REINITIALIZED_H5, REINITIALIZED_KERAS, RESULT
 from app.report import report_html
 from app.tables import columns, csv_text, rows
@@ -37,16 +37,8 @@ FIGURE_LABELS = {
 
 def show_title(result: Result) -> None:
     """The model's name, and what it is."""
-    model = result["model"]
-    st.header(markdown_text(model["name"], 120), anchor=False)
-    facts = [
-        model["format"],
-        f"Keras {model['keras_version']}" if model.get("keras_version") else None,
-        plural(model["layers"], "layer"),
-        plural(model["calls"], "call"),
-        plural(model["parameters"], "parameter"),
-    ]
-    st.caption(" · ".join(markdown_text(fact) for fact in facts if fact))
+    st.header(markdown_text(result["model"]["name"], 120), anchor=False)
+    st.caption(" · ".join(markdown_text(fact) for fact in facts(result)))
 
 
 def show_headline(result: Result) -> None:
@@ -203,7 +195,8 @@ def column_labels(series: Sequence[str]) -> dict[str, Any]:
     return figures | {
         "index": st.column_config.NumberColumn("#", width=50, pinned=True),
         "path": st.column_config.TextColumn("call", width=200, pinned=True),
-        "output_shape": "output",
+        "class": st.column_config.TextColumn("class", width=150),
+        "output_shape": st.column_config.TextColumn("output", width=120),
     }
 
 
@@ -267,4 +260,5 @@ def show_details(result: Result) -> None:
 def file_stem(result: Result) -> str:
     """The model's name as a file name that is safe everywhere."""
     stem = re.sub(r"\.(keras|h5|hdf5|json)$", "", result["model"]["name"], flags=re.IGNORECASE)
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-")[:60] + "-autoinit"
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-")[:60]
+    return (stem or "model") + "-autoinit"

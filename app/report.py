@@ -10,7 +10,7 @@ from app.charts import mean_chart, variance_chart
 from app.escaping import html_text
 from app.findings import Finding, classes_without_rule, findings, unsupported_sentence
 from app.formatting import number, percentage, plural, shape
-from app.headline import cards, measured, predicted, series_figures, series_name
+from app.headline import cards, facts, measured, predicted, series_figures, series_name
 
 Result = dict[str, Any]
 
@@ -29,7 +29,7 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #1b1f24; background: #fff;
        max-width: 1180px; margin: 0 auto; padding: 24px 16px 48px; }
 h1 { font-size: 1.7rem; margin: 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
-.subtitle, .note { color: #57606a; }
+.note { color: #57606a; }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr));
          gap: 12px; margin: 1.4rem 0; }
 .card { border: 1px solid #d0d7de; border-radius: 8px; padding: 10px 14px; }
@@ -70,7 +70,7 @@ def report_html(result: Result) -> str:
 </head>
 <body>
 <h1>{name}</h1>
-<p class="subtitle">{subtitle(result)}</p>
+<p class="note">{" · ".join(html_text(fact) for fact in facts(result))}</p>
 <div class="cards">{"".join(headline_cards(result))}</div>
 {"".join(finding_box(result, finding) for finding in findings(result))}
 <h2>Variance of each call</h2>
@@ -87,19 +87,6 @@ def report_html(result: Result) -> str:
 </body>
 </html>
 """
-
-
-def subtitle(result: Result) -> str:
-    """What kind of model it is."""
-    model = result["model"]
-    facts = [
-        model["format"],
-        f"Keras {model['keras_version']}" if model.get("keras_version") else None,
-        plural(model["layers"], "layer"),
-        plural(model["calls"], "call"),
-        plural(model["parameters"], "parameter"),
-    ]
-    return " · ".join(html_text(fact) for fact in facts if fact)
 
 
 def headline_cards(result: Result) -> Iterable[str]:

@@ -5,6 +5,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.typing import UploadedFile
 
 from app import uploads
 from app.escaping import markdown_text
@@ -56,7 +58,7 @@ def sample_job(name: str, options: Mapping[str, Any], settings: Settings) -> Job
 
 
 def choose_upload() -> uploads.Upload | None:
-    """The uploaded file, moved to disk at once: Streamlit would hold it in memory all the while."""
+    """The uploaded file, moved from memory to disk at once."""
     upload: uploads.Upload | None = st.session_state.get("upload")
     if upload is not None and not uploads.keep(upload):
         upload = st.session_state.upload = None
@@ -76,7 +78,8 @@ def choose_upload() -> uploads.Upload | None:
         except (OSError, ValueError) as error:
             st.error(f"The file could not be stored: {markdown_text(error)}")
             return None
-        # A new uploader is an empty one, which lets go of the file.
+        let_go(file)
+        # A new uploader is an empty one.
         st.session_state.uploader = generation + 1
         st.rerun()
     with st.container(border=True, key="uploaded-file"):
@@ -85,6 +88,13 @@ def choose_upload() -> uploads.Upload | None:
             st.session_state.upload = None
             st.rerun()
     return upload
+
+
+def let_go(file: UploadedFile) -> None:
+    """Frees an upload's memory, which Streamlit holds until the visitor leaves."""
+    context = get_script_run_ctx()
+    if context is not None:
+        context.uploaded_file_mgr.remove_file(context.session_id, file.file_id)
 
 
 def choose_sample() -> str:

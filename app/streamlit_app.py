@@ -1,14 +1,21 @@
 """The dashboard: `streamlit run app/streamlit_app.py`. Keras runs in the worker, never here."""
 
+from pathlib import Path
+
 import streamlit as st
 
 from app import page_sections
-from app.escaping import markdown_text
+from app.escaping import markdown_text, plain_text
 from app.jobs import JobHandle, JobSpec, Settings, find, submit, warm_up
 from app.sidebar import sidebar
 
 ACTIVE = ("queued", "running")
 POLLING_SECONDS = 0.5
+# On a small screen the sidebar lies over the page that the visitor now waits for.
+CLOSE_SIDEBAR_IF_IT_COVERS = """<script>
+if (window.innerWidth < 768)
+  document.querySelector('[data-testid="stSidebarCollapseButton"] button')?.click();
+</script>"""
 SAMPLES_TO_TRY = {
     "ResNet-56 without batch normalisation": "resnet-56-nobn",
     "All-CNN-C": "all-cnn-c",
@@ -39,6 +46,7 @@ def start(spec: JobSpec) -> None:
         )
         return
     st.query_params["job"] = handle.key
+    st.session_state.just_started = True
     st.rerun()
 
 
@@ -67,6 +75,8 @@ def show_welcome() -> None:
 
 def show_job(key: str) -> None:
     """A job in whichever state it is."""
+    if st.session_state.pop("just_started", False):
+        st.html(CLOSE_SIDEBAR_IF_IT_COVERS, unsafe_allow_javascript=True)
     handle = find(key)
     if handle is None:
         st.warning(
@@ -110,6 +120,9 @@ def show_end(handle: JobHandle) -> None:
         st.info("Cancelled. Press Analyse to start again.", icon=":material/cancel:")
         return
     _, message = handle.error or ("unknown", "The analysis failed.")
+    if handle.spec is not None:
+        # The worker knows an upload by the name that it has on disk, its owner by another.
+        message = message.replace(Path(handle.spec.model).name, plain_text(handle.spec.name))
     icon = ":material/block:" if handle.status == "refused" else ":material/error:"
     st.error(markdown_text(message, 1000), icon=icon)
     if handle.status == "refused":

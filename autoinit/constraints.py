@@ -25,6 +25,7 @@ class CenteredUnitNorm(keras.constraints.Constraint):
         self.axis = [int(place) for place in axis]
 
     def __call__(self, w: Any) -> Any:
+        """The nearest kernel that satisfies the constraint, up to scale."""
         centred = w - keras.ops.mean(w, axis=self.axis, keepdims=True)
         square = keras.ops.mean(keras.ops.square(centred), axis=self.axis, keepdims=True)
         return (

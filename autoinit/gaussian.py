@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import special
 
 Array = NDArray[np.float64]
 Function = Callable[[Array], NDArray[np.floating]]
@@ -38,8 +38,8 @@ KRONROD = np.concatenate([_KRONROD_WEIGHTS[:-1], _KRONROD_WEIGHTS[::-1]])
 GAUSS = np.concatenate([_GAUSS_WEIGHTS[:-1], _GAUSS_WEIGHTS[::-1]])
 
 # Beyond 38 standard deviations φ underflows in double precision.
-_EDGES = np.array([-38, -24, -16, -12, -9, -7, -5.5, -4.25, -3.25, -2.5, -1.75, -1.1, -0.5, 0,
-                   0.5, 1.1, 1.75, 2.5, 3.25, 4.25, 5.5, 7, 9, 12, 16, 24, 38], dtype=float)  # fmt: skip
+_REACHES = np.array([0.5, 1.1, 1.75, 2.5, 3.25, 4.25, 5.5, 7.0, 9.0, 12.0, 16.0, 24.0, 38.0])
+_EDGES = np.concatenate([-_REACHES[::-1], [0.0], _REACHES])
 _MOST_PANELS = 4000
 _WIDE = 200.0  # deviations of a softmax's entries beyond which its limit is close
 
@@ -197,9 +197,12 @@ def softmax(standard_deviation: float, count: int) -> tuple[float, float]:
         return mean, 0.0
     if not np.isfinite(standard_deviation):
         return mean, np.nan
-    if standard_deviation < 1e-3:
-        # First order in s: s²/n² (1 − 1/n); the next term is smaller by a factor s².
-        return mean, standard_deviation**2 * mean**2 * (1 - mean)
+    if standard_deviation < 0.01:
+        # The series to s⁴, which n·y = 1 + d + (d² − D)/2 + … gives, d the deviation from the
+        # entries' mean and D the mean of d²: the next term is smaller by a factor s⁴.
+        first = standard_deviation**2 * (1 - mean)
+        square = standard_deviation**4 * (1 - mean**2)
+        return mean, mean**2 * (first + (7 * first**2 - 5 * square) / 4)
     if standard_deviation > _WIDE:
         # Nearly one-hot: what is missing to the second moment 1/n falls off as 1/s.
         _, wide = softmax(_WIDE, count)
@@ -212,20 +215,25 @@ def softmax(standard_deviation: float, count: int) -> tuple[float, float]:
     kernel /= kernel.sum()
     low = -40.0 - np.log(count) - 20 * standard_deviation
     w = np.arange(low, 8.0 + 20 * standard_deviation, step)
+    u = w[reach : w.size - reach]
     size = _fast_length(w.size + kernel.size - 1)
     spectrum = np.fft.rfft(kernel, size)
 
-    def expectation(function: Array) -> Array:
-        full = np.fft.irfft(np.fft.rfft(function, size) * spectrum, size)
+    def expectation(function: Array) -> Array:  # E f(w + sZ), by convolution
+        full: Array = np.fft.irfft(np.fft.rfft(function, size) * spectrum, size)
         inner = full[kernel.size - 1 : w.size]
         return np.asarray(inner, dtype=np.float64)
 
-    with np.errstate(over="ignore", under="ignore"):
+    twice = 2 * standard_deviation**2
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         squared = expectation(np.exp(2 * w - np.exp(w)))
+        # Where A is small its digits are lost; A(u) = e^{2u + 2s²} B(u + 2s²) keeps them.
+        tilted = np.exp(2 * u + twice) * expectation(np.exp(-np.exp(w + twice)))
+        squared = np.where(u < -twice, tilted, squared)
         # B is close to 1 where it matters: 1 − B keeps its digits, B does not.
-        missing = expectation(-np.expm1(-np.exp(w)))
-    power = np.exp((count - 1) * np.log1p(-np.clip(missing, 0.0, 1.0 - 1e-16)))
-    second = float(step * (np.maximum(squared, 0.0) @ power))
+        lacking = expectation(-np.expm1(-np.exp(w)))
+    power = np.exp((count - 1) * np.log1p(-np.clip(lacking, 0.0, 1.0 - 1e-16)))
+    second = float(step * (squared @ power))
     return mean, max(second - mean**2, 0.0)
 
 
@@ -233,20 +241,22 @@ def _fast_length(size: int) -> int:
     return 1 << (size - 1).bit_length()
 
 
-def shrinkage(variance: float, epsilon: float, count: int, *, centred: bool) -> float:
-    """E[V/(V + epsilon)] where V is the mean square of `count` entries of N(0, variance).
+def shrinkage(mean: float, variance: float, epsilon: float, count: int) -> float:
+    """E[V/(V + epsilon)] where V is the mean square of `count` entries of N(mean, variance).
 
     The second moment of an entry that was divided by √(V + epsilon), as normalisation layers do.
-    With `centred` the entries' own mean is removed first (one degree of freedom less).
+    From (V + epsilon)^{−1} = ∫₀^∞ e^{−t(V + epsilon)} dt, as in `direction`.
     """
-    freedom = count - 1 if centred else count
-    if freedom <= 0 or variance == 0.0:
+    second = variance + mean * mean
+    if count == 0 or second == 0.0:
         return 0.0
-    if epsilon == 0.0:
-        return 1.0
-    probability, weight = _unit_interval()
-    square = stats.chi2.ppf(probability, freedom) * (variance / count)
-    return float(weight @ (1.0 / (1.0 + epsilon / square)))
+    u, weight = _line(-46.0, 46.0)
+    t = np.exp(u) / (second + epsilon)
+    rate = t / count
+    spread = 1.0 + 2.0 * rate * variance
+    log_one = -rate * mean * mean / spread - 0.5 * np.log(spread)
+    square = variance / spread + (mean / spread) ** 2
+    return float(weight @ (t * square * np.exp(count * log_one - t * epsilon)))
 
 
 def direction(mean: float, variance: float, count: int, epsilon: float) -> tuple[float, float]:
@@ -277,11 +287,3 @@ def _line(low: float, high: float) -> tuple[Array, Array]:
     edges = np.arange(low, high + 1e-9, 0.125)
     half = np.diff(edges)[:, None] / 2
     return (edges[:-1, None] + half * (1 + NODES)).ravel(), (half * KRONROD).ravel()
-
-
-@functools.lru_cache(maxsize=1)
-def _unit_interval() -> tuple[Array, Array]:
-    """Points and weights on (0, 1), denser towards both ends, where quantiles bend."""
-    z, weight = _line(-8.0, 8.0)  # Φ(9) is 1 in double precision, whose quantile is infinite
-    weight = weight * np.exp(-0.5 * z * z)
-    return special.ndtr(z), weight / weight.sum()

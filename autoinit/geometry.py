@@ -66,7 +66,8 @@ def transposed_windows(
 def coverage(axis_windows: Windows) -> NDArray[np.float64]:
     """Share of output positions at which both of two taps read real input: (taps, taps)."""
     inside = (axis_windows >= 0).astype(float)
-    return inside.T @ inside / max(len(inside), 1)
+    both: NDArray[np.float64] = inside.T @ inside / max(len(inside), 1)
+    return both
 
 
 def counts(axes: tuple[Windows, ...]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -81,4 +82,4 @@ def counts(axes: tuple[Windows, ...]) -> tuple[NDArray[np.int64], NDArray[np.flo
         number = np.outer(number, seen).ravel()
         share = np.outer(share, times / times.sum()).ravel()
     distinct, place = np.unique(number, return_inverse=True)
-    return distinct, np.bincount(place, weights=share)
+    return distinct, np.bincount(place, weights=share).astype(np.float64)

@@ -224,7 +224,9 @@ def without_activation(layer: Any) -> Iterator[None]:
 
 
 def _innermost(layer: Any) -> Any:
-    return layer.layer if isinstance(layer, layers.TimeDistributed) else layer
+    while isinstance(layer, layers.TimeDistributed):
+        layer = layer.layer
+    return layer
 
 
 def stock_class(layer: Any, classes: tuple[type, ...]) -> type | None:
@@ -389,7 +391,7 @@ class _Reader:
         return shape[:1] + tuple(self.unknown_size if size is None else size for size in shape[1:])
 
     def _shapes(self, node: Any, arguments: Any) -> list[Shape]:
-        """Output shapes with the sizes that really flow here, inferred anew only where they differ."""
+        """Output shapes for the sizes that really flow here; inferred anew where they differ."""
         recorded = [tuple(tensor.shape) for tensor in node.outputs]
         slots = [leaf for leaf in keras.tree.flatten(arguments) if isinstance(leaf, _Slot)]
         arrived = [self.values[leaf.value].shape for leaf in slots]
@@ -412,8 +414,8 @@ class _Reader:
             path = node.operation.name
             raise GraphError(
                 f"Layer {path!r} ({type(node.operation).__name__}) does not accept input of shape "
-                f"{arrived}: {_first_line(error)}. Give the model's inputs definite sizes, or choose "
-                f"another size for unknown ones (now {self.unknown_size})."
+                f"{arrived}: {_first_line(error)}. Give the model's inputs definite sizes, or "
+                f"choose another size for unknown ones (now {self.unknown_size})."
             ) from error
         return [self._known(shape) for shape in shapes]
 

@@ -30,6 +30,8 @@ class Kernel:
         summed_axes: axes of the kernel that a unit sums over, besides the taps.
         tap_axes: the kernel's spatial axes.
         windows: for each tap axis, which input position each tap reads.
+        output_axes: where the bias may have other axes than the units: for each axis of the
+            output, the kernel's axis that it comes from, or None.
     """
 
     layer: Any
@@ -38,6 +40,7 @@ class Kernel:
     summed_axes: tuple[int, ...]
     tap_axes: tuple[int, ...] = ()
     windows: tuple[Windows, ...] = ()
+    output_axes: tuple[int | None, ...] = ()
 
     @property
     def variable(self) -> Any:
@@ -72,10 +75,8 @@ class Kernel:
         channels = math.prod(self.shape[axis] for axis in self.summed_axes)
         covers = self._coverages()
         seen = channels * math.prod(float(np.trace(cover)) for cover in covers)
-        if not centred:
+        if not centred or self.fan_in == 1:  # a single weight has no mean to remove
             return KernelMoments(power=seen, squared_sum=seen, total=0.0)
-        if self.fan_in == 1:
-            return KernelMoments(0.0, 0.0, 0.0)
         seen_squared = channels**2 * math.prod(float(cover.sum()) for cover in covers)
         left = (self.fan_in * seen - seen_squared) / (self.fan_in - 1)
         return KernelMoments(power=seen, squared_sum=max(left, 0.0), total=0.0)
@@ -97,7 +98,15 @@ class Kernel:
         moments = KernelMoments(
             float(squares), float((cross * sums).sum(taps).mean()), float(unit_sums.mean())
         )
-        return moments, bias_moments(bias, load, unit_sums)
+        return moments, bias_moments(bias, load, self._as_in_output(unit_sums))
+
+    def _as_in_output(self, units: Array) -> Array:
+        if not self.output_axes:
+            return units
+        axes = [axis for axis in self.output_axes if axis is not None]
+        ordered = units.reshape([self.shape[axis] for axis in sorted(axes)])
+        ordered = ordered.transpose([sorted(axes).index(axis) for axis in axes])
+        return ordered.reshape([1 if a is None else self.shape[a] for a in self.output_axes])
 
     def _reduced(self, values: Array) -> tuple[Array, Array]:
         """Sums over `summed_axes`, (taps…, units), and mean over units of the sums of squares."""
@@ -120,13 +129,10 @@ def bias_moments(bias: Any, load: Loader, unit_sums: Array | None = None) -> Bia
     Args:
         bias: the variable.
         load: gives its values.
-        unit_sums: Σᵢ wᵢ of each unit, where the kernel is known.
+        unit_sums: Σᵢ wᵢ of each unit, where the kernel is known; broadcast with the bias.
     """
     if bias is None:
         return BiasMoments()
-    values = np.asarray(load(bias), np.float64).ravel()
-    cross = 0.0
-    if unit_sums is not None and values.any():
-        # Units vary fastest along the bias's axes, which come last.
-        cross = float((np.resize(values, unit_sums.size) * unit_sums.ravel()).mean())
+    values = np.asarray(load(bias), np.float64)
+    cross = 0.0 if unit_sums is None else float((values * unit_sums).mean())
     return BiasMoments(float(values.mean()), float((values**2).mean()), cross)

@@ -8,9 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import keras
-import numpy as np
-
+from autoinit.arrays import as_array
 from autoinit.estimators import RULES
 from autoinit.graph import Call, ModelGraph
 from autoinit.kernels import Kernel, Loader, bias_moments
@@ -74,13 +72,8 @@ class Propagation:
         return result
 
 
-def load_variable(variable: Any) -> np.ndarray[Any, Any]:
-    """Values of a Keras variable as a NumPy array, without a copy where the backend allows."""
-    return np.asarray(keras.ops.convert_to_numpy(variable))
-
-
 def input_signals(graph: ModelGraph, mean: float = 0.0, variance: float = 1.0) -> dict[int, Signal]:
-    """Signals of a graph's inputs: Gaussian data, or uniform indices where integers are looked up."""
+    """Signals of a graph's inputs: Gaussian data, or uniform indices for integers."""
     vocabulary = graph.vocabulary()
     signals: dict[int, Signal] = {}
     for call in graph.inputs:
@@ -101,10 +94,9 @@ def predict(
     inputs: Mapping[int, Signal],
     options: Options | None = None,
     registry: Registry = RULES,
-    load: Loader = load_variable,
+    load: Loader = as_array,
 ) -> Propagation:
     """Signals of a model with the weights that it has."""
-    load = _once(load)
     return _propagate(
         graph, inputs, options or Options(), registry, load, _weights_as_they_are(load)
     )
@@ -115,11 +107,10 @@ def plan(
     inputs: Mapping[int, Signal],
     options: Options | None = None,
     registry: Registry = RULES,
-    load: Loader = load_variable,
+    load: Loader = as_array,
 ) -> Propagation:
     """Signals of a model with AutoInit's weights, and how to draw them (algorithm 1)."""
     options = options or Options()
-    load = _once(load)
     return _propagate(graph, inputs, options, registry, load, _Planner(options, load))
 
 
@@ -188,18 +179,6 @@ def _warn_unsupported(call: Call) -> None:
     )
 
 
-def _once(load: Loader) -> Loader:
-    """Read each variable once per pass: kernels of shared layers are asked for again."""
-    cache: dict[int, Any] = {}
-
-    def cached(variable: Any) -> Any:
-        if id(variable) not in cache:
-            cache[id(variable)] = load(variable)
-        return cache[id(variable)]
-
-    return cached
-
-
 def _weights_as_they_are(load: Loader) -> Weigh:
     def weigh(
         call: Call, signal: Signal, kernel: Kernel, bias: Any
@@ -227,8 +206,8 @@ class _Planner:
             earlier = self.chosen[key]
             finding = Finding(
                 "shared_layer", call.path, call.class_name,
-                f"Layer {kernel.layer.name!r} is used again at {call.path!r}: its weights are drawn "
-                "once, for its first use.",
+                f"Layer {kernel.layer.name!r} is used again at {call.path!r}: its weights are "
+                "drawn once, for its first use.",
             )  # fmt: skip
             if earlier is None:
                 return *kernel.actual(self.load, bias), Outcome((), weighted=True)
@@ -249,8 +228,8 @@ class _Planner:
             self.chosen[key] = None
             findings.append(Finding(
                 "keeps_initializer", call.path, call.class_name,
-                f"The signal that reaches {call.path!r} has a second moment of {incoming:g}, which no "
-                f"weights can bring to {target:.3g}: its configured initialiser stays.",
+                f"The signal that reaches {call.path!r} has a second moment of {incoming:g}, which "
+                f"no weights can bring to {target:.3g}: its configured initialiser stays.",
             ))  # fmt: skip
             outcome = Outcome((), weighted=True, findings=tuple(findings))
             return *kernel.actual(self.load, bias), outcome

@@ -165,8 +165,8 @@ rule = RULES.register
 def pass_through(call: Call, inputs: Sequence[Signal]) -> Outcome:
     """The paper's fallback for a call without a rule: its signal is taken as unchanged."""
     message = (
-        f"No rule for {call.path!r} ({call.class_name}): its output is taken to be distributed like "
-        "its input, and everything after it is uncertain."
+        f"No rule for {call.path!r} ({call.class_name}): its output is taken to be distributed "
+        "like its input, and everything after it is uncertain."
     )
     return Outcome(
         (inputs[0],) * len(call.outputs),

@@ -59,14 +59,13 @@ def sample_layer(
 def sample_function(
     function: Callable[[Any], Any], shape: Shape, signal: Signal, seed: int
 ) -> tuple[Signal, float]:
-    """Moments of a function of several entries, such as log-softmax over the last axis."""
+    """Moments of a function of several entries of a sample, such as log-softmax."""
     generator = np.random.default_rng(seed)
-    last = shape[-1] or 1
-    rows = max(200_000 // last, 64)
+    entries = math.prod(size or 1 for size in shape[1:])
+    samples = max(200_000 // entries, _BATCH)
     collected = []
     for _ in range(_FEWEST):
-        points = generator.normal(signal.mean, math.sqrt(signal.variance), (rows, last))
-        tensor = keras.ops.convert_to_tensor(points.astype(np.float32))
+        tensor = keras.ops.convert_to_tensor(_draw(generator, (samples, *shape[1:]), signal))
         collected.append(_moments(keras.ops.convert_to_numpy(function(tensor))))
     table = np.array(collected)
     mean, second = table.mean(0)

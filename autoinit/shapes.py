@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autoinit.graph import ModelGraph, Value
+from autoinit.graph import Call, ModelGraph, Value
 
 _BYTES = {"float64": 8, "int64": 8, "uint64": 8, "float16": 2, "bfloat16": 2, "int16": 2,
           "uint16": 2, "int8": 1, "uint8": 1, "bool": 1}  # fmt: skip
@@ -11,6 +11,10 @@ _BYTES = {"float64": 8, "int64": 8, "uint64": 8, "float16": 2, "bfloat16": 2, "i
 def bytes_of(value: Value, samples: int) -> int:
     """Size of a tensor for a number of samples."""
     return samples * value.entries * _BYTES.get(value.dtype, 4)
+
+
+def _adds_bias(call: Call) -> bool:
+    return call.part != "activation" and getattr(call.layer, "bias", None) is not None
 
 
 def last_uses(graph: ModelGraph) -> list[tuple[int, ...]]:
@@ -28,12 +32,14 @@ def last_uses(graph: ModelGraph) -> list[tuple[int, ...]]:
 def largest_alive(graph: ModelGraph, samples: int) -> int:
     """Bytes of the largest set of activations that are alive at once.
 
-    A call's inputs and outputs are alive together; an activation dies after its last use.
+    A call's inputs and outputs are alive together, and so is what Keras computes before it adds a
+    bias; an activation dies after its last use.
     """
     ends = last_uses(graph)
     alive = largest = 0
     for call, finished in zip(graph.calls, ends, strict=True):
-        alive += sum(bytes_of(value, samples) for value in call.outputs)
-        largest = max(largest, alive)
+        written = sum(bytes_of(value, samples) for value in call.outputs)
+        alive += written
+        largest = max(largest, alive + (written if _adds_bias(call) else 0))
         alive -= sum(bytes_of(graph.values[index], samples) for index in finished)
     return largest

@@ -1,4 +1,4 @@
-"""The empirical interpreter: real tensors through the same calls, of which only moments are kept."""
+"""The empirical interpreter: real tensors through the same calls, moments of which are kept."""
 
 from __future__ import annotations
 
@@ -98,8 +98,8 @@ def probe_model(
                 raise
             if batch_size == 1 or _fixed_batch(graph):
                 raise MemoryError(
-                    f"Not even a batch of {batch_size} fits into the memory of {found.name}: choose "
-                    "smaller inputs or another device."
+                    f"Not even a batch of {batch_size} fits into the memory of {found.name}: "
+                    "choose smaller inputs or another device."
                 ) from error
             batch_size = max(batch_size // 2, 1)
 
@@ -178,7 +178,7 @@ def unchanged(graph: ModelGraph, seed: int) -> Iterator[None]:
     changing = []
     for layer in graph.layers():
         for part in getattr(layer, "_flatten_layers", lambda: ())():
-            changing += [variable for variable in part._non_trainable_variables]
+            changing += list(part._non_trainable_variables)
             for generator in part._seed_generators:
                 changing.append(generator.state)
     kept = [

@@ -8,16 +8,25 @@ the framework's own operations do, and double precision takes over where single 
 
 from __future__ import annotations
 
+import functools
 import math
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-_ROW = 4096  # entries summed in single precision before double takes over
+from autoinit.arrays import as_array
+
+# Entries summed in single precision before double takes over. Short enough, too, for the dot
+# products to stay in this thread: BLAS's own threads wait in a loop and starve the framework's.
+_ROW = 4096
+_PART = 64 * _ROW  # entries that fit into a core's cache
+_ONES = np.ones(_ROW, np.float32)
 _SAFE = (1e-12, 1e12)  # largest absolute values whose squares single precision sums well
 
 
@@ -98,45 +107,63 @@ def fetch(pending: list[Pending]) -> list[Moments]:
 
 
 def _as_array(tensor: Any) -> NDArray[np.float32]:
-    # TensorFlow's own conversion copies; its tensors' buffers can be viewed as they are.
-    direct = keras.backend.backend() == "tensorflow" and hasattr(tensor, "__array__")
-    array = np.asarray(tensor if direct else ops.convert_to_numpy(tensor))
-    return array.astype(np.float32, copy=False)
+    return as_array(tensor).astype(np.float32, copy=False)
 
 
 def of_array(values: NDArray[np.float32]) -> Moments:
-    """Moments of a single-precision array; row sums in single, their sums in double precision."""
+    """Moments of a single-precision array, part by part: each part stays in the cache."""
     flat = values.reshape(-1)
-    count = flat.size
-    if not count:
+    if not flat.size:
         return Moments(0, math.nan, math.nan, math.nan, math.nan, 0.0, 0.0)
-    zero_fraction = np.count_nonzero(flat == 0) / count
-    minimum, maximum = float(flat.min()), float(flat.max())  # NaN if any entry is
+    cuts = [flat[start : start + _PART] for start in range(0, flat.size, _PART)]
+    # NumPy lets go of the interpreter while it sums: parts share the cores.
+    parts = list(_threads().map(_Sums.of, cuts)) if len(cuts) > 1 else [_Sums.of(flat)]
+    count = flat.size
+    zero_fraction = sum(part.zeros for part in parts) / count
+    # Python's min and max drop a NaN that is not the first.
+    minimum = float(np.min([part.minimum for part in parts]))
+    maximum = float(np.max([part.maximum for part in parts]))
     largest = max(-minimum, maximum)
     if not math.isfinite(largest):
         return _of_unruly(flat, zero_fraction)
-    if largest == 0.0:
-        return Moments(count, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0)
-    whole = count - count % _ROW
-    rows = flat[:whole].reshape(-1, _ROW)
-    rest = flat[whole:].astype(np.float64)
-    if _SAFE[0] < largest < _SAFE[1]:
-        ones = np.ones(_ROW, np.float32)
-        mean = (float((rows @ ones).sum(dtype=np.float64)) + rest.sum()) / count
-        square = float(np.vecdot(rows, rows).sum(dtype=np.float64)) + rest @ rest
-        variance = square / count - mean * mean
-        if variance > 1e-3 * mean * mean:
-            return Moments(count, mean, variance, minimum, maximum, zero_fraction, 1.0)
-    mean = float(flat.mean(dtype=np.float64))
-    variance = _centred_square(flat, mean) / count
+    mean = math.fsum(part.total for part in parts) / count
+    variance = math.fsum(part.square for part in parts) / count - mean * mean
+    if not (_SAFE[0] < largest < _SAFE[1] and variance > 1e-3 * mean * mean) and largest > 0.0:
+        mean = float(flat.mean(dtype=np.float64))
+        variance = _centred_square(flat, mean) / count
     return Moments(count, mean, variance, minimum, maximum, zero_fraction, 1.0)
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 16))
+
+
+class _Sums(NamedTuple):
+    """Sums over a part of an array: of rows in single, of their sums in double precision."""
+
+    zeros: int
+    minimum: float
+    maximum: float
+    total: float
+    square: float
+
+    @classmethod
+    def of(cls, part: NDArray[np.float32]) -> _Sums:
+        whole = part.size - part.size % _ROW
+        rows, rest = part[:whole].reshape(-1, _ROW), part[whole:].astype(np.float64)
+        with np.errstate(all="ignore"):  # what overflows here is summed again in double precision
+            total = np.vecdot(rows, _ONES).sum(dtype=np.float64) + rest.sum()
+            square = np.vecdot(rows, rows).sum(dtype=np.float64) + rest @ rest
+        zeros = int(np.count_nonzero(part == 0))
+        return cls(zeros, float(part.min()), float(part.max()), float(total), float(square))
 
 
 def _centred_square(flat: NDArray[np.float32], mean: float) -> float:
     total = 0.0
-    for start in range(0, flat.size, 1 << 16):  # double-precision copies of a part at a time
-        part = flat[start : start + (1 << 16)].astype(np.float64) - mean
-        total += float(part @ part)
+    for start in range(0, flat.size, _PART):
+        part = flat[start : start + _PART].astype(np.float64) - mean
+        total += float(np.square(part, out=part).sum())
     return total
 
 

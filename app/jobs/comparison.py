@@ -201,7 +201,8 @@ def _notes(comparison: Comparison, settings: Settings) -> Iterator[Finding]:
         if first is not None:
             yield Finding(
                 "not_finite", first.path, first.class_name,
-                f"With {series} weights the signal leaves the range of floating point at {first.path!r}.",
+                f"With {series} weights the signal leaves the range of floating point at "
+                f"{first.path!r}.",
             )  # fmt: skip
     if comparison.batch_size < settings.samples:
         yield Finding(

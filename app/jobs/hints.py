@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from keras import layers
 
+from autoinit.arrays import as_array
 from autoinit.estimators import RULES
 from autoinit.graph import Call, ModelGraph
-from autoinit.propagate import load_variable
 from autoinit.registry import Context, Outcome
 from autoinit.report import Finding
 from autoinit.signals.independent import IndependentSignal
@@ -34,8 +34,8 @@ def input_scaling(graph: ModelGraph, mean: float, variance: float) -> Iterator[F
             first = scalers[0]
             yield Finding(
                 "input_scaling", first.path, first.class_name,
-                f"The network scales its input {entrance.path!r} itself ({first.class_name}) and does "
-                f"not expect mean {mean:g} and variance {variance:g}: set the input mean to "
+                f"The network scales its input {entrance.path!r} itself ({first.class_name}) and "
+                f"does not expect mean {mean:g} and variance {variance:g}: set the input mean to "
                 f"{expected_mean:.6g} and the input variance to {expected_variance:.6g}.",
             )  # fmt: skip
 
@@ -69,4 +69,4 @@ def _no_weights(*arguments: object) -> None:
     raise AssertionError("Scaling layers have no kernel.")
 
 
-_CONTEXT = Context(training=False, weigh=_no_weights, load=load_variable)  # type: ignore[arg-type]
+_CONTEXT = Context(training=False, weigh=_no_weights, load=as_array)  # type: ignore[arg-type]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
+import numpy as np
 from keras import layers
 
 from autoinit.graph import Call
-from autoinit.registry import Context, rule
+from autoinit.registry import Context, Outcome, Support, rule
 from autoinit.signals.signal import Signal
 
 
@@ -37,7 +40,7 @@ def subtract(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
 def multiply(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
     """Second moments multiply (eq. 14); a tensor times itself is a power of it."""
     parts = [
-        signal if times == 1 else signal.map(lambda x, times=times: x**times)[0]
+        signal if times == 1 else signal.map(partial(_power, times))[0]
         for signal, times in _distinct(call, inputs)
     ]
     return parts[0].combine("multiply", parts[1:])
@@ -58,18 +61,31 @@ def minimum(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
 
 
 @rule(layers.Dot)
-def dot(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
+def dot(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | Signal:
     """A sum of n products; of unit vectors' entries where the layer normalises."""
     axes = call.layer.axes
     axis = axes if isinstance(axes, int) else axes[0]
     count = call.inputs[0].shape[axis] or 1
-    return inputs[0].dot(inputs[1], count, normalised=call.layer.normalize)
+    product = inputs[0].dot(inputs[1], count, normalised=call.layer.normalize)
+    if call.inputs[0] != call.inputs[1]:
+        return product
+    if len(call.inputs[0].shape) > 2:
+        # Rows with themselves and with each other: only the latter are independent.
+        return Outcome((product,), Support.APPROXIMATE)
+    if call.layer.normalize:
+        return type(inputs[0]).gaussian(1.0, 0.0)
+    squares, _ = inputs[0].map(np.square)
+    return squares.mean_of((np.arange(count)[None, :],)).affine(count, 0.0)
 
 
 @rule(layers.Concatenate)
 def concatenate(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
     """A mixture in proportion to the numbers of entries (eq. 15 and 16)."""
     return type(inputs[0]).mixture(inputs, [value.entries for value in call.inputs])
+
+
+def _power(exponent: int, x: Any) -> Any:
+    return x**exponent
 
 
 def _distinct(call: Call, inputs: Sequence[Signal]) -> list[tuple[Signal, int]]:

@@ -10,7 +10,7 @@ import numpy as np
 from keras import layers
 
 from autoinit.graph import Call
-from autoinit.registry import Context, rule
+from autoinit.registry import Context, Outcome, Support, rule
 from autoinit.signals.signal import Signal
 
 
@@ -20,19 +20,38 @@ def batch_normalization(call: Call, inputs: Sequence[Signal], context: Context) 
     layer = call.layer
     gamma, beta = _scale_and_offset(layer, context)
     if context.training and layer.trainable:
+        if layer.renorm:
+            scale, offset = _renormalisation(layer, inputs[0], context)
+            gamma, beta = gamma * scale, gamma * offset + beta
         return inputs[0].normalise(layer.epsilon, None, centred=True).affine(gamma, beta)
     deviation = np.sqrt(_load(context, layer.moving_variance) + layer.epsilon)
     scale = gamma / deviation
     return inputs[0].affine(scale, beta - scale * _load(context, layer.moving_mean))
 
 
+def _renormalisation(layer: Any, signal: Signal, context: Context) -> tuple[Any, Any]:
+    """Batch renormalisation's r and d (Ioffe 2017), from the statistics held to the batch's own."""
+    held = np.maximum(_load(context, layer.renorm_stddev), math.sqrt(layer.epsilon))
+    clipping = layer.renorm_clipping
+    r = math.sqrt(signal.variance + layer.epsilon) / held
+    d = (signal.mean - _load(context, layer.renorm_mean)) / held
+    bound = clipping.get("dmax", math.inf)
+    return (
+        np.clip(r, clipping.get("rmin", 0.0), clipping.get("rmax", math.inf)),
+        np.clip(d, -bound, bound),
+    )
+
+
 @rule(layers.LayerNormalization)
-def layer_normalization(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
+def layer_normalization(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | Signal:
     """γ·(x − mean)/√(variance + ε) + β over the layer's axes."""
     layer = call.layer
     gamma, beta = _scale_and_offset(layer, context)
-    count = _count(call, layer.axis)
-    normalised = inputs[0].normalise(layer.epsilon, count, centred=not layer.rms_scaling)
+    if layer.rms_scaling:
+        # Keras divides by the deviation and leaves the mean: as for a great many entries.
+        scale = gamma / math.sqrt(inputs[0].variance + layer.epsilon)
+        return Outcome((inputs[0].affine(scale, 0.0),), Support.APPROXIMATE)
+    normalised = inputs[0].normalise(layer.epsilon, _count(call, layer.axis), centred=True)
     return normalised.affine(gamma, beta)
 
 

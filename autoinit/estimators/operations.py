@@ -20,8 +20,9 @@ from autoinit.signals.signal import Signal
 
 _MOVING = frozenset({
     "BroadcastTo", "Cast", "Copy", "ExpandDims", "Flip", "GetItem", "Moveaxis", "Ravel", "Repeat",
-    "Reshape", "Roll", "Squeeze", "StopGradient", "Swapaxes", "Tile", "Transpose",
+    "Reshape", "Roll", "Split", "Squeeze", "StopGradient", "Swapaxes", "Tile", "Transpose",
 })  # fmt: skip
+_JOINING = frozenset({"Concatenate", "Stack"})
 _ARITHMETIC = {
     "Add": "add", "Subtract": "subtract", "Multiply": "multiply",
     "Maximum": "maximum", "Minimum": "minimum",
@@ -30,15 +31,17 @@ _ARITHMETIC = {
 
 @rule(keras.Operation)
 def operation(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
-    """Element-wise operations by quadrature; arithmetic between tensors taken as independent
-    (eq. 11, 13, 14); joining, reductions over known axes and products of matrices.
+    """Element-wise operations by quadrature, arithmetic by eq. 11, 13 and 14.
+
+    Also joining, reductions over axes other than the batch, and products of matrices. Different
+    tensors are taken as independent.
     """
     name = type(call.layer).__name__
     if not inputs:
         return pass_through(call, [])
     if len({value.index for value in call.inputs}) > 1:
         return _of_several(name, call, inputs)
-    if name in _MOVING:
+    if name in _MOVING or name in _JOINING:
         return Outcome((inputs[0],) * len(call.outputs), Support.NEUTRAL)
     reduced = _reduction(name, call, inputs[0])
     if reduced is not None:
@@ -47,22 +50,15 @@ def operation(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome
     def function(tensor: Any) -> Any:
         return call.run([tensor] * len(inputs), context.training)[0]
 
-    if len(call.outputs) == 1 and _is_elementwise(function):
+    if len(call.outputs) == 1 and is_elementwise(function):
         return mapped(inputs[0], function)
     return pass_through(call, inputs)
-
-
-def _is_elementwise(function: Any) -> bool:
-    try:
-        return is_elementwise(function)
-    except Exception:  # constants or shapes that only fit the model's own tensors
-        return False
 
 
 def _of_several(name: str, call: Call, inputs: Sequence[Signal]) -> Outcome:
     if name in _ARITHMETIC and len(inputs) == 2:
         return Outcome((inputs[0].combine(_ARITHMETIC[name], inputs[1:]),), Support.EXACT)
-    if name in ("Concatenate", "Stack"):
+    if name in _JOINING:
         mixed = type(inputs[0]).mixture(inputs, [value.entries for value in call.inputs])
         return Outcome((mixed,), Support.EXACT)
     if name == "Matmul" and len(inputs) == 2:
@@ -72,7 +68,7 @@ def _of_several(name: str, call: Call, inputs: Sequence[Signal]) -> Outcome:
 
 
 def _reduction(name: str, call: Call, signal: Signal) -> Signal | None:
-    if name not in ("Mean", "Sum", "Max", "Softmax"):
+    if name not in ("Mean", "Sum", "Max", "Min", "Softmax"):
         return None
     shape = call.inputs[0].shape
     axis = call.layer.axis
@@ -88,5 +84,7 @@ def _reduction(name: str, call: Call, signal: Signal) -> Signal | None:
     everything = (np.arange(count)[None, :],)
     if name == "Max":
         return signal.maximum_of(everything)
+    if name == "Min":
+        return signal.affine(-1.0, 0.0).maximum_of(everything).affine(-1.0, 0.0)
     mean = signal.mean_of(everything)
     return mean if name == "Mean" else mean.affine(count, 0.0)

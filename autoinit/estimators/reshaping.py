@@ -46,7 +46,7 @@ def up_sampling(call: Call, inputs: Sequence[Signal], context: Context) -> Outco
 
 
 def interpolation_matrix(size: int, output_size: int, interpolation: str) -> Array:
-    """The linear map of an image resize along one axis, (output, input): its action on unit vectors."""
+    """The linear map of an image resize along one axis, of shape (output, input)."""
     units = np.eye(size, dtype=np.float32)[None, :, :, None]
     resized = keras.ops.image.resize(
         units, (output_size, size), interpolation=interpolation, data_format="channels_last"

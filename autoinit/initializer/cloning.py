@@ -69,7 +69,8 @@ def _variables(layer: Any) -> list[Any]:
 
 def compile_like(twin: Any, model: Any) -> None:
     """Compile a model with another's settings; its optimizer starts afresh."""
-    settings = dict(model._compile_config.config) if model._compile_config else {}
+    # Saving a model as HDF5 drops the optimizer from this record: it is taken from the model.
+    settings = {**model._compile_config.config, "optimizer": model.optimizer}
     settings = {name: _anew(value) for name, value in settings.items()}
     twin.compile(**settings)
 

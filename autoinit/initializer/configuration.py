@@ -55,7 +55,8 @@ class Configuration:
             number = getattr(made, name)
             if isinstance(number, bool) or not isinstance(number, (int, float)) or not number >= 1:
                 raise ValueError(
-                    f"weight_init_config[{name!r}] must be a number of at least 1. Received: {number!r}"
+                    f"weight_init_config[{name!r}] must be a number of at least 1. "
+                    f"Received: {number!r}"
                 )
         if made.seed is not None and (
             isinstance(made.seed, bool) or not isinstance(made.seed, int)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 from keras import layers
 
@@ -84,7 +85,9 @@ class SavedWeights:
     """
 
     def __init__(self, variables: Iterable[Any]) -> None:
-        self._values = [(variable, np.array(variable)) for variable in variables]
+        self._values = [
+            (variable, np.array(keras.ops.convert_to_numpy(variable))) for variable in variables
+        ]
 
     def restore(self) -> None:
         """Assign the kept values."""

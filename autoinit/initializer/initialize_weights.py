@@ -1,4 +1,4 @@
-"""`AutoInit`: signal-preserving weight initialisation (Bingham & Miikkulainen 2021, algorithm 1)."""
+"""`AutoInit`: signal-preserving weights (Bingham & Miikkulainen 2021, algorithm 1)."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class AutoInit:
         return (twin, propagation.estimates()) if return_estimates else twin
 
     def plan(self, model: Any, training: bool = True) -> Propagation:
-        """The analytic pass alone: every call's signal, and the kernels' scales. Changes nothing."""
+        """The analytic pass alone, which changes nothing: signals and the kernels' scales."""
         graph = read_model(model)
         config = self.configuration
         options = Options(

@@ -51,7 +51,7 @@ class _Record:
     format: str
     keras_version: str
     compile_settings: dict[str, Any] | None
-    text: str = ""
+    config: dict[str, Any] | None = None
 
 
 def open_model_file(path: str | Path, custom_objects: Mapping[str, Any] | None = None) -> ModelFile:
@@ -74,8 +74,8 @@ def open_model_file(path: str | Path, custom_objects: Mapping[str, Any] | None =
     except RecursionError as error:
         raise ModelFileError(
             "too_deep",
-            "The model is nested or chained so deeply that Keras cannot rebuild it in this process; "
-            "the command line's and the dashboard's workers have the room for it.",
+            "The model is nested or chained so deeply that Keras cannot rebuild it in this "
+            "process; the command line's and the dashboard's workers have the room for it.",
         ) from error
     except MemoryError:
         raise
@@ -157,10 +157,9 @@ def _h5_record(path: Path) -> _Record:
 
 def _json_record(path: Path) -> _Record:
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        config = json.loads(text)
+        config = json.loads(path.read_text(encoding="utf-8-sig"))
         if isinstance(config, str):  # a to_json() string that was itself dumped as JSON
-            text, config = config, json.loads(config)
+            config = json.loads(config)
     except (ValueError, RecursionError) as error:
         raise _broken(path, error) from error
     if not isinstance(config, dict) or "class_name" not in config:
@@ -169,12 +168,13 @@ def _json_record(path: Path) -> _Record:
             f"JSON file {path.name!r} is no Keras model: it has no 'class_name'. "
             "Write it with model.to_json().",
         )
-    return _Record("json", str(config.get("keras_version", "")), config.get("compile_config"), text)
+    settings = config.pop("compile_config", None)
+    return _Record("json", str(config.get("keras_version", "")), settings, config)
 
 
 def _rebuild(path: Path, record: _Record) -> Any:
     if record.format == "json":
-        return keras.models.model_from_json(record.text)
+        return keras.saving.deserialize_keras_object(record.config, safe_mode=True)
     suffix = ".keras" if record.format == "keras" else ".h5"
     with _named(path, suffix) as named:
         return keras.saving.load_model(named, compile=False, safe_mode=True)
@@ -197,11 +197,12 @@ def _refusal(error: Exception, record: _Record) -> ModelFileError:
     if "lambda" in text.lower() and ("deserializ" in text or "safe" in text):
         return ModelFileError(
             "code_in_file",
-            "The model holds a Lambda layer, whose code would have to be run: it is refused. Replace "
-            "it by keras.ops operations or a layer of your own.",
+            "The model holds a Lambda layer, whose code would have to be run: it is refused. "
+            "Replace it by keras.ops operations or a layer of your own.",
         )
     unknown = re.search(
-        r"(?:Could not locate (?:class|function)|Unknown (?:layer|object|function):?) '([^']+)'",
+        r"(?:Could not (?:locate (?:class|function)|deserialize)"
+        r"|Unknown (?:layer|object|function):?) '([^']+)'",
         text,
     ) or re.search(r"`([^`]+)` is a custom class", text)
     if unknown and not record.keras_version.startswith("2."):

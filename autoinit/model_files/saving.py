@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +78,7 @@ def save_model_file(model: Any, path: str | Path) -> tuple[Finding, ...]:
         model.save(path)
         return ()
     findings: tuple[Finding, ...] = ()
-    with _quiet():
+    with _without_advice():
         error = _trouble_with_h5(model) if model.compiled else None
         if error is not None:
             findings = (_dropped(error),)
@@ -118,7 +120,7 @@ def _by_objects(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _objects(value: Any, module: Any) -> Any:
-    """`"mse"` → `MeanSquaredError()`; strings that name no class stay ("accuracy" is chosen late)."""
+    """`"mse"` → `MeanSquaredError()`; strings that name no class stay, as "accuracy" does."""
     if isinstance(value, dict):
         return {name: _objects(part, module) for name, part in value.items()}
     if isinstance(value, (list, tuple)):
@@ -130,10 +132,12 @@ def _objects(value: Any, module: Any) -> Any:
     except ValueError:
         return value
     if isinstance(found, (keras.losses.Loss, keras.metrics.Metric)):
-        return found
-    camel = "".join(part.capitalize() for part in found.__name__.split("_"))
-    kind = getattr(module, camel, None)
-    return kind() if isinstance(kind, type) else value
+        kind: Any = type(found)
+    else:
+        camel = "".join(part.capitalize() for part in found.__name__.split("_"))
+        kind = getattr(module, camel, None)
+    # The name is what training reports the figure under.
+    return kind(name=value) if isinstance(kind, type) else value
 
 
 def _dropped(error: Exception) -> Finding:
@@ -144,13 +148,13 @@ def _dropped(error: Exception) -> Finding:
     )  # fmt: skip
 
 
-class _quiet:
+@contextlib.contextmanager
+def _without_advice() -> Iterator[None]:
     """Keras warns through absl that HDF5 is a legacy format, which the user has chosen."""
-
-    def __enter__(self) -> None:
-        self._logger = logging.getLogger("absl")
-        self._level = self._logger.level
-        self._logger.setLevel(logging.ERROR)
-
-    def __exit__(self, *exception: object) -> None:
-        self._logger.setLevel(self._level)
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -103,17 +103,15 @@ class IndependentSignal(Signal):
                 total = self.variance + epsilon
                 second = self.variance / total if total > 0 else 0.0
             else:
-                second = gaussian.shrinkage(self.variance, epsilon, count, centred=True)
+                # Around their own mean, n entries are like n − 1 that have a mean of zero.
+                free = self.variance * (count - 1) / count
+                second = gaussian.shrinkage(0.0, free, epsilon, count - 1)
             return IndependentSignal.gaussian(0.0, second)
         if count is None:
             scale = 1.0 / math.sqrt(self.second_moment + epsilon)
             return self.affine(scale, 0.0)
         mean, _ = gaussian.direction(self.mean, self.variance, count, epsilon)
-        if self.mean == 0.0:
-            second = gaussian.shrinkage(self.variance, epsilon, count, centred=False)
-        else:
-            # The mean square of `count` entries is close to its expectation.
-            second = self.second_moment / (self.second_moment + epsilon)
+        second = gaussian.shrinkage(self.mean, self.variance, epsilon, count)
         return self._from_second_moment(mean, second)
 
     def softmax(self, count: int) -> IndependentSignal:

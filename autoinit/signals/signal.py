@@ -123,7 +123,7 @@ class Signal(ABC):
 
     @abstractmethod
     def resample(self, matrices: Sequence[Array]) -> Self:
-        """A linear map along each spatial axis, matrices of shape (output, input): interpolation."""
+        """A linear map along each spatial axis, of shape (output, input): interpolation."""
 
     @abstractmethod
     def normalise(self, epsilon: float, count: int | None, *, centred: bool) -> Self:

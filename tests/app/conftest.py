@@ -1,4 +1,4 @@
-"""Results as a finished job would leave them, made up here so that no test of the page runs Keras."""
+"""Results as finished jobs would leave them, made up so that no test of the page runs Keras."""
 
 from collections.abc import Callable
 from typing import Any
@@ -43,7 +43,7 @@ def make_result(
     path: Callable[[int, str], str] = lambda block, layer: f"block{block}/{layer}",
 ) -> Result:
     """A chain of blocks whose default variance is multiplied by `growth` at every call."""
-    series = ["uploaded", "default", "autoinit"] if uploaded else ["default", "autoinit"]
+    series = ["default", "autoinit", *(["uploaded"] if uploaded else [])]
     rows = [call(i, growth, series, seeds, unsupported, unmeasured, path) for i in range(calls)]
     return {
         "schema": 1,
@@ -137,6 +137,12 @@ def figure(logarithm: float, wave: float) -> float | None:
     if logarithm > 2 * 88:
         return None
     return 0.0 if logarithm < -2 * 100 else wave * 2.718281828**logarithm
+
+
+@pytest.fixture
+def build_result() -> Callable[..., Result]:
+    """The function that makes results up, for tests that need one of their own."""
+    return make_result
 
 
 @pytest.fixture

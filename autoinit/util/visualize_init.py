@@ -1,0 +1,90 @@
+"""`AutoInitVisualizer`: signal propagation with default and with AutoInit weights, as a figure."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from autoinit.estimators import RULES
+from autoinit.estimators.estimate_layer_output_distribution import as_rules
+from autoinit.graph import read_model
+from autoinit.initializer.cloning import as_model, clone_with_weights
+from autoinit.initializer.initialize_weights import Estimators
+
+
+class AutoInitVisualizer:
+    """Compare default and AutoInit weights of a model, layer by layer.
+
+    Args:
+        custom_distribution_estimators: layer class → subclass of
+            `LayerOutputDistributionEstimator`, as for `AutoInit`.
+
+    Example:
+        AutoInitVisualizer().visualize(model, plot_path="signal.html")
+    """
+
+    def __init__(self, custom_distribution_estimators: Estimators | None = None) -> None:
+        self.registry = RULES.overridden(as_rules(custom_distribution_estimators))
+
+    def visualize(
+        self,
+        model: Any,
+        custom_objects: dict[str, Any] | None = None,
+        plot_path: str | Path | None = None,
+        num_samples: int = 100,
+        ylim: tuple[float, float] | None = None,
+        signal_variance: float = 1.0,
+    ) -> Any:
+        """An interactive figure of each call's variance, measured and predicted.
+
+        The model passed in is left as it was.
+
+        Args:
+            model: a `keras.Model`, a configuration dictionary or a JSON string.
+            custom_objects: classes that a configuration needs, by name.
+            plot_path: where to write the figure: `.html`, or an image format of Kaleido where
+                that is installed.
+            num_samples: samples of Gaussian noise to feed through the model.
+            ylim: lowest and highest variance shown.
+            signal_variance: variance that AutoInit aims at.
+
+        Returns:
+            A `plotly.graph_objects.Figure`.
+
+        Raises:
+            GraphError: for a model without a graph of layers.
+            ValueError: for limits that are not positive and increasing.
+        """
+        # The one place in this package that reaches up to probes and charts.
+        from app.charts import variance_chart
+        from app.jobs.analysis import as_data
+        from app.jobs.comparison import compare
+        from app.jobs.specification import JobSpec, Settings
+        from autoinit.model_files import ModelFile
+
+        if ylim is not None and not 0 < ylim[0] < ylim[1]:
+            raise ValueError(f"ylim must be two positive, increasing variances. Received: {ylim!r}")
+        source = as_model(model, custom_objects)
+        twin = clone_with_weights(source, read_model(source), custom_objects)
+        settings = Settings(samples=num_samples, signal_variance=signal_variance)
+        comparison = compare(twin, settings, uploaded=False, registry=self.registry)
+        described = ModelFile(twin, "model", keras.__version__, "", False, None)
+        spec = JobSpec("", str(source.name), settings)
+        figure = variance_chart(
+            as_data(comparison, described, spec, comparison.findings, comparison.timings)
+        )
+        if ylim is not None:
+            figure.update_yaxes(range=[math.log10(limit) for limit in ylim])
+        if plot_path is not None:
+            _write(figure, Path(plot_path))
+        return figure
+
+
+def _write(figure: Any, path: Path) -> None:
+    if path.suffix.lower() in (".html", ".htm"):
+        figure.write_html(path, include_plotlyjs=True)
+    else:
+        figure.write_image(path)

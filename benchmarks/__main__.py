@@ -1,0 +1,6 @@
+"""All benchmarks, one after the other: `make bench`."""
+
+from benchmarks import against_eager
+
+if __name__ == "__main__":
+    against_eager.main()

@@ -1,0 +1,240 @@
+"""The charts: what is drawn where, what is masked, what is marked, and what it costs."""
+
+import math
+from typing import Any
+
+import plotly.graph_objects as go
+import pytest
+
+from app.charts import (
+    MARKED_CALLS,
+    TICK_LABELS,
+    mean_chart,
+    runs,
+    symmetric_logarithm,
+    tick_positions,
+    variance_chart,
+)
+
+HOSTILE = "<img src=x onerror=alert(1)>\u202e%{y}"
+
+
+def trace(figure: go.Figure, name: str) -> go.Scatter:
+    (found,) = [trace for trace in figure.data if trace.name == name]
+    return found
+
+
+def names(figure: go.Figure) -> list[str]:
+    return [trace.name for trace in figure.data]
+
+
+def test_a_healthy_network_has_three_traces_per_series_and_the_target(result):
+    figure = variance_chart(result)
+    assert names(figure) == [
+        "Default measured",
+        "Default predicted",
+        "Default weighted",
+        "AutoInit measured",
+        "AutoInit predicted",
+        "AutoInit weighted",
+        "Target variance 1",
+    ]
+    assert figure.layout.yaxis.type == "log"
+
+
+def test_lines_hold_the_measured_and_the_predicted_variances(result):
+    figure = variance_chart(result)
+    for series, name in (("default", "Default"), ("autoinit", "AutoInit")):
+        for source in ("measured", "predicted"):
+            expected = [call[series][source]["variance"] for call in result["calls"]]
+            assert list(trace(figure, f"{name} {source}").y) == expected
+
+
+def test_weighted_calls_are_marked_on_the_measured_line_and_no_others(result):
+    figure = variance_chart(result)
+    marks = trace(figure, "AutoInit weighted")
+    assert list(marks.x) == [0, 5]
+    assert list(marks.y) == [result["calls"][i]["autoinit"]["measured"]["variance"] for i in (0, 5)]
+    assert marks.marker.color == "#D55E00"
+
+
+def test_every_series_has_its_own_colour_and_its_own_symbol(deep_result):
+    figure = variance_chart(deep_result)
+    marks = [trace(figure, f"{name} weighted") for name in ("Default", "AutoInit", "Uploaded")]
+    lines = [trace(figure, f"{name} measured") for name in ("Default", "AutoInit", "Uploaded")]
+    assert len({mark.marker.symbol for mark in marks}) == 3
+    assert len({line.line.color for line in lines}) == 3
+
+
+def test_the_target_line_is_at_the_signal_variance(result):
+    result["settings"]["signal_variance"] = 0.25
+    assert list(trace(variance_chart(result), "Target variance 0.25").y) == [0.25, 0.25]
+
+
+def test_variances_that_are_not_finite_are_masked_and_marked_at_the_upper_edge(deepest_result):
+    figure = variance_chart(deepest_result)
+    gone = [
+        i
+        for i, call in enumerate(deepest_result["calls"])
+        if call["default"]["measured"]["variance"] is None
+    ]
+    assert 0 < len(gone) < 4000
+    marks = trace(figure, "Default overflow")
+    assert list(marks.x) == gone
+    assert marks.yaxis == "y2"
+    assert all(0.9 < y < 1 for y in marks.y)
+    assert all(trace(figure, "Default measured").y[i] is None for i in gone)
+    assert "AutoInit overflow" not in names(figure)
+
+
+def test_variances_of_zero_are_masked_and_marked_at_the_lower_edge(vanishing_result):
+    figure = variance_chart(vanishing_result)
+    gone = [
+        i
+        for i, call in enumerate(vanishing_result["calls"])
+        if call["default"]["measured"]["variance"] == 0
+    ]
+    assert gone
+    marks = trace(figure, "Default underflow")
+    assert list(marks.x) == gone
+    assert all(0 < y < 0.1 for y in marks.y)
+    assert all(trace(figure, "Default measured").y[i] is None for i in gone)
+
+
+def test_values_beyond_single_precision_are_drawn_as_they_are(result):
+    result["calls"][3]["default"]["measured"]["variance"] = 1e-40
+    result["calls"][4]["default"]["measured"]["variance"] = 1e76
+    figure = variance_chart(result)
+    assert list(trace(figure, "Default measured").y)[3:5] == [1e-40, 1e76]
+    low, high = figure.layout.yaxis.range
+    assert low < -40
+    assert high > 76
+
+
+def test_the_edge_axis_is_not_the_variance_axis(deepest_result):
+    axis = variance_chart(deepest_result).layout.yaxis2
+    assert (tuple(axis.range), axis.type, axis.fixedrange) == ((0, 1), None, True)
+
+
+def test_a_call_that_was_not_measured_is_a_gap_without_a_mark(deep_result):
+    figure = variance_chart(deep_result)
+    assert trace(figure, "Default measured").y[63] is None
+    assert trace(figure, "Default predicted").y[63] is not None
+    assert "Default overflow" not in names(figure)
+
+
+def test_calls_without_a_rule_and_tainted_calls_are_marked(deep_result):
+    figure = variance_chart(deep_result)
+    crosses = trace(figure, "Calls without a rule")
+    assert list(crosses.x) == [62]
+    assert crosses.marker.symbol == "x"
+    band = trace(figure, "Tainted calls")
+    assert list(band.x) == [62.5, 139.5, None]
+    assert not figure.layout.shapes
+
+
+def test_runs_of_indices_are_merged():
+    assert runs([3, 4, 5, 9, 11, 12])[0] == [2.5, 5.5, None, 8.5, 9.5, None, 10.5, 12.5, None]
+    assert runs([7]) == ([6.5, 7.5, None], [0.0, 0.0, None])
+
+
+def test_hovering_tells_path_class_shape_figures_and_support(result):
+    result["calls"][1]["autoinit"]["measured"]["finite_fraction"] = 0.5
+    told = trace(variance_chart(result), "AutoInit measured").customdata[1]
+    assert told[0] == "block0/conv/relu"
+    assert told[1] == "relu · ?×32×32×16"
+    assert told[2].startswith("variance 0.34")
+    assert told[3].startswith("variance 0.34")
+    assert told[4].endswith("25 % zeros, only 50 % finite")
+    assert told[5] == "rule: exact"
+
+
+def test_names_never_become_markup(build_result):
+    hostile = build_result(30, path=lambda block, layer: HOSTILE + layer, unsupported=(7,))
+    for call in hostile["calls"]:
+        call["class"] = HOSTILE
+    for figure in (variance_chart(hostile), mean_chart(hostile)):
+        text = figure.to_json()
+        assert "<img" not in text
+        assert "\u202e" not in text
+        assert "\\u202e" not in text
+        assert "&lt;img" in text
+
+
+def test_few_names_are_drawn_and_long_ones_are_shortened(deepest_result):
+    axis = variance_chart(deepest_result).layout.xaxis
+    assert len(axis.tickvals) == len(axis.ticktext) == TICK_LABELS
+    assert axis.tickvals[0] == 0
+    assert axis.tickvals[-1] == 3999
+    assert max(len(text) for text in axis.ticktext) <= 18
+
+
+@pytest.mark.parametrize("count", [1, 2, 12, 13, 140, 4000])
+def test_tick_positions_are_distinct_calls(count):
+    positions = tick_positions(count)
+    assert positions == sorted(set(positions))
+    assert positions[0] == 0
+    assert positions[-1] == count - 1
+    assert len(positions) <= TICK_LABELS
+
+
+def test_beyond_a_few_hundred_calls_only_weighted_ones_carry_markers(deepest_result):
+    figure = variance_chart(deepest_result)
+    assert all(isinstance(trace, go.Scatter) for trace in figure.data)
+    assert trace(figure, "Default measured").mode == "lines"
+    assert trace(figure, "Default predicted").mode == "lines"
+    assert len(trace(figure, "AutoInit weighted").x) == 800
+
+
+def test_among_few_calls_predictions_are_dots(deep_result):
+    assert len(deep_result["calls"]) <= MARKED_CALLS
+    assert trace(variance_chart(deep_result), "Default predicted").mode == "markers"
+
+
+def test_four_thousand_calls_stay_a_few_megabytes(deepest_result):
+    assert len(variance_chart(deepest_result).to_json()) < 5e6
+
+
+@pytest.mark.parametrize("chart", [variance_chart, mean_chart])
+@pytest.mark.parametrize("calls", [0, 1])
+def test_tiny_networks_can_be_drawn(build_result, chart, calls):
+    figure = chart(build_result(calls))
+    low, high = figure.layout.xaxis.range
+    assert low < 0 < high
+
+
+def test_a_result_of_predictions_alone_can_be_drawn(result):
+    for call in result["calls"]:
+        call["default"], call["autoinit"]["measured"] = None, None
+    for figure in (variance_chart(result), mean_chart(result)):
+        assert set(trace(figure, "AutoInit measured").y) == {None}
+        assert None not in trace(figure, "AutoInit predicted").y
+
+
+def test_small_means_are_drawn_on_a_linear_axis(result):
+    figure = mean_chart(result)
+    assert figure.layout.yaxis.type is None
+    assert figure.layout.yaxis.tickvals is None
+    expected = [call["autoinit"]["measured"]["mean"] for call in result["calls"]]
+    assert list(trace(figure, "AutoInit measured").y) == expected
+
+
+def test_means_of_many_decades_get_an_axis_that_shows_them_all(deepest_result):
+    figure = mean_chart(deepest_result)
+    drawn = [y for y in trace(figure, "Default measured").y if y is not None]
+    largest = max(call["default"]["measured"]["mean"] or 0.0 for call in deepest_result["calls"])
+    assert max(drawn) == pytest.approx(1 + math.log10(largest))
+    assert len(figure.layout.yaxis.tickvals) <= 11
+
+
+@pytest.mark.parametrize(
+    ("value", "drawn"), [(0, 0), (0.5, 0.5), (1, 1), (1000, 4), (-0.2, -0.2), (-100, -3)]
+)
+def test_the_symmetric_logarithm(value, drawn):
+    assert symmetric_logarithm(value) == pytest.approx(drawn)
+
+
+def test_charts_do_not_change_the_result(deep_result: dict[str, Any], build_result):
+    variance_chart(deep_result), mean_chart(deep_result)
+    fresh = build_result(140, uploaded=True, unsupported=(62,), unmeasured=(63,), seeds=3)
+    assert deep_result == fresh

@@ -1,0 +1,362 @@
+"""The page in each of its states, by Streamlit's AppTest; the jobs are stand-ins."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+import app.jobs
+from app import uploads
+from app.escaping import markdown_text
+from app.jobs import JobSpec, Settings
+from app.jobs.processes import Progress
+from app.page_sections import file_stem
+
+PAGE = str(Path(app.__file__).parent / "streamlit_app.py")
+KEY = "a" * 64
+HOSTILE = "<img src=x onerror=alert(1)> **bold** [a](http://b) :red[r] $x$"
+
+
+class StandInJob:
+    """A job that stays in whichever state the test puts it."""
+
+    def __init__(self, folder: Path, status: str = "running", spec: JobSpec | None = None) -> None:
+        self.key, self.folder, self.status, self.spec = KEY, folder, status, spec
+        self.progress = Progress(0.31, "Measuring default")
+        self.error: tuple[str, str] | None = None
+
+    def result(self) -> dict[str, Any]:
+        return json.loads((self.folder / "result.json").read_text())
+
+    def cancel(self) -> None:
+        self.status = "cancelled"
+
+
+class Jobs:
+    """What stands in for `app.jobs`: remembers what was submitted, finds one job."""
+
+    def __init__(self, folder: Path) -> None:
+        self.job = StandInJob(folder)
+        self.submitted: list[JobSpec] = []
+
+    def submit(self, spec: JobSpec) -> StandInJob:
+        self.submitted.append(spec)
+        self.job.spec = spec
+        return self.job
+
+    def find(self, key: str) -> StandInJob | None:
+        return self.job if key == KEY else None
+
+    def finish(self, result: dict[str, Any], *files: str) -> None:
+        self.job.folder.mkdir(exist_ok=True)
+        (self.job.folder / "result.json").write_text(json.dumps(result, allow_nan=False))
+        for name in files:
+            (self.job.folder / name).write_bytes(b"model")
+        self.job.status = "done"
+
+
+@pytest.fixture
+def jobs(tmp_path, monkeypatch) -> Jobs:
+    monkeypatch.setenv("AUTOINIT_DATA", str(tmp_path / "data"))
+    stand_in = Jobs(tmp_path / "job")
+    monkeypatch.setattr(app.jobs, "submit", stand_in.submit)
+    monkeypatch.setattr(app.jobs, "find", stand_in.find)
+    monkeypatch.setattr(app.jobs, "warm_up", lambda: None)
+    return stand_in
+
+
+def open_page(key: str | None = None) -> AppTest:
+    page = AppTest.from_file(PAGE, default_timeout=30)
+    if key is not None:
+        page.query_params["job"] = key
+    return checked(page.run())
+
+
+def checked(page: AppTest) -> AppTest:
+    assert not page.exception, page.exception
+    return page
+
+
+def press(page: AppTest, label: str) -> AppTest:
+    (button,) = [button for button in page.button if button.label == label]
+    return checked(button.click().run())
+
+
+@pytest.fixture
+def done(jobs) -> Callable[..., AppTest]:
+    """Opens the page of a job that has left this result."""
+
+    def open_result(result: dict[str, Any], *files: str) -> AppTest:
+        st.cache_resource.clear()
+        jobs.finish(result, *files)
+        return open_page(KEY)
+
+    return open_result
+
+
+def test_the_page_never_imports_keras():
+    heavy = "{'keras', 'tensorflow', 'tf_keras', 'autoinit', 'probes'}"
+    program = f"import sys, app.streamlit_app; print({heavy} & set(sys.modules))"
+    shown = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.strip() == "set()"
+
+
+def test_the_first_visit_explains_and_offers_samples(jobs):
+    page = open_page()
+    assert page.title[0].value == "How does your network start?"
+    labels = [button.label for button in page.button]
+    assert "Analyse" in labels
+    assert "All-CNN-C" in labels
+    assert page.file_uploader
+    assert not jobs.submitted
+
+
+def test_a_sample_starts_with_one_click(jobs):
+    page = press(open_page(), "All-CNN-C")
+    assert jobs.submitted == [JobSpec("sample:all-cnn-c", "all-cnn-c", Settings())]
+    assert page.query_params["job"] == KEY
+    assert [button.label for button in page.button].count("Cancel") == 1
+
+
+def test_analysing_nothing_asks_for_a_file(jobs):
+    page = press(open_page(), "Analyse")
+    assert "Choose a model file" in page.warning[0].value
+    assert not jobs.submitted
+
+
+def test_a_sample_takes_options_and_settings(jobs):
+    page = open_page()
+    checked(page.button_group(key="source").set_value("Try a sample").run())
+    checked(page.selectbox(key="sample").set_value("all-cnn-c").run())
+    page.selectbox(key="all-cnn-c-activation").set_value("elu")
+    for label, value in (("Samples", 32), ("Draws", 2), ("Input variance", 2.5), ("Seed", 7)):
+        (field,) = [field for field in page.number_input if field.label == label]
+        field.set_value(value)
+    for label, value in (("Distribution", "orthogonal"), ("Mode", "inference")):
+        (field,) = [field for field in page.selectbox if field.label == label]
+        field.set_value(value)
+    page.checkbox[0].check()
+    press(page, "Analyse")
+    settings = Settings(
+        samples=32,
+        seeds=2,
+        seed=7,
+        input_variance=2.5,
+        distribution="orthogonal",
+        mode="inference",
+        constrain_weights=True,
+    )
+    name = "all-cnn-c?activation=elu"
+    assert jobs.submitted == [JobSpec(f"sample:{name}", name, settings)]
+
+
+def test_a_wrong_setting_gets_a_sentence(jobs):
+    page = open_page()
+    checked(page.button_group(key="source").set_value("Try a sample").run())
+    (field,) = [field for field in page.number_input if field.label == "Input variance"]
+    field.set_value(-1.0)
+    page = press(page, "Analyse")
+    assert "1e-30" in page.error[0].value.replace("&#45;", "-")
+    assert not jobs.submitted
+
+
+def test_an_upload_goes_to_disk_under_a_name_of_our_own(jobs):
+    page = open_page()
+    page.file_uploader[0].set_value(("../<b>evil.KERAS", b"PK model", "application/zip"))
+    checked(page.run())
+    assert not page.file_uploader
+    press(page, "Analyse")
+    (spec,) = jobs.submitted
+    stored = Path(spec.model)
+    assert stored.parent == uploads.uploads_folder()
+    assert stored.suffix == ".keras"
+    assert stored.read_bytes() == b"PK model"
+    assert spec.name.endswith("evil.KERAS")
+    assert stored.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_another_file_can_be_chosen(jobs):
+    page = open_page()
+    page.file_uploader[0].set_value(("one.h5", b"one", "application/x-hdf5"))
+    page = press(checked(page.run()), "Choose another file")
+    page.file_uploader[0].set_value(("two.json", b"{}", "application/json"))
+    press(checked(page.run()), "Analyse")
+    assert [spec.name for spec in jobs.submitted] == ["two.json"]
+
+
+def test_uploads_are_swept_after_a_day_unless_used(jobs, tmp_path):
+    yesterday = time.time() - uploads.SECONDS_KEPT - 60
+    old, used = (uploads.store(io.BytesIO(content), "model.h5") for content in (b"old", b"used"))
+    for upload in (old, used):
+        os.utime(upload.path, (yesterday, yesterday))
+    assert uploads.keep(used)
+    uploads.store(io.BytesIO(b"new"), "model.h5")
+    assert used.path.exists()
+    assert not old.path.exists()
+    assert not uploads.keep(old)
+
+
+def test_a_running_job_shows_stage_and_fraction_and_can_be_cancelled(jobs):
+    page = press(open_page(), "All-CNN-C")
+    progress = page.get("progress")[0].proto
+    assert (progress.value, progress.text) == (31, "Measuring default")
+    page = press(page, "Cancel")
+    assert jobs.job.status == "cancelled"
+    assert page.info[0].value.startswith("Cancelled.")
+    assert "Analyse" in [button.label for button in page.button]
+
+
+def test_the_page_moves_on_when_the_job_is_done(jobs, result):
+    page = press(open_page(), "All-CNN-C")
+    jobs.finish(result, "reinitialized.keras")
+    checked(page.run())
+    assert len(page.get("plotly_chart")) == 2
+    assert not page.get("progress")
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        ("refused", "model.keras is not a model file: it is a PNG picture."),
+        ("failed", "The worker process was killed by signal 9 (SIGKILL)."),
+    ],
+)
+def test_a_job_that_ends_without_a_result_gets_its_sentence(jobs, status, message):
+    page = press(open_page(), "All-CNN-C")
+    jobs.job.status, jobs.job.error = status, ("code", message)
+    checked(page.run())
+    assert page.error[0].value == markdown_text(message)
+    assert not page.get("plotly_chart")
+    press(page, "Analyse")
+    assert page.warning  # The app goes on.
+
+
+def test_a_refusal_calls_an_upload_by_its_owners_name(jobs):
+    page = open_page()
+    page.file_uploader[0].set_value(("holiday.keras", b"PNG", "image/png"))
+    page = press(checked(page.run()), "Analyse")
+    on_disk = Path(jobs.submitted[0].model).name
+    jobs.job.status, jobs.job.error = "refused", ("not_a_model_file", f"{on_disk!r} is a picture.")
+    assert checked(page.run()).error[0].value == markdown_text("'holiday.keras' is a picture.")
+
+
+def test_an_unknown_address_says_so(jobs):
+    page = open_page("b" * 64)
+    assert "no result at this address" in page.warning[0].value
+
+
+def test_a_result_that_cannot_be_read_says_so(jobs):
+    jobs.job.folder.mkdir()
+    (jobs.job.folder / "result.json").write_text("{")
+    jobs.job.status = "done"
+    st.cache_resource.clear()
+    page = open_page(KEY)
+    assert "cannot be read" in page.error[0].value
+
+
+def test_a_result_has_headline_charts_table_and_downloads(done, deep_result):
+    page = done(deep_result, "reinitialized.keras", "reinitialized.h5")
+    assert [metric.label for metric in page.metric] == [
+        "Default weights",
+        "AutoInit weights",
+        "Uploaded weights",
+        "Prediction off by",
+        "Calls with a rule",
+        "Time",
+    ]
+    assert [metric.value for metric in page.metric][:3] == ["Explodes", "Stable", "Stable"]
+    charts = [json.loads(chart.proto.spec) for chart in page.get("plotly_chart")]
+    assert len(charts) == 2
+    assert {trace["name"] for trace in charts[0]["data"]} >= {
+        "Default measured",
+        "AutoInit predicted",
+        "Uploaded weighted",
+        "Calls without a rule",
+    }
+    assert len(page.dataframe[-1].value) == 140
+    assert [button.label for button in page.download_button] == [
+        "Re-initialised model, .keras (5 B)",
+        "As .h5 (5 B)",
+        "Table, CSV",
+        "Result, JSON",
+        "Report, HTML",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("vgg16.keras", "vgg16-autoinit"),
+        ("all-cnn-c?activation=elu&dropout=0.25", "all-cnn-c-activation-elu-dropout-0-25-autoinit"),
+        ("sub/../we<i>rd\u202e.H5", "sub-we-i-rd-autoinit"),
+        ("模型.keras", "model-autoinit"),
+    ],
+)
+def test_downloads_carry_a_name_that_is_safe_everywhere(result, name, stem):
+    result["model"]["name"] = name
+    assert file_stem(result) == stem
+
+
+def test_without_a_model_there_is_no_model_to_download(done, result):
+    page = done(result)
+    assert len(page.download_button) == 3
+    assert any("no re-initialised model" in caption.value for caption in page.caption)
+
+
+def test_a_constrained_model_comes_with_the_import_it_needs(done, result):
+    result["settings"]["constrain_weights"] = True
+    page = done(result, "reinitialized.keras")
+    assert any(code.value.startswith("import autoinit") for code in page.code)
+
+
+def test_warnings_stand_above_the_chart_and_notes_are_folded(done, deep_result):
+    for code in ("input_scaling", "shared_layer"):
+        warning = {"code": code, "path": "a", "class": "B", "message": f"about {code}"}
+        deep_result["warnings"].append(warning)
+    page = done(deep_result)
+    kinds = [element.type for element in page.main]
+    assert "1 call of **Swirl** has no rule" in page.warning[0].value
+    assert "about input" in page.info[0].value.replace("&#95;", "_")
+    assert max(kinds.index("warning"), kinds.index("info")) < kinds.index("plotly_chart")
+    assert "1 more note" in [expander.label for expander in page.expander]
+
+
+def test_names_are_never_markdown(done, build_result):
+    result = build_result(20, name=HOSTILE, unsupported=(7,))
+    for call in result["calls"]:
+        call["class"] = HOSTILE
+    page = done(result)
+    shown = [
+        element.value
+        for kind in ("header", "caption", "warning", "markdown")
+        for element in getattr(page, kind)
+    ]
+    assert any("img" in text for text in shown)
+    assert not any("<img" in text or "[a](" in text or ":red[" in text for text in shown)
+
+
+def test_the_table_can_be_filtered(done, deep_result):
+    page = done(deep_result)
+    checked(page.text_input(key="filter").set_value("BLOCK12/").run())
+    assert len(page.dataframe[-1].value) == 5
+    page.multiselect(key="classes").set_value(["Conv2D", "relu"])
+    assert len(checked(page.run()).dataframe[-1].value) == 2
+    page.toggle(key="only_weighted").set_value(True)
+    assert list(checked(page.run()).dataframe[-1].value["path"]) == ["block12/conv"]
+
+
+def test_four_thousand_calls(done, deepest_result):
+    page = done(deepest_result)
+    assert len(page.dataframe[-1].value) == 4000
+    assert page.metric[0].value == "Overflows"

@@ -1,0 +1,235 @@
+"""Report, table and headline: what leaves the page, and that no name in it is ever run."""
+
+import csv
+import io
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from app.escaping import html_text, markdown_text, plain_text, spreadsheet_text
+from app.findings import findings, unsupported_sentence
+from app.formatting import duration, number, plural, shape, size
+from app.headline import agreement, cards, coverage, series_figures
+from app.report import report_html, write_report
+from app.tables import columns, csv_text, rows
+
+HOSTILE = "</script><script>alert('x')</script><b onload=y>\u202e"
+
+
+class Reader(HTMLParser):
+    """Collects what a browser would see: tags, what they fetch, the text of table rows."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.scripts = 0
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.addresses += [value for name, value in attributes if name in ("src", "href")]
+
+
+def hostile_result(build_result):
+    result = build_result(
+        20, unsupported=(7,), name=HOSTILE, path=lambda block, layer: HOSTILE + layer
+    )
+    for call in result["calls"]:
+        call["class"] = HOSTILE
+    for warning in result["warnings"]:
+        warning["message"] = HOSTILE
+    result["device"]["name"] = HOSTILE
+    result["model"]["inputs"][0]["name"] = HOSTILE
+    return result
+
+
+def test_the_report_has_everything_in_one_file(deep_result, tmp_path):
+    path = tmp_path / "report.html"
+    write_report(deep_result, path)
+    text = path.read_text(encoding="utf-8")
+    reader = Reader(text)
+    assert reader.addresses == []
+    assert text.count("Plotly.newPlot(") == 2
+    assert len(re.findall(r"plotly\.js v\d", text)) == 1
+    assert "made-up.keras" in text
+    assert "Swirl" in text
+    assert "truncated_normal" in text
+    assert reader.tags.count("tr") > 140
+    for card in cards(deep_result):
+        assert html_text(card.value) in text
+
+
+def test_hostile_names_stay_text_in_the_report(build_result):
+    harmless = Reader(report_html(build_result(20, unsupported=(7,))))
+    text = report_html(hostile_result(build_result))
+    assert "<b onload" not in text
+    assert "<script>alert" not in text
+    assert "\u202e" not in text
+    assert sorted(Reader(text).tags) == sorted(harmless.tags)
+
+
+def test_the_report_allows_no_request(result):
+    assert "content=\"default-src 'none';" in report_html(result)
+
+
+def test_a_row_per_call_with_numbers_as_numbers(deep_result):
+    table = rows(deep_result)
+    assert len(table) == 140
+    assert list(table[0]) == columns(deep_result["series"])
+    measured = deep_result["calls"][5]["uploaded"]["measured"]["variance"]
+    assert table[5]["uploaded_measured_variance"] == measured
+    assert table[63]["default_measured_variance"] is None
+    assert table[63]["default_predicted_variance"] is not None
+    assert table[62]["support"] == "pass_through"
+    assert table[70]["tainted"] is True
+
+
+def test_csv_reads_back(deep_result):
+    read = list(csv.DictReader(io.StringIO(csv_text(deep_result))))
+    assert len(read) == 140
+    for flat, call in zip(read, deep_result["calls"], strict=True):
+        assert flat["path"] == call["path"]
+        assert flat["weighted"] == str(call["weighted"]).lower()
+        expected = call["default"]["predicted"]["variance"]
+        assert float(flat["default_predicted_variance"]) == expected
+    assert read[63]["default_measured_variance"] == ""
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", " ="])
+def test_text_cells_never_start_a_formula(build_result, start):
+    result = build_result(10, path=lambda block, layer: f"{start}cmd|' /c calc'!A{block}{layer}")
+    result["calls"][0]["autoinit"]["measured"]["mean"] = -1.5
+    first = next(csv.DictReader(io.StringIO(csv_text(result), newline="")))
+    assert first["path"].startswith("'" + start)
+    assert first["autoinit_measured_mean"] == "-1.5"
+    assert spreadsheet_text("block1/conv") == "block1/conv"
+
+
+def test_smallest_largest_and_final_variance(result):
+    figures = series_figures(result, "default")
+    weighted = [result["calls"][i]["default"]["measured"]["variance"] for i in (0, 5)]
+    assert (figures.smallest, figures.largest) == (min(weighted), max(weighted))
+    assert figures.final == result["calls"][-1]["default"]["measured"]["variance"]
+    assert (figures.overflowed, figures.underflowed) == (0, 0)
+    assert figures.verdict == "stable"
+
+
+@pytest.mark.parametrize(
+    ("calls", "growth", "verdict"),
+    [
+        (60, 1.3, "explodes"),
+        (60, 0.7, "vanishes"),
+        (4000, 1.1, "overflows"),
+        (400, 0.3, "underflows"),
+    ],
+)
+def test_the_verdict_says_what_happens(build_result, calls, growth, verdict):
+    result = build_result(calls, growth=growth)
+    assert series_figures(result, "default").verdict == verdict
+    assert series_figures(result, "autoinit").verdict == "stable"
+
+
+def test_the_verdict_goes_by_the_target(build_result):
+    result = build_result(20, growth=1.0)
+    result["settings"]["signal_variance"] = 1e-6
+    assert series_figures(result, "autoinit").verdict == "explodes"
+
+
+def test_a_series_without_measurements_is_not_judged(result):
+    for call in result["calls"]:
+        call["default"]["measured"] = None
+    assert series_figures(result, "default").verdict == "not measured"
+    assert agreement(result, "default") is None
+    assert cards(result)[0].value == "Not measured"
+
+
+def test_agreement_is_a_factor_either_way(result):
+    for index, call in enumerate(result["calls"]):
+        measured = call["autoinit"]["measured"]["variance"]
+        call["autoinit"]["predicted"]["variance"] = measured * (2.0 if index % 2 else 0.5)
+    result["calls"][4]["autoinit"]["predicted"]["variance"] /= 4
+    found = agreement(result, "autoinit")
+    assert found.median == pytest.approx(2.0)
+    assert found.largest == pytest.approx(8.0)
+    assert found.where == result["calls"][4]["path"]
+    assert found.compared == 10
+
+
+def test_agreement_survives_quotients_that_no_float_can_hold(result):
+    result["calls"][4]["autoinit"]["measured"]["variance"] = 1e-200
+    result["calls"][4]["autoinit"]["predicted"]["variance"] = 1e200
+    assert agreement(result, "autoinit").largest == float("inf")
+
+
+def test_coverage_counts_calls_by_support(deep_result):
+    found = coverage(deep_result)
+    assert sum(found.by_support.values()) == 140
+    assert found.by_support["pass_through"] == 1
+    assert found.tainted == 77
+    assert found.covered == pytest.approx(139 / 140)
+
+
+def test_coverage_never_rounds_up_to_all(build_result):
+    result = build_result(4000, growth=1.0, unsupported=(17,))
+    card = next(card for card in cards(result) if card.label == "Calls with a rule")
+    assert card.value == "99.9 %"
+
+
+def test_layers_without_a_rule_come_first(deep_result):
+    for code in ("shared_layer", "input_scaling", "brand_new_code"):
+        warning = {"code": code, "path": "conv", "class": "Conv2D", "message": code}
+        deep_result["warnings"].insert(0, warning)
+    found = findings(deep_result)
+    codes = [finding.code for finding in found]
+    assert codes == ["unsupported_layer", "input_scaling", "shared_layer", "brand_new_code"]
+    assert [finding.in_sight for finding in found] == [True, True, False, False]
+    assert found[-1].title == "Brand new code"
+
+
+def test_the_sentence_about_missing_rules_counts(deep_result):
+    sentence = unsupported_sentence(deep_result, ["Swirl"])
+    assert sentence.startswith("1 call of Swirl has no rule")
+    assert "77 calls after it are tainted" in sentence
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "–"),
+        (float("nan"), "–"),
+        (0.0, "0"),
+        (1.0, "1"),
+        (1.034, "1.03"),
+        (-0.5, "−0.5"),
+        (123.4, "123"),
+        (9999.0, "9999"),
+        (3.2e8, "3.2×10⁸"),
+        (-1e-40, "−1.0×10⁻⁴⁰"),
+    ],
+)
+def test_numbers_have_three_digits(value, text):
+    assert number(value) == text
+
+
+def test_quantities_in_words():
+    assert duration(0.84) == "0.8 s"
+    assert duration(200.4) == "3 min 20 s"
+    assert size(528_000_000) == "528 MB"
+    assert plural(1, "call") == "1 call"
+    assert plural(4000, "call") == "4,000 calls"
+    assert shape([None, 32, 3]) == "?×32×3"
+    assert shape([]) == "scalar"
+    assert shape([[None, 2], [None, 4]]) == "?×2, ?×4"
+
+
+def test_invisible_characters_are_replaced_and_long_names_shortened():
+    assert plain_text("a\u202eb\0c\nd") == "a\ufffdb\ufffdc\ufffdd"
+    assert plain_text("x" * 1_000_000, 60) == "x" * 20 + "…" + "x" * 39
+    assert plain_text("stage1/block2/conv3", 12) == "stag…2/conv3"
+
+
+def test_markup_of_either_kind_is_escaped():
+    assert html_text("<b>'\"&") == "&lt;b&gt;&#x27;&quot;&amp;"
+    assert markdown_text("**a**[x](y)") == ("&#42;&#42;a&#42;&#42;&#91;x&#93;&#40;y&#41;")

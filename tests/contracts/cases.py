@@ -1,0 +1,476 @@
+"""One table of tiny models, at least one for each registered class, with the arguments that count.
+
+The battery in `test_rules.py` runs every rule on them; the tests of each family compare the same
+models with Monte Carlo through the real Keras layer.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+from keras import initializers, layers, ops
+
+Shape = tuple[int | None, ...]
+
+# Kernels, biases, scales and offsets that are neither zero nor one, nor of zero mean.
+KERNEL = {"kernel_initializer": initializers.RandomNormal(0.1, 0.4, seed=1)}
+BIAS = {"bias_initializer": initializers.RandomNormal(0.3, 0.5, seed=2)}
+WEIGHTS = {**KERNEL, **BIAS}
+DEPTHWISE = {"depthwise_initializer": initializers.RandomNormal(0.1, 0.4, seed=1), **BIAS}
+SCALE = {
+    "gamma_initializer": initializers.RandomUniform(0.5, 2.0, seed=3),
+    "beta_initializer": initializers.RandomNormal(0.2, 0.7, seed=4),
+}
+MOVING = {
+    "moving_mean_initializer": initializers.RandomNormal(0.3, 0.5, seed=5),
+    "moving_variance_initializer": initializers.RandomUniform(0.4, 3.0, seed=6),
+}
+SHIFTED = ((0.5, 1.5),)  # mean and variance of an input that is not standardised
+
+
+@dataclass(frozen=True)
+class Case:
+    """A tiny model around one layer.
+
+    Attributes:
+        kind: class whose rule it is for.
+        name: what is special about it.
+        shapes: of the inputs, without the batch.
+        arguments: of the layer's constructor.
+        build: makes the outputs of the inputs, where that is not `kind(**arguments)`.
+        moments: mean and variance of the inputs: one pair for all, or one for each.
+        training: mode of the model.
+        dtype: of the inputs.
+        samples: in one batch of the Monte Carlo.
+        redrawn: the prediction holds over draws of the weights, not for each single one.
+        runs: False where TensorFlow cannot run the layer on a CPU.
+    """
+
+    kind: type
+    name: str
+    shapes: tuple[Shape, ...]
+    arguments: dict[str, Any]
+    build: Callable[..., Any] | None
+    moments: tuple[tuple[float, float], ...]
+    training: bool
+    dtype: str
+    samples: int
+    redrawn: bool
+    runs: bool
+
+    def __str__(self) -> str:
+        return f"{self.kind.__name__}: {self.name}"
+
+    def model(self) -> keras.Model:
+        """A new model, with weights from its own initialisers."""
+        keras.utils.set_random_seed(7)
+        tensors = [keras.Input(shape, dtype=self.dtype) for shape in self.shapes]
+        if self.build is not None:
+            return keras.Model(tensors, self.build(*tensors))
+        layer = self.kind(**self.arguments)
+        return keras.Model(tensors, layer(tensors if len(tensors) > 1 else tensors[0]))
+
+    def input_moments(self) -> list[tuple[float, float]]:
+        """Mean and variance of each input."""
+        return list(self.moments) * (len(self.shapes) if len(self.moments) == 1 else 1)
+
+
+def case(
+    kind: type,
+    name: str,
+    *shapes: Shape,
+    build: Callable[..., Any] | None = None,
+    moments: tuple[tuple[float, float], ...] = ((0.0, 1.0),),
+    training: bool = True,
+    input_dtype: str = "float32",
+    samples: int = 1024,
+    redrawn: bool = False,
+    runs: bool = True,
+    **arguments: Any,
+) -> Case:
+    """A row of the tables; arguments that it does not name are the layer's."""
+    return Case(
+        kind, name, shapes, arguments, build, moments, training, input_dtype, samples, redrawn, runs
+    )
+
+
+DENSE = [
+    case(layers.Dense, "kernel and bias", (12,), units=16, moments=SHIFTED, **WEIGHTS),
+    case(layers.Dense, "three axes", (5, 12), units=16, moments=SHIFTED, **WEIGHTS),
+    # A sum of many terms is Gaussian whatever the weights are; one of a few is not.
+    case(layers.Dense, "fused relu", (800,), units=50, activation="relu", redrawn=True),
+    case(
+        layers.Dense, "fused activation layer", (800,), redrawn=True,
+        build=lambda x: layers.Dense(50, activation=layers.LeakyReLU(negative_slope=0.3))(x),
+    ),
+    case(
+        layers.EinsumDense, "to heads", (5, 12), moments=SHIFTED, **WEIGHTS,
+        equation="abc,cde->abde", output_shape=(None, 3, 4), bias_axes="de",
+    ),
+    case(
+        layers.EinsumDense, "from heads", (5, 3, 4), moments=SHIFTED, **WEIGHTS,
+        equation="abcd,cde->abe", output_shape=(None, 16), bias_axes="e",
+    ),
+    case(
+        layers.EinsumDense, "bias over the first axis", (12,), moments=SHIFTED, **WEIGHTS,
+        equation="ab,bcd->acd", output_shape=(4, 6), bias_axes="c",
+    ),
+    case(
+        layers.EinsumDense, "output axes exchanged", (12,), moments=SHIFTED, **WEIGHTS,
+        equation="ab,bcd->adc", output_shape=(6, 4), bias_axes="dc",
+    ),
+    case(
+        layers.EinsumDense, "bias over positions", (5, 12), moments=SHIFTED, **WEIGHTS,
+        equation="abc,cd->abd", output_shape=(5, 16), bias_axes="bd",
+    ),
+    case(
+        layers.EinsumDense, "a kernel for each position", (5, 12), moments=SHIFTED, **WEIGHTS,
+        equation="abc,bcd->abd", output_shape=(5, 16), bias_axes="bd",
+    ),
+    case(
+        layers.EinsumDense, "any leading axes", (5, 12), moments=SHIFTED, **WEIGHTS,
+        equation="...x,xy->...y", output_shape=(24,), bias_axes="y",
+    ),
+    case(
+        layers.EinsumDense, "any trailing axes", (12, 5), moments=SHIFTED, **WEIGHTS,
+        equation="ab...,bc->ac...", output_shape=(24,), bias_axes="c",
+    ),
+    case(
+        layers.EinsumDense, "positions summed as well", (5, 12), moments=SHIFTED, **WEIGHTS,
+        equation="abc,cd->ad", output_shape=(24,), bias_axes="d",
+    ),
+    case(layers.Embedding, "default", (20,), input_dim=30, output_dim=8, input_dtype="int32"),
+    case(
+        layers.Embedding, "table with a mean", (20,), input_dim=30, output_dim=8,
+        input_dtype="uint8", embeddings_initializer=initializers.RandomNormal(0.5, 0.3, seed=1),
+    ),
+]  # fmt: skip
+
+CONVOLUTION = [
+    case(layers.Conv1D, "valid, stride 2", (11, 3), filters=24, kernel_size=4, strides=2,
+         moments=SHIFTED, **WEIGHTS),
+    case(layers.Conv1D, "same, dilation 3", (9, 3), filters=24, kernel_size=3, dilation_rate=3,
+         padding="same", moments=SHIFTED, **WEIGHTS),
+    case(layers.Conv1D, "causal, dilation 2", (9, 3), filters=24, kernel_size=3, dilation_rate=2,
+         padding="causal", moments=SHIFTED, **WEIGHTS),
+    case(layers.Conv1D, "two groups", (7, 4), filters=24, kernel_size=3, groups=2,
+         padding="same", moments=SHIFTED, **WEIGHTS),
+    case(layers.Conv1D, "channels first", (3, 9), filters=24, kernel_size=3, padding="same",
+         data_format="channels_first", moments=SHIFTED, **WEIGHTS),
+    case(layers.Conv2D, "same, stride 2", (7, 6, 3), filters=24, kernel_size=(3, 5), strides=2,
+         padding="same", moments=SHIFTED, **WEIGHTS),
+    case(layers.Conv2D, "one position", (1, 1, 3), filters=32, kernel_size=3, padding="same",
+         moments=SHIFTED, **WEIGHTS),
+    case(layers.Conv2D, "valid, dilation 2 and 1", (8, 6, 3), filters=24, kernel_size=3,
+         dilation_rate=(2, 1), moments=SHIFTED, **WEIGHTS),
+    case(layers.Conv2D, "three groups", (5, 5, 6), filters=24, kernel_size=3, groups=3,
+         padding="same", moments=SHIFTED, **WEIGHTS),
+    case(layers.Conv2D, "channels first", (3, 7, 6), filters=24, kernel_size=(3, 5), strides=2,
+         padding="same", data_format="channels_first", moments=SHIFTED, **WEIGHTS),
+    case(layers.Conv2D, "fused tanh", (3, 3, 90), filters=50, kernel_size=3, activation="tanh",
+         redrawn=True),
+    case(layers.Conv3D, "same, stride 2 along one axis", (4, 5, 3, 2), filters=24, kernel_size=3,
+         strides=(1, 2, 1), padding="same", moments=SHIFTED, **WEIGHTS),
+    case(layers.DepthwiseConv1D, "same, two units a channel", (9, 6), kernel_size=3,
+         depth_multiplier=2, padding="same", moments=SHIFTED, **DEPTHWISE),
+    case(layers.DepthwiseConv1D, "valid, stride 2", (9, 6), kernel_size=4, strides=2,
+         moments=SHIFTED, **DEPTHWISE),
+    case(layers.DepthwiseConv2D, "same, stride 2, three units a channel", (7, 7, 4),
+         kernel_size=3, strides=2, depth_multiplier=3, padding="same", moments=SHIFTED, **DEPTHWISE),
+    case(layers.DepthwiseConv2D, "valid, dilation 2", (8, 8, 4), kernel_size=3, dilation_rate=2,
+         moments=SHIFTED, **DEPTHWISE),
+    case(layers.SeparableConv1D, "same, stride 2", (9, 16), filters=64, kernel_size=3, strides=2,
+         depth_multiplier=2, padding="same", redrawn=True, **BIAS),
+    case(layers.SeparableConv2D, "same, incoming mean", (6, 6, 16), filters=64, kernel_size=3,
+         padding="same", moments=SHIFTED, redrawn=True, **BIAS),
+    case(layers.Conv1DTranspose, "same, stride 2", (6, 3), filters=24, kernel_size=3, strides=2,
+         padding="same", moments=SHIFTED, **WEIGHTS),
+    case(layers.Conv1DTranspose, "valid, gaps between taps", (6, 3), filters=24, kernel_size=2,
+         strides=3, moments=SHIFTED, **WEIGHTS),
+    case(layers.Conv2DTranspose, "same, stride 2, output padding", (4, 3, 3), filters=24,
+         kernel_size=3, strides=2, padding="same", output_padding=1, moments=SHIFTED, **WEIGHTS),
+    case(layers.Conv2DTranspose, "valid, dilation 2", (5, 4, 3), filters=24, kernel_size=3,
+         dilation_rate=2, moments=SHIFTED, **WEIGHTS),
+    case(layers.Conv2DTranspose, "channels first", (3, 5, 4), filters=24, kernel_size=3, strides=2,
+         data_format="channels_first", moments=SHIFTED, **WEIGHTS),
+    case(layers.Conv3DTranspose, "same, stride 2", (3, 2, 3, 2), filters=24, kernel_size=3,
+         strides=2, padding="same", moments=SHIFTED, **WEIGHTS),
+]  # fmt: skip
+
+
+def _activation(function: Any, name: str = "", shape: Shape = (40,), **more: Any) -> Case:
+    return case(
+        layers.Activation, name or function, shape, activation=function, moments=SHIFTED, **more
+    )
+
+
+ALPHAS = {"alpha_initializer": initializers.RandomNormal(0.3, 0.4, seed=1)}
+ACTIVATION = [
+    *map(_activation, (
+        "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus",
+        "softsign", "squareplus", "sigmoid", "log_sigmoid", "hard_sigmoid", "hard_silu", "tanh",
+        "hard_tanh", "tanh_shrink", "soft_shrink", "hard_shrink", "sparse_plus", "sparse_sigmoid",
+        "linear", "softmax",
+    )),
+    case(layers.Activation, "exponential", (40,), activation="exponential", moments=((0.5, 0.3),)),
+    _activation("log_softmax", shape=(10,)),
+    _activation("sparsemax", shape=(6,)),
+    _activation("glu", shape=(10,)),
+    _activation(lambda x: ops.sin(3.0 * x), "a function of the user's"),
+    case(layers.ReLU, "clipped, leaky, threshold", (40,), max_value=2.0, negative_slope=0.1,
+         threshold=0.3, moments=SHIFTED),
+    case(layers.LeakyReLU, "slope 0.3", (40,), negative_slope=0.3, moments=SHIFTED),
+    case(layers.ELU, "alpha 0.7", (40,), alpha=0.7, moments=SHIFTED),
+    case(layers.PReLU, "a slope for each entry", (6, 5), moments=SHIFTED, **ALPHAS),
+    case(layers.PReLU, "slopes shared over positions", (6, 5), shared_axes=[1], moments=SHIFTED,
+         **ALPHAS),
+    case(layers.Softmax, "last axis", (3, 7), moments=SHIFTED),
+    case(layers.Softmax, "first axis of a sample", (9, 2), axis=1, moments=((0.0, 4.0),)),
+    case(layers.Softmax, "two axes", (3, 4, 2), axis=(1, 2), moments=((3.0, 0.2),)),
+]  # fmt: skip
+
+POOLING = [
+    case(layers.MaxPooling1D, "same, stride 2", (9, 4), pool_size=3, strides=2, padding="same",
+         moments=SHIFTED),
+    case(layers.MaxPooling2D, "valid, rectangular", (7, 6, 4), pool_size=(3, 2), strides=2,
+         moments=SHIFTED),
+    case(layers.MaxPooling2D, "same", (7, 6, 4), pool_size=3, strides=2, padding="same"),
+    case(layers.MaxPooling2D, "channels first", (4, 7, 6), pool_size=3, strides=2, padding="same",
+         data_format="channels_first"),
+    case(layers.MaxPooling3D, "same", (5, 4, 3, 2), pool_size=2, padding="same", moments=SHIFTED),
+    case(layers.AveragePooling1D, "same, stride 2", (8, 4), pool_size=3, strides=2, padding="same",
+         moments=SHIFTED),
+    case(layers.AveragePooling2D, "same, stride 2", (7, 6, 4), pool_size=3, strides=2,
+         padding="same", moments=SHIFTED),
+    case(layers.AveragePooling2D, "channels first", (4, 7, 6), pool_size=(3, 2), strides=1,
+         data_format="channels_first"),
+    case(layers.AveragePooling3D, "valid", (5, 4, 3, 2), pool_size=2, moments=SHIFTED),
+    case(layers.GlobalMaxPooling1D, "last axis", (9, 16), moments=SHIFTED),
+    case(layers.GlobalMaxPooling2D, "keeps axes", (4, 5, 16), keepdims=True),
+    case(layers.GlobalMaxPooling2D, "channels first", (16, 4, 5), data_format="channels_first"),
+    case(layers.GlobalMaxPooling3D, "default", (3, 4, 2, 16), moments=SHIFTED),
+    case(layers.GlobalAveragePooling1D, "default", (9, 16), moments=SHIFTED),
+    case(layers.GlobalAveragePooling2D, "channels first", (16, 4, 5),
+         data_format="channels_first", moments=SHIFTED),
+    case(layers.GlobalAveragePooling3D, "default", (3, 4, 2, 16), moments=SHIFTED),
+]  # fmt: skip
+
+
+def _frozen(x: Any) -> Any:
+    layer = layers.BatchNormalization(**SCALE, **MOVING)
+    layer.trainable = False
+    return layer(x)
+
+
+# Statistics over a batch deviate from the distribution's by one part in (samples · positions).
+NORMALIZATION = [
+    case(layers.BatchNormalization, "training", (20, 6), samples=1000, moments=SHIFTED, **SCALE),
+    case(layers.BatchNormalization, "training, small variance", (20, 6), samples=1000,
+         moments=((1.0, 2e-3),), **SCALE),
+    case(layers.BatchNormalization, "training, axis 1", (6, 20), axis=1, samples=1000, **SCALE),
+    case(layers.BatchNormalization, "training, no scale, no offset", (20, 6), scale=False,
+         center=False, samples=1000),
+    case(layers.BatchNormalization, "inference", (20, 6), training=False, moments=SHIFTED, **SCALE,
+         **MOVING),
+    case(layers.BatchNormalization, "frozen", (20, 6), build=_frozen, moments=SHIFTED),
+    case(layers.BatchNormalization, "renormalised", (20, 6), renorm=True, samples=1000,
+         moments=SHIFTED, **SCALE),
+    case(layers.BatchNormalization, "renormalised and clipped", (20, 6), renorm=True,
+         renorm_clipping={"rmin": 0.5, "rmax": 1.1, "dmax": 0.2}, samples=1000, moments=SHIFTED,
+         **SCALE),
+    case(layers.LayerNormalization, "last axis", (4, 24), moments=SHIFTED, **SCALE),
+    case(layers.LayerNormalization, "two axes", (4, 6, 5), axis=(1, 3), moments=SHIFTED, **SCALE),
+    case(layers.LayerNormalization, "three entries, large epsilon", (8, 3), epsilon=0.5,
+         moments=SHIFTED, **SCALE),
+    case(layers.LayerNormalization, "no scale, no offset", (24,), scale=False, center=False),
+    case(layers.GroupNormalization, "four groups", (3, 3, 8), groups=4, moments=SHIFTED, **SCALE),
+    case(layers.GroupNormalization, "a group for each channel", (3, 3, 8), groups=-1,
+         moments=SHIFTED, **SCALE),
+    case(layers.GroupNormalization, "channels first", (8, 3, 3), groups=2, axis=1, epsilon=0.3,
+         moments=SHIFTED, **SCALE),
+    case(layers.RMSNormalization, "zero mean, large epsilon", (8, 12), epsilon=0.5),
+    case(layers.RMSNormalization, "incoming mean", (8, 12), moments=SHIFTED),
+    case(layers.RMSNormalization, "incoming mean, large epsilon", (8, 4), epsilon=0.5,
+         moments=SHIFTED),
+    case(layers.RMSNormalization, "two axes", (4, 6), axis=(1, 2), moments=SHIFTED),
+    case(layers.UnitNormalization, "last axis", (8, 12), moments=SHIFTED),
+    case(layers.UnitNormalization, "axis 1", (5, 8), axis=1),
+]  # fmt: skip
+
+PAIR = ((0.5, 1.5), (-1.0, 0.4))
+TRIPLE = ((0.5, 1.5), (-1.0, 0.4), (0.2, 3.0))
+MERGING = [
+    case(layers.Add, "three", (40,), (40,), (40,), moments=TRIPLE),
+    case(layers.Add, "one of them twice", (40,), (40,), moments=PAIR,
+         build=lambda x, y: layers.Add()([x, y, x])),
+    case(layers.Add, "broadcast over positions", (6, 10), (1, 10), moments=PAIR),
+    case(layers.Average, "three", (40,), (40,), (40,), moments=TRIPLE),
+    case(layers.Average, "one of them twice", (40,), (40,), moments=PAIR,
+         build=lambda x, y: layers.Average()([x, y, x])),
+    case(layers.Subtract, "two", (40,), (40,), moments=PAIR),
+    case(layers.Subtract, "from itself", (40,), build=lambda x: layers.Subtract()([x, x])),
+    case(layers.Multiply, "three", (40,), (40,), (40,), moments=TRIPLE),
+    case(layers.Multiply, "one of them twice", (40,), (40,), moments=PAIR,
+         build=lambda x, y: layers.Multiply()([x, y, x])),
+    case(layers.Maximum, "two", (40,), (40,), moments=PAIR),
+    case(layers.Maximum, "three, one of them twice", (40,), (40,), (40,), moments=TRIPLE,
+         build=lambda x, y, z: layers.Maximum()([x, y, x, z])),
+    case(layers.Minimum, "three", (40,), (40,), (40,), moments=TRIPLE),
+    case(layers.Minimum, "with itself", (40,), moments=SHIFTED,
+         build=lambda x: layers.Minimum()([x, x])),
+    case(layers.Dot, "vectors", (12,), (12,), axes=1, moments=PAIR, samples=4096),
+    case(layers.Dot, "matrices", (5, 12), (12, 4), axes=(2, 1), moments=PAIR),
+    case(layers.Dot, "of unit vectors", (12,), (12,), axes=1, normalize=True, moments=PAIR,
+         samples=4096),
+    case(layers.Dot, "with itself", (12,), moments=SHIFTED, samples=4096,
+         build=lambda x: layers.Dot(axes=1)([x, x])),
+    case(layers.Concatenate, "parts of unequal size", (6, 10), (6, 30), moments=PAIR),
+    case(layers.Concatenate, "axis 1", (2, 10), (6, 10), axis=1, moments=PAIR),
+]  # fmt: skip
+
+REGULARIZATION = [
+    case(layers.Dropout, "incoming mean", (60,), rate=0.4, moments=SHIFTED),
+    case(layers.Dropout, "noise shared over positions", (8, 20), rate=0.25,
+         noise_shape=(None, 1, None), moments=SHIFTED),
+    case(layers.Dropout, "inference", (60,), rate=0.4, training=False, moments=SHIFTED),
+    case(layers.Dropout, "rate 0", (60,), rate=0.0, moments=SHIFTED),
+    case(layers.Dropout, "rate 1", (60,), rate=1.0, moments=SHIFTED),
+    case(layers.SpatialDropout1D, "incoming mean", (4, 30), rate=0.4, moments=SHIFTED),
+    case(layers.SpatialDropout2D, "channels first", (30, 2, 2), rate=0.4,
+         data_format="channels_first", moments=SHIFTED),
+    case(layers.SpatialDropout3D, "incoming mean", (2, 1, 2, 30), rate=0.4, moments=SHIFTED),
+    case(layers.AlphaDropout, "standardised", (60,), rate=0.3),
+    case(layers.AlphaDropout, "incoming mean, shared", (4, 30), rate=0.3, moments=SHIFTED,
+         noise_shape=(None, 1, None)),
+    case(layers.GaussianNoise, "deviation 0.7", (60,), stddev=0.7, moments=SHIFTED),
+    case(layers.GaussianNoise, "inference", (60,), stddev=0.7, training=False, moments=SHIFTED),
+    case(layers.GaussianDropout, "incoming mean", (60,), rate=0.3, moments=SHIFTED),
+    case(layers.ActivityRegularization, "on the loss alone", (60,), l2=0.1, moments=SHIFTED),
+]  # fmt: skip
+
+RESHAPING = [
+    case(layers.InputLayer, "alone", (30,), build=lambda x: x, moments=SHIFTED),
+    case(layers.Identity, "default", (30,), moments=SHIFTED),
+    case(layers.Masking, "values that never occur", (6, 5), moments=SHIFTED),
+    case(layers.Flatten, "default", (6, 5), moments=SHIFTED),
+    case(layers.Permute, "transposed", (6, 5), dims=(2, 1), moments=SHIFTED),
+    case(layers.Reshape, "one size open", (6, 5), target_shape=(3, -1), moments=SHIFTED),
+    case(layers.RepeatVector, "four times", (30,), n=4, moments=SHIFTED),
+    case(layers.Cropping1D, "both ends", (7, 5), cropping=(1, 2), moments=SHIFTED),
+    case(layers.Cropping2D, "default", (5, 5, 3), moments=SHIFTED),
+    case(layers.Cropping3D, "default", (4, 4, 4, 2), moments=SHIFTED),
+    case(layers.UpSampling1D, "three times", (6, 5), size=3, moments=SHIFTED),
+    case(layers.UpSampling2D, "nearest", (4, 3, 5), moments=SHIFTED),
+    case(layers.UpSampling2D, "bilinear", (4, 3, 5), size=(2, 3), interpolation="bilinear",
+         moments=SHIFTED),
+    case(layers.UpSampling2D, "bicubic, channels first", (5, 4, 3), interpolation="bicubic",
+         data_format="channels_first", moments=SHIFTED),
+    case(layers.UpSampling3D, "default", (2, 3, 2, 5), moments=SHIFTED),
+    case(layers.ZeroPadding1D, "unequal", (6, 5), padding=(1, 3), moments=SHIFTED),
+    case(layers.ZeroPadding2D, "channels first", (5, 4, 3), padding=(1, 2),
+         data_format="channels_first", moments=SHIFTED),
+    case(layers.ZeroPadding3D, "default", (2, 3, 2, 5), moments=SHIFTED),
+]  # fmt: skip
+
+RECURRENT = [
+    case(layers.SimpleRNN, "last state", (3, 4), units=12, moments=SHIFTED),
+    case(layers.GRU, "every state", (3, 4), units=12, return_sequences=True),
+    case(layers.LSTM, "output and states", (3, 4), units=12, return_state=True, moments=SHIFTED),
+    case(layers.RNN, "a cell", (3, 4),
+         build=lambda x: layers.RNN(layers.GRUCell(12))(x)),
+    case(layers.LSTM, "initial state given", (3, 4), (12,), (12,), moments=TRIPLE,
+         build=lambda x, h, c: layers.LSTM(12)(x, initial_state=[h, c])),
+    *(
+        case(layers.Bidirectional, f"merged by {mode}", (3, 4), moments=SHIFTED,
+             build=lambda x, mode=mode: layers.Bidirectional(
+                 layers.SimpleRNN(12, return_sequences=True), merge_mode=mode)(x))
+        for mode in ("concat", "sum", "mul", "ave", None)
+    ),
+]  # fmt: skip
+
+
+def _around(layer: Callable[[], Any]) -> Callable[[Any], Any]:
+    return lambda x: layers.TimeDistributed(layer())(x)
+
+
+WRAPPERS = [
+    case(layers.TimeDistributed, "dense with fused relu", (3, 800), redrawn=True,
+         build=_around(lambda: layers.Dense(50, activation="relu"))),
+    case(layers.TimeDistributed, "twice around a fused relu", (2, 2, 800), redrawn=True,
+         build=_around(lambda: layers.TimeDistributed(layers.Dense(50, activation="relu")))),
+    case(layers.TimeDistributed, "padded convolution", (3, 5, 5, 2), moments=SHIFTED,
+         build=_around(lambda: layers.Conv2D(24, 3, padding="same", **WEIGHTS))),
+    case(layers.TimeDistributed, "batch normalisation", (3, 6), samples=4000, moments=SHIFTED,
+         build=_around(lambda: layers.BatchNormalization(**SCALE))),
+    case(layers.TimeDistributed, "softmax", (3, 6), moments=SHIFTED,
+         build=_around(lambda: layers.Softmax())),
+    case(layers.TimeDistributed, "global pooling", (3, 6, 4), moments=SHIFTED,
+         build=_around(lambda: layers.GlobalMaxPooling1D())),
+    case(layers.TimeDistributed, "dropout", (3, 40), moments=SHIFTED,
+         build=_around(lambda: layers.Dropout(0.3))),
+    case(layers.TimeDistributed, "embedding", (3, 6), input_dtype="int32",
+         build=_around(lambda: layers.Embedding(30, 8))),
+    case(layers.TimeDistributed, "recurrent", (2, 3, 4), moments=SHIFTED,
+         build=_around(lambda: layers.GRU(8))),
+    case(layers.TimeDistributed, "a model", (3, 6), moments=SHIFTED,
+         build=_around(lambda: keras.Sequential([layers.Input((6,)), layers.Dense(5, "tanh")]))),
+]  # fmt: skip
+
+PREPROCESSING = [
+    case(layers.Rescaling, "numbers", (40,), scale=0.3, offset=-1.0, moments=SHIFTED),
+    case(layers.Rescaling, "for each channel", (20, 3), scale=[0.3, 2.0, 1.0],
+         offset=[0.0, 1.0, -1.0], moments=SHIFTED),
+    case(layers.Normalization, "for each channel", (20, 3), mean=[0.3, 2.0, 1.0],
+         variance=[0.5, 4.0, 1.0], moments=SHIFTED),
+    case(layers.Normalization, "one for all", (20, 3), axis=None, mean=0.4, variance=2.5,
+         moments=SHIFTED),
+    case(layers.Normalization, "inverted", (20, 3), mean=[0.3, 2.0, 1.0],
+         variance=[0.5, 4.0, 1.0], invert=True, moments=SHIFTED),
+]  # fmt: skip
+
+
+def _operation(name: str, build: Callable[..., Any], *shapes: Shape, **more: Any) -> Case:
+    shapes = shapes or ((40,),)
+    moments = PAIR if len(shapes) == 2 else SHIFTED
+    return case(keras.Operation, name, *shapes, build=build, moments=moments, **more)
+
+
+OPERATIONS = [
+    _operation("x*2+1", lambda x: x * 2 + 1),
+    _operation("1-x", lambda x: 1 - x),
+    _operation("tanh", ops.tanh),
+    _operation("x*x", lambda x: x * x),
+    _operation("x+x", lambda x: x + x),
+    _operation("square", ops.square),
+    _operation("maximum with a number", lambda x: ops.maximum(x, 0.2)),
+    _operation("clip", lambda x: ops.clip(x, -0.5, 1.5)),
+    _operation("x+y", lambda x, y: x + y, (40,), (40,)),
+    _operation("x-y", lambda x, y: x - y, (40,), (40,)),
+    _operation("x*y", lambda x, y: x * y, (40,), (40,)),
+    _operation("gate broadcast over positions", lambda x, y: x * y, (6, 10), (1, 10)),
+    _operation("maximum", ops.maximum, (40,), (40,)),
+    _operation("minimum", ops.minimum, (40,), (40,)),
+    _operation("concatenate", lambda x, y: ops.concatenate([x, y], -1), (4, 5), (4, 15)),
+    _operation("concatenate with itself", lambda x: ops.concatenate([x, x], -1)),
+    _operation("stack", lambda x, y: ops.stack([x, y], 1), (40,), (40,)),
+    _operation("mean over positions", lambda x: ops.mean(x, (1, 2)), (4, 3, 20)),
+    _operation("mean over channels", lambda x: ops.mean(x, -1, keepdims=True), (20, 4)),
+    _operation("sum", lambda x: ops.sum(x, 1), (4, 20)),
+    _operation("max", lambda x: ops.max(x, 1), (4, 20)),
+    _operation("min", lambda x: ops.min(x, 1), (4, 20)),
+    _operation("softmax", lambda x: ops.softmax(x, -1), (5, 8)),
+    _operation("x@y", lambda x, y: x @ y, (5, 12), (12, 4)),
+    _operation("transpose", lambda x: ops.transpose(x, (0, 2, 1)), (4, 5)),
+    _operation("item", lambda x: x[:, 1:3], (4, 20)),
+    _operation("split", lambda x: ops.split(x, 2, -1)),
+    _operation("cast", lambda x: ops.cast(x, "float16")),
+]
+
+FAMILIES = {
+    "dense": DENSE, "convolution": CONVOLUTION, "activation": ACTIVATION, "pooling": POOLING,
+    "normalization": NORMALIZATION, "merging": MERGING, "regularization": REGULARIZATION,
+    "reshaping": RESHAPING, "recurrent": RECURRENT, "wrappers": WRAPPERS,
+    "preprocessing": PREPROCESSING, "operations": OPERATIONS,
+}  # fmt: skip
+CASES = [case for family in FAMILIES.values() for case in family]

@@ -1,0 +1,209 @@
+"""A stranger's way through the page: upload, comparison, download; and what may go wrong."""
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from sample_models import FILES_FOLDER
+
+pytestmark = pytest.mark.e2e
+
+PATIENCE = 90_000  # milliseconds
+READ_CHART = """gd => ({
+    traces: gd._fullData.map(t => ({name: t.name, type: t.type, visible: t.visible,
+                                    finite: Array.from(t.y).filter(Number.isFinite).length})),
+    scale: gd._fullLayout.yaxis.type,
+    plotTop: gd._fullLayout._size.t,
+    plotHeight: gd._fullLayout._size.h,
+})"""
+
+
+def upload(page: Page, *files: Path) -> None:
+    page.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(files)
+    expect(page.get_by_role("button", name="Choose another file")).to_be_visible(timeout=PATIENCE)
+
+
+def analyse(page: Page) -> None:
+    page.get_by_role("button", name="Analyse").click()
+
+
+def choose_sample(page: Page, name: str) -> None:
+    page.get_by_role("button", name="Try a sample").or_(
+        page.get_by_role("radio", name="Try a sample")
+    ).first.click()
+    box = page.get_by_role("combobox", name="Sample")
+    box.click()
+    box.fill(name)
+    page.get_by_role("option", name=name, exact=True).click()
+
+
+def await_result(page: Page) -> dict[str, Any]:
+    """Waits for the finished job's page and reads its first chart as Plotly drew it."""
+    expect(page.get_by_test_id("stDataFrame").last).to_be_visible(timeout=PATIENCE)
+    expect(page.locator(".js-plotly-plot .main-svg").first).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_test_id("stApp")).to_have_attribute(
+        "data-test-script-state", "notRunning", timeout=PATIENCE
+    )
+    assert page.get_by_test_id("stException").count() == 0
+    return page.locator(".js-plotly-plot").first.evaluate(READ_CHART)
+
+
+def download(page: Page, label: str, folder: Path) -> Path:
+    with page.expect_download(timeout=PATIENCE) as found:
+        page.get_by_test_id("stDownloadButton").get_by_role(
+            "button", name=re.compile(label)
+        ).click()
+    path = folder / found.value.suggested_filename
+    found.value.save_as(path)
+    return path
+
+
+def drawn(chart: dict[str, Any], name: str) -> int:
+    """How many points of a trace can be seen."""
+    (trace,) = [trace for trace in chart["traces"] if trace["name"] == name]
+    assert trace["visible"] is True
+    return trace["finite"]
+
+
+def test_a_keras_file_is_compared_and_its_reinitialised_model_opens(page, tmp_path):
+    source = FILES_FOLDER / "small-cnn.keras"
+    original = keras.models.load_model(source)
+    upload(page, source)
+    analyse(page)
+    chart = await_result(page)
+    assert chart["scale"] == "log"
+    assert {trace["type"] for trace in chart["traces"]} == {"scatter"}
+    for series in ("Default", "AutoInit", "Uploaded"):
+        assert drawn(chart, f"{series} measured") >= len(original.layers)
+        assert drawn(chart, f"{series} predicted") >= len(original.layers)
+        assert drawn(chart, f"{series} weighted") >= 2
+
+    path = download(page, r"\.keras", tmp_path)
+    assert path.name == "small-cnn-autoinit.keras"
+    model = keras.models.load_model(path)
+    assert [layer.name for layer in model.layers] == [layer.name for layer in original.layers]
+    assert model.compiled == original.compiled
+    kernels = [
+        (new.numpy(), old.numpy())
+        for new, old in zip(model.weights, original.weights, strict=True)
+        if new.path.endswith("kernel")
+    ]
+    assert kernels
+    assert not any(np.allclose(new, old) for new, old in kernels)
+
+
+def test_an_h5_file_is_offered_as_h5_again_and_everything_can_be_taken_home(
+    page, browser, tmp_path
+):
+    source = FILES_FOLDER / "small-mlp.h5"
+    upload(page, source)
+    analyse(page)
+    chart = await_result(page)
+    assert drawn(chart, "AutoInit measured") > 3
+    assert drawn(chart, "Uploaded measured") > 3
+
+    original = keras.models.load_model(source, compile=False)
+    for label in (r"\.keras", r"\.h5"):
+        model = keras.models.load_model(download(page, label, tmp_path))
+        assert model.count_params() == original.count_params()
+
+    result = json.loads(download(page, "JSON", tmp_path).read_text(encoding="utf-8"))
+    assert result["model"]["name"] == "small-mlp.h5"
+    assert result["series"] == ["default", "autoinit", "uploaded"]
+    rows = list(csv.DictReader(download(page, "CSV", tmp_path).open(encoding="utf-8")))
+    assert [row["path"] for row in rows] == [call["path"] for call in result["calls"]]
+
+    report = download(page, "HTML", tmp_path)
+    with browser.new_context(offline=True) as context:
+        reader = context.new_page()
+        reader.goto(report.as_uri())
+        expect(reader.locator(".js-plotly-plot .main-svg").first).to_be_visible(timeout=PATIENCE)
+        assert reader.locator(".js-plotly-plot").count() == 2
+        assert reader.get_by_role("heading", name="small-mlp.h5").is_visible()
+
+
+def test_a_broken_file_gets_one_sentence_and_the_page_goes_on(page, tmp_path):
+    picture = tmp_path / "holiday.keras"
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(2000))
+    upload(page, picture)
+    analyse(page)
+    alert = page.get_by_test_id("stAlert")
+    expect(alert).to_be_visible(timeout=PATIENCE)
+    assert "'holiday.keras' is neither" in alert.inner_text()
+    assert "Traceback" not in page.inner_text("body")
+    assert page.get_by_test_id("stException").count() == 0
+
+    choose_sample(page, "deep-tanh-mlp")
+    analyse(page)
+    assert drawn(await_result(page), "AutoInit measured") > 10
+
+
+def test_a_job_can_be_cancelled_and_another_one_started(page):
+    choose_sample(page, "resnet-812-nobn")
+    analyse(page)
+    expect(page.get_by_test_id("stProgress")).to_be_visible(timeout=PATIENCE)
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("Cancelled.")).to_be_visible(timeout=PATIENCE)
+    assert page.locator(".js-plotly-plot").count() == 0
+
+    choose_sample(page, "deep-tanh-mlp")
+    analyse(page)
+    await_result(page)
+
+
+def test_the_address_leads_back_to_the_result(page, browser):
+    page.get_by_role("button", name="All-CNN-C").click()
+    chart = await_result(page)
+    assert drawn(chart, "AutoInit weighted") == 9
+    assert re.search(r"\?job=[0-9a-f]{64}$", page.url)
+
+    page.reload()
+    assert await_result(page) == chart
+    with browser.new_context(viewport={"width": 1440, "height": 900}) as elsewhere:
+        visitor = elsewhere.new_page()
+        visitor.goto(page.url)
+        assert await_result(visitor)["traces"] == chart["traces"]
+
+
+def test_a_narrow_dark_screen_shows_the_whole_chart(page, browser: Browser, server):
+    page.get_by_role("button", name="All-CNN-C").click()
+    await_result(page)
+    with browser.new_context(
+        viewport={"width": 390, "height": 844}, color_scheme="dark", has_touch=True
+    ) as phone:
+        narrow = phone.new_page()
+        narrow.goto(page.url)
+        chart = await_result(narrow)
+        assert narrow.evaluate("document.documentElement.scrollWidth") <= 390
+        assert chart["plotHeight"] > 200
+        plot = narrow.locator(".js-plotly-plot").first
+        bottom = plot.locator(".legend").evaluate("legend => legend.getBoundingClientRect().bottom")
+        top = plot.evaluate("gd => gd.getBoundingClientRect().top")
+        assert bottom - top <= chart["plotTop"]
+
+
+def test_names_of_a_strangers_file_are_text(page, tmp_path):
+    name = "<img src=x onerror=alert(1)>**b**[l](http:x)"
+    inputs = keras.Input((8,), name="in")
+    model = keras.Model(inputs, keras.layers.Dense(4, "relu", name=name)(inputs), name=name)
+    path = tmp_path / "<b>bold<b>.json"
+    path.write_text(model.to_json())
+    alarms: list[str] = []
+    page.on("dialog", lambda dialog: (alarms.append(dialog.message), dialog.dismiss()))
+    upload(page, path)
+    analyse(page)
+    await_result(page)
+    page.wait_for_timeout(1000)
+    assert not alarms
+    assert page.locator("[data-testid=stMain] img").count() == 0
+    assert "<img" in page.locator(".js-plotly-plot .xtick").first.evaluate(
+        "(tick) => [...tick.closest('svg').querySelectorAll('.xtick')]"
+        ".map(t => t.textContent).join(' ')"
+    )

@@ -1,0 +1,210 @@
+"""The empirical interpreter."""
+
+import weakref
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from autoinit.graph import Call, read_model
+from autoinit.shapes import largest_alive
+from probes import forward, probe_model
+from probes.devices import find_device
+
+
+def network():
+    inputs = keras.Input((12, 12, 3))
+    x = layers.Conv2D(8, 3, padding="same", activation="relu", name="conv")(inputs)
+    y = layers.BatchNormalization(name="bn")(x)
+    y = layers.Dropout(0.4, name="drop")(y)
+    x = layers.Add(name="add")([x, y])
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(inputs, layers.Dense(5, name="dense")(x * 2.0))
+
+
+def state(model):
+    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in model.variables]
+
+
+def test_figures_are_those_of_the_models_own_forward_pass():
+    model = network()
+    probe = probe_model(model, 64, seed=3, training=False)
+    names = ["conv", "bn", "add", "pool", "dense"]
+    reader = keras.Model(model.inputs, [model.get_layer(name).output for name in names])
+    noise = np.random.default_rng(3).standard_normal((64, 12, 12, 3), dtype=np.float32)
+    for name, output in zip(names, reader([noise], training=False), strict=True):
+        output = keras.ops.convert_to_numpy(output)
+        figures = probe.by_path()["conv/relu" if name == "conv" else name]
+        assert figures.variance == pytest.approx(output.var(), rel=1e-4)
+        assert figures.mean == pytest.approx(output.mean(), rel=1e-4, abs=1e-6)
+        assert figures.zero_fraction == pytest.approx((output == 0).mean())
+        assert figures.count == output.size
+
+
+def test_the_pre_activation_is_measured_before_the_fused_activation():
+    figures = probe_model(network(), 32).by_path()
+    assert figures["conv"].minimum < 0.0
+    assert figures["conv/relu"].minimum == 0.0
+    assert figures["conv/relu"].zero_fraction == pytest.approx(0.5, abs=0.2)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_model_is_unchanged_afterwards(training):
+    model = network()
+    model.get_layer("conv").activity_regularizer = keras.regularizers.L2(0.1)
+    before = state(model)
+    activation = model.get_layer("conv").activation
+    flags = [layer.trainable for layer in model.layers]
+    probe_model(model, 32, training=training)
+    for old, new in zip(before, state(model), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert model.get_layer("conv").activation is activation
+    assert [layer.trainable for layer in model.layers] == flags
+    assert model.losses == []
+
+
+def test_a_failing_layer_leaves_the_model_unchanged_too():
+    class Failing(layers.Layer):
+        fails = False
+
+        def call(self, inputs):
+            if self.fails:
+                raise RuntimeError("on purpose")
+            return inputs
+
+    inputs = keras.Input((4,))
+    failing = Failing()
+    model = keras.Model(inputs, failing(layers.BatchNormalization()(inputs)))
+    failing.fails = True
+    before = state(model)
+    with pytest.raises(RuntimeError, match="on purpose"):
+        probe_model(model, 8)
+    for old, new in zip(before, state(model), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_the_same_seed_gives_the_same_figures_dropout_included():
+    model = network()
+    first, again, other = (probe_model(model, 32, seed=seed).moments for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+def test_dropout_works_in_training_only():
+    model = network()
+    assert probe_model(model, 64).by_path()["drop"].zero_fraction == pytest.approx(0.4, abs=0.05)
+    inference = probe_model(model, 64, training=False).by_path()
+    assert inference["drop"] == inference["bn"]
+
+
+def test_the_input_has_the_moments_asked_for():
+    figures = probe_model(network(), 128, input_mean=3.0, input_variance=4.0).moments[0]
+    assert figures.mean == pytest.approx(3.0, abs=0.05)
+    assert figures.variance == pytest.approx(4.0, rel=0.03)
+
+
+def test_batches_are_merged_as_if_all_samples_had_gone_together():
+    model = network()
+    together = probe_model(model, 30, training=False)
+    limit = largest_alive(read_model(model), 7)
+    apart = probe_model(model, 30, training=False, memory_limit=limit)
+    assert together.batch_size == 30
+    assert apart.batch_size < 8
+    for one, other in zip(together.moments, apart.moments, strict=True):
+        assert one.variance == pytest.approx(other.variance, rel=1e-4)
+        assert one.mean == pytest.approx(other.mean, rel=1e-4, abs=1e-6)
+        assert one.count == other.count
+
+
+def test_out_of_memory_halves_the_batch_and_tries_again(monkeypatch):
+    model = network()
+    run, sizes = forward._run, []
+
+    def scarce(graph, inputs, *arguments):
+        (array,) = inputs.values()
+        sizes.append(len(array))
+        if len(array) > 10:
+            raise MemoryError
+        return run(graph, inputs, *arguments)
+
+    monkeypatch.setattr(forward, "_run", scarce)
+    probe = probe_model(model, 32)
+    assert probe.batch_size == 8
+    assert sizes == [32, 16, 8, 8, 8, 8]
+
+
+def test_integer_inputs_get_valid_indices_through_reshaping():
+    inputs = keras.Input((3, 4), dtype="int32")
+    x = layers.Embedding(7, 5, name="embed")(layers.Flatten()(inputs))
+    model = keras.Model(inputs, layers.LSTM(4)(x))
+    figures = probe_model(model, 200).moments[0]
+    assert (figures.minimum, figures.maximum) == (0.0, 6.0)
+
+
+def test_unknown_sizes_are_those_chosen():
+    inputs = keras.Input((None, None, 3))
+    model = keras.Model(inputs, layers.Conv2D(4, 3, strides=2, name="conv")(inputs))
+    assert probe_model(model, 8, unknown_size=9).by_path()["conv"].count == 8 * 4 * 4 * 4
+
+
+def test_several_inputs_and_outputs_nested_and_shared():
+    left, right = keras.Input((6,), name="left"), keras.Input((6,), name="right")
+    shared = layers.Dense(6, name="shared")
+    inner = keras.Sequential([keras.Input((6,)), layers.Dense(3, name="core")], name="inner")
+    joined = layers.Concatenate(name="joined")([shared(left), shared(right)])
+    outputs = [inner(layers.Dense(6, name="mixed")(joined)), layers.Softmax(name="soft")(joined)]
+    figures = probe_model(keras.Model([left, right], outputs), 16).by_path()
+    assert {"shared", "shared:2", "inner/core", "soft"} <= set(figures)
+    assert all(item.finite_fraction == 1.0 for item in figures.values())
+
+
+def test_memory_is_that_of_what_is_alive_not_of_everything(monkeypatch):
+    depth = 40
+    inputs = keras.Input((1000,))
+    x = inputs
+    for _ in range(depth):
+        x = layers.Activation("tanh")(x)
+    graph = read_model(keras.Model(inputs, x))
+    assert largest_alive(graph, 10) == 2 * 10 * 1000 * 4
+    seen, most = [], []
+    run = Call.run
+
+    def counting(call, tensors, training):
+        outputs = run(call, tensors, training)
+        seen.extend(weakref.ref(output) for output in outputs)
+        most.append(sum(reference() is not None for reference in seen))
+        return outputs
+
+    monkeypatch.setattr(Call, "run", counting)
+    probe_model(graph, 10)
+    assert len(most) == depth
+    assert max(most) == 2
+
+
+def test_what_precedes_a_bias_counts_as_alive():
+    inputs = keras.Input((100,))
+    with_bias, without = (
+        keras.Model(inputs, layers.Dense(50, use_bias=use_bias)(inputs))
+        for use_bias in (True, False)
+    )
+    assert largest_alive(read_model(without), 10) == 10 * (100 + 50) * 4
+    assert largest_alive(read_model(with_bias), 10) == 10 * (100 + 50 + 50) * 4
+
+
+def test_fewer_than_one_sample_and_missing_devices_are_refused():
+    with pytest.raises(ValueError, match="num_samples"):
+        probe_model(network(), 0)
+    with pytest.raises(ValueError, match="auto, cpu, gpu"):
+        probe_model(network(), device="tpu")
+    if find_device("auto").kind == "cpu":
+        with pytest.raises(ValueError, match="No GPU"):
+            probe_model(network(), device="gpu")
+
+
+def test_progress_goes_from_nothing_to_nearly_all():
+    seen = []
+    probe_model(network(), 8, progress=seen.append)
+    assert seen == sorted(seen)
+    assert seen[0] == 0.0
+    assert 0.5 < seen[-1] <= 1.0
