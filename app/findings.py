@@ -16,6 +16,7 @@ IN_SIGHT = {
     "input_scaling": "The network expects another input",
     "compile_dropped": "The compile settings could not be kept",
     "constraint_needs_import": "Loading the re-initialised model needs an import",
+    "deep_model": "Loading the re-initialised model needs a higher recursion limit",
 }
 FOLDED = {
     "bias_exceeds_target": "Biases alone exceed the target variance",
@@ -25,7 +26,7 @@ FOLDED = {
     "batch_reduced": "The batch was made smaller to fit into memory",
 }
 TITLES = IN_SIGHT | FOLDED
-HINTS = ("input_scaling", "constraint_needs_import")
+HINTS = ("input_scaling", "constraint_needs_import", "deep_model")
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,9 @@
 """The dashboard: `streamlit run app/streamlit_app.py`. Keras runs in the worker, never here."""
 
-from pathlib import Path
-
 import streamlit as st
 
 from app import page_sections
-from app.escaping import markdown_text, plain_text
+from app.escaping import markdown_text
 from app.jobs import JobHandle, JobSpec, Settings, find, submit, warm_up
 from app.sidebar import sidebar
 
@@ -120,9 +118,6 @@ def show_end(handle: JobHandle) -> None:
         st.info("Cancelled. Press Analyse to start again.", icon=":material/cancel:")
         return
     _, message = handle.error or ("unknown", "The analysis failed.")
-    if handle.spec is not None:
-        # The worker knows an upload by the name that it has on disk, its owner by another.
-        message = message.replace(Path(handle.spec.model).name, plain_text(handle.spec.name))
     icon = ":material/block:" if handle.status == "refused" else ":material/error:"
     st.error(markdown_text(message, 1000), icon=icon)
     if handle.status == "refused":

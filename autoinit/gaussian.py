@@ -165,12 +165,16 @@ def maximum(means: Sequence[float], variances: Sequence[float]) -> tuple[float, 
     m, s = np.asarray(means, float), np.sqrt(np.asarray(variances, float))
     if not (np.isfinite(m).all() and np.isfinite(s).all()):
         return np.nan, np.nan
-    constants, random = m[s == 0], s > 0
-    floor = constants.max() if constants.size else -np.inf
+    # Around the largest mean, so that a narrow operand there is resolved; one elsewhere is constant.
+    largest = m.max()
+    m = m - largest
+    random = s > 1e-13 * np.abs(m)
+    floor = m[~random].max(initial=-np.inf)
     m, s = m[random], s[random]
     if not m.size:
-        return float(floor), 0.0
-    edges = np.unique((m[:, None] + s[:, None] * np.linspace(-12, 12, 97)).ravel())
+        return float(largest), 0.0
+    reach = np.append(m[:, None] + s[:, None] * np.linspace(-12, 12, 97), floor)
+    edges = np.unique(reach[np.isfinite(reach)])
     half = np.diff(edges)[:, None] / 2
     x = (edges[:-1, None] + half * (1 + NODES)).ravel()
     weight = (half * KRONROD).ravel()
@@ -182,7 +186,7 @@ def maximum(means: Sequence[float], variances: Sequence[float]) -> tuple[float, 
     density = density / density.sum()
     x = np.maximum(x, floor)
     mean = float(density @ x)
-    return mean, float(density @ (x - mean) ** 2)
+    return float(largest) + mean, float(density @ (x - mean) ** 2)
 
 
 def softmax(standard_deviation: float, count: int) -> tuple[float, float]:

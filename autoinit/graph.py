@@ -210,6 +210,38 @@ def read_model(model: Any, unknown_size: int = 32) -> ModelGraph:
     return _Reader(unknown_size).read(model)
 
 
+def recursion_depth(model: Any) -> int:
+    """How many calls deep Keras recurses when it builds or loads a model.
+
+    Keras walks back from the outputs, first inputs first; Python's default limit is 1,000 frames,
+    some dozens of which are taken by the loader itself.
+    """
+    deepest = 0
+    top = _inner_graph(model)
+    graphs = [] if top is None else [top]
+    seen: set[int] = set()
+    while graphs:
+        graph = graphs.pop()
+        for output in graph.outputs:
+            branches = [iter([output])]
+            while branches:
+                tensor = next(branches[-1], None)
+                if tensor is None:
+                    branches.pop()
+                    continue
+                history = tensor._keras_history
+                node = history.operation._inbound_nodes[history.node_index]
+                deepest = max(deepest, len(branches))
+                if id(node) in seen:
+                    continue
+                seen.add(id(node))
+                inner = _inner_graph(node.operation)
+                if inner is not None:
+                    graphs.append(inner)
+                branches.append(iter(node.input_tensors))
+    return deepest
+
+
 @contextlib.contextmanager
 def without_activation(layer: Any) -> Iterator[None]:
     """Run a layer's linear part: its fused activation is the identity inside the block."""

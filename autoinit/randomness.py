@@ -11,7 +11,7 @@ import numpy as np
 
 def derived(seed: int, *keys: int) -> int:
     """A seed for one use, from the seed of all and what tells the uses apart."""
-    return int(np.random.SeedSequence([seed, *keys]).generate_state(1)[0] >> 1)
+    return int(np.random.SeedSequence(seed, spawn_key=keys).generate_state(1)[0] >> 1)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +21,9 @@ from probes.moments import Moments, Pending, fetch, lies_on_host
 Progress = Callable[[float], None]
 
 
-@dataclass(frozen=True)
-class Probe:
-    """What a probe measured.
+@dataclass(frozen=True, eq=False)
+class Probe(Mapping[str, Moments]):
+    """What a probe measured: a mapping from the calls' paths to their moments.
 
     Attributes:
         graph: the calls.
@@ -37,11 +37,17 @@ class Probe:
     batch_size: int
     device: Device
 
-    def by_path(self) -> dict[str, Moments]:
-        """Figures by path."""
-        return {
-            call.path: moments for call, moments in zip(self.graph.calls, self.moments, strict=True)
-        }
+    def __getitem__(self, path: str) -> Moments:
+        for call, moments in zip(self.graph.calls, self.moments, strict=True):
+            if call.path == path:
+                return moments
+        raise KeyError(path)
+
+    def __iter__(self) -> Iterator[str]:
+        return (call.path for call in self.graph.calls)
+
+    def __len__(self) -> int:
+        return len(self.graph.calls)
 
 
 def probe_model(

@@ -96,7 +96,7 @@ def as_data(
 def _open(spec: JobSpec) -> ModelFile:
     custom = _custom_objects(spec.settings.custom_objects)
     if not spec.is_sample:
-        return open_model_file(spec.model, custom)
+        return open_model_file(spec.model, custom, name=spec.name)
     from sample_models import build
 
     try:

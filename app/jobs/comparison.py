@@ -13,7 +13,7 @@ from typing import Any
 from app.jobs.hints import input_scaling
 from app.jobs.specification import Settings
 from autoinit.estimators import RULES
-from autoinit.graph import ModelGraph, read_model
+from autoinit.graph import ModelGraph, read_model, recursion_depth
 from autoinit.initializer.drawing import SavedWeights, apply_plans, draw_configured_weights
 from autoinit.propagate import Options, Propagation, input_signals, plan, predict
 from autoinit.randomness import derived
@@ -24,6 +24,8 @@ from probes.forward import Probe, probe_model
 from probes.moments import Moments
 
 Progress = Callable[[float, str], None]
+# Python's default limit of 1,000 frames, less those of the loader itself.
+_PLAIN_DEPTH = 900
 _MEASURED = ("mean", "variance", "minimum", "maximum", "zero_fraction", "finite_fraction")
 
 
@@ -128,7 +130,7 @@ def compare(
                     predicted = predict(graph, signals, options, registry)
                 findings += predicted.findings
                 measure(name, draw, predicted)
-    comparison.findings = _unique([*findings, *_notes(comparison, settings)])
+    comparison.findings = _unique([*findings, *_notes(model, comparison, settings)])
     return comparison
 
 
@@ -186,7 +188,7 @@ def _figure(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _notes(comparison: Comparison, settings: Settings) -> Iterator[Finding]:
+def _notes(model: Any, comparison: Comparison, settings: Settings) -> Iterator[Finding]:
     graph = comparison.graph
     for name, shape in graph.assumed.items():
         sizes = ", ".join("any" if size is None else str(size) for size in shape)
@@ -194,6 +196,13 @@ def _notes(comparison: Comparison, settings: Settings) -> Iterator[Finding]:
             "assumed_size", name, "InputLayer",
             f"Input {name!r} leaves sizes open: ({sizes}) was taken. Choose another with the size "
             "for unknown dimensions (--input-size).",
+        )  # fmt: skip
+    depth = recursion_depth(model)
+    if depth > _PLAIN_DEPTH:
+        yield Finding(
+            "deep_model", "", "",
+            f"Keras recurses {depth} calls deep to open this model: a plain Python process must "
+            f"call sys.setrecursionlimit({2 * depth + 1000}) before keras.models.load_model.",
         )  # fmt: skip
     yield from input_scaling(graph, settings.input_mean, settings.input_variance)
     for series, probes in comparison.probes.items():

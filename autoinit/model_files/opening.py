@@ -54,20 +54,23 @@ class _Record:
     config: dict[str, Any] | None = None
 
 
-def open_model_file(path: str | Path, custom_objects: Mapping[str, Any] | None = None) -> ModelFile:
+def open_model_file(
+    path: str | Path, custom_objects: Mapping[str, Any] | None = None, name: str | None = None
+) -> ModelFile:
     """Rebuild the model of a `.keras`, `.h5`/`.hdf5` or JSON file; its extension does not matter.
 
     Args:
         path: of the file.
         custom_objects: classes and functions that the model needs, by name. Nothing in the file
             itself can make code run.
+        name: what errors call the file; its name on disk by default.
 
     Raises:
         ModelFileError: with a code and one sentence, for a file that is no model or that Keras
             cannot rebuild.
     """
     path = Path(path)
-    record = _record(path)
+    record = _record(path, name or path.name)
     try:
         with keras.saving.custom_object_scope(dict(custom_objects or {})):
             model = _rebuild(path, record)
@@ -92,61 +95,61 @@ def open_model_file(path: str | Path, custom_objects: Mapping[str, Any] | None =
     )  # fmt: skip
 
 
-def _record(path: Path) -> _Record:
+def _record(path: Path, name: str) -> _Record:
     try:
         with path.open("rb") as file:
             start = file.read(64)
     except FileNotFoundError as error:
-        raise ModelFileError("file_not_found", f"There is no file {path.name!r}.") from error
+        raise ModelFileError("file_not_found", f"There is no file {name!r}.") from error
     except OSError as error:
         raise ModelFileError(
-            "unreadable_file", f"File {path.name!r} cannot be read: {error.strerror}."
+            "unreadable_file", f"File {name!r} cannot be read: {error.strerror}."
         ) from error
     if not start:
-        raise ModelFileError("empty_file", f"File {path.name!r} is empty. {_SAVE_WHOLE}")
+        raise ModelFileError("empty_file", f"File {name!r} is empty. {_SAVE_WHOLE}")
     if start.startswith(_ZIP):
-        return _keras_record(path)
+        return _keras_record(path, name)
     if start.startswith(_HDF5):
-        return _h5_record(path)
+        return _h5_record(path, name)
     if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b'"')):
-        return _json_record(path)
+        return _json_record(path, name)
     raise ModelFileError(
         "not_a_model_file",
-        f"{path.name!r} is neither a .keras archive, nor an HDF5 file, nor JSON. {_SAVE_WHOLE}",
+        f"{name!r} is neither a .keras archive, nor an HDF5 file, nor JSON. {_SAVE_WHOLE}",
     )
 
 
-def _keras_record(path: Path) -> _Record:
+def _keras_record(path: Path, name: str) -> _Record:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             if "config.json" not in names:
                 raise ModelFileError(
                     "no_model_config",
-                    f"Archive {path.name!r} holds no config.json: it is not a whole Keras model. "
+                    f"Archive {name!r} holds no config.json: it is not a whole Keras model. "
                     f"{_SAVE_WHOLE}",
                 )
             config = json.loads(archive.read("config.json"))
             metadata = json.loads(archive.read("metadata.json")) if "metadata.json" in names else {}
     except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
-        raise _broken(path, error) from error
+        raise _broken(name, error) from error
     settings = config.get("compile_config") if isinstance(config, dict) else None
     version = metadata.get("keras_version", "") if isinstance(metadata, dict) else ""
     return _Record("keras", str(version), settings)
 
 
-def _h5_record(path: Path) -> _Record:
+def _h5_record(path: Path, name: str) -> _Record:
     try:
         with h5py.File(path, "r") as file:
             version = _text(file.attrs.get("keras_version", ""))
             config = file.attrs.get("model_config")
             training = file.attrs.get("training_config")
     except OSError as error:
-        raise _broken(path, error) from error
+        raise _broken(name, error) from error
     if config is None:
         raise ModelFileError(
             "no_model_config",
-            f"HDF5 file {path.name!r} holds weights only, no model configuration. {_SAVE_WHOLE}",
+            f"HDF5 file {name!r} holds weights only, no model configuration. {_SAVE_WHOLE}",
         )
     try:
         settings = json.loads(_text(training)) if training is not None else None
@@ -155,17 +158,17 @@ def _h5_record(path: Path) -> _Record:
     return _Record("h5", version, settings)
 
 
-def _json_record(path: Path) -> _Record:
+def _json_record(path: Path, name: str) -> _Record:
     try:
         config = json.loads(path.read_text(encoding="utf-8-sig"))
         if isinstance(config, str):  # a to_json() string that was itself dumped as JSON
             config = json.loads(config)
     except (ValueError, RecursionError) as error:
-        raise _broken(path, error) from error
+        raise _broken(name, error) from error
     if not isinstance(config, dict) or "class_name" not in config:
         raise ModelFileError(
             "no_model_config",
-            f"JSON file {path.name!r} is no Keras model: it has no 'class_name'. "
+            f"JSON file {name!r} is no Keras model: it has no 'class_name'. "
             "Write it with model.to_json().",
         )
     settings = config.pop("compile_config", None)
@@ -221,10 +224,10 @@ def _refusal(error: Exception, record: _Record) -> ModelFileError:
     return ModelFileError("cannot_rebuild", f"Keras cannot rebuild this model: {detail}.")
 
 
-def _broken(path: Path, error: Exception) -> ModelFileError:
+def _broken(name: str, error: Exception) -> ModelFileError:
     detail = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
     return ModelFileError(
-        "broken_file", f"File {path.name!r} is damaged or cut short ({detail}). Copy it again."
+        "broken_file", f"File {name!r} is damaged or cut short ({detail}). Copy it again."
     )
 
 

@@ -27,6 +27,8 @@ def compile_as_recorded(model: Any, file: ModelFile) -> tuple[Finding, ...]:
     try:
         if file.format == "h5":
             model.compile(**_from_training_config(settings))
+            # As `compile_from_config` does: Keras warns about a saved optimizer without variables.
+            model.optimizer.build(model.trainable_variables)
         else:
             model.compile_from_config(settings)
     except Exception as error:  # losses and metrics of any origin are made here

@@ -77,7 +77,7 @@ class AutoInitVisualizer:
             as_data(comparison, described, spec, comparison.findings, comparison.timings)
         )
         if ylim is not None:
-            figure.update_yaxes(range=[math.log10(limit) for limit in ylim])
+            figure.update_layout(yaxis_range=[math.log10(limit) for limit in ylim])
         if plot_path is not None:
             _write(figure, Path(plot_path))
         return figure

@@ -199,6 +199,12 @@ def test_assumed_sizes_are_reported(tmp_path):
     assert "assumed_size" in {item["code"] for item in result["warnings"]}
 
 
+@pytest.mark.parametrize(("depth", "reported"), [(300, False), (950, True)])
+def test_models_that_a_plain_process_may_not_open_are_reported(tmp_path, depth, reported):
+    result = analyse(f"sample:deep-tanh-mlp?depth={depth}&width=2", tmp_path, samples=2)
+    assert ("deep_model" in {item["code"] for item in result["warnings"]}) is reported
+
+
 @pytest.mark.parametrize(
     ("model", "error", "says"),
     [

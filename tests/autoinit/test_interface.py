@@ -39,7 +39,7 @@ def small_model(**first):
 
 
 def measured(model, path, **arguments):
-    return probe_model(model, 400, **arguments).by_path()[path]
+    return probe_model(model, 400, **arguments)[path]
 
 
 def test_both_import_paths_give_the_same_class():
@@ -48,13 +48,15 @@ def test_both_import_paths_give_the_same_class():
 
 def test_weighted_layers_keep_mean_zero_and_variance_one():
     model = AutoInit({"seed": 3}).initialize_model(small_model(kernel_initializer="ones"))
-    figures = probe_model(model, 2000).by_path()
+    figures = probe_model(model, 2000)
     assert figures["hidden"].variance == pytest.approx(1.0, rel=0.08)
     assert figures["logits"].variance == pytest.approx(1.0, rel=0.15)
     assert abs(figures["hidden"].mean) < 0.05
 
 
-@pytest.mark.parametrize("distribution", ["truncated_normal", "untruncated_normal", "uniform", "orthogonal"])  # fmt: skip
+@pytest.mark.parametrize(
+    "distribution", ["truncated_normal", "untruncated_normal", "uniform", "orthogonal"]
+)
 def test_kernels_have_the_planned_deviation_whatever_the_distribution(distribution):
     config = {"seed": 0, "distribution": distribution}
     model = AutoInit(config, input_data_mean=1.0, input_data_var=3.0).initialize_model(
@@ -249,7 +251,14 @@ def test_signal_variance_is_the_target():
 
 
 def custom_model():
-    return keras.Sequential([keras.Input((16,)), layers.Dense(64), Doubling(name="twice"), layers.Dense(64, name="after")])  # fmt: skip
+    return keras.Sequential(
+        [
+            keras.Input((16,)),
+            layers.Dense(64),
+            Doubling(name="twice"),
+            layers.Dense(64, name="after"),
+        ]
+    )
 
 
 def test_a_layer_without_a_rule_passes_through_with_the_papers_warning(caplog):
@@ -304,7 +313,7 @@ def test_a_custom_estimator_is_made_with_layer_config_and_target():
 
 @pytest.mark.parametrize("estimators", [{"Doubling": DoublingEstimator}, {Doubling: Doubling}])
 def test_wrong_estimators_are_type_errors(estimators):
-    with pytest.raises(TypeError, match="LayerOutputDistributionEstimator|layer classes"):
+    with pytest.raises(TypeError, match=r"LayerOutputDistributionEstimator|layer classes"):
         AutoInit(custom_distribution_estimators=estimators)
 
 

@@ -140,7 +140,7 @@ class Halving(layers.Layer):
 def test_custom_objects_open_what_is_unknown_otherwise(tmp_path):
     path = tmp_path / "custom.keras"
     keras.Sequential([keras.Input((2,)), Halving()]).save(path)
-    with pytest.raises(ModelFileError, match="Halving.*custom-objects"):
+    with pytest.raises(ModelFileError, match=r"Halving.*custom-objects"):
         open_model_file(path)
     assert open_model_file(path, {"Halving": Halving}).model.layers
 

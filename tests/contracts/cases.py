@@ -44,7 +44,6 @@ class Case:
         dtype: of the inputs.
         samples: in one batch of the Monte Carlo.
         redrawn: the prediction holds over draws of the weights, not for each single one.
-        runs: False where TensorFlow cannot run the layer on a CPU.
     """
 
     kind: type
@@ -57,7 +56,6 @@ class Case:
     dtype: str
     samples: int
     redrawn: bool
-    runs: bool
 
     def __str__(self) -> str:
         return f"{self.kind.__name__}: {self.name}"
@@ -86,12 +84,11 @@ def case(
     input_dtype: str = "float32",
     samples: int = 1024,
     redrawn: bool = False,
-    runs: bool = True,
     **arguments: Any,
 ) -> Case:
     """A row of the tables; arguments that it does not name are the layer's."""
     return Case(
-        kind, name, shapes, arguments, build, moments, training, input_dtype, samples, redrawn, runs
+        kind, name, shapes, arguments, build, moments, training, input_dtype, samples, redrawn
     )
 
 
@@ -172,14 +169,16 @@ CONVOLUTION = [
          redrawn=True),
     case(layers.Conv3D, "same, stride 2 along one axis", (4, 5, 3, 2), filters=24, kernel_size=3,
          strides=(1, 2, 1), padding="same", moments=SHIFTED, **WEIGHTS),
-    case(layers.DepthwiseConv1D, "same, two units a channel", (9, 6), kernel_size=3,
+    case(layers.DepthwiseConv1D, "same, two units a channel", (9, 16), kernel_size=3,
          depth_multiplier=2, padding="same", moments=SHIFTED, **DEPTHWISE),
-    case(layers.DepthwiseConv1D, "valid, stride 2", (9, 6), kernel_size=4, strides=2,
+    case(layers.DepthwiseConv1D, "valid, stride 2", (9, 24), kernel_size=4, strides=2,
          moments=SHIFTED, **DEPTHWISE),
-    case(layers.DepthwiseConv2D, "same, stride 2, three units a channel", (7, 7, 4),
+    case(layers.DepthwiseConv2D, "same, stride 2, three units a channel", (7, 7, 8),
          kernel_size=3, strides=2, depth_multiplier=3, padding="same", moments=SHIFTED, **DEPTHWISE),
-    case(layers.DepthwiseConv2D, "valid, dilation 2", (8, 8, 4), kernel_size=3, dilation_rate=2,
+    case(layers.DepthwiseConv2D, "valid, dilation 2", (8, 8, 24), kernel_size=3, dilation_rate=2,
          moments=SHIFTED, **DEPTHWISE),
+    case(layers.DepthwiseConv2D, "channels first", (24, 5, 6), kernel_size=(2, 3), padding="same",
+         data_format="channels_first", moments=SHIFTED, **DEPTHWISE),
     case(layers.SeparableConv1D, "same, stride 2", (9, 16), filters=64, kernel_size=3, strides=2,
          depth_multiplier=2, padding="same", redrawn=True, **BIAS),
     case(layers.SeparableConv2D, "same, incoming mean", (6, 6, 16), filters=64, kernel_size=3,

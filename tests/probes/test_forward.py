@@ -35,7 +35,7 @@ def test_figures_are_those_of_the_models_own_forward_pass():
     noise = np.random.default_rng(3).standard_normal((64, 12, 12, 3), dtype=np.float32)
     for name, output in zip(names, reader([noise], training=False), strict=True):
         output = keras.ops.convert_to_numpy(output)
-        figures = probe.by_path()["conv/relu" if name == "conv" else name]
+        figures = probe["conv/relu" if name == "conv" else name]
         assert figures.variance == pytest.approx(output.var(), rel=1e-4)
         assert figures.mean == pytest.approx(output.mean(), rel=1e-4, abs=1e-6)
         assert figures.zero_fraction == pytest.approx((output == 0).mean())
@@ -43,7 +43,7 @@ def test_figures_are_those_of_the_models_own_forward_pass():
 
 
 def test_the_pre_activation_is_measured_before_the_fused_activation():
-    figures = probe_model(network(), 32).by_path()
+    figures = probe_model(network(), 32)
     assert figures["conv"].minimum < 0.0
     assert figures["conv/relu"].minimum == 0.0
     assert figures["conv/relu"].zero_fraction == pytest.approx(0.5, abs=0.2)
@@ -93,8 +93,8 @@ def test_the_same_seed_gives_the_same_figures_dropout_included():
 
 def test_dropout_works_in_training_only():
     model = network()
-    assert probe_model(model, 64).by_path()["drop"].zero_fraction == pytest.approx(0.4, abs=0.05)
-    inference = probe_model(model, 64, training=False).by_path()
+    assert probe_model(model, 64)["drop"].zero_fraction == pytest.approx(0.4, abs=0.05)
+    inference = probe_model(model, 64, training=False)
     assert inference["drop"] == inference["bn"]
 
 
@@ -145,7 +145,7 @@ def test_integer_inputs_get_valid_indices_through_reshaping():
 def test_unknown_sizes_are_those_chosen():
     inputs = keras.Input((None, None, 3))
     model = keras.Model(inputs, layers.Conv2D(4, 3, strides=2, name="conv")(inputs))
-    assert probe_model(model, 8, unknown_size=9).by_path()["conv"].count == 8 * 4 * 4 * 4
+    assert probe_model(model, 8, unknown_size=9)["conv"].count == 8 * 4 * 4 * 4
 
 
 def test_several_inputs_and_outputs_nested_and_shared():
@@ -154,7 +154,7 @@ def test_several_inputs_and_outputs_nested_and_shared():
     inner = keras.Sequential([keras.Input((6,)), layers.Dense(3, name="core")], name="inner")
     joined = layers.Concatenate(name="joined")([shared(left), shared(right)])
     outputs = [inner(layers.Dense(6, name="mixed")(joined)), layers.Softmax(name="soft")(joined)]
-    figures = probe_model(keras.Model([left, right], outputs), 16).by_path()
+    figures = probe_model(keras.Model([left, right], outputs), 16)
     assert {"shared", "shared:2", "inner/core", "soft"} <= set(figures)
     assert all(item.finite_fraction == 1.0 for item in figures.values())
 

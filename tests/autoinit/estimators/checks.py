@@ -1,0 +1,134 @@
+"""Predictions of tiny models: as they are, and against seeded Monte Carlo of the real layer."""
+
+import keras
+import numpy as np
+
+from autoinit.graph import read_model
+from autoinit.initializer.drawing import SavedWeights, apply_plans, draw_configured_weights
+from autoinit.propagate import Options, input_signals, plan, predict
+from autoinit.registry import Support
+from autoinit.signals.independent import IndependentSignal
+
+BATCHES = 12
+DRAWS = 64  # of AutoInit's weights
+SEQUENCES = 512  # for rules that sample
+ERRORS = 5  # standard errors that a measurement may lie from its prediction
+ROUNDING = 1e-5  # of single precision, relative to the second moment
+
+
+def signals_for(case, graph):
+    """What reaches the model: the case's moments, or uniform indices."""
+    if not case.dtype.startswith("float"):
+        return input_signals(graph)
+    return {
+        call.outputs[0].index: IndependentSignal.gaussian(*moments)
+        for call, moments in zip(graph.inputs, case.input_moments(), strict=True)
+    }
+
+
+def predicted(case, *, planned=False, **options):
+    """The analytic pass over a case, with the weights that it has or with AutoInit's."""
+    graph = read_model(case.model())
+    interpret = plan if planned else predict
+    return interpret(graph, signals_for(case, graph), Options(training=case.training, **options))
+
+
+def last_signal(case, *, planned=False, **options):
+    """The signal that leaves a case with one output."""
+    return predicted(case, planned=planned, **options).outcomes[-1].signals[0]
+
+
+def check_given_weights(case, known_to=0.01):
+    """Compare the prediction for the weights that a model has."""
+    model = case.model()
+    graph = read_model(model)
+    signals = signals_for(case, graph)
+    state = SavedWeights(model.non_trainable_weights)
+    generator = np.random.default_rng(1)
+    result = predict(graph, signals, Options(training=case.training, samples=SEQUENCES))
+    sampled = any(outcome.support is Support.SAMPLED for outcome in result.outcomes)
+    table = []
+    for batch in range(BATCHES):
+        if case.redrawn:
+            draw_configured_weights(graph, seed=batch)
+        if case.redrawn or sampled:
+            options = Options(training=case.training, samples=SEQUENCES, seed=batch)
+            result = predict(graph, signals, options)
+        state.restore()  # the batch before has moved moving statistics
+        measured = _measured(case, graph, model, generator, case.samples)
+        table.append((_outputs(result), measured))
+    _compare(np.array(table), 2 * known_to if sampled else known_to)
+
+
+def check_planned_weights(case, known_to=0.02):
+    """Compare the prediction for AutoInit's weights, over draws of them."""
+    model = case.model()
+    graph = read_model(model)
+    result = plan(graph, signals_for(case, graph), Options(training=case.training))
+    assert result.plans, "the case has no kernel that AutoInit sets"
+    generator = np.random.default_rng(2)
+    table = []
+    for seed in range(DRAWS):
+        apply_plans(result.plans, "truncated_normal", seed)
+        measured = _measured(case, graph, model, generator, case.samples // 16)
+        table.append((_outputs(result), measured))
+    _compare(np.array(table), known_to)
+
+
+def _outputs(propagation):
+    """Predicted first two moments of each output: (outputs, 2)."""
+    signals = {
+        value.index: signal
+        for call, outcome in zip(propagation.graph.calls, propagation.outcomes, strict=True)
+        for value, signal in zip(call.outputs, outcome.signals, strict=True)
+    }
+    found = [signals[value.index] for value in propagation.graph.outputs]
+    return np.array([[signal.mean, signal.second_moment] for signal in found])
+
+
+def _measured(case, graph, model, generator, samples):
+    """First two moments of each output of the real model over one batch: (outputs, 2)."""
+    tensors = _data(case, graph, generator, samples)
+    outputs = model(tensors[0] if len(tensors) == 1 else tensors, training=case.training)
+    arrays = [
+        np.asarray(keras.ops.convert_to_numpy(output), np.float64)
+        for output in keras.tree.flatten(outputs)
+    ]
+    return np.array([[array.mean(), (array**2).mean()] for array in arrays])
+
+
+def _data(case, graph, generator, samples):
+    vocabulary = graph.vocabulary()
+    tensors = []
+    for call, (mean, variance) in zip(graph.inputs, case.input_moments(), strict=True):
+        (value,) = call.outputs
+        shape = (samples, *value.shape[1:])
+        if value.index in vocabulary:
+            size = vocabulary[value.index]
+            tensors.append(generator.integers(0, size, shape, dtype=value.dtype))
+        else:
+            noise = generator.standard_normal(shape)
+            tensors.append((mean + np.sqrt(variance) * noise).astype("float32"))
+    return tensors
+
+
+def _compare(table, known_to):
+    """Hold predictions against measurements, given as (batches, 2, outputs, 2 moments).
+
+    Predictions may differ from batch to batch, with the weights or with the seed: what is tested
+    is that the differences have mean zero. The largest standard error at which that says anything
+    is `known_to`, relative to the signal's scale.
+    """
+    prediction, measurement = table.mean(0)
+    mean, second = measurement.T
+    # To first order the variance changes like E x² − 2·mean·E x.
+    table = np.stack([table[..., 0], table[..., 1] - 2 * mean * table[..., 0]], axis=-1)
+    differences = table[:, 1] - table[:, 0]
+    deviation = differences.mean(0)
+    error = differences.std(0, ddof=1) / np.sqrt(len(differences))
+    unit = np.stack([np.sqrt(second), second], axis=-1)
+    assert (error <= known_to * unit).all(), f"too few samples: errors are {error / unit}"
+    assert (np.abs(deviation) <= ERRORS * error + ROUNDING * unit).all(), (
+        f"predicted {prediction.tolist()}, measured {measurement.tolist()} (mean, second moment); "
+        f"mean and variance are off by {deviation} ± {error}"
+    )
