@@ -19,6 +19,7 @@ from autoinit.errors import ModelFileError
 from autoinit.model_files import ModelFile, open_model_file, save_model_file
 from autoinit.model_files.saving import compile_as_recorded
 from autoinit.report import Finding
+from probes.devices import find_device
 
 Progress = Callable[[float, str], None]
 
@@ -38,6 +39,8 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
     """
     start = time.perf_counter()
     progress(0.0, "Reading the model")
+    # Before anything runs there: memory growth is set while the device is still untouched.
+    find_device(spec.settings.device)
     file = _open(spec)
     loaded = time.perf_counter()
     comparison = compare(

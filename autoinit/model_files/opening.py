@@ -211,8 +211,8 @@ def _refusal(error: Exception, record: _Record) -> ModelFileError:
     if unknown and not record.keras_version.startswith("2."):
         return ModelFileError(
             "unknown_class",
-            f"The model needs {unknown.group(1)!r}, which is not part of Keras. The operator can "
-            "make it known with --custom-objects PACKAGE.MODULE.",
+            f"The model needs {unknown.group(1)!r}, which is not part of Keras: analyse it on the "
+            "command line, with --custom-objects PACKAGE.MODULE.",
         )
     if record.keras_version.startswith(("1.", "2.")):
         return ModelFileError(

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -23,6 +25,18 @@ def analyse(model, folder, **settings):
     settings = {"samples": 64, **settings}
     run(JobSpec(str(model), "a model", Settings(**settings)), folder, lambda fraction, stage: None)
     return json.loads((folder / "result.json").read_text(), parse_constant=pytest.fail)
+
+
+def on_large_stack(function):
+    """As the worker runs its job."""
+    limit, size = sys.getrecursionlimit(), threading.stack_size(2**28)
+    sys.setrecursionlimit(10**5)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(function).result()
+    finally:
+        sys.setrecursionlimit(limit)
+        threading.stack_size(size)
 
 
 def call(result, path):
@@ -201,7 +215,8 @@ def test_assumed_sizes_are_reported(tmp_path):
 
 @pytest.mark.parametrize(("depth", "reported"), [(300, False), (950, True)])
 def test_models_that_a_plain_process_may_not_open_are_reported(tmp_path, depth, reported):
-    result = analyse(f"sample:deep-tanh-mlp?depth={depth}&width=2", tmp_path, samples=2)
+    model = f"sample:deep-tanh-mlp?depth={depth}&width=2"
+    result = on_large_stack(lambda: analyse(model, tmp_path, samples=2))
     assert ("deep_model" in {item["code"] for item in result["warnings"]}) is reported
 
 

@@ -44,6 +44,7 @@ class Case:
         dtype: of the inputs.
         samples: in one batch of the Monte Carlo.
         redrawn: the prediction holds over draws of the weights, not for each single one.
+        weighted: AutoInit sets a kernel of it.
     """
 
     kind: type
@@ -56,6 +57,7 @@ class Case:
     dtype: str
     samples: int
     redrawn: bool
+    weighted: bool
 
     def __str__(self) -> str:
         return f"{self.kind.__name__}: {self.name}"
@@ -84,11 +86,22 @@ def case(
     input_dtype: str = "float32",
     samples: int = 1024,
     redrawn: bool = False,
+    weighted: bool = False,
     **arguments: Any,
 ) -> Case:
     """A row of the tables; arguments that it does not name are the layer's."""
     return Case(
-        kind, name, shapes, arguments, build, moments, training, input_dtype, samples, redrawn
+        kind,
+        name,
+        shapes,
+        arguments,
+        build,
+        moments,
+        training,
+        input_dtype,
+        samples,
+        redrawn,
+        weighted,
     )
 
 
@@ -135,7 +148,7 @@ DENSE = [
     ),
     case(
         layers.EinsumDense, "positions summed as well", (5, 12), moments=SHIFTED, **WEIGHTS,
-        equation="abc,cd->ad", output_shape=(24,), bias_axes="d",
+        equation="abc,cd->ad", output_shape=(96,), bias_axes="d",
     ),
     case(layers.Embedding, "default", (20,), input_dim=30, output_dim=8, input_dtype="int32"),
     case(
@@ -394,11 +407,12 @@ def _around(layer: Callable[[], Any]) -> Callable[[Any], Any]:
 
 
 WRAPPERS = [
-    case(layers.TimeDistributed, "dense with fused relu", (3, 800), redrawn=True,
+    case(layers.TimeDistributed, "dense with fused relu", (3, 800), redrawn=True, weighted=True,
          build=_around(lambda: layers.Dense(50, activation="relu"))),
     case(layers.TimeDistributed, "twice around a fused relu", (2, 2, 800), redrawn=True,
+         weighted=True,
          build=_around(lambda: layers.TimeDistributed(layers.Dense(50, activation="relu")))),
-    case(layers.TimeDistributed, "padded convolution", (3, 5, 5, 2), moments=SHIFTED,
+    case(layers.TimeDistributed, "padded convolution", (3, 5, 5, 2), moments=SHIFTED, weighted=True,
          build=_around(lambda: layers.Conv2D(24, 3, padding="same", **WEIGHTS))),
     case(layers.TimeDistributed, "batch normalisation", (3, 6), samples=4000, moments=SHIFTED,
          build=_around(lambda: layers.BatchNormalization(**SCALE))),
@@ -408,7 +422,7 @@ WRAPPERS = [
          build=_around(lambda: layers.GlobalMaxPooling1D())),
     case(layers.TimeDistributed, "dropout", (3, 40), moments=SHIFTED,
          build=_around(lambda: layers.Dropout(0.3))),
-    case(layers.TimeDistributed, "embedding", (3, 6), input_dtype="int32",
+    case(layers.TimeDistributed, "embedding", (3, 6), input_dtype="int32", weighted=True,
          build=_around(lambda: layers.Embedding(30, 8))),
     case(layers.TimeDistributed, "recurrent", (2, 3, 4), moments=SHIFTED,
          build=_around(lambda: layers.GRU(8))),

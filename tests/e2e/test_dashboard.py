@@ -117,7 +117,8 @@ def test_an_h5_file_is_offered_as_h5_again_and_everything_can_be_taken_home(
     result = json.loads(download(page, "JSON", tmp_path).read_text(encoding="utf-8"))
     assert result["model"]["name"] == "small-mlp.h5"
     assert result["series"] == ["default", "autoinit", "uploaded"]
-    rows = list(csv.DictReader(download(page, "CSV", tmp_path).open(encoding="utf-8")))
+    with download(page, "CSV", tmp_path).open(encoding="utf-8") as table:
+        rows = list(csv.DictReader(table))
     assert [row["path"] for row in rows] == [call["path"] for call in result["calls"]]
 
     report = download(page, "HTML", tmp_path)

@@ -89,7 +89,7 @@ def _outputs(propagation):
 def _measured(case, graph, model, generator, samples):
     """First two moments of each output of the real model over one batch: (outputs, 2)."""
     tensors = _data(case, graph, generator, samples)
-    outputs = model(tensors[0] if len(tensors) == 1 else tensors, training=case.training)
+    outputs = model(tensors, training=case.training)
     arrays = [
         np.asarray(keras.ops.convert_to_numpy(output), np.float64)
         for output in keras.tree.flatten(outputs)
