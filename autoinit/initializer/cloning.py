@@ -54,7 +54,7 @@ def clone_with_weights(model: Any, graph: ModelGraph, custom_objects: dict[str, 
     """
     scope = {**_custom_objects(model, graph), **(custom_objects or {})}
     with keras.saving.custom_object_scope(scope):
-        twin = keras.models.clone_model(model, clone_function=_clone_layer, recursive=True)
+        twin = _clone(model, {})
     if model.compiled:
         compile_like(twin, model)
     for layer, original in zip(read_model(twin).layers(), graph.layers(), strict=True):
@@ -86,8 +86,29 @@ def _anew(value: Any) -> Any:
     return value
 
 
-def _clone_layer(layer: Any) -> Any:
-    return type(layer).from_config(layer.get_config())
+def _clone(model: Any, made: dict[int, Any]) -> Any:
+    """A model of new layers, each made once; `made` holds those that there are, by old identity."""
+
+    def part(layer: Any) -> Any:
+        if id(layer) not in made:
+            nested = isinstance(layer, keras.Model) and layer.inputs
+            fresh = _clone(layer, made) if nested else type(layer).from_config(layer.get_config())
+            made[id(layer)] = fresh
+        return made[id(layer)]
+
+    # Left to itself, Keras names the new inputs of a functional model after tensors.
+    inputs = None
+    if not isinstance(model, keras.Sequential):
+        inputs = keras.tree.map_structure(_input_like, model.input)
+    return keras.models.clone_model(model, input_tensors=inputs, clone_function=part)
+
+
+def _input_like(tensor: Any) -> Any:
+    layer = tensor._keras_history.operation
+    return keras.Input(
+        batch_shape=tensor.shape, dtype=tensor.dtype, name=layer.name, sparse=tensor.sparse,
+        optional=layer.optional,
+    )  # fmt: skip
 
 
 def _custom_objects(model: Any, graph: ModelGraph) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import re
 
 import keras
 import numpy as np
@@ -94,6 +95,24 @@ def test_the_model_passed_in_is_left_as_it_was():
     assert json.dumps(model.get_config()) == config
     assert model.optimizer is optimizer
     assert model.loss is loss
+
+
+def without_initializers(config):
+    text = json.dumps(config)
+    return re.sub(r'"(kernel|embeddings)_initializer": \{[^{}]*\{[^{}]*\}[^{}]*\}', "", text)
+
+
+def test_the_new_model_has_the_same_architecture_names_included():
+    left, right = keras.Input((6,), name="left"), keras.Input((6,), dtype="int32", name="right")
+    inner_input = keras.Input((6,), name="inner_input")
+    inner = keras.Model(inner_input, layers.Dense(6, name="core")(inner_input), name="inner")
+    shared = layers.Dense(6, name="shared", trainable=False)
+    coded = layers.Flatten()(layers.Embedding(9, 1, name="code")(right))
+    joined = keras.ops.concatenate([shared(inner(left)), coded])
+    model = keras.Model({"left": left, "right": right}, [joined, layers.Softmax()(joined)])
+    new = AutoInit({"seed": 0}).initialize_model(model)
+    assert without_initializers(new.get_config()) == without_initializers(model.get_config())
+    assert "TruncatedNormal" in json.dumps(new.get_config())
 
 
 def custom_loss(y_true, y_pred):

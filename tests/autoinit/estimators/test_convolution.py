@@ -53,8 +53,7 @@ HAND = [
           strides=2, moments=SHIFTED, **ONES), 2.5, 7.5),
     (case(layers.Conv3DTranspose, "stride 2, 2 taps", (2, 2, 2, 5), filters=2, kernel_size=2,
           strides=2, moments=SHIFTED, **ONES), 2.5, 7.5),
-    # 3 taps, then 4·2 channels, of ones: 24 entries. Channels count as independent, and those
-    # of one input channel are not: the variance is 8·(3v + (3m)²) + … less the mean squared.
+    # 3 (or 9) taps of ones, then 4 channels of a half.
     (case(layers.SeparableConv1D, "no incoming mean", (5, 4), filters=2, kernel_size=3,
           use_bias=False, depthwise_initializer="ones",
           pointwise_initializer=initializers.Constant(0.5)), 0.0, 3 * 4 * 0.25),
