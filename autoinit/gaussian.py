@@ -165,7 +165,7 @@ def maximum(means: Sequence[float], variances: Sequence[float]) -> tuple[float, 
     m, s = np.asarray(means, float), np.sqrt(np.asarray(variances, float))
     if not (np.isfinite(m).all() and np.isfinite(s).all()):
         return np.nan, np.nan
-    # Around the largest mean, so that a narrow operand there is resolved; one elsewhere is constant.
+    # Around the largest mean a narrow operand is resolved; elsewhere it is as good as constant.
     largest = m.max()
     m = m - largest
     random = s > 1e-13 * np.abs(m)

@@ -17,7 +17,10 @@ from typing import Any
 
 import keras
 from keras import layers
-from keras.src.models.functional import Functional  # exported by no public module
+
+# Exported by no public module:
+from keras.src import backend
+from keras.src.models.functional import Functional
 
 from autoinit.errors import GraphError
 
@@ -441,6 +444,9 @@ class _Reader:
         kwargs.pop("training", None)
         try:
             spec = node.operation.compute_output_spec(*args, **kwargs)
+            if any(None in tensor.shape[1:] for tensor in keras.tree.flatten(spec)):
+                # Some layers, such as EinsumDense, leave open what their computation knows.
+                spec = backend.compute_output_spec(node.operation.call, *args, **kwargs)
             shapes = [tuple(tensor.shape) for tensor in keras.tree.flatten(spec)]
         except Exception as error:  # any layer's code may run here, and raise anything
             path = node.operation.name

@@ -31,15 +31,16 @@ def sample_layer(
     Returns:
         A signal for each output, and the standard error of the first one's variance.
     """
-    layer = copy_of(call.layer)
     generator = np.random.default_rng([context.seed, call.index])
     training = context.training
-    batches = max(math.ceil(context.samples / _BATCH), 2)
+    size = call.inputs[0].shape[0] or _BATCH  # a stateful layer has a fixed one
+    batches = max(math.ceil(context.samples / size), 2)
     collected: list[list[tuple[float, float]]] = []
     with python_seed(derived(context.seed, call.index)):
+        layer = copy_of(call.layer)
         for batch in range(batches):
             tensors = [
-                _draw(generator, (_BATCH, *value.shape[1:]), signal)
+                _draw(generator, (size, *value.shape[1:]), signal)
                 for value, signal in zip(call.inputs, inputs, strict=True)
             ]
             outputs = _run(call, layer, tensors, training)
@@ -73,8 +74,11 @@ def sample_function(
 
 
 def copy_of(layer: Any) -> Any:
-    """A layer of the same configuration, built alike, with the same weights."""
-    twin = type(layer).from_config(layer.get_config())
+    """A layer of the same configuration, built alike, with the same weights; without memory."""
+    config = layer.get_config()
+    if config.get("stateful"):
+        config["stateful"] = False
+    twin = type(layer).from_config(config)
     twin.build_from_config(layer.get_build_config())
     twin.set_weights(layer.get_weights())
     return twin

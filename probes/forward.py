@@ -16,7 +16,7 @@ from autoinit.randomness import derived
 from autoinit.shapes import largest_alive, last_uses
 from probes.devices import Device, find_device, placed_on
 from probes.inputs import draw_inputs
-from probes.moments import Moments, Pending, fetch, lies_on_host
+from probes.moments import DeviceRecorder, HostRecorder, Moments, Recorder
 
 Progress = Callable[[float], None]
 
@@ -96,7 +96,7 @@ def probe_model(
             with unchanged(graph, seed), placed_on(found):
                 moments = _measure(
                     graph, num_samples, batch_size, seed, input_mean, input_variance, training,
-                    lies_on_host(found.kind), progress or (lambda share: None),
+                    found.kind == "cpu", progress or (lambda share: None),
                 )  # fmt: skip
             return Probe(graph, moments, batch_size, found)
         except Exception as error:
@@ -131,7 +131,9 @@ def _measure(
         def part(share: float, done: float = done) -> None:
             progress(done + share / len(starts))
 
-        measured = fetch(_run(graph, batch, training, on_host, part))
+        with HostRecorder() if on_host else DeviceRecorder() as recorder:
+            _run(graph, batch, training, recorder, part)
+            measured = recorder.results()
         total = (
             measured
             if total is None
@@ -141,11 +143,14 @@ def _measure(
 
 
 def _run(
-    graph: ModelGraph, inputs: dict[int, Any], training: bool, on_host: bool, progress: Progress
-) -> list[Pending]:
+    graph: ModelGraph,
+    inputs: dict[int, Any],
+    training: bool,
+    recorder: Recorder,
+    progress: Progress,
+) -> None:
     """One batch through all calls; each tensor is let go after its last use."""
     alive: dict[int, Any] = {}
-    pending: list[Pending] = []
     every = max(len(graph.calls) // 50, 1)
     with without_gradients():
         for call, finished in zip(graph.calls, last_uses(graph), strict=True):
@@ -154,7 +159,7 @@ def _run(
                 outputs = [keras.ops.convert_to_tensor(inputs[value.index], dtype=value.dtype)]
             else:
                 outputs = call.run([alive[value.index] for value in call.inputs], training)
-            pending.append(Pending(outputs[0], on_host))
+            recorder.record(outputs[0])
             alive.update(
                 (value.index, tensor) for value, tensor in zip(call.outputs, outputs, strict=True)
             )
@@ -163,7 +168,6 @@ def _run(
                 del alive[index]
             if call.index % every == 0:
                 progress(call.index / len(graph.calls))
-    return pending
 
 
 @contextlib.contextmanager

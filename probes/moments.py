@@ -8,14 +8,11 @@ the framework's own operations do, and double precision takes over where single 
 
 from __future__ import annotations
 
-import functools
 import math
-import os
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
-import keras
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
@@ -25,7 +22,7 @@ from autoinit.arrays import as_array
 # Entries summed in single precision before double takes over. Short enough, too, for the dot
 # products to stay in this thread: BLAS's own threads wait in a loop and starve the framework's.
 _ROW = 4096
-_PART = 64 * _ROW  # entries that fit into a core's cache
+_PART = 256 * _ROW  # entries that are summed while they stay in the cache
 _ONES = np.ones(_ROW, np.float32)
 _SAFE = (1e-12, 1e12)  # largest absolute values whose squares single precision sums well
 
@@ -79,35 +76,66 @@ class Moments:
         )
 
 
-class Pending:
-    """Moments that a device may still be computing; `result` waits for them."""
+class HostRecorder:
+    """Moments of tensors in the CPU's memory, summed while the framework computes the next one.
 
-    def __init__(self, tensor: Any, on_host: bool) -> None:
-        self.count = math.prod(tensor.shape)
-        self._moments = of_array(_as_array(tensor)) if on_host else None
-        self.summary = None if on_host else _summary(tensor)
+    Two threads share the work: much of a small operation is the framework's own Python, which
+    leaves a core idle. No more than one tensor waits, so that none is kept alive for long.
+    """
 
-    def result(self, summary: NDArray[np.floating] | None = None) -> Moments:
-        """The figures.
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1)
+        self._moments: list[Future[Moments]] = []
 
-        Args:
-            summary: the fetched values of `self.summary`, for tensors on an accelerator.
-        """
-        if self._moments is not None:
-            return self._moments
-        assert summary is not None  # a caller's slip, no user's
-        return _from_summary(self.count, np.asarray(summary, np.float64))
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._thread.shutdown(cancel_futures=True)
+
+    def record(self, tensor: Any) -> None:
+        """Take a tensor's moments."""
+        if self._moments:
+            self._moments[-1].result()
+        self._moments.append(self._thread.submit(_of_tensor, tensor))
+
+    def results(self) -> list[Moments]:
+        """Of all tensors, in the order of recording."""
+        return [moments.result() for moments in self._moments]
 
 
-def fetch(pending: list[Pending]) -> list[Moments]:
-    """All results, in one transfer from the device."""
-    waiting = [item.summary for item in pending if item.summary is not None]
-    fetched = iter(ops.convert_to_numpy(ops.stack(waiting)) if waiting else ())
-    return [item.result(None if item.summary is None else next(fetched)) for item in pending]
+class DeviceRecorder:
+    """Moments of tensors on an accelerator: a few numbers each, fetched in one transfer."""
+
+    def __init__(self) -> None:
+        self._counts: list[int] = []
+        self._summaries: list[Any] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._summaries.clear()
+
+    def record(self, tensor: Any) -> None:
+        """Take a tensor's moments."""
+        self._counts.append(math.prod(tensor.shape))
+        self._summaries.append(_summary(tensor))
+
+    def results(self) -> list[Moments]:
+        """Of all tensors, in the order of recording."""
+        fetched = ops.convert_to_numpy(ops.stack(self._summaries))
+        return [
+            _from_summary(count, np.asarray(summary, np.float64))
+            for count, summary in zip(self._counts, fetched, strict=True)
+        ]
 
 
-def _as_array(tensor: Any) -> NDArray[np.float32]:
-    return as_array(tensor).astype(np.float32, copy=False)
+Recorder = HostRecorder | DeviceRecorder
+
+
+def _of_tensor(tensor: Any) -> Moments:
+    return of_array(as_array(tensor).astype(np.float32, copy=False))
 
 
 def of_array(values: NDArray[np.float32]) -> Moments:
@@ -115,9 +143,7 @@ def of_array(values: NDArray[np.float32]) -> Moments:
     flat = values.reshape(-1)
     if not flat.size:
         return Moments(0, math.nan, math.nan, math.nan, math.nan, 0.0, 0.0)
-    cuts = [flat[start : start + _PART] for start in range(0, flat.size, _PART)]
-    # NumPy lets go of the interpreter while it sums: parts share the cores.
-    parts = list(_threads().map(_Sums.of, cuts)) if len(cuts) > 1 else [_Sums.of(flat)]
+    parts = [_Sums.of(flat[start : start + _PART]) for start in range(0, flat.size, _PART)]
     count = flat.size
     zero_fraction = sum(part.zeros for part in parts) / count
     # Python's min and max drop a NaN that is not the first.
@@ -132,11 +158,6 @@ def of_array(values: NDArray[np.float32]) -> Moments:
         mean = float(flat.mean(dtype=np.float64))
         variance = _centred_square(flat, mean) / count
     return Moments(count, mean, variance, minimum, maximum, zero_fraction, 1.0)
-
-
-@functools.cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 16))
 
 
 class _Sums(NamedTuple):
@@ -209,14 +230,3 @@ def _from_summary(count: int, summary: NDArray[np.float64]) -> Moments:
     if not finite:
         return Moments(count, math.nan, math.nan, math.nan, math.nan, zeros, 0.0)
     return Moments(count, mean * scale, variance * scale * scale, minimum, maximum, zeros, finite)
-
-
-def summarise(tensor: Any) -> Moments:
-    """Moments of one tensor by the accelerator's path, wherever it lies."""
-    item = Pending(tensor, on_host=False)
-    return fetch([item])[0]
-
-
-def lies_on_host(device: str) -> bool:
-    """Whether a device's memory is the CPU's."""
-    return device == "cpu" or keras.backend.backend() == "numpy"

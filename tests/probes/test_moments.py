@@ -6,15 +6,22 @@ import keras
 import numpy as np
 import pytest
 
-from probes.moments import Moments, Pending, fetch, of_array, summarise
+from probes.moments import DeviceRecorder, HostRecorder, Moments, of_array
+
+
+def recorded(recorder, values):
+    with recorder:
+        recorder.record(keras.ops.convert_to_tensor(values))
+        (figures,) = recorder.results()
+    return figures
 
 
 def on_host(values):
-    return fetch([Pending(keras.ops.convert_to_tensor(values), on_host=True)])[0]
+    return recorded(HostRecorder(), values)
 
 
 def on_device(values):
-    return summarise(keras.ops.convert_to_tensor(values))
+    return recorded(DeviceRecorder(), values)
 
 
 PATHS = pytest.mark.parametrize("measure", [on_host, on_device])
