@@ -45,7 +45,9 @@ class Kernel:
     @property
     def variable(self) -> Any:
         """The Keras variable."""
-        return getattr(self.layer, self.attribute)
+        # With low-rank adapters the public attribute is a sum, and the variable stands behind it.
+        behind = getattr(self.layer, f"_{self.attribute}", None)
+        return getattr(self.layer, self.attribute) if behind is None else behind
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -7,13 +7,13 @@ evaluated at the quadrature's points, constants and all.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from autoinit.estimators.activation import is_elementwise, mapped
+from autoinit.estimators.activation import is_elementwise, mapped, on_points
 from autoinit.graph import Call
 from autoinit.registry import Context, Outcome, Support, pass_through, rule
 from autoinit.signals.signal import Signal
@@ -33,8 +33,8 @@ _ARITHMETIC = {
 def operation(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
     """Element-wise operations by quadrature, arithmetic by eq. 11, 13 and 14.
 
-    Also joining, reductions over axes other than the batch, and products of matrices. Different
-    tensors are taken as independent.
+    Also joining, reductions over axes other than the batch, products of matrices, and arithmetic
+    with constants of several values, per channel. Different tensors are taken as independent.
     """
     name = type(call.layer).__name__
     if not inputs:
@@ -52,7 +52,26 @@ def operation(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome
 
     if len(call.outputs) == 1 and is_elementwise(function):
         return mapped(inputs[0], function)
+    line = _as_line(function, call)
+    if line is not None:
+        return Outcome((inputs[0].affine(*line),), Support.EXACT)
     return pass_through(call, inputs)
+
+
+def _as_line(function: Callable[[Any], Any], call: Call) -> tuple[Any, Any] | None:
+    """Scale and offset of arithmetic with constants of several values, as per channel."""
+    shape = (3, *(size or 1 for size in call.inputs[0].shape[1:]))
+    if len(call.outputs) != 1 or call.outputs[0].shape[1:] != shape[1:]:
+        return None
+    evaluate = on_points(function)
+    points = np.random.default_rng(0).standard_normal(shape)
+    try:
+        offset, one, values = (evaluate(x) for x in (np.zeros(shape), np.ones(shape), points))
+    except Exception:  # shapes, or dtypes, that only fit the model's own tensors
+        return None
+    scale = one - offset
+    straight = values.shape == shape and np.allclose(scale * points + offset, values, rtol=1e-4)
+    return (scale, offset) if straight else None
 
 
 def _of_several(name: str, call: Call, inputs: Sequence[Signal]) -> Outcome:

@@ -181,6 +181,13 @@ def test_a_shared_layer_is_drawn_once_for_its_first_use():
     assert [finding.code for finding in plan.findings] == ["shared_layer"]
 
 
+def test_layers_with_low_rank_adapters_are_drawn_too():
+    model = small_model()
+    model.get_layer("hidden").enable_lora(2)
+    new = AutoInit({"seed": 0}).initialize_model(model)
+    assert measured(new, "hidden").variance == pytest.approx(1.0, rel=0.15)
+
+
 def test_return_estimates_are_after_the_activation():
     _, estimates = AutoInit().initialize_model(small_model(), return_estimates=True)
     assert set(estimates) >= {"hidden", "logits"}

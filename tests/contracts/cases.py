@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 from keras import initializers, layers, ops
 
 Shape = tuple[int | None, ...]
@@ -463,6 +464,7 @@ OPERATIONS = [
     _operation("x+x", lambda x: x + x),
     _operation("square", ops.square),
     _operation("maximum with a number", lambda x: ops.maximum(x, 0.2)),
+    _operation("per channel", lambda x: x / np.arange(1.0, 9.0), (20, 8)),
     _operation("clip", lambda x: ops.clip(x, -0.5, 1.5)),
     _operation("x+y", lambda x, y: x + y, (40,), (40,)),
     _operation("x-y", lambda x, y: x - y, (40,), (40,)),

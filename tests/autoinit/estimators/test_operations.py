@@ -1,6 +1,7 @@
 import math
 
 import keras
+import numpy as np
 import pytest
 from keras import ops
 
@@ -30,6 +31,9 @@ HAND = [
     (operation("stack", lambda x, y: ops.stack([x, y], 1), (4,), (4,)),
      -0.25, (1.75 + 1.4) / 2 - 0.0625),
     (operation("concatenate with itself", lambda x: ops.concatenate([x, x], -1), (4,)), 0.5, 1.5),
+    # Scales 1 and 3: mean 2·0.5; second moment (1 + 9)/2·1.75.
+    (operation("per channel", lambda x: x * np.array([1.0, 3.0]), (5, 2)), 1.0, 7.75),
+    (operation("less per channel", lambda x: np.array([1.0, 3.0]) - x, (5, 2)), 1.5, 1.5 + 1.0),
     (operation("mean", lambda x: ops.mean(x, (1, -1)), (3, 5)), 0.5, 0.1),
     (operation("sum", lambda x: ops.sum(x, 1), (3, 5)), 1.5, 4.5),
     (operation("max", lambda x: ops.max(x, 1), (2, 5)),
@@ -61,7 +65,7 @@ def test_moving_entries_is_neutral(build):
     lambda x: ops.cumsum(x, 1),
     lambda x: ops.sort(x, 1),
     lambda x: ops.where(x > 0.3, x, 0.0),  # the condition is another tensor
-    lambda x: x * ops.convert_to_tensor([1.0, 2.0, 3.0, 4.0]),  # not the same for every entry
+    lambda x: x ** np.array([1.0, 2.0, 3.0, 4.0]),  # no straight line per channel
 ])  # fmt: skip
 def test_what_no_rule_describes_is_passed_through(build, caplog):
     result = predicted(operation("", build, (3, 4)))
