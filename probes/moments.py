@@ -22,7 +22,7 @@ from autoinit.arrays import as_array
 # Entries summed in single precision before double takes over. Short enough, too, for the dot
 # products to stay in this thread: BLAS's own threads wait in a loop and starve the framework's.
 _ROW = 4096
-_PART = 256 * _ROW  # entries that are summed while they stay in the cache
+_PART = 32 * _ROW  # entries that stay in a core's cache while they are summed
 _ONES = np.ones(_ROW, np.float32)
 _SAFE = (1e-12, 1e12)  # largest absolute values whose squares single precision sums well
 
@@ -139,45 +139,60 @@ def _of_tensor(tensor: Any) -> Moments:
 
 
 def of_array(values: NDArray[np.float32]) -> Moments:
-    """Moments of a single-precision array, part by part: each part stays in the cache."""
+    """Moments of a single-precision array."""
     flat = values.reshape(-1)
-    if not flat.size:
-        return Moments(0, math.nan, math.nan, math.nan, math.nan, 0.0, 0.0)
-    parts = [_Sums.of(flat[start : start + _PART]) for start in range(0, flat.size, _PART)]
     count = flat.size
-    zero_fraction = sum(part.zeros for part in parts) / count
-    # Python's min and max drop a NaN that is not the first.
-    minimum = float(np.min([part.minimum for part in parts]))
-    maximum = float(np.max([part.maximum for part in parts]))
-    largest = max(-minimum, maximum)
+    if not count:
+        return Moments(0, math.nan, math.nan, math.nan, math.nan, 0.0, 0.0)
+    sums = _sums(flat)
+    zero_fraction = sums.zeros / count
+    largest = max(-sums.minimum, sums.maximum)
     if not math.isfinite(largest):
         return _of_unruly(flat, zero_fraction)
-    mean = math.fsum(part.total for part in parts) / count
-    variance = math.fsum(part.square for part in parts) / count - mean * mean
+    mean = sums.total / count
+    variance = sums.square / count - mean * mean
     if not (_SAFE[0] < largest < _SAFE[1] and variance > 1e-3 * mean * mean) and largest > 0.0:
         mean = float(flat.mean(dtype=np.float64))
         variance = _centred_square(flat, mean) / count
-    return Moments(count, mean, variance, minimum, maximum, zero_fraction, 1.0)
+    return Moments(count, mean, variance, sums.minimum, sums.maximum, zero_fraction, 1.0)
 
 
 class _Sums(NamedTuple):
-    """Sums over a part of an array: of rows in single, of their sums in double precision."""
-
     zeros: int
-    minimum: float
+    minimum: float  # NaN if any entry is
     maximum: float
     total: float
     square: float
 
-    @classmethod
-    def of(cls, part: NDArray[np.float32]) -> _Sums:
-        whole = part.size - part.size % _ROW
-        rows, rest = part[:whole].reshape(-1, _ROW), part[whole:].astype(np.float64)
-        with np.errstate(all="ignore"):  # what overflows here is summed again in double precision
-            total = np.vecdot(rows, _ONES).sum(dtype=np.float64) + rest.sum()
-            square = np.vecdot(rows, rows).sum(dtype=np.float64) + rest @ rest
-        zeros = int(np.count_nonzero(part == 0))
-        return cls(zeros, float(part.min()), float(part.max()), float(total), float(square))
+
+def _sums(flat: NDArray[np.float32]) -> _Sums:
+    """Sums over an array: of rows in single, of their sums in double precision.
+
+    Part by part, so that all but the first look at a part find it in the core's cache.
+    """
+    whole = flat.size - flat.size % _ROW
+    rows, rest = flat[:whole].reshape(-1, _ROW), flat[whole:]
+    totals, squares = np.empty((2, len(rows)), np.float32)
+    is_zero = np.empty(min(_PART, whole), np.bool_)
+    extremes: list[np.float32] = []
+    zeros = np.count_nonzero(rest == 0)
+    with np.errstate(all="ignore"):  # what overflows here is summed again in double precision
+        for start in range(0, whole, _PART):
+            part = flat[start : min(start + _PART, whole)]
+            first, last = start // _ROW, (start + part.size) // _ROW
+            np.vecdot(rows[first:last], _ONES, out=totals[first:last])
+            np.vecdot(rows[first:last], rows[first:last], out=squares[first:last])
+            extremes += (np.minimum.reduce(part), np.maximum.reduce(part))
+            zeros += np.count_nonzero(np.equal(part, 0, out=is_zero[: part.size]))
+        if rest.size:
+            extremes += (rest.min(), rest.max())
+        left = rest.astype(np.float64)
+        total = totals.sum(dtype=np.float64) + left.sum()
+        square = squares.sum(dtype=np.float64) + left @ left
+    # NumPy's extremes, not Python's, which lose a NaN.
+    return _Sums(
+        int(zeros), float(np.min(extremes)), float(np.max(extremes)), float(total), float(square)
+    )
 
 
 def _centred_square(flat: NDArray[np.float32], mean: float) -> float:
