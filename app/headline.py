@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from app.analysis_result import AnalysisResult
 from app.escaping import plain_text
@@ -21,7 +21,7 @@ def series_name(series: str) -> str:
     return SERIES_NAMES.get(series, series.replace("_", " ").capitalize())
 
 
-def is_number(value: float | None) -> bool:
+def is_number(value: float | None) -> TypeGuard[float]:
     """Whether there is a figure, and a finite one."""
     return value is not None and math.isfinite(value)
 
