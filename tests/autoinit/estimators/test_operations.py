@@ -33,7 +33,8 @@ HAND = [
     (operation("concatenate with itself", lambda x: ops.concatenate([x, x], -1), (4,)), 0.5, 1.5),
     # Scales 1 and 3: mean 2·0.5; second moment (1 + 9)/2·1.75.
     (operation("per channel", lambda x: x * np.array([1.0, 3.0]), (5, 2)), 1.0, 7.75),
-    (operation("less per channel", lambda x: ops.subtract([1.0, 3.0], x), (5, 2)), 1.5, 1.5 + 1.0),
+    (operation("less per channel", lambda x: ops.subtract(np.array([1.0, 3.0]), x), (5, 2)),
+     1.5, 1.5 + 1.0),
     (operation("mean", lambda x: ops.mean(x, (1, -1)), (3, 5)), 0.5, 0.1),
     (operation("sum", lambda x: ops.sum(x, 1), (3, 5)), 1.5, 4.5),
     (operation("max", lambda x: ops.max(x, 1), (2, 5)),
