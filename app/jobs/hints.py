@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NoReturn
 
 from keras import layers
 
@@ -65,8 +66,8 @@ def _through(calls: list[Call], mean: float, variance: float) -> IndependentSign
     return signal
 
 
-def _no_weights(*arguments: object) -> None:
+def _no_weights(*arguments: object) -> NoReturn:
     raise AssertionError("Scaling layers have no kernel.")
 
 
-_CONTEXT = Context(training=False, weigh=_no_weights, load=as_array)  # type: ignore[arg-type]
+_CONTEXT = Context(training=False, weigh=_no_weights, load=as_array)

@@ -18,14 +18,13 @@ from autoinit.signals.signal import Signal
 @rule(layers.Add)
 def add(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
     """Means and variances add (eq. 11); a tensor added to itself is scaled."""
-    parts = [signal.affine(times, 0.0) for signal, times in _distinct(call, inputs)]
-    return parts[0].combine("add", parts[1:])
+    return _sum(call, inputs)
 
 
 @rule(layers.Average)
 def average(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
     """The sum over the number of operands (eq. 12)."""
-    return add(call, inputs, context).affine(1 / len(inputs), 0.0)  # type: ignore[union-attr]
+    return _sum(call, inputs).affine(1 / len(inputs), 0.0)
 
 
 @rule(layers.Subtract)
@@ -82,6 +81,11 @@ def dot(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | Sig
 def concatenate(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
     """A mixture in proportion to the numbers of entries (eq. 15 and 16)."""
     return type(inputs[0]).mixture(inputs, [value.entries for value in call.inputs])
+
+
+def _sum(call: Call, inputs: Sequence[Signal]) -> Signal:
+    parts = [signal.affine(times, 0.0) for signal, times in _distinct(call, inputs)]
+    return parts[0].combine("add", parts[1:])
 
 
 def _power(exponent: int, x: Any) -> Any:
