@@ -3,8 +3,9 @@
 `read_model` turns a Keras 3 `Functional` or `Sequential` model into a `ModelGraph`. Nested models
 are flattened into paths, a shared layer appears once per use, `keras.ops` operations are calls of
 their own, and a layer with a fused activation becomes two: `conv1` (the pre-activation, where
-AutoInit puts variance 1) and `conv1/relu`. This module is the only place that knows Keras's graph
-internals, and nothing in it recurses on depth.
+AutoInit puts variance 1) and `conv1/relu`. Stand-ins for what is not run are calls too, marked as
+opaque. This module is the only place that knows Keras's graph internals, and nothing in it recurses
+on depth.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
@@ -20,9 +21,12 @@ from keras import layers
 
 # Exported by no public module:
 from keras.src import backend
+from keras.src.layers.input_spec import assert_input_compatibility
 from keras.src.models.functional import Functional
 
 from autoinit.errors import GraphError
+from autoinit.opaque import Opaque, OpaqueActivation, opaque_activation, opaque_part
+from autoinit.paths import joined, shortened
 
 Shape = tuple[int | None, ...]
 
@@ -73,11 +77,14 @@ class Call:
     Attributes:
         index: its place in `ModelGraph.calls`, which is a topological order.
         path: names from the outermost model inwards, `encoder/block1/conv2`; the second use of a
-            shared layer is `dense:2`; a fused activation is `conv2/relu`.
+            shared layer is `dense:2`; a fused activation is `conv2/relu`. Long names are shortened
+            in their middle. No two calls share a path.
         layer: the Keras layer or operation.
         part: `whole`; or, where an activation is fused, `linear` and `activation`.
         inputs, outputs: values read (one that is read twice stands there twice) and written.
         arguments: positional and keyword arguments of the recorded call.
+        frozen: whether the layer, or a model around it, has `trainable=False`.
+        opaque: the stand-in that makes it a call that cannot be run, or None.
     """
 
     index: int
@@ -87,16 +94,28 @@ class Call:
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
     arguments: tuple[tuple[Any, ...], dict[str, Any]] = field(repr=False, default=((), {}))
+    frozen: bool = False
+    opaque: Opaque | OpaqueActivation | None = None
 
     @property
     def layer_name(self) -> str:
-        """The name that Keras knows the layer by."""
-        return str(self.layer.name)
+        """The name that Keras knows the layer by; a long one is shortened."""
+        return shortened(str(self.layer.name))
 
     @property
     def class_name(self) -> str:
-        """Class of the layer or operation; a fused activation counts as `Activation`."""
-        return "Activation" if self.part == "activation" else type(self.layer).__name__
+        """Class of the layer or operation; a fused activation counts as `Activation`.
+
+        A stand-in goes by the class of what it stands for, and a wrapper of ours around a layer or
+        function of Keras 2 by that of the wrapped one.
+        """
+        if self.part == "activation":
+            return "Activation"
+        kind = type(self.layer)
+        original = getattr(self.layer, "original", None)
+        if kind.__module__.startswith("autoinit.") and isinstance(original, str):
+            return shortened(original)
+        return kind.__name__
 
     @property
     def is_input(self) -> bool:
@@ -171,6 +190,16 @@ class ModelGraph:
         """Layers and operations, each once, in order of first use."""
         return list({id(call.layer): call.layer for call in self.calls}.values())
 
+    def not_run(self) -> frozenset[int]:
+        """Indices of the calls that cannot be run: opaque ones, and all that depend on one."""
+        missing: set[int] = set()
+        found: set[int] = set()
+        for call in self.calls:
+            if call.opaque is not None or any(value.index in missing for value in call.inputs):
+                found.add(call.index)
+                missing.update(value.index for value in call.outputs)
+        return frozenset(found)
+
     def vocabulary(self) -> dict[int, int]:
         """How many different integers each integer input may hold.
 
@@ -208,7 +237,7 @@ def read_model(model: Any, unknown_size: int = 32) -> ModelGraph:
 
     Raises:
         GraphError: where there is no graph to read: a subclassed model, or a model that was
-            never built.
+            never built; and where a layer does not accept the sizes that were taken.
     """
     return _Reader(unknown_size).read(model)
 
@@ -278,7 +307,8 @@ def _fused_activation(layer: Any) -> str | None:
     if stock_class(inner, _FUSING) is None or inner.activation is keras.activations.linear:
         return None
     activation = inner.activation
-    return str(getattr(activation, "__name__", None) or getattr(activation, "name", "activation"))
+    name = getattr(activation, "__name__", None) or getattr(activation, "name", "activation")
+    return shortened(str(name))
 
 
 def _inner_graph(layer: Any) -> Any | None:
@@ -298,6 +328,7 @@ class _Frame:
     prefix: str
     values: dict[int, Value]
     nodes: Iterator[Any]
+    frozen: bool  # it, or a model around it, is not trainable
     waiting: Any = None  # the outer node that this frame computes
 
 
@@ -309,12 +340,14 @@ class _Reader:
         self.scopes: dict[str, tuple[Value, ...]] = {}
         self.assumed: dict[str, Shape] = {}
         self.uses: dict[str, int] = {}
+        self.paths: set[str] = set()
+        self.opaque_origin: dict[int, Call] = {}  # of each value after an opaque call, that call
 
     def read(self, model: Any) -> ModelGraph:
         graph = _inner_graph(model)
         if graph is None:
             raise GraphError(_no_graph(model))
-        top = self._frame(graph, "", {})
+        top = self._frame(graph, "", {}, not model.trainable)
         for tensor in graph.inputs:
             top.values[id(tensor)] = self._input(tensor)
         frames = [top]
@@ -342,24 +375,25 @@ class _Reader:
         )
 
     @staticmethod
-    def _frame(graph: Any, prefix: str, values: dict[int, Value]) -> _Frame:
+    def _frame(graph: Any, prefix: str, values: dict[int, Value], frozen: bool) -> _Frame:
         depths = sorted(graph._nodes_by_depth, reverse=True)
         nodes = (
             node for depth in depths for node in graph._nodes_by_depth[depth] if not node.is_input
         )
-        return _Frame(graph, prefix, values, nodes)
+        return _Frame(graph, prefix, values, nodes, frozen)
 
     def _input(self, tensor: Any) -> Value:
         layer = tensor._keras_history.operation
         shape = self._known(tuple(tensor.shape))
+        path = self._path("", str(layer.name))
         if shape[1:] != tuple(tensor.shape)[1:]:
-            self.assumed[str(layer.name)] = shape
+            self.assumed[path] = shape
         value = self._value(shape, tensor.dtype)
-        self._append(str(layer.name), layer, "whole", (), (value,), ((), {}))
+        self._append(Call(len(self.calls), path, layer, "whole", (), (value,)))
         return value
 
     def _enter(self, node: Any, inner: Any, frame: _Frame) -> _Frame:
-        path = self._path(frame.prefix, node.operation)
+        path = self._path(frame.prefix, str(node.operation.name))
         given = [frame.values[id(tensor)] for tensor in node.input_tensors]
         # A nested model's arguments may be a dictionary in another order than its inputs.
         arguments = keras.tree.flatten(
@@ -369,7 +403,8 @@ class _Reader:
         if len(tensors) == len(inner.inputs):
             given = [frame.values[id(tensor)] for tensor in tensors]
         values = {id(tensor): value for tensor, value in zip(inner.inputs, given, strict=False)}
-        entered = self._frame(inner, path, values)
+        frozen = frame.frozen or not node.operation.trainable
+        entered = self._frame(inner, path, values, frozen)
         entered.waiting = node
         return entered
 
@@ -397,30 +432,47 @@ class _Reader:
         )
         for tensor, value in zip(node.outputs, outputs, strict=True):
             frame.values[id(tensor)] = value
-        path = self._path(frame.prefix, layer)
+        path = self._path(frame.prefix, str(layer.name))
         activation = _fused_activation(layer)
+        call = Call(
+            len(self.calls), path, layer, "whole", tuple(inputs), outputs, arguments,
+            frozen=frame.frozen or not getattr(layer, "trainable", True),
+        )  # fmt: skip
         if activation is None:
-            self._append(path, layer, "whole", tuple(inputs), outputs, arguments)
+            self._append(replace(call, opaque=opaque_part(layer)))
             return
         (after,) = outputs
         before = self._value(after.shape, after.dtype)
-        self._append(path, layer, "linear", tuple(inputs), (before,), arguments)
-        self._append(f"{path}/{activation}", layer, "activation", (before,), (after,), ((), {}))
+        self._append(replace(call, part="linear", outputs=(before,)))
+        path = self._path(path, activation)
+        part = opaque_activation(_innermost(layer).activation)
+        self._append(
+            Call(
+                len(self.calls), path, layer, "activation", (before,), (after,),
+                frozen=call.frozen, opaque=part,
+            )
+        )  # fmt: skip
 
-    def _append(
-        self, path: str, layer: Any, part: str, inputs: Any, outputs: Any, arguments: Any
-    ) -> None:
-        self.calls.append(Call(len(self.calls), path, layer, part, inputs, outputs, arguments))
+    def _append(self, call: Call) -> None:
+        self.calls.append(call)
+        origins = [self.opaque_origin.get(value.index) for value in call.inputs]
+        origin = next(filter(None, origins), call if call.opaque is not None else None)
+        if origin is not None:
+            self.opaque_origin.update((value.index, origin) for value in call.outputs)
 
     def _value(self, shape: Shape, dtype: Any) -> Value:
         value = Value(len(self.values), shape, str(keras.backend.standardize_dtype(dtype)))
         self.values.append(value)
         return value
 
-    def _path(self, prefix: str, layer: Any) -> str:
-        path = f"{prefix}/{layer.name}" if prefix else str(layer.name)
-        self.uses[path] = self.uses.get(path, 0) + 1
-        return path if self.uses[path] == 1 else f"{path}:{self.uses[path]}"
+    def _path(self, prefix: str, name: str) -> str:
+        path = joined(prefix, name)
+        unique = ""
+        while not unique or unique in self.paths:
+            self.uses[path] = self.uses.get(path, 0) + 1
+            unique = path if self.uses[path] == 1 else f"{path}:{self.uses[path]}"
+        self.paths.add(unique)
+        return unique
 
     def _known(self, shape: Shape) -> Shape:
         return shape[:1] + tuple(self.unknown_size if size is None else size for size in shape[1:])
@@ -429,7 +481,7 @@ class _Reader:
         """Output shapes for the sizes that really flow here; inferred anew where they differ."""
         recorded = [tuple(tensor.shape) for tensor in node.outputs]
         slots = [leaf for leaf in keras.tree.flatten(arguments) if isinstance(leaf, _Slot)]
-        arrived = [self.values[leaf.value].shape for leaf in slots]
+        arrived = [self.values[slot.value].shape for slot in slots]
         expected = [tuple(tensor.shape) for tensor in node.input_tensors]
         if arrived == expected and all(None not in shape[1:] for shape in recorded):
             return recorded
@@ -442,20 +494,35 @@ class _Reader:
 
         args, kwargs = keras.tree.map_structure(symbol, arguments)
         kwargs.pop("training", None)
+        layer = node.operation
         try:
-            spec = node.operation.compute_output_spec(*args, **kwargs)
-            if any(None in tensor.shape[1:] for tensor in keras.tree.flatten(spec)):
+            if args and getattr(layer, "input_spec", None) is not None:
+                assert_input_compatibility(layer.input_spec, args[0], layer.name)
+            spec = layer.compute_output_spec(*args, **kwargs)
+            is_open = any(None in tensor.shape[1:] for tensor in keras.tree.flatten(spec))
+            if is_open and opaque_part(layer) is None:
                 # Some layers, such as EinsumDense, leave open what their computation knows.
-                spec = backend.compute_output_spec(node.operation.call, *args, **kwargs)
+                spec = backend.compute_output_spec(layer.call, *args, **kwargs)
             shapes = [tuple(tensor.shape) for tensor in keras.tree.flatten(spec)]
         except Exception as error:  # any layer's code may run here, and raise anything
-            path = node.operation.name
-            raise GraphError(
-                f"Layer {path!r} ({type(node.operation).__name__}) does not accept input of shape "
-                f"{arrived}: {_first_line(error)}. Give the model's inputs definite sizes, or "
-                f"choose another size for unknown ones (now {self.unknown_size})."
-            ) from error
+            raise GraphError(self._does_not_accept(layer, slots, error)) from error
         return [self._known(shape) for shape in shapes]
+
+    def _does_not_accept(self, layer: Any, slots: Sequence[_Slot], error: Exception) -> str:
+        arrived = [self.values[slot.value].shape for slot in slots]
+        origins = [self.opaque_origin.get(slot.value) for slot in slots]
+        origin = next(filter(None, origins), None)
+        advice = "Give the model's inputs definite sizes, or choose another size for unknown ones"
+        if origin is not None:
+            advice = (
+                f"The output shape of {origin.path!r} ({origin.class_name}), which is not run, had "
+                f"to be assumed: {advice[0].lower()}{advice[1:]}"
+            )
+        return (
+            f"Layer {shortened(str(layer.name))!r} ({type(layer).__name__}) does not accept input "
+            f"of shape {', '.join(map(str, arrived))}: {_first_line(error)}. {advice} (now "
+            f"{self.unknown_size})."
+        )
 
 
 def _only_inputs(kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -8,11 +8,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from autoinit.arrays import as_array
 from autoinit.estimators import RULES
+from autoinit.frozen import frozen_variables
 from autoinit.graph import Call, ModelGraph
 from autoinit.kernels import Kernel, Loader, bias_moments
-from autoinit.registry import Context, Outcome, Registry, Support, Weigh, WeightPlan, pass_through
+from autoinit.registry import (
+    Context,
+    Outcome,
+    Registry,
+    Support,
+    Weigh,
+    WeightPlan,
+    not_run,
+    pass_through,
+)
 from autoinit.report import Finding
 from autoinit.signals.independent import IndependentSignal
 from autoinit.signals.signal import NO_BIAS, BiasMoments, KernelMoments, Signal
@@ -26,6 +38,7 @@ class Options:
         training: mode of the model.
         signal_variance: variance that AutoInit gives to pre-activations.
         centred: whether kernels are kept at zero mean per unit (`constrain_weights`).
+        keep_frozen: whether frozen layers keep the weights that they have.
         seed, samples: for recurrent layers, which are sampled.
         config: handed to estimators written by users.
     """
@@ -33,6 +46,7 @@ class Options:
     training: bool = True
     signal_variance: float = 1.0
     centred: bool = False
+    keep_frozen: bool = False
     seed: int = 0
     samples: int = 10_000
     config: Mapping[str, Any] | None = None
@@ -59,7 +73,8 @@ class Propagation:
         result: dict[str, tuple[float, float]] = {}
         signals: dict[int, Signal] = {}
         for call, outcome in zip(self.graph.calls, self.outcomes, strict=True):
-            path = call.path.rsplit("/", 1)[0] if call.part == "activation" else call.path
+            # A fused activation is told under the name of its layer, the call before it.
+            path = self.graph.calls[call.index - (call.part == "activation")].path
             result[path] = (outcome.signals[0].mean, outcome.signals[0].variance)
             signals.update(
                 (value.index, signal)
@@ -108,10 +123,21 @@ def plan(
     options: Options | None = None,
     registry: Registry = RULES,
     load: Loader = as_array,
+    known: Mapping[int, Signal] | None = None,
 ) -> Propagation:
-    """Signals of a model with AutoInit's weights, and how to draw them (algorithm 1)."""
+    """Signals of a model with AutoInit's weights, and how to draw them (algorithm 1).
+
+    Args:
+        graph: of the model.
+        inputs: the signals of its inputs, by value index.
+        options: settings.
+        registry: rules to use.
+        load: gives the values of a variable.
+        known: signals that were measured, by value index; they take the place of the rules'.
+    """
     options = options or Options()
-    return _propagate(graph, inputs, options, registry, load, _Planner(options, load))
+    kept = frozen_variables(graph) if options.keep_frozen else frozenset()
+    return _propagate(graph, inputs, options, registry, load, _Planner(options, load, kept), known)
 
 
 def _propagate(
@@ -121,6 +147,7 @@ def _propagate(
     registry: Registry,
     load: Loader,
     weigh: Weigh,
+    known: Mapping[int, Signal] | None = None,
 ) -> Propagation:
     context = Context(
         training=options.training,
@@ -144,9 +171,12 @@ def _propagate(
         else:
             arrived = [signals[value.index] for value in call.inputs]
             outcome = _apply(call, arrived, context, registry)
-            if outcome.support is Support.PASS_THROUGH and id(call.layer) not in warned:
+            without_rule = outcome.support is Support.PASS_THROUGH and call.opaque is None
+            if without_rule and id(call.layer) not in warned:
                 warned.add(id(call.layer))
                 _warn_unsupported(call)
+            if known and call.outputs[0].index in known:
+                outcome = _as_measured(outcome, known[call.outputs[0].index])
         spoilt = outcome.support is Support.PASS_THROUGH
         if spoilt or any(value.index in tainted for value in call.inputs):
             tainted.update(value.index for value in call.outputs)
@@ -162,12 +192,29 @@ def _propagate(
 
 
 def _apply(call: Call, arrived: Sequence[Signal], context: Context, registry: Registry) -> Outcome:
+    if call.opaque is not None:
+        return not_run(call, arrived)
     registration = registry.of_call(call)
     if registration is None:
         return pass_through(call, arrived)
-    result = registration.rule(call, arrived, context)
+    known = all(signal.finite for signal in arrived)
+    with np.errstate(all=None if known else "ignore"):
+        result = registration.rule(call, arrived, context)
     outcome = result if isinstance(result, Outcome) else Outcome((result,) * len(call.outputs))
+    if not known:
+        # Some rules would make figures of it again, as normalisation does.
+        unknown = type(arrived[0]).gaussian(math.nan, math.nan)
+        outcome = replace(outcome, signals=(unknown,) * len(call.outputs))
     return outcome if outcome.support else replace(outcome, support=registration.support)
+
+
+def _as_measured(outcome: Outcome, signal: Signal) -> Outcome:
+    by_rule = outcome.support in (Support.EXACT, Support.APPROXIMATE)
+    return replace(
+        outcome,
+        signals=(signal, *outcome.signals[1:]),
+        support=Support.SAMPLED if by_rule else outcome.support,
+    )
 
 
 def _warn_unsupported(call: Call) -> None:
@@ -183,24 +230,38 @@ def _weights_as_they_are(load: Loader) -> Weigh:
     def weigh(
         call: Call, signal: Signal, kernel: Kernel, bias: Any
     ) -> tuple[KernelMoments, BiasMoments, Outcome]:
-        return *kernel.actual(load, bias), Outcome((), weighted=True)
+        return *_actual(kernel, load, bias), Outcome((), weighted=True)
 
     return weigh
 
 
-class _Planner:
-    """Chooses the scale of each kernel at its first use, and remembers it for later ones."""
+def _actual(kernel: Kernel, load: Loader, bias: Any) -> tuple[KernelMoments, BiasMoments]:
+    with np.errstate(invalid="ignore", over="ignore"):  # of weights that are not finite
+        return kernel.actual(load, bias)
 
-    def __init__(self, options: Options, load: Loader) -> None:
+
+class _Planner:
+    """Chooses the scale of each kernel at its first use, and remembers it for later ones.
+
+    Kernels among the variables in `kept` stay as they are.
+    """
+
+    def __init__(self, options: Options, load: Loader, kept: frozenset[int]) -> None:
         self.options = options
         self.load = load
+        self.kept = kept
         self.chosen: dict[int, WeightPlan | None] = {}
 
     def __call__(
         self, call: Call, signal: Signal, kernel: Kernel, bias: Any
     ) -> tuple[KernelMoments, BiasMoments, Outcome]:
-        given = bias_moments(bias, self.load)
         key = id(kernel.variable)
+        if key in self.kept:
+            return *_actual(kernel, self.load, bias), Outcome((), weighted=True)
+        given = bias_moments(bias, self.load)
+        if not math.isfinite(given.second_moment):
+            # No weights could make up for it; those after it are drawn as if it were mended.
+            given = NO_BIAS
         drawn = kernel.drawn(centred=self.options.centred)
         if key in self.chosen:
             earlier = self.chosen[key]
@@ -210,7 +271,7 @@ class _Planner:
                 "drawn once, for its first use.",
             )  # fmt: skip
             if earlier is None:
-                return *kernel.actual(self.load, bias), Outcome((), weighted=True)
+                return *_actual(kernel, self.load, bias), Outcome((), weighted=True)
             moments = drawn.scaled(earlier.standard_deviation)
             return moments, given, Outcome((), weighted=True, findings=(finding,))
         target = self.options.signal_variance
@@ -232,7 +293,7 @@ class _Planner:
                 f"no weights can bring to {target:.3g}: its configured initialiser stays.",
             ))  # fmt: skip
             outcome = Outcome((), weighted=True, findings=tuple(findings))
-            return *kernel.actual(self.load, bias), outcome
+            return *_actual(kernel, self.load, bias), outcome
         deviation = math.sqrt(target / incoming)
         choice = WeightPlan(kernel, deviation, call.path)
         self.chosen[key] = choice

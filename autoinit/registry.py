@@ -16,6 +16,7 @@ from keras import layers
 
 from autoinit.graph import Call, stock_class
 from autoinit.kernels import Kernel, Loader
+from autoinit.opaque import Opaque
 from autoinit.report import Finding
 from autoinit.signals.signal import BiasMoments, KernelMoments, Signal
 
@@ -173,3 +174,41 @@ def pass_through(call: Call, inputs: Sequence[Signal]) -> Outcome:
         Support.PASS_THROUGH,
         findings=(Finding("unsupported_layer", call.path, call.class_name, message),),
     )
+
+
+def not_run(call: Call, inputs: Sequence[Signal]) -> Outcome:
+    """The same for an opaque call; measurements, too, end before it."""
+    part = call.opaque
+    reason = "its code is not at hand" if part is None else part.reason
+    end = "Nothing after it is measured, and the predictions there are uncertain."
+    if isinstance(part, Opaque):
+        code = "opaque_layer"
+        held = (
+            "" if part is call.layer else f"holds {part.name[:80]!r} ({part.original[:80]}), and "
+        )
+        message = (
+            f"Layer {call.path!r} ({call.class_name}) {held}is not run: {reason[:300]}. "
+            f"{_origin_of_shape(part, call)} {end}"
+        )
+    else:
+        code = "opaque_activation"
+        name = "" if part is None else part.name[:80]
+        message = f"The activation {name!r} at {call.path!r} is not run: {reason[:300]}. {end}"
+    return Outcome(
+        (inputs[0],) * len(call.outputs),
+        Support.PASS_THROUGH,
+        findings=(Finding(code, call.path, call.class_name, message),),
+    )
+
+
+def _origin_of_shape(part: Opaque, call: Call) -> str:
+    shape = "×".join("?" if size is None else str(size) for size in call.outputs[0].shape[1:])
+    shape = shape or "one number"
+    declared = part.evidence.get("declared")
+    if declared is not None and None not in declared:
+        return f"Its output shape is the one that its file declares: {shape}."
+    if declared is not None:
+        return f"Its file declares its output shape in part; it is assumed to be {shape}."
+    if part.evidence.get("size") is not None:
+        return f"Its output shape is inferred from the layers that read it: {shape}."
+    return f"Its output shape is assumed to be that of its input: {shape}."

@@ -18,9 +18,12 @@ def _adds_bias(call: Call) -> bool:
 
 
 def last_uses(graph: ModelGraph) -> list[tuple[int, ...]]:
-    """For each call, the values that nobody reads after it."""
+    """For each call, the values that nobody reads after it; calls that cannot be run read none."""
     last: dict[int, int] = {}
+    idle = graph.not_run()
     for call in graph.calls:
+        if call.index in idle:
+            continue
         for value in (*call.outputs, *call.inputs):
             last[value.index] = call.index
     ends: list[list[int]] = [[] for _ in graph.calls]
@@ -33,13 +36,21 @@ def largest_alive(graph: ModelGraph, samples: int) -> int:
     """Bytes of the largest set of activations that are alive at once.
 
     A call's inputs and outputs are alive together, and so is what Keras computes before it adds a
-    bias; an activation dies after its last use.
+    bias; an activation dies after its last use. What cannot be run takes no memory.
     """
     ends = last_uses(graph)
+    idle = graph.not_run()
     alive = largest = 0
     for call, finished in zip(graph.calls, ends, strict=True):
+        if call.index in idle:
+            continue
         written = sum(bytes_of(value, samples) for value in call.outputs)
         alive += written
         largest = max(largest, alive + (written if _adds_bias(call) else 0))
         alive -= sum(bytes_of(graph.values[index], samples) for index in finished)
     return largest
+
+
+def all_activations(graph: ModelGraph, samples: int) -> int:
+    """Bytes of all activations that one pass writes."""
+    return sum(bytes_of(value, samples) for value in graph.values)

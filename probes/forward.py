@@ -23,31 +23,33 @@ Progress = Callable[[float], None]
 
 @dataclass(frozen=True, eq=False)
 class Probe(Mapping[str, Moments]):
-    """What a probe measured: a mapping from the calls' paths to their moments.
+    """What a probe measured: a mapping from the paths of the calls that ran to their moments.
 
     Attributes:
         graph: the calls.
-        moments: figures for each call's first output, in the order of the calls.
+        moments: figures for each call's first output, in the order of the calls; None for those
+            that cannot be run, as they or what they read is opaque.
         batch_size: samples that went through together.
         device: where.
     """
 
     graph: ModelGraph
-    moments: tuple[Moments, ...]
+    moments: tuple[Moments | None, ...]
     batch_size: int
     device: Device
 
     def __getitem__(self, path: str) -> Moments:
         for call, moments in zip(self.graph.calls, self.moments, strict=True):
-            if call.path == path:
+            if call.path == path and moments is not None:
                 return moments
         raise KeyError(path)
 
     def __iter__(self) -> Iterator[str]:
-        return (call.path for call in self.graph.calls)
+        pairs = zip(self.graph.calls, self.moments, strict=True)
+        return (call.path for call, moments in pairs if moments is not None)
 
     def __len__(self) -> int:
-        return len(self.graph.calls)
+        return sum(moments is not None for moments in self.moments)
 
 
 def probe_model(
@@ -79,7 +81,7 @@ def probe_model(
         progress: told the share done, from 0 to 1.
 
     Returns:
-        Moments for each call.
+        Moments for each call that can be run.
 
     Raises:
         ValueError: for a number of samples below 1, or a device that is not there.
@@ -120,7 +122,7 @@ def _measure(
     training: bool,
     on_host: bool,
     progress: Progress,
-) -> tuple[Moments, ...]:
+) -> tuple[Moments | None, ...]:
     inputs = draw_inputs(graph, num_samples, seed, mean, variance)
     total: list[Moments] | None = None
     starts = range(0, num_samples, batch_size)
@@ -139,7 +141,9 @@ def _measure(
             if total is None
             else [one.merge(other) for one, other in zip(total, measured, strict=True)]
         )
-    return tuple(total or ())
+    measured_calls = iter(total or ())
+    idle = graph.not_run()
+    return tuple(None if call.index in idle else next(measured_calls) for call in graph.calls)
 
 
 def _run(
@@ -149,11 +153,14 @@ def _run(
     recorder: Recorder,
     progress: Progress,
 ) -> None:
-    """One batch through all calls; each tensor is let go after its last use."""
+    """One batch through all calls that can be run; each tensor is let go after its last use."""
     alive: dict[int, Any] = {}
+    idle = graph.not_run()
     every = max(len(graph.calls) // 50, 1)
     with without_gradients():
         for call, finished in zip(graph.calls, last_uses(graph), strict=True):
+            if call.index in idle:
+                continue
             if call.is_input:
                 (value,) = call.outputs
                 outputs = [keras.ops.convert_to_tensor(inputs[value.index], dtype=value.dtype)]

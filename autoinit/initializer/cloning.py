@@ -100,7 +100,10 @@ def _clone(model: Any, made: dict[int, Any]) -> Any:
     inputs = None
     if not isinstance(model, keras.Sequential):
         inputs = keras.tree.map_structure(_input_like, model.input)
-    return keras.models.clone_model(model, input_tensors=inputs, clone_function=part)
+    twin = keras.models.clone_model(model, input_tensors=inputs, clone_function=part)
+    # Of a functional model Keras forgets it; the layers have theirs, which may be another.
+    twin._trainable = model.trainable
+    return twin
 
 
 def _input_like(tensor: Any) -> Any:

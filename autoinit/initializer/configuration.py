@@ -18,6 +18,9 @@ class Configuration:
         constrain_weights: keep kernels at zero mean and their scale throughout training.
         monte_carlo_samples: of the published package; pooling is exact here, and does not use it.
         recurrent_monte_carlo_samples: most sequences for a recurrent layer's estimate.
+        keep_frozen: leave the weights of frozen layers (`trainable=False`) as they are, and draw
+            the others for the signal that these really give. For live models only: a configuration
+            brings no weights.
         seed: of every draw; None takes one from Python's generator, as Keras does.
     """
 
@@ -25,6 +28,7 @@ class Configuration:
     constrain_weights: bool = False
     monte_carlo_samples: float = 1e7
     recurrent_monte_carlo_samples: float = 1e4
+    keep_frozen: bool = False
     seed: int | None = None
 
     @classmethod
@@ -46,11 +50,12 @@ class Configuration:
                 f"weight_init_config['distribution'] must be one of {', '.join(DISTRIBUTIONS)}. "
                 f"Received: {made.distribution!r}"
             )
-        if not isinstance(made.constrain_weights, bool):
-            raise ValueError(
-                "weight_init_config['constrain_weights'] must be True or False. "
-                f"Received: {made.constrain_weights!r}"
-            )
+        for name in ("constrain_weights", "keep_frozen"):
+            if not isinstance(getattr(made, name), bool):
+                raise ValueError(
+                    f"weight_init_config[{name!r}] must be True or False. "
+                    f"Received: {getattr(made, name)!r}"
+                )
         for name in ("monte_carlo_samples", "recurrent_monte_carlo_samples"):
             number = getattr(made, name)
             if isinstance(number, bool) or not isinstance(number, (int, float)) or not number >= 1:

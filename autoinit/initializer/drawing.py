@@ -42,10 +42,17 @@ def apply_plans(
         variable.assign(values)
 
 
-def draw_configured_weights(graph: ModelGraph, seed: int) -> tuple[Finding, ...]:
+def draw_configured_weights(
+    graph: ModelGraph, seed: int, kept: frozenset[int] = frozenset()
+) -> tuple[Finding, ...]:
     """Draw all weights of a model afresh by its layers' own initialisers.
 
     Statistics that layers were adapted to, and vocabularies, stay.
+
+    Args:
+        graph: of the model.
+        seed: of all draws.
+        kept: identities of variables that stay as they are, as `frozen_variables` gives them.
 
     Returns:
         Findings for layers that could not be made again from their configuration, whose weights
@@ -54,17 +61,19 @@ def draw_configured_weights(graph: ModelGraph, seed: int) -> tuple[Finding, ...]
     findings = []
     with python_seed(seed):
         for layer in graph.layers():
-            if not getattr(layer, "weights", None) or isinstance(layer, layers.Normalization):
+            weights = getattr(layer, "weights", ())
+            if isinstance(layer, layers.Normalization) or all(id(w) in kept for w in weights):
                 continue
             try:
                 twin = type(layer).from_config(layer.get_config())
                 twin.build_from_config(layer.get_build_config())
-                pairs = list(zip(layer.weights, twin.weights, strict=True))
+                pairs = list(zip(weights, twin.weights, strict=True))
             except Exception as error:  # a layer's own code, which may raise anything
                 findings.append(_kept(layer, error))
                 continue
             for variable, fresh in pairs:
-                variable.assign(fresh)
+                if id(variable) not in kept:
+                    variable.assign(fresh)
     return tuple(findings)
 
 

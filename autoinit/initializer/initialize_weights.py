@@ -29,7 +29,7 @@ class AutoInit:
     Args:
         weight_init_config: options, see `Configuration`: `distribution` (`truncated_normal`,
             `untruncated_normal`, `uniform` or `orthogonal`), `constrain_weights`,
-            `monte_carlo_samples`, `recurrent_monte_carlo_samples`, `seed`.
+            `keep_frozen`, `monte_carlo_samples`, `recurrent_monte_carlo_samples`, `seed`.
         input_data_mean, input_data_var: moments of the training data.
         custom_distribution_estimators: layer class → subclass of
             `LayerOutputDistributionEstimator`.
@@ -88,8 +88,9 @@ class AutoInit:
         """
         source = as_model(model, custom_objects)
         twin = clone_with_weights(source, read_model(source), custom_objects)
-        propagation = self.plan(twin)
         config = self.configuration
+        # A model that was just made from a configuration has no weights worth keeping.
+        propagation = self._plan(twin, keep_frozen=config.keep_frozen and source is model)
         apply_plans(
             propagation.plans, config.distribution, config.seed, constrain=config.constrain_weights
         )
@@ -97,12 +98,16 @@ class AutoInit:
 
     def plan(self, model: Any, training: bool = True) -> Propagation:
         """The analytic pass alone, which changes nothing: signals and the kernels' scales."""
+        return self._plan(model, training, self.configuration.keep_frozen)
+
+    def _plan(self, model: Any, training: bool = True, keep_frozen: bool = False) -> Propagation:
         graph = read_model(model)
         config = self.configuration
         options = Options(
             training=training,
             signal_variance=self.signal_variance,
             centred=config.constrain_weights,
+            keep_frozen=keep_frozen,
             seed=config.seed or 0,
             samples=int(config.recurrent_monte_carlo_samples),
             config=config.as_dict(),

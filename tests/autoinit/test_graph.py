@@ -388,3 +388,49 @@ def test_four_thousand_calls_in_a_chain_without_recursion():
     assert graph.calls[-1].path == "relu:4000"
     # Of what a ReLU leaves, another one leaves as good as all.
     assert predict(graph, input_signals(graph)).outcomes[-1].signals[0].finite
+
+
+def test_long_names_are_shortened_in_their_middle_and_stay_apart():
+    data = keras.Input((4,), name="data")
+    first, second = (layers.ReLU(name="x" * 200_000 + end + "y" * 300) for end in "ab")
+    model = keras.Model(data, second(first(data)))
+    one, two = paths(model)[1:]
+    assert one == "x" * 66 + "…" + "y" * 133
+    assert two == one + ":2"
+    assert read_model(model).calls[1].layer_name == one
+
+
+def test_paths_through_many_models_are_shortened_as_a_whole():
+    tensor = data = keras.Input((4,), name="data")
+    tensor = layers.ReLU(name="innermost")(tensor)
+    for level in range(12):
+        model = keras.Model(data, tensor, name=f"level{level}" + "n" * 120)
+        data = keras.Input((4,), name="data")
+        tensor = model(data)
+    graph = read_model(keras.Model(data, tensor))
+    path = graph.calls[-1].path
+    assert len(path) == 1000
+    assert path.startswith("level11nn")
+    assert path.endswith("/innermost")
+    assert max(map(len, graph.scopes)) <= 1000
+    assert len(graph.scopes) == 12
+
+
+def test_no_two_calls_share_a_path():
+    data = keras.Input((4,), name="data")
+    shared, odd = layers.ReLU(name="relu"), layers.ReLU(name="relu:2")
+    graph = read_model(keras.Model(data, shared(odd(shared(odd(data))))))
+    found = [call.path for call in graph.calls]
+    assert found == ["data", "relu:2", "relu", "relu:2:2", "relu:3"]
+
+
+def test_estimates_go_by_the_layer_whatever_its_activation_is_called():
+    def slashed(x):
+        return ops.relu(x)
+
+    slashed.__name__ = "a/b"
+    graph = read_model(chain(layers.Dense(3, name="dense", activation=slashed)))
+    assert graph.calls[-1].path == "dense/a/b"
+    estimates = plan(graph, input_signals(graph)).estimates()
+    assert set(estimates) == {"data", "dense"}
+    assert estimates["dense"][1] < 0.5

@@ -8,9 +8,11 @@ import pytest
 from keras import layers
 
 from autoinit.graph import Call, read_model
+from autoinit.opaque import Opaque
 from autoinit.shapes import largest_alive
 from probes import forward, probe_model
 from probes.devices import find_device
+from probes.moments import DeviceRecorder, HostRecorder
 
 
 def network():
@@ -208,3 +210,44 @@ def test_progress_goes_from_nothing_to_nearly_all():
     assert seen == sorted(seen)
     assert seen[0] == 0.0
     assert 0.5 < seen[-1] <= 1.0
+
+
+def cut_network():
+    """Two branches, of which one goes through a layer that cannot be run."""
+    inputs = keras.Input((6,), name="in")
+    before = layers.Dense(6, name="before")(inputs)
+    cut = Opaque("Lambda", "it holds code", name="cut")(before)
+    after = layers.Dense(6, name="after", activation="relu")(cut)
+    beside = layers.Dense(6, name="beside", activation="tanh")(before)
+    return keras.Model(inputs, [layers.Add(name="sum")([after, beside]), beside])
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("recorder", [HostRecorder, DeviceRecorder])
+def test_what_cannot_be_run_is_not_measured_and_the_rest_is(recorder, training, monkeypatch):
+    monkeypatch.setattr(forward, "HostRecorder", recorder)
+    model = cut_network()
+    probe = probe_model(model, 50, training=training)
+    assert set(probe) == {"in", "before", "beside", "beside/tanh"}
+    assert len(probe) == 4
+    missing = [call.path for call, m in zip(probe.graph.calls, probe.moments, strict=True) if not m]
+    assert missing == ["cut", "after", "after/relu", "sum"]
+    with pytest.raises(KeyError, match="after"):
+        probe["after"]
+    whole = probe_model(keras.Model(model.inputs, model.outputs[1]), 50, training=training)
+    assert whole["beside/tanh"].variance == pytest.approx(probe["beside/tanh"].variance, rel=1e-5)
+
+
+def test_batches_of_a_network_that_is_cut_are_merged():
+    graph = read_model(cut_network())
+    together = probe_model(graph, 30)
+    apart = probe_model(graph, 30, memory_limit=largest_alive(graph, 7))
+    assert apart.batch_size < 8
+    assert apart["before"].variance == pytest.approx(together["before"].variance, rel=1e-4)
+    assert [item is None for item in apart.moments] == [item is None for item in together.moments]
+
+
+def test_a_network_of_nothing_that_can_be_run_is_measured_at_its_input():
+    inputs = keras.Input((6,), name="in")
+    outputs = layers.Dense(2)(Opaque("Lambda", "it holds code")(inputs))
+    assert list(probe_model(keras.Model(inputs, outputs), 8)) == ["in"]

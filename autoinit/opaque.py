@@ -1,0 +1,176 @@
+"""Stand-ins for parts of a model whose code is not at hand, or must not run: they are never run.
+
+An `Opaque` layer holds a Lambda's or an unknown layer's place in a graph, with an output shape from
+whatever evidence there is; an `OpaqueActivation` does so for a function. The analytic pass goes
+through them as `pass_through`; measurements end before them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+
+Shape = tuple[int | None, ...]
+
+
+def shape_from_evidence(given: Shape, evidence: Mapping[str, Any]) -> Shape:
+    """Output shape of a layer that cannot be asked.
+
+    Args:
+        given: shape of its first input, the batch axis first.
+        evidence: what its file says. `declared`: output sizes without the batch axis, None where
+            open. Otherwise what the layers that read the output need: `size` entries along `axis`
+            (-1 or 1) and, where it matters, a `rank` (the batch axis counted).
+    """
+    given = given or (None,)
+    declared = evidence.get("declared")
+    if declared is not None:
+        sizes = tuple(declared)
+        if len(sizes) == len(given) - 1:
+            sizes = tuple(g if d is None else d for d, g in zip(sizes, given[1:], strict=True))
+        return (given[0], *sizes)
+    size, rank = evidence.get("size"), evidence.get("rank")
+    axis = evidence.get("axis", -1)
+    if size is None:
+        return given
+    known = [entry for entry in given[1:] if entry is not None]
+    flat = len(given) != 2 and len(known) == len(given) - 1 and math.prod(known) == size
+    if rank == 2 or (rank is None and (flat or len(given) == 1)):
+        return (given[0], size)
+    shape = list(given) if rank in (None, len(given)) else [given[0], *[None] * (rank - 1)]
+    shape[axis] = size
+    return tuple(shape)
+
+
+def shapes_from_evidence(given: Shape, evidence: Mapping[str, Any], outputs: int) -> list[Shape]:
+    """Shapes of several outputs: evidence of all but the first is in `others`."""
+    others = [*evidence.get("others", ()), *[{}] * outputs]
+    return [shape_from_evidence(given, part) for part in (evidence, *others)[:outputs]]
+
+
+@keras.saving.register_keras_serializable(package="autoinit")
+class Opaque(keras.layers.Layer):
+    """Holds the place of a layer that is not run.
+
+    Args:
+        original: class name of the layer that it stands for.
+        reason: why that is not run, as the end of a sentence: "it holds code".
+        outputs: how many tensors it returns.
+        evidence: see `shape_from_evidence`; for several outputs `shapes_from_evidence`.
+    """
+
+    def __init__(
+        self,
+        original: str,
+        reason: str,
+        outputs: int = 1,
+        evidence: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.original = original
+        self.reason = reason
+        self.outputs = outputs
+        self.evidence = dict(evidence or {})
+        self.supports_masking = True  # else Keras warns of every mask that ends here
+
+    @property
+    def assumed(self) -> bool:
+        """Whether the output shape is not declared by the file."""
+        return self.evidence.get("declared") is None
+
+    def build(self, *_: Any, **__: Any) -> None:
+        """There is nothing to build."""
+        self.built = True
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        """Symbolic outputs by the evidence."""
+        tensors = [t for t in keras.tree.flatten((args, kwargs)) if hasattr(t, "shape")]
+        if not tensors:
+            raise ValueError(f"Layer {self.name!r} ({self.original}) has no input.")
+        shapes = shapes_from_evidence(tuple(tensors[0].shape), self.evidence, self.outputs)
+        results = [keras.KerasTensor(shape, self.compute_dtype) for shape in shapes]
+        return results[0] if self.outputs == 1 else results
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The same for wrappers, which ask the layer that they hold for shapes alone."""
+        return shape_from_evidence(tuple(input_shape), self.evidence)
+
+    def compute_mask(self, *_: Any, **__: Any) -> None:
+        """None: what the original does to a mask is not known."""
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """Raises: the layer's code is not here.
+
+        Raises:
+            RuntimeError: always.
+        """
+        raise RuntimeError(f"Layer {self.name!r} ({self.original}) is opaque and cannot be run.")
+
+    def load_own_variables(self, store: Any) -> None:
+        """The weights of the original stay in its file."""
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments."""
+        own = {
+            "original": self.original, "reason": self.reason, "outputs": self.outputs,
+            "evidence": self.evidence,
+        }  # fmt: skip
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable(package="autoinit")
+class OpaqueActivation:
+    """Holds the place of an activation function that is not run; symbolically, the identity.
+
+    Args:
+        name: of the function that it stands for.
+        reason: why that is not run.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name = name
+        self.reason = reason
+
+    def __call__(self, x: Any) -> Any:
+        """`x`, so that layers which hold the function can be built."""
+        return x
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments."""
+        return {"name": self.name, "reason": self.reason}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> OpaqueActivation:
+        """The stand-in that `get_config` describes."""
+        return cls(**config)
+
+
+def opaque_activation(function: Any) -> OpaqueActivation | None:
+    """The stand-in behind an activation, if it is one."""
+    return function if isinstance(function, OpaqueActivation) else None
+
+
+def is_opaque(layer: Any) -> bool:
+    """Whether a layer is a stand-in."""
+    return isinstance(layer, Opaque)
+
+
+def opaque_part(layer: Any) -> Opaque | OpaqueActivation | None:
+    """The stand-in that keeps a layer from being run: itself, or one that it holds somewhere."""
+    for part in getattr(layer, "_flatten_layers", lambda: ())():
+        if isinstance(part, Opaque):
+            return part
+        for value in vars(part).values():
+            if isinstance(value, OpaqueActivation):
+                return value
+    return None
+
+
+__all__: Sequence[str] = (
+    "Opaque", "OpaqueActivation", "is_opaque", "opaque_activation", "opaque_part",
+    "shape_from_evidence", "shapes_from_evidence",
+)  # fmt: skip
