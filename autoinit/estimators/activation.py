@@ -17,6 +17,10 @@ from autoinit.sampling import sample_function
 from autoinit.signals.signal import Signal
 
 
+# Stands in for 0 where a function has no value there.
+_SMALLEST = 1e-6
+
+
 @rule(layers.Activation)
 def activation(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
     """Moments of f(x) by adaptive quadrature (eq. 5 and 6).
@@ -71,9 +75,21 @@ def _softmax(call: Call, signal: Signal, axes: tuple[int, ...]) -> Outcome:
 
 
 def mapped(signal: Signal, function: Callable[[Any], Any]) -> Outcome:
-    """Outcome of an element-wise function; approximate where its integrals do not converge."""
-    result, converged = signal.map(on_points(function))
+    """Outcome of an element-wise function; approximate where its integrals do not converge.
+
+    A function of positive numbers only, such as a logarithm, is one of x's size: values that are
+    positive by their making have Gaussians that reach below 0.
+    """
+    evaluate = on_points(function)
+    result, converged = signal.map(evaluate)
+    if signal.finite and not result.finite:
+        result, converged = signal.map(partial(_of_size, evaluate))[0], False
     return Outcome((result,), None if converged else Support.APPROXIMATE)
+
+
+def _of_size(function: Callable[[Any], Any], x: Any) -> Any:
+    values = function(x)
+    return np.where(np.isfinite(values), values, function(np.maximum(np.abs(x), _SMALLEST)))
 
 
 def on_points(function: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -34,11 +34,16 @@ def operation(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome
     """Element-wise operations by quadrature, arithmetic by eq. 11, 13 and 14.
 
     Also joining, reductions over axes other than the batch, products of matrices, and arithmetic
-    with constants of several values, per channel. Different tensors are taken as independent.
+    with constants of several values, per channel. Different tensors are taken as independent, and
+    truth values as even odds.
     """
     name = type(call.layer).__name__
     if not inputs:
         return pass_through(call, [])
+    if all(value.dtype == "bool" for value in call.outputs):
+        # Masks and comparisons: what they choose is not followed, and they spoil nothing.
+        odds = type(inputs[0]).gaussian(0.5, 0.25)
+        return Outcome((odds,) * len(call.outputs), Support.APPROXIMATE)
     if len({value.index for value in call.inputs}) > 1:
         return _of_several(name, call, inputs)
     if name in _MOVING or name in _JOINING:

@@ -79,3 +79,22 @@ def test_what_no_rule_describes_is_passed_through(build, caplog):
 @pytest.mark.parametrize("case", OPERATIONS, ids=str)
 def test_real_layer(case):
     check_given_weights(case)
+
+
+def test_functions_of_positive_numbers_have_a_value_where_a_gaussian_has_none():
+    """sqrt(x² + 0.1): positive by its making, but not by its mean and variance."""
+    norm = operation("norm", lambda x: ops.sqrt(ops.square(x) + 0.1), (4,))
+    outcome = predicted(norm).outcomes[-1]
+    assert outcome.support is Support.APPROXIMATE
+    # E √|N(1.85, 6)| by simulation.
+    values = np.sqrt(np.abs(np.random.default_rng(0).normal(1.85, math.sqrt(6.0), 10**6)))
+    assert outcome.signals[0].mean == pytest.approx(values.mean(), rel=0.01)
+    assert outcome.signals[0].variance == pytest.approx(values.var(), rel=0.02)
+
+
+def test_truth_values_do_not_spoil_what_follows():
+    chosen = operation("mask", lambda x: ops.any(ops.not_equal(x, 0.0), -1), (3, 4))
+    outcomes = predicted(chosen).outcomes
+    assert {outcome.support for outcome in outcomes[1:]} == {Support.APPROXIMATE}
+    assert not any(outcome.tainted for outcome in outcomes)
+    assert outcomes[-1].signals[0].mean == 0.5
