@@ -1,20 +1,29 @@
-"""Where results lie on disk: one private folder per job, named by the job's key."""
+"""Where results lie on disk: one private folder per job, named by the job's key.
+
+A finished job is `KEY/result.json` and its companions; until then its worker writes to
+`KEY/partial-PID/`, with a folder of temporary files in it. Beside the jobs lie `uploads/` and
+`spare-…`, the log of the worker that has no job yet.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import re
 import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 RESULT = "result.json"
 REINITIALIZED_KERAS = "reinitialized.keras"
 REINITIALIZED_H5 = "reinitialized.h5"
 LOG = "worker.log"
+UPLOADS = "uploads"
+PARTIAL_PREFIX = "partial-"
 SPARE_LOG_PREFIX = "spare-"
 SECONDS_KEPT = 24 * 3600
 
@@ -49,25 +58,35 @@ def create(folder: Path) -> Path:
     return folder
 
 
+def uploads(root: Path) -> Path:
+    """The folder of uploaded files."""
+    return create(root / UPLOADS)
+
+
 def is_complete(folder: Path) -> bool:
     """Whether a finished job lies here. The worker renames the result into place last."""
     return (folder / RESULT).is_file()
 
 
-def touch(folder: Path) -> None:
-    """Keeps a folder that is used again from being swept."""
-    os.utime(folder)
+def touch(path: Path) -> None:
+    """Keeps a folder or a file that is used again from being swept."""
+    os.utime(path)
 
 
 def staging(folder: Path, pid: int) -> Path:
     """Where the worker with this process id writes until everything is there."""
-    return folder / f"partial-{pid}"
+    return folder / f"{PARTIAL_PREFIX}{pid}"
+
+
+def temporary(partial: Path) -> Path:
+    """Where a worker's libraries put their temporary files."""
+    return create(partial / "temporary")
 
 
 def publish(partial: Path, folder: Path) -> None:
     """Moves finished files into place, the result last: it says that the others are there."""
-    files = sorted(partial.iterdir(), key=lambda file: file.name == RESULT)
-    for file in files:
+    finished = [file for file in partial.iterdir() if file.is_file()]
+    for file in sorted(finished, key=lambda file: file.name == RESULT):
         file.rename(folder / file.name)
 
 
@@ -76,14 +95,61 @@ def remove_staging(folder: Path, pid: int) -> None:
     shutil.rmtree(staging(folder, pid), ignore_errors=True)
 
 
-def sweep(root: Path, keep: Collection[str] = ()) -> None:
-    """Removes what has not been used for a day, except the job folders named in `keep`."""
-    oldest = time.time() - SECONDS_KEPT
+def claim(root: Path) -> int | None:
+    """Locks the folder for one server and removes what a server that was killed left half done.
+
+    Returns:
+        A descriptor, which holds the lock until it is closed; None if another server has it.
+    """
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
     for entry in root.iterdir():
-        ours = is_key(entry.name) or entry.name.startswith(SPARE_LOG_PREFIX)
-        if not ours or entry.name in keep or entry.lstat().st_mtime > oldest:
+        if entry.name.startswith(SPARE_LOG_PREFIX):
+            _remove(entry)
+        elif is_key(entry.name) or entry.name == UPLOADS:
+            for partial in entry.glob(f"{PARTIAL_PREFIX}*"):
+                _remove(partial)
+    return descriptor
+
+
+def sweep(root: Path, keep: Collection[Path] = (), stored_bytes: float = float("inf")) -> None:
+    """Removes what has not been used for a day; then the least recently used, if it is too much.
+
+    Args:
+        root: the folder of all job folders.
+        keep: job folders and uploads that are in use.
+        stored_bytes: what may stay, in all.
+    """
+    stored = sorted(_stored(root), key=lambda item: item[0])
+    total = sum(size for _, size, _ in stored)
+    oldest = time.time() - SECONDS_KEPT
+    for used, size, path in stored:
+        if (used < oldest or total > stored_bytes) and path not in keep:
+            _remove(path)
+            total -= size
+
+
+def _stored(root: Path) -> Iterator[tuple[float, int, Path]]:
+    """When it was last used, how large it is and where it lies, for each thing that is ours."""
+    uploaded = root / UPLOADS
+    entries = [*root.iterdir(), *(uploaded.iterdir() if uploaded.is_dir() else ())]
+    for path in entries:
+        half_stored = path.name.startswith(PARTIAL_PREFIX)
+        if half_stored or not (path.parent == uploaded or is_key(path.name)):
             continue
-        if entry.is_dir():
-            shutil.rmtree(entry, ignore_errors=True)
-        else:
-            entry.unlink(missing_ok=True)
+        # Another thread may remove what this one looks at.
+        with contextlib.suppress(FileNotFoundError):
+            parts = path.rglob("*") if path.is_dir() else [path]
+            yield path.lstat().st_mtime, sum(part.lstat().st_size for part in parts), path
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()

@@ -13,11 +13,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import app
+
 LINE_LIMIT = 64 * 1024
 TEXT_LIMIT = 4000
 SECONDS_TO_EXIT = 5.0
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
-_PASSED_ON = {"PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "PYTHONPATH", "TMPDIR"}
+_PASSED_ON = {"PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "TMPDIR"}
 _PASSED_ON_PREFIXES = ("CUDA", "NVIDIA", "KERAS_", "TF_", "AUTOINIT_", "XLA_", "OMP_", "LC_")
 
 
@@ -33,6 +36,13 @@ class Outcome(NamedTuple):
 
     status: str
     error: tuple[str, str] | None = None
+
+
+class Memory(NamedTuple):
+    """Bytes that a process holds, and bytes that it has mapped."""
+
+    resident: int
+    mapped: int
 
 
 class ProtocolError(Exception):
@@ -72,6 +82,14 @@ class WorkerProcess:
     def alive(self) -> bool:
         """Whether the process has not ended yet."""
         return self._process.poll() is None
+
+    def memory(self) -> Memory:
+        """What it takes at this moment; nothing where the system does not tell."""
+        try:
+            mapped, resident, *_ = Path(f"/proc/{self.pid}/statm").read_text().split()
+        except (OSError, ValueError):
+            return Memory(0, 0)
+        return Memory(int(resident) * PAGE_BYTES, int(mapped) * PAGE_BYTES)
 
     def send(self, job: dict[str, Any]) -> None:
         """Hands the job over. Standard input stays open: the worker ends when it closes."""
@@ -126,7 +144,17 @@ def worker_environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)
     }
-    return {"TF_CPP_MIN_LOG_LEVEL": "3", **passed_on}
+    # The worker imports nothing from the folder that it happens to be started in: a stranger's
+    # model may lie there, with a `numpy.py` beside it.
+    home = Path(app.__file__).parents[1]
+    ours = "" if home.name.endswith("-packages") else str(home)
+    path = [ours, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    return {
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        **passed_on,
+        "PYTHONPATH": os.pathsep.join(filter(None, path)),
+        "PYTHONSAFEPATH": "1",
+    }
 
 
 def describe_death(status: int) -> str:

@@ -6,11 +6,15 @@ import contextlib
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from app.jobs import folders
 from app.jobs.processes import WorkerProcess
+
+# A worker that dies while it imports would die again at once.
+SECONDS_BETWEEN_SPARES = 60.0
 
 
 class WorkerSupply:
@@ -27,6 +31,7 @@ class WorkerSupply:
         self._root = root
         self._lock = threading.Lock()
         self._keeps_spare = spare
+        self._started = 0.0
         self._spare = self._start_spare()
 
     def take(self, folder: Path) -> WorkerProcess:
@@ -46,6 +51,18 @@ class WorkerSupply:
             _discard(spare)
         return WorkerProcess(self._command, log)
 
+    def refresh(self) -> None:
+        """Replaces a spare that has died, unless it died young; the next job replaces that one."""
+        with self._lock:
+            dead = self._spare
+            if dead is not None and dead.alive:
+                return
+            if time.monotonic() - self._started < SECONDS_BETWEEN_SPARES:
+                return
+            self._spare = self._start_spare()
+        if dead is not None:
+            _discard(dead)
+
     def close(self) -> None:
         """Ends the spare; there will be no other."""
         with self._lock:
@@ -62,6 +79,7 @@ class WorkerSupply:
     def _start_spare(self) -> WorkerProcess | None:
         if not self._keeps_spare:
             return None
+        self._started = time.monotonic()
         # A spare is a convenience: if there is no room for one, the job itself will say so.
         with contextlib.suppress(OSError):
             descriptor, log = tempfile.mkstemp(prefix=folders.SPARE_LOG_PREFIX, dir=self._root)

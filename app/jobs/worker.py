@@ -1,26 +1,33 @@
 """`python -m app.jobs.worker`: one process, one job, then the end.
 
 It imports Keras at once, says that it is ready, and waits for one line of JSON on standard input:
-{"spec": …, "folder": …}. It answers in lines of JSON on a private copy of standard output. When
-standard input closes, its parent is gone and it kills itself with everything that it started.
+{"spec": …, "folder": …, "limits": …}. It answers in lines of JSON on a private copy of standard
+output. When standard input closes, its parent is gone and it kills itself with everything that it
+started.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import faulthandler
 import json
 import os
 import queue
+import re
 import resource
 import signal
 import sys
+import tempfile
 import threading
 import traceback
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from app.jobs import folders
+from app.jobs import confinement, folders
+from app.jobs.devices import device_kind
+from app.jobs.limits import Limits, shown_bytes, variable
 from app.jobs.specification import JobSpec
 
 STACK_BYTES = 512 * 2**20
@@ -51,10 +58,9 @@ class Channel:
 
 def main() -> None:
     """Gets ready, does the one job, and ends the process."""
+    confinement.give_up_privileges()
     channel = Channel()
-    os.umask(0o077)
     faulthandler.enable()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     lines: queue.Queue[bytes] = queue.Queue()
     threading.Thread(target=_listen, args=(lines,), daemon=True).start()
     try:
@@ -64,8 +70,9 @@ def main() -> None:
     else:
         channel.say("ready")
         _run_on_large_stack(channel, lines.get())
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # The log's disk may be full.
+        sys.stdout.flush()
+        sys.stderr.flush()
     # The framework's own threads can take seconds to wind down, and nobody needs them to.
     os._exit(0)
 
@@ -95,7 +102,9 @@ def _run(channel: Channel, line: bytes) -> None:
     try:
         job = json.loads(line)
         spec, folder = JobSpec.from_json(job["spec"]), Path(job["folder"])
+        confinement.limit_resources(Limits(**job["limits"]), device_kind(spec.settings.device))
         partial = folders.create(folders.staging(folder, os.getpid()))
+        os.environ["TMPDIR"] = tempfile.tempdir = str(folders.temporary(partial))
         analysis.run(spec, partial, channel.progress)
         folders.publish(partial, folder)
         folders.remove_staging(folder, os.getpid())
@@ -109,12 +118,18 @@ def _report_error(channel: Channel, error: BaseException) -> None:
     """Says in one sentence what went wrong; the traceback goes to the log."""
     from autoinit.errors import AutoInitError
 
-    traceback.print_exception(error)
-    if isinstance(error, AutoInitError):
-        _refuse(channel, getattr(error, "code", "unsupported_model"), str(error))
-    elif _is_out_of_memory(error):
+    with contextlib.suppress(OSError):
+        traceback.print_exception(error)
+    is_ours = isinstance(error, AutoInitError)
+    # What Keras raises while it rebuilds is turned into a refusal, whatever it was.
+    met = (error.__cause__ if is_ours else None) or error
+    if (number := _disk_error(met)) is not None:
+        _refuse(channel, "disk_full", _disk_advice(number))
+    elif _is_out_of_memory(met) or (not is_ours and confinement.near_address_space_limit()):
         advice = "Memory ran out: try fewer samples, a smaller input size, or a larger machine."
         _refuse(channel, "out_of_memory", advice)
+    elif is_ours:
+        _refuse(channel, getattr(error, "code", "unsupported_model"), str(error))
     elif type(error) is ValueError and _raised_by_us(error.__traceback__):
         _refuse(channel, "bad_settings", str(error))
     else:
@@ -127,11 +142,34 @@ def _refuse(channel: Channel, code: str, message: str) -> None:
     channel.say("refused", code=code, message=message[:SENTENCE_LIMIT])
 
 
+def _disk_error(error: BaseException) -> int | None:
+    """The number of an error that kept a file from growing; HDF5 has it in its text only."""
+    found = re.search(r"\berrno = (\d+)", str(error))
+    number = error.errno if isinstance(error, OSError) else None
+    number = int(found[1]) if number is None and found else number
+    return number if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else None
+
+
+def _disk_advice(number: int) -> str:
+    if number == errno.EFBIG:
+        limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+        return (
+            f"A file of the result would be larger than {shown_bytes(limit)}, the limit that "
+            f"{variable('output_bytes')} sets: try a smaller model."
+        )
+    return "The disk is full, and the result could not be written: try again when there is room."
+
+
 def _is_out_of_memory(error: BaseException) -> bool:
     """Every framework has a class of its own for this, which need not be imported here."""
     names = {cls.__name__ for cls in type(error).__mro__}
     framework_classes = {"MemoryError", "ResourceExhaustedError", "OutOfMemoryError"}
-    return bool(names & framework_classes) or "RESOURCE_EXHAUSTED" in str(error)
+    signs = ("RESOURCE_EXHAUSTED", "can't start new thread")
+    return (
+        bool(names & framework_classes)
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        or any(sign in str(error) for sign in signs)
+    )
 
 
 def _raised_by_us(trace: TracebackType | None) -> bool:

@@ -8,20 +8,28 @@ import json
 import os
 import signal
 import stat
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 import app
-from app.jobs import JobHandle, JobSpec, Settings, Workers, folders
-from app.jobs.handles import deadline_seconds
-from app.jobs.processes import LINE_LIMIT, Progress, WorkerProcess, worker_environment
+from app.jobs import AlreadyRunningError, JobHandle, JobSpec, Settings, Workers, folders
+from app.jobs.limits import Limits
+from app.jobs.processes import (
+    LINE_LIMIT,
+    Outcome,
+    Progress,
+    WorkerProcess,
+    worker_environment,
+)
 
 PATIENCE = 20.0
+LIMITS = Limits(seconds=60.0)
 
 STAND_IN = """
 import json, os, pathlib, signal, subprocess, sys, time
@@ -58,6 +66,8 @@ match job["spec"]["model"].removeprefix("sample:"):
         say(event="failed", message="KeyError: 'kernel'")
     case "exits":
         sys.exit(3)
+    case "is out of time":
+        os.kill(os.getpid(), signal.SIGXCPU)
     case "segfaults":
         os.kill(os.getpid(), signal.SIGSEGV)
     case "is out of memory":
@@ -98,7 +108,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def workers(stand_in: list[str], root: Path) -> Iterator[Workers]:
-    with Workers(spare=False, command=stand_in, root=root, deadline=60) as workers:
+    with Workers(spare=False, command=stand_in, root=root, limits=LIMITS) as workers:
         yield workers
 
 
@@ -208,6 +218,7 @@ def test_a_job_that_is_done(workers: Workers) -> None:
         ("exits", "failed", "worker_died", "exit status 3"),
         ("segfaults", "failed", "worker_died", "signal 11 (SIGSEGV)"),
         ("is out of memory", "failed", "worker_died", "signal 9 (SIGKILL); most likely memory"),
+        ("is out of time", "failed", "deadline_exceeded", "60 seconds"),
         ("talks", "failed", "protocol", f"more than {LINE_LIMIT} bytes"),
         ("mumbles", "failed", "protocol", "not a report in JSON"),
         ("shouts", "failed", "protocol", "unknown kind"),
@@ -236,30 +247,14 @@ def test_a_worker_that_cannot_be_started(root: Path) -> None:
 
 
 def test_the_deadline_kills(stand_in: list[str], root: Path) -> None:
-    with Workers(spare=False, command=stand_in, root=root, deadline=1.5) as workers:
+    hasty = replace(LIMITS, seconds=1.5)
+    with Workers(spare=False, command=stand_in, root=root, limits=hasty) as workers:
         job = ended(workers.submit(spec("hangs")))
     assert job.status == "failed"
     assert job.error is not None
     assert job.error[0] == "deadline_exceeded"
     assert "1.5 seconds" in job.error[1]
     assert not is_alive(int(job.progress.stage.split()[0]))
-
-
-@pytest.mark.parametrize(("text", "seconds"), [(None, 1800.0), ("90", 90.0)])
-def test_the_deadline_is_a_setting_of_the_environment(
-    monkeypatch: pytest.MonkeyPatch, text: str | None, seconds: float
-) -> None:
-    monkeypatch.delenv("AUTOINIT_DEADLINE_SECONDS", raising=False)
-    if text is not None:
-        monkeypatch.setenv("AUTOINIT_DEADLINE_SECONDS", text)
-    assert deadline_seconds() == seconds
-
-
-@pytest.mark.parametrize("text", ["soon", "0", "-1", "nan", "inf"])
-def test_a_wrong_deadline_is_named(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setenv("AUTOINIT_DEADLINE_SECONDS", text)
-    with pytest.raises(ValueError, match=f"AUTOINIT_DEADLINE_SECONDS.*'{text}'"):
-        deadline_seconds()
 
 
 # Cancelling and waiting
@@ -306,6 +301,63 @@ def test_jobs_wait_in_line(workers: Workers) -> None:
     for job in (jobs[0], *jobs[2:]):
         assert ended(job).status == "done"
     assert (workers.root / "started.txt").read_text().split() == ["a", "c", "d"]
+
+
+def test_a_full_line_takes_no_more(stand_in: list[str], root: Path) -> None:
+    short = replace(LIMITS, queue=2)
+    with Workers(spare=False, command=stand_in, root=root, limits=short) as workers:
+        jobs = [workers.submit(spec("waits", name)) for name in "abc"]
+        refused = workers.submit(spec("waits", "d"))
+        assert refused.status == "refused"
+        assert refused.error is not None
+        assert refused.error[0] == "busy"
+        assert "2 analyses are waiting" in refused.error[1]
+        assert "AUTOINIT_MAX_QUEUE" in refused.error[1]
+        assert workers.find(refused.key) is refused, "its address shows the sentence"
+        assert not refused.folder.exists()
+        assert workers.submit(spec("waits", "b")) is jobs[1], "what is in line already is no more"
+        gpu = workers.submit(spec("waits", "e", device="gpu"))
+        assert gpu.status == "running", "the other device's line is another"
+        jobs[2].cancel()
+        again = workers.submit(spec("waits", "d"))
+        assert again.status == "queued"
+        (root / "go.txt").touch()
+        assert [ended(job).status for job in (*jobs[:2], again)] == ["done"] * 3
+
+
+def test_one_person_cancels_for_oneself(workers: Workers) -> None:
+    job = workers.submit(spec("hangs"), holder="anna")
+    assert workers.submit(spec("hangs"), holder="ben") is job
+    assert workers.submit(spec("hangs"), holder="ben") is job
+    wait_for(lambda: job.progress.fraction == 0.25)
+    job.cancel("someone who only knows the address")
+    job.cancel("anna")
+    assert (job.status, job.held_by("anna"), job.held_by("ben")) == ("running", False, True)
+    job.cancel("ben")
+    assert job.status == "cancelled"
+    again = workers.submit(spec("hangs"), holder="anna")
+    assert again is not job
+    assert again.status == "running"
+
+
+def test_a_job_that_is_being_ended_is_nobodys(workers: Workers) -> None:
+    job = workers.submit(spec("hangs"), holder="anna")
+    job._stopped = Outcome("cancelled")  # As between the request and the end.
+    assert not job.hold("ben")
+    assert workers.submit(spec("hangs"), holder="ben") is not job
+
+
+def test_everyone_has_one_job_at_a_time(workers: Workers) -> None:
+    first = workers.submit(spec("waits", "a"), holder="anna")
+    with pytest.raises(AlreadyRunningError) as caught:
+        workers.submit(spec("waits", "b"), holder="anna")
+    assert caught.value.job is first
+    other = workers.submit(spec("waits", "b"), holder="ben")
+    first.cancel("anna")
+    assert workers.submit(spec("waits", "b"), holder="anna") is other
+    (workers.root / "go.txt").touch()
+    assert ended(other).status == "done"
+    assert workers.submit(spec("quick", "c"), holder="anna").status in ("running", "done")
 
 
 def test_each_device_has_a_line_of_its_own(workers: Workers) -> None:
@@ -410,6 +462,27 @@ def test_a_dead_spare_is_replaced(tmp_path: Path, stand_in: list[str], root: Pat
         assert ended(workers.submit(spec("quick"))).status == "done"
 
 
+def test_a_spare_that_died_of_age_is_replaced(
+    stand_in: list[str], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Workers(spare=True, command=stand_in, root=root) as workers:
+        first = workers._supply._spare
+        assert first is not None
+        workers.refresh()
+        assert workers._supply._spare is first
+        first.kill()
+        wait_for(lambda: not first.alive)
+        workers.refresh()
+        assert workers._supply._spare is first, "one that dies young is not tried over and over"
+        monkeypatch.setattr("app.jobs.supply.SECONDS_BETWEEN_SPARES", 0.0)
+        workers.refresh()
+        second = workers._supply._spare
+        assert second is not None
+        assert second.alive
+        assert len(list(root.glob("spare-*"))) == 1
+    assert not second.alive
+
+
 # Folders and surroundings
 
 
@@ -424,6 +497,16 @@ def test_what_a_worker_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told["TF_CPP_MIN_LOG_LEVEL"] == "3"
 
 
+def test_a_worker_imports_nothing_from_where_it_is_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('code of a stranger has run')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep)  # An empty entry would stand for that folder.
+    program = [sys.executable, "-c", "import json, app.jobs.limits"]
+    subprocess.run(program, env=worker_environment(), check=True)
+
+
 def test_what_is_old_is_swept_and_nothing_else(stand_in: list[str], root: Path) -> None:
     old, recent = root / ("a" * 64), root / ("b" * 64)
     foreign, log = root / "keep me", root / "spare-x"
@@ -436,6 +519,52 @@ def test_what_is_old_is_swept_and_nothing_else(stand_in: list[str], root: Path) 
         os.utime(path, (two_days_ago, two_days_ago))
     Workers(spare=False, command=stand_in, root=root).close()
     assert {path.name for path in root.iterdir()} == {recent.name, foreign.name}
+
+
+def test_what_a_killed_server_left_half_done_is_removed(stand_in: list[str], root: Path) -> None:
+    job, uploads = root / ("a" * 64), root / "uploads"
+    for folder in (job / "partial-123" / "temporary", uploads):
+        folder.mkdir(parents=True)
+    half = [job / "partial-123", uploads / "partial-abc", root / "spare-abc"]
+    for path in half[1:]:
+        path.touch()
+    (uploads / "model.h5").touch()
+    with Workers(spare=False, command=stand_in, root=root):
+        assert not any(path.exists() for path in half)
+        assert (uploads / "model.h5").exists()
+        for path in half[1:]:
+            path.touch()
+        with Workers(spare=False, command=stand_in, root=root):
+            assert all(path.exists() for path in half[1:]), "another server is at work here"
+
+
+def test_the_least_recently_used_makes_room(stand_in: list[str], root: Path) -> None:
+    uploads = root / "uploads"
+    uploads.mkdir()
+    now = time.time()
+    stored = []
+    for age, path in enumerate([uploads / "new.h5", root / ("b" * 64), uploads / "old.h5"]):
+        file = path if path.suffix else path / "reinitialized.keras"
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(bytes(1000))
+        os.utime(path, (now - 60 * age, now - 60 * age))
+        stored.append(path)
+    (uploads / "partial-1").write_bytes(bytes(5000))
+    folders.sweep(root, {stored[2]}, 2500)
+    assert [path.exists() for path in stored] == [True, False, True], "one of them is in use"
+    folders.sweep(root, set(), 1500)
+    assert [path.exists() for path in stored] == [True, False, False]
+    small = replace(LIMITS, stored_bytes=1)
+    with Workers(spare=False, command=stand_in, root=root, limits=small) as workers:
+        assert not stored[0].exists()
+        job = ended(workers.submit(spec("quick")))
+        assert job.result(), "what has just been finished stays until something else is asked"
+        upload = uploads / "next.h5"
+        upload.write_bytes(bytes(1000))
+        waiting = workers.submit(JobSpec(str(upload), "next", Settings()))
+        assert workers.in_use() >= {upload, waiting.folder}
+        assert ended(waiting).status == "failed"
+        assert not job.folder.exists()
 
 
 def test_a_result_in_use_is_not_swept(stand_in: list[str], root: Path) -> None:
@@ -468,7 +597,7 @@ def test_the_data_root_is_private(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 # The worker itself
 
 ANALYSIS = """
-import argparse, json, os, pathlib, sys, time, types
+import argparse, json, mmap, os, pathlib, resource, signal, socket, sys, tempfile, time, types
 import app.jobs
 
 # The package without its `__init__`, which imports Keras.
@@ -477,6 +606,7 @@ autoinit.__path__ = [str(pathlib.Path(app.__file__).parent.parent / "autoinit")]
 
 def run(spec, folder, progress):
     from autoinit.errors import ModelFileError
+    hoard = []
     print("a library prints")
     os.write(1, b"and so does its C code\\n")
     progress(0.5, "Half-way")
@@ -494,6 +624,8 @@ def run(spec, folder, progress):
             argparse.ArgumentParser().add_argument("-x", dest="x", nargs=0)
         case "memory":
             raise MemoryError
+        case "memory while rebuilding":
+            raise ModelFileError("cannot_rebuild", "Keras says: OOM") from MemoryError()
         case "device memory":
             class ResourceExhaustedError(Exception): ...
             raise ResourceExhaustedError("OOM when allocating")
@@ -503,6 +635,48 @@ def run(spec, folder, progress):
             sys.exit(5)
         case "hangs":
             time.sleep(600)
+        case "fills memory":
+            hoard = [bytearray(b"x") * 2**24 for _ in iter(int, 1)]
+        case "maps memory":
+            bytearray(2**50)
+        case "crashes for memory":
+            while True:
+                try:
+                    hoard.append(mmap.mmap(-1, 2**28))
+                except OSError:
+                    time.sleep(0.5)
+                    os.kill(os.getpid(), signal.SIGSEGV)
+        case "stumbles for memory":
+            while True:
+                try:
+                    hoard.append(mmap.mmap(-1, 2**26))
+                except OSError:
+                    raise KeyError("could not create a primitive")
+        case "fills its disk":
+            with open(folder / "reinitialized.keras", "wb") as file:
+                file.write(bytes(3 * 2**20))
+        case "finds the disk full":
+            raise OSError("Can't write data (file write failed: errno = 28, error message = ...)")
+        case "leaves temporary files":
+            pathlib.Path(tempfile.mkdtemp(), "left").write_text("x")
+            assert pathlib.Path(tempfile.gettempdir()).is_relative_to(folder)
+            assert os.environ["TMPDIR"] == tempfile.gettempdir()
+        case "looks around":
+            status = pathlib.Path("/proc/self/status").read_text()
+            seen = {
+                "limits": {
+                    name: resource.getrlimit(getattr(resource, name))
+                    for name in ("RLIMIT_AS", "RLIMIT_CORE", "RLIMIT_CPU", "RLIMIT_FSIZE")
+                },
+                "no_new_privileges": "NoNewPrivs:\t1" in status,
+                "interfaces": [name for _, name in socket.if_nameindex()],
+                "first_to_die": pathlib.Path("/proc/self/oom_score_adj").read_text().strip(),
+                "user": os.getuid(),
+                "path": sys.path,
+                "devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
+            }
+            (folder / "result.json").write_text(json.dumps(seen))
+            return
     (folder / "result.json").write_text('{"name": "%s"}' % spec.name)
     (folder / "reinitialized.keras").write_text("weights")
 
@@ -524,7 +698,7 @@ def real_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def real_workers(real_worker: list[str], root: Path) -> Iterator[Workers]:
-    with Workers(spare=False, command=real_worker, root=root, deadline=60) as workers:
+    with Workers(spare=False, command=real_worker, root=root, limits=LIMITS) as workers:
         yield workers
 
 
@@ -552,6 +726,7 @@ def test_the_worker_delivers(real_workers: Workers, what: str) -> None:
         ("wrong value", "failed", "failed", "JSONDecodeError: Expecting value"),
         ("their value", "failed", "failed", "ValueError: nargs for store actions"),
         ("memory", "refused", "out_of_memory", "fewer samples"),
+        ("memory while rebuilding", "refused", "out_of_memory", "fewer samples"),
         ("device memory", "refused", "out_of_memory", "fewer samples"),
         ("bug", "failed", "failed", "KeyError: 'kernel'"),
         ("leaves", "failed", "failed", "SystemExit: 5"),
@@ -569,11 +744,71 @@ def test_the_worker_says_what_went_wrong(
     assert {path.name for path in job.folder.iterdir()} == {"worker.log"}
 
 
+@pytest.mark.parametrize(
+    ("what", "status", "code", "sentence"),
+    [
+        ("fills memory", "refused", "out_of_memory", "more than 512 MiB of memory"),
+        ("maps memory", "refused", "out_of_memory", "fewer samples"),
+        ("crashes for memory", "refused", "out_of_memory", "AUTOINIT_MAX_MEMORY_BYTES"),
+        ("stumbles for memory", "refused", "out_of_memory", "fewer samples"),
+        ("fills its disk", "refused", "disk_full", "larger than 2 MiB"),
+        ("finds the disk full", "refused", "disk_full", "The disk is full"),
+    ],
+)
+def test_a_worker_takes_no_more_than_it_may(
+    real_worker: list[str], root: Path, what: str, status: str, code: str, sentence: str
+) -> None:
+    tight = replace(LIMITS, memory_bytes=2**29, output_bytes=2 * 2**20)
+    with Workers(spare=False, command=real_worker, root=root, limits=tight) as workers:
+        job = ended(workers.submit(spec(what)))
+        assert job.error is not None
+        assert (job.status, job.error[0]) == (status, code), job.error[1]
+        assert sentence in job.error[1]
+        assert {path.name for path in job.folder.iterdir()} == {"worker.log"}
+        assert ended(workers.submit(spec("quick"))).status == "done", "the next job is well"
+
+
+def test_temporary_files_go_with_the_job(real_workers: Workers) -> None:
+    job = ended(real_workers.submit(spec("leaves temporary files")))
+    assert job.error is None
+    left = {path.name for path in job.folder.rglob("*")}
+    assert left == {"result.json", "reinitialized.keras", "worker.log"}
+
+
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_what_a_worker_has_given_up(real_workers: Workers, device: str) -> None:
+    seen = ended(real_workers.submit(spec("looks around", device=device))).result()
+    seconds = LIMITS.seconds * len(os.sched_getaffinity(0))
+    soft, hard = seen["limits"]["RLIMIT_CPU"]
+    assert seconds < soft < hard < seconds + 60
+    assert seen["limits"]["RLIMIT_CORE"] == [0, 0]
+    assert seen["limits"]["RLIMIT_FSIZE"] == [LIMITS.output_bytes] * 2
+    wall = seen["limits"]["RLIMIT_AS"]
+    assert (wall == [LIMITS.address_space] * 2) == (device == "cpu")
+    assert (seen["devices"] == "-1") == (device == "cpu")
+    assert seen["no_new_privileges"]
+    assert seen["first_to_die"] == "1000"
+    assert seen["user"] == os.getuid()
+    assert not {"", os.getcwd()} & set(seen["path"][1:]) - {str(Path(app.__file__).parents[1])}
+    if can_leave_the_network():
+        assert seen["interfaces"] == ["lo"]
+
+
+def can_leave_the_network() -> bool:
+    """Whether this system lets a process into a network namespace of its own."""
+    tried = ["unshare", "--net", *([] if os.getuid() == 0 else ["--user"]), "true"]
+    try:
+        return subprocess.run(tried, stderr=subprocess.DEVNULL, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
 def test_the_worker_dies_with_its_parent(real_worker: list[str], root: Path) -> None:
     folder = root / "job"
     folder.mkdir()
     process = WorkerProcess(real_worker, folder / "worker.log")
-    process.send({"spec": spec("hangs").to_json(), "folder": str(folder)})
+    job = {"spec": spec("hangs").to_json(), "folder": str(folder), "limits": asdict(LIMITS)}
+    process.send(job)
     assert next(process.reports()) == Progress(0.5, "Half-way")
     process._stdin.close()  # As the kernel does for a parent that is killed.
     assert process._process.wait(PATIENCE) == -signal.SIGKILL

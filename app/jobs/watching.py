@@ -1,0 +1,89 @@
+"""What ends a job from outside, and why: too much time, too much memory, a crash."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+from app.jobs.limits import Limits, shown_bytes, variable
+from app.jobs.processes import Memory, Outcome, WorkerProcess, describe_death
+
+SECONDS_BETWEEN_LOOKS = 0.1
+# The allocation that failed is not part of what was seen before it.
+NEAR_THE_WALL = 0.75
+_CRASHES = (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGILL)
+
+
+class Watch:
+    """Looks after a worker while it has a job: inside a `with` block.
+
+    Args:
+        process: the worker.
+        limits: how long it may run, and how much memory it may hold.
+        stop: ends the job, with the outcome that it is given.
+
+    Attributes:
+        peak: the most memory that was seen.
+    """
+
+    def __init__(
+        self, process: WorkerProcess, limits: Limits, stop: Callable[[Outcome], None]
+    ) -> None:
+        self.peak = Memory(0, 0)
+        self._process, self._limits, self._stop = process, limits, stop
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        deadline = time.monotonic() + self._limits.seconds
+        while not self._over.wait(SECONDS_BETWEEN_LOOKS):
+            memory = self._process.memory()
+            self.peak = Memory(*map(max, self.peak, memory))
+            if memory.resident > self._limits.memory_bytes:
+                self._stop(too_large(self._limits))
+            elif time.monotonic() > deadline:
+                self._stop(too_long(self._limits))
+
+    def explain(self, status: int, has_wall: bool) -> Outcome:
+        """Why a worker went away without a last word.
+
+        Args:
+            status: its exit status.
+            has_wall: whether its address space was limited.
+        """
+        if status == -signal.SIGXCPU:
+            return too_long(self._limits)
+        # Native code seldom looks whether it got the memory that it asked for.
+        near_the_wall = self.peak.mapped > NEAR_THE_WALL * self._limits.address_space
+        if has_wall and near_the_wall and status in _CRASHES:
+            return too_large(self._limits)
+        return Outcome("failed", ("worker_died", describe_death(status)))
+
+
+def too_long(limits: Limits) -> Outcome:
+    """The end of a job that overran its deadline."""
+    message = (
+        f"The job ran longer than {limits.seconds:g} seconds and was ended: try fewer samples, or "
+        f"allow more time by {variable('seconds')}."
+    )
+    return Outcome("failed", ("deadline_exceeded", message))
+
+
+def too_large(limits: Limits) -> Outcome:
+    """The end of a job that took too much memory."""
+    message = (
+        f"The analysis needed more than {shown_bytes(limits.memory_bytes)} of memory and was "
+        "ended: try fewer samples or a smaller input size, or allow more by "
+        f"{variable('memory_bytes')}."
+    )
+    return Outcome("refused", ("out_of_memory", message))
