@@ -1,13 +1,23 @@
-"""The dashboard: `streamlit run app/streamlit_app.py`. Keras runs in the worker, never here."""
+"""The dashboard: `streamlit run app/streamlit_app.py`. Keras runs in the worker, never here.
+
+Streamlit finds the server `app` in this file, which runs the same file again as the page's script.
+"""
 
 import streamlit as st
 
 from app import page_sections
 from app.escaping import markdown_text
-from app.jobs import JobHandle, JobSpec, Settings, find, submit, warm_up
+from app.jobs import AlreadyRunningError, JobHandle, JobSpec, Settings, find, submit, warm_up
+from app.server import MIDDLEWARE, workers
 from app.sidebar import sidebar
+from app.visitors import visitor
 
 ACTIVE = ("queued", "running")
+# Drawn here, because Streamlit has its own icons fetched from another site.
+ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24"><path d="M1 12h5l4-9 4 18 4-9h5" '
+    'fill="none" stroke="#0072B2" stroke-width="2.5" stroke-linejoin="round"/></svg>'
+)
 POLLING_SECONDS = 0.5
 # On a small screen the sidebar lies over the page that the visitor now waits for.
 CLOSE_SIDEBAR_IF_IT_COVERS = """<script>
@@ -22,11 +32,13 @@ SAMPLES_TO_TRY = {
 
 def main() -> None:
     """Draws the page in the state that its address asks for."""
-    st.set_page_config(page_title="AutoInit", page_icon=":material/balance:", layout="wide")
+    st.set_page_config(page_title="AutoInit", page_icon=ICON, layout="wide")
     warm_up()
     spec = sidebar()
     if spec is not None:
         start(spec)
+    if "postponed" in st.session_state:
+        offer_to_replace(*st.session_state.postponed)
     key = st.query_params.get("job")
     if key is None:
         show_welcome()
@@ -36,16 +48,42 @@ def main() -> None:
 
 def start(spec: JobSpec) -> None:
     """Submits the job and puts its key into the address, where a refresh finds it again."""
+    st.session_state.pop("postponed", None)
+    st.session_state.pop("left", None)
     try:
-        handle = submit(spec)
+        handle = submit(spec, holder=visitor())
+    except AlreadyRunningError as error:
+        st.session_state.postponed = (spec, error.job)
+        st.rerun()
     except OSError as error:
-        st.error(
-            f"The analysis could not be started: {markdown_text(error)} Upload the file again."
-        )
+        reason = markdown_text(error.strerror or error)
+        st.error(f"The analysis could not be started: {reason}. Upload the file again.")
         return
+    show(handle)
+
+
+def show(handle: JobHandle) -> None:
+    """Goes to a job's address."""
     st.query_params["job"] = handle.key
     st.session_state.just_started = True
     st.rerun()
+
+
+def offer_to_replace(spec: JobSpec, running: JobHandle) -> None:
+    """A visitor's second job: one at a time, and it is theirs to say which."""
+    new, old = (markdown_text(job.name, 60) for job in (spec, running.spec) if job is not None)
+    with st.container(border=True, key="postponed"):
+        st.markdown(
+            f"**{old}** is still being analysed, and each visitor has one analysis at a time."
+        )
+        with st.container(horizontal=True):
+            if st.button("Cancel it and start the new one", icon=":material/swap_horiz:",
+                         help=f"Analyse {new}"):  # fmt: skip
+                running.cancel(visitor())
+                start(spec)
+            if st.button("Keep it", icon=":material/hourglass_top:"):
+                del st.session_state.postponed
+                show(running)
 
 
 def show_welcome() -> None:
@@ -79,9 +117,13 @@ def show_job(key: str) -> None:
     if handle is None:
         st.warning(
             "There is no result at this address: results are kept for a day after they were last "
-            "looked at. Choose a model in the sidebar and press Analyse.",
+            "looked at, or until others need the space. Choose a model in the sidebar and press "
+            "Analyse.",
             icon=":material/link_off:",
         )
+    elif handle.status in ACTIVE and st.session_state.get("left") == key:
+        show_name(handle)
+        show_cancelled()
     elif handle.status in ACTIVE:
         show_name(handle)
         watch(key)
@@ -106,8 +148,10 @@ def watch(key: str) -> None:
         st.rerun()
     fraction, stage = handle.progress
     st.progress(min(max(fraction, 0.0), 1.0), text=markdown_text(stage))
-    if st.button("Cancel", icon=":material/stop_circle:"):
-        handle.cancel()
+    # Whoever was only given the address may look.
+    if handle.held_by(visitor()) and st.button("Cancel", icon=":material/stop_circle:"):
+        st.session_state.left = key
+        handle.cancel(visitor())
         st.rerun()
     st.caption("You may close this page: the address above leads back to the analysis.")
 
@@ -115,7 +159,7 @@ def watch(key: str) -> None:
 def show_end(handle: JobHandle) -> None:
     """A job without a result: one sentence on what happened and what to do."""
     if handle.status == "cancelled":
-        st.info("Cancelled. Press Analyse to start again.", icon=":material/cancel:")
+        show_cancelled()
         return
     _, message = handle.error or ("unknown", "The analysis failed.")
     icon = ":material/block:" if handle.status == "refused" else ":material/error:"
@@ -124,6 +168,11 @@ def show_end(handle: JobHandle) -> None:
         st.caption("Choose another file in the sidebar, or try a sample.")
     else:
         st.caption("Press Analyse to try again; fewer samples need less memory and time.")
+
+
+def show_cancelled() -> None:
+    """The end that the visitor chose, even if others wait for the same job and it goes on."""
+    st.info("Cancelled. Press Analyse to start again.", icon=":material/cancel:")
 
 
 def show_result(handle: JobHandle) -> None:
@@ -151,3 +200,5 @@ def load_result(key: str, _handle: JobHandle) -> page_sections.Result:
 
 if __name__ == "__main__":
     main()
+else:
+    app = st.App(__file__, middleware=MIDDLEWARE, lifespan=workers)

@@ -3,15 +3,17 @@
 import hashlib
 import os
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from app.jobs.folders import SECONDS_KEPT, data_root
+from app import jobs
+from app.jobs import folders
+from app.jobs.limits import Limits, shown_bytes, variable
 
 SUFFIXES = (".keras", ".h5", ".hdf5", ".json")
 CHUNK = 4 * 1024 * 1024
+NAME_LIMIT = 255  # as on disk; a job and its name cross to the worker on one line
 
 
 @dataclass(frozen=True)
@@ -25,51 +27,47 @@ class Upload:
 
 def uploads_folder() -> Path:
     """The private folder of uploads, beside the jobs' folders."""
-    folder = data_root() / "uploads"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
+    return folders.uploads(folders.data_root())
 
 
 def store(file: BinaryIO, name: str) -> Upload:
     """Copies an upload to disk, chunk by chunk; the same content twice is one file.
 
     Raises:
-        ValueError: the name does not end like a model file's.
+        ValueError: the name does not end like a model file's, or the file is too large.
         OSError: the disk is full, or the folder cannot be written.
     """
     suffix = Path(name).suffix.lower()
     if suffix not in SUFFIXES:
         raise ValueError(f"A model file ends in {', '.join(SUFFIXES)}; received {name!r}.")
+    limits = Limits.from_environment()
     folder = uploads_folder()
-    sweep(folder)
-    digest = hashlib.sha256()
-    descriptor, partial = tempfile.mkstemp(dir=folder)
+    digest, size = hashlib.sha256(), 0
+    descriptor, partial = tempfile.mkstemp(prefix=folders.PARTIAL_PREFIX, dir=folder)
     try:
         with open(descriptor, "wb") as copy:
             while chunk := file.read(CHUNK):
+                size += len(chunk)
+                if size > limits.file_bytes:
+                    raise ValueError(
+                        f"The file has more than {shown_bytes(limits.file_bytes)}, the most that "
+                        f"this server takes; {variable('file_bytes')} sets the limit."
+                    )
                 digest.update(chunk)
                 copy.write(chunk)
-            size = copy.tell()
         path = folder / f"{digest.hexdigest()}{suffix}"
         os.replace(partial, path)
     except BaseException:
         Path(partial).unlink(missing_ok=True)
         raise
-    return Upload(path, name, size)
-
-
-def sweep(folder: Path) -> None:
-    """Removes uploads that nobody has analysed for as long as results are kept."""
-    oldest = time.time() - SECONDS_KEPT
-    for entry in folder.iterdir():
-        if entry.stat().st_mtime < oldest:
-            entry.unlink(missing_ok=True)
+    folders.sweep(folders.data_root(), {path, *jobs.in_use()}, limits.stored_bytes)
+    return Upload(path, name[-NAME_LIMIT:], size)
 
 
 def keep(upload: Upload) -> bool:
     """Keeps a file that is used again from being swept; False if it is gone."""
     try:
-        os.utime(upload.path)
+        folders.touch(upload.path)
     except FileNotFoundError:
         return False
     return True

@@ -1,5 +1,6 @@
 """The page in each of its states, by Streamlit's AppTest; the jobs are stand-ins."""
 
+import errno
 import io
 import json
 import os
@@ -16,8 +17,9 @@ from streamlit.testing.v1 import AppTest
 
 import app.jobs
 from app import uploads
+from app.downloads import downloads
 from app.escaping import markdown_text
-from app.jobs import JobSpec, Settings
+from app.jobs import AlreadyRunningError, JobSpec, Settings, folders
 from app.jobs.processes import Progress
 from app.page_sections import file_stem
 
@@ -33,12 +35,18 @@ class StandInJob:
         self.key, self.folder, self.status, self.spec = KEY, folder, status, spec
         self.progress = Progress(0.31, "Measuring default")
         self.error: tuple[str, str] | None = None
+        self.holders: set[str] = set()
 
     def result(self) -> dict[str, Any]:
         return json.loads((self.folder / "result.json").read_text())
 
-    def cancel(self) -> None:
-        self.status = "cancelled"
+    def held_by(self, holder: str) -> bool:
+        return holder in self.holders
+
+    def cancel(self, holder: str) -> None:
+        self.holders.discard(holder)
+        if not self.holders:
+            self.status = "cancelled"
 
 
 class Jobs:
@@ -47,10 +55,14 @@ class Jobs:
     def __init__(self, folder: Path) -> None:
         self.job = StandInJob(folder)
         self.submitted: list[JobSpec] = []
+        self.running: StandInJob | None = None
 
-    def submit(self, spec: JobSpec) -> StandInJob:
+    def submit(self, spec: JobSpec, holder: str) -> StandInJob:
+        if self.running is not None and self.running.held_by(holder):
+            raise AlreadyRunningError(self.running)
         self.submitted.append(spec)
         self.job.spec = spec
+        self.job.holders.add(holder)
         return self.job
 
     def find(self, key: str) -> StandInJob | None:
@@ -146,7 +158,8 @@ def test_a_sample_takes_options_and_settings(jobs):
     for label, value in (("Distribution", "orthogonal"), ("Mode", "inference")):
         (field,) = [field for field in page.selectbox if field.label == label]
         field.set_value(value)
-    page.checkbox[0].check()
+    for box in page.checkbox:
+        box.check()
     press(page, "Analyse")
     settings = Settings(
         samples=32,
@@ -156,6 +169,7 @@ def test_a_sample_takes_options_and_settings(jobs):
         distribution="orthogonal",
         mode="inference",
         constrain_weights=True,
+        keep_frozen=True,
     )
     name = "all-cnn-c?activation=elu"
     assert jobs.submitted == [JobSpec(f"sample:{name}", name, settings)]
@@ -195,8 +209,25 @@ def test_another_file_can_be_chosen(jobs):
     assert [spec.name for spec in jobs.submitted] == ["two.json"]
 
 
+def test_uploads_are_of_a_bounded_size(jobs, monkeypatch):
+    monkeypatch.setenv("AUTOINIT_MAX_FILE_BYTES", "2048")
+    assert uploads.store(io.BytesIO(bytes(2048)), "x" * 300 + ".h5").name.endswith("x.h5")
+    with pytest.raises(ValueError, match=r"more than 2 KiB.*AUTOINIT_MAX_FILE_BYTES"):
+        uploads.store(io.BytesIO(bytes(2049)), "model.h5")
+    (stored,) = uploads.uploads_folder().iterdir()
+    assert stored.stat().st_size == 2048
+
+
+def test_new_uploads_make_room_but_not_for_what_is_in_use(jobs, monkeypatch):
+    monkeypatch.setenv("AUTOINIT_MAX_STORED_BYTES", "2500")
+    in_use, unused = (uploads.store(io.BytesIO(bytes([n]) * 1000), "a.h5") for n in range(2))
+    monkeypatch.setattr(app.jobs, "in_use", lambda: {in_use.path})
+    new = uploads.store(io.BytesIO(b"new" * 333), "a.h5")
+    assert [upload.path.exists() for upload in (in_use, unused, new)] == [True, False, True]
+
+
 def test_uploads_are_swept_after_a_day_unless_used(jobs, tmp_path):
-    yesterday = time.time() - uploads.SECONDS_KEPT - 60
+    yesterday = time.time() - folders.SECONDS_KEPT - 60
     old, used = (uploads.store(io.BytesIO(content), "model.h5") for content in (b"old", b"used"))
     for upload in (old, used):
         os.utime(upload.path, (yesterday, yesterday))
@@ -215,6 +246,60 @@ def test_a_running_job_shows_stage_and_fraction_and_can_be_cancelled(jobs):
     assert jobs.job.status == "cancelled"
     assert page.info[0].value.startswith("Cancelled.")
     assert "Analyse" in [button.label for button in page.button]
+
+
+def test_a_job_that_others_wait_for_goes_on_without_who_cancels(jobs):
+    page = press(open_page(), "All-CNN-C")
+    jobs.job.holders.add("someone else")
+    page = press(page, "Cancel")
+    assert jobs.job.status == "running"
+    assert page.info[0].value.startswith("Cancelled.")
+    assert not page.get("progress")
+    page = press(page, "Analyse")  # Which asks for a file, and changes nothing here.
+    assert page.info[0].value.startswith("Cancelled.")
+    checked(page.button_group(key="source").set_value("Try a sample").run())
+    page = press(page, "Analyse")
+    assert page.get("progress")
+    assert "Cancel" in [button.label for button in page.button]
+
+
+def test_whoever_has_only_the_address_cannot_cancel(jobs):
+    jobs.job.holders.add("someone else")
+    page = open_page(KEY)
+    assert page.get("progress")
+    assert "Cancel" not in [button.label for button in page.button]
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_second_job_waits_for_a_choice(jobs, tmp_path, keep):
+    page = press(open_page(), "All-CNN-C")
+    first = jobs.running = jobs.job
+    first.spec = JobSpec("sample:x", HOSTILE, Settings())
+    jobs.job = StandInJob(tmp_path / "second")
+    del page.query_params["job"]
+    page = press(checked(page.run()), "ResNet-56 without batch normalisation")
+    assert len(jobs.submitted) == 1
+    (sentence,) = [each.value for each in page.markdown if "one analysis at a time" in each.value]
+    assert "<img" not in sentence
+    if keep:
+        page = press(page, "Keep it")
+        assert (first.status, len(jobs.submitted)) == ("running", 1)
+    else:
+        page = press(page, "Cancel it and start the new one")
+        assert first.status == "cancelled"
+        assert jobs.submitted[1].name == "resnet-56-nobn"
+    assert page.query_params["job"] == KEY
+    assert not any("one analysis at a time" in each.value for each in page.markdown)
+
+
+def test_a_full_disk_gets_a_sentence_without_our_paths(jobs, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", "/secret/path")
+
+    monkeypatch.setattr(app.jobs, "submit", fail)
+    page = press(open_page(), "All-CNN-C")
+    assert "No space left on device" in page.error[0].value
+    assert "secret" not in page.error[0].value
 
 
 def test_the_page_moves_on_when_the_job_is_done(jobs, result):
@@ -311,6 +396,43 @@ def test_without_a_model_there_is_no_model_to_download(done, result):
     page = done(result)
     assert len(page.download_button) == 3
     assert any("no re-initialised model" in caption.value for caption in page.caption)
+
+
+def test_formats_are_offered_in_the_jobs_order_with_their_notes(done, result):
+    note = "Opens in **Keras 2**."
+    result["downloads"] = [
+        {"file": "reinitialized.h5", "label": "Re-initialised model, .h5", "note": note},
+        {"file": "reinitialized.keras", "label": "For Keras 3, .keras", "note": ""},
+        {"file": "reinitialized.json", "label": "Not there", "note": "Not there"},
+    ]
+    page = done(result, "reinitialized.keras", "reinitialized.h5")
+    assert [button.label for button in page.download_button][:3] == [
+        "Re-initialised model, .h5 (5 B)",
+        "For Keras 3, .keras (5 B)",
+        "Table, CSV",
+    ]
+    shown = [caption.value for caption in page.caption]
+    assert markdown_text(".h5") + ": " + markdown_text(note) in shown
+    assert not any("Not there" in text for text in shown)
+
+
+def test_a_model_and_a_result_in_json_have_names_of_their_own(result, tmp_path):
+    result["downloads"] = [
+        {"file": "../reinitialized.json", "label": "Architecture, .json", "note": None}
+    ]
+    (tmp_path / "reinitialized.json").write_text("{}")
+    (offered,) = downloads(result, tmp_path)
+    assert (offered.path, offered.note) == (tmp_path / "reinitialized.json", "")
+
+
+def test_a_network_that_is_measured_in_part(done, cut_result):
+    page = done(cut_result)
+    assert [metric.value for metric in page.metric][:3] == ["Stable so far"] * 3
+    assert "1 call of **Lambda** was not run" in page.warning[0].value
+    assert "it holds code" in page.warning[0].value
+    table = page.dataframe[-1].value
+    assert list(table["not_run"][11:14]) == ["", "it holds code", ""]
+    assert table["autoinit_measured_variance"][13:].isna().all()
 
 
 def test_a_constrained_model_comes_with_the_import_it_needs(done, result):

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Error, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, sync_playwright
 
 import app
 
@@ -93,12 +93,18 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, server: str) -> Iterator[Page]:
-    """A visitor's first page. Whatever the page's scripts throw fails the test."""
+    """A visitor's first page. Whatever its scripts throw or its headers block fails the test."""
     with browser.new_context(viewport={"width": 1440, "height": 900}) as context:
         context.set_default_timeout(PATIENCE * 1000)
         page = context.new_page()
         thrown: list[str] = []
         page.on("pageerror", lambda error: thrown.append(str(error)))
+        page.on("console", lambda message: thrown.extend(blocked(message)))
         page.goto(server)
         yield page
         assert not thrown
+
+
+def blocked(message: ConsoleMessage) -> list[str]:
+    """What the Content-Security-Policy has kept the page from doing, as the browser reports it."""
+    return [message.text] if "Content Security Policy" in message.text else []

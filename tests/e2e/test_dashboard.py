@@ -137,7 +137,7 @@ def test_a_broken_file_gets_one_sentence_and_the_page_goes_on(page, tmp_path):
     analyse(page)
     alert = page.get_by_test_id("stAlert")
     expect(alert).to_be_visible(timeout=PATIENCE)
-    assert "'holiday.keras' is neither" in alert.inner_text()
+    assert "'holiday.keras' seems to be an image" in alert.inner_text()
     assert "Traceback" not in page.inner_text("body")
     assert page.get_by_test_id("stException").count() == 0
 
@@ -157,6 +157,25 @@ def test_a_job_can_be_cancelled_and_another_one_started(page):
     choose_sample(page, "deep-tanh-mlp")
     analyse(page)
     await_result(page)
+
+
+def test_a_running_job_is_its_visitors_own_and_the_only_one(page, browser, server):
+    choose_sample(page, "resnet-812-nobn")
+    analyse(page)
+    expect(page.get_by_test_id("stProgress")).to_be_visible(timeout=PATIENCE)
+    with browser.new_context() as elsewhere:
+        other = elsewhere.new_page()
+        other.goto(page.url)
+        expect(other.get_by_test_id("stProgress")).to_be_visible(timeout=PATIENCE)
+        expect(other.get_by_text("You may close this page")).to_be_visible(timeout=PATIENCE)
+        assert other.get_by_role("button", name="Cancel").count() == 0
+
+    page.reload()
+    expect(page.get_by_role("button", name="Cancel")).to_be_visible(timeout=PATIENCE)
+    page.goto(server)
+    page.get_by_role("button", name="All-CNN-C").click()
+    page.get_by_role("button", name="Cancel it and start the new one").click(timeout=PATIENCE)
+    assert drawn(await_result(page), "AutoInit weighted") == 9
 
 
 def test_the_address_leads_back_to_the_result(page, browser):
