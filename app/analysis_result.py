@@ -14,6 +14,7 @@ Figures = dict[str, Any]
 
 SUPPORTS = ("exact", "sampled", "neutral", "approximate", "pass_through")
 WARNINGS_SHOWN = 20
+NOT_RUN_SHOWN = 5
 NAME_LIMIT = 80
 MESSAGE_LIMIT = 400
 
@@ -39,6 +40,15 @@ class AnalysisResult:
         """The calls whose kernels AutoInit sets."""
         return [call for call in self.calls if call["weighted"]]
 
+    @property
+    def unmeasured_calls(self) -> list[dict[str, Any]]:
+        """The calls of which no series has measured figures: they could not be run."""
+        return [call for call in self.calls if not self.is_measured(call)]
+
+    def is_measured(self, call: dict[str, Any]) -> bool:
+        """Whether any series has measured figures of a call."""
+        return any(figures_of(call, series, "measured") for series in self.series)
+
     def coverage(self) -> dict[str, int]:
         """How many calls there are of each support, those that occur only."""
         counts = Counter(call["support"] for call in self.calls)
@@ -47,14 +57,15 @@ class AnalysisResult:
     def outside(self, low: float, high: float) -> list[tuple[str, Figures | None]]:
         """Path and AutoInit figures of the weighted calls whose variance is not within the band.
 
-        What was measured counts, and what was predicted where nothing was measured. A variance
-        that is not finite, or not to be had, is not within any band.
+        What was measured counts. A variance that is not finite, or that was not measured (None in
+        place of the figures), is not within any band: a prediction alone vouches for nothing. Calls
+        with frozen weights are left out, as AutoInit does not set them.
         """
         offenders = []
         for call in self.weighted_calls:
-            figures = figures_of(call, "autoinit", "measured") or figures_of(
-                call, "autoinit", "predicted"
-            )
+            if call.get("frozen"):
+                continue
+            figures = figures_of(call, "autoinit", "measured")
             variance = figures["variance"] if figures else None
             if variance is None or not low <= variance <= high:
                 offenders.append((call["path"], figures))
@@ -75,7 +86,7 @@ def summary(result: AnalysisResult) -> str:
 def describe_variance(figures: Figures | None) -> str:
     """Three digits; the file has null where a variance is not finite."""
     if figures is None:
-        return "none"
+        return "not measured"
     variance = figures["variance"]
     return "not finite" if variance is None else f"{variance:.3g}"
 
@@ -92,20 +103,38 @@ def _summary_lines(result: AnalysisResult) -> Iterator[str]:
         f"{result.data['timings']['total']:.1f} s"
     )
     yield ""
-    yield f"{'variance measured':<20}{'smallest':>12}{'largest':>12}{'last call':>12}"
+    yield f"{'variance measured':<20}{'smallest':>14}{'largest':>14}{'last call':>14}"
+    weighted = result.weighted_calls
+    measured = sum(map(result.is_measured, weighted))
     for series in result.series:
-        smallest, largest = _extremes(
-            [figures_of(call, series, "measured") for call in result.weighted_calls]
-        )
+        smallest, largest = _extremes([figures_of(call, series, "measured") for call in weighted])
         last = figures_of(result.calls[-1], series, "measured")
         figures = [describe_variance(each) for each in (smallest, largest, last)]
-        yield f"  {series:<18}" + "".join(f"{figure:>12}" for figure in figures)
-    yield f"  (smallest and largest of the {len(result.weighted_calls):,} weighted calls)"
+        yield f"  {series:<18}" + "".join(f"{figure:>14}" for figure in figures)
+    which = f"{len(weighted):,} weighted calls"
+    if measured < len(weighted):
+        which = f"{measured:,} weighted calls that could be measured, of {len(weighted):,}"
+    yield f"  (smallest and largest of the {which})"
     yield ""
+    yield from _not_run_lines(result)
     counts = ", ".join(f"{n:,} {support}" for support, n in result.coverage().items())
     tainted = sum(bool(call["tainted"]) for call in result.calls)
     yield f"coverage  {counts}" + (f"; {tainted:,} tainted" if tainted else "")
     yield from _warning_lines(result.data["warnings"])
+
+
+def _not_run_lines(result: AnalysisResult) -> Iterator[str]:
+    """The layers that were not run, where measurements end."""
+    opaque = [call for call in result.calls if call.get("opaque")]
+    if not opaque:
+        return
+    after = len(result.unmeasured_calls) - len(opaque)
+    yield f"not run   {len(opaque):,}; {after:,} more calls, after them, are not measured"
+    for call in opaque[:NOT_RUN_SHOWN]:
+        name, reason = plain_text(call["path"], NAME_LIMIT), plain_text(call["opaque"], NAME_LIMIT)
+        yield f"  {name} ({plain_text(call['class'], NAME_LIMIT)}): {reason}"
+    if len(opaque) > NOT_RUN_SHOWN:
+        yield f"  and {len(opaque) - NOT_RUN_SHOWN:,} more"
 
 
 def _extremes(measurements: list[Figures | None]) -> tuple[Figures | None, Figures | None]:

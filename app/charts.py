@@ -27,6 +27,7 @@ WEIGHTED_COLOUR = "#D55E00"
 WARNING_COLOUR = "#E69F00"
 NEUTRAL_COLOUR = "#808080"
 GRID_COLOUR = "rgba(128, 128, 128, 0.22)"
+SHADE_COLOUR = "rgba(128, 128, 128, 0.13)"
 
 MARKED_CALLS = 300  # beyond, a marker on every point makes the chart slow
 OUTLINED_CALLS = 60  # beyond, marks are too small for an outline of their own
@@ -36,8 +37,7 @@ HEIGHT = 580
 
 HOVER = (
     "<b>%{customdata[0]}</b><br>%{customdata[1]}<br>"
-    "measured %{customdata[2]}<br>predicted %{customdata[3]}<br>"
-    "%{customdata[4]}<br>%{customdata[5]}"
+    "%{customdata[2]}<br>predicted %{customdata[3]}<br>%{customdata[4]}"
 )
 
 
@@ -134,8 +134,17 @@ def add_series(
                 "line": {"width": 1.5},
             },
             zorder=3,
-            customdata=[html_text(call["path"], 60) for call in calls],
-            hovertemplate="<b>%{customdata}</b><br>predicted %{y:.3g}<extra>" + name + "</extra>",
+            # Where the measured line has a gap, this point answers for the call.
+            customdata=[
+                [
+                    html_text(call["path"], 60),
+                    describe(predicted(call, series))
+                    + ("" if measured(call, series) else f"<br>{not_measured(call)}"),
+                ]
+                for call in calls
+            ],
+            hovertemplate="<b>%{customdata[0]}</b><br>predicted %{customdata[1]}"
+            f"<extra>{name}</extra>",
         )
     )
     weighted = [i for i, call in enumerate(calls) if call["weighted"] and values[i] is not None]
@@ -205,9 +214,20 @@ def add_edge_marks(
 
 
 def add_support_marks(figure: go.Figure, calls: Sequence[Call]) -> None:
-    """Along the bottom edge: a band under tainted calls, a cross where a call has no rule."""
-    without_rule = [i for i, call in enumerate(calls) if call["support"] == "pass_through"]
+    """A shade over calls that are not measured, and marks along the bottom edge.
+
+    There lie a band under tainted calls, a cross where a call has no rule, and a square where it
+    is not run.
+    """
+    opaque = [i for i, call in enumerate(calls) if call.get("opaque")]
+    without_rule = [
+        i
+        for i, call in enumerate(calls)
+        if call["support"] == "pass_through" and not call.get("opaque")
+    ]
     tainted = [i for i, call in enumerate(calls) if call["tainted"]]
+    if opaque:
+        add_shade(figure, [i for i, call in enumerate(calls) if not any_measured(call)])
     if tainted:
         x, y = runs(tainted)
         figure.add_trace(
@@ -224,29 +244,67 @@ def add_support_marks(figure: go.Figure, calls: Sequence[Call]) -> None:
             )
         )
     if without_rule:
-        figure.add_trace(
-            go.Scatter(
-                x=without_rule,
-                y=[0.0] * len(without_rule),
-                yaxis="y2",
-                name="Calls without a rule",
-                legendgroup="marks",
-                mode="markers",
-                marker={
-                    "color": WARNING_COLOUR,
-                    "symbol": "x",
-                    "size": 10 if len(calls) <= MARKED_CALLS else 7,
-                    "line": {"color": NEUTRAL_COLOUR, "width": 1},
-                },
-                cliponaxis=False,
-                customdata=[
-                    [html_text(calls[i]["path"], 60), html_text(calls[i]["class"], 40)]
-                    for i in without_rule
-                ],
-                hovertemplate="<b>%{customdata[0]}</b><br>%{customdata[1]}<br>no rule: mean and "
-                "variance are predicted<br>to pass through unchanged<extra></extra>",
-            )
+        text = "no rule: mean and variance are predicted<br>to pass through unchanged"
+        texts = [text] * len(without_rule)
+        add_bottom_marks(figure, calls, without_rule, "Calls without a rule", "x", texts)
+    if opaque:
+        texts = [not_measured(calls[i]) for i in opaque]
+        add_bottom_marks(figure, calls, opaque, "Calls that are not run", "square", texts)
+
+
+def add_bottom_marks(
+    figure: go.Figure,
+    calls: Sequence[Call],
+    chosen: Sequence[int],
+    name: str,
+    symbol: str,
+    texts: Sequence[str],
+) -> None:
+    """A mark on the bottom edge for each of these calls, with a text to hover for."""
+    figure.add_trace(
+        go.Scatter(
+            x=chosen,
+            y=[0.0] * len(chosen),
+            yaxis="y2",
+            name=name,
+            legendgroup="marks",
+            mode="markers",
+            marker={
+                "color": WARNING_COLOUR,
+                "symbol": symbol,
+                "size": 10 if len(calls) <= MARKED_CALLS else 7,
+                "line": {"color": NEUTRAL_COLOUR, "width": 1},
+            },
+            cliponaxis=False,
+            customdata=[
+                [html_text(calls[i]["path"], 60), html_text(calls[i]["class"], 40), text]
+                for i, text in zip(chosen, texts, strict=True)
+            ],
+            hovertemplate="<b>%{customdata[0]}</b><br>%{customdata[1]}<br>%{customdata[2]}"
+            "<extra></extra>",
         )
+    )
+
+
+def add_shade(figure: go.Figure, chosen: Sequence[int]) -> None:
+    """A grey field behind the calls of which nothing was measured."""
+    x, _ = runs(chosen)
+    edges = [(x[i], x[i + 1]) for i in range(0, len(x), 3)]
+    figure.add_trace(
+        go.Scatter(
+            x=[place for low, high in edges for place in (low, low, high, high, None)],
+            y=[0, 1, 1, 0, None] * len(edges),
+            yaxis="y2",
+            name="Not measured",
+            legendgroup="marks",
+            mode="lines",
+            line={"width": 0},
+            fill="toself",
+            fillcolor=SHADE_COLOUR,
+            hoverinfo="skip",
+            zorder=-1,
+        )
+    )
 
 
 def style(figure: go.Figure, calls: Sequence[Call]) -> None:
@@ -288,28 +346,39 @@ def style(figure: go.Figure, calls: Sequence[Call]) -> None:
 
 
 def hover_fields(call: Call, series: str) -> list[str]:
-    """What hovering over a call tells: path, class and shape, figures, range, support."""
+    """What hovering over a call tells: path, class and shape, figures and range, support."""
     found = measured(call, series)
     if found is None:
-        figures, spread = "nothing here", "no values to look at"
+        told = not_measured(call)
     else:
-        figures = describe(found)
-        spread = (
-            f"from {number(found.get('minimum'))} to {number(found.get('maximum'))}, "
-            f"{percentage(found.get('zero_fraction'))} zeros"
+        told = (
+            f"measured {describe(found)}<br>from {number(found.get('minimum'))} to "
+            f"{number(found.get('maximum'))}, {percentage(found.get('zero_fraction'))} zeros"
         )
         finite = found.get("finite_fraction")
         if finite is not None and finite < 1:
-            spread += f", only {percentage(finite)} finite"
-    support = call["support"].replace("_", " ")
+            told += f", only {percentage(finite)} finite"
+    support = "rule: " + call["support"].replace("_", " ")
+    support += ", tainted by a call before it" if call["tainted"] else ""
     return [
         html_text(call["path"], 48),
         f"{html_text(call['class'], 40)} · {shape(call.get('output_shape'))}",
-        figures,
+        told,
         describe(predicted(call, series)),
-        spread,
-        f"rule: {support}" + (", tainted by a call before it" if call["tainted"] else ""),
+        support + (", frozen: its weights are kept" if call.get("frozen") else ""),
     ]
+
+
+def not_measured(call: Call) -> str:
+    """Why a call has no measured figures."""
+    if call.get("opaque"):
+        return f"not run: {html_text(call['opaque'], 60)}"
+    return "not measured" + (": after a layer that was not run" if call["tainted"] else "")
+
+
+def any_measured(call: Call) -> bool:
+    """Whether there are measured figures of a call, in any series."""
+    return any(isinstance(part, dict) and part.get("measured") for part in call.values())
 
 
 def describe(moments: Moments | None) -> str:

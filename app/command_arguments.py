@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from app import __version__
+from app.escaping import plain_text
 from app.jobs.specification import DEVICES, DISTRIBUTIONS, MODES, Settings
 
 USAGE_STATUS = 64
+SENTENCE_LIMIT = 2000
 
 EXAMPLES = """\
 examples:
@@ -30,6 +32,8 @@ examples:
       a network that takes pixels from 0 to 255, and rescales them itself
   python -m app analyze my_model.keras --fail-outside 0.5,2
       in continuous integration: fail when AutoInit cannot keep the variance in this band
+  python -m app analyze pretrained.h5 --keep-frozen --save started.h5
+      transfer learning: what is frozen stays, and the rest is drawn to go with it
   python -m app analyze my_model.keras --custom-objects my_package.layers
       import the module that registers the model's own layer classes; it runs its code
 
@@ -37,7 +41,8 @@ exit status:
   0   done
   1   the analysis failed, or a file could not be written
   2   the model is refused; one line on standard error says why: CODE: SENTENCE
-  3   a weighted call's AutoInit variance lies outside the band of --fail-outside
+  3   a weighted call's AutoInit variance lies outside the band of --fail-outside, or is not
+      known, as where the model has layers that are not run
   64  wrong usage
   130 interrupted
 """
@@ -49,7 +54,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Says what is wrong and ends the program."""
         self.print_usage(sys.stderr)
-        self.exit(USAGE_STATUS, f"{self.prog}: error: {message}\n")
+        # A file's name may have come with the file.
+        self.exit(USAGE_STATUS, f"{self.prog}: error: {plain_text(message, SENTENCE_LIMIT)}\n")
 
 
 def build_parser() -> Parser:
@@ -95,7 +101,8 @@ def _add_analyze_arguments(parser: argparse.ArgumentParser) -> None:
         "--save",
         type=Path,
         metavar="FILE",
-        help="write the re-initialised model: .keras, or .h5 where MODEL is such a file",
+        help="write the re-initialised model in MODEL's own format (.keras, .h5 or .json), or as "
+        ".keras where it can be converted exactly",
     )
     files.add_argument(
         "--report", type=Path, metavar="FILE", help="write a self-contained HTML page"
@@ -172,6 +179,12 @@ def _add_analyze_arguments(parser: argparse.ArgumentParser) -> None:
         "`import autoinit` before it is loaded",
     )
     method.add_argument(
+        "--keep-frozen",
+        action="store_true",
+        help="let layers with trainable=False keep the weights that came with the file, as for a "
+        "pretrained body under a new head",
+    )
+    method.add_argument(
         "--custom-objects",
         metavar="PACKAGE.MODULE",
         help="import this module first, for the layer classes that it registers",
@@ -186,7 +199,8 @@ def _add_analyze_arguments(parser: argparse.ArgumentParser) -> None:
         "--fail-outside",
         type=_band,
         metavar="LOW,HIGH",
-        help="exit with 3 when the AutoInit variance of a weighted call is not in this band",
+        help="exit with 3 when the AutoInit variance of a weighted call is not in this band, or "
+        "could not be measured; calls that --keep-frozen leaves alone do not count",
     )
     parser.add_argument(
         "--verbose", action="store_true", help="when the analysis fails, show the worker's log"

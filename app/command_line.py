@@ -13,17 +13,20 @@ from typing import TextIO
 
 from app.analysis_result import AnalysisResult, describe_variance, summary
 from app.command_arguments import build_parser
+from app.downloads import Download, downloads, in_format
 from app.escaping import plain_text
 from app.jobs import folders
-from app.jobs.handles import JobHandle, Workers
+from app.jobs.handles import JobHandle
 from app.jobs.processes import Progress
 from app.jobs.specification import SAMPLE_PREFIX, JobSpec, Settings
+from app.jobs.workers import Workers
 
 DONE, ERROR, REFUSED, OUTSIDE_BAND, INTERRUPTED = 0, 1, 2, 3, 130
 SENTENCE_LIMIT = 2000
 LOG_LINES_SHOWN = 20
 LOG_COLUMNS = 300
-HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+HDF5_SIGNATURE, ZIP_SIGNATURE = b"\x89HDF\r\n\x1a\n", b"PK"
+SAVED_SUFFIXES = (".keras", ".h5", ".hdf5", ".json")
 
 
 class UsageError(Exception):
@@ -118,6 +121,7 @@ def _settings(options: argparse.Namespace) -> Settings:
             device=options.device,
             seeds=options.seeds,
             constrain_weights=options.constrain_weights,
+            keep_frozen=options.keep_frozen,
             custom_objects=options.custom_objects,
             input_size=options.input_size,
         )
@@ -140,20 +144,35 @@ def _check_outputs(options: argparse.Namespace) -> None:
     files = [Path(options.model), *targets]
     if len({path.resolve() for path in files}) < len(files):
         raise UsageError("MODEL, --output, --save and --report must be different files")
-    if options.save is not None and options.save.suffix not in (".keras", ".h5"):
-        raise UsageError(f"--save takes a file name that ends in .keras or .h5; got {options.save}")
+    if options.save is not None and options.save.suffix not in SAVED_SUFFIXES:
+        known = f"{', '.join(SAVED_SUFFIXES[:-1])} or {SAVED_SUFFIXES[-1]}"
+        raise UsageError(f"--save takes a file name that ends in {known}; got {options.save}")
 
 
 def _check_saved_format(save: Path | None, model: str) -> None:
-    if save is None or save.suffix != ".h5":
+    """Finds out before the work that a format is never written of such a file."""
+    if save is None or save.suffix == ".keras":
         return
-    if model.startswith(SAMPLE_PREFIX) or not _is_hdf5(Path(model)):
-        raise UsageError(f"--save writes .h5 only where MODEL is .h5: name it {save.stem}.keras")
+    is_h5 = save.suffix in (".h5", ".hdf5")
+    fits = _is_hdf5 if is_h5 else _is_text
+    if model.startswith(SAMPLE_PREFIX) or not fits(Path(model)):
+        raise UsageError(
+            f"--save writes {save.suffix} only where MODEL is {'HDF5' if is_h5 else 'JSON'}: name "
+            f"it {save.stem}.keras"
+        )
 
 
 def _is_hdf5(path: Path) -> bool:
+    return _start_of(path) == HDF5_SIGNATURE
+
+
+def _is_text(path: Path) -> bool:
+    return not _is_hdf5(path) and not _start_of(path).startswith(ZIP_SIGNATURE)
+
+
+def _start_of(path: Path) -> bytes:
     with path.open("rb") as file:
-        return file.read(len(HDF5_SIGNATURE)) == HDF5_SIGNATURE
+        return file.read(len(HDF5_SIGNATURE))
 
 
 def _refuse_missing(model: Path) -> tuple[str, str] | None:
@@ -163,7 +182,7 @@ def _refuse_missing(model: Path) -> tuple[str, str] | None:
     if not model.is_file():
         return "not_a_model_file", f"{model} is not a file; give a .keras, .h5 or JSON file."
     if not os.access(model, os.R_OK):
-        return "file_not_readable", f"{model} cannot be read; check its permissions."
+        return "unreadable_file", f"{model} cannot be read; check its permissions."
     return None
 
 
@@ -228,26 +247,41 @@ def _write_outputs(options: argparse.Namespace, folder: Path, result: AnalysisRe
         write_report(result.data, options.report)
     if options.save is None:
         return True
-    is_h5 = options.save.suffix == ".h5"
-    model = folder / (folders.REINITIALIZED_H5 if is_h5 else folders.REINITIALIZED_KERAS)
-    if not model.exists():
+    offered = downloads(result.data, folder)
+    model = in_format(offered, options.save.suffix)
+    if model is None:
         print(
-            f"error: {options.save} was not written: this model could be analysed, but not saved; "
-            "the warnings say why.",
-            file=sys.stderr,
+            f"error: {options.save} was not written: {_why_not(offered, result)}", file=sys.stderr
         )
         return False
-    shutil.copyfile(model, options.save)
+    shutil.copyfile(model.path, options.save)
+    if model.note:
+        print(f"{options.save}: {_sentence(model.note)}", file=sys.stderr)
     return True
 
 
+def _why_not(offered: Sequence[Download], result: AnalysisResult) -> str:
+    """Why a format is not among those that the job offers, and which are."""
+    if not offered:
+        return "this model could be analysed, but not saved; the warnings say why."
+    reasons = [
+        warning["message"]
+        for warning in result.data["warnings"]
+        if warning["code"] == "not_convertible"
+    ]
+    formats = " or ".join(download.suffix for download in offered)
+    return f"this model is offered as {formats} only. {_sentence(' '.join(reasons))}".rstrip()
+
+
 def _judge(result: AnalysisResult, low: float, high: float) -> int:
-    """Names the weighted calls whose AutoInit variance is not within the band."""
+    """Names the weighted calls whose AutoInit variance is not within the band, or not known."""
     offenders = result.outside(low, high)
     for path, figures in offenders:
-        variance = describe_variance(figures)
-        print(
-            f"{plain_text(path)}: variance {variance} is not in {low:g} to {high:g}",
-            file=sys.stderr,
-        )
+        verdict = f"variance {describe_variance(figures)} is not in {low:g} to {high:g}"
+        if figures is None:
+            verdict = f"variance not measured, so it may not be in {low:g} to {high:g}"
+        print(f"{plain_text(path)}: {verdict}", file=sys.stderr)
+    frozen = sum(bool(call.get("frozen")) for call in result.weighted_calls)
+    if frozen:
+        print(f"(frozen weights, not judged: {frozen:,} calls)", file=sys.stderr)
     return OUTSIDE_BAND if offenders else DONE

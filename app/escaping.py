@@ -1,13 +1,17 @@
 """What a model calls its layers, made safe to show: names are a stranger's text, never markup."""
 
 import html
+import re
 import string
 import unicodedata
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 # Controls, and the invisible characters (Cf) that reverse or hide the text around them.
 INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+FORMULA_STARTS = tuple("=+-@＝＋－＠\t\r\n")
+# Where Markdown would make a link of a bare address, whatever stands between its letters escaped.
+ADDRESSES = re.compile(r"(?<=https:)(?=//)|(?<=http:)(?=//)|(?<=www)(?=\.)|(?=@)", re.IGNORECASE)
+WORD_JOINER = "\N{WORD JOINER}"  # seen by programs only
 
 
 def plain_text(text: object, limit: int = 200) -> str:
@@ -16,7 +20,12 @@ def plain_text(text: object, limit: int = 200) -> str:
     if len(source) > limit:
         head = limit // 3
         source = f"{source[:head]}…{source[len(source) - (limit - head - 1) :]}"
-    return "".join(REPLACEMENT if unicodedata.category(c) in INVISIBLE else c for c in source)
+    return visible(source)
+
+
+def visible(text: str) -> str:
+    """The text on one line, without invisible characters, in full."""
+    return "".join(REPLACEMENT if unicodedata.category(c) in INVISIBLE else c for c in text)
 
 
 def html_text(text: object, limit: int = 200) -> str:
@@ -26,9 +35,8 @@ def html_text(text: object, limit: int = 200) -> str:
 
 def markdown_text(text: object, limit: int = 400) -> str:
     """The same for Markdown: punctuation as character references, which start no markup."""
-    return "".join(
-        f"&#{ord(c)};" if c in string.punctuation else c for c in plain_text(text, limit)
-    )
+    apart = ADDRESSES.sub(WORD_JOINER, plain_text(text, limit))
+    return "".join(f"&#{ord(c)};" if c in string.punctuation else c for c in apart)
 
 
 def spreadsheet_text(text: str) -> str:

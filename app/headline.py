@@ -51,14 +51,17 @@ class SeriesFigures:
     """The measured variance of the weighted calls of one series, and of the network's last call.
 
     The verdict is one of stable, explodes, vanishes, overflows, underflows and not measured, or
-    two of them: "vanishes, explodes".
+    two of them: "vanishes, explodes". Where some of the weighted calls were not measured, the
+    others are at best "stable so far".
     """
 
     series: str
     verdict: str
     smallest: float | None
     largest: float | None
-    final: float | None
+    final: float | None  # None as well where the last call was not measured
+    weighted: int  # calls
+    unmeasured: int  # of them
     overflowed: int  # calls, weighted or not
     underflowed: int
 
@@ -103,7 +106,10 @@ def series_figures(result: Result, series: str) -> SeriesFigures:
         for call, moments, state in zip(calls, found, states, strict=True)
         if call["weighted"] and moments is not None and state is None
     ]
-    last = next((moments for moments in reversed(found) if moments is not None), None)
+    last = found[-1] if found else None
+    unmeasured = sum(
+        call["weighted"] and moments is None for call, moments in zip(calls, found, strict=True)
+    )
     overflowed, underflowed = states.count("overflow"), states.count("underflow")
     # A constant branch has variance 0 for good reasons; a weighted call has none.
     dead = sum(
@@ -113,17 +119,24 @@ def series_figures(result: Result, series: str) -> SeriesFigures:
     target = result["settings"].get("signal_variance") or 1.0
     return SeriesFigures(
         series=series,
-        verdict=verdict(smallest, largest, target, overflowed, dead),
+        verdict=verdict(smallest, largest, target, overflowed, dead, unmeasured),
         smallest=smallest,
         largest=largest,
         final=None if last is None else last.get("variance"),
+        weighted=sum(bool(call["weighted"]) for call in calls),
+        unmeasured=unmeasured,
         overflowed=overflowed,
         underflowed=underflowed,
     )
 
 
 def verdict(
-    smallest: float | None, largest: float | None, target: float, overflowed: int, underflowed: int
+    smallest: float | None,
+    largest: float | None,
+    target: float,
+    overflowed: int,
+    underflowed: int,
+    unmeasured: int = 0,
 ) -> str:
     """One word, or two: what happens to the signal on its way through the weighted calls."""
     words = []
@@ -136,7 +149,9 @@ def verdict(
     elif largest is not None and largest > target * STABLE_FACTOR:
         words.append("explodes")
     if not words:
-        return "not measured" if largest is None else "stable"
+        if largest is None:
+            return "not measured"
+        return "stable so far" if unmeasured else "stable"
     return ", ".join(words)
 
 
@@ -151,7 +166,12 @@ def log_factors(result: Result, series: str) -> Iterator[tuple[float, str]]:
 
 
 def agreement(result: Result, series: str) -> Agreement | None:
-    """The median and the largest factor between prediction and measurement; None without both."""
+    """The median and the largest factor between prediction and measurement; None without both.
+
+    Inputs alone are no comparison: they are what they were asked to be.
+    """
+    if not any(measured(call, series) for call in result["calls"] if call["inputs"]):
+        return None
     factors = sorted(log_factors(result, series))
     if not factors:
         return None
@@ -182,7 +202,7 @@ def coverage(result: Result) -> Coverage:
 def facts(result: Result) -> list[str]:
     """What kind of model it is, in a few words each; from a file, so escape them."""
     model = result["model"]
-    version = model.get("keras_version")
+    version = model.get("keras_version") or model.get("keras")
     return [
         model["format"],
         *([f"Keras {version}"] if version else []),
@@ -205,7 +225,10 @@ class Card:
 def cards(result: Result) -> list[Card]:
     """The row of headline figures, the same on the page and in the report."""
     found = [series_card(result, series) for series in result["series"]]
-    return [*found, agreement_card(result), coverage_card(result), time_card(result)]
+    found += [agreement_card(result), coverage_card(result)]
+    if any(call.get("opaque") for call in result["calls"]):
+        found.append(measured_card(result))
+    return [*found, time_card(result)]
 
 
 def series_card(result: Result, series: str) -> Card:
@@ -214,15 +237,26 @@ def series_card(result: Result, series: str) -> Card:
     explanation = (
         "The smallest and the largest measured variance of the calls that have a kernel. "
         f"Stable means within a factor of {STABLE_FACTOR:g} of the target. "
-        f"The network's last call has a variance of {number(figures.final, 'no finite value')}."
     )
+    if result["calls"] and measured(result["calls"][-1], series) is None:
+        explanation += "The network's last call was not measured."
+    else:
+        final = number(figures.final, "no finite value")
+        explanation += f"The network's last call has a variance of {final}."
+    if figures.unmeasured:
+        explanation += (
+            f" {figures.unmeasured:,} of {plural(figures.weighted, 'call')} with a kernel could "
+            "not be measured, as they lie after a layer that is not run: nothing is known of them."
+        )
     for count, what in ((figures.overflowed, "overflow"), (figures.underflowed, "have variance 0")):
         if count:
             explanation += f" {plural(count, 'call')} {what}."
     return Card(
         label=f"{series_name(series)} weights",
         value=figures.verdict.capitalize(),
-        note=f"{number(figures.smallest)} … {number(figures.largest)}",
+        note=f"{number(figures.smallest)} … {number(figures.largest)}"
+        if figures.largest is not None or not figures.unmeasured
+        else "only predicted",
         explanation=explanation,
     )
 
@@ -236,7 +270,7 @@ def agreement_card(result: Result) -> Card:
         value="–" if found is None else f"×{factor(found.median)}",
         note="nothing to compare" if found is None else f"at most ×{factor(found.largest)}",
         explanation=f"The factor between predicted and measured variance of {series_name(series)}: "
-        "its median over all calls, and the largest"
+        "its median over all measured calls, and the largest"
         + ("." if found is None else f", at {plain_text(found.where, 60)}.")
         + " ×1 is perfect.",
     )
@@ -258,6 +292,19 @@ def coverage_card(result: Result) -> Card:
         explanation=f"How the predictions were obtained: {', '.join(kinds)}. Exact: closed form or "
         "quadrature; sampled: Monte Carlo; neutral: does not change the distribution; "
         "approximate: an assumption does not hold; pass through: no rule.",
+    )
+
+
+def measured_card(result: Result) -> Card:
+    """How many calls could be measured, where there are layers that are not run."""
+    count, missing = len(result["calls"]), len(AnalysisResult(result).unmeasured_calls)
+    return Card(
+        label="Calls measured",
+        value=percentage(math.floor(1000 * (count - missing) / count) / 1000),
+        note=f"{count - missing:,} of {count:,}",
+        explanation="Layers whose code is not at hand, or may not be run, are not measured, and "
+        "neither is what depends on them. The command line takes --custom-objects for code that "
+        "you trust.",
     )
 
 

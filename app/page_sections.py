@@ -10,19 +10,21 @@ import pandas as pd
 import streamlit as st
 
 from app.charts import mean_chart, variance_chart
+from app.downloads import downloads
 from app.escaping import markdown_text, plain_text
-from app.findings import Finding, classes_without_rule, findings, unsupported_sentence
+from app.findings import Finding, findings, lead
 from app.formatting import plural, size
 from app.headline import cards, facts, series_name
-from app.jobs.folders import REINITIALIZED_H5, REINITIALIZED_KERAS, RESULT
+from app.jobs.folders import RESULT
 from app.report import report_html
 from app.tables import columns, csv_text, rows
 
 Result = dict[str, Any]
 
+MIMES = {".h5": "application/x-hdf5", ".json": "application/json"}
+TEXTS = ("path", "class", "not_run")  # columns that a file wrote
 MESSAGES_IN_SIGHT = 3
 MESSAGE_LIMIT = 600
-CLASSES_IN_SIGHT = 8
 FIGURE_LABELS = {
     "measured_variance": "variance",
     "predicted_variance": "predicted variance",
@@ -73,13 +75,12 @@ def show_findings(result: Result) -> None:
 def show_finding(result: Result, finding: Finding) -> None:
     """One kind of warning: what it means, its first messages, and all of them on demand."""
     lines = [f"**{finding.title}**"]
-    names = [f"**{markdown_text(name, 60)}**" for name, _ in classes_without_rule(result)]
     shown = finding.messages[:MESSAGES_IN_SIGHT]
-    if finding.code == "unsupported_layer" and names:
-        more = len(names) - CLASSES_IN_SIGHT
-        names[CLASSES_IN_SIGHT:] = [f"{more} other classes"] if more > 0 else []
-        lines.append(unsupported_sentence(result, names))
-        shown = ()
+    sentence = lead(result, finding.code, lambda name: f"**{markdown_text(name, 60)}**")
+    if sentence:
+        lines.append(sentence)
+        # Of what is not run, each has its own reason.
+        shown = () if finding.code == "unsupported_layer" else shown
     lines += [markdown_text(message, MESSAGE_LIMIT) for message in shown]
     show, icon = (
         (st.info, ":material/lightbulb:") if finding.hint else (st.warning, ":material/warning:")
@@ -149,9 +150,7 @@ def show_table(result: Result) -> None:
         chosen = chosen[chosen["weighted"]]
     st.caption(f"{len(chosen):,} of {plural(len(table), 'call')}")
     st.dataframe(
-        chosen.assign(
-            path=chosen["path"].map(plain_text), **{"class": chosen["class"].map(plain_text)}
-        ),
+        chosen.assign(**{name: chosen[name].map(plain_text) for name in TEXTS}),
         hide_index=True,
         height=420,
         column_order=column_order(result["series"]),
@@ -180,7 +179,8 @@ def table_filters(classes: Sequence[str]) -> tuple[str, list[str], bool]:
 def column_order(series: Sequence[str]) -> list[str]:
     """The variances of all series first: they are what is compared."""
     figures = [f"{which}_{figure}" for figure in FIGURE_LABELS for which in series]
-    return ["index", "path", "class", "output_shape", *figures, "weighted", "support", "tainted"]
+    what = ["index", "path", "class", "output_shape"]
+    return [*what, *figures, "weighted", "frozen", "support", "tainted", "not_run"]
 
 
 def column_labels(series: Sequence[str]) -> dict[str, Any]:
@@ -197,53 +197,46 @@ def column_labels(series: Sequence[str]) -> dict[str, Any]:
         "path": st.column_config.TextColumn("call", width=200, pinned=True),
         "class": st.column_config.TextColumn("class", width=150),
         "output_shape": st.column_config.TextColumn("output", width=120),
+        "not_run": st.column_config.TextColumn("not run, as"),
     }
 
 
 def show_downloads(result: Result, folder: Path) -> None:
     """What can be taken away; nothing is built before it is asked for."""
     stem = file_stem(result)
-    model, old_model = folder / REINITIALIZED_KERAS, folder / REINITIALIZED_H5
+    offered = downloads(result, folder)
     st.subheader("Download", anchor=False)
     with st.container(horizontal=True, key="downloads"):
-        if model.is_file():
+        for place, download in enumerate(offered):
             st.download_button(
-                f"Re-initialised model, .keras ({size(model.stat().st_size)})",
-                model.read_bytes,
-                f"{stem}.keras",
-                mime="application/octet-stream",
+                f"{download.label} ({size(download.path.stat().st_size)})",
+                download.path.read_bytes,
+                f"{stem}{download.suffix}",
+                mime=MIMES.get(download.suffix, "application/octet-stream"),
                 on_click="ignore",
-                type="primary",
-                icon=":material/download:",
-                key="download-keras",
-            )
-        if old_model.is_file():
-            st.download_button(
-                f"As .h5 ({size(old_model.stat().st_size)})",
-                old_model.read_bytes,
-                f"{stem}.h5",
-                mime="application/x-hdf5",
-                on_click="ignore",
-                key="download-h5",
+                type="secondary" if place else "primary",
+                icon=None if place else ":material/download:",
+                key=f"download-model-{place}",
             )
         for label, data, ending, mime in (
             ("Table, CSV", lambda: csv_text(result), "csv", "text/csv"),
-            ("Result, JSON", (folder / RESULT).read_bytes, "json", "application/json"),
+            ("Result, JSON", (folder / RESULT).read_bytes, "result.json", "application/json"),
             ("Report, HTML", lambda: report_html(result), "html", "text/html"),
         ):
+            # A model may be JSON as well.
+            name = f"{stem}-{ending}" if ending == "result.json" else f"{stem}.{ending}"
             st.download_button(
-                label,
-                data,
-                f"{stem}.{ending}",
-                mime=mime,
-                on_click="ignore",
-                key=f"download-{ending}",
+                label, data, name, mime=mime, on_click="ignore", key=f"download-{ending}"
             )
-    if not model.is_file():
+    for download in offered:
+        if download.note:
+            st.caption(f"{markdown_text(download.suffix)}: {markdown_text(download.note)}")
+    if not offered:
         st.caption("There is no re-initialised model to download: see the notes above.")
     elif result["settings"].get("constrain_weights"):
         st.caption("This model has AutoInit's weight constraint. To open it:")
-        st.code(f'import autoinit, keras\n\nmodel = keras.models.load_model("{stem}.keras")')
+        name = f"{stem}{offered[0].suffix}"
+        st.code(f'import autoinit, keras\n\nmodel = keras.models.load_model("{name}")')
 
 
 def show_details(result: Result) -> None:

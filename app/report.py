@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from app.charts import mean_chart, variance_chart
 from app.escaping import html_text
-from app.findings import Finding, classes_without_rule, findings, unsupported_sentence
+from app.findings import Finding, findings, lead
 from app.formatting import number, percentage, plural, shape
 from app.headline import cards, facts, measured, predicted, series_figures, series_name
 
@@ -80,7 +80,9 @@ def report_html(result: Result) -> str:
 <h2>Weighted calls, measured</h2>
 <div class="scroll">{series_table(result)}</div>
 <h2>All calls</h2>
-<p class="note">Weighted calls have a red edge. A dash is a figure that is not to be had.</p>
+<p class="note">Weighted calls have a red edge. A dash is a figure that is not to be had{
+        missing_note(result)
+    }.</p>
 <div class="calls">{call_table(result)}</div>
 <h2>Model and settings</h2>
 <div class="scroll">{settings_table(result)}</div>
@@ -100,17 +102,15 @@ def headline_cards(result: Result) -> Iterable[str]:
 
 def finding_box(result: Result, finding: Finding) -> str:
     """One kind of warning with its messages."""
-    lead = ""
-    if finding.code == "unsupported_layer":
-        names = [html_text(name, 80) for name, _ in classes_without_rule(result)]
-        lead = f"<p>{unsupported_sentence(result, names)}</p>" if names else ""
+    sentence = lead(result, finding.code, lambda name: html_text(name, 80))
+    opening = f"<p>{sentence}</p>" if sentence else ""
     shown = finding.messages[:MESSAGES_SHOWN]
     items = "".join(f"<li>{html_text(message, MESSAGE_LIMIT)}</li>" for message in shown)
     more = len(finding.messages) - len(shown)
     rest = f"<p>And {more:,} more; the JSON result lists all.</p>" if more else ""
     return (
         f'<div class="finding{" hint" if finding.hint else ""}">'
-        f"<strong>{html_text(finding.title)}</strong>{lead}<ul>{items}</ul>{rest}</div>\n"
+        f"<strong>{html_text(finding.title)}</strong>{opening}<ul>{items}</ul>{rest}</div>\n"
     )
 
 
@@ -150,8 +150,7 @@ def call_table(result: Result) -> str:
     ]
     body, marks = [], []
     for call in result["calls"]:
-        support = call["support"].replace("_", " ") + (", tainted" if call["tainted"] else "")
-        row = [call["path"], call["class"], shape(call.get("output_shape")), support]
+        row = [call["path"], call["class"], shape(call.get("output_shape")), support_words(call)]
         for series in result["series"]:
             found, expected = measured(call, series) or {}, predicted(call, series) or {}
             for figure in ("variance", "mean"):
@@ -160,6 +159,19 @@ def call_table(result: Result) -> str:
         body.append(row)
         marks.append("weighted" if call["weighted"] else "")
     return table(head, body, text_columns=4, marks=marks)
+
+
+def support_words(call: dict[str, Any]) -> str:
+    """How a call was covered, in a few words."""
+    marks = (("not run", "opaque"), ("tainted", "tainted"), ("frozen", "frozen"))
+    words = [call["support"].replace("_", " "), *(word for word, key in marks if call.get(key))]
+    return ", ".join(words)
+
+
+def missing_note(result: Result) -> str:
+    """Why measured figures are missing, where they are."""
+    cut = any(call.get("opaque") for call in result["calls"])
+    return ": nothing is measured at or after a layer that is not run" if cut else ""
 
 
 def settings_table(result: Result) -> str:

@@ -69,14 +69,15 @@ def choose_upload() -> uploads.Upload | None:
             type=[suffix.removeprefix(".") for suffix in uploads.SUFFIXES],
             key=f"uploader-{generation}",
             help="A whole model as Keras saves it: .keras, .h5 or .hdf5; or its architecture "
-            "alone, the JSON text of model.to_json(). Up to 1 GB.",
+            "alone, the JSON text of model.to_json().",
         )
         if file is None:
             return None
         try:
             st.session_state.upload = uploads.store(file, file.name)
         except (OSError, ValueError) as error:
-            st.error(f"The file could not be stored: {markdown_text(error)}")
+            reason = getattr(error, "strerror", None) or error  # Without the server's own paths.
+            st.error(f"The file could not be stored: {markdown_text(reason)}")
             return None
         let_go(file)
         # A new uploader is an empty one.
@@ -177,6 +178,11 @@ def settings_fields() -> dict[str, Any]:
             "Constrain weights during training",
             help="Keeps every kernel centred and at its scale while the network trains. A model "
             "saved so opens only after `import autoinit`.",
+        )
+        fields["keep_frozen"] = st.checkbox(
+            "Keep frozen layers' weights",
+            help="Layers with trainable=False keep the weights that came with the file, and the "
+            "others are drawn to go with them: for a pretrained body under a new head.",
         )
     with st.expander("Measurement", icon=":material/speed:"):
         fields["mode"] = st.selectbox(

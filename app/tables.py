@@ -5,14 +5,24 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from app.escaping import spreadsheet_text
+from app.escaping import spreadsheet_text, visible
 from app.formatting import shape
 from app.headline import measured, predicted
 
 Result = dict[str, Any]
 Row = dict[str, Any]
 
-CALL_COLUMNS = ("index", "path", "class", "output_shape", "weighted", "support", "tainted")
+CALL_COLUMNS = (
+    "index",
+    "path",
+    "class",
+    "output_shape",
+    "weighted",
+    "frozen",
+    "support",
+    "tainted",
+    "not_run",
+)
 MEASURED_COLUMNS = (
     "variance",
     "mean",
@@ -53,8 +63,10 @@ def row(position: int, call: dict[str, Any], series: Sequence[str]) -> Row:
         "class": call["class"],
         "output_shape": shape(call.get("output_shape")),
         "weighted": call["weighted"],
+        "frozen": bool(call.get("frozen")),
         "support": call["support"],
         "tainted": call["tainted"],
+        "not_run": call.get("opaque") or "",
     }
     for which in series:
         found, expected = measured(call, which) or {}, predicted(call, which) or {}
@@ -76,8 +88,10 @@ def csv_text(result: Result) -> str:
 
 
 def cell(value: Any) -> Any:
-    """A value as it goes into CSV: no formula, no NUL, flags in lower case, None empty."""
+    """A value as it goes into CSV: no formula, nothing invisible, flags in lower case, None empty.
+
+    What is invisible may be NUL, at which readers stop, or an escape sequence for a terminal.
+    """
     if isinstance(value, bool):
         return str(value).lower()
-    # NUL is no character of a text file, and csv readers stop at it.
-    return spreadsheet_text(value.replace("\0", "")) if isinstance(value, str) else value
+    return spreadsheet_text(visible(value)) if isinstance(value, str) else value

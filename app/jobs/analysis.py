@@ -5,19 +5,29 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import os
+import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import keras
 
 from app.jobs.comparison import Comparison, calls_as_data, compare
-from app.jobs.specification import JobSpec
-from autoinit.errors import ModelFileError
-from autoinit.model_files import ModelFile, open_model_file, save_model_file
-from autoinit.model_files.saving import compile_as_recorded
+from app.jobs.specification import CUSTOM_OBJECTS_VARIABLE, LARGEST_INPUT_SIZE, JobSpec
+from autoinit.errors import GraphError, ModelFileError
+from autoinit.graph import read_model
+from autoinit.model_files import (
+    Budgets,
+    ModelFile,
+    open_model_file,
+    save_model,
+    save_reinitialized,
+)
+from autoinit.model_files.rebuilding import require_activations
 from autoinit.report import Finding
 from probes.devices import find_device
 
@@ -41,40 +51,94 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
     progress(0.0, "Reading the model")
     # Before anything runs there: memory growth is set while the device is still untouched.
     find_device(spec.settings.device)
-    file = _open(spec)
+    budgets = Budgets.from_environment()
+    custom = _custom_objects(spec.settings.custom_objects)
+    file = None if spec.is_sample else open_model_file(spec.model, custom, spec.name, budgets)
+    model = _sample(spec) if file is None else file.model
+    settings = replace(spec.settings, input_size=_sufficient_size(model, spec.settings.input_size))
+    graph = read_model(model, settings.input_size)
+    require_activations(graph, settings.samples, budgets)
     loaded = time.perf_counter()
     comparison = compare(
-        file.model, spec.settings, uploaded=file.has_weights,
+        model, settings, uploaded=file is not None and file.has_weights,
         progress=lambda share, stage: progress(0.05 + 0.88 * share, stage),
     )  # fmt: skip
     progress(0.93, "Saving the re-initialised model")
-    findings = [*comparison.findings, *_save(file, folder)]
+    if file is None:
+        downloads, findings = (save_model(model, folder),), comparison.findings
+    else:
+        plans = comparison.predictions["autoinit"][0].plans
+        downloads, left_out = save_reinitialized(file, plans, folder, budgets)
+        # What the comparison says of a part says more, such as where its shape comes from.
+        told = {finding.code for finding in comparison.findings}
+        own = [finding for finding in file.findings if finding.code not in told]
+        findings = [*own, *comparison.findings, *left_out]
     timings = {"load": round(loaded - start, 4), **comparison.timings}
     timings["total"] = round(time.perf_counter() - start, 4)
-    result = as_data(comparison, file, spec, findings, timings)
+    result = as_data(comparison, model, describe(file), spec, findings, timings)
+    result["downloads"] = [asdict(download) for download in downloads]
     (folder / "result.json").write_text(json.dumps(result, allow_nan=False), encoding="utf-8")
     progress(1.0, "Done")
 
 
+def _sufficient_size(model: Any, size: int) -> int:
+    """The size for unknown dimensions, doubled until no layer finds it too small.
+
+    Where no size will do it stays as it is, and reading the graph says what is wrong.
+    """
+    inputs = getattr(model, "inputs", None) or ()
+    larger = size if any(None in tuple(tensor.shape)[1:] for tensor in inputs) else None
+    while larger is not None and larger <= LARGEST_INPUT_SIZE:
+        try:
+            read_model(model, larger)
+        except GraphError:
+            larger *= 2
+        else:
+            return larger
+    return size
+
+
+def describe(file: ModelFile | None) -> dict[str, Any]:
+    """What a result file says of where its model came from; None for a sample or a live model."""
+    if file is None:
+        return {
+            "format": "sample", "keras_version": keras.__version__, "keras": 3, "sha256": "",
+            "compiled": False,
+        }  # fmt: skip
+    record = file.record
+    return {
+        "format": record.format, "keras_version": record.keras_version, "keras": record.keras,
+        "sha256": file.sha256, "compiled": bool(record.compile_settings),
+    }  # fmt: skip
+
+
 def as_data(
     comparison: Comparison,
-    file: ModelFile,
+    model: Any,
+    source: Mapping[str, Any],
     spec: JobSpec,
-    findings: list[Finding],
+    findings: Sequence[Finding],
     timings: dict[str, float],
 ) -> dict[str, Any]:
-    """A result file's contents."""
-    graph, model = comparison.graph, file.model
+    """A result file's contents, but for its downloads.
+
+    Args:
+        comparison: what was found.
+        model: that was compared.
+        source: as `describe` gives it.
+        spec: what was asked for.
+        findings: what a person should know.
+        timings: seconds by stage.
+    """
+    graph = comparison.graph
     return {
         "schema": 1,
         "model": {
             "name": spec.name,
-            "format": file.format,
-            "keras_version": file.keras_version,
+            **source,
             "layers": len(graph.layers()),
             "calls": len(graph.calls),
             "parameters": int(model.count_params()),
-            "sha256": file.sha256,
             "inputs": [
                 {
                     "name": call.path,
@@ -83,7 +147,6 @@ def as_data(
                 }
                 for call in graph.inputs
             ],
-            "compiled": bool(model.compiled),
         },
         "settings": {**asdict(spec.settings), "batch_size": comparison.batch_size},
         "device": asdict(comparison.device),
@@ -96,39 +159,44 @@ def as_data(
     }
 
 
-def _open(spec: JobSpec) -> ModelFile:
-    custom = _custom_objects(spec.settings.custom_objects)
-    if not spec.is_sample:
-        return open_model_file(spec.model, custom, name=spec.name)
+def _sample(spec: JobSpec) -> Any:
     from sample_models import build
 
     try:
-        model = build(spec.model.partition(":")[2])
+        return build(spec.model.partition(":")[2])
     except ValueError as error:
         raise ModelFileError("unknown_sample", str(error)) from error
-    return ModelFile(model, "sample", keras.__version__, "", False, None)
 
 
-def _custom_objects(module: str | None) -> dict[str, Any]:
-    """The public classes and functions of the operator's module, by name."""
-    if module is None:
-        return {}
-    try:
-        imported = importlib.import_module(module)
-    except ImportError as error:
-        raise ValueError(
-            f"The custom objects' module {module!r} cannot be imported: {error}."
-        ) from error
-    return {
-        name: member
-        for name, member in vars(imported).items()
-        if not name.startswith("_") and (inspect.isclass(member) or inspect.isfunction(member))
-    }
+def _custom_objects(chosen: str | None) -> dict[str, Any]:
+    """The classes and functions of the operator's modules, by name: all of `__all__`, if there.
+
+    Args:
+        chosen: the command line's module; without it those count that `AUTOINIT_CUSTOM_OBJECTS`
+            names, separated by commas.
+    """
+    modules = chosen or os.environ.get(CUSTOM_OBJECTS_VARIABLE, "")
+    found: dict[str, Any] = {}
+    for module in filter(None, map(str.strip, modules.split(","))):
+        if os.getcwd() not in sys.path:  # Where the operator's own modules may lie.
+            sys.path.append(os.getcwd())
+        try:
+            imported = importlib.import_module(module)
+            names = getattr(imported, "__all__", None) or _own_names(imported)
+            found |= {name: getattr(imported, name) for name in names}
+        except Exception as error:  # The module is code, which may raise anything.
+            raise ValueError(
+                f"The custom objects' module {module!r} cannot be imported: "
+                f"{type(error).__name__}: {error}."
+            ) from error
+    return found
 
 
-def _save(file: ModelFile, folder: Path) -> list[Finding]:
-    findings = [*compile_as_recorded(file.model, file)]
-    findings += save_model_file(file.model, folder / "reinitialized.keras")
-    if file.format == "h5":
-        findings += save_model_file(file.model, folder / "reinitialized.h5")
-    return findings
+def _own_names(module: ModuleType) -> Iterator[str]:
+    """What a module or its package defines: files may name nothing else that it imports."""
+    package = module.__name__.partition(".")[0]
+    for name, member in vars(module).items():
+        usable = inspect.isclass(member) or inspect.isfunction(member)
+        origin = str(getattr(member, "__module__", "")).partition(".")[0]
+        if usable and origin == package and not name.startswith("_"):
+            yield name

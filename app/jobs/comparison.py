@@ -10,15 +10,21 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
+from app.jobs.devices import device_kind
 from app.jobs.hints import input_scaling
+from app.jobs.limits import Limits, memory_left
 from app.jobs.specification import Settings
 from autoinit.estimators import RULES
+from autoinit.frozen import frozen_variables, is_frozen, settled_values
 from autoinit.graph import ModelGraph, read_model, recursion_depth
 from autoinit.initializer.drawing import SavedWeights, apply_plans, draw_configured_weights
 from autoinit.propagate import Options, Propagation, input_signals, plan, predict
 from autoinit.randomness import derived
 from autoinit.registry import Registry
 from autoinit.report import Finding
+from autoinit.signals.independent import IndependentSignal
+from autoinit.signals.signal import Signal
+from autoinit.weight_findings import frozen_weights, weights_not_finite
 from probes.devices import Device
 from probes.forward import Probe, probe_model
 from probes.moments import Moments
@@ -36,6 +42,7 @@ class Comparison:
     Attributes:
         graph: the calls.
         predictions, probes: one per draw, by series.
+        kept: identities of the frozen layers' weights, where those were kept.
         findings: what a person should know.
         timings: seconds by series.
     """
@@ -43,6 +50,7 @@ class Comparison:
     graph: ModelGraph
     predictions: dict[str, list[Propagation]] = field(default_factory=dict)
     probes: dict[str, list[Probe]] = field(default_factory=dict)
+    kept: frozenset[int] = frozenset()
     findings: list[Finding] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
 
@@ -79,11 +87,13 @@ def compare(
         progress: told the share done and what is being done.
     """
     graph = read_model(model, settings.input_size)
-    comparison = Comparison(graph)
+    keep_frozen = settings.keep_frozen and uploaded
+    comparison = Comparison(graph, kept=frozen_variables(graph) if keep_frozen else frozenset())
     options = Options(
         training=settings.mode == "training",
         signal_variance=settings.signal_variance,
         centred=settings.constrain_weights,
+        keep_frozen=keep_frozen,
         seed=settings.seed,
     )
     signals = input_signals(graph, settings.input_mean, settings.input_variance)
@@ -104,7 +114,7 @@ def compare(
         done = step / steps
         probe = probe_model(
             graph, settings.samples, seeds[draw], settings.input_mean, settings.input_variance,
-            options.training, settings.device,
+            options.training, settings.device, memory_limit=_activation_memory(settings),
             progress=lambda share: progress(done + share / steps, stage),
         )  # fmt: skip
         step += 1
@@ -119,9 +129,15 @@ def compare(
                 if name == "uploaded" or (name == "autoinit" and uploaded):
                     own.restore()
                 else:
-                    findings += draw_configured_weights(graph, seeds[draw])
+                    findings += draw_configured_weights(graph, seeds[draw], comparison.kept)
                 if name == "autoinit":
                     predicted = plan(graph, signals, options, registry)
+                    drawn = {id(choice.kernel.variable) for choice in predicted.plans}
+                    if uploaded and draw == 0:
+                        findings += weights_not_finite(graph, drawn)
+                    if comparison.kept:
+                        known = _known(comparison, drawn, comparison.probes["uploaded"][draw])
+                        predicted = plan(graph, signals, options, registry, known=known)
                     apply_plans(
                         predicted.plans, settings.distribution, seeds[draw],
                         constrain=settings.constrain_weights,
@@ -130,6 +146,8 @@ def compare(
                     predicted = predict(graph, signals, options, registry)
                 findings += predicted.findings
                 measure(name, draw, predicted)
+    frozen = frozen_weights(graph, came=uploaded, keep=settings.keep_frozen)
+    findings += [frozen] if frozen else []
     comparison.findings = _unique([*findings, *_notes(model, comparison, settings)])
     return comparison
 
@@ -150,6 +168,8 @@ def calls_as_data(comparison: Comparison) -> list[dict[str, Any]]:
             "output_shape": list(call.outputs[0].shape),
             "support": str(outcome.support),
             "tainted": outcome.tainted,
+            "opaque": call.opaque.reason if call.opaque else None,
+            "frozen": is_frozen(call, comparison.kept),
             "inputs": list(dict.fromkeys(producers[value.index] for value in call.inputs)),
         }
         if outcome.standard_error is not None:
@@ -159,7 +179,8 @@ def calls_as_data(comparison: Comparison) -> list[dict[str, Any]]:
             measured = [probe.moments[call.index] for probe in comparison.probes[name]]
             row[name] = {
                 "predicted": _over_draws(signals, ("mean", "variance")),
-                "measured": _over_draws(measured, _MEASURED),
+                # What cannot be run is not measured, in any draw.
+                "measured": None if None in measured else _over_draws(measured, _MEASURED),
             }
         rows.append(row)
     return rows
@@ -210,8 +231,8 @@ def _notes(model: Any, comparison: Comparison, settings: Settings) -> Iterator[F
         if first is not None:
             yield Finding(
                 "not_finite", first.path, first.class_name,
-                f"With {series} weights the signal leaves the range of floating point at "
-                f"{first.path!r}.",
+                f"With {series} weights the signal is NaN or beyond the range of floating point, "
+                f"first at {first.path!r}.",
             )  # fmt: skip
     if comparison.batch_size < settings.samples:
         yield Finding(
@@ -226,9 +247,35 @@ def _notes(model: Any, comparison: Comparison, settings: Settings) -> Iterator[F
         )  # fmt: skip
 
 
-def _first_not_finite(graph: ModelGraph, moments: Sequence[Moments]) -> Any:
+def _known(comparison: Comparison, drawn: set[int], probe: Probe) -> dict[int, Signal]:
+    """What frozen layers really give, as it was measured with the same weights and inputs.
+
+    Trained channels differ from each other, which the rules' signals do not tell.
+    """
+    graph = comparison.graph
+    settled = settled_values(graph, comparison.kept, drawn)
+    return {
+        call.outputs[0].index: IndependentSignal.gaussian(moments.mean, moments.variance)
+        for call, moments in zip(graph.calls, probe.moments, strict=True)
+        if moments is not None
+        and call.outputs[0].index in settled
+        and math.isfinite(moments.variance)
+    }
+
+
+def _first_not_finite(graph: ModelGraph, moments: Sequence[Moments | None]) -> Any:
     pairs = zip(graph.calls, moments, strict=True)
-    return next((call for call, figures in pairs if figures.finite_fraction < 1.0), None)
+    return next(
+        (call for call, figures in pairs if figures is not None and figures.finite_fraction < 1.0),
+        None,
+    )
+
+
+def _activation_memory(settings: Settings) -> int | None:
+    """Half of what this worker may still take; what a GPU has is the probe's business."""
+    if device_kind(settings.device) != "cpu":
+        return None
+    return memory_left(Limits.from_environment().memory_bytes) // 2
 
 
 def _unique(findings: Sequence[Finding]) -> list[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cache
@@ -17,6 +18,8 @@ MODES = ("training", "inference")
 DISTRIBUTIONS = ("truncated_normal", "untruncated_normal", "uniform", "orthogonal")
 DEVICES = ("auto", "cpu", "gpu")
 SAMPLE_PREFIX = "sample:"
+LARGEST_INPUT_SIZE = 65_536
+CUSTOM_OBJECTS_VARIABLE = "AUTOINIT_CUSTOM_OBJECTS"
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Settings:
         device: where the measurements run; `auto` takes a GPU where there is one.
         seeds: how many draws of weights and inputs to average over.
         constrain_weights: whether to keep the kernels centred and scaled throughout training.
+        keep_frozen: whether layers with `trainable=False` keep the weights that came with the file.
         custom_objects: a `PACKAGE.MODULE` to import first; for the operator, never from a page.
         input_size: stands in for unknown dimensions of the input shape.
 
@@ -51,6 +55,7 @@ class Settings:
     device: str = "auto"
     seeds: int = 1
     constrain_weights: bool = False
+    keep_frozen: bool = False
     custom_objects: str | None = None
     input_size: int = 32
 
@@ -58,7 +63,7 @@ class Settings:
         self._require_whole("samples", 1, 65_536)
         self._require_whole("seed", 0, 2**32 - 1)
         self._require_whole("seeds", 1, 100)
-        self._require_whole("input_size", 1, 4096)
+        self._require_whole("input_size", 1, LARGEST_INPUT_SIZE)
         # Bounds that single precision can hold, squares included.
         self._require_number("input_mean", -1e15, 1e15)
         self._require_number("input_variance", 1e-30, 1e30)
@@ -66,8 +71,9 @@ class Settings:
         self._require_one_of("mode", MODES)
         self._require_one_of("distribution", DISTRIBUTIONS)
         self._require_one_of("device", DEVICES)
-        if not isinstance(self.constrain_weights, bool):
-            self._refuse("constrain_weights", "true or false")
+        for name in ("constrain_weights", "keep_frozen"):
+            if not isinstance(getattr(self, name), bool):
+                self._refuse(name, "true or false")
         if self.custom_objects is not None and not _is_module_name(self.custom_objects):
             self._refuse("custom_objects", "the dotted name of a module, such as package.layers")
 
@@ -123,7 +129,8 @@ class JobSpec:
         else:
             with open(self.model, "rb") as file:
                 model = hashlib.file_digest(file, "sha256").hexdigest()
-        identity = [model, self.name, asdict(self.settings), program_version()]
+        allowed = os.environ.get(CUSTOM_OBJECTS_VARIABLE, "")
+        identity = [model, self.name, asdict(self.settings), allowed, program_version()]
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:

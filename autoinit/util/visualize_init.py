@@ -6,8 +6,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import keras
-
 from autoinit.estimators import RULES
 from autoinit.estimators.estimate_layer_output_distribution import as_rules
 from autoinit.graph import read_model
@@ -60,10 +58,9 @@ class AutoInitVisualizer:
         """
         # The one place in this package that reaches up to probes and charts.
         from app.charts import variance_chart
-        from app.jobs.analysis import as_data
+        from app.jobs.analysis import as_data, describe
         from app.jobs.comparison import compare
         from app.jobs.specification import JobSpec, Settings
-        from autoinit.model_files import ModelFile
 
         if ylim is not None and not 0 < ylim[0] < ylim[1]:
             raise ValueError(f"ylim must be two positive, increasing variances. Received: {ylim!r}")
@@ -71,10 +68,9 @@ class AutoInitVisualizer:
         twin = clone_with_weights(source, read_model(source), custom_objects)
         settings = Settings(samples=num_samples, signal_variance=signal_variance)
         comparison = compare(twin, settings, uploaded=False, registry=self.registry)
-        described = ModelFile(twin, "model", keras.__version__, "", False, None)
         spec = JobSpec("", str(source.name), settings)
         figure = variance_chart(
-            as_data(comparison, described, spec, comparison.findings, comparison.timings)
+            as_data(comparison, twin, describe(None), spec, comparison.findings, comparison.timings)
         )
         if ylim is not None:
             figure.update_layout(yaxis_range=[math.log10(limit) for limit in ylim])

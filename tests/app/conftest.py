@@ -39,12 +39,30 @@ def make_result(
     seeds: int = 1,
     unsupported: tuple[int, ...] = (),
     unmeasured: tuple[int, ...] = (),
+    opaque: int | None = None,
     name: str = "made-up.keras",
     path: Callable[[int, str], str] = lambda block, layer: f"block{block}/{layer}",
 ) -> Result:
-    """A chain of blocks whose default variance is multiplied by `growth` at every call."""
+    """A chain of blocks whose default variance is multiplied by `growth` at every call.
+
+    From the call `opaque` on, nothing could be run.
+    """
     series = ["default", "autoinit", *(["uploaded"] if uploaded else [])]
+    if opaque is not None:
+        unmeasured = tuple(range(opaque, calls))
     rows = [call(i, growth, series, seeds, unsupported, unmeasured, path) for i in range(calls)]
+    if opaque is not None:
+        rows[opaque] |= {
+            "class": "Lambda",
+            "weighted": False,
+            "support": "pass_through",
+            "opaque": "it holds code",
+        }
+        for row in rows[opaque + 1 :]:
+            row["tainted"] = True
+    warnings = [(index, "unsupported_layer", "no rule for {}") for index in unsupported]
+    if opaque is not None:
+        warnings.append((opaque, "opaque_layer", "Layer of class {} is not run: it holds code."))
     return {
         "schema": 1,
         "model": {
@@ -69,6 +87,7 @@ def make_result(
             "device": "auto",
             "seeds": seeds,
             "constrain_weights": False,
+            "keep_frozen": False,
             "custom_objects": None,
             "input_size": 32,
             "batch_size": 32,
@@ -79,12 +98,12 @@ def make_result(
         "calls": rows,
         "warnings": [
             {
-                "code": "unsupported_layer",
+                "code": code,
                 "path": rows[index]["path"],
                 "class": rows[index]["class"],
-                "message": f"no rule for {rows[index]['class']}",
+                "message": message.format(rows[index]["class"]),
             }
-            for index in unsupported
+            for index, code, message in warnings
         ],
     }
 
@@ -112,6 +131,8 @@ def call(
         "support": support,
         "tainted": any(index > start for start in unsupported),
         "inputs": [index - 1] if index else [],
+        "opaque": None,
+        "frozen": False,
     }
     wave = (1.0, 0.34, 0.45, 0.45, 1.4)[place]
     for which in series:
@@ -155,6 +176,12 @@ def result() -> Result:
 def deep_result() -> Result:
     """140 calls, three series, one layer without a rule, one call that was not measured."""
     return make_result(140, uploaded=True, unsupported=(62,), unmeasured=(63,), seeds=3)
+
+
+@pytest.fixture
+def cut_result() -> Result:
+    """30 calls, three series; from call 12, a Lambda layer, nothing could be run."""
+    return make_result(30, uploaded=True, opaque=12)
 
 
 @pytest.fixture

@@ -143,10 +143,57 @@ def test_hovering_tells_path_class_shape_figures_and_support(result):
     told = trace(variance_chart(result), "AutoInit measured").customdata[1]
     assert told[0] == "block0/conv/relu"
     assert told[1] == "relu · ?×32×32×16"
-    assert told[2].startswith("variance 0.34")
+    assert told[2].startswith("measured variance 0.34")
+    assert told[2].endswith("25 % zeros, only 50 % finite")
     assert told[3].startswith("variance 0.34")
-    assert told[4].endswith("25 % zeros, only 50 % finite")
-    assert told[5] == "rule: exact"
+    assert told[4] == "rule: exact"
+
+
+def test_frozen_weights_are_told(result):
+    result["calls"][0]["frozen"] = True
+    told = trace(variance_chart(result), "AutoInit measured").customdata[0]
+    assert told[4] == "rule: exact, frozen: its weights are kept"
+
+
+@pytest.mark.parametrize("chart", [variance_chart, mean_chart])
+def test_from_a_layer_on_that_is_not_run_there_is_a_gap_that_says_why(chart, cut_result):
+    figure = chart(cut_result)
+    for series in ("Default", "AutoInit", "Uploaded"):
+        measured, expected = (
+            trace(figure, f"{series} {kind}") for kind in ("measured", "predicted")
+        )
+        assert [y is None for y in measured.y] == [False] * 12 + [True] * 18
+        assert None not in expected.y
+        told = [text for _, text in expected.customdata]
+        assert not any("not" in text for text in told[:12])
+        assert told[12].endswith("<br>not run: it holds code")
+        assert all(text.endswith("<br>not measured: after a layer that was not run")
+                   for text in told[13:])  # fmt: skip
+        assert told[13].startswith("variance ")
+        assert max(trace(figure, f"{series} weighted").x) < 12
+    marks = trace(figure, "Calls that are not run")
+    assert list(marks.x) == [12]
+    assert list(marks.customdata[0]) == ["block2/dropout", "Lambda", "not run: it holds code"]
+    assert "Calls without a rule" not in names(figure)
+    shade = trace(figure, "Not measured")
+    assert list(shade.x) == [11.5, 11.5, 29.5, 29.5, None]
+    assert list(shade.y) == [0, 1, 1, 0, None]
+
+
+def test_a_branch_beside_it_leaves_a_hole_in_the_shade(cut_result):
+    for series in cut_result["series"]:
+        cut_result["calls"][20][series]["measured"] = {"variance": 1.0, "mean": 0.0}
+    shade = trace(variance_chart(cut_result), "Not measured")
+    assert [x for x in shade.x if x is not None] == [
+        11.5, 11.5, 19.5, 19.5, 20.5, 20.5, 29.5, 29.5,
+    ]  # fmt: skip
+
+
+def test_reasons_never_become_markup(cut_result):
+    cut_result["calls"][12]["opaque"] = HOSTILE
+    text = variance_chart(cut_result).to_json()
+    assert "<img" not in text
+    assert "not run: &lt;img" in text
 
 
 def test_names_never_become_markup(build_result):

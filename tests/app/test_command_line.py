@@ -135,7 +135,7 @@ def test_every_option_reaches_the_worker(
     options = (
         "--samples 16 --seed 3 --input-mean -0.5 --input-var 2 --mode inference --seeds 4 "
         "--distribution orthogonal --signal-variance 0.5 --device cpu --constrain-weights "
-        "--custom-objects package.layers --input-size 64"
+        "--custom-objects package.layers --input-size 64 --keep-frozen"
     )
     assert main(["analyze", "my model.keras", *options.split()]) == 0
     assert json.loads((stand_in / "job.json").read_text())["spec"] == {
@@ -152,6 +152,7 @@ def test_every_option_reaches_the_worker(
             "device": "cpu",
             "seeds": 4,
             "constrain_weights": True,
+            "keep_frozen": True,
             "custom_objects": "package.layers",
             "input_size": 64,
         },
@@ -180,15 +181,12 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ({"measured": {"variance": 2.5}, "predicted": {"variance": 1.0}}, "2.5"),
         ({"measured": {"variance": None}, "predicted": {"variance": 1.0}}, "not finite"),
-        ({"measured": None, "predicted": {"variance": 0.25}}, "0.25"),
-        ({"measured": None, "predicted": {"variance": None}}, "not finite"),
-        (None, "none"),
     ],
 )
 def test_a_variance_outside_the_band(
     deliver: Callable[[Result], None],
     result: Result,
-    change: Result | None,
+    change: Result,
     shown: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -202,6 +200,30 @@ def test_a_variance_outside_the_band(
     last_line = capsys.readouterr().err.splitlines()[-1]
     assert last_line == f"block1/conv: variance {shown} is not in 0.5 to 2"
     assert output.exists(), "the figures are wanted all the more"
+
+
+@pytest.mark.parametrize("change", [None, {"measured": None, "predicted": {"variance": 1.0}}])
+def test_a_variance_that_was_not_measured_is_not_vouched_for(
+    deliver: Callable[[Result], None],
+    result: Result,
+    change: Result | None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    result["calls"][5]["autoinit"] = change
+    deliver(result)
+    assert main(["analyze", "sample:x", "--fail-outside", "0.5,2"]) == 3
+    last_line = capsys.readouterr().err.splitlines()[-1]
+    assert last_line == "block1/conv: variance not measured, so it may not be in 0.5 to 2"
+
+
+def test_frozen_weights_are_not_judged(
+    deliver: Callable[[Result], None], result: Result, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result["calls"][5]["autoinit"]["measured"]["variance"] = 1e30
+    result["calls"][5]["frozen"] = True
+    deliver(result)
+    assert main(["analyze", "sample:x", "--fail-outside", "0.5,2"]) == 0
+    assert capsys.readouterr().err.endswith("(frozen weights, not judged: 1 calls)\n")
 
 
 def test_only_weighted_calls_and_only_autoinit_are_judged(
@@ -263,6 +285,64 @@ def test_a_model_that_could_not_be_saved(
     assert not model.exists()
 
 
+@pytest.fixture
+def offer(stand_in: Path, result: Result) -> Callable[..., None]:
+    """Has the job list these files as its downloads, and leave them."""
+
+    def leave(*names: str, note: str = "") -> None:
+        result["downloads"] = [{"file": name, "label": name, "note": note} for name in names]
+        (stand_in / "artefacts" / "result.json").write_text(json.dumps(result))
+        (stand_in / "artefacts" / "reinitialized.keras").unlink()
+        for name in names:
+            (stand_in / "artefacts" / name).write_bytes(name.encode())
+
+    return leave
+
+
+@pytest.mark.parametrize(
+    ("start", "wanted", "written"),
+    [
+        (b"\x89HDF\r\n\x1a\n", "a.h5", "reinitialized.h5"),
+        (b"\x89HDF\r\n\x1a\n", "a.hdf5", "reinitialized.h5"),
+        (b"\x89HDF\r\n\x1a\n", "a.keras", "reinitialized.keras"),
+        (b'{"class_name"', "a.json", "reinitialized.json"),
+    ],
+)
+def test_the_extension_chooses_the_format(
+    offer: Callable[..., None],
+    tmp_path: Path,
+    start: bytes,
+    wanted: str,
+    written: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    offer("reinitialized.h5", "reinitialized.keras", "reinitialized.json", note="For\nKeras\x1b 2.")
+    (tmp_path / "model").write_bytes(start)
+    saved = tmp_path / wanted
+    assert main(["analyze", str(tmp_path / "model"), "--save", str(saved)]) == 0
+    assert saved.read_text() == written
+    assert capsys.readouterr().err.endswith(f"{saved}: For Keras\N{REPLACEMENT CHARACTER} 2.\n")
+
+
+def test_a_format_that_is_not_offered_says_why_and_what_is(
+    offer: Callable[..., None],
+    result: Result,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    message = "Layer 'cut' (Lambda) has no equal in Keras 3."
+    result["warnings"] = [
+        {"code": "not_convertible", "path": "cut", "class": "Lambda", "message": message}
+    ]
+    offer("reinitialized.h5")
+    saved = tmp_path / "a.keras"
+    assert main(["analyze", "sample:x", "--save", str(saved)]) == 1
+    assert capsys.readouterr().err.endswith(
+        f"error: {saved} was not written: this model is offered as .h5 only. {message}\n"
+    )
+    assert not saved.exists()
+
+
 def test_a_file_that_cannot_be_written_after_all(
     stand_in: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -316,8 +396,9 @@ def test_an_interrupt_leaves_nothing_behind(
         ("analyze sample:x --custom-objects a/b.py", "the dotted name of a module"),
         ("analyze sample:x --output nowhere/a.json", "there is no folder"),
         ("analyze sample:x --report .", "it is a folder"),
-        ("analyze sample:x --save a.txt", "ends in .keras or .h5"),
-        ("analyze sample:x --save a.h5", "name it a.keras"),
+        ("analyze sample:x --save a.txt", "ends in .keras, .h5, .hdf5 or .json"),
+        ("analyze sample:x --save a.h5", "only where MODEL is HDF5: name it a.keras"),
+        ("analyze model.keras --save a.json", "only where MODEL is JSON: name it a.keras"),
         ("analyze model.keras --save a.h5", "name it a.keras"),
         ("analyze model.keras --save model.keras", "must be different files"),
         ("analyze sample:x --output a --report ./a", "must be different files"),
@@ -334,6 +415,19 @@ def test_wrong_usage(
     (tmp_path / "model.keras").write_bytes(b"PK")
     monkeypatch.chdir(tmp_path)
     assert expected in usage_error(capsys, *arguments.split())
+
+
+def test_a_files_name_cannot_steer_the_terminal(
+    no_job: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "a\x1b[2J\u202e.keras"
+    assert main(["analyze", name]) == 2
+    (tmp_path / name).mkdir()
+    assert main(["analyze", str(tmp_path / name)]) == 2
+    shown = capsys.readouterr().err
+    shown += usage_error(capsys, "analyze", "sample:x", "--report", str(tmp_path / name))
+    assert "a�[2J�.keras" in shown
+    assert not {"\x1b", "\u202e"} & set(shown)
 
 
 def test_a_wrong_deadline_is_wrong_usage(
@@ -377,6 +471,26 @@ def test_the_summary(deep_result: Result) -> None:
     ]
 
 
+def test_the_summary_of_a_network_that_is_measured_in_part(cut_result: Result) -> None:
+    lines = summary(AnalysisResult(cut_result)).splitlines()
+    (row,) = [line for line in lines if line.startswith("  autoinit")]
+    assert row.endswith("  not measured")
+    assert row.count("not measured") == 1, "the last call's; others were"
+    text = "  (smallest and largest of the 3 weighted calls that could be measured, of 6)"
+    assert text in lines
+    place = lines.index("not run   1; 17 more calls, after them, are not measured")
+    assert lines[place + 1] == "  block2/dropout (Lambda): it holds code"
+
+
+def test_the_summary_of_a_network_of_which_nothing_is_measured(
+    build_result: Callable[..., Result],
+) -> None:
+    result = build_result(30, opaque=0)
+    lines = summary(AnalysisResult(result)).splitlines()
+    (row,) = [line for line in lines if line.startswith("  autoinit")]
+    assert row.count("not measured") == 3
+
+
 def test_the_summary_of_a_network_that_overflows(deepest_result: Result) -> None:
     lines = summary(AnalysisResult(deepest_result)).splitlines()
     (row,) = [line for line in lines if line.startswith("  default")]
@@ -392,7 +506,9 @@ def test_the_summary_shows_the_first_warnings(result: Result) -> None:
 def test_names_cannot_steer_the_terminal(result: Result) -> None:
     result["model"]["name"] = "a\x1b[31m\nb\u202ec"
     result["warnings"] = [{"code": "c", "path": "p\x1b", "class": "C", "message": "m\nm"}]
+    result["calls"][3] |= {"path": "q\x1b", "class": "D\x9b", "opaque": "it\u202e"}
     text = summary(AnalysisResult(result))
+    assert "  q� (D�): it�" in text
     assert text.startswith("a�[31m�b�c: keras")
     assert text.endswith("  c p�: m�m")
 

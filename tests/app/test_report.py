@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from app.escaping import html_text, markdown_text, plain_text, spreadsheet_text
-from app.findings import findings, unsupported_sentence
+from app.findings import findings, lead, unsupported_sentence
 from app.formatting import duration, number, plural, shape, size
 from app.headline import agreement, cards, coverage, series_figures
 from app.report import report_html, write_report
@@ -97,7 +97,7 @@ def test_csv_reads_back(deep_result):
     assert read[63]["default_measured_variance"] == ""
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", " ="])
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", " =", "＝", "＋", "－", "＠"])
 def test_text_cells_never_start_a_formula(build_result, start):
     result = build_result(10, path=lambda block, layer: f"{start}cmd|' /c calc'!A{block}{layer}")
     result["calls"][0]["autoinit"]["measured"]["mean"] = -1.5
@@ -105,6 +105,17 @@ def test_text_cells_never_start_a_formula(build_result, start):
     assert first["path"].startswith("'" + start)
     assert first["autoinit_measured_mean"] == "-1.5"
     assert spreadsheet_text("block1/conv") == "block1/conv"
+
+
+@pytest.mark.parametrize("start", ["\t=", "\r=", "\n=", "\0", "\x1b[2J", "\x9b2J", "\u202e"])
+def test_text_cells_hold_nothing_invisible(build_result, start):
+    result = build_result(10, path=lambda block, layer: f"{start}{block}{layer}")
+    result["calls"][0]["opaque"] = start
+    text = csv_text(result)
+    assert set(start) & set(text) <= set("=2J[\r\n")
+    first = next(csv.DictReader(io.StringIO(text, newline="")))
+    assert first["path"].startswith("\ufffd")
+    assert first["not_run"].startswith("\ufffd")
 
 
 def test_smallest_largest_and_final_variance(result):
@@ -135,6 +146,35 @@ def test_the_verdict_goes_by_the_target(build_result):
     result = build_result(20, growth=1.0)
     result["settings"]["signal_variance"] = 1e-6
     assert series_figures(result, "autoinit").verdict == "explodes"
+
+
+def test_a_network_that_is_measured_in_part_is_not_called_stable(cut_result, build_result):
+    figures = series_figures(cut_result, "autoinit")
+    assert (figures.verdict, figures.weighted, figures.unmeasured) == ("stable so far", 6, 3)
+    assert figures.final is None
+    shown = {card.label: card for card in cards(cut_result)}
+    assert shown["AutoInit weights"].value == "Stable so far"
+    assert "3 of 6 calls with a kernel could not be measured" in (
+        shown["AutoInit weights"].explanation
+    )
+    assert "last call was not measured" in shown["AutoInit weights"].explanation
+    assert (shown["Calls measured"].value, shown["Calls measured"].note) == ("40 %", "12 of 30")
+    assert "Calls measured" not in {card.label for card in cards(build_result(30))}
+
+
+def test_what_is_known_of_the_measured_part_is_said(build_result):
+    assert series_figures(build_result(100, growth=1.5, opaque=50), "default").verdict == "explodes"
+    assert series_figures(build_result(100, growth=0.5, opaque=50), "default").verdict == "vanishes"
+
+
+def test_a_network_that_is_cut_at_its_entrance_is_neither_healthy_nor_sick(build_result):
+    result = build_result(30, opaque=0)
+    figures = series_figures(result, "default")
+    assert (figures.verdict, figures.overflowed, figures.underflowed) == ("not measured", 0, 0)
+    first = cards(result)[0]
+    assert (first.value, first.note) == ("Not measured", "only predicted")
+    assert agreement(result, "autoinit") is None
+    assert "<html" in report_html(result)
 
 
 def test_a_series_without_measurements_is_not_judged(result):
@@ -188,6 +228,52 @@ def test_layers_without_a_rule_come_first(deep_result):
     assert found[-1].title == "Brand new code"
 
 
+def test_what_is_not_run_comes_before_all(build_result):
+    result = build_result(30, unsupported=(3,), opaque=12)
+    first, second = findings(result)
+    assert (first.code, second.code) == ("opaque_layer", "unsupported_layer")
+    sentence = lead(result, "opaque_layer", str.upper)
+    assert sentence.startswith("1 call of LAMBDA was not run, and nothing was measured there or at")
+    assert "the 17 calls after it" in sentence
+    # The layer without a rule is another one, though the Lambda has none either.
+    assert lead(result, "unsupported_layer", str).startswith("1 call of Swirl has no rule")
+    assert lead(result, "input_scaling", str) == ""
+
+
+def test_one_sentence_does_for_layers_and_activations(cut_result):
+    cut_result["calls"][20]["opaque"] = "it is not known"
+    warning = {"code": "opaque_activation", "path": "a", "class": "A", "message": "m"}
+    cut_result["warnings"].append(warning)
+    assert lead(cut_result, "opaque_layer", str).startswith("2 calls of Lambda, Conv2D were not")
+    assert lead(cut_result, "opaque_activation", str) == ""
+
+
+def test_many_classes_are_counted(build_result):
+    result = build_result(60, unsupported=tuple(range(0, 60, 5)))
+    for place, call in enumerate(result["calls"]):
+        call["class"] = f"Swirl{place}"
+    assert "and 4 other classes have" not in lead(result, "unsupported_layer", str)
+    assert "Swirl35, 4 other classes have no rule" in lead(result, "unsupported_layer", str)
+
+
+def test_the_report_says_what_was_not_run_and_what_is_frozen(cut_result):
+    cut_result["calls"][0]["frozen"] = True
+    text = report_html(cut_result)
+    assert "1 call of Lambda was not run" in text
+    assert "pass through, not run" in text
+    assert "exact, frozen" in text
+    assert "at or after a layer that is not run." in text
+    assert "Stable so far" in text
+
+
+def test_results_of_before_can_still_be_shown(build_result):
+    result, old = build_result(20, unsupported=(7,)), build_result(20, unsupported=(7,))
+    for call in old["calls"]:
+        del call["opaque"], call["frozen"]
+    assert report_html(old) == report_html(result)
+    assert csv_text(old) == csv_text(result)
+
+
 def test_the_sentence_about_missing_rules_counts(deep_result):
     sentence = unsupported_sentence(deep_result, ["Swirl"])
     assert sentence.startswith("1 call of Swirl has no rule")
@@ -232,4 +318,8 @@ def test_invisible_characters_are_replaced_and_long_names_shortened():
 
 def test_markup_of_either_kind_is_escaped():
     assert html_text("<b>'\"&") == "&lt;b&gt;&#x27;&quot;&amp;"
+    joiner = "\N{WORD JOINER}"
+    assert markdown_text("www.a") == f"www{joiner}&#46;a"
+    assert markdown_text("HTTPS://a") == f"HTTPS&#58;{joiner}&#47;&#47;a"
+    assert markdown_text("a@b") == f"a{joiner}&#64;b"
     assert markdown_text("**a**[x](y)") == ("&#42;&#42;a&#42;&#42;&#91;x&#93;&#40;y&#41;")

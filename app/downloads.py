@@ -1,0 +1,50 @@
+"""The re-initialised model in the formats that a finished job offers, the original's first."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.jobs.folders import REINITIALIZED_H5, REINITIALIZED_KERAS
+
+# What a job leaves that does not list its downloads, as jobs once did not.
+UNLISTED = ((REINITIALIZED_KERAS, "Re-initialised model, .keras"), (REINITIALIZED_H5, "As .h5"))
+SUFFIXES = {".hdf5": ".h5"}  # which mean the same
+
+
+@dataclass(frozen=True)
+class Download:
+    """A model file to take home.
+
+    Args:
+        path: where it lies.
+        label: what it is, in a few words.
+        note: what to know about it, or an empty string.
+    """
+
+    path: Path
+    label: str
+    note: str = ""
+
+    @property
+    def suffix(self) -> str:
+        """Which format it is in, such as `.keras`."""
+        return self.path.suffix
+
+
+def downloads(result: Mapping[str, Any], folder: Path) -> list[Download]:
+    """The model files that lie in a finished job's folder."""
+    if "downloads" in result:
+        listed = [
+            Download(folder / Path(entry["file"]).name, entry["label"], entry.get("note") or "")
+            for entry in result["downloads"]
+        ]
+    else:
+        listed = [Download(folder / name, label) for name, label in UNLISTED]
+    return [download for download in listed if download.path.is_file()]
+
+
+def in_format(offered: Sequence[Download], suffix: str) -> Download | None:
+    """The first one in the format that a suffix stands for."""
+    wanted = SUFFIXES.get(suffix, suffix)
+    return next((download for download in offered if download.suffix == wanted), None)

@@ -1,0 +1,193 @@
+"""The comparison on small models: what is not run, what is frozen, what came broken."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from app.jobs.comparison import calls_as_data, compare
+from app.jobs.specification import Settings
+from autoinit.opaque import Opaque, OpaqueActivation
+
+QUICK = {"samples": 64, "device": "cpu"}
+
+
+def values(variable):
+    return np.array(keras.ops.convert_to_numpy(variable))
+
+
+def rows(comparison):
+    return {row["path"]: row for row in calls_as_data(comparison)}
+
+
+def codes(comparison):
+    return [finding.code for finding in comparison.findings]
+
+
+def variance(row, series, kind="measured"):
+    return row[series][kind]["variance"]
+
+
+def cut_model():
+    inputs = keras.Input((20,), name="in")
+    before = layers.Dense(20, activation="relu", name="before")(inputs)
+    cut = Opaque("Lambda", "it holds code", name="cut", evidence={"declared": [30]})(before)
+    swirl = OpaqueActivation("swirl", "it is not known here")
+    after = layers.Dense(8, activation=swirl, name="after")(cut)
+    beside = layers.Dense(8, name="beside")(before)
+    return keras.Model(inputs, layers.Add(name="sum")([after, beside]))
+
+
+@pytest.mark.parametrize("uploaded", [True, False])
+def test_measured_figures_are_null_from_a_layer_on_that_is_not_run(uploaded):
+    comparison = compare(cut_model(), Settings(seeds=2, **QUICK), uploaded=uploaded)
+    table = rows(comparison)
+    unmeasured = {"cut", "after", "after/swirl", "sum"}
+    for path, row in table.items():
+        for series in comparison.probes:
+            assert (row[series]["measured"] is None) == (path in unmeasured)
+            assert math.isfinite(variance(row, series, "predicted"))
+    assert table["cut"]["class"] == "Lambda"
+    assert {path: row["opaque"] for path, row in table.items() if row["opaque"]} == {
+        "cut": "it holds code", "after/swirl": "it is not known here",
+    }  # fmt: skip
+    assert [row["path"] for row in table.values() if row["tainted"]] == [
+        "after", "after/swirl", "sum",
+    ]  # fmt: skip
+    assert variance(table["beside"], "autoinit") == pytest.approx(1.0, rel=0.5)
+    assert variance(table["after"], "autoinit", "predicted") == pytest.approx(1.0)
+    assert codes(comparison) == ["opaque_layer", "opaque_activation"]
+
+
+def test_kernels_after_it_are_drawn_all_the_same():
+    model = cut_model()
+    compare(model, Settings(**QUICK), uploaded=True)
+    kernel = values(model.get_layer("after").kernel)
+    # The ReLU leaves half of the second moment, on 30 inputs.
+    assert kernel.std() == pytest.approx((2 / 30) ** 0.5, rel=0.15)
+
+
+def test_a_network_that_is_cut_at_its_entrance_still_has_predictions():
+    inputs = keras.Input((4,), name="in")
+    cut = Opaque("Lambda", "it holds code", name="cut")(inputs)
+    comparison = compare(
+        keras.Model(inputs, layers.Dense(3, name="head")(cut)), Settings(**QUICK), uploaded=True
+    )
+    head = rows(comparison)["head"]
+    assert head["weighted"]
+    assert head["autoinit"]["measured"] is None
+    assert variance(head, "autoinit", "predicted") == pytest.approx(1.0)
+
+
+def pretrained():
+    """A frozen body with channels that differ, as training leaves them, under a new head."""
+    keras.utils.set_random_seed(3)
+    generator = np.random.default_rng(3)
+    inputs = keras.Input((8, 8, 3), name="in")
+    x = inputs
+    for place in range(3):
+        x = layers.Conv2D(16, 3, padding="same", name=f"conv{place}")(x)
+        x = layers.BatchNormalization(name=f"normal{place}", momentum=0.0)(x)
+        x = layers.ReLU(name=f"relu{place}")(x)
+    body = keras.Model(inputs, layers.Flatten(name="flat")(x), name="body")
+    data = keras.Input((8, 8, 3), name="data")
+    model = keras.Model(data, layers.Dense(40, name="head")(body(data)))
+    for layer in body.layers:
+        if layer.name.startswith("conv"):
+            scales = generator.uniform(0.2, 4.0, layer.kernel.shape[-1])
+            layer.kernel.assign(layer.kernel * scales)
+            layer.bias.assign(generator.normal(0, 2, layer.bias.shape))
+    # Statistics like those of training, by one batch.
+    body(generator.standard_normal((256, 8, 8, 3), dtype=np.float32), training=True)
+    body.trainable = False
+    return model
+
+
+@pytest.mark.parametrize("mode", ["training", "inference"])
+def test_frozen_layers_keep_their_weights_and_the_head_is_drawn_for_what_they_give(mode):
+    model = pretrained()
+    body = model.get_layer("body")
+    before = [values(weight) for weight in body.weights]
+    settings = Settings(keep_frozen=True, mode=mode, seeds=2, **QUICK)
+    comparison = compare(model, settings, uploaded=True)
+    for old, weight in zip(before, body.weights, strict=True):
+        np.testing.assert_array_equal(old, values(weight))
+    table = rows(comparison)
+    assert variance(table["head"], "autoinit") == pytest.approx(1.0, rel=0.2)
+    assert not table["head"]["frozen"]
+    for path in ("body/conv0", "body/normal1", "body/conv2"):
+        assert table[path]["frozen"]
+        figures = {series: table[path][series]["measured"] for series in comparison.probes}
+        assert figures["default"] == figures["uploaded"] == figures["autoinit"]
+    assert table["body/conv0"]["weighted"]
+    assert not table["body/relu0"]["frozen"]
+    assert table["body/relu2"]["support"] == "sampled"
+    (finding,) = [item for item in comparison.findings if item.code == "frozen_kept"]
+    assert "6 layers are frozen" in finding.message
+    assert "'body/conv0', 'body/normal0'" in finding.message
+
+
+def test_without_the_switch_they_are_drawn_and_the_switch_is_suggested():
+    model = pretrained()
+    kernel = values(model.get_layer("body").get_layer("conv0").kernel)
+    comparison = compare(model, Settings(**QUICK), uploaded=True)
+    assert not np.array_equal(kernel, values(model.get_layer("body").get_layer("conv0").kernel))
+    assert "frozen_redrawn" in codes(comparison)
+    assert not any(row["frozen"] for row in rows(comparison).values())
+
+
+def test_without_weights_there_are_none_to_keep():
+    model = pretrained()
+    kernel = values(model.get_layer("body").get_layer("conv0").kernel)
+    comparison = compare(model, Settings(keep_frozen=True, **QUICK), uploaded=False)
+    assert not np.array_equal(kernel, values(model.get_layer("body").get_layer("conv0").kernel))
+    assert "nothing_to_keep" in codes(comparison)
+
+
+def test_weights_that_came_broken_are_found_and_kernels_mended():
+    inputs = keras.Input((20,), name="in")
+    hidden = layers.Dense(20, activation="relu", name="hidden")(inputs)
+    model = keras.Model(inputs, layers.Dense(5, name="head")(hidden))
+    kernel = values(model.get_layer("hidden").kernel)
+    kernel[3, 4] = np.nan
+    model.get_layer("hidden").kernel.assign(kernel)
+    model.get_layer("head").bias.assign([np.inf, 0, 0, 0, 0])
+    comparison = compare(model, Settings(**QUICK), uploaded=True)
+    found = {item.path: item for item in comparison.findings if item.code == "weights_not_finite"}
+    assert set(found) == {"hidden", "head"}
+    assert "draws them anew" in found["hidden"].message
+    assert "leaves them as they came" in found["head"].message
+    table = rows(comparison)
+    assert table["hidden"]["uploaded"]["predicted"] == {"mean": None, "variance": None}
+    assert variance(table["hidden"], "autoinit") == pytest.approx(1.0, rel=0.3)
+    assert table["head"]["autoinit"]["measured"]["finite_fraction"] == pytest.approx(0.8)
+    assert table["head"]["default"]["measured"]["finite_fraction"] == 1.0
+    assert np.isfinite(values(model.get_layer("head").kernel)).all()
+
+
+def test_statistics_of_the_file_are_used_in_inference():
+    generator = np.random.default_rng(0)
+    inputs = keras.Input((12, 12, 6), name="in")
+    x = layers.Normalization(mean=[1.0] * 6, variance=[4.0] * 6, name="scaled")(inputs)
+    x = layers.BatchNormalization(name="normal")(x)
+    x = layers.Conv2D(32, 3, activation="relu", name="conv")(x)
+    model = keras.Model(inputs, layers.Conv2D(8, 3, name="last")(x))
+    normal = model.get_layer("normal")
+    for weight, low, high in (
+        (normal.gamma, 0.5, 2), (normal.beta, -1, 1),
+        (normal.moving_mean, -1, 1), (normal.moving_variance, 0.2, 3),
+    ):  # fmt: skip
+        weight.assign(generator.uniform(low, high, weight.shape))
+    settings = Settings(mode="inference", input_mean=2.0, input_variance=9.0, **QUICK)
+    comparison = compare(model, settings, uploaded=True)
+    table = rows(comparison)
+    for path, tolerance in (("scaled", 0.02), ("normal", 0.02), ("conv", 0.2), ("last", 0.3)):
+        row = table[path]["uploaded"]
+        expected, measured = row["predicted"], row["measured"]
+        assert expected["variance"] == pytest.approx(measured["variance"], rel=tolerance)
+    assert variance(table["scaled"], "uploaded") == pytest.approx(9 / 4, rel=0.02)
+    assert variance(table["normal"], "uploaded") != pytest.approx(
+        variance(table["normal"], "default"), rel=0.2
+    )
