@@ -1,6 +1,14 @@
-"""Model files: telling what a file is, rebuilding its model, and saving one."""
+"""Model files: read as data, checked, rebuilt, and saved again with new kernels."""
 
+from autoinit.model_files.budgets import Budgets
 from autoinit.model_files.opening import ModelFile, open_model_file
-from autoinit.model_files.saving import save_model_file
+from autoinit.model_files.saving import Download, save_model, save_reinitialized
 
-__all__ = ["ModelFile", "open_model_file", "save_model_file"]
+__all__ = [
+    "Budgets",
+    "Download",
+    "ModelFile",
+    "open_model_file",
+    "save_model",
+    "save_reinitialized",
+]

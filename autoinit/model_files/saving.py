@@ -1,162 +1,98 @@
-"""From a model to a file that the plain loader opens, compiled as its source was."""
+"""What people take home: their own file with new kernels, and the model for Keras 3."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from autoinit.model_files.budgets import Budgets
+from autoinit.model_files.compiling import compile_as_recorded
 from autoinit.model_files.opening import ModelFile
+from autoinit.model_files.patching import save_patched_copy
+from autoinit.registry import WeightPlan
 from autoinit.report import Finding
 
+STEM = "reinitialized"
+_SUFFIXES = {"keras": ".keras", "h5": ".h5", "json": ".json"}
 
-def compile_as_recorded(model: Any, file: ModelFile) -> tuple[Finding, ...]:
-    """Compile a rebuilt model with the settings that its file records.
+
+@dataclass(frozen=True)
+class Download:
+    """A file to take home.
+
+    Attributes:
+        file: its name in the folder that it was saved to.
+        label: what it is.
+        note: what to know of it; may be empty.
+    """
+
+    file: str
+    label: str
+    note: str
+
+
+def save_reinitialized(
+    file: ModelFile, plans: Sequence[WeightPlan], folder: Path, budgets: Budgets
+) -> tuple[tuple[Download, ...], tuple[Finding, ...]]:
+    """Save a re-initialised model: in the format that it came in, and as `.keras` for Keras 3.
+
+    Args:
+        file: whose model has the new weights.
+        plans: the kernels that were drawn.
+        folder: where to write; it exists.
+        budgets: the limits.
 
     Returns:
-        A finding where they cannot be made again: the model is then left uncompiled.
+        What was saved, the file's own format first, and findings where a format is not offered.
     """
-    settings = file.compile_settings
-    if not settings:
-        return ()
-    try:
-        if file.format == "h5":
-            model.compile(**_from_training_config(settings))
-            # As `compile_from_config` does: Keras warns about a saved optimizer without variables.
-            model.optimizer.build(model.trainable_variables)
-        else:
-            model.compile_from_config(settings)
-    except Exception as error:  # losses and metrics of any origin are made here
-        return (_dropped(error),)
-    if not model.compiled:
-        return (_dropped(ValueError("the configuration is incomplete")),)
-    return ()
+    record = file.record
+    name = f"{STEM}{_SUFFIXES[record.format]}"
+    findings = list(
+        save_patched_copy(
+            record, file.original, file.weights, plans, folder / name, budgets, file.twins
+        )
+    )
+    downloads = []
+    copied = (folder / name).is_file()
+    if copied:
+        label = f"Your file, re-initialised, {Path(name).suffix}"
+        downloads.append(Download(name, label, _own(file)))
+    is_keras3_archive = record.keras == 3 and record.format == "keras"
+    if copied and is_keras3_archive:
+        return tuple(downloads), tuple(findings)
+    if file.native:
+        findings += compile_as_recorded(file.model, record.compile_settings)
+        taken = name == f"{STEM}.keras"
+        downloads.append(save_model(file.model, folder, f"{STEM}-keras3.keras" if taken else None))
+    elif not any(finding.code == "not_convertible" for finding in file.findings):
+        findings.append(_not_convertible())
+    return tuple(downloads), tuple(findings)
 
 
-def _from_training_config(settings: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of `compile` from the `training_config` of an HDF5 file.
-
-    Keras's own reader of these turns the string "mse" into a configuration that it then refuses;
-    strings are handed to `compile` as they are.
-    """
-    arguments = {
-        name: settings.get(name)
-        for name in ("loss", "loss_weights", "metrics", "weighted_metrics", "run_eagerly")
-        if settings.get(name) is not None
-    }
-    for name, module in (
-        ("loss", keras.losses), ("metrics", keras.metrics), ("weighted_metrics", keras.metrics),
-    ):  # fmt: skip
-        if name in arguments:
-            arguments[name] = _deserialize_nested(arguments[name], module)
-    if "optimizer_config" in settings:
-        arguments["optimizer"] = keras.optimizers.deserialize(settings["optimizer_config"])
-    return arguments
+def save_model(model: Any, folder: Path, name: str | None = None) -> Download:
+    """Save a model of Keras 3 as `.keras`."""
+    name = name or f"{STEM}.keras"
+    model.save(folder / name)
+    return Download(
+        name, "Re-initialised model, .keras", f"Opens with Keras {keras.__version__} or later."
+    )
 
 
-def _deserialize_nested(value: Any, module: Any) -> Any:
-    if isinstance(value, dict):
-        if "class_name" in value:
-            return module.deserialize(value)
-        return {name: _deserialize_nested(part, module) for name, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_deserialize_nested(part, module) for part in value]
-    return value
+def _own(file: ModelFile) -> str:
+    record = file.record
+    version = record.keras_version or str(record.keras)
+    kept = "Only kernels and their initialisers were changed"
+    weights = "" if file.has_weights else "; it holds no weights, which are drawn when it is built"
+    return f"For Keras {version}, as your file. {kept}{weights}."
 
 
-def save_model_file(model: Any, path: str | Path) -> tuple[Finding, ...]:
-    """Write a model as `.keras` or `.h5`, by the path's extension, so that it opens again.
-
-    Returns:
-        A finding where the compile settings had to be left out of an HDF5 file.
-    """
-    path = Path(path)
-    if path.suffix == ".keras":
-        model.save(path)
-        return ()
-    findings: tuple[Finding, ...] = ()
-    with _without_advice():
-        error = _trouble_with_h5(model) if model.compiled else None
-        if error is not None:
-            findings = (_dropped(error),)
-        original = dict(model._compile_config.config) if model.compiled else None
-        if original is not None and error is None:
-            # Keras 3 cannot read back a string such as "mse" from HDF5, but the object it names.
-            model._compile_config.config = _by_objects(original)
-        try:
-            model.save(path, include_optimizer=model.compiled and error is None)
-        finally:
-            if original is not None:
-                model._compile_config.config = original
-    return findings
-
-
-def _trouble_with_h5(model: Any) -> Exception | None:
-    """Save and load a tiny model with the same settings: what the reader will say of them."""
-    tiny = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-    try:
-        settings = _by_objects(dict(model._compile_config.config))
-        settings.pop("optimizer", None)
-        optimizer = type(model.optimizer).from_config(model.optimizer.get_config())
-        tiny.compile(optimizer=optimizer, **settings)
-        with tempfile.TemporaryDirectory() as folder:
-            tiny.save(Path(folder) / "tiny.h5")
-            keras.saving.load_model(Path(folder) / "tiny.h5")
-    except Exception as error:
-        return error
-    return None
-
-
-def _by_objects(settings: dict[str, Any]) -> dict[str, Any]:
-    changed = dict(settings)
-    for name, module in (
-        ("loss", keras.losses), ("metrics", keras.metrics), ("weighted_metrics", keras.metrics),
-    ):  # fmt: skip
-        changed[name] = _objects(settings.get(name), module)
-    return changed
-
-
-def _objects(value: Any, module: Any) -> Any:
-    """`"mse"` → `MeanSquaredError()`; strings that name no class stay, as "accuracy" does."""
-    if isinstance(value, dict):
-        return {name: _objects(part, module) for name, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_objects(part, module) for part in value]
-    if not isinstance(value, str) or value in ("accuracy", "acc", "crossentropy", "ce"):
-        return value
-    try:
-        found = module.get(value)
-    except ValueError:
-        return value
-    if isinstance(found, (keras.losses.Loss, keras.metrics.Metric)):
-        kind: Any = type(found)
-    else:
-        camel = "".join(part.capitalize() for part in found.__name__.split("_"))
-        kind = getattr(module, camel, None)
-    # The name is what training reports the figure under.
-    return kind(name=value) if isinstance(kind, type) else value
-
-
-def _dropped(error: Exception) -> Finding:
-    detail = " ".join(str(error).split())[:160].rstrip(".") or type(error).__name__
+def _not_convertible() -> Finding:
     return Finding(
-        "compile_dropped", "", "",
-        f"The compile settings could not be carried over ({detail}): compile the model yourself.",
+        "not_convertible", "", "",
+        "No .keras file for Keras 3 is offered: parts of the model were not rebuilt. The copy of "
+        "your own file holds them unchanged.",
     )  # fmt: skip
-
-
-@contextlib.contextmanager
-def _without_advice() -> Iterator[None]:
-    """Keras warns through absl that HDF5 is a legacy format, which the user has chosen."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -1,0 +1,137 @@
+"""From a checked configuration to a model, by the Keras that wrote it, within budgets.
+
+Shapes come first: variables are declared without memory, counted, and only then allocated.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+
+# Exported by no public module:
+from keras.src.backend.common import global_state
+
+from autoinit.errors import ModelFileError
+from autoinit.graph import ModelGraph
+from autoinit.model_files.budgets import Budgets
+from autoinit.shapes import all_activations, largest_alive
+
+
+def rebuild_keras3(
+    config: Mapping[str, Any], custom_objects: Mapping[str, Any], budgets: Budgets
+) -> Any:
+    """The object that a checked configuration of Keras 3 describes, not compiled.
+
+    Raises:
+        ModelFileError: the variables exceed a budget, or Keras refuses the configuration.
+    """
+    with (
+        keras.saving.custom_object_scope(dict(custom_objects)),
+        refusals(),
+        shapes_first() as allocate,
+    ):
+        # Keras takes apart what it is given.
+        made = keras.saving.deserialize_keras_object(copy.deepcopy(dict(config)), safe_mode=True)
+        require_variables(getattr(made, "variables", ()), budgets)
+        allocate()
+    return made
+
+
+@contextmanager
+def shapes_first() -> Iterator[Any]:
+    """Variables made in the block get their memory at its end, if the function it gives is called.
+
+    Otherwise, or on an error, they are forgotten.
+    """
+    scope = keras.StatelessScope(initialize_variables=False)
+
+    def allocate() -> None:
+        scope.initialize_variables = True
+
+    try:
+        with scope:
+            yield allocate
+    finally:
+        # Keras would allocate what was forgotten at the end of the next such block.
+        global_state.set_global_attribute("uninitialized_variables", [])
+
+
+def require_variables(variables: Any, budgets: Budgets) -> None:
+    """Hold declared variables against the budgets for parameters and for orthogonal draws.
+
+    Raises:
+        ModelFileError: one is exceeded.
+    """
+    total = sum(math.prod(variable.shape) for variable in variables)
+    budgets.require("parameters", total, "The model")
+    for variable in variables:
+        if isinstance(getattr(variable, "_initializer", None), keras.initializers.Orthogonal):
+            require_orthogonal(tuple(variable.shape), budgets)
+
+
+def require_orthogonal(shape: tuple[int, ...], budgets: Budgets) -> None:
+    """Hold one orthogonal draw, which takes rows·columns·min(rows, columns) steps, to its budget.
+
+    Raises:
+        ModelFileError: it is exceeded.
+    """
+    rows, columns = math.prod(shape[:-1]), shape[-1]
+    budgets.require(
+        "orthogonal_operations", rows * columns * min(rows, columns),
+        f"The orthogonal draw of a matrix of {rows} × {columns}",
+    )  # fmt: skip
+
+
+def require_activations(graph: ModelGraph, samples: int, budgets: Budgets) -> None:
+    """Hold a model's activations against the budgets, before any is allocated.
+
+    Args:
+        graph: with the shapes that will flow.
+        samples: how many inputs will be fed through.
+        budgets: the limits.
+
+    Raises:
+        ModelFileError: one is exceeded.
+    """
+    budgets.require("calls", len(graph.calls), "The model")
+    budgets.require("live_bytes", largest_alive(graph, 1), "The activations of one sample")
+    budgets.require(
+        "activation_bytes", all_activations(graph, samples),
+        f"The activations of {samples} samples",
+    )  # fmt: skip
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turns whatever Keras raises while it rebuilds into one sentence."""
+    try:
+        yield
+    except (ModelFileError, MemoryError):
+        raise
+    except RecursionError as error:
+        raise ModelFileError(
+            "too_deep",
+            "The model is nested or chained so deeply that Keras cannot rebuild it in this "
+            "process; the command line's and the dashboard's workers have the room for it.",
+        ) from error
+    except Exception as error:  # any layer's code runs here, and may raise anything
+        raise ModelFileError("cannot_rebuild", _sentence(error)) from error
+
+
+def _sentence(error: Exception) -> str:
+    """What went wrong; Keras's own text goes on for pages, with the configuration in it."""
+    text = " ".join(str(error).split())
+    inner = re.findall(r"Exception encountered: (.*?)(?= Exception encountered:|$)", text)
+    causes = [*inner, text]
+    detail = next((part for part in reversed(causes[:-1]) if part), causes[-1])
+    detail = re.split(r" (?:config|Received config|Full object config)\s?[=:]", detail)[0]
+    detail = re.sub(r"\x1b\[[0-9;]*m", "", detail)  # colours
+    detail = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in detail)
+    detail = detail[:200].rstrip(". ") or type(error).__name__
+    return f"Keras cannot rebuild this model: {detail}."

@@ -1,0 +1,242 @@
+"""Files that open, files that are refused, and what is taken home."""
+
+import json
+import shutil
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from autoinit.errors import ModelFileError
+from autoinit.graph import read_model
+from autoinit.model_files import Budgets, open_model_file, save_reinitialized
+from autoinit.model_files.compiling import compile_as_recorded
+from autoinit.model_files.rebuilding import rebuild_keras3, require_activations
+
+
+def a_model(loss="mse", metrics=("mae",)):
+    model = keras.Sequential(
+        [keras.Input((6,)), layers.Dense(5, activation="relu"), layers.Dense(1)]
+    )
+    if loss is not None:
+        model.compile(keras.optimizers.SGD(0.125, momentum=0.5), loss, metrics=list(metrics))
+        # Keras warns about every saved optimizer that was never built.
+        model.optimizer.build(model.trainable_variables)
+    return model
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    model = a_model()
+    model.save(folder / "model.keras")
+    (folder / "model.json").write_text(model.to_json())
+    a_model(None).save(folder / "model.h5")
+    model.save_weights(folder / "only.weights.h5")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "format", "has_weights"),
+    [("model.keras", "keras", True), ("model.h5", "h5", True), ("model.json", "json", False)],
+)
+def test_each_format_opens_whatever_its_extension(folder, tmp_path, name, format, has_weights):
+    for path in (folder / name, tmp_path / "renamed.bin"):
+        if not path.exists():
+            shutil.copy(folder / name, path)
+        file = open_model_file(path)
+        assert (file.record.format, file.has_weights) == (format, has_weights)
+        assert file.model.count_params() == 41
+        assert not file.model.compiled
+        assert len(file.sha256) == 64
+        assert file.native
+
+
+def test_weights_are_those_of_the_file(folder):
+    loaded = keras.models.load_model(folder / "model.keras")
+    file = open_model_file(folder / "model.keras")
+    for ours, theirs in zip(file.model.weights, loaded.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def broken(name):
+    def make(folder, path):
+        whole = (folder / name).read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+
+    return make
+
+
+def archive_without_config(folder, path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("readme.txt", "hello")
+
+
+def bare_layer(folder, path):
+    path.write_text(json.dumps(keras.saving.serialize_keras_object(layers.Dense(3))))
+
+
+def text(content):
+    return lambda folder, path: path.write_bytes(content)
+
+
+def changed(**arguments):
+    def make(folder, path):
+        config = json.loads(a_model(None).to_json())
+        config["config"]["layers"][1]["config"].update(arguments)
+        config["config"]["layers"][1].pop("build_config")
+        path.write_text(json.dumps(config))
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("make", "code"),
+    [
+        (lambda folder, path: None, "file_not_found"),
+        (text(b""), "empty_file"),
+        (text(b"\x89PNG\r\n\x1a\n" + bytes(100)), "not_a_model_file"),
+        (text(b'{"a": '), "broken_file"),
+        (text(b'{"a": 1}'), "no_model_config"),
+        (broken("model.keras"), "broken_file"),
+        (broken("model.h5"), "broken_file"),
+        (archive_without_config, "no_model_config"),
+        (lambda folder, path: shutil.copy(folder / "only.weights.h5", path), "no_model_config"),
+        (bare_layer, "not_a_model"),
+        (changed(units=10**9), "over_budget"),
+        (changed(units=-1), "bad_configuration"),
+        (changed(nonsense=1), "cannot_rebuild"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_cannot_be_opened_is_refused_in_one_sentence(folder, tmp_path, make, code):
+    path = tmp_path / "file.bin"
+    make(folder, path)
+    with pytest.raises(ModelFileError) as caught:
+        open_model_file(path)
+    assert caught.value.code == code
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith(".")
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_variables_are_counted_before_they_are_allocated():
+    config = json.loads(a_model(None).to_json())
+    with pytest.raises(ModelFileError, match="41 parameters, and the limit is 40"):
+        rebuild_keras3(config, {}, Budgets(parameters=40))
+    # What was refused is forgotten: the next model has variables of its own only.
+    model = rebuild_keras3(config, {}, Budgets(parameters=41))
+    assert np.isfinite(model(np.zeros((1, 6)))).all()
+
+
+def test_a_large_orthogonal_draw_is_refused_before_it_begins():
+    model = keras.Sequential(
+        [keras.Input((30,)), layers.Dense(20, kernel_initializer="orthogonal")]
+    )
+    config = json.loads(model.to_json())
+    with pytest.raises(ModelFileError, match="matrix of 30 × 20 would take 12,000"):
+        rebuild_keras3(config, {}, Budgets(orthogonal_operations=11_999))
+    rebuild_keras3(config, {}, Budgets(orthogonal_operations=12_000))
+
+
+@pytest.mark.parametrize(
+    ("budgets", "message"),
+    [
+        (Budgets(live_bytes=43), "one sample"),
+        (Budgets(activation_bytes=67), "1 samples"),
+        (Budgets(calls=3), "calls"),
+    ],
+)
+def test_activations_are_counted_before_they_are_allocated(budgets, message):
+    # Entries 6, 5, 5 and 1, of 4 bytes; alive at once are 6 and 5 and, before the bias, 5 more.
+    graph = read_model(a_model(None))
+    require_activations(graph, 1, Budgets(live_bytes=64, activation_bytes=68, calls=4))
+    with pytest.raises(ModelFileError, match=message):
+        require_activations(graph, 1, budgets)
+
+
+@keras.saving.register_keras_serializable("shop")
+class Halving(layers.Layer):
+    def call(self, inputs):
+        return inputs / 2
+
+
+def test_custom_objects_run_only_where_the_operator_gives_them(tmp_path):
+    path = tmp_path / "custom.keras"
+    keras.Sequential([keras.Input((2,)), Halving()]).save(path)
+    unknown = open_model_file(path)
+    assert [finding.code for finding in unknown.findings] == ["opaque_layer"]
+    assert not unknown.native
+    known = open_model_file(path, {"Halving": Halving})
+    assert not known.findings
+    np.testing.assert_array_equal(known.model(np.ones((1, 2))), [[0.5, 0.5]])
+
+
+@pytest.mark.parametrize("name", ["model.keras", "model.h5", "model.json"])
+def test_the_own_format_is_offered_first_and_keras_3_beside_it(folder, tmp_path, name):
+    downloads, findings = save_reinitialized(
+        open_model_file(folder / name), (), tmp_path, Budgets()
+    )
+    assert not findings
+    suffixes = [download.file.rpartition(".")[2] for download in downloads]
+    assert suffixes == list(dict.fromkeys([name.rpartition(".")[2], "keras"]))
+    for download in downloads:
+        assert open_model_file(tmp_path / download.file).model.count_params() == 41
+    loaded = keras.models.load_model(tmp_path / "reinitialized.keras")
+    assert loaded.compiled == (name != "model.h5")
+
+
+def test_code_in_a_model_goes_down_as_it_came_up(tmp_path):
+    model = keras.Sequential(
+        [keras.Input((2,)), layers.Dense(3), layers.Lambda(lambda x: x + 1), layers.Dense(1)]
+    )
+    model.save(tmp_path / "code.h5")
+    (tmp_path / "out").mkdir()
+    file = open_model_file(tmp_path / "code.h5")
+    downloads, findings = save_reinitialized(file, (), tmp_path / "out", Budgets())
+    assert [download.file for download in downloads] == ["reinitialized.h5"]
+    assert [finding.code for finding in findings] == ["not_convertible"]
+    copy = keras.models.load_model(tmp_path / "out" / "reinitialized.h5", safe_mode=False)
+    np.testing.assert_array_equal(copy(np.ones((1, 2))), model(np.ones((1, 2))))
+
+
+LOSSES = [
+    ("mse", ["mae"]),
+    ("binary_crossentropy", ["accuracy", "AUC"]),
+    (keras.losses.Huber(delta=0.5), [keras.metrics.RootMeanSquaredError()]),
+]
+
+
+@pytest.mark.parametrize(("loss", "metrics"), LOSSES, ids=["strings", "accuracy", "objects"])
+def test_compile_settings_are_made_again(loss, metrics):
+    model = a_model(loss, metrics)
+    settings = json.loads(json.dumps(model.get_compile_config()))
+    twin = a_model(None)
+    assert compile_as_recorded(twin, settings) == ()
+    assert float(twin.optimizer.learning_rate) == 0.125
+    data = np.zeros((4, 6)), np.zeros((4, 1))
+    assert (
+        twin.evaluate(*data, verbose=0, return_dict=True).keys()
+        == model.evaluate(*data, verbose=0, return_dict=True).keys()
+    )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"optimizer": {"class_name": "run", "module": "subprocess", "config": {}}, "loss": "mse"},
+        {"optimizer": "sgd", "loss": {"class_name": "function", "config": "system"}},
+        {"optimizer": "sgd", "loss": {"class_name": "Popen", "module": "subprocess", "config": {}}},
+        {"optimizer": "sgd", "loss": "os.system"},
+        {"optimizer": {"class_name": "SGD", "config": {"learning_rate": {"class_name": "Popen"}}}},
+        {"optimizer": "sgd", "loss": 7},
+    ],
+    ids=["optimizer", "function", "class", "name", "schedule", "number"],
+)
+def test_foreign_training_settings_are_dropped_and_said(settings):
+    model = a_model(None)
+    (finding,) = compile_as_recorded(model, settings)
+    assert finding.code == "compile_dropped"
+    assert not model.compiled
