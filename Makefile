@@ -8,7 +8,7 @@ BIN := .venv/bin
 # TensorFlow's start-up messages; a value that is set already stays.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: app test test-all lint format bench browser lock clean
+.PHONY: app test test-all fuzz lint format bench browser lock clean
 
 app: .venv/installed  ## start the dashboard on PORT
 	$(BIN)/streamlit run app/streamlit_app.py --server.port $(PORT)
@@ -18,6 +18,11 @@ test: .venv/installed-dev browser  ## everything that fits into 12 minutes
 
 test-all: .venv/installed-dev browser
 	$(BIN)/python -m pytest
+
+MINUTES ?= 10
+
+fuzz: .venv/installed-dev  ## throw mutated model files at the intake for MINUTES
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
 lint: .venv/installed-dev
 	$(BIN)/ruff format --check .

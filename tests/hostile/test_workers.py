@@ -1,0 +1,106 @@
+"""The battery through the real seam: one worker process per file, and the service none the worse.
+
+A worker takes seconds to start, so that a dozen files stand for all here; `make test-all` sends
+every seventh. Every file of the battery is opened by `test_battery`.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.jobs import JobHandle, JobSpec, Settings, Workers
+from tests.hostile.archives import good_keras
+from tests.hostile.intake import Answer
+from tests.hostile.parts import ANALYSED, Row
+from tests.hostile.test_battery import ROWS, check, write
+
+PATIENCE = 60.0
+GOOD_FILE_EVERY = 10
+SETTINGS = Settings(samples=4, device="cpu", input_size=8)
+DOZEN = (
+    "config-of-300-mb.keras", "parent-member.keras", "cut-at-0.6.h5", "declares-512-mb.h5",
+    "external-link.keras", "filled-chunk.keras", "lambda.nested.keras", "process-as-layer.h5",
+    "compiled-with-code.keras", "deep.json", "doubled-30-times.json", "orthogonal-4000.keras3.json",
+)  # fmt: skip
+BY_NAME = {row.name: row for row in ROWS}
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the workers' temporary files go."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    return folder
+
+
+@pytest.fixture
+def workers(tmp_path: Path, temporary: Path) -> Iterator[Workers]:
+    root = tmp_path / "data"
+    root.mkdir()
+    with Workers(spare=True, root=root) as workers:
+        yield workers
+
+
+def worker_memory() -> int:
+    """The most resident memory that a worker of this process has had."""
+    peak = 0
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            status = (entry / "status").read_text()
+        except OSError:
+            continue
+        figures = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+        if figures["PPid"].strip() == str(os.getpid()) and "VmHWM" in figures:
+            peak = max(peak, int(figures["VmHWM"].split()[0]) * 1024)
+    return peak
+
+
+def answer_of(job: JobHandle) -> Answer:
+    """Waits for a job; its time counts from when the worker has imported what it needs."""
+    began, peak = time.monotonic(), 0
+    deadline = began + PATIENCE
+    starting = job.progress.stage
+    while not job.wait(0.05):
+        assert time.monotonic() < deadline, job.progress
+        peak = max(peak, worker_memory())
+        if job.progress.stage == starting:
+            began = time.monotonic()
+    seconds = time.monotonic() - began
+    if job.status == "done":
+        codes = tuple(warning["code"] for warning in job.result()["warnings"])
+        return Answer(ANALYSED, "", codes, seconds, peak)
+    assert job.error is not None
+    return Answer(job.error[0], job.error[1], (), seconds, peak)
+
+
+def send(rows: list[Row], workers: Workers, folder: Path, temporary: Path) -> None:
+    good = folder / "good.keras"
+    good.write_bytes(good_keras())
+    for count, row in enumerate(rows):
+        place = folder / str(count)
+        place.mkdir()
+        job = workers.submit(JobSpec(os.fspath(write(row, place)), row.name, SETTINGS))
+        check(row, answer_of(job), place)
+        if job.status != "done":
+            assert [path.name for path in job.folder.iterdir()] == ["worker.log"]
+        assert not list(temporary.iterdir()), "temporary files were left behind"
+        if count % GOOD_FILE_EVERY == 0 or row is rows[-1]:
+            after = workers.submit(JobSpec(str(good), f"good-{count}.keras", SETTINGS))
+            assert answer_of(after).outcome == ANALYSED
+
+
+def test_a_dozen_and_the_good_files_between_them(
+    workers: Workers, tmp_path: Path, temporary: Path
+) -> None:
+    send([BY_NAME[name] for name in DOZEN], workers, tmp_path, temporary)
+
+
+@pytest.mark.slow
+def test_every_seventh_and_the_good_files_between_them(
+    workers: Workers, tmp_path: Path, temporary: Path
+) -> None:
+    send(ROWS[::7], workers, tmp_path, temporary)
