@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from app import __version__
 from app.escaping import plain_text
-from app.jobs.specification import DEVICES, DISTRIBUTIONS, MODES, Settings
+from app.jobs.specification import DEVICES, DISTRIBUTIONS, MODES, SIGNAL_MODELS, Settings
 
 USAGE_STATUS = 64
 SENTENCE_LIMIT = 2000
@@ -158,6 +158,13 @@ def _add_analyze_arguments(parser: argparse.ArgumentParser) -> None:
         choices=MODES,
         default=defaults.mode,
         help="how Dropout, BatchNormalization and their like behave (default %(default)s)",
+    )
+    method.add_argument(
+        "--signal-model",
+        choices=SIGNAL_MODELS,
+        default=defaults.signal_model,
+        help="what predictions carry through the network: distributions and correlations, or the "
+        "paper's mean and variance (default: %(default)s)",
     )
     method.add_argument(
         "--distribution",

@@ -117,6 +117,7 @@ def _settings(options: argparse.Namespace) -> Settings:
             input_variance=options.input_var,
             mode=options.mode,
             distribution=options.distribution,
+            signal_model=options.signal_model,
             signal_variance=options.signal_variance,
             device=options.device,
             seeds=options.seeds,

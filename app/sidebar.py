@@ -11,7 +11,15 @@ from streamlit.typing import UploadedFile
 from app import uploads
 from app.escaping import markdown_text
 from app.formatting import size
-from app.jobs.specification import DEVICES, DISTRIBUTIONS, MODES, SAMPLE_PREFIX, JobSpec, Settings
+from app.jobs.specification import (
+    DEVICES,
+    DISTRIBUTIONS,
+    MODES,
+    SAMPLE_PREFIX,
+    SIGNAL_MODELS,
+    JobSpec,
+    Settings,
+)
 from sample_models import MODELS
 
 UPLOAD, SAMPLE = "Upload a file", "Try a sample"
@@ -162,6 +170,13 @@ def settings_fields() -> dict[str, Any]:
             "sequence's length.",
         )
     with st.expander("Initialisation", icon=":material/balance:"):
+        fields["signal_model"] = st.selectbox(
+            "Signal model",
+            SIGNAL_MODELS,
+            format_func=words,
+            help="What predictions carry through the network: distributions and correlations, or "
+            "the mean and variance of the paper. AutoInit scales weights by what is predicted.",
+        )
         fields["distribution"] = st.selectbox(
             "Distribution",
             DISTRIBUTIONS,

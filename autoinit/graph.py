@@ -58,6 +58,11 @@ class Value:
     dtype: str
 
     @property
+    def positions(self) -> tuple[int, ...]:
+        """Sizes of the axes between the samples and the channels."""
+        return tuple(int(size or 1) for size in self.shape[1:-1])
+
+    @property
     def entries(self) -> int:
         """Number of entries of one sample."""
         return math.prod(size for size in self.shape[1:] if size is not None)

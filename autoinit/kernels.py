@@ -78,10 +78,10 @@ class Kernel:
         covers = self._coverages()
         seen = channels * math.prod(float(np.trace(cover)) for cover in covers)
         if not centred or self.fan_in == 1:  # a single weight has no mean to remove
-            return KernelMoments(power=seen, squared_sum=seen, total=0.0)
+            return KernelMoments(seen, seen, 0.0, self.windows)
         seen_squared = channels**2 * math.prod(float(cover.sum()) for cover in covers)
         left = (self.fan_in * seen - seen_squared) / (self.fan_in - 1)
-        return KernelMoments(power=seen, squared_sum=max(left, 0.0), total=0.0)
+        return KernelMoments(seen, max(left, 0.0), 0.0, self.windows)
 
     def actual(self, load: Loader, bias: Any = None) -> tuple[KernelMoments, BiasMoments]:
         """Moments of the kernel as it is, and of the bias (None for a layer without) beside it.
@@ -98,7 +98,10 @@ class Kernel:
             cross = np.moveaxis(np.tensordot(cover, cross, axes=(1, axis)), 0, axis)
         taps = tuple(range(sums.ndim - 1))
         moments = KernelMoments(
-            float(squares), float((cross * sums).sum(taps).mean()), float(unit_sums.mean())
+            float(squares),
+            float((cross * sums).sum(taps).mean()),
+            float(unit_sums.mean()),
+            self.windows,
         )
         return moments, bias_moments(bias, load, self._as_in_output(unit_sums))
 

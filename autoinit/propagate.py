@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -26,8 +26,9 @@ from autoinit.registry import (
     pass_through,
 )
 from autoinit.report import Finding
-from autoinit.signals.independent import IndependentSignal
-from autoinit.signals.signal import NO_BIAS, BiasMoments, KernelMoments, Signal
+from autoinit.shapes import last_uses
+from autoinit.signals import DEFAULT_SIGNAL_MODEL, SIGNAL_MODELS
+from autoinit.signals.signal import NO_BIAS, BiasMoments, KernelMoments, Observed, Signal
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Options:
         centred: whether kernels are kept at zero mean per unit (`constrain_weights`).
         keep_frozen: whether frozen layers keep the weights that they have.
         seed, samples: for recurrent layers, which are sampled.
+        batch: how many samples go through the model together.
         config: handed to estimators written by users.
     """
 
@@ -49,6 +51,7 @@ class Options:
     keep_frozen: bool = False
     seed: int = 0
     samples: int = 10_000
+    batch: int = 128
     config: Mapping[str, Any] | None = None
 
 
@@ -71,7 +74,7 @@ class Propagation:
     def estimates(self) -> dict[str, tuple[float, float]]:
         """Mean and variance of each layer's output, after its activation, by path."""
         result: dict[str, tuple[float, float]] = {}
-        signals: dict[int, Signal] = {}
+        signals: dict[int, Signal | Observed] = {}
         for call, outcome in zip(self.graph.calls, self.outcomes, strict=True):
             # A fused activation is told under the name of its layer, the call before it.
             path = self.graph.calls[call.index - (call.part == "activation")].path
@@ -87,8 +90,19 @@ class Propagation:
         return result
 
 
-def input_signals(graph: ModelGraph, mean: float = 0.0, variance: float = 1.0) -> dict[int, Signal]:
-    """Signals of a graph's inputs: Gaussian data, or uniform indices for integers."""
+def input_signals(
+    graph: ModelGraph,
+    mean: float = 0.0,
+    variance: float = 1.0,
+    signal_model: str = DEFAULT_SIGNAL_MODEL,
+) -> dict[int, Signal]:
+    """Signals of a graph's inputs: Gaussian data, or uniform indices for integers.
+
+    Args:
+        graph: whose inputs they are.
+        mean, variance: of the data.
+        signal_model: a key of `SIGNAL_MODELS`.
+    """
     vocabulary = graph.vocabulary()
     signals: dict[int, Signal] = {}
     for call in graph.inputs:
@@ -96,11 +110,8 @@ def input_signals(graph: ModelGraph, mean: float = 0.0, variance: float = 1.0) -
         size = vocabulary.get(
             value.index, 2 if not value.dtype.startswith(("float", "bfloat")) else None
         )
-        signals[value.index] = (
-            IndependentSignal.gaussian(mean, variance)
-            if size is None
-            else IndependentSignal.gaussian((size - 1) / 2, (size * size - 1) / 12)
-        )
+        moments = (mean, variance) if size is None else ((size - 1) / 2, (size * size - 1) / 12)
+        signals[value.index] = SIGNAL_MODELS[signal_model].gaussian(*moments)
     return signals
 
 
@@ -158,6 +169,7 @@ def _propagate(
         options=dict(options.config or {}),
         signal_variance=options.signal_variance,
         registry=registry,
+        batch=options.batch,
     )
     signals: dict[int, Signal] = {}
     tainted: set[int] = set()
@@ -165,7 +177,7 @@ def _propagate(
     findings: dict[tuple[str, str], Finding] = {}
     plans: list[WeightPlan] = []
     warned: set[int] = set()
-    for call in graph.calls:
+    for call, finished in zip(graph.calls, last_uses(graph, running=False), strict=True):
         if call.is_input:
             outcome = Outcome((inputs[call.outputs[0].index],), Support.NEUTRAL)
         else:
@@ -183,8 +195,15 @@ def _propagate(
         if any(value.index in tainted for value in call.inputs):
             outcome = replace(outcome, tainted=True)
         for value, signal in zip(call.outputs, outcome.signals, strict=True):
-            signals[value.index] = signal
-        outcomes.append(outcome)
+            signals[value.index] = cast(Signal, signal).arrange(value.positions)
+        seen = tuple(
+            signals[value.index].observed(value.shape[-1] or 1, options.batch)
+            for value in call.outputs
+        )
+        # Signals may be large: they are let go of once nothing reads them.
+        for index in finished:
+            del signals[index]
+        outcomes.append(replace(outcome, signals=seen))
         plans.extend(outcome.plans)
         for finding in outcome.findings:
             findings.setdefault((finding.code, finding.path), finding)

@@ -18,7 +18,7 @@ from autoinit.graph import Call, stock_class
 from autoinit.kernels import Kernel, Loader
 from autoinit.opaque import Opaque
 from autoinit.report import Finding
-from autoinit.signals.signal import BiasMoments, KernelMoments, Signal
+from autoinit.signals.signal import BiasMoments, KernelMoments, Observed, Signal
 
 
 class Support(StrEnum):
@@ -51,7 +51,7 @@ class Outcome:
     """What a rule has to say about a call.
 
     Attributes:
-        signals: one for each output.
+        signals: one for each output; in a finished pass, what a measurement would show of it.
         support: how they were obtained; None leaves it to the rule's registration.
         weighted: whether the call has a kernel that AutoInit sets.
         plans: the kernels to draw.
@@ -60,7 +60,7 @@ class Outcome:
         tainted: set by the interpreter downstream of a call without a rule.
     """
 
-    signals: tuple[Signal, ...]
+    signals: tuple[Signal | Observed, ...]
     support: Support | None = None
     weighted: bool = False
     plans: tuple[WeightPlan, ...] = ()
@@ -85,6 +85,7 @@ class Context:
         options: `weight_init_config`, for estimators written by users.
         signal_variance: variance that AutoInit aims at.
         registry: for rules of wrappers, which look up the rule of what they wrap.
+        batch: how many samples batch normalisation sees at once.
     """
 
     training: bool
@@ -95,6 +96,7 @@ class Context:
     options: dict[str, Any] = field(default_factory=dict)
     signal_variance: float = 1.0
     registry: Registry | None = None
+    batch: int = 128
 
 
 Rule = Callable[[Call, Sequence[Any], Context], "Outcome | Signal"]

@@ -17,10 +17,15 @@ def _adds_bias(call: Call) -> bool:
     return call.part != "activation" and getattr(call.layer, "bias", None) is not None
 
 
-def last_uses(graph: ModelGraph) -> list[tuple[int, ...]]:
-    """For each call, the values that nobody reads after it; calls that cannot be run read none."""
+def last_uses(graph: ModelGraph, *, running: bool = True) -> list[tuple[int, ...]]:
+    """For each call, the values that nobody reads after it.
+
+    Args:
+        graph: of the calls.
+        running: whether the calls are run: those that cannot be read nothing then.
+    """
     last: dict[int, int] = {}
-    idle = graph.not_run()
+    idle = graph.not_run() if running else frozenset()
     for call in graph.calls:
         if call.index in idle:
             continue

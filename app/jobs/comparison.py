@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
@@ -22,7 +22,7 @@ from autoinit.propagate import Options, Propagation, input_signals, plan, predic
 from autoinit.randomness import derived
 from autoinit.registry import Registry
 from autoinit.report import Finding
-from autoinit.signals.independent import IndependentSignal
+from autoinit.signals import SIGNAL_MODELS
 from autoinit.signals.signal import Signal
 from autoinit.weight_findings import frozen_weights, weights_not_finite
 from probes.devices import Device
@@ -32,6 +32,7 @@ from probes.moments import Moments
 Progress = Callable[[float, str], None]
 # Python's default limit of 1,000 frames, less those of the loader itself.
 _PLAIN_DEPTH = 900
+_PREDICTED = ("mean", "variance", "sample_correlation", "position_correlation")
 _MEASURED = ("mean", "variance", "minimum", "maximum", "zero_fraction", "finite_fraction")
 
 
@@ -95,8 +96,11 @@ def compare(
         centred=settings.constrain_weights,
         keep_frozen=keep_frozen,
         seed=settings.seed,
+        batch=settings.samples,
     )
-    signals = input_signals(graph, settings.input_mean, settings.input_variance)
+    signals = input_signals(
+        graph, settings.input_mean, settings.input_variance, settings.signal_model
+    )
     seeds = [
         settings.seed if draw == 0 else derived(settings.seed, draw)
         for draw in range(settings.seeds)
@@ -136,7 +140,8 @@ def compare(
                     if uploaded and draw == 0:
                         findings += weights_not_finite(graph, drawn)
                     if comparison.kept:
-                        known = _known(comparison, drawn, comparison.probes["uploaded"][draw])
+                        probe = comparison.probes["uploaded"][draw]
+                        known = _known(comparison, drawn, probe, settings.signal_model)
                         predicted = plan(graph, signals, options, registry, known=known)
                     apply_plans(
                         predicted.plans, settings.distribution, seeds[draw],
@@ -175,10 +180,13 @@ def calls_as_data(comparison: Comparison) -> list[dict[str, Any]]:
         if outcome.standard_error is not None:
             row["standard_error"] = _figure(outcome.standard_error)
         for name, predictions in comparison.predictions.items():
-            signals = [prediction.outcomes[call.index].signals[0] for prediction in predictions]
+            signals = [
+                _as_one_draw(prediction.outcomes[call.index].signals[0])
+                for prediction in predictions
+            ]
             measured = [probe.moments[call.index] for probe in comparison.probes[name]]
             row[name] = {
-                "predicted": _over_draws(signals, ("mean", "variance")),
+                "predicted": _over_draws(signals, _PREDICTED),
                 # What cannot be run is not measured, in any draw.
                 "measured": None if None in measured else _over_draws(measured, _MEASURED),
             }
@@ -186,11 +194,19 @@ def calls_as_data(comparison: Comparison) -> list[dict[str, Any]]:
     return rows
 
 
+def _as_one_draw(signal: Any) -> Any:
+    """What a measurement is held against: the variance around a draw's own mean."""
+    return replace(signal, variance=signal.expected_variance)
+
+
 def _over_draws(draws: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
     """Means over draws; geometric for variances, which are listed too where there are several."""
     block: dict[str, Any] = {}
     for name in names:
-        values = [float(getattr(draw, name)) for draw in draws]
+        found = [getattr(draw, name) for draw in draws]
+        if None in found:  # the signal model does not tell
+            continue
+        values = [float(value) for value in found]
         block[name] = _figure(_geometric(values) if name == "variance" else fmean(values))
     if len(draws) > 1:
         block["variance_draws"] = [_figure(float(draw.variance)) for draw in draws]
@@ -247,15 +263,17 @@ def _notes(model: Any, comparison: Comparison, settings: Settings) -> Iterator[F
         )  # fmt: skip
 
 
-def _known(comparison: Comparison, drawn: set[int], probe: Probe) -> dict[int, Signal]:
+def _known(
+    comparison: Comparison, drawn: set[int], probe: Probe, signal_model: str
+) -> dict[int, Signal]:
     """What frozen layers really give, as it was measured with the same weights and inputs.
 
     Trained channels differ from each other, which the rules' signals do not tell.
     """
-    graph = comparison.graph
+    graph, kind = comparison.graph, SIGNAL_MODELS[signal_model]
     settled = settled_values(graph, comparison.kept, drawn)
     return {
-        call.outputs[0].index: IndependentSignal.gaussian(moments.mean, moments.variance)
+        call.outputs[0].index: kind.gaussian(moments.mean, moments.variance)
         for call, moments in zip(graph.calls, probe.moments, strict=True)
         if moments is not None
         and call.outputs[0].index in settled

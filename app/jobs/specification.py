@@ -15,6 +15,7 @@ from typing import Any
 import app
 
 MODES = ("training", "inference")
+SIGNAL_MODELS = ("correlated", "independent")
 DISTRIBUTIONS = ("truncated_normal", "untruncated_normal", "uniform", "orthogonal")
 DEVICES = ("auto", "cpu", "gpu")
 SAMPLE_PREFIX = "sample:"
@@ -33,6 +34,8 @@ class Settings:
         mode: whether layers such as Dropout and BatchNormalization behave as in `training` or
             as in `inference`.
         distribution: that AutoInit draws weights from.
+        signal_model: what the predictions carry: `correlated`, distributions and covariances, or
+            `independent`, the paper's mean and variance.
         signal_variance: what AutoInit gives each weighted call's pre-activation.
         device: where the measurements run; `auto` takes a GPU where there is one.
         seeds: how many draws of weights and inputs to average over.
@@ -51,6 +54,7 @@ class Settings:
     input_variance: float = 1.0
     mode: str = "training"
     distribution: str = "truncated_normal"
+    signal_model: str = "correlated"
     signal_variance: float = 1.0
     device: str = "auto"
     seeds: int = 1
@@ -71,6 +75,7 @@ class Settings:
         self._require_one_of("mode", MODES)
         self._require_one_of("distribution", DISTRIBUTIONS)
         self._require_one_of("device", DEVICES)
+        self._require_one_of("signal_model", SIGNAL_MODELS)
         for name in ("constrain_weights", "keep_frozen"):
             if not isinstance(getattr(self, name), bool):
                 self._refuse(name, "true or false")

@@ -16,7 +16,6 @@ from autoinit.registry import Context, Outcome, Support, rule
 from autoinit.sampling import sample_function
 from autoinit.signals.signal import Signal
 
-
 # Stands in for 0 where a function has no value there.
 _SMALLEST = 1e-6
 

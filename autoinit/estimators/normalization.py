@@ -23,7 +23,8 @@ def batch_normalization(call: Call, inputs: Sequence[Signal], context: Context) 
         if layer.renorm:
             scale, offset = _renormalisation(layer, inputs[0], context)
             gamma, beta = gamma * scale, gamma * offset + beta
-        return inputs[0].normalise(layer.epsilon, None, centred=True).affine(gamma, beta)
+        normalised = inputs[0].normalise(layer.epsilon, None, centred=True, samples=context.batch)
+        return normalised.affine(gamma, beta)
     deviation = np.sqrt(_load(context, layer.moving_variance) + layer.epsilon)
     scale = gamma / deviation
     return inputs[0].affine(scale, beta - scale * _load(context, layer.moving_mean))
@@ -63,7 +64,8 @@ def group_normalization(call: Call, inputs: Sequence[Signal], context: Context) 
     channels = call.inputs[0].shape[layer.axis] or 1
     groups = channels if layer.groups == -1 else layer.groups
     count = max(call.inputs[0].entries // groups, 1)
-    return inputs[0].normalise(layer.epsilon, count, centred=True).affine(gamma, beta)
+    normalised = inputs[0].normalise(layer.epsilon, count, centred=True, positions=True)
+    return normalised.affine(gamma, beta)
 
 
 @rule(layers.RMSNormalization)

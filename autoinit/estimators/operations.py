@@ -22,6 +22,7 @@ _MOVING = frozenset({
     "BroadcastTo", "Cast", "Copy", "ExpandDims", "Flip", "GetItem", "Moveaxis", "Ravel", "Repeat",
     "Reshape", "Roll", "Split", "Squeeze", "StopGradient", "Swapaxes", "Tile", "Transpose",
 })  # fmt: skip
+_REPEATING = frozenset({"BroadcastTo", "ExpandDims", "Repeat", "Tile"})
 _JOINING = frozenset({"Concatenate", "Stack"})
 _ARITHMETIC = {
     "Add": "add", "Subtract": "subtract", "Multiply": "multiply",
@@ -47,7 +48,7 @@ def operation(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome
     if len({value.index for value in call.inputs}) > 1:
         return _of_several(name, call, inputs)
     if name in _MOVING or name in _JOINING:
-        return Outcome((inputs[0],) * len(call.outputs), Support.NEUTRAL)
+        return Outcome(_placed(name, call, inputs[0]), Support.NEUTRAL)
     reduced = _reduction(name, call, inputs[0])
     if reduced is not None:
         return Outcome((reduced,), Support.EXACT)
@@ -61,6 +62,12 @@ def operation(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome
     if line is not None:
         return Outcome((inputs[0].affine(*line),), Support.EXACT)
     return pass_through(call, inputs)
+
+
+def _placed(name: str, call: Call, signal: Signal) -> tuple[Signal, ...]:
+    """The same entries at the outputs' positions."""
+    place = signal.repeat if name in _REPEATING else signal.arrange
+    return tuple(place(value.positions) for value in call.outputs)
 
 
 def _as_line(function: Callable[[Any], Any], call: Call) -> tuple[Any, Any] | None:
@@ -105,7 +112,10 @@ def _reduction(name: str, call: Call, signal: Signal) -> Signal | None:
     count = math.prod(shape[place] or 1 for place in places)
     if name == "Softmax":
         return signal.softmax(count)
-    everything = (np.arange(count)[None, :],)
+    if places == set(range(1, len(shape) - 1)):
+        everything = tuple(np.arange(size)[None, :] for size in call.inputs[0].positions)
+    else:
+        everything = (np.arange(count)[None, :],)
     if name == "Max":
         return signal.maximum_of(everything)
     if name == "Min":

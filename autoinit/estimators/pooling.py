@@ -29,13 +29,17 @@ def average_pooling(call: Call, inputs: Sequence[Signal], context: Context) -> S
 @rule(layers.GlobalMaxPooling1D, layers.GlobalMaxPooling2D, layers.GlobalMaxPooling3D)
 def global_max_pooling(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
     """The largest of all positions."""
-    return inputs[0].maximum_of(_everything(call))
+    return _pooled(call, inputs[0].maximum_of(_everything(call)))
 
 
 @rule(layers.GlobalAveragePooling1D, layers.GlobalAveragePooling2D, layers.GlobalAveragePooling3D)
 def global_average_pooling(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
     """The mean of all positions."""
-    return inputs[0].mean_of(_everything(call))
+    return _pooled(call, inputs[0].mean_of(_everything(call)))
+
+
+def _pooled(call: Call, signal: Signal) -> Signal:
+    return signal if call.layer.keepdims else signal.flatten()
 
 
 def _spatial(call: Call) -> tuple[int, ...]:

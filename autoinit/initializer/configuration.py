@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from autoinit.initializer.distributions import DISTRIBUTIONS
+from autoinit.signals import DEFAULT_SIGNAL_MODEL, SIGNAL_MODELS
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,9 @@ class Configuration:
         constrain_weights: keep kernels at zero mean and their scale throughout training.
         monte_carlo_samples: of the published package; pooling is exact here, and does not use it.
         recurrent_monte_carlo_samples: most sequences for a recurrent layer's estimate.
+        signal_model: what is carried through the network: `correlated` (distributions, and
+            covariances between positions and samples) or `independent` (the paper's mean and
+            variance).
         keep_frozen: leave the weights of frozen layers (`trainable=False`) as they are, and draw
             the others for the signal that these really give. For live models only: a configuration
             brings no weights.
@@ -28,6 +32,7 @@ class Configuration:
     constrain_weights: bool = False
     monte_carlo_samples: float = 1e7
     recurrent_monte_carlo_samples: float = 1e4
+    signal_model: str = DEFAULT_SIGNAL_MODEL
     keep_frozen: bool = False
     seed: int | None = None
 
@@ -45,11 +50,14 @@ class Configuration:
                     f"weight_init_config has no key {key!r}. The keys are: {', '.join(names)}."
                 )
         made = cls(**dict(config or {}))
-        if made.distribution not in DISTRIBUTIONS:
-            raise ValueError(
-                f"weight_init_config['distribution'] must be one of {', '.join(DISTRIBUTIONS)}. "
-                f"Received: {made.distribution!r}"
-            )
+        for name, choices in (
+            ("distribution", DISTRIBUTIONS), ("signal_model", SIGNAL_MODELS),
+        ):  # fmt: skip
+            if getattr(made, name) not in choices:
+                raise ValueError(
+                    f"weight_init_config[{name!r}] must be one of {', '.join(choices)}. "
+                    f"Received: {getattr(made, name)!r}"
+                )
         for name in ("constrain_weights", "keep_frozen"):
             if not isinstance(getattr(made, name), bool):
                 raise ValueError(

@@ -29,7 +29,8 @@ class AutoInit:
     Args:
         weight_init_config: options, see `Configuration`: `distribution` (`truncated_normal`,
             `untruncated_normal`, `uniform` or `orthogonal`), `constrain_weights`,
-            `keep_frozen`, `monte_carlo_samples`, `recurrent_monte_carlo_samples`, `seed`.
+            `signal_model`, `keep_frozen`, `monte_carlo_samples`,
+            `recurrent_monte_carlo_samples`, `seed`.
         input_data_mean, input_data_var: moments of the training data.
         custom_distribution_estimators: layer class → subclass of
             `LayerOutputDistributionEstimator`.
@@ -112,5 +113,7 @@ class AutoInit:
             samples=int(config.recurrent_monte_carlo_samples),
             config=config.as_dict(),
         )
-        signals = input_signals(graph, self.input_data_mean, self.input_data_var)
+        signals = input_signals(
+            graph, self.input_data_mean, self.input_data_var, config.signal_model
+        )
         return plan(graph, signals, options, self.registry)

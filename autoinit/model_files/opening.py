@@ -126,9 +126,7 @@ def _load(model: Any, record: FileRecord, budgets: Budgets) -> LoadedWeights | N
 
 def _each_once(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     """One reason is enough for there being no file for Keras 3."""
-    keys = {
-        (f.code, "" if f.code == "not_convertible" else f.path): f for f in reversed(findings)
-    }
+    keys = {(f.code, "" if f.code == "not_convertible" else f.path): f for f in reversed(findings)}
     return tuple(finding for finding in findings if finding in keys.values())
 
 

@@ -59,7 +59,7 @@ def tensors_in(value: Any) -> int | None:
     found, waiting = 0, [value]
     while waiting:
         value = waiting.pop()
-        if is_reference(value):
+        if is_reference(value) and len(value) == 3:
             found += 1
         elif isinstance(value, (list, dict)):
             waiting += value.values() if isinstance(value, dict) else value

@@ -97,7 +97,10 @@ class IndependentSignal(Signal):
         square = math.prod(float((matrix.sum(1) ** 2).mean()) for matrix in matrices)
         return self.mix(KernelMoments(gain, square, total), BiasMoments())
 
-    def normalise(self, epsilon: float, count: int | None, *, centred: bool) -> IndependentSignal:
+    def normalise(
+        self, epsilon: float, count: int | None, *, centred: bool,
+        samples: int | None = None, positions: bool = False,
+    ) -> IndependentSignal:  # fmt: skip
         if centred:
             if count is None:
                 total = self.variance + epsilon

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -27,16 +27,22 @@ class KernelMoments:
         power: E Σᵢ wᵢ², over the inputs that a position really sees.
         squared_sum: E (Σᵢ wᵢ)².
         total: E Σᵢ wᵢ.
+        windows: which input positions each tap reads, for each spatial axis; empty where the map
+            leaves positions alone.
     """
 
     power: float
     squared_sum: float
     total: float
+    windows: tuple[Windows, ...] = ()
 
     def scaled(self, factor: float) -> KernelMoments:
         """The moments of `factor` times the kernel."""
         square = factor * factor
-        return KernelMoments(self.power * square, self.squared_sum * square, self.total * factor)
+        return replace(
+            self, power=self.power * square, squared_sum=self.squared_sum * square,
+            total=self.total * factor,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,35 @@ class BiasMoments:
 
 
 NO_BIAS = BiasMoments()
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Figures of a signal, without what it takes to carry it on.
+
+    Attributes:
+        mean, variance: over all entries and draws of weights.
+        expected_variance: of the entries of one draw, around that draw's own mean.
+        sample_correlation: of one channel in two samples at one position: at 1, inputs can no
+            longer be told apart. None where the model does not carry it.
+        position_correlation: of one channel at two positions of one sample, averaged over pairs.
+    """
+
+    mean: float
+    variance: float
+    expected_variance: float
+    sample_correlation: float | None = None
+    position_correlation: float | None = None
+
+    @property
+    def second_moment(self) -> float:
+        """E x²."""
+        return self.variance + self.mean**2
+
+    @property
+    def finite(self) -> bool:
+        """Whether both moments are finite numbers."""
+        return bool(np.isfinite(self.mean) and np.isfinite(self.variance))
 
 
 class Signal(ABC):
@@ -84,6 +119,27 @@ class Signal(ABC):
     def finite(self) -> bool:
         """Whether both moments are finite numbers."""
         return bool(np.isfinite(self.mean) and np.isfinite(self.variance))
+
+    def observed(self, channels: int, samples: int) -> Observed:
+        """Figures of the signal, and what a measurement of one draw is expected to show.
+
+        Args:
+            channels: of the tensor.
+            samples: that are measured together.
+        """
+        return Observed(self.mean, self.variance, self.variance)
+
+    def arrange(self, sizes: Sequence[int]) -> Self:
+        """The same entries at other positions: reshaping, permuting."""
+        return self
+
+    def repeat(self, sizes: Sequence[int]) -> Self:
+        """The same entries at every position of new axes: broadcasting."""
+        return self
+
+    def flatten(self) -> Self:
+        """Positions become units."""
+        return self
 
     @classmethod
     @abstractmethod
@@ -126,13 +182,19 @@ class Signal(ABC):
         """A linear map along each spatial axis, of shape (output, input): interpolation."""
 
     @abstractmethod
-    def normalise(self, epsilon: float, count: int | None, *, centred: bool) -> Self:
+    def normalise(
+        self, epsilon: float, count: int | None, *, centred: bool,
+        samples: int | None = None, positions: bool = False,
+    ) -> Self:  # fmt: skip
         """X − mean(x) (where `centred`) over √(mean square + epsilon).
 
         Args:
             epsilon: added to the mean square.
             count: how many entries the statistics are taken over; None for a great many.
             centred: whether the mean is removed first.
+            samples: how many samples the statistics are taken over, with all of their positions,
+                per channel; None where they are those of one sample.
+            positions: whether statistics of one sample are taken over its positions too.
         """
 
     @abstractmethod

@@ -57,7 +57,7 @@ def test_measured_figures_are_null_from_a_layer_on_that_is_not_run(uploaded):
         "after", "after/swirl", "sum",
     ]  # fmt: skip
     assert variance(table["beside"], "autoinit") == pytest.approx(1.0, rel=0.5)
-    assert variance(table["after"], "autoinit", "predicted") == pytest.approx(1.0)
+    assert variance(table["after"], "autoinit", "predicted") == pytest.approx(1.0, rel=0.1)
     assert codes(comparison) == ["opaque_layer", "opaque_activation"]
 
 
@@ -78,7 +78,7 @@ def test_a_network_that_is_cut_at_its_entrance_still_has_predictions():
     head = rows(comparison)["head"]
     assert head["weighted"]
     assert head["autoinit"]["measured"] is None
-    assert variance(head, "autoinit", "predicted") == pytest.approx(1.0)
+    assert variance(head, "autoinit", "predicted") == pytest.approx(1.0, rel=0.1)
 
 
 def pretrained():

@@ -609,7 +609,7 @@ def test_a_functional_model_has_inputs_and_outputs(key, value):
 
 
 @pytest.mark.parametrize("key", ["input_layers", "output_layers"])
-@pytest.mark.parametrize("value", ["x", 3, None, ["x"], [["x", 0]], ["x", 0, -1], [["x", 0, "0"]]])
+@pytest.mark.parametrize("value", ["x", 3, None, ["x"], [["x", 0]], ["x", 0, -1], ["x", 0, 0, {}]])
 def test_inputs_and_outputs_are_named_as_keras_does(key, value):
     config = k3(Keras3.input(), DENSE)
     config["config"][key] = value

@@ -1,0 +1,52 @@
+"""Arrays over pairs of positions: for each spatial axis, one array axis of length count²."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+def each_with_each(values: Array) -> tuple[Array, Array]:
+    """Values at the first and at the second position of every pair.
+
+    Args:
+        values: at positions, of shape (count₁, count₂, …).
+
+    Returns:
+        Two arrays of shape (count₁², count₂², …).
+    """
+    counts = values.shape
+    full = [count for each in counts for count in (each, each)]
+    flat = [count * count for count in counts]
+    first = values.reshape([n for count in counts for n in (count, 1)])
+    second = values.reshape([n for count in counts for n in (1, count)])
+    return np.broadcast_to(first, full).reshape(flat), np.broadcast_to(second, full).reshape(flat)
+
+
+def diagonal(pairs: Array, counts: Sequence[int]) -> Array:
+    """The values of pairs of a position with itself: (count₁, count₂, …)."""
+    return pairs[_with_itself(counts)] if counts else pairs
+
+
+def at_diagonal(pairs: Array, values: Array) -> Array:
+    """A copy in which pairs of a position with itself have other values."""
+    if not values.shape:
+        return np.array(values)
+    changed = np.array(pairs)
+    changed[_with_itself(values.shape)] = values
+    return changed
+
+
+def mapped_along(values: Array, matrices: Sequence[Array]) -> Array:
+    """Apply one matrix, (output, input), along each axis."""
+    for axis, matrix in enumerate(matrices):
+        values = np.moveaxis(np.tensordot(matrix, values, axes=(1, axis)), 0, axis)
+    return values
+
+
+def _with_itself(counts: Sequence[int]) -> tuple[NDArray[np.intp], ...]:
+    return np.ix_(*[np.arange(count) * (count + 1) for count in counts])
