@@ -7,6 +7,7 @@ understands differently is written as it does today.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -117,11 +118,22 @@ _VALUES: dict[str, Callable[[Config, frozenset[str]], Any]] = {
 def _model(model: Config, build_config: Any) -> Config:
     config = model["config"]
     if isinstance(config, list):  # a Sequential model before Keras 2.2
-        config = {"layers": config}
+        config = {"layers": _numbered(config)}
     config = {"name": model.get("name") or model["class_name"].lower(), **config}
     if model["class_name"] == "Sequential" and build_config:
         config["build_input_shape"] = config.get("build_input_shape") or build_config["input_shape"]
     return {**model, "config": config}
+
+
+def _numbered(layers: list[Config]) -> list[Config]:
+    """Layers, among which models of one name are told apart: before Keras 2.2 they had none."""
+    count: Counter[str] = Counter()
+    for layer in layers:
+        name = layer["config"].get("name")
+        if layer["class_name"] in MODEL_CLASSES:
+            layer["config"]["name"] = f"{name}_{count[name]}" if count[name] else name
+            count[name] += 1
+    return layers
 
 
 def _layer(name: str, config: Config) -> Config:

@@ -221,7 +221,8 @@ class _Walk:
         config = entry["config"]
         if not isinstance(layers, list) or not all(map(is_entry, layers)):
             raise self._bad("has something among its layers that is none", place, entry)
-        if not layers:
+        outermost = shape == "Sequential" and place.model is None
+        if not layers or (outermost and all(e["class_name"] == "InputLayer" for e in layers)):
             raise self._no_graph(entry, "has no layers")
         if shape == "Functional":
             ends = [tensors_in(config[key]) for key in ("input_layers", "output_layers")]

@@ -31,16 +31,52 @@ def rebuild_keras3(
     Raises:
         ModelFileError: the variables exceed a budget, or Keras refuses the configuration.
     """
-    with (
-        keras.saving.custom_object_scope(dict(custom_objects)),
-        refusals(),
-        shapes_first() as allocate,
-    ):
-        # Keras takes apart what it is given.
-        made = keras.saving.deserialize_keras_object(copy.deepcopy(dict(config)), safe_mode=True)
-        require_variables(getattr(made, "variables", ()), budgets)
-        allocate()
-    return made
+    with keras.saving.custom_object_scope(dict(custom_objects)), refusals():
+        without_states, stateful = _without_states(config)
+        with shapes_first() as allocate:
+            made = _deserialize(without_states)
+            require_variables(getattr(made, "variables", ()), budgets)
+            if not stateful:
+                allocate()
+                return made
+        # The states of recurrent layers have values from the beginning: they cannot be declared.
+        _require_states(made, stateful, budgets)
+        return _deserialize(dict(config))
+
+
+def _deserialize(config: dict[str, Any]) -> Any:
+    # Keras takes apart what it is given.
+    return keras.saving.deserialize_keras_object(copy.deepcopy(config), safe_mode=True)
+
+
+def _without_states(config: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
+    """A copy in which no layer is stateful, and the names of those that are."""
+    copied = copy.deepcopy(dict(config))
+    names: set[str] = set()
+    waiting: list[Any] = [copied]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            if value.get("stateful") is True:
+                value["stateful"] = False
+                names.add(str(value.get("name")))
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+    return copied, names
+
+
+def _require_states(model: Any, names: set[str], budgets: Budgets) -> None:
+    """Hold the states, at most some arrays of an output's size each, to the parameters' budget."""
+    models, states = [model], 0
+    while models:
+        for layer in getattr(models.pop(), "layers", ()):
+            models.append(layer)
+            if layer.name in names:
+                # Of an LSTM: two.
+                outputs = keras.tree.flatten(layer.output)
+                states += 2 * sum(math.prod(s or 1 for s in tensor.shape) for tensor in outputs)
+    budgets.require("parameters", states, "The states of recurrent layers")
 
 
 @contextmanager
@@ -121,7 +157,20 @@ def refusals() -> Iterator[None]:
             "process; the command line's and the dashboard's workers have the room for it.",
         ) from error
     except Exception as error:  # any layer's code runs here, and may raise anything
+        refusal = _wrapped(error)
+        if refusal is not None:
+            raise refusal from error
         raise ModelFileError("cannot_rebuild", _sentence(error)) from error
+
+
+def _wrapped(error: BaseException) -> ModelFileError | None:
+    """A refusal of ours that Keras has wrapped in an error of its own."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ModelFileError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def _sentence(error: Exception) -> str:

@@ -29,7 +29,11 @@ OPERATIONS = {
 # Layers that came with TensorFlow 2.4 to 2.6.
 YOUNG = OPERATIONS | {"transformer", "preprocessing", "mixed_precision_model"}
 OPAQUE = {"with_a_lambda", "lambda_of_python_2", "custom_layer"}
-KERNELS = ("kernel", "recurrent_kernel", "depthwise_kernel", "pointwise_kernel")
+# With layers for which there is no rule yet, whichever Keras wrote them.
+WITHOUT_RULES = {"transformer", "preprocessing"}
+KERNELS = (
+    "kernel", "recurrent_kernel", "depthwise_kernel", "pointwise_kernel", "embeddings",
+)  # fmt: skip
 
 
 def versions_of(name: str) -> list[str]:
@@ -42,15 +46,17 @@ SOME = [
     (name, versions_of(name)[index % len(versions_of(name))]) for index, name in enumerate(BUILDERS)
 ]
 # What is measured step by step takes its time, with every Keras.
-LONG = {"stacked_recurrent", "recurrent_cells"}
-RECURRENT = LONG | {"text_lstm", "embedding_and_lstm"}
+RECURRENT = {
+    "stacked_recurrent", "recurrent_cells", "text_lstm", "embedding_and_lstm",
+    "gru_of_the_first_kind",
+}  # fmt: skip
 
 
 def case(*values: str, slow: bool) -> Any:
     return pytest.param(*values, marks=pytest.mark.slow if slow else (), id="-".join(values))
 
 
-CASES = [case(*each, slow=each not in SOME or each[0] in LONG) for each in EVERY]
+CASES = [case(*each, slow=each not in SOME or each[0] in RECURRENT) for each in EVERY]
 ARCHIVES = ["teachable_machine", "text_lstm", "nested_twice", "arithmetic", "mixed_precision_model"]
 
 
@@ -76,19 +82,25 @@ def codes(result: Result) -> set[str]:
 
 
 def check_predictions(result: Result) -> None:
-    """What was predicted lies near what was measured, wherever nothing stands in between."""
+    """Every weighted call is planned, and finds about the signal that was planned for it.
+
+    The networks are narrow and their positions correlated: only what is off by a factor is wrong.
+    """
     for call in result["calls"]:
-        figures = call["autoinit"]
-        if call["weighted"]:
-            assert call["support"] != "pass_through", call["path"]
-            assert figures["predicted"]["variance"] is not None
-        if call["tainted"] or call["support"] not in ("exact", "neutral"):
+        if not call["weighted"]:
             continue
-        assert figures["measured"] is not None, call["path"]
-        predicted, measured = figures["predicted"], figures["measured"]
-        # Few units make for wide draws: only what is off by a factor is wrong.
-        scale = max(measured["variance"], predicted["variance"], 1e-2)
-        assert abs(predicted["variance"] - measured["variance"]) < 0.85 * scale, call["path"]
+        predicted, measured = call["autoinit"]["predicted"], call["autoinit"]["measured"]
+        assert call["support"] != "pass_through", call["path"]
+        assert predicted["variance"] is not None, call["path"]
+        if call["tainted"]:
+            continue
+        assert measured is not None, call["path"]
+        ratio = second_moment(measured) / second_moment(predicted)
+        assert 1 / 15 < ratio < 15, call["path"]
+
+
+def second_moment(figures: Result) -> float:
+    return float(figures["variance"] + figures["mean"] ** 2)
 
 
 def check_download(path: Path, original: Any) -> None:
@@ -98,7 +110,8 @@ def check_download(path: Path, original: Any) -> None:
     assert [w.shape for w in new] == [w.shape for w in old]
     for after, before in zip(new, old, strict=True):
         is_kernel = before.name.rpartition("/")[2].partition(":")[0] in KERNELS
-        assert np.array_equal(after.numpy(), before.numpy()) != is_kernel, before.name
+        changes = is_kernel and not before.name.startswith("multi_head_attention")
+        assert np.array_equal(after.numpy(), before.numpy()) != changes, before.name
 
 
 @pytest.mark.parametrize(("name", "version"), CASES)
@@ -115,7 +128,7 @@ def test_a_file_of_any_version(name: str, version: str, tmp_path: Path) -> None:
         assert "opaque_layer" in codes(result)
     else:
         assert not codes(result) & {"opaque_layer", "opaque_activation"}
-        assert not any(call["tainted"] for call in result["calls"])
+        assert any(call["tainted"] for call in result["calls"]) == (name in WITHOUT_RULES)
     check_predictions(result)
     check_download(tmp_path / "job" / "reinitialized.h5", original)
 

@@ -572,6 +572,7 @@ DENSE = Keras3.layer("Dense", "dense", ["x"], units=3)
     [
         (k3(), "no_graph", "no layers"),
         (Keras3.sequential(), "no_graph", "no layers"),
+        (Keras3.sequential(Keras3.input()), "no_graph", "no layers"),
         ({"class_name": "Functional", "config": {"name": "m"}}, "no_graph", "no layers"),
         ({"class_name": "Functional", "config": None}, "no_graph", "no layers"),
         ({"class_name": "Model", "config": {"layers": []}}, "no_graph", "no layers"),

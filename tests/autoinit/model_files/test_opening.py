@@ -240,3 +240,17 @@ def test_foreign_training_settings_are_dropped_and_said(settings):
     (finding,) = compile_as_recorded(model, settings)
     assert finding.code == "compile_dropped"
     assert not model.compiled
+
+
+def test_states_of_recurrent_layers_are_counted_too(tmp_path):
+    x = keras.Input(batch_shape=(4, 5, 3))
+    model = keras.Sequential([x, layers.LSTM(6, stateful=True), layers.Dense(2)])
+    model.save(tmp_path / "stateful.keras")
+    file = open_model_file(tmp_path / "stateful.keras")
+    np.testing.assert_allclose(file.model(np.ones((4, 5, 3))), model(np.ones((4, 5, 3))))
+    config = json.loads(model.to_json())
+    config["config"]["layers"][0]["config"]["batch_shape"][0] = 10**8
+    for layer in config["config"]["layers"]:
+        layer.pop("build_config", None)
+    with pytest.raises(ModelFileError, match="states of recurrent layers"):
+        rebuild_keras3(config, {}, Budgets())
