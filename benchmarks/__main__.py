@@ -1,6 +1,7 @@
 """All benchmarks, one after the other: `make bench`."""
 
-from benchmarks import against_eager
+from benchmarks import accuracy, against_eager
 
 if __name__ == "__main__":
     against_eager.main()
+    accuracy.main()

@@ -1,0 +1,66 @@
+"""How well predictions follow measurements, on networks of `keras.applications`.
+
+    python -m benchmarks.accuracy ResNet50 VGG16     # a row for each network and signal model
+
+Each prediction is held against the geometric or the arithmetic mean over draws, whichever is
+nearer: they differ where draws scatter. *close*: within 10 %; *agree*: that, or within the 95 %
+confidence interval of the mean; *held*: weighted calls that measure 0.8 to 1.25 with our weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+
+import keras
+import numpy as np
+from scipy.stats import t as student
+
+from app.jobs.comparison import calls_as_data, compare
+from app.jobs.specification import SIGNAL_MODELS, Settings
+
+NAMES = ("VGG16", "ResNet50", "MobileNetV2", "DenseNet121", "EfficientNetB0")
+SIZE, SAMPLES, DRAWS = 96, 16, 5
+
+
+def row(name: str, signal_model: str) -> str:
+    """One network's figures, AutoInit's series, as a row of a table."""
+    build = getattr(keras.applications, name)
+    model = build(weights=None, classes=100, input_shape=(SIZE, SIZE, 3))
+    settings = Settings(samples=SAMPLES, seeds=DRAWS, signal_model=signal_model)
+    calls = calls_as_data(compare(model, settings, uploaded=False))
+    distances, agree, held = [], [], []
+    for call in calls:
+        figures = (call["autoinit"][kind]["variance_draws"] for kind in ("measured", "predicted"))
+        measured, predicted = (np.array(draws, float) for draws in figures)
+        if not (measured > 0).all() or not (predicted > 0).all():
+            continue
+        logs = np.log(measured)
+        centres = np.array([logs.mean(), math.log(measured.mean())])
+        distance = float(np.abs(np.log(predicted).mean() - centres).min())
+        error = student.ppf(0.975, DRAWS - 1) * logs.std(ddof=1) / math.sqrt(DRAWS)
+        distances.append(distance)
+        agree.append(distance <= max(math.log(1.1), error))
+        if call["weighted"]:
+            held.append(0.8 <= math.exp(centres[0]) <= 1.25)
+    close = np.array(distances) < math.log(1.1)
+    ratios = np.exp(np.quantile(distances, (0.9, 0.99)))
+    return (
+        f"| {name} | {signal_model} | {len(distances)} | {close.mean():.3f} | {np.mean(agree):.3f} "
+        f"| {ratios[0]:.2f} | {ratios[1]:.2f} | {np.mean(held):.3f} |"
+    )
+
+
+def main(names: tuple[str, ...] = NAMES) -> None:
+    """Prints the table."""
+    print("| network | signal model | calls | close | agree | 90th perc. | 99th | held |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name in names:
+        for signal_model in reversed(SIGNAL_MODELS):
+            print(row(name, signal_model), flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Predictions against measurements.")
+    parser.add_argument("names", nargs="*", default=NAMES)
+    main(tuple(parser.parse_args().names))
