@@ -196,10 +196,11 @@ def _propagate(
             outcome = replace(outcome, tainted=True)
         for value, signal in zip(call.outputs, outcome.signals, strict=True):
             signals[value.index] = cast(Signal, signal).arrange(value.positions)
-        seen = tuple(
-            signals[value.index].observed(value.shape[-1] or 1, options.batch)
-            for value in call.outputs
-        )
+        with np.errstate(over="ignore", invalid="ignore"):
+            seen = tuple(
+                signals[value.index].observed(value.shape[-1] or 1, options.batch)
+                for value in call.outputs
+            )
         # Signals may be large: they are let go of once nothing reads them.
         for index in finished:
             del signals[index]
@@ -217,7 +218,8 @@ def _apply(call: Call, arrived: Sequence[Signal], context: Context, registry: Re
     if registration is None:
         return pass_through(call, arrived)
     known = all(signal.finite for signal in arrived)
-    with np.errstate(all=None if known else "ignore"):
+    # Signals that leave the range of floating point are findings, not warnings.
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         result = registration.rule(call, arrived, context)
     outcome = result if isinstance(result, Outcome) else Outcome((result,) * len(call.outputs))
     if not known:

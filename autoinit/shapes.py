@@ -17,6 +17,21 @@ def _adds_bias(call: Call) -> bool:
     return call.part != "activation" and getattr(call.layer, "bias", None) is not None
 
 
+def _padded_copy(call: Call, samples: int) -> int:
+    """Bytes of the padded input that TensorFlow rearranges for a dilated convolution."""
+    layer, given = call.layer, call.inputs[0].shape if call.inputs else ()
+    rates, sizes = getattr(layer, "dilation_rate", ()), getattr(layer, "kernel_size", ())
+    if call.part == "activation" or not sizes or len(given) != len(sizes) + 2:
+        return 0
+    if max(rates, default=1) == 1 or layer.padding == "valid":
+        return 0
+    extents = given[1:-1] if layer.data_format == "channels_last" else given[2:]
+    growth = 1.0
+    for extent, rate, size in zip(extents, rates, sizes, strict=True):
+        growth *= 1 + rate * (size - 1) / (extent or 1)
+    return int(growth * bytes_of(call.inputs[0], samples))
+
+
 def last_uses(graph: ModelGraph, *, running: bool = True) -> list[tuple[int, ...]]:
     """For each call, the values that nobody reads after it.
 
@@ -41,7 +56,8 @@ def largest_alive(graph: ModelGraph, samples: int) -> int:
     """Bytes of the largest set of activations that are alive at once.
 
     A call's inputs and outputs are alive together, and so is what Keras computes before it adds a
-    bias; an activation dies after its last use. What cannot be run takes no memory.
+    bias, or pads for a dilated kernel; an activation dies after its last use. What cannot be run
+    takes no memory.
     """
     ends = last_uses(graph)
     idle = graph.not_run()
@@ -51,7 +67,8 @@ def largest_alive(graph: ModelGraph, samples: int) -> int:
             continue
         written = sum(bytes_of(value, samples) for value in call.outputs)
         alive += written
-        largest = max(largest, alive + (written if _adds_bias(call) else 0))
+        extra = max(written if _adds_bias(call) else 0, _padded_copy(call, samples))
+        largest = max(largest, alive + extra)
         alive -= sum(bytes_of(graph.values[index], samples) for index in finished)
     return largest
 

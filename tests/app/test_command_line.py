@@ -135,7 +135,8 @@ def test_every_option_reaches_the_worker(
     options = (
         "--samples 16 --seed 3 --input-mean -0.5 --input-var 2 --mode inference --seeds 4 "
         "--distribution orthogonal --signal-variance 0.5 --device cpu --constrain-weights "
-        "--custom-objects package.layers --input-size 64 --keep-frozen"
+        "--custom-objects package.layers --input-size 64 --keep-frozen "
+        "--signal-model independent"
     )
     assert main(["analyze", "my model.keras", *options.split()]) == 0
     assert json.loads((stand_in / "job.json").read_text())["spec"] == {
@@ -148,6 +149,7 @@ def test_every_option_reaches_the_worker(
             "input_variance": 2.0,
             "mode": "inference",
             "distribution": "orthogonal",
+            "signal_model": "independent",
             "signal_variance": 0.5,
             "device": "cpu",
             "seeds": 4,

@@ -318,7 +318,7 @@ ROWS = [
     Row("layer-build-config.json", build_config_in_layer, (ANALYSED,)),
     Row("object-as-argument.json", object_as_node_argument, (ANALYSED,)),
     Row("object-as-argument.keras2.json", object_as_node_argument2, (ANALYSED,)),
-    Row("object-as-inputs.json", object_as_input_layers, ("cannot_rebuild",)),
+    Row("object-as-inputs.json", object_as_input_layers, ("bad_configuration",)),
     Row("custom-model-class.json", model_class("my.package", "MyModel"), (ANALYSED,)),
     Row("model-class-of-os.json", model_class("os", "system"), (ANALYSED,)),
     Row("model-is-a-process.json", model_is_a_process, NO_GRAPH),

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import keras
 import pytest
@@ -57,7 +58,20 @@ def check_sentence(message: str, folder: Path) -> None:
         assert told not in message
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: ascii(row.name)[1:-1])
+def cases(rows: list[Row]) -> list[Any]:
+    """The rows as parameters; those that only vary where a part stands are left to the long run."""
+    again = {
+        f"{name}{ending}" for name, *_ in configurations.PARTS
+        for ending in (".json", ".nested.keras")
+    }  # fmt: skip
+    return [
+        pytest.param(row, id=ascii(row.name)[1:-1],
+                     marks=pytest.mark.slow if row.name in again else ())
+        for row in rows
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", cases(ROWS))
 def test_the_documented_outcome(row: Row, intake: Intake, tmp_path: Path) -> None:
     path = write(row, tmp_path)
     answer = intake.ask(path, row.name)
@@ -69,9 +83,7 @@ def test_the_documented_outcome(row: Row, intake: Intake, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "row", [row for row in ROWS if ANALYSED in row.outcomes], ids=lambda row: ascii(row.name)[1:-1]
-)
+@pytest.mark.parametrize("row", cases([row for row in ROWS if ANALYSED in row.outcomes]))
 def test_the_whole_analysis(row: Row, intake: Intake, tmp_path: Path) -> None:
     """What opens is also measured, drawn anew and saved."""
     check(row, intake.ask(write(row, tmp_path), row.name, analyse=True), tmp_path)
