@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import itertools
 import math
 import stat
 import zipfile
@@ -20,6 +22,8 @@ _DIRECTORY_BYTES = 1024
 # The other methods unpack a few bytes to gigabytes at once.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x1
+# Before each member's name.
+_HEADER_BYTES = 30
 _PIECE_BYTES = 2**20
 
 
@@ -44,8 +48,14 @@ class Archive:
         for member, count in Counter(info.filename for info in members).items():
             if count > 1:
                 raise self._refused(f"holds {shown(member)} {count} times")
+        budgets.require(
+            "file_bytes",
+            sum(info.file_size for info in members),
+            f"The archive {shown(name)}, unpacked,",
+        )
         for info in members:
             self._check(info)
+        self._check_places(members)
         self._members = {info.filename: info for info in members}
 
     @property
@@ -97,6 +107,15 @@ class Archive:
         if info.compress_type not in _METHODS:
             raise self._refused(f"packs {shown(member)} in a way that Keras does not")
 
+    def _check_places(self, members: list[zipfile.ZipInfo]) -> None:
+        """No two members may share a stretch of the file, which each would unpack anew."""
+        placed = sorted(members, key=lambda info: info.header_offset)
+        for before, after in itertools.pairwise(placed):
+            end = before.header_offset + _HEADER_BYTES + before.compress_size
+            if end > after.header_offset:
+                names = f"{shown(before.filename)} and {shown(after.filename)}"
+                raise self._refused(f"holds {names} in one place")
+
     def _refused(self, what: str) -> ModelFileError:
         return ModelFileError(
             "unsafe_archive",
@@ -134,6 +153,8 @@ def refusing_damaged_archive(name: str) -> Iterator[None]:
     except (ModelFileError, MemoryError):
         raise
     except Exception as error:  # damage is reported through a dozen classes
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise  # where it was to be copied to
         detail = " ".join(str(error).split())[:160].rstrip(". ") or type(error).__name__
         raise ModelFileError(
             "broken_file", f"File {shown(name)} is damaged or cut short ({detail}). Copy it again."

@@ -65,7 +65,7 @@ def _inner_layers(model: Any, arguments: Any, path: Path) -> Iterator[tuple[Any,
     if type(model).__name__ == "Sequential" and len(ordered) == len(layers):
         entries = ordered
     else:
-        entries, layers = named, [by_name[_name(entry)] for _, entry in named]
+        entries, layers = named, [by_name[str(_name(entry))] for _, entry in named]
     for (index, entry), layer in zip(entries, layers, strict=True):
         yield layer, entry, (*path, index)
 
@@ -80,10 +80,11 @@ def _held_layers(
             yield held, entry, (*path, key)
 
 
-def _name(entry: Mapping[str, Any]) -> Any:
+def _name(entry: Mapping[str, Any]) -> str | None:
     arguments = entry["config"]
     inner = arguments.get("name") if isinstance(arguments, dict) else None
-    return inner or entry.get("name")
+    name = inner or entry.get("name")
+    return name if isinstance(name, str) else None
 
 
 def _is_input(entry: Mapping[str, Any]) -> bool:

@@ -18,12 +18,12 @@ from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5a, h5d, h5g, h5l, h5o, h5s, h5t, h5z
+from h5py import h5a, h5d, h5g, h5i, h5l, h5o, h5s, h5t, h5z
 from numpy.typing import NDArray
 
 from autoinit.errors import ModelFileError
 from autoinit.model_files.budgets import Budgets
-from autoinit.model_files.hdf5_headers import text_bytes
+from autoinit.model_files.hdf5_texts import TextsTooLongError, attribute_texts
 
 _LAYOUTS = (h5d.COMPACT, h5d.CONTIGUOUS, h5d.CHUNKED)
 _FILTERS = (h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE, h5z.FILTER_FLETCHER32)
@@ -263,36 +263,14 @@ class ArraysFile:
             return None
         with refusing_damage(self.name):
             place = h5g.open(self.file.id, _bytes(group) or b"/")
-            if not h5a.exists(place, attribute.encode()):
-                return None
-            opened = h5a.open(place, attribute.encode())
             where = shown(f"{group}/{attribute}")
-            dtype, shape = opened.dtype, opened.shape
-            if not shape and opened.get_space().get_simple_extent_type() == h5s.NULL:
-                return []
-            count = math.prod(shape)
-            if not count:
-                return []
-            variable = h5py.check_string_dtype(dtype) is not None and dtype.kind == "O"
-            if len(shape) > 1 or not (variable or dtype.kind == "S"):
-                raise self.refused(f"has no names in its attribute {where}")
-            size = count * dtype.itemsize
-            if variable and count > 1:
-                size = max(size, self._text_bytes(place, count))
-            if size > _NAMES_BYTES:
-                raise self.refused(f"has a list without end in its attribute {where}")
-            values = np.empty(shape, dtype)
-            opened.read(values)
-            return [_text(value) for value in values.ravel().tolist()]
-
-    def _text_bytes(self, place: Any, count: int) -> int:
-        """Length of the texts in an object's attributes, or what one such could come to."""
-        handle = self.file.id.get_vfd_handle()
-        base = self.file.userblock_size
-        found = text_bytes(
-            lambda at, size: os.pread(handle, size, base + at), h5o.get_info(place).addr
-        )
-        return count * self.file.id.get_filesize() if found is None else found
+            try:
+                texts = texts_of(place, attribute, _NAMES_BYTES)
+            except TypeError as error:
+                raise self.refused(f"has no names in its attribute {where}") from error
+            except TextsTooLongError as error:
+                raise self.refused(f"has a list without end in its attribute {where}") from error
+            return None if texts is None else [_text(text) for text in texts]
 
     def refused(self, what: str) -> ModelFileError:
         """A refusal.
@@ -305,6 +283,52 @@ class ArraysFile:
             f"The weights file {shown(self.name)} {what}: Keras writes no such file, and it is "
             "not read.",
         )
+
+
+def texts_of(place: Any, attribute: str, most: int) -> list[bytes] | None:
+    """The text, or the list of texts, in an attribute of a group.
+
+    Args:
+        place: the group.
+        attribute: its attribute.
+        most: bytes that all texts may have together.
+
+    Returns:
+        None where there is no such attribute.
+
+    Raises:
+        TypeError: it holds something else.
+        TextsTooLongError: there are more bytes.
+        ValueError: it is damaged.
+    """
+    name = attribute.encode()
+    if not h5a.exists(place, name):
+        return None
+    opened = h5a.open(place, name)
+    shape, kind = opened.get_space().shape, opened.get_type()
+    if shape is None or 0 in shape:  # Keras writes no names as a list of no numbers
+        return []
+    if not isinstance(kind, h5t.TypeStringID) or len(shape) > 1:
+        raise TypeError("not a text")
+    count = math.prod(shape)
+    if not kind.is_variable_str():
+        if opened.get_storage_size() > most:
+            raise TextsTooLongError("texts without end")
+        values = np.empty(shape, opened.dtype)
+        opened.read(values)
+        fixed: list[bytes] = values.ravel().tolist()
+        return fixed
+    file = h5i.get_file_id(place)
+    handle, properties = file.get_vfd_handle(), file.get_create_plist()
+    if properties.get_sizes() != (8, 8):
+        raise ValueError("addresses of another size")
+    base = properties.get_userblock()
+    texts = attribute_texts(
+        lambda at, size: os.pread(handle, size, base + at), h5o.get_info(place).addr, name, most
+    )
+    if len(texts) < count:
+        raise ValueError("texts that are not there")
+    return texts[:count]
 
 
 @contextlib.contextmanager

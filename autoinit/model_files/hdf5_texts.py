@@ -17,11 +17,15 @@ Read = Callable[[int, int], bytes]
 _CONTINUATION, _ATTRIBUTE = 0x10, 0x0C
 _SHARED_MESSAGE, _SHARED_TYPE = 0x02, 0x01
 _VARIABLE_LENGTH = 9
-_BLOCK_BYTES = 2**26
+_HEADER_BYTES, _HEAP_BYTES = 2**26, 2**30
 # A length, and where the text stands: the address of a heap and a number in it.
 _ELEMENT = struct.Struct("<IQI")
 _HEAP = struct.Struct("<4sB3xQ")
 _OBJECT = struct.Struct("<H6xQ")
+
+
+class TextsTooLongError(ValueError):
+    """The texts have more bytes than they may."""
 
 
 def attribute_texts(read: Read, address: int, attribute: bytes, most: int) -> list[bytes]:
@@ -34,11 +38,15 @@ def attribute_texts(read: Read, address: int, attribute: bytes, most: int) -> li
         most: bytes that all of them may have together.
 
     Raises:
-        ValueError: the texts are longer, or stand where this does not look for them.
+        TextsTooLongError: they have more.
+        ValueError: they stand where this does not look for them, or are damaged.
     """
-    elements = list(_ELEMENT.iter_unpack(_values(read, address, attribute)))
+    try:
+        elements = list(_ELEMENT.iter_unpack(_values(read, address, attribute)))
+    except (struct.error, IndexError) as error:
+        raise ValueError("a header that is cut short") from error
     if sum(length for length, _, _ in elements) > most:
-        raise ValueError("texts without end")
+        raise TextsTooLongError("texts without end")
     heaps: dict[int, dict[int, bytes]] = {}
     texts = []
     for length, heap, number in elements:
@@ -47,7 +55,7 @@ def attribute_texts(read: Read, address: int, attribute: bytes, most: int) -> li
         text = heaps[heap].get(number, b"") if length else b""
         if len(text) != length:
             raise ValueError("a text that is not there")
-        texts.append(text)
+        texts.append(text.partition(b"\0")[0])
     return texts
 
 
@@ -88,13 +96,11 @@ def _messages(read: Read, address: int) -> Iterator[tuple[int, int, bytes]]:
         form, head = struct.Struct("<HHB"), 8
     else:
         raise ValueError("an unknown kind of header")
-    left = _BLOCK_BYTES
+    left = _HEADER_BYTES
     while blocks:
         place, size = blocks.pop(0)
-        block = _block(read, place, size)
+        block = _block(read, place, size, left)
         left -= size + 1
-        if left < 0:
-            raise ValueError("a header without end")
         at = 0
         while at + head <= len(block):
             kind, size, flags = form.unpack_from(block, at)
@@ -109,10 +115,10 @@ def _messages(read: Read, address: int) -> Iterator[tuple[int, int, bytes]]:
 
 def _objects(read: Read, address: int) -> Iterator[tuple[int, bytes]]:
     """Numbers and contents of the objects in a heap."""
-    signature, version, size = _HEAP.unpack(_block(read, address, _HEAP.size))
+    signature, version, size = _HEAP.unpack(_block(read, address, _HEAP.size, _HEAP.size))
     if (signature, version) != (b"GCOL", 1):
         raise ValueError("no heap")
-    heap = _block(read, address, size)
+    heap = _block(read, address, size, _HEAP_BYTES)
     at = _HEAP.size
     while at + _OBJECT.size <= len(heap):
         number, length = _OBJECT.unpack_from(heap, at)
@@ -125,8 +131,8 @@ def _objects(read: Read, address: int) -> Iterator[tuple[int, bytes]]:
         at = end
 
 
-def _block(read: Read, place: int, size: int) -> bytes:
-    if not (0 <= place < 2**63 and 0 <= size <= _BLOCK_BYTES):
+def _block(read: Read, place: int, size: int, most: int) -> bytes:
+    if not (0 <= place < 2**63 and 0 <= size <= most):
         raise ValueError("a block without end")
     block = read(place, size)
     if len(block) < size:

@@ -26,7 +26,7 @@ from autoinit.arrays import as_array
 from autoinit.constraints import CenteredUnitNorm
 from autoinit.kernels import Kernel
 from autoinit.model_files import json_text
-from autoinit.model_files.archives import open_archive
+from autoinit.model_files.archives import open_archive, refusing_damaged_archive
 from autoinit.model_files.budgets import Budgets
 from autoinit.model_files.entries import changed_arguments, entries_of
 from autoinit.model_files.hdf5 import StoredArray, shown
@@ -229,7 +229,10 @@ def _write_archive(record: FileRecord, patch: _Patch, path: Path, budgets: Budge
             changed[MEMBER] = weights
         new.comment = old.comment
         for info in old.infolist():
-            with changed.get(info.filename) or old.open(info) as content:
+            with (
+                refusing_damaged_archive(record.name),
+                changed.get(info.filename) or old.open(info) as content,
+            ):
                 _write_member(new, info, content)
 
 

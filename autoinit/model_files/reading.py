@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import h5py
-import numpy as np
-from h5py import h5a, h5g, h5t
+from h5py import h5a, h5g
 
 from autoinit.errors import ModelFileError
 from autoinit.model_files.archives import Archive, open_archive
 from autoinit.model_files.budgets import Budgets
 from autoinit.model_files.dialects import keras_of
-from autoinit.model_files.hdf5 import refusing_damage, shown
+from autoinit.model_files.hdf5 import refusing_damage, shown, texts_of
+from autoinit.model_files.hdf5_texts import TextsTooLongError
 from autoinit.model_files.json_text import parse
 from autoinit.model_files.signatures import (
     SAVE_WHOLE,
@@ -166,22 +166,19 @@ def _read_hdf5(path: Path, name: str, budgets: Budgets) -> FileRecord:
 def _attribute(root: Any, attribute: str, name: str, budgets: Budgets) -> bytes | None:
     """The text in an attribute of one string; None where there is none.
 
-    Only strings are read, for a reference or an object could be anything; and their size first
-    where the file declares it. Strings of no fixed size are as long as the file has bytes for.
+    Only strings are read, for a reference or an object could be anything.
     """
-    if not h5a.exists(root, attribute.encode()):
-        return None
-    opened = h5a.open(root, attribute.encode())
     what = f"The attribute {shown(attribute)} of {shown(name)}"
-    if not isinstance(opened.get_type(), h5t.TypeStringID) or math.prod(opened.shape) != 1:
+    try:
+        texts = texts_of(root, attribute, budgets.config_bytes)
+    except TextsTooLongError:
+        budgets.require("config_bytes", math.inf, what)
+        raise
+    except TypeError as error:
+        raise ModelFileError("bad_configuration", f"{what} is not a text.") from error
+    if texts is not None and len(texts) != 1:
         raise ModelFileError("bad_configuration", f"{what} is not a text.")
-    budgets.require("config_bytes", opened.get_storage_size(), what)
-    value = np.empty(opened.shape, opened.dtype)
-    opened.read(value)
-    content: bytes | str = value.item()
-    encoded = content.encode() if isinstance(content, str) else content
-    budgets.require("config_bytes", len(encoded), what)
-    return encoded
+    return texts[0] if texts else None
 
 
 def _refuse_without_config(root: Any, name: str) -> NoReturn:

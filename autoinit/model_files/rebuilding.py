@@ -154,7 +154,7 @@ def _spread_out(call: Call) -> int:
     reach = [(size - 1) * rate for size, rate in zip(taps, rates, strict=True)]
     sizes = call.inputs[0].positions
     padded = math.prod(size + more for size, more in zip(sizes, reach, strict=False))
-    return 4 * padded * (call.inputs[0].shape[-1] or 1)
+    return int(4 * padded * (call.inputs[0].shape[-1] or 1))
 
 
 @contextmanager

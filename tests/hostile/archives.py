@@ -121,6 +121,21 @@ def overlapping_members(_: Path) -> bytes:
     return buffer.getvalue()
 
 
+def damaged_asset(_: Path) -> bytes:
+    """Nothing reads the asset, until the archive is copied."""
+    data = keras_file(chain(), extra=[("assets/words.txt", "a long list of words")])
+    return data.replace(b"a long list of words", b"a list of long words", 1)
+
+
+def assets_of_2_gb(_: Path) -> bytes:
+    """Each of them small enough."""
+    piece = bytes(50_000_000)
+    extra = [(f"assets/{index}", piece) for index in range(6)]
+    data = keras_file(chain(), extra=extra, compression=zipfile.ZIP_DEFLATED)
+    # The directory says 400 MB of each: it must be held to what it says.
+    return data.replace(struct.pack("<I", len(piece)), struct.pack("<I", 400_000_000))
+
+
 def understated_size(_: Path) -> bytes:
     """A member that unpacks to far more than the archive's directory says."""
     text = (json.dumps(chain()) + " " * 50_000_000).encode()
@@ -225,7 +240,9 @@ ROWS = [
     Row("config-is-a-link.keras", config_is_a_link, UNSAFE),
     Row("encrypted.keras", encrypted, UNSAFE),
     Row("wrong-checksum.keras", wrong_checksum, BROKEN),
-    Row("overlapping-members.keras", overlapping_members, (ANALYSED,)),
+    Row("overlapping-members.keras", overlapping_members, UNSAFE),
+    Row("damaged-asset.keras", damaged_asset, (ANALYSED, *BROKEN)),
+    Row("assets-of-2-gb.keras", assets_of_2_gb, OVER),
     Row("understated-size.keras", understated_size, BROKEN),
     Row("unknown-compression.keras", unknown_compression, UNSAFE),
     Row("absurd-sizes.keras", zip64_with_absurd_sizes, OVER),

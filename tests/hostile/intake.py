@@ -7,6 +7,7 @@ end, which sees a crash or a hang of the first as an outcome like any other.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -126,7 +127,8 @@ class Intake:
         status = process.wait()
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
-                pipe.close()
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
         return status
 
 

@@ -1,17 +1,17 @@
 """HDF5 files from anyone: what they may hold, and what they are refused for before it is read."""
 
-import os
+import struct
 import zlib
 
 import h5py
 import numpy as np
 import pytest
-from h5py import h5d, h5o, h5p, h5s, h5t
+from h5py import h5d, h5p, h5s, h5t
 
 from autoinit.errors import ModelFileError
 from autoinit.model_files.budgets import Budgets
-from autoinit.model_files.hdf5 import open_arrays, shown
-from autoinit.model_files.hdf5_headers import text_bytes
+from autoinit.model_files.hdf5 import open_arrays, shown, texts_of
+from autoinit.model_files.hdf5_texts import TextsTooLongError, attribute_texts
 
 KERNEL = np.arange(32, dtype=np.float32).reshape(8, 4)
 
@@ -324,42 +324,93 @@ def test_names_that_are_all_the_same_long_one(tmp_path):
 
 @pytest.mark.parametrize("userblock", [0, 512])
 @pytest.mark.parametrize("libver", ["earliest", "latest"])
-def test_the_length_of_texts_as_the_header_tells_it(tmp_path, libver, userblock):
-    attributes = {
-        "names": [b"a", b"bcd" * 5, b""], "text": "é" * 7, "fixed": np.array([b"abc"]),
-        "number": 7.0, "none": [],
-    }  # fmt: skip
+def test_texts_of_any_length_in_headers_of_either_kind(tmp_path, libver, userblock):
+    texts = [b"a", b"", "é".encode() * 7, b"long " * 5000, b"name"]
 
     def fill(group):
-        for name, value in attributes.items():
-            group.attrs[name] = value
+        group.attrs["number"] = 7.0
+        group.attrs["others"] = [b"other"] * 3
+        group.attrs["texts"] = texts
+        group.attrs["one"] = "alone"
+        for index in range(4):
+            group.attrs[f"more{index}"] = "x" * index
 
     path = make(tmp_path / "file.h5", fill, libver=libver, userblock_size=userblock)
     with h5py.File(path) as file:
-        handle, address = file.id.get_vfd_handle(), h5o.get_info(file["layers/dense/vars"].id).addr
-        found = text_bytes(lambda at, size: os.pread(handle, size, userblock + at), address)
-    assert found == 1 + 15 + 0 + 14
+        group = file["layers/dense/vars"]
+        assert texts_of(group.id, "texts", 10**6) == texts
+        assert texts_of(group.id, "one", 5) == [b"alone"]
+        assert texts_of(group.id, "nothing", 5) is None
+        with pytest.raises(TextsTooLongError):
+            texts_of(group.id, "texts", 25_000)
 
 
 def test_attributes_that_are_not_in_the_header(tmp_path):
+    """Keras writes no more than eight, and nothing that is kept elsewhere."""
+
     def fill(group):
         for index in range(20):
             group.attrs[f"names{index}"] = [b"a", b"b"]
 
     path = make(tmp_path / "file.h5", fill, libver="latest")
-    with h5py.File(path) as file:
-        handle, address = file.id.get_vfd_handle(), h5o.get_info(file["layers/dense/vars"].id).addr
-        assert text_bytes(lambda at, size: os.pread(handle, size, at), address) is None
-    with opened(path) as file:
-        assert file.names("layers/dense/vars", "names") == ["a", "b"] * 20
+    with opened(path) as file, pytest.raises(ModelFileError) as caught:
+        file.names("layers/dense/vars", "names")
+    assert caught.value.code == "broken_file"
 
 
-@pytest.mark.parametrize("start", [b"", b"\x07" * 64, b"OHDR\x02\xff" + b"\xff" * 58, b"\x01" * 64])
+def spoilt(path, old, new, skip=0):
+    content = path.read_bytes()
+    place = content.find(old)
+    assert place > 0
+    place += skip
+    path.write_bytes(content[:place] + new + content[place + len(new) :])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("skip", "new"),
+    [
+        (8, bytes(8)),  # a heap of no size
+        (8, b"\xff" * 8),  # or of a great one
+        (24, b"\xff" * 8),  # a text that is longer than the heap
+        (16, bytes(16)),  # the room that is left, of no size: HDF5 itself never gets past it
+        (4, b"\x07"),  # of another kind
+        (0, b"GONE"),
+    ],
+)
+def test_damaged_heaps_are_refused_and_not_waited_for(tmp_path, skip, new):
+    path = make(tmp_path / "file.h5", lambda group: group.attrs.__setitem__("names", [b"a", b"b"]))
+    spoilt(path, b"GCOL", new, skip)
+    with opened(path) as file, pytest.raises(ModelFileError) as caught:
+        file.names("layers/dense/vars", "names")
+    assert caught.value.code == "broken_file"
+
+
+def test_texts_that_are_elsewhere_or_longer_than_they_were(tmp_path):
+    names = [b"x" * 777, b"b"]
+    element = (777).to_bytes(4, "little")
+    for new, skip in ((b"\x0b", 0), (b"\xff" * 8, 4), (b"\x63\0\0\0", 12)):
+        path = make(tmp_path / "file.h5", lambda group: group.attrs.__setitem__("names", names))
+        spoilt(path, element, new, skip)
+        with opened(path) as file, pytest.raises(ModelFileError) as caught:
+            file.names("layers/dense/vars", "names")
+        assert caught.value.code == "broken_file"
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"", b"\x07" * 64, b"\x01" * 64, b"OHDR\x02\xff" + b"\xff" * 58,
+        # A header that goes on where it began.
+        struct.pack("<BxHII4x", 1, 1, 1, 24) + struct.pack("<HHB3xQQ", 0x10, 16, 0, 16, 24),
+    ],
+)  # fmt: skip
 def test_headers_that_are_none(start):
     def read(at, size):
         return (start + bytes(64))[at : at + size]
 
-    assert text_bytes(read, 0) in (None, 0)
+    with pytest.raises(ValueError, match="header|block"):
+        attribute_texts(read, 0, b"names", 100)
 
 
 # Names as they are shown
