@@ -10,6 +10,9 @@ import numpy as np
 
 from autoinit.graph import ModelGraph
 
+# NumPy's names where they are others. The words that a text input gets are numbers.
+_DTYPES: dict[str, Any] = {"bool": bool, "string": str}
+
 
 def draw_inputs(
     graph: ModelGraph, samples: int, seed: int, mean: float = 0.0, variance: float = 1.0
@@ -32,7 +35,7 @@ def draw_inputs(
         integers = not keras.backend.is_float_dtype(value.dtype)
         if integers or value.index in vocabulary:
             indices = generator.integers(0, vocabulary.get(value.index, 2), shape)
-            arrays[value.index] = indices.astype(value.dtype if value.dtype != "bool" else bool)
+            arrays[value.index] = indices.astype(_DTYPES.get(value.dtype, value.dtype))
         else:
             noise = generator.standard_normal(shape, dtype=np.float32)
             scaled = noise * np.float32(math.sqrt(variance)) + np.float32(mean)

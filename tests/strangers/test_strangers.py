@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tf_keras
@@ -198,12 +199,19 @@ def test_a_compiled_model_stays_compiled(compile_settings: Any, tmp_path: Path) 
     assert type(model.optimizer).__name__ == type(original.optimizer).__name__
 
 
-def test_a_keras_3_file_compiled_with_a_word(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """`Could not deserialize 'keras.metrics.mse'`, says Keras 3 of what it wrote itself."""
-    import keras
+def test_a_model_that_reads_text(tmp_path: Path) -> None:
+    """A vocabulary that stands in the configuration is no reference to a file."""
+    text = keras.Input((1,), dtype="string")
+    words = keras.layers.TextVectorization(vocabulary=["a", "the"], output_sequence_length=6)(text)
+    x = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(4, 8)(words))
+    keras.Model(text, keras.layers.Dense(4)(x)).save(tmp_path / "model.keras")
+    result = analysed(tmp_path / "model.keras", tmp_path / "job")
+    assert result["calls"][-1]["autoinit"]["measured"]["variance"] > 0
+    assert codes(result) == {"unsupported_layer"}
 
+
+def test_a_keras_3_file_compiled_with_a_word(tmp_path: Path) -> None:
+    """`Could not deserialize 'keras.metrics.mse'`, says Keras 3 of what it wrote itself."""
     model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
     model.compile("sgd", "mse", metrics=["mae"])
     model.save(tmp_path / "model.h5")

@@ -409,7 +409,7 @@ def test_headers_that_are_none(start):
     def read(at, size):
         return (start + bytes(64))[at : at + size]
 
-    with pytest.raises(ValueError, match="header|block"):
+    with pytest.raises(ValueError, match=r"header|block"):
         attribute_texts(read, 0, b"names", 100)
 
 
