@@ -32,8 +32,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from sample_models import FILES_FOLDER
 from tests.e2e.conftest import BROWSERS, SWITCHES
+from tests.hostile import archives, sizes_and_shapes, stored_weights
 from tests.hostile.parts import chain, dense
-from tests.hostile.test_battery import ROWS
 
 PATIENCE = 120.0
 MIB = 2**20
@@ -41,6 +41,7 @@ GOOD = ["small-cnn.keras", "small-mlp.h5"]
 BAD = [
     "picture.keras", "config-of-300-mb.keras", "declares-512-mb.h5", "doubled-30-times.json",
 ]  # fmt: skip
+HOSTILE = [archives.ROWS, stored_weights.ROWS, sizes_and_shapes.ROWS]
 LONG = "resnet-812-nobn"
 MEMORY = 1200 * MIB
 
@@ -271,7 +272,7 @@ def eight_visitors(
     browser: Browser, folder: Path, shot: Callable[[Page, str], None]
 ) -> Iterator[Line]:
     """Eight browsers press Analyse at once; half of their files are refused."""
-    rows = {row.name: row for row in ROWS}
+    rows = {row.name: row for rows in HOSTILE for row in rows}
     files = []
     for index in range(4):
         good = folder / f"good-{index}.json"
