@@ -8,6 +8,7 @@ terabytes. Keras writes none of that, and a file that has any of it is refused.
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 import zlib
@@ -37,6 +38,7 @@ _SMALL = 2**20
 _OBJECTS_PER_LAYER = 5
 _PATH_CHARACTERS = 2**26
 _NAMES_BYTES = 2**26
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -358,6 +360,8 @@ def refusing_damage(name: str) -> Iterator[None]:
     except (ModelFileError, MemoryError):
         raise
     except Exception as error:  # HDF5 reports damage through a dozen classes
+        if getattr(error, "errno", None) in _NO_ROOM:
+            raise
         detail = " ".join(str(error).split())[:160].rstrip(". ") or type(error).__name__
         raise ModelFileError(
             "broken_file",

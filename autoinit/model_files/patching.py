@@ -24,12 +24,13 @@ import numpy as np
 
 from autoinit.arrays import as_array
 from autoinit.constraints import CenteredUnitNorm
+from autoinit.errors import ModelFileError
 from autoinit.kernels import Kernel
 from autoinit.model_files import json_text
 from autoinit.model_files.archives import open_archive, refusing_damaged_archive
 from autoinit.model_files.budgets import Budgets
 from autoinit.model_files.entries import changed_arguments, entries_of
-from autoinit.model_files.hdf5 import StoredArray, shown
+from autoinit.model_files.hdf5 import StoredArray, refusing_damage, shown
 from autoinit.model_files.holders import shape_of
 from autoinit.model_files.reading import FileRecord
 from autoinit.model_files.slots import reset_optimizers
@@ -84,9 +85,6 @@ def save_patched_copy(
 
     Returns:
         Findings. No copy is written where one of them has the code `not_patched`.
-
-    Raises:
-        ModelFileError: the file has changed since it was read.
     """
     originals = {id(twin): layer for layer, twin in twins}
     findings: list[Finding] = []
@@ -96,15 +94,19 @@ def save_patched_copy(
         return (_not_patched(record, error),)
     if record.keras == 2 and any(_constraint(plan.kernel) for plan in plans):
         findings.append(_constraint_dropped())
-    with _appearing(path) as partial:
-        if record.format == "json":
-            _write_json(record, patch, partial)
-        elif record.format == "h5":
-            shutil.copyfile(record.path, partial)
-            _change_arrays(record, patch, partial, budgets)
-            _change_attribute(partial, patch.text)
-        else:
-            _write_archive(record, patch, partial, budgets)
+    try:
+        with _appearing(path) as partial:
+            if record.format == "json":
+                _write_json(record, patch, partial)
+            elif record.format == "h5":
+                shutil.copyfile(record.path, partial)
+                _change_arrays(record, patch, partial, budgets)
+                with refusing_damage(record.name):
+                    _change_attribute(partial, patch.text)
+            else:
+                _write_archive(record, patch, partial, budgets)
+    except ModelFileError as error:  # damage where nothing had to be read
+        return (Finding("not_patched", "", "", f"No copy of your file is offered. {error}"),)
     return tuple(findings)
 
 
