@@ -22,6 +22,7 @@ from autoinit.errors import GraphError, ModelFileError
 from autoinit.graph import read_model
 from autoinit.model_files import (
     Budgets,
+    Download,
     ModelFile,
     open_model_file,
     save_model,
@@ -64,6 +65,7 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
         progress=lambda share, stage: progress(0.05 + 0.88 * share, stage),
     )  # fmt: skip
     progress(0.93, "Saving the re-initialised model")
+    downloads: tuple[Download, ...]
     if file is None:
         downloads, findings = (save_model(model, folder),), comparison.findings
     else:

@@ -38,7 +38,7 @@ def entries_of(model: Any, config: Mapping[str, Any]) -> dict[int, list[Path]]:
     while pending:
         part, entry, path = pending.pop()
         found.setdefault(id(part), []).append((*path, "config"))
-        arguments = entry["config"]
+        arguments = entry.get("config")
         if is_model(part):
             pending += _inner_layers(part, arguments, (*path, "config"))
         elif isinstance(arguments, dict):

@@ -1,5 +1,6 @@
 """The copy of a model file: new kernels, and everything else as it came."""
 
+import errno
 import io
 import json
 import re
@@ -570,6 +571,27 @@ def test_a_failure_in_the_middle_leaves_nothing(kind, tmp_path, monkeypatch):
         with pytest.raises(Exception, match="no space left"):
             patch(path, folder / f"copy.{format}", small)
         assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "told"), [(OSError("Addr overflow"), True), (OSError(errno.ENOSPC, "full"), False)]
+)
+def test_damage_that_shows_in_writing_is_told_and_a_full_disk_is_none(
+    tmp_path, monkeypatch, error, told
+):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(patching, "_change_attribute", fail)
+    path, copy = saved(shuffled(small(keras)), tmp_path / "model.h5"), tmp_path / "copy.h5"
+    if told:
+        (finding,), _ = patch(path, copy, small)
+        assert finding.code == "not_patched"
+        assert "Addr overflow" in finding.message
+    else:
+        with pytest.raises(OSError, match="full"):
+            patch(path, copy, small)
+    assert [p.name for p in tmp_path.iterdir()] == ["model.h5"]
 
 
 def test_the_same_again_gives_the_same_and_the_file_itself_stays_as_it_was(kind, tmp_path):
