@@ -18,7 +18,7 @@ import keras
 from keras.src.backend.common import global_state
 
 from autoinit.errors import ModelFileError
-from autoinit.graph import Call, ModelGraph
+from autoinit.graph import ModelGraph
 from autoinit.model_files.budgets import Budgets
 from autoinit.shapes import all_activations, largest_alive
 
@@ -137,24 +137,10 @@ def require_activations(graph: ModelGraph, samples: int, budgets: Budgets) -> No
     """
     budgets.require("calls", len(graph.calls), "The model")
     budgets.require("live_bytes", largest_alive(graph, 1), "The activations of one sample")
-    for call in graph.calls:
-        budgets.require("live_bytes", _spread_out(call), f"What {call.path!r} reads, padded,")
     budgets.require(
         "activation_bytes", all_activations(graph, samples),
         f"The activations of {samples} samples",
     )  # fmt: skip
-
-
-def _spread_out(call: Call) -> int:
-    """Bytes of one sample, padded as a dilated kernel needs it."""
-    rates = getattr(call.layer, "dilation_rate", 1)
-    taps = getattr(call.layer, "kernel_size", 1)
-    if not call.inputs or isinstance(rates, int) or isinstance(taps, int) or max(rates) == 1:
-        return 0
-    reach = [(size - 1) * rate for size, rate in zip(taps, rates, strict=True)]
-    sizes = call.inputs[0].positions
-    padded = math.prod(size + more for size, more in zip(sizes, reach, strict=False))
-    return int(4 * padded * (call.inputs[0].shape[-1] or 1))
 
 
 @contextmanager
