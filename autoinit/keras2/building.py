@@ -12,7 +12,7 @@ import tensorflow as tf
 import tf_keras
 
 # Exported by no public module:
-from tf_keras.src.applications import convnext
+from tf_keras.src.applications import convnext, inception_resnet_v2
 
 from autoinit.errors import ModelFileError
 from autoinit.keras2.connecting import MODELS
@@ -24,6 +24,7 @@ from autoinit.model_files.rebuilding import require_orthogonal
 
 # Layers of Keras 2 that tf_keras's reader does not know by name, or only in part.
 _UNLISTED = {
+    "CustomScaleLayer": inception_resnet_v2.CustomScaleLayer,
     "LayerScale": convnext.LayerScale,
     "SpectralNormalization": SpectralNormalization,
     "StochasticDepth": convnext.StochasticDepth,

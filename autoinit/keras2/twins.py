@@ -14,8 +14,9 @@ import keras
 import tf_keras
 
 # Exported by no public module:
-from keras.src.applications import convnext
+from keras.src.applications import convnext, inception_resnet_v2
 from tf_keras.src.applications import convnext as convnext2
+from tf_keras.src.applications import inception_resnet_v2 as inception_resnet2
 from tf_keras.src.engine import base_layer
 
 from autoinit import opaque
@@ -271,6 +272,7 @@ _CLASSES: dict[type, tuple[type, _Difference]] = {
 } | {
     convnext2.LayerScale: (convnext.LayerScale, _SAME),
     convnext2.StochasticDepth: (convnext.StochasticDepth, _SAME),
+    inception_resnet2.CustomScaleLayer: (inception_resnet_v2.CustomScaleLayer, _SAME),
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tf_keras
-from tf_keras.src.applications import convnext
+from tf_keras.src.applications import convnext, inception_resnet_v2
 from tf_keras.src.engine.base_layer import AddLoss, AddMetric
 
 from autoinit.keras2 import translate
@@ -274,6 +274,8 @@ CASES = [
     case("Cropping1D", SEQUENCE, cropping=(1, 2)),
     case("Cropping2D", IMAGE, cropping=((1, 0), (2, 1))),
     case("Cropping3D", VOLUME, cropping=1),
+    case("CustomScaleLayer", build=lambda: around(
+        inception_resnet_v2.CustomScaleLayer(0.3), [(6,), (6,)])),
     case("Dense", units=4),
     case("Dense", (5, 6), units=4, activation="selu", use_bias=False, kernel_regularizer="l1_l2"),
     case("Dense", units=4, kernel_initializer=initializers.VarianceScaling(2.0, "fan_out")),
