@@ -6,10 +6,70 @@ Convolutions, transposed convolutions and pooling share one description: an inte
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 Windows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Taps:
+    """A linear map along one axis, by what each output position reads.
+
+    Attributes:
+        reads: input positions, (output positions, taps).
+        weights: of these; 0 where a tap reads padding.
+        size: positions of the input.
+    """
+
+    reads: Windows
+    weights: NDArray[np.float64]
+    size: int
+
+    @classmethod
+    def summing(cls, axis_windows: Windows, size: int) -> Taps:
+        """Sums of the real inputs of windows; of a single tap, moves and padding."""
+        return cls(np.maximum(axis_windows, 0), (axis_windows >= 0).astype(float), size)
+
+    @classmethod
+    def averaging(cls, axis_windows: Windows, size: int) -> Taps:
+        """Means of the real inputs of windows."""
+        sums = cls.summing(axis_windows, size)
+        return cls(sums.reads, sums.weights / sums.weights.sum(1, keepdims=True), size)
+
+    @classmethod
+    def of_matrix(cls, matrix: NDArray[np.float64]) -> Taps:
+        """Of a matrix, (output, input)."""
+        taps = max(int((matrix != 0).sum(1).max(initial=0)), 1)
+        reads = np.argsort(matrix == 0, axis=1, kind="stable")[:, :taps]
+        return cls(reads, np.take_along_axis(matrix, reads, 1), matrix.shape[1])
+
+    @property
+    def moves(self) -> bool:
+        """Whether every output is one input, or nothing."""
+        return self.reads.shape[1] == 1 and bool(np.isin(self.weights, (0.0, 1.0)).all())
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Equal for equal maps."""
+        return self.reads.shape, self.size, self.reads.tobytes(), self.weights.tobytes()
+
+    def at(self, outputs: NDArray[np.int64]) -> Taps:
+        """Some of the output positions."""
+        return Taps(self.reads[outputs], self.weights[outputs], self.size)
+
+    def thinned(self, most: int) -> Taps:
+        """At most about so many taps: all near either end, and some between that stand for all."""
+        taps, ends = self.reads.shape[1], most // 4
+        if taps <= most:
+            return self
+        inner = np.unique(np.linspace(ends, taps - ends - 1, most - 2 * ends).astype(int))
+        kept = np.r_[np.arange(ends), inner, np.arange(taps - ends, taps)]
+        weights = self.weights[:, kept].copy()
+        weights[:, ends : len(kept) - ends] *= (taps - 2 * ends) / len(inner)
+        return Taps(self.reads[:, kept], weights, self.size)
 
 
 def windows(

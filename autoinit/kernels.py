@@ -64,6 +64,16 @@ class Kernel:
         """Number of connections into a unit, padding not considered."""
         return math.prod(self.shape[axis] for axis in self.fan_in_axes)
 
+    @property
+    def channels(self) -> int:
+        """Number of inputs of a unit at each tap."""
+        return math.prod(self.shape[axis] for axis in self.summed_axes)
+
+    @property
+    def units(self) -> int:
+        """Number of units."""
+        return math.prod(self.shape) // self.fan_in
+
     def _coverages(self) -> list[Array]:
         return [coverage(axis_windows) for axis_windows in self.windows]
 
@@ -74,14 +84,19 @@ class Kernel:
         average number that it sees. `centred` removes each unit's own mean, so that what is left
         of an incoming mean is what the border cuts off.
         """
-        channels = math.prod(self.shape[axis] for axis in self.summed_axes)
+        channels = self.channels
         covers = self._coverages()
         seen = channels * math.prod(float(np.trace(cover)) for cover in covers)
         if not centred or self.fan_in == 1:  # a single weight has no mean to remove
-            return KernelMoments(seen, seen, 0.0, self.windows)
+            return self._moments(seen, seen, 0.0)
         seen_squared = channels**2 * math.prod(float(cover.sum()) for cover in covers)
         left = (self.fan_in * seen - seen_squared) / (self.fan_in - 1)
-        return KernelMoments(seen, max(left, 0.0), 0.0, self.windows)
+        return self._moments(seen, max(left, 0.0), 0.0)
+
+    def _moments(self, power: float, squared_sum: float, total: float) -> KernelMoments:
+        return KernelMoments(
+            power, squared_sum, total, self.windows, self.channels, max(self.units, 1)
+        )
 
     def actual(self, load: Loader, bias: Any = None) -> tuple[KernelMoments, BiasMoments]:
         """Moments of the kernel as it is, and of the bias (None for a layer without) beside it.
@@ -97,11 +112,8 @@ class Kernel:
             unit_sums = np.tensordot(np.diag(cover), unit_sums, axes=(0, 0))
             cross = np.moveaxis(np.tensordot(cover, cross, axes=(1, axis)), 0, axis)
         taps = tuple(range(sums.ndim - 1))
-        moments = KernelMoments(
-            float(squares),
-            float((cross * sums).sum(taps).mean()),
-            float(unit_sums.mean()),
-            self.windows,
+        moments = self._moments(
+            float(squares), float((cross * sums).sum(taps).mean()), float(unit_sums.mean())
         )
         return moments, bias_moments(bias, load, self._as_in_output(unit_sums))
 

@@ -2,6 +2,7 @@
 
 from autoinit.estimators import (
     activation,
+    applications,
     convolution,
     dense,
     merging,
@@ -19,6 +20,7 @@ from autoinit.registry import RULES
 __all__ = [
     "RULES",
     "activation",
+    "applications",
     "convolution",
     "dense",
     "merging",

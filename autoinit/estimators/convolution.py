@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from keras import layers
 
+from autoinit.estimators.spatial import at_spatial_axes, spatial_sizes
 from autoinit.estimators.weighted import weighted
 from autoinit.geometry import Windows, transposed_windows, windows
-from autoinit.graph import Call, Value
+from autoinit.graph import Call
 from autoinit.kernels import Kernel
 from autoinit.registry import Context, Outcome, rule
 from autoinit.signals.signal import NO_BIAS, Signal
@@ -23,20 +23,16 @@ def convolution(call: Call, inputs: Sequence[Signal], context: Context) -> Outco
     Positions near the border of a padded map see fewer taps: the average number counts.
     """
     rank = call.layer.rank
-    kernel = Kernel(
-        call.layer, "kernel", "kernel", (rank,), tuple(range(rank)), _windows(call, call.layer)
-    )
-    return weighted(call, inputs[0], context, kernel, call.layer.bias)
+    kernel = Kernel(call.layer, "kernel", "kernel", (rank,), tuple(range(rank)), _windows(call))
+    return weighted(call, at_spatial_axes(call, inputs[0]), context, kernel, call.layer.bias)
 
 
 @rule(layers.DepthwiseConv1D, layers.DepthwiseConv2D)
 def depthwise(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
     """A convolution with one input channel per unit: fan-in is the number of taps."""
     rank = call.layer.rank
-    kernel = Kernel(
-        call.layer, "kernel", "depthwise", (), tuple(range(rank)), _windows(call, call.layer)
-    )
-    return weighted(call, inputs[0], context, kernel, call.layer.bias)
+    kernel = Kernel(call.layer, "kernel", "depthwise", (), tuple(range(rank)), _windows(call))
+    return weighted(call, at_spatial_axes(call, inputs[0]), context, kernel, call.layer.bias)
 
 
 @rule(layers.SeparableConv1D, layers.SeparableConv2D)
@@ -45,10 +41,11 @@ def separable(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome
     rank = call.layer.rank
     depthwise_kernel = Kernel(
         call.layer, "depthwise_kernel", "depthwise", (), tuple(range(rank)),
-        _windows(call, call.layer),
+        _windows(call),
     )  # fmt: skip
-    first, _, outcome = context.weigh(call, inputs[0], depthwise_kernel, None)
-    between = inputs[0].mix(first, NO_BIAS)
+    signal = at_spatial_axes(call, inputs[0])
+    first, _, outcome = context.weigh(call, signal, depthwise_kernel, None)
+    between = signal.mix(first, NO_BIAS)
     pointwise_kernel = Kernel(call.layer, "pointwise_kernel", "pointwise", (*range(rank), rank))
     last = weighted(call, between, context, pointwise_kernel, call.layer.bias)
     return replace(
@@ -61,7 +58,7 @@ def transposed(call: Call, inputs: Sequence[Signal], context: Context) -> Outcom
     """The adjoint of a convolution: an output position sees the taps that the stride leaves it."""
     layer, rank = call.layer, call.layer.rank
     sizes = zip(
-        _spatial(call.inputs[0], layer), _spatial(call.outputs[0], layer),
+        spatial_sizes(call.inputs[0], layer), spatial_sizes(call.outputs[0], layer),
         layer.kernel_size, layer.strides, layer.dilation_rate, strict=True,
     )  # fmt: skip
     axes = tuple(
@@ -69,20 +66,16 @@ def transposed(call: Call, inputs: Sequence[Signal], context: Context) -> Outcom
         for size, output, taps, stride, dilation in sizes
     )
     kernel = Kernel(layer, "kernel", "kernel", (rank + 1,), tuple(range(rank)), axes)
-    return weighted(call, inputs[0], context, kernel, layer.bias)
+    return weighted(call, at_spatial_axes(call, inputs[0]), context, kernel, layer.bias)
 
 
-def _windows(call: Call, layer: Any) -> tuple[Windows, ...]:
+def _windows(call: Call) -> tuple[Windows, ...]:
+    layer = call.layer
     sizes = zip(
-        _spatial(call.inputs[0], layer), layer.kernel_size, layer.strides, layer.dilation_rate,
-        strict=True,
+        spatial_sizes(call.inputs[0], layer), layer.kernel_size, layer.strides,
+        layer.dilation_rate, strict=True,
     )  # fmt: skip
     return tuple(
         windows(size, taps, stride, dilation, layer.padding)
         for size, taps, stride, dilation in sizes
     )
-
-
-def _spatial(value: Value, layer: Any) -> tuple[int, ...]:
-    shape = value.shape[1:-1] if layer.data_format == "channels_last" else value.shape[2:]
-    return tuple(int(size) for size in shape if size is not None)

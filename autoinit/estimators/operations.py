@@ -14,9 +14,10 @@ import keras
 import numpy as np
 
 from autoinit.estimators.activation import is_elementwise, mapped, on_points
+from autoinit.geometry import Windows
 from autoinit.graph import Call
 from autoinit.registry import Context, Outcome, Support, pass_through, rule
-from autoinit.signals.signal import Signal
+from autoinit.signals.signal import NO_BIAS, KernelMoments, Signal
 
 _MOVING = frozenset({
     "BroadcastTo", "Cast", "Copy", "ExpandDims", "Flip", "GetItem", "Moveaxis", "Ravel", "Repeat",
@@ -112,13 +113,24 @@ def _reduction(name: str, call: Call, signal: Signal) -> Signal | None:
     count = math.prod(shape[place] or 1 for place in places)
     if name == "Softmax":
         return signal.softmax(count)
-    if places == set(range(1, len(shape) - 1)):
-        everything = tuple(np.arange(size)[None, :] for size in call.inputs[0].positions)
-    else:
-        everything = (np.arange(count)[None, :],)
-    if name == "Max":
-        return signal.maximum_of(everything)
-    if name == "Min":
-        return signal.affine(-1.0, 0.0).maximum_of(everything).affine(-1.0, 0.0)
-    mean = signal.mean_of(everything)
+    channels = len(shape) - 1
+    windows = _reduced(call, places)
+    if name in ("Max", "Min"):
+        if channels in places:
+            # Channels are like positions that have nothing in common.
+            signal, windows = signal.flatten().arrange((count,)), (np.arange(count)[None, :],)
+        if name == "Max":
+            return signal.maximum_of(windows)
+        return signal.affine(-1.0, 0.0).maximum_of(windows).affine(-1.0, 0.0)
+    mean = signal.mean_of(windows) if places - {channels} else signal
+    if channels in places:
+        mean = mean.mix(KernelMoments(1 / (shape[channels] or 1), 1.0, 1.0), NO_BIAS)
     return mean if name == "Mean" else mean.affine(count, 0.0)
+
+
+def _reduced(call: Call, places: set[int]) -> tuple[Windows, ...]:
+    """One window over each spatial axis among the places; the others stay."""
+    return tuple(
+        np.arange(size)[None, :] if place in places else np.arange(size)[:, None]
+        for place, size in enumerate(call.inputs[0].positions, 1)
+    )

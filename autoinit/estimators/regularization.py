@@ -12,19 +12,44 @@ from autoinit.signals.signal import Signal
 
 # SELU's constants, as alpha dropout has them (Klambauer et al. 2017).
 _ALPHA, _SCALE = 1.6732632423543772, 1.0507009873554805
+_SPATIAL = (layers.SpatialDropout1D, layers.SpatialDropout2D, layers.SpatialDropout3D)
 
 
-@rule(layers.Dropout, layers.SpatialDropout1D, layers.SpatialDropout2D, layers.SpatialDropout3D)
+@rule(layers.Dropout, *_SPATIAL)
 def dropout(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | Signal:
     """Zero with probability `rate`, else x/(1 − rate): mean m, second moment (v + m²)/(1 − rate).
 
     Keras rescales in spatial dropout as well. A noise shape drops entries together, which leaves
-    the distribution of one entry as it is.
+    the distribution of one entry as it is, and what entries have in common.
     """
-    rate = call.layer.rate
     if not _active(call, context):
         return Outcome((inputs[0],), Support.NEUTRAL)
-    return inputs[0].keep(1 - rate, 1 / (1 - rate) if rate < 1 else 0.0)
+    return dropped(inputs[0], call.layer.rate, context, _together(call))
+
+
+def dropped(
+    signal: Signal, rate: float, context: Context, shared: frozenset[str] = frozenset()
+) -> Signal:
+    """Zero with probability `rate`, else x/(1 − rate).
+
+    Args:
+        signal: x.
+        rate: below 1, or everything is zero.
+        context: of the pass.
+        shared: what is dropped together, as `Signal.keep` takes it.
+    """
+    gain = 1 / (1 - rate) if rate < 1 else 0.0
+    return signal.keep(1 - rate, gain, shared=shared, samples=context.batch)
+
+
+def _together(call: Call) -> frozenset[str]:
+    """Over what the noise is the same: the axes where its shape is 1."""
+    if isinstance(call.layer, _SPATIAL):
+        return frozenset({"positions"})
+    last = len(call.inputs[0].shape) - 1
+    names = {0: "samples", last: "channels"}
+    sizes = enumerate(call.layer.noise_shape or ())
+    return frozenset(names.get(axis, "positions") for axis, size in sizes if size == 1)
 
 
 @rule(layers.AlphaDropout)
@@ -35,7 +60,8 @@ def alpha_dropout(call: Call, inputs: Sequence[Signal], context: Context) -> Out
         return Outcome((inputs[0],), Support.NEUTRAL)
     floor = -_ALPHA * _SCALE
     scale = ((1 - rate) * (1 + rate * floor**2)) ** -0.5
-    return inputs[0].keep(1 - rate, 1.0, otherwise=floor).affine(scale, -scale * floor * rate)
+    kept = inputs[0].keep(1 - rate, 1.0, otherwise=floor, shared=_together(call))
+    return kept.affine(scale, -scale * floor * rate)
 
 
 @rule(layers.GaussianNoise)

@@ -9,6 +9,8 @@ import keras
 import numpy as np
 from keras import layers
 
+from autoinit.estimators.spatial import at_spatial_axes, spatial_sizes
+from autoinit.geometry import Taps
 from autoinit.graph import Call, Shape
 from autoinit.registry import Context, Outcome, Support, rule
 from autoinit.signals.signal import Array, Signal
@@ -42,42 +44,47 @@ def repeat_vector(call: Call, inputs: Sequence[Signal], context: Context) -> Sig
 def cropping(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
     """Some of the entries."""
     ends = _per_axis(call.layer.cropping)
-    sizes = _spatial(call)
-    kept = [np.eye(n)[low : n - high] for n, (low, high) in zip(sizes, ends, strict=True)]
-    return inputs[0].resample(kept)
+    sizes = spatial_sizes(call.inputs[0], call.layer)
+    kept = [
+        Taps.summing(np.arange(low, size - high)[:, None], size)
+        for size, (low, high) in zip(sizes, ends, strict=True)
+    ]
+    return at_spatial_axes(call, inputs[0]).resample(kept)
 
 
 @rule(layers.ZeroPadding1D, layers.ZeroPadding2D, layers.ZeroPadding3D)
 def zero_padding(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
     """A share z of zeros: mean (1 − z)·m, second moment (1 − z)·(v + m²)."""
     ends = _per_axis(call.layer.padding)
-    sizes = _spatial(call)
-    padded = [np.pad(np.eye(n), (end, (0, 0))) for n, end in zip(sizes, ends, strict=True)]
-    return inputs[0].resample(padded)
+    sizes = spatial_sizes(call.inputs[0], call.layer)
+    padded = [
+        Taps.summing(np.pad(np.arange(size), end, constant_values=-1)[:, None], size)
+        for size, end in zip(sizes, ends, strict=True)
+    ]
+    return at_spatial_axes(call, inputs[0]).resample(padded)
 
 
 @rule(layers.UpSampling1D, layers.UpSampling3D, support=Support.NEUTRAL)
 def repetition(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
     """Every entry several times."""
-    sizes = _spatial(call)
+    sizes = spatial_sizes(call.inputs[0], call.layer)
     factors = call.layer.size if len(sizes) > 1 else (call.layer.size,)
-    repeated = [np.repeat(np.eye(n), k, 0) for n, k in zip(sizes, factors, strict=True)]
-    return inputs[0].resample(repeated)
+    return at_spatial_axes(call, inputs[0]).resample(_repeated(sizes, factors))
 
 
 @rule(layers.UpSampling2D)
 def up_sampling(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | Signal:
     """Repetition leaves the distribution; interpolation mixes neighbours, one matrix per axis."""
     layer = call.layer
-    sizes = _spatial(call)
+    sizes = spatial_sizes(call.inputs[0], call.layer)
     if layer.interpolation == "nearest":
-        repeated = [np.repeat(np.eye(n), k, 0) for n, k in zip(sizes, layer.size, strict=True)]
-        return Outcome((inputs[0].resample(repeated),), Support.NEUTRAL)
-    matrices = [
-        interpolation_matrix(size, size * factor, layer.interpolation)
+        repeated = at_spatial_axes(call, inputs[0]).resample(_repeated(sizes, layer.size))
+        return Outcome((repeated,), Support.NEUTRAL)
+    mixed = [
+        Taps.of_matrix(interpolation_matrix(size, size * factor, layer.interpolation))
         for size, factor in zip(sizes, layer.size, strict=True)
     ]
-    return inputs[0].resample(matrices)
+    return at_spatial_axes(call, inputs[0]).resample(mixed)
 
 
 def interpolation_matrix(size: int, output_size: int, interpolation: str) -> Array:
@@ -89,10 +96,11 @@ def interpolation_matrix(size: int, output_size: int, interpolation: str) -> Arr
     return np.asarray(keras.ops.convert_to_numpy(resized), np.float64)[0, :, :, 0]
 
 
-def _spatial(call: Call) -> tuple[int, ...]:
-    shape = call.inputs[0].shape
-    last = getattr(call.layer, "data_format", "channels_last") == "channels_last"
-    return tuple(int(size or 1) for size in (shape[1:-1] if last else shape[2:]))
+def _repeated(sizes: Sequence[int], factors: Sequence[int]) -> list[Taps]:
+    return [
+        Taps.summing(np.repeat(np.arange(size), factor)[:, None], size)
+        for size, factor in zip(sizes, factors, strict=True)
+    ]
 
 
 def _sizes(shape: Shape) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ non-zero mean gives it, is a covariance between samples. The letters A to G refe
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Hashable, Sequence
@@ -20,26 +21,31 @@ from typing import Any
 import numpy as np
 
 from autoinit import gaussian
-from autoinit.geometry import Windows
+from autoinit.geometry import Taps, Windows
 from autoinit.signals import marginals
-from autoinit.signals.marginals import GRID
-from autoinit.signals.pairs import at_diagonal, diagonal, each_with_each, mapped_along
+from autoinit.signals.marginals import GRID, STANDARD, Marginal
+from autoinit.signals.pairs import at_diagonal, diagonal, each_with_each, mapped_along, products
 from autoinit.signals.positions import (
     Axis,
     SpatialMap,
-    applied_matrix,
-    averaging,
+    applied,
     axes_of,
     summed_windows,
     window_pairs,
 )  # fmt: skip
 from autoinit.signals.signal import Array, BiasMoments, KernelMoments, Observed, Signal
+from autoinit.signals.statistics import divided_by_own_variance
 
 _next_identity = itertools.count().__next__
 _OPERATIONS = {
     "add": np.add, "subtract": np.subtract, "multiply": np.multiply, "maximum": np.maximum,
     "minimum": np.minimum,
 }  # fmt: skip
+# By how much energies within a channel scatter more than those of Gaussian entries: measured on
+# depthwise convolutions of EfficientNetB0, whose entries have heavy tails.
+_HEAVY = 2.0
+# Channels beyond which a unit's inputs are many (H).
+_FEW = 4
 # Statistics over "a great many" entries.
 _MANY = 10**9
 
@@ -55,23 +61,44 @@ class CorrelatedSignal(Signal):
         within: covariances of two positions of one sample; the pairs of an axis are one array
             axis of length count².
         between: the same for two positions in different samples.
-        shape: the entries' standardised distribution, a function of Z on the grid.
+        stored_shape: `shape`, or None where it is to be mixed from `parts` once it is asked for.
         source: equal for signals that are functions of the same Gaussians: what x and f(x) share.
         parts: of a concatenation: (share of the channels, signal).
         given: whether channels differ by parameters that are known: their mean is then no draw.
+        centred: energies of typical samples without what all samples of a channel share, where
+            these are not those of `shape` (H).
+        unevenness: variance over channels of the correlations `within` (H).
+        normalised: samples over which each channel's energy has been made the same, or 0 (D).
+        noise: share of the scatter of the samples' energies that comes from weights which
+            only this branch has seen (H).
+        own: variance, over samples, of a channel's energy around its sample's, relative, as far as
+            it comes from the channel before (H).
+        scatter: variance, over draws of the weights, of the logarithm of what the signal's
+            energy is in one draw (I).
     """
 
     axes: tuple[Axis, ...] | None
     means: Array
     within: Array
     between: Array
-    shape: Array
+    stored_shape: Marginal | None
     source: Hashable = field(default_factory=_next_identity)
     parts: tuple[tuple[float, CorrelatedSignal], ...] = ()
     given: bool = False
+    centred: Array | None = None
+    unevenness: Array | None = None
+    normalised: int = 0
+    noise: float = 0.0
+    own: float = 0.0
+    scatter: float = 0.0
     identity: int = field(init=False, default_factory=_next_identity)
 
     # What is read off.
+
+    @cached_property
+    def shape(self) -> Marginal:
+        """The entries' standardised distribution, a function of Z."""
+        return _mixed_shape(self.parts) if self.stored_shape is None else self.stored_shape
 
     @cached_property
     def variances(self) -> Array:
@@ -91,15 +118,40 @@ class CorrelatedSignal(Signal):
     def observed(self, channels: int, samples: int) -> Observed:
         """One draw's mean is random itself, and takes its part of the variance (see `Signal`)."""
         channels = _MANY if self.given else max(channels, 1)
-        shared = self._over_pairs(self.within) / samples
-        shared += (1 - 1 / samples) * self._over_pairs(self.between)
+        shared = self._over_batch(self.within, self.between, samples)
         expected = max(self.variance - max(shared, 0.0) / channels, 0.0)
         total = self._average(self.variances)
         if not total > 0:
             return Observed(self.mean, self.variance, expected)
-        alike = self._average(diagonal(self.between, self.means.shape)) / total
-        positions = self._over_pairs(self.within) / total
-        return Observed(self.mean, self.variance, expected, alike, positions)
+        scatter = math.log1p(self._square_scatter(self.mean, samples) / channels)
+        return Observed(
+            self.mean, self.variance, expected * math.exp(-scatter / 2),
+            sample_correlation=self._average(diagonal(self.between, self.means.shape)) / total,
+            position_correlation=self._over_pairs(self.within) / total,
+            spread=math.sqrt(self.scatter + scatter),
+        )  # fmt: skip
+
+    def _over_batch(self, within: Array, between: Array, samples: int) -> float:
+        """Mean over all pairs of entries of a channel, in a batch of so many samples."""
+        same, other = self._over_pairs(within), self._over_pairs(between)
+        return same / samples + (1 - 1 / samples) * other
+
+    def _square_scatter(self, centre: float, samples: int = _MANY) -> float:
+        """Var (mean of (x − centre)²) over (E (x − centre)²)², for one channel of a batch (I).
+
+        The linear part of a square correlates as the entries do, the rest as their squares.
+        """
+        total = self._average(self.variances)
+        squares = (self._overall() - centre) ** 2
+        mean = (squares @ marginals.WEIGHTS)[:, None]
+        if not (total > 0 and mean.mean() > 0):
+            return 0.0
+        every = float(((squares - mean) ** 2 @ marginals.WEIGHTS).mean())
+        linear = min(float((squares @ (marginals.WEIGHTS * GRID)).mean()) ** 2, every)
+        within, between = self.within / total, self.between / total
+        alike = max(self._over_batch(within, between, samples), 0.0)
+        alike_squares = self._over_batch(within**2, between**2, samples)
+        return (linear * alike + (every - linear) * alike_squares) / float(mean.mean()) ** 2
 
     def _average(self, values: Array) -> float:
         for axis in reversed(self.axes or ()):
@@ -122,8 +174,24 @@ class CorrelatedSignal(Signal):
         return first * second
 
     def _functions(self) -> Array:
-        """The entries at each position as functions of Z: (positions…, grid)."""
-        return self.means[..., None] + self._deviations[..., None] * self.shape
+        """The entries at each position as functions of Z: (positions…, typical samples, grid)."""
+        deviations = self._deviations[..., None, None]
+        return self.means[..., None, None] + deviations * self.shape.functions
+
+    def _overall(self) -> Array:
+        """The entries of all positions together as functions of Z: (typical samples, grid)."""
+        scale = math.sqrt(self._average(self.variances))
+        return self._average(self.means) + scale * self.shape.functions
+
+    def energies(self) -> tuple[Array, Array]:
+        """E x² in each typical sample, and E (x − m)² where m is a channel's mean (H)."""
+        means, deviations = self.means, self._deviations
+        first, second = self.shape.means, self.shape.second_moments
+        spread = self._average(self.variances) * second
+        away = means - self.mean
+        with_mean = self._average(means**2) + 2 * self._average(means * deviations) * first
+        without = self._average(away**2) + 2 * self._average(away * deviations) * first
+        return with_mean + spread, without + spread
 
     def _latent(self) -> Array:
         """Correlations of the Gaussians behind the entries: (2, pairs…), within and between."""
@@ -139,29 +207,65 @@ class CorrelatedSignal(Signal):
     @classmethod
     def gaussian(cls, mean: float, variance: float) -> CorrelatedSignal:
         return cls(
-            None, np.array(float(mean)), np.array(max(float(variance), 0.0)), np.array(0.0), GRID
-        )
+            None, np.array(float(mean)), np.array(max(float(variance), 0.0)), np.array(0.0),
+            STANDARD,
+        )  # fmt: skip
 
     def _from_functions(
         self, functions: Array, latent: Array, source: Hashable
     ) -> CorrelatedSignal:
         """Entries that are given functions of Gaussians with given correlations (A and B)."""
-        found, rest = marginals.coefficients(functions)
+        counts = functions.shape[:-2]
+        found, rest = marginals.coefficients(functions.reshape(-1, *functions.shape[-2:]))
         means, variances = marginals.moments(functions)
-        orders = [each_with_each(found[..., order]) for order in range(found.shape[-1])]
-        beyond = each_with_each(rest)
-        both = marginals.covariances(
-            ([first for first, _ in orders], beyond[0]),
-            ([second for _, second in orders], beyond[1]),
-            latent,
-        )
-        common = functions - means[..., None]
+        # By order, typical sample and position.
+        found, rest = found.transpose(2, 1, 0), np.sqrt(rest).T
+        typical = len(rest)
+        average, average_rest = found.mean(1, keepdims=True), rest.mean(0, keepdims=True)
+        same = products(found, found, counts) / typical
+        within = marginals.covariances(same, products(rest, rest, counts) / typical, latent[0])
+        other = products(average, average, counts) if typical > 1 else same
+        beyond = products(average_rest, average_rest, counts)
+        between = marginals.covariances(other, beyond, latent[1])
+        if self.unevenness is not None:
+            within += 0.5 * marginals.curvatures(same, latent[0]) * self.unevenness
+        if self.normalised:
+            inside, outside = self._fixed_squares(latent)
+            within += same[2] * inside
+            between += other[2] * outside
+        if typical > 1:
+            # What a sample's energy does to its mean is shared by all of its entries.
+            within += same[0] - products(average[0], average[0], counts)
+        common = functions - means[..., None, None]
         for axis in self.axes or ():
             common = np.tensordot(axis.shares, common, axes=(0, 0))
         return replace(
-            self, means=means, within=at_diagonal(both[0], variances), between=both[1],
-            shape=marginals.standardised(common), source=source, parts=(),
+            self, means=means, within=at_diagonal(within, variances), between=between,
+            stored_shape=marginals.standardised(common), source=source, parts=(), centred=None,
+            unevenness=None, normalised=0,
         )  # fmt: skip
+
+    def _fixed_squares(self, latent: Array) -> list[Array]:
+        """What ρ² changes by where each channel's mean square over the batch is fixed (D).
+
+        x_p² becomes x_p²/T with T the mean square: with S = Cov(x_p², x_q²)/2 and its means M over
+        the batch, S_pq − v_p·M_q − v_q·M_p + v_p·v_q·M.
+        """
+        first, second = each_with_each(self.variances)
+        scale = first * second
+        squares = latent**2
+        if self.unevenness is not None:
+            squares = squares + np.stack([self.unevenness, np.zeros_like(scale)])
+        squares = squares * scale
+        share = 1 / self.normalised
+        average = [axis.over_second for axis in self.axes or ()]
+        mean = mapped_along(share * squares[0] + (1 - share) * squares[1], average)
+        total = self._average(self.variances)
+        mine, theirs = each_with_each(mean)
+        change = self._average(mean) * scale / total**2 - (first * theirs + second * mine) / total
+        with np.errstate(divide="ignore", invalid="ignore"):
+            change = np.where(scale > 0, change / scale, 0.0)
+        return [np.maximum(change, -each / np.where(scale > 0, scale, 1.0)) for each in squares]
 
     def arrange(self, sizes: Sequence[int]) -> CorrelatedSignal:
         sizes = tuple(sizes)
@@ -176,6 +280,7 @@ class CorrelatedSignal(Signal):
             return replace(
                 self, axes=axes, means=self.means.reshape([axis.count for axis in axes]),
                 within=self.within.reshape(pairs), between=self.between.reshape(pairs),
+                unevenness=None if self.unevenness is None else self.unevenness.reshape(pairs),
                 parts=tuple((share, part.arrange(sizes)) for share, part in self.parts),
             )  # fmt: skip
         # Other units at other positions: with weights of their own, they do not correlate.
@@ -191,7 +296,8 @@ class CorrelatedSignal(Signal):
             signal, axes=axes, means=np.full(counts, float(signal.means)),
             within=at_diagonal(nothing, np.full(counts, float(signal.within))),
             between=at_diagonal(nothing, np.full(counts, float(signal.between))),
-            source=_next_identity(), parts=(),
+            stored_shape=signal.shape, source=_next_identity(), parts=(), unevenness=None,
+            normalised=0,
         )  # fmt: skip
 
     def repeat(self, sizes: Sequence[int]) -> CorrelatedSignal:
@@ -214,7 +320,7 @@ class CorrelatedSignal(Signal):
             means=np.broadcast_to(self.means.reshape(ones + self.means.shape), counts),
             within=np.broadcast_to(self.within.reshape(ones + self.within.shape), pairs),
             between=np.broadcast_to(self.between.reshape(ones + self.between.shape), pairs),
-            parts=(),
+            stored_shape=self.shape, parts=(), unevenness=None, normalised=0,
         )  # fmt: skip
 
     def flatten(self) -> CorrelatedSignal:
@@ -224,7 +330,7 @@ class CorrelatedSignal(Signal):
         centred = (self.means - self.mean) ** 2
         return CorrelatedSignal(
             (), np.array(self.mean), np.array(self.variance),
-            np.array(self._average(alike + centred)), self.shape,
+            np.array(self._average(alike + centred)), self.shape, scatter=self.scatter,
         )  # fmt: skip
 
     # What layers do.
@@ -254,10 +360,12 @@ class CorrelatedSignal(Signal):
             - new_first * new_second
         )  # fmt: skip
         power = (a * a).mean()
-        turned = a.mean() < 0 and self.shape is not GRID
+        shape = self.shape
+        if a.mean() < 0 and not shape.gaussian:
+            shape = shape.scaled(np.array([-1.0]))
         return replace(
             self, means=means, within=power * self.within + offsets,
-            between=power * self.between + offsets, shape=-self.shape if turned else self.shape,
+            between=power * self.between + offsets, stored_shape=shape,
             source=self.source if alike else _next_identity(), parts=(),
             given=self.given or bool(np.ptp(a) or np.ptp(b)),
         )  # fmt: skip
@@ -280,69 +388,175 @@ class CorrelatedSignal(Signal):
             (kernel.squared_sum - kernel.power) * signal.mean**2
             + 2 * signal.mean * bias.cross + bias.second_moment - mean * mean
         )  # fmt: skip
-        products = signal._products
-        within, between = (
-            power * mapped_along(pairs + products, [m.pairs for m in maps]) + common
+        moments = [
+            mapped_along(pairs + signal._products, [m.pairs for m in maps])
             for pairs in (signal.within, signal.between)
-        )
+        ]
         output = tuple(m.output for m in maps) or axes
         means = np.full([axis.count for axis in output], mean)
-        return CorrelatedSignal(output, means, within, between, GRID)
+        # The typical draw of the weights before has less energy than the mean of all draws.
+        inputs = kernel.units if kernel.channels == 1 else kernel.channels
+        scatter = math.log1p(signal._square_scatter(0.0) / inputs)
+        power *= math.exp(-scatter / 2)
+        within, between = (power * pairs + common for pairs in moments)
+        result = CorrelatedSignal(
+            output, means, within, between, STANDARD, scatter=signal.scatter + scatter
+        )
+        return replace(
+            result,
+            unevenness=signal._unevenness_after(kernel, maps, moments[0] - moments[1]),
+            own=signal._square_scatter(signal.mean, 1) / kernel.channels,
+            **signal._energies_after(kernel, moments, result),
+        )
 
-    def keep(self, probability: float, gain: float, otherwise: float = 0.0) -> CorrelatedSignal:
+    def _energies_after(
+        self, kernel: KernelMoments, moments: Sequence[Array], result: CorrelatedSignal
+    ) -> dict[str, Any]:
+        """A random linear map keeps the samples' energies, up to the draw of its weights (H).
+
+        Given the inputs, the energy of sample n averages over units the squares of Gaussians that
+        correlate over positions: over units, its share of the energy of all samples scatters by
+        2·mean(ρ_s² − ρ_b²)/units, with correlations within a sample and between two.
+        """
+        every, centred = self.energies()
+        centred = centred if self.centred is None else self.centred
+        same, other = (result._over_pairs(pairs**2) for pairs in moments)
+        total = result._average(diagonal(moments[0], result.means.shape))
+        noise = 2 * max(same - other, 0.0) / (total**2 * kernel.units) if total > 0 else 0.0
+        energies = marginals.scattered(every, noise)
+        before = marginals.scatter(every)
+        return {
+            "stored_shape": marginals.gaussian_samples(energies),
+            "centred": marginals.scattered(centred, noise),
+            "noise": (self.noise * before + noise) / (before + noise) if before + noise else 0.0,
+        }
+
+    def _unevenness_after(
+        self, kernel: KernelMoments, maps: Sequence[SpatialMap], covariances: Array
+    ) -> Array | None:
+        """Units with few inputs have correlations of their own: one smooths, the other does not.
+
+        Over kernels, the covariance of two positions is Σ_tt′ w_t w_t′ C_{p+t,q+t′}, less what all
+        samples share: its variance is the sum of squares of C, and the correlation's is (1 − ρ²)²
+        of it (H).
+        """
+        if kernel.channels > _FEW or not maps:
+            return None
+        counts = [
+            Taps.summing(windows, axis.size)
+            for windows, axis in zip(kernel.windows, self.axes or (), strict=True)
+        ]
+        every = [m.pairs for m in self._applied(counts)]
+        squares = mapped_along((self.within - self.between) ** 2, every)
+        variances = diagonal(covariances, [m.output.count for m in maps])
+        first, second = each_with_each(np.maximum(variances, 0.0))
+        scale = first * second
+        with np.errstate(divide="ignore", invalid="ignore"):
+            correlations = np.where(scale > 0, covariances**2 / scale, 1.0)
+            spread = np.where(scale > 0, squares / (scale * kernel.channels), 0.0)
+        left = np.clip(1 - correlations, 0.0, 1.0)
+        return np.asarray(np.minimum(left**2 * spread, left))
+
+    def keep(
+        self, probability: float, gain: float, otherwise: float = 0.0,
+        shared: frozenset[str] = frozenset(), samples: int = _MANY,
+    ) -> CorrelatedSignal:  # fmt: skip
         kept, lost = probability, 1 - probability
         variances = kept * gain**2 * self.variances
         variances = variances + kept * lost * (gain * self.means - otherwise) ** 2
-        centre, scale = self._average(self.means), math.sqrt(self._average(self.variances))
-        values = np.append(gain * (centre + scale * self.shape), otherwise)
-        shape = marginals.quantiles(values, np.append(kept * marginals.WEIGHTS, lost))
-        return replace(
-            self, means=kept * gain * self.means + lost * otherwise,
-            within=at_diagonal((kept * gain) ** 2 * self.within, variances),
-            between=(kept * gain) ** 2 * self.between, shape=marginals.standardised(shape),
-            source=_next_identity(), parts=(),
+        first, second = each_with_each(gain * self.means - otherwise)
+        within, between = (
+            # Either both are kept or neither is, or each by itself.
+            kept * (gain**2 * pairs + lost * first * second) if together
+            else (kept * gain) ** 2 * pairs
+            for pairs, together in (
+                (self.within, "positions" in shared),
+                (self.between, {"positions", "samples"} <= shared),
+            )
+        )  # fmt: skip
+        values = gain * self._overall()
+        dropped = np.full((len(values), 1), otherwise)
+        shape = marginals.standardised(
+            marginals.quantiles(
+                np.hstack([values, dropped]), np.append(kept * marginals.WEIGHTS, lost)
+            )
+        )
+        if {"positions", "channels"} <= shared and "samples" not in shared and otherwise == 0:
+            # Whole samples are dropped: E q² / (E q)² = 1/kept, where a batch has any at all.
+            number = lost * samples
+            scatter = -math.log(max(kept, 1e-3)) * number / (1 + number)
+            energies = marginals.scattered(self.shape.second_moments, scatter)
+            shape = marginals.standardised(
+                np.sqrt(energies / self.shape.second_moments)[:, None] * self.shape.functions
+            )
+        return self._with(
+            means=kept * gain * self.means + lost * otherwise,
+            within=at_diagonal(within, variances), between=between, stored_shape=shape,
         )  # fmt: skip
 
-    def resample(self, matrices: Sequence[Array]) -> CorrelatedSignal:
-        signal = self if self.axes is not None else self.arrange([m.shape[1] for m in matrices])
-        if len(matrices) != len(signal.axes or ()):
-            signal = signal.arrange([m.shape[1] for m in matrices])
-        maps = signal._applied(matrices)
-        moved = all(((m == 0) | (m == 1)).all() and m.sum(1).max() <= 1 for m in matrices)
-        result = CorrelatedSignal(
-            tuple(m.output for m in maps),
-            mapped_along(signal.means, [m.singles for m in maps]),
-            mapped_along(signal.within, [m.pairs for m in maps]),
-            mapped_along(signal.between, [m.pairs for m in maps]),
-            signal.shape,
-            # The same operation on the same tensor gives the same tensor.
-            ("resample", self.identity, *(matrix.tobytes() for matrix in matrices)),
+    def _with(self, **changes: Any) -> CorrelatedSignal:
+        """A signal that shares no Gaussians with this one."""
+        changes.setdefault("stored_shape", self.shape)
+        return replace(
+            self,
+            source=_next_identity(),
+            parts=(),
+            centred=None,
+            unevenness=None,
+            normalised=0,
+            **changes,
         )
-        return result if moved else replace(result, shape=signal._averaged_shape(result))
 
-    def _applied(self, matrices: Sequence[Array]) -> list[SpatialMap]:
+    def resample(self, maps: Sequence[Taps]) -> CorrelatedSignal:
+        sizes = [taps.size for taps in maps]
+        signal = self
+        if self.axes is None or len(maps) != len(self.axes):
+            signal = self.arrange(sizes)
+        moves = signal._applied(maps)
+        result = CorrelatedSignal(
+            tuple(m.output for m in moves),
+            mapped_along(signal.means, [m.singles for m in moves]),
+            mapped_along(signal.within, [m.pairs for m in moves]),
+            mapped_along(signal.between, [m.pairs for m in moves]),
+            STANDARD,
+            # The same operation on the same tensor gives the same tensor.
+            ("resample", self.identity, *(taps.key for taps in maps)),
+            scatter=signal.scatter,
+        )
+        same = all(taps.moves for taps in maps)
+        return replace(
+            result, stored_shape=signal.shape if same else signal._averaged_shape(result)
+        )
+
+    def _applied(self, maps: Sequence[Taps]) -> list[SpatialMap]:
         axes = self.axes or ()
-        return [
-            applied_matrix(matrix, axis, len(axes))
-            for matrix, axis in zip(matrices, axes, strict=True)
-        ]
+        return [applied(taps, axis, len(axes)) for taps, axis in zip(maps, axes, strict=True)]
 
-    def _averaged_shape(self, mean: CorrelatedSignal) -> Array:
-        """What the entries of a window share keeps its distribution, the rest turns Gaussian."""
-        if self.shape is GRID:
-            return GRID
+    def _averaged_shape(self, mean: CorrelatedSignal) -> Marginal:
+        """What the entries of a window share keeps its distribution, the rest turns Gaussian.
+
+        The mean of a typical sample is shared by all of its entries.
+        """
+        if self.shape is STANDARD:
+            return STANDARD
         before = self._average(self.variances)
-        shared = mean._average(mean.variances) / before if before > 0 else 0.0
-        shared = min(max(shared, 0.0), 1.0)
-        parts = math.sqrt(shared) * self.shape, math.sqrt(1 - shared) * GRID
-        return marginals.standardised(marginals.combined(np.add, *parts))
+        left = mean._average(mean.variances) / before if before > 0 else 0.0
+        means, functions = self.shape.means[:, None], self.shape.functions
+        common = float((means**2).mean())
+        shared = min(max((left - common) / (1 - common), 0.0), 1.0) if common < 1 else 0.0
+        parts = math.sqrt(shared) * (functions - means), math.sqrt(1 - shared) * GRID
+        scales = np.sqrt(np.maximum(self.shape.second_moments[:, None] - means**2, 0.0))
+        if self.shape.gaussian:
+            return self.shape
+        rest = marginals.combined(np.add, parts[0], scales * parts[1])
+        return marginals.standardised(means + math.sqrt(shared) * rest)
 
     def mean_of(self, axes: tuple[Windows, ...]) -> CorrelatedSignal:
         """Averages keep what is shared and divide the rest (B)."""
         sizes = [axis.size for axis in self.axes or ()]
         if len(sizes) != len(axes) or self.axes is None:
             sizes = [int(windows.max()) + 1 for windows in axes]
-        averages = [averaging(windows, size) for windows, size in zip(axes, sizes, strict=True)]
+        averages = [Taps.averaging(each, size) for each, size in zip(axes, sizes, strict=True)]
         return self.arrange(sizes).resample(averages)
 
     def maximum_of(self, axes: tuple[Windows, ...]) -> CorrelatedSignal:
@@ -357,7 +571,8 @@ class CorrelatedSignal(Signal):
         rank = len(axes)
         within, between = self._latent()
         averages = [
-            averaging(windows, axis.size) for windows, axis in zip(axes, self.axes, strict=True)
+            Taps.averaging(windows, axis.size)
+            for windows, axis in zip(axes, self.axes, strict=True)
         ]
         maps = self._applied(averages)
         output = tuple(m.output for m in maps)
@@ -367,29 +582,44 @@ class CorrelatedSignal(Signal):
             numbers = np.multiply.outer(numbers, number.astype(float))
         inside = [window_pairs(w, axis, rank) for w, axis in zip(axes, self.axes, strict=True)]
         pairs = np.maximum(numbers * (numbers - 1), 1.0)
-        correlation = (mapped_along(within, inside) - numbers) / pairs
-        correlation = np.clip(np.where(numbers > 1, correlation, 1.0), 0.0, 1.0)
+        counts = self.means.shape
+        alone = [
+            mapped_along(diagonal(each, counts), [m.singles for m in maps])
+            for each in (within, between)
+        ]
+        apart = [
+            np.where(numbers > 1, (mapped_along(each, inside) - numbers * own) / pairs, own)
+            for each, own in zip((within, between), alone, strict=True)
+        ]
+        correlation = np.clip(apart[0], 0.0, 1.0)
         spread = np.vectorize(lambda number: gaussian.maximum_of(int(number))[1])(numbers)
 
-        itself = at_diagonal(np.zeros_like(within), np.ones(self.means.shape))
+        itself = at_diagonal(np.zeros_like(within), np.ones(counts))
         same = mapped_along(itself, [m.pairs for m in maps])  # entries of both windows / K²
-        own = _root_product(1 - correlation)
         scale = _root_product(correlation + (1 - correlation) * spread)
         scale = np.where(scale > 0, scale, 1.0)
-        common = mapped_along(within, [m.pairs for m in maps]) - own * same
+        # What an entry has of its own, by its excess over its neighbours, the largest has too.
         latent = np.stack([
-            (common + own * same * _root_product(spread * numbers)) / scale,
-            mapped_along(between, [m.pairs for m in maps]) / scale,
+            (
+                mapped_along(each, [m.pairs for m in maps])
+                + own * same * (_root_product(spread * numbers) - 1)
+            ) / scale
+            for each, own in (
+                (within, _root_product(1 - correlation)),
+                (between, _root_product(np.clip(alone[1] - apart[1], 0.0, 1.0))),
+            )
         ])  # fmt: skip
 
         means = mapped_along(self.means, [m.singles for m in maps])
         deviations = np.sqrt(mapped_along(self.variances, [m.singles for m in maps]))
-        rising = np.sort(self.shape)
-        functions = np.empty((*means.shape, len(GRID)))
+        rising = np.sort(self.shape.functions)
+        functions = np.empty((*means.shape, *rising.shape))
         for place in np.ndindex(means.shape):
             top = marginals.largest(int(numbers[place]), round(float(correlation[place]), 2))
-            functions[place] = means[place] + deviations[place] * np.interp(top, GRID, rising)
-        frame = CorrelatedSignal(output, means, same, same, GRID)
+            for typical, row in enumerate(rising):
+                functions[(*place, typical)] = np.interp(top, GRID, row)
+        functions = means[..., None, None] + deviations[..., None, None] * functions
+        frame = CorrelatedSignal(output, means, same, same, STANDARD, scatter=self.scatter)
         source = ("maximum", self.identity, *(windows.tobytes() for windows in axes))
         return frame._from_functions(functions, np.clip(latent, -1.0, 1.0), source)
 
@@ -408,7 +638,8 @@ class CorrelatedSignal(Signal):
         if self.parts:
             # Channels of different origin have statistics of their own.
             parts = [part._normalise_batch(epsilon, samples) for _, part in self.parts]
-            return replace(self.mixture(parts, [share for share, _ in self.parts]), parts=())
+            whole = self.mixture(parts, [share for share, _ in self.parts])
+            return replace(whole, stored_shape=whole.shape, parts=())
         signal = self if self.axes is not None else self.arrange(())
         return signal._without_mean(
             1 / samples, 1 - 1 / samples, signal.within, signal.between, epsilon
@@ -419,7 +650,9 @@ class CorrelatedSignal(Signal):
         signal = self if self.axes is not None else self.arrange(())
         places = math.prod(axis.size for axis in signal.axes or ())
         channels = max(count / places, 1.0)
-        return signal._without_mean(1 / channels, 0.0, signal.within, signal.between, epsilon)
+        result = signal._without_mean(1 / channels, 0.0, signal.within, signal.between, epsilon)
+        free = signal.variance * (count - 1) / count
+        return result._with_variance(gaussian.shrinkage(0.0, free, epsilon, min(count, _MANY) - 1))
 
     def _without_mean(
         self, inner: float, outer: float, within: Array, between: Array, epsilon: float
@@ -447,10 +680,41 @@ class CorrelatedSignal(Signal):
         variances = np.maximum(diagonal(covariances[0], means.shape), 0.0)
         total = self._average(variances + means * means) + epsilon
         scale = 1 / total if total > 0 else 0.0
-        return replace(
-            self, means=means * math.sqrt(scale), within=covariances[0] * scale,
-            between=covariances[1] * scale, source=_next_identity(), parts=(),
+        scaled = [pairs * scale for pairs in covariances]
+        if not batch:
+            shape = self.shape.of_equal_samples(centred=True)
+        else:
+            if self.shape.gaussian and total > 0:
+                shares = functools.reduce(
+                    np.multiply.outer, [a.shares for a in axes], np.array(1.0)
+                )
+                scaled = divided_by_own_variance(
+                    covariances[0], covariances[1], shares.ravel(), means.shape, epsilon
+                )
+            shape = self.shape
+            if self.centred is not None:
+                shape = marginals.gaussian_samples(self._balanced(self.centred, inner))
+        result = self._with(
+            means=means * math.sqrt(scale), within=scaled[0], between=scaled[1],
+            stored_shape=shape,
         )  # fmt: skip
+        fixed = round(1 / inner) if batch and self.shape.gaussian and total > 0 else 0
+        return replace(result, unevenness=self.unevenness, scatter=0.0, normalised=fixed)
+
+    def _balanced(self, energies: Array, share: float) -> Array:
+        """A channel that one sample dominates is divided by that sample's energy (H).
+
+        In a channel, the energy of a sample scatters by 2·mean_pq ρ² around that of the sample.
+        """
+        total = self._average(self.variances)
+        if len(energies) == 1 or not total > 0:
+            return energies
+        alike = self._over_pairs((self.within - self.between) ** 2) / total**2
+        if self.unevenness is not None:
+            alike += self._over_pairs(self.unevenness)
+        scatter = _HEAVY * (self.own + 2 * alike)
+        relative = energies / energies.mean()
+        return np.asarray(relative / (1 + scatter * share * relative))
 
     def _normalise_channels(self, epsilon: float, count: int, centred: bool) -> CorrelatedSignal:
         """Over the channels of one position: their mean is the expectation, and scales divide."""
@@ -460,10 +724,23 @@ class CorrelatedSignal(Signal):
         deviations = np.sqrt(np.where(totals > 0, totals, 1.0))
         first, second = each_with_each(deviations)
         scale = free / (first * second)
-        return replace(
-            self, means=means / deviations, within=self.within * scale,
-            between=self.between * scale, source=_next_identity(), parts=(),
+        result = self._with(
+            scatter=0.0, means=means / deviations, within=self.within * scale,
+            between=self.between * scale, stored_shape=self.shape.of_equal_samples(centred=centred),
         )  # fmt: skip
+        # Statistics over a few entries scatter: taken as those of independent Gaussian entries.
+        free *= self.variance
+        if centred:
+            return result._with_variance(gaussian.shrinkage(0.0, free, epsilon, count - 1))
+        mean, _ = gaussian.direction(self.mean, free, count, epsilon)
+        moved = replace(result, means=result.means * (mean / result.mean if result.mean else 1.0))
+        square = gaussian.shrinkage(self.mean, free, epsilon, count)
+        return moved._with_variance(max(square - mean * mean, 0.0))
+
+    def _with_variance(self, variance: float) -> CorrelatedSignal:
+        """All covariances scaled to a given variance; the means stay."""
+        scale = variance / self.variance if self.variance > 0 else 0.0
+        return replace(self, within=self.within * scale, between=self.between * scale)
 
     def softmax(self, count: int) -> CorrelatedSignal:
         mean, variance = gaussian.softmax(math.sqrt(self.variance), count)
@@ -474,10 +751,7 @@ class CorrelatedSignal(Signal):
                 np.where(scale > 0, variance * pairs / scale, 0.0)
                 for pairs in (self.within, self.between)
             )
-        return replace(
-            self, means=np.full_like(self.means, mean), within=within, between=between,
-            source=_next_identity(), parts=(),
-        )  # fmt: skip
+        return self._with(means=np.full_like(self.means, mean), within=within, between=between)
 
     def combine(self, operation: str, others: Sequence[CorrelatedSignal]) -> CorrelatedSignal:
         if operation == "average":
@@ -501,35 +775,72 @@ class CorrelatedSignal(Signal):
             return first._from_functions(values, first._latent(), first.source)
         if operation in ("add", "subtract"):
             return first._sum(second, 1.0 if operation == "add" else -1.0)
-        x, y = (
-            signal._average(signal.means)
-            + math.sqrt(signal._average(signal.variances)) * signal.shape
-            for signal in (first, second)
-        )
+        x, y = np.broadcast_arrays(first._overall(), second._overall())
         combined = marginals.combined(function, x, y)
         if operation == "multiply":
             return first._product(second, marginals.standardised(combined))
         return first._extreme(second, combined)
 
     def _sum(self, other: CorrelatedSignal, sign: float) -> CorrelatedSignal:
-        shape = GRID
-        if self.shape is not GRID or other.shape is not GRID:
-            x = math.sqrt(self._average(self.variances)) * self.shape
-            y = sign * math.sqrt(other._average(other.variances)) * other.shape
-            shape = marginals.standardised(marginals.combined(np.add, x, y))
         return CorrelatedSignal(
             self.axes, self.means + sign * other.means, self.within + other.within,
-            self.between + other.between, shape,
+            self.between + other.between, self._summed_shape(other, sign),
+            scatter=self._summed_scatter(other),
         )  # fmt: skip
 
-    def _product(self, other: CorrelatedSignal, shape: Array) -> CorrelatedSignal:
-        """Second moments multiply, pair by pair (G)."""
-        mine, theirs = self._products, other._products
-        within, between = (
-            (a + mine) * (b + theirs) - mine * theirs
-            for a, b in ((self.within, other.within), (self.between, other.between))
+    def _summed_scatter(self, other: CorrelatedSignal) -> float:
+        """Of two energies that are added; their draws are taken as independent."""
+        mine, theirs = self.second_moment, other.second_moment
+        if not mine + theirs > 0:
+            return 0.0
+        share = mine / (mine + theirs)
+        return share**2 * self.scatter + (1 - share) ** 2 * other.scatter
+
+    def _summed_shape(self, other: CorrelatedSignal, sign: float) -> Marginal:
+        if self.shape is STANDARD and other.shape is STANDARD:
+            return STANDARD
+        first, second = (signal._average(signal.variances) for signal in (self, other))
+        if self.shape.gaussian and other.shape.gaussian:
+            mine, theirs = self.shape.second_moments, other.shape.second_moments
+            return marginals.gaussian_samples(first * mine + second * theirs)
+        x, y = np.broadcast_arrays(
+            math.sqrt(first) * self.shape.functions,
+            sign * math.sqrt(second) * other.shape.functions,
         )
-        return CorrelatedSignal(self.axes, self.means * other.means, within, between, shape)
+        return marginals.standardised(marginals.combined(np.add, x, y))
+
+    def _product(self, other: CorrelatedSignal, shape: Marginal) -> CorrelatedSignal:
+        """Second moments multiply, pair by pair (G), and so do the samples' energies (H)."""
+        mine, theirs = self._products, other._products
+        first, second = self._common_energies(other), other._common_energies(self)
+        together = float((first * second).mean())
+        apart = float(first.mean() * second.mean())
+        more = together / apart if apart > 0 else 1.0
+        within, between = (
+            share * (a + mine) * (b + theirs) - mine * theirs
+            for share, a, b in (
+                (more, self.within, other.within), (1.0, self.between, other.between)
+            )
+        )  # fmt: skip
+        return CorrelatedSignal(
+            self.axes, self.means * other.means, within, between, shape,
+            scatter=self.scatter + other.scatter,
+        )  # fmt: skip
+
+    def _common_energies(self, other: CorrelatedSignal) -> Array:
+        """Energies of the samples, as far as they go with those of the other operand.
+
+        A gate has little in common with what it is computed from by a few units of its own.
+        """
+        energies = self.energies()[0]
+        if not self.noise or self.noise < other.noise:
+            return energies
+        mean = energies.mean()
+        return (
+            np.asarray(mean * (energies / mean) ** math.sqrt(1 - self.noise))
+            if mean > 0
+            else energies
+        )
 
     def _extreme(self, other: CorrelatedSignal, combined: Array) -> CorrelatedSignal:
         """Correlations of a maximum are taken as the mean of those of the operands."""
@@ -543,7 +854,7 @@ class CorrelatedSignal(Signal):
         )  # fmt: skip
         return CorrelatedSignal(
             self.axes, np.full_like(self.means, mean), within, between,
-            marginals.standardised(combined),
+            marginals.standardised(combined), scatter=self._summed_scatter(other),
         )  # fmt: skip
 
     def dot(self, other: CorrelatedSignal, count: int, *, normalised: bool) -> CorrelatedSignal:
@@ -581,22 +892,27 @@ class CorrelatedSignal(Signal):
             )
         )  # fmt: skip
         return cls(
-            axes, np.asarray(means), np.asarray(within), np.asarray(between), _mixed_shape(shares),
-            parts=tuple(shares),
+            axes, np.asarray(means), np.asarray(within), np.asarray(between), None,
+            parts=tuple(shares), scatter=sum(share**2 * part.scatter for share, part in shares),
         )  # fmt: skip
 
 
-def _mixed_shape(shares: Sequence[tuple[float, CorrelatedSignal]]) -> Array:
-    places = {(part.mean, part.variance) for _, part in shares}
-    if len(places) == 1 and all(part.shape is GRID for _, part in shares):
-        return GRID
-    values = [
-        part._average(part.means) + math.sqrt(part._average(part.variances)) * part.shape
-        for _, part in shares
-    ]
-    weights = [share * marginals.WEIGHTS for share, _ in shares]
-    mixed = marginals.quantiles(np.concatenate(values), np.concatenate(weights))
-    return marginals.standardised(mixed)
+def _mixed_shape(shares: Sequence[tuple[float, CorrelatedSignal]]) -> Marginal:
+    means, variances = (
+        np.array([signal._average(values) for signal, values in zip(
+            [part for _, part in shares], each, strict=True)])
+        for each in ([p.means for _, p in shares], [p.variances for _, p in shares])
+    )  # fmt: skip
+    weights = np.array([share for share, _ in shares])
+    near = np.ptp(means) ** 2 + np.ptp(variances) < 1e-6 * max(variances.max(), 1e-300)
+    if near and all(part.shape.gaussian for _, part in shares):
+        if all(part.shape is STANDARD for _, part in shares):
+            return STANDARD
+        energies = [part.shape.second_moments for _, part in shares]
+        return marginals.gaussian_samples(weights @ np.array(np.broadcast_arrays(*energies)))
+    values = np.broadcast_arrays(*(part._overall() for _, part in shares))
+    every = np.concatenate([share * marginals.WEIGHTS for share in weights])
+    return marginals.standardised(marginals.quantiles(np.hstack(values), every))
 
 
 def _root_product(values: Array) -> Array:

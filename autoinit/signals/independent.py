@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from autoinit import gaussian
-from autoinit.geometry import Windows, counts
-from autoinit.signals.signal import Array, BiasMoments, KernelMoments, Signal
+from autoinit.geometry import Taps, Windows, counts
+from autoinit.signals.signal import BiasMoments, KernelMoments, Signal
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,10 @@ class IndependentSignal(Signal):
         )
         return self._from_second_moment(mean, second)
 
-    def keep(self, probability: float, gain: float, otherwise: float = 0.0) -> IndependentSignal:
+    def keep(
+        self, probability: float, gain: float, otherwise: float = 0.0,
+        shared: frozenset[str] = frozenset(), samples: int = 1,
+    ) -> IndependentSignal:  # fmt: skip
         kept, lost = probability, 1 - probability
         mean = kept * gain * self.mean + lost * otherwise
         within = kept * gain * gain * self.variance
@@ -91,10 +94,10 @@ class IndependentSignal(Signal):
             self.mean, self.variance * float((shares / numbers).sum())
         )
 
-    def resample(self, matrices: Sequence[Array]) -> IndependentSignal:
-        gain = math.prod(float((matrix**2).sum(1).mean()) for matrix in matrices)
-        total = math.prod(float(matrix.sum(1).mean()) for matrix in matrices)
-        square = math.prod(float((matrix.sum(1) ** 2).mean()) for matrix in matrices)
+    def resample(self, maps: Sequence[Taps]) -> IndependentSignal:
+        gain = math.prod(float((taps.weights**2).sum(1).mean()) for taps in maps)
+        total = math.prod(float(taps.weights.sum(1).mean()) for taps in maps)
+        square = math.prod(float((taps.weights.sum(1) ** 2).mean()) for taps in maps)
         return self.mix(KernelMoments(gain, square, total), BiasMoments())
 
     def normalise(

@@ -2,14 +2,15 @@
 
 An entry is x = g(Z). Two entries whose Gaussians correlate by ρ have the covariance
 Σ_{k≥1} a_k b_k ρ^k with the Hermite coefficients a_k = E[g(Z)·He_k(Z)/√k!] (Daniely et al. 2016;
-SIGNAL_MODEL, parts A and B).
+parts A and B of `docs/signal-model.md`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,12 @@ _COARSE = slice(40, 281, 3)
 _ORDERS = 24
 # The power that stands for all higher orders together.
 _BEYOND = _ORDERS + 8
+# Typical samples of a batch, where samples differ: at equidistant quantiles.
+SAMPLES = 10
+_QUANTILES: Array = special.ndtri((np.arange(SAMPLES) + 0.5) / SAMPLES)
+_NORMAL: Array = _QUANTILES / _QUANTILES.std()
+# Below this variance of the logarithm of their energies, samples count as alike.
+_LEAST_SCATTER = 3e-4
 _CORRELATIONS: Array = np.concatenate([np.linspace(-1, 0.9, 96), np.linspace(0.9, 1, 61)[1:]])
 
 
@@ -41,18 +48,86 @@ def _hermite() -> Array:
 _PROJECTIONS: Array = (_hermite() * WEIGHTS).T
 
 
+@dataclass(frozen=True, eq=False)
+class Marginal:
+    """The distribution of an entry with mean 0 and variance 1, in each of a few typical samples.
+
+    Samples of a batch may carry different energies: where they do, an entry is a mixture of equally
+    frequent functions of Z, in order of the samples' energies (part H).
+
+    Attributes:
+        functions: of Z on the grid, one row for each typical sample: (1 or `SAMPLES`, grid).
+        gaussian: whether each of them is a multiple of Z.
+    """
+
+    functions: Array
+    gaussian: bool = False
+
+    @cached_property
+    def means(self) -> Array:
+        """E x in each typical sample."""
+        return self.functions @ WEIGHTS
+
+    @cached_property
+    def second_moments(self) -> Array:
+        """E x² in each typical sample: their energies, where the mean is 0."""
+        return self.functions**2 @ WEIGHTS
+
+    def scaled(self, factors: Array) -> Marginal:
+        """Each typical sample times a factor of its own."""
+        return Marginal(factors[:, None] * self.functions, self.gaussian)
+
+    def of_equal_samples(self, *, centred: bool) -> Marginal:
+        """Where every sample is normalised by itself, less its mean if `centred`."""
+        if self.gaussian:
+            return STANDARD
+        means = self.means[:, None] if centred else 0.0
+        scales = np.sqrt(np.maximum(self.second_moments[:, None] - np.square(means), 1e-300))
+        return standardised((self.functions - means) / scales)
+
+
+STANDARD = Marginal(GRID[None], gaussian=True)
+
+
+def gaussian_samples(energies: Array) -> Marginal:
+    """Gaussian entries in samples of given energies, whose mean becomes 1."""
+    if not len(energies) or not energies.mean() > 0 or not np.isfinite(energies).all():
+        return STANDARD
+    return STANDARD.scaled(np.sqrt(energies / energies.mean()))
+
+
+def scatter(energies: Array) -> float:
+    """Variance of the logarithms."""
+    return float(np.log(np.maximum(energies / energies.mean(), 1e-12)).var())
+
+
+def scattered(energies: Array, variance: float) -> Array:
+    """Relative energies whose logarithms scatter by `variance` more, in the same order."""
+    logarithms = np.log(np.maximum(energies / energies.mean(), 1e-12))
+    before = float(logarithms.var())
+    if before + variance < _LEAST_SCATTER:
+        return np.ones(1)
+    if before < _LEAST_SCATTER:
+        logarithms, before = _NORMAL, 1.0
+        widened = math.sqrt(variance) * logarithms
+    else:
+        widened = math.sqrt(1 + variance / before) * (logarithms - logarithms.mean())
+    wider = np.exp(widened - widened.max())
+    return np.asarray(wider / wider.mean())
+
+
 def moments(functions: Array) -> tuple[Array, Array]:
-    """Means and variances of functions on the grid, which is the last axis."""
-    mean = functions @ WEIGHTS
-    return mean, np.maximum((functions - mean[..., None]) ** 2 @ WEIGHTS, 0.0)
+    """Means and variances of functions on the grid, (…, typical samples, grid)."""
+    mean = (functions @ WEIGHTS).mean(-1)
+    return mean, np.maximum(((functions - mean[..., None, None]) ** 2 @ WEIGHTS).mean(-1), 0.0)
 
 
-def standardised(function: Array) -> Array:
-    """A function on the grid with mean 0 and variance 1; the identity for a constant."""
-    mean, variance = moments(function)
+def standardised(functions: Array) -> Marginal:
+    """Functions on the grid with mean 0 and variance 1; the identity for a constant."""
+    mean, variance = moments(functions)
     if not variance > 0:
-        return GRID
-    return np.asarray((function - mean) / math.sqrt(variance))
+        return STANDARD
+    return Marginal((functions - mean) / math.sqrt(variance))
 
 
 def coefficients(functions: Array) -> tuple[Array, Array]:
@@ -62,37 +137,66 @@ def coefficients(functions: Array) -> tuple[Array, Array]:
     return found, np.maximum(rest, 0.0)
 
 
-def covariances(first: Any, second: Any, latent: Array) -> Array:
-    """Cov f(Z), g(Z′) for latent correlations.
+def covariances(products: Array, beyond: Array, latent: Array) -> Array:
+    """Cov f(Z), g(Z′) = Σ_{k≥1} a_k b_k ρ^k for latent correlations ρ.
 
     Args:
-        first, second: coefficients of f and g as (list of arrays by order, array beyond them),
-            each of which broadcasts with `latent`.
-        latent: correlations of Z and Z′.
+        products: a_k·b_k, (orders + 1, …).
+        beyond: the same for all higher orders together, (…).
+        latent: correlations of Z and Z′, (…).
     """
-    (a, a_rest), (b, b_rest) = first, second
-    total = a[_ORDERS] * b[_ORDERS] * latent
+    total = products[_ORDERS] * latent
     for order in range(_ORDERS - 1, 0, -1):
-        total = (total + a[order] * b[order]) * latent
-    beyond: Array = np.sqrt(a_rest * b_rest) * np.clip(latent, 0.0, 1.0) ** _BEYOND
-    return np.asarray(total + beyond)
+        total = (total + products[order]) * latent
+    return np.asarray(total + beyond * np.clip(latent, 0.0, 1.0) ** _BEYOND)
 
 
-def latent_correlations(correlations: Array, function: Array) -> Array:
-    """Correlations of the Gaussians behind entries g(Z), from those of the entries."""
-    if function is GRID:
+def curvatures(products: Array, latent: Array) -> Array:
+    """Σ_{k≥2} k(k − 1)·a_k b_k ρ^{k−2}: what a correlation that differs between channels adds."""
+    total = np.zeros_like(latent)
+    for order in range(_ORDERS, 1, -1):
+        total = total * latent + order * (order - 1) * products[order]
+    return total
+
+
+def latent_correlations(correlations: Array, marginal: Marginal) -> Array:
+    """Correlations of the Gaussians behind entries g(Z), from those of the entries.
+
+    Args:
+        correlations: (2, …), of entries of one sample and of two.
+        marginal: the distribution of the entries.
+    """
+    if marginal is STANDARD:
         return np.clip(correlations, -1.0, 1.0)
-    found, rest = coefficients(function)
-    table = covariances((found, rest), (found, rest), _CORRELATIONS)
+    found, rest = coefficients(marginal.functions)
+    same = (found**2).mean(0), rest.mean(0), found[:, 0].var()
+    other = found.mean(0) ** 2, np.sqrt(rest).mean() ** 2, 0.0
+    latent = [
+        _inverted(given, *case) for given, case in zip(correlations, (same, other), strict=True)
+    ]
+    return np.stack(latent)
+
+
+def _inverted(correlations: Array, products: Array, beyond: float, least: float) -> Array:
+    table = covariances(products, np.asarray(beyond), _CORRELATIONS) + least
     if not table[-1] > 0:
         return np.clip(correlations, -1.0, 1.0)
     # Even functions have a minimum at 0; what lies below is out of reach.
-    rising = np.maximum.accumulate(table / table[-1]) + np.arange(len(table)) * 1e-13
+    rising = np.maximum.accumulate(table) + np.arange(len(table)) * 1e-13
     return np.interp(correlations, rising, _CORRELATIONS)
 
 
 def quantiles(values: Array, weights: Array) -> Array:
-    """The increasing function of Z that has the distribution of weighted values."""
+    """The increasing functions of Z that have the distributions of weighted values.
+
+    Args:
+        values: (typical samples, values).
+        weights: (values,).
+    """
+    return np.array([_quantiles(row, weights) for row in values])
+
+
+def _quantiles(values: Array, weights: Array) -> Array:
     order = np.argsort(values, kind="stable")
     cumulated = np.cumsum(weights[order])
     middles = (cumulated - weights[order] / 2) / cumulated[-1]
@@ -100,9 +204,10 @@ def quantiles(values: Array, weights: Array) -> Array:
 
 
 def combined(function: Callable[[Any, Any], Any], first: Array, second: Array) -> Array:
-    """The distribution of a function of two independent variables."""
+    """The distribution of a function of two independent variables, sample by sample."""
     weights = np.outer(WEIGHTS[_COARSE], WEIGHTS[_COARSE]).ravel()
-    return quantiles(function(first[_COARSE, None], second[None, _COARSE]).ravel(), weights)
+    values = function(first[:, _COARSE, None], second[:, None, _COARSE])
+    return quantiles(values.reshape(len(values), -1), weights)
 
 
 @lru_cache(4096)
@@ -119,4 +224,5 @@ def largest(count: int, correlation: float) -> Array:
     top = np.where(np.isfinite(top), top, GRID)
     if correlation < 0.005:
         return np.asarray(top)
-    return combined(np.add, math.sqrt(correlation) * GRID, math.sqrt(1 - correlation) * top)
+    common, own = math.sqrt(correlation) * GRID, math.sqrt(1 - correlation) * top
+    return np.asarray(combined(np.add, common[None], own[None])[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,6 +26,32 @@ def each_with_each(values: Array) -> tuple[Array, Array]:
     first = values.reshape([n for count in counts for n in (count, 1)])
     second = values.reshape([n for count in counts for n in (1, count)])
     return np.broadcast_to(first, full).reshape(flat), np.broadcast_to(second, full).reshape(flat)
+
+
+def products(first: Array, second: Array, counts: Sequence[int]) -> Array:
+    """Σ_j first(j, p)·second(j, q) for every pair of positions.
+
+    Args:
+        first, second: (…, j, positions), the positions of all axes in a row.
+        counts: positions along each axis.
+
+    Returns:
+        (…, count₁², count₂², …).
+    """
+    matrix = np.swapaxes(first, -1, -2) @ second
+    outer = matrix.shape[:-2]
+    rank, lead = len(counts), len(outer)
+    order = [lead + axis + place for axis in range(rank) for place in (0, rank)]
+    split = matrix.reshape((*outer, *counts, *counts)).transpose([*range(lead), *order])
+    return split.reshape((*outer, *(count * count for count in counts)))
+
+
+def as_matrix(pairs: Array, counts: Sequence[int]) -> Array:
+    """Values of pairs as a matrix over the positions of all axes in a row."""
+    rank, total = len(counts), math.prod(counts)
+    split = pairs.reshape([count for each in counts for count in (each, each)])
+    order = [2 * axis + place for place in (0, 1) for axis in range(rank)]
+    return split.transpose(order).reshape(total, total)
 
 
 def diagonal(pairs: Array, counts: Sequence[int]) -> Array:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autoinit.geometry import Windows
+from autoinit.geometry import Taps, Windows
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -26,6 +26,9 @@ Places = NDArray[np.int64]
 # of positions are counted in their number to the power of twice the axes.
 _KEPT = {1: (4, 4), 2: (3, 3)}
 _KEPT_OF_MANY = (1, 2)
+# Positions of a long axis, and pairs of reads of one operation, that are looked at one by one.
+_LOOKED_AT = 256
+_MOST_READS = 8_000_000
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,8 @@ class Axis:
         if self.is_whole:
             return np.full(self.count, 1 / max(self.size, 1))
         numbers = np.ones(self.count)
-        numbers[self.border : -self.border] = (self.size - 2 * self.border) / (self.centre + 1)
+        # The far one lies beside a border, and is there for pairs that lie apart.
+        numbers[self.border : -self.border - 1] = (self.size - 2 * self.border - 1) / self.centre
         return numbers / self.size
 
     def pairs(self, first: Any, second: Any) -> Places:
@@ -88,22 +92,20 @@ class Axis:
         border, centre = self.border, self.centre
         far, last = border + centre, self.count - 1
         at_border = high < border
-        # Moved by one towards the border, rather than out of its reach.
-        moved = ~at_border & (low < border) & (apart < border) & (low - (border - 1 - apart) <= 1)
         near = apart < centre
         other_end = high >= self.size - border
-        i = np.select(
-            [at_border, moved, near, low < border], [low, border - 1 - apart, border, low], border
-        )
+        i = np.select([at_border, near, low < border], [low, border, low], border)
         j = np.select(
-            [at_border, moved, near, other_end],
-            [high, border - 1, border + apart, last - (self.size - 1 - high)],
+            [at_border, near, other_end],
+            [high, border + apart, last - (self.size - 1 - high)],
             far,
         )
         opposite = np.arange(self.count)
         opposite[:border] = last - np.arange(border)
         opposite[-border:] = np.arange(border)[::-1]
-        i, j = np.where(mirrored, opposite[j], i), np.where(mirrored, opposite[i], j)
+        # `far` lies next to the right border: seen from there, the centre is far.
+        seen = np.where((j == far) & (i < border), border, opposite[j])
+        i, j = np.where(mirrored, seen, i), np.where(mirrored, opposite[i], j)
         swapped = a > b
         return np.asarray(np.where(swapped, j, i) * self.count + np.where(swapped, i, j))
 
@@ -112,11 +114,26 @@ class Axis:
         return np.asarray(self.pairs(positions, positions) // self.count)
 
     @cached_property
+    def looked_at(self) -> Places:
+        """Real positions that represented ones are averaged over: all, or many of a long axis."""
+        if self.size <= _LOOKED_AT:
+            return np.arange(self.size)
+        run, middle = _LOOKED_AT // 4, self.size // 2
+        ends = np.arange(run), np.arange(self.size - run, self.size)
+        return np.asarray(np.r_[ends[0], np.arange(middle - run, middle + run), ends[1]])
+
+    @cached_property
     def over_pairs(self) -> Array:
         """Weights that average over all pairs of real positions: (count²,)."""
-        every = np.arange(self.size)
-        found = self.pairs(every[:, None], every[None, :]).ravel()
-        return np.asarray(np.bincount(found, minlength=self.count**2) / self.size**2)
+        second = np.arange(self.size)
+        total = np.zeros(self.count**2)
+        number = np.bincount(self.singles(second), minlength=self.count)
+        chosen = np.bincount(self.singles(self.looked_at), minlength=self.count)
+        for first in self.looked_at:
+            kind = self.singles(first)
+            found = np.bincount(self.pairs(first, second), minlength=self.count**2)
+            total += found * number[kind] / chosen[kind]
+        return np.asarray(total / self.size**2)
 
     @cached_property
     def over_second(self) -> Array:
@@ -169,62 +186,95 @@ def summed_windows(windows: Windows, source: Axis, rank: int) -> SpatialMap:
     key = ("windows", source, rank, windows.shape, windows.tobytes())
     if key not in _maps:
         output = _axis(len(windows), rank)
-        rows = windows[output.representatives]
-        first, second = rows[:, None, :], rows[None, :, :]
-        real = (first >= 0) & (second >= 0)
-        found = source.pairs(np.maximum(first, 0), np.maximum(second, 0))
-        pairs = _counted(found, real, source.count**2).reshape(output.count**2, -1)
-        singles = _counted(source.singles(np.maximum(rows, 0)), rows >= 0, source.count)
+        taps = Taps.summing(windows, source.size).at(output.looked_at)
+        real, reads = taps.weights, taps.reads
+        both = real[:, None, :] * real[None, :, :]
+        pairs = _pairs_for_all(output, source, reads[:, None, :], reads[None, :, :], both)
+        singles = _singles_for_all(output, source, taps)
         _remember(key, SpatialMap(pairs, singles, output))
     return _maps[key]
 
 
-def applied_matrix(matrix: Array, source: Axis, rank: int) -> SpatialMap:
+def applied(taps: Taps, source: Axis, rank: int) -> SpatialMap:
     """A given linear map: E[y_p y_q] = Σ_ab A_pa A_qb E[x_a x_b].
 
     Args:
-        matrix: (output, input).
+        taps: the map.
         source: the axis that it is applied to.
         rank: number of spatial axes.
     """
-    key = ("matrix", source, rank, matrix.shape, matrix.tobytes())
+    key = ("map", source, rank, *taps.key)
     if key not in _maps:
-        output = _axis(len(matrix), rank)
-        rows = matrix[output.representatives]
-        read = [np.flatnonzero(row) for row in rows]
-        pairs = np.zeros((output.count, output.count, source.count**2))
-        singles = np.zeros((output.count, source.count))
-        for p, first in enumerate(read):
-            np.add.at(singles[p], source.singles(first), rows[p, first])
-            for q, second in enumerate(read):
-                found = source.pairs(first[:, None], second[None, :])
-                np.add.at(pairs[p, q], found, np.outer(rows[p, first], rows[q, second]))
-        _remember(key, SpatialMap(pairs.reshape(output.count**2, -1), singles, output))
+        output = _axis(len(taps.reads), rank)
+        taps = taps.at(output.looked_at)
+        number, width = taps.reads.shape
+        some = taps.thinned(max(_MOST_READS // max(number * number * width, 1), 16))
+        both = some.weights[:, None, :, None] * taps.weights[None, :, None, :]
+        first, second = np.broadcast_arrays(
+            some.reads[:, None, :, None], taps.reads[None, :, None, :]
+        )
+        shape = (number, number, -1)
+        pairs = _pairs_for_all(
+            output, source, first.reshape(shape), second.reshape(shape), both.reshape(shape)
+        )
+        _remember(key, SpatialMap(pairs, _singles_for_all(output, source, taps), output))
     return _maps[key]
+
+
+def _pairs_for_all(
+    output: Axis, source: Axis, first: Places, second: Places, weights: Array
+) -> Array:
+    """What representative pairs of the output read: (output pairs, input pairs).
+
+    Each reads the average of what all pairs read that it stands for: means over all positions, and
+    over all pairs, stay what they are.
+
+    Args:
+        output, source: the axes.
+        first, second: input positions that pairs of the output positions looked at read,
+            (positions, positions, taps).
+        weights: of these.
+    """
+    every, width = output.looked_at, source.count**2
+    kept = np.searchsorted(every, output.representatives)
+    target = output.pairs(every[:, None], every[None, :])
+    found = source.pairs(first, second)
+    sums = _summed(target[..., None] * width + found, weights, output.count**2, width)
+    number = np.bincount(target.ravel(), minlength=output.count**2)
+    # Pairs that stand for none but themselves, and middle positions, which stand for each other.
+    own = np.arange(output.count**2).reshape(output.count, output.count)[..., None] * width
+    inside = np.ix_(kept, kept)
+    alone = _summed(own + found[inside], weights[inside], output.count**2, width)
+    maps = np.where(number[:, None] > 0, sums / np.maximum(number, 1)[:, None], alone)
+    diagonal = output.pairs(output.representatives, output.representatives)
+    maps[np.arange(output.count) * (output.count + 1)] = maps[diagonal]
+    return np.asarray(maps)
+
+
+def _singles_for_all(output: Axis, source: Axis, taps: Taps) -> Array:
+    """The same for positions: (output, input)."""
+    target = output.singles(output.looked_at)
+    place = target[:, None] * source.count + source.singles(taps.reads)
+    sums = _summed(place, taps.weights, output.count, source.count)
+    number = np.maximum(np.bincount(target, minlength=output.count), 1)
+    return np.asarray((sums / number[:, None])[output.singles(output.representatives)])
+
+
+def _summed(places: Places, weights: Array, rows: int, columns: int) -> Array:
+    found = np.bincount(places.ravel(), weights.ravel(), rows * columns)
+    return np.asarray(found.reshape(rows, columns))
 
 
 def window_pairs(windows: Windows, source: Axis, rank: int) -> Array:
     """For each output, how often each pair of positions lies in its window: (output, pairs)."""
-    rows = windows[_axis(len(windows), rank).representatives]
-    first, second = rows[:, :, None], rows[:, None, :]
-    real = (first >= 0) & (second >= 0)
-    found = source.pairs(np.maximum(first, 0), np.maximum(second, 0))
-    return _counted(found.reshape(len(rows), -1), real.reshape(len(rows), -1), source.count**2)
-
-
-def averaging(windows: Windows, size: int) -> Array:
-    """The matrix that takes the mean of the real entries of each window: (output, size)."""
-    matrix = np.zeros((len(windows), size))
-    rows, taps = np.nonzero(windows >= 0)
-    np.add.at(matrix, (rows, windows[rows, taps]), 1.0)
-    return np.asarray(matrix / matrix.sum(1, keepdims=True))
-
-
-def _counted(found: Places, real: NDArray[np.bool_], number: int) -> Array:
-    """How often each of `number` indices stands in the last axis of `found`, where `real`."""
-    flat, kept = found.reshape(-1, found.shape[-1]), real.reshape(-1, real.shape[-1])
-    rows = [np.bincount(row[keep], minlength=number) for row, keep in zip(flat, kept, strict=True)]
-    return np.array(rows, float).reshape(*found.shape[:-1], number)
+    output = _axis(len(windows), rank)
+    taps = Taps.summing(windows, source.size).at(output.representatives)
+    some = taps.thinned(max(_MOST_READS // max(taps.reads.size, 1), 16))
+    width = source.count**2
+    found = source.pairs(some.reads[:, :, None], taps.reads[:, None, :])
+    weights = some.weights[:, :, None] * taps.weights[:, None, :]
+    places = np.arange(output.count)[:, None, None] * width + found
+    return _summed(places, weights, output.count, width)
 
 
 def _remember(key: tuple[Any, ...], made: SpatialMap) -> None:

@@ -14,9 +14,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from autoinit.geometry import Windows
+from autoinit.geometry import Taps, Windows
 
 Array = NDArray[np.float64]
+# So many that what depends on their number vanishes.
+_MANY = 10**9
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,16 @@ class KernelMoments:
         total: E Σᵢ wᵢ.
         windows: which input positions each tap reads, for each spatial axis; empty where the map
             leaves positions alone.
+        channels: that a unit reads at each tap.
+        units: how many there are.
     """
 
     power: float
     squared_sum: float
     total: float
     windows: tuple[Windows, ...] = ()
+    channels: int = _MANY
+    units: int = _MANY
 
     def scaled(self, factor: float) -> KernelMoments:
         """The moments of `factor` times the kernel."""
@@ -73,10 +79,12 @@ class Observed:
 
     Attributes:
         mean, variance: over all entries and draws of weights.
-        expected_variance: of the entries of one draw, around that draw's own mean.
+        expected_variance: of the entries of one typical draw, around that draw's own mean.
         sample_correlation: of one channel in two samples at one position: at 1, inputs can no
             longer be told apart. None where the model does not carry it.
         position_correlation: of one channel at two positions of one sample, averaged over pairs.
+        spread: standard deviation, over draws of the weights, of the logarithm of the variance
+            that is measured: where it is large, single draws do not average out.
     """
 
     mean: float
@@ -84,6 +92,7 @@ class Observed:
     expected_variance: float
     sample_correlation: float | None = None
     position_correlation: float | None = None
+    spread: float | None = None
 
     @property
     def second_moment(self) -> float:
@@ -166,8 +175,18 @@ class Signal(ABC):
         """Σᵢ wᵢxᵢ + b: dense layers, convolutions, projections."""
 
     @abstractmethod
-    def keep(self, probability: float, gain: float, otherwise: float = 0.0) -> Self:
-        """gain·x with the given probability, else `otherwise`: dropout and zero padding."""
+    def keep(
+        self, probability: float, gain: float, otherwise: float = 0.0,
+        shared: frozenset[str] = frozenset(), samples: int = _MANY,
+    ) -> Self:  # fmt: skip
+        """gain·x with the given probability, else `otherwise`: dropout and zero padding.
+
+        Args:
+            probability, gain, otherwise: see above.
+            shared: over what entries are kept or lost together: "samples", "positions",
+                "channels".
+            samples: of a batch.
+        """
 
     @abstractmethod
     def maximum_of(self, axes: tuple[Windows, ...]) -> Self:
@@ -178,8 +197,8 @@ class Signal(ABC):
         """The mean of the real entries of each window."""
 
     @abstractmethod
-    def resample(self, matrices: Sequence[Array]) -> Self:
-        """A linear map along each spatial axis, of shape (output, input): interpolation."""
+    def resample(self, maps: Sequence[Taps]) -> Self:
+        """A linear map along each spatial axis: padding, cropping, repetition, interpolation."""
 
     @abstractmethod
     def normalise(

@@ -13,8 +13,8 @@ from autoinit.initializer.drawing import apply_plans, draw_configured_weights
 from autoinit.propagate import Options, input_signals, plan
 from autoinit.signals import marginals
 from autoinit.signals.correlated import CorrelatedSignal
-from autoinit.signals.marginals import GRID
-from autoinit.signals.positions import averaging, axes_of, summed_windows
+from autoinit.signals.marginals import GRID, STANDARD
+from autoinit.signals.positions import axes_of, summed_windows
 from autoinit.signals.signal import NO_BIAS, BiasMoments, KernelMoments
 from probes import probe_model
 
@@ -34,10 +34,12 @@ def shared(variance, within, between=0.0, sizes=(4,), mean=0.0):
     own = gaussian(mean, variance - within, sizes)
     sample = gaussian(0.0, within - between).repeat(sizes)
     channel = CorrelatedSignal.gaussian(0.0, between)
-    channel = CorrelatedSignal((), channel.means, channel.within, np.array(between), GRID).repeat(
-        sizes
+    channel = CorrelatedSignal(
+        (), channel.means, channel.within, np.array(between), STANDARD
+    ).repeat(sizes)
+    sample = CorrelatedSignal(
+        (), np.array(0.0), np.array(within - between), np.array(0.0), STANDARD
     )
-    sample = CorrelatedSignal((), np.array(0.0), np.array(within - between), np.array(0.0), GRID)
     return own.combine("add", [sample.repeat(sizes), channel])
 
 
@@ -62,7 +64,7 @@ def test_covariance_after_relu_is_the_arc_cosine_kernel(correlation):
     signal, _ = shared(1.0, max(correlation, 0.0)).map(relu)
     if correlation < 0:
         found, rest = marginals.coefficients(relu(GRID))
-        covariance = marginals.covariances((found, rest), (found, rest), np.array(correlation))
+        covariance = marginals.covariances(found * found, rest, np.array(correlation))
     else:
         covariance = within(signal, 0, 1)
     product = (math.sqrt(1 - correlation**2) + correlation * (math.pi - math.acos(correlation))) / (
@@ -202,7 +204,9 @@ def test_what_one_draw_shows_lacks_the_variance_of_its_mean():
     # Eight units that hardly vary with the sample: their common mean takes 1/8.
     signal = shared(1.0, 1.0, 1.0, sizes=())
     observed = signal.observed(channels=8, samples=16)
-    assert observed.expected_variance == pytest.approx(7 / 8)
+    # The square of a Gaussian has twice the variance of its mean: eight scatter by log(1 + 2/8).
+    assert observed.spread == pytest.approx(math.sqrt(math.log(1.25)))
+    assert observed.expected_variance == pytest.approx(7 / 8 * 1.25**-0.5)
     assert observed.variance == pytest.approx(1.0)
     assert observed.sample_correlation == pytest.approx(1.0)
 
@@ -229,7 +233,8 @@ def test_a_map_of_windows_is_its_matrix():
     axis = axes_of((7,))[0]
     taps = windows(7, 3, 2, padding="same")
     found = summed_windows(taps, axis, 1)
-    assert found.singles == pytest.approx(averaging(taps, 7) * (taps >= 0).sum(1)[:, None])
+    expected = [[(row == place).sum() for place in range(7)] for row in taps]
+    assert found.singles == pytest.approx(np.array(expected))
     assert found.output.size == 4
 
 

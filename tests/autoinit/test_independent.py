@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from autoinit.geometry import windows
+from autoinit.geometry import Taps, windows
 from autoinit.signals.independent import IndependentSignal
 from autoinit.signals.signal import BiasMoments, KernelMoments
 
@@ -100,9 +100,9 @@ def test_mean_of_windows():
 
 def test_resample_by_hand():
     # Positions x₁, (x₁ + x₂)/2 and x₂: variances v, v/2, v; the mean stays.
-    matrix = np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])
-    assert moments(SIGNAL.resample([matrix])) == pytest.approx((0.5, 1.5 * 2.5 / 3))
-    assert moments(SIGNAL.resample([matrix, matrix])) == pytest.approx((0.5, 1.5 * (2.5 / 3) ** 2))
+    taps = Taps.of_matrix(np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]))
+    assert moments(SIGNAL.resample([taps])) == pytest.approx((0.5, 1.5 * 2.5 / 3))
+    assert moments(SIGNAL.resample([taps, taps])) == pytest.approx((0.5, 1.5 * (2.5 / 3) ** 2))
 
 
 @pytest.mark.parametrize(("centred", "count", "expected"), [

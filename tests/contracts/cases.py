@@ -12,6 +12,10 @@ import keras
 import numpy as np
 from keras import initializers, layers, ops
 
+# Exported by no public module:
+from keras.src.applications.convnext import LayerScale, StochasticDepth
+from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
+
 Shape = tuple[int | None, ...]
 
 # Kernels, biases, scales and offsets that are neither zero nor one, nor of zero mean.
@@ -346,6 +350,28 @@ MERGING = [
     case(layers.Concatenate, "axis 1", (2, 10), (6, 10), axis=1, moments=PAIR),
 ]  # fmt: skip
 
+
+def _rescaled(x: Any) -> Any:
+    """Channels scaled by other numbers than the one that they all start with."""
+    layer = LayerScale(0.1, 8)
+    result = layer(x)
+    layer.gamma.assign(np.arange(8.0) / 4)
+    return result
+
+
+APPLICATIONS = [
+    case(LayerScale, "one for all", (20, 8), init_values=0.3, projection_dim=8, moments=SHIFTED),
+    case(LayerScale, "trained", (20, 8), build=_rescaled, moments=SHIFTED),
+    case(CustomScaleLayer, "scaled branch", (6, 10), (6, 10), scale=0.3, moments=PAIR),
+    case(CustomScaleLayer, "with itself", (40,), moments=SHIFTED,
+         build=lambda x: CustomScaleLayer(0.3)([x, x])),
+    case(StochasticDepth, "whole samples", (20, 8), drop_path_rate=0.3, samples=1000,
+         moments=SHIFTED),
+    case(StochasticDepth, "inference", (20, 8), drop_path_rate=0.3, training=False,
+         moments=SHIFTED),
+    case(StochasticDepth, "rate 0", (20, 8), drop_path_rate=0.0, moments=SHIFTED),
+]  # fmt: skip
+
 REGULARIZATION = [
     case(layers.Dropout, "incoming mean", (60,), rate=0.4, moments=SHIFTED),
     case(layers.Dropout, "noise shared over positions", (8, 20), rate=0.25,
@@ -477,6 +503,9 @@ OPERATIONS = [
     _operation("stack", lambda x, y: ops.stack([x, y], 1), (40,), (40,)),
     _operation("mean over positions", lambda x: ops.mean(x, (1, 2)), (4, 3, 20)),
     _operation("mean over channels", lambda x: ops.mean(x, -1, keepdims=True), (20, 4)),
+    _operation("mean over rows and channels", lambda x: ops.mean(x, (1, 3)), (4, 30, 3)),
+    _operation("largest of a row", lambda x: ops.max(x, 2), (8, 3, 20)),
+    _operation("largest channel", lambda x: ops.max(x, -1), (40, 3)),
     _operation("sum", lambda x: ops.sum(x, 1), (4, 20)),
     _operation("max", lambda x: ops.max(x, 1), (4, 20)),
     _operation("min", lambda x: ops.min(x, 1), (4, 20)),
@@ -492,6 +521,6 @@ FAMILIES = {
     "dense": DENSE, "convolution": CONVOLUTION, "activation": ACTIVATION, "pooling": POOLING,
     "normalization": NORMALIZATION, "merging": MERGING, "regularization": REGULARIZATION,
     "reshaping": RESHAPING, "recurrent": RECURRENT, "wrappers": WRAPPERS,
-    "preprocessing": PREPROCESSING, "operations": OPERATIONS,
+    "preprocessing": PREPROCESSING, "operations": OPERATIONS, "applications": APPLICATIONS,
 }  # fmt: skip
 CASES = [case for family in FAMILIES.values() for case in family]

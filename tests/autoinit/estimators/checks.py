@@ -1,28 +1,46 @@
-"""Predictions of tiny models: as they are, and against seeded Monte Carlo of the real layer."""
+"""Predictions of tiny models: as they are, and against seeded Monte Carlo of the real layer.
+
+Values by hand are those of the paper's model; the Monte Carlo holds for every model.
+"""
+
+from dataclasses import replace
 
 import keras
 import numpy as np
+import pytest
 
 from autoinit.graph import read_model
 from autoinit.initializer.drawing import SavedWeights, apply_plans, draw_configured_weights
 from autoinit.propagate import Options, input_signals, plan, predict
 from autoinit.registry import Support
-from autoinit.signals.independent import IndependentSignal
+from autoinit.signals import SIGNAL_MODELS
 
 BATCHES = 32
 DRAWS = 64  # of AutoInit's weights
 FEW_BATCHES = 12  # where the prediction itself is sampled anew for each
 SEQUENCES = 512  # that a sampled prediction uses
 ERRORS = 5  # standard errors that a measurement may lie from its prediction
-ROUNDING = 1e-5  # of single precision, relative to the second moment
+# Relative to the second moment: of single precision, and of a distribution on a grid.
+ROUNDING = {"independent": 1e-5, "correlated": 1e-4}
+
+# Cases that the correlated model is known to miss, and why. They must stay missed: who mends the
+# cause takes the case off this list.
+MISSED = {
+    "Dot: of unit vectors": "the entries of a unit vector are not independent",
+    "Conv2D: fused tanh": "energies of samples scatter before anything has mixed the units",
+}
 
 
-def signals_for(case, graph):
+def missed(case, signal_model):
+    return signal_model == "correlated" and str(case) in MISSED
+
+
+def signals_for(case, graph, signal_model="independent"):
     """What reaches the model: the case's moments, or uniform indices."""
     if not case.dtype.startswith("float"):
-        return input_signals(graph)
+        return input_signals(graph, signal_model=signal_model)
     return {
-        call.outputs[0].index: IndependentSignal.gaussian(*moments)
+        call.outputs[0].index: SIGNAL_MODELS[signal_model].gaussian(*moments)
         for call, moments in zip(graph.inputs, case.input_moments(), strict=True)
     }
 
@@ -40,40 +58,60 @@ def last_signal(case, *, planned=False, **options):
 
 
 def check_given_weights(case, known_to=0.01):
-    """Compare the prediction for the weights that a model has."""
+    """Compare the predictions for the weights that a model has."""
     model = case.model()
     graph = read_model(model)
-    signals = signals_for(case, graph)
     state = SavedWeights(model.non_trainable_weights)
     generator = np.random.default_rng(1)
-    result = predict(graph, signals, Options(training=case.training, samples=SEQUENCES))
-    sampled = any(outcome.support is Support.SAMPLED for outcome in result.outcomes)
-    table = []
+    options = Options(training=case.training, samples=SEQUENCES, batch=case.samples)
+
+    def predictions(options):
+        results = {
+            name: predict(graph, signals_for(case, graph, name), options) for name in SIGNAL_MODELS
+        }
+        return {name: _outputs(result) for name, result in results.items()}
+
+    first = predict(graph, signals_for(case, graph), options)
+    sampled = any(outcome.support is Support.SAMPLED for outcome in first.outcomes)
+    found = None
+    predicted, measured = [], []
     for batch in range(FEW_BATCHES if sampled else BATCHES):
         if case.redrawn:
             draw_configured_weights(graph, seed=batch)
-        if case.redrawn or sampled:
-            options = Options(training=case.training, samples=SEQUENCES, seed=batch)
-            result = predict(graph, signals, options)
+        if found is None or case.redrawn or sampled:
+            found = predictions(replace(options, seed=batch))
         state.restore()  # the batch before has moved moving statistics
-        measured = _measured(case, graph, model, generator, case.samples)
-        table.append((_outputs(result), measured))
-    _compare(np.array(table), 2 * known_to if sampled else known_to)
+        predicted.append(found)
+        measured.append(_measured(case, graph, model, generator, case.samples))
+    for name in SIGNAL_MODELS:
+        table = np.array(
+            [[each[name], seen] for each, seen in zip(predicted, measured, strict=True)]
+        )
+        _compare(case, name, table, 2 * known_to if sampled else known_to)
 
 
 def check_planned_weights(case, known_to=0.01):
-    """Compare the prediction for AutoInit's weights, over draws of them."""
+    """Compare the predictions for AutoInit's weights, over draws of them."""
     model = case.model()
     graph = read_model(model)
-    result = plan(graph, signals_for(case, graph), Options(training=case.training))
-    assert result.plans, "the case has no kernel that AutoInit sets"
+    samples = case.samples // 6
+    options = Options(training=case.training, batch=samples)
+    results = {name: plan(graph, signals_for(case, graph, name), options) for name in SIGNAL_MODELS}
+    plans = results["independent"].plans
+    assert plans, "the case has no kernel that AutoInit sets"
     generator = np.random.default_rng(2)
-    table = []
+    measured = []
     for seed in range(DRAWS):
-        apply_plans(result.plans, "truncated_normal", seed)
-        measured = _measured(case, graph, model, generator, case.samples // 6)
-        table.append((_outputs(result), measured))
-    _compare(np.array(table), known_to)
+        apply_plans(plans, "truncated_normal", seed)
+        measured.append(_measured(case, graph, model, generator, samples))
+    for name, result in results.items():
+        if missed(case, name):
+            continue
+        deviations = [found.standard_deviation for found in result.plans]
+        expected = [found.standard_deviation for found in plans]
+        assert deviations == pytest.approx(expected, rel=1e-3)
+        table = np.array([[_outputs(result), seen] for seen in measured])
+        _compare(case, name, table, known_to)
 
 
 def _outputs(propagation):
@@ -113,7 +151,7 @@ def _data(case, graph, generator, samples):
     return tensors
 
 
-def _compare(table, known_to):
+def _compare(case, signal_model, table, known_to):
     """Hold predictions against measurements, given as (batches, 2, outputs, 2 moments).
 
     Predictions may differ from batch to batch, with the weights or with the seed: what is tested
@@ -129,7 +167,8 @@ def _compare(table, known_to):
     error = differences.std(0, ddof=1) / np.sqrt(len(differences))
     unit = np.stack([np.sqrt(second), second - mean**2], axis=-1)
     assert (error <= known_to * unit).all(), f"too few samples: errors are {error / unit}"
-    assert (np.abs(deviation) <= ERRORS * error + ROUNDING * second[:, None]).all(), (
-        f"predicted {prediction.tolist()}, measured {measurement.tolist()} (mean, second moment); "
-        f"mean and variance are off by {deviation} ± {error}"
+    allowed = ERRORS * error + ROUNDING[signal_model] * second[:, None]
+    assert (np.abs(deviation) <= allowed).all() != missed(case, signal_model), (
+        f"{signal_model}: predicted {prediction.tolist()}, measured {measurement.tolist()} (mean, "
+        f"second moment); mean and variance are off by {deviation} ± {error}"
     )

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from keras import ops
 
+from autoinit.graph import read_model
+from autoinit.propagate import input_signals, predict
 from autoinit.registry import Support
 from tests.autoinit.estimators.checks import check_given_weights, last_signal, predicted
 from tests.contracts.cases import OPERATIONS, PAIR, SHIFTED, case
@@ -98,3 +100,21 @@ def test_truth_values_do_not_spoil_what_follows():
     assert {outcome.support for outcome in outcomes[1:]} == {Support.APPROXIMATE}
     assert not any(outcome.tainted for outcome in outcomes)
     assert outcomes[-1].signals[0].mean == 0.5
+
+
+def test_a_mean_over_channels_leaves_what_positions_have_in_common():
+    """The mean of a broadcast tensor is one number at all positions, however many there are."""
+    inputs = keras.Input((1, 8))
+    wide = ops.broadcast_to(inputs, (1, 6, 8))
+    graph = read_model(keras.Model(inputs, ops.mean(ops.mean(wide, -1, keepdims=True), 1)))
+    outcomes = predict(graph, input_signals(graph, 0.0, 4.0)).outcomes
+    assert [o.signals[0].variance for o in outcomes[-2:]] == pytest.approx([0.5, 0.5])
+    assert outcomes[-2].signals[0].position_correlation == pytest.approx(1.0)
+
+
+def test_a_mean_over_one_axis_leaves_the_other():
+    inputs = keras.Input((5, 4, 8))
+    rows = ops.mean(inputs, 2)
+    graph = read_model(keras.Model(inputs, keras.layers.GlobalAveragePooling1D()(rows)))
+    outcomes = predict(graph, input_signals(graph, 1.0, 4.0)).outcomes
+    assert [o.signals[0].variance for o in outcomes[-2:]] == pytest.approx([1.0, 0.2])

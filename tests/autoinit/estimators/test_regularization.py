@@ -1,6 +1,9 @@
+import keras
 import pytest
 from keras import layers
 
+from autoinit.graph import read_model
+from autoinit.propagate import input_signals, predict
 from autoinit.registry import Support
 from tests.autoinit.estimators.checks import check_given_weights, last_signal, predicted
 from tests.contracts.cases import REGULARIZATION, SHIFTED, case
@@ -49,3 +52,23 @@ def test_in_inference_they_do_nothing(layer):
 @pytest.mark.parametrize("case", REGULARIZATION, ids=str)
 def test_real_layer(case):
     check_given_weights(case)
+
+
+# Eight positions of mean 1 and variance 0.8, whose mean has variance 0.1. Half of the channels
+# are doubled, half are zero: second moment 2·1.1. Alone, each position has (2·1.8 − 1)/8.
+# Alpha dropout: a²·(0.1/2 + (1 − f)²/4), a² = 1/(0.5·(1 + 0.5·f²)).
+TOGETHER = [
+    (layers.SpatialDropout1D(0.5), 1.2),
+    (layers.Dropout(0.5, noise_shape=(None, 1, None)), 1.2),
+    (layers.Dropout(0.5), 2.6 / 8),
+    (layers.AlphaDropout(0.5, noise_shape=(None, 1, None)),
+     (0.05 + (1 - FLOOR) ** 2 / 4) / (0.5 * (1 + 0.5 * FLOOR**2))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("layer", "variance"), TOGETHER)
+def test_positions_that_are_dropped_together_do_not_average_out(layer, variance):
+    inputs = keras.Input((8, 4))
+    graph = read_model(keras.Model(inputs, layers.GlobalAveragePooling1D()(layer(inputs))))
+    result = predict(graph, input_signals(graph, 1.0, 0.8))
+    assert result.outcomes[-1].signals[0].variance == pytest.approx(variance)
