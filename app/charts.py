@@ -5,18 +5,32 @@ stay quick; names live in hover texts and in a dozen tick labels.
 """
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import plotly.graph_objects as go
 
+from app.correlations import KINDS
 from app.escaping import html_text
 from app.formatting import number, percentage, plural, power_of_ten, shape
-from app.headline import is_number, measured, out_of_range, predicted, series_name
+from app.headline import (
+    is_number,
+    measured,
+    model_name,
+    other_model,
+    out_of_range,
+    predicted,
+    predicted_by,
+    series_name,
+)
 
 Result = dict[str, Any]
 Call = dict[str, Any]
 Moments = dict[str, Any]
+Column = list[float | None]
+Tell = Callable[[Moments | None], str]
+# Whether a trace is drawn, only in the legend to be chosen there, or not there: Plotly's `visible`.
+Drawn = bool | Literal["legendonly"]
 
 # Okabe and Ito's colours, each legible on white and on near-black, with a symbol as the second
 # channel. Vermillion is kept for weighted calls, which the paper highlights in red.
@@ -35,14 +49,24 @@ TICK_LABELS = 12
 TICK_LENGTH = 18
 HEIGHT = 580
 
+# What it means where a correlation is 1.
+LEVEL_OF_1 = {
+    "sample_correlation": "1: inputs cannot be told apart",
+    "position_correlation": "1: the same at every position",
+}
 HOVER = (
     "<b>%{customdata[0]}</b><br>%{customdata[1]}<br>"
     "%{customdata[2]}<br>predicted %{customdata[3]}<br>%{customdata[4]}"
 )
 
 
-def variance_chart(result: Result) -> go.Figure:
-    """Variance of every call on a log axis: measured as lines, predicted as dots or thin lines."""
+def variance_chart(result: Result, other: Drawn = False) -> go.Figure:
+    """Variance of every call on a log axis: measured as lines, predicted as dots or thin lines.
+
+    Args:
+        result: of the job.
+        other: whether to draw the predictions of the signal model that was not chosen.
+    """
     calls = result["calls"]
     target = result["settings"].get("signal_variance") or 1.0
     figure = go.Figure()
@@ -51,7 +75,9 @@ def variance_chart(result: Result) -> go.Figure:
         values = [positive(measured(call, series)) for call in calls]
         expected = [positive(predicted(call, series)) for call in calls]
         drawn += [value for value in values + expected if value is not None]
-        add_series(figure, calls, series, values, expected)
+        add_series(figure, calls, series, values, expected, describe)
+    for column in add_others(figure, result, other, positive, describe):
+        drawn += [value for value in column if value is not None]
     figure.add_trace(level_line(target, len(calls), f"Target variance {number(target)}"))
     for place, series in enumerate(result["series"]):
         for edge in ("overflow", "underflow"):
@@ -64,7 +90,7 @@ def variance_chart(result: Result) -> go.Figure:
     return figure
 
 
-def mean_chart(result: Result) -> go.Figure:
+def mean_chart(result: Result, other: Drawn = False) -> go.Figure:
     """Mean of every call. Where means span many decades, the axis is linear only within ±1."""
     calls = result["calls"]
     columns = {
@@ -83,7 +109,13 @@ def mean_chart(result: Result) -> go.Figure:
     for series, (values, expected) in columns.items():
         if wide:
             values, expected = symmetric_logarithms(values), symmetric_logarithms(expected)
-        add_series(figure, calls, series, values, expected)
+        add_series(figure, calls, series, values, expected, describe)
+
+    def mean_of(moments: Moments | None) -> float | None:
+        mean = number_or_none(moments, "mean")
+        return symmetric_logarithm(mean) if wide and mean is not None else mean
+
+    add_others(figure, result, other, mean_of, describe)
     figure.add_trace(level_line(0.0, len(calls), "Mean 0"))
     add_support_marks(figure, calls)
     style(figure, calls)
@@ -95,12 +127,87 @@ def mean_chart(result: Result) -> go.Figure:
     return figure
 
 
+def correlation_chart(result: Result, kind: str, other: Drawn = False) -> go.Figure:
+    """Correlation of every call: `sample_correlation` or `position_correlation`."""
+    calls = result["calls"]
+    figure = go.Figure()
+    lowest = 0.0
+    for series in result["series"]:
+        values, expected = (
+            [number_or_none(get(call, series), kind) for call in calls]
+            for get in (measured, predicted)
+        )
+        lowest = min([lowest, *(value for value in values + expected if value is not None)])
+        add_series(figure, calls, series, values, expected, describe_correlations)
+
+    def correlation_of(moments: Moments | None) -> float | None:
+        return number_or_none(moments, kind)
+
+    add_others(figure, result, other, correlation_of, describe_correlations)
+    figure.add_trace(level_line(1.0, len(calls), LEVEL_OF_1[kind]))
+    add_support_marks(figure, calls)
+    style(figure, calls)
+    figure.update_layout(yaxis={"title": "correlation", "range": [lowest - 0.04, 1.04]})
+    return figure
+
+
+def add_others(
+    figure: go.Figure,
+    result: Result,
+    drawn: Drawn,
+    figure_of: Callable[[Moments | None], float | None],
+    tell: Tell,
+) -> list[Column]:
+    """The predictions of the signal model that was not chosen; those in sight are returned."""
+    model = other_model(result) if drawn else None
+    if model is None:
+        return []
+    calls, columns = result["calls"], []
+    for series in result["series"]:
+        found = [predicted_by(call, series, model) for call in calls]
+        values = [figure_of(moments) for moments in found]
+        if any(value is not None for value in values):  # the paper's model has no correlations
+            told = [tell(moments) for moments in found]
+            figure.add_trace(other_line(calls, series, model, values, told, drawn))
+            columns.append(values)
+    return columns if drawn is True else []
+
+
+def other_line(
+    calls: Sequence[Call],
+    series: str,
+    model: str,
+    values: Column,
+    told: Sequence[str],
+    drawn: Drawn,
+) -> go.Scatter:
+    """One series' predictions by that model, as a dashed line."""
+    few = len(calls) <= MARKED_CALLS
+    name = series_name(series)
+    return go.Scatter(
+        y=values,
+        name=f"{name} predicted by {model_name(model)}",
+        legendgroup=series,
+        visible=drawn,
+        mode="lines+markers" if few else "lines",
+        line={"color": COLOURS.get(series, OTHER_COLOUR), "width": 1.5, "dash": "dash"},
+        marker={"size": 3},
+        zorder=2,
+        customdata=[
+            [html_text(call["path"], 60), text] for call, text in zip(calls, told, strict=True)
+        ],
+        hovertemplate=f"<b>%{{customdata[0]}}</b><br>predicted by {model_name(model)}:"
+        f"<br>%{{customdata[1]}}<extra>{name}</extra>",
+    )
+
+
 def add_series(
     figure: go.Figure,
     calls: Sequence[Call],
     series: str,
     values: Sequence[float | None],
     expected: Sequence[float | None],
+    tell: Tell,
 ) -> None:
     """A series as three traces: the measured line, the predicted line, the weighted calls."""
     colour, name = COLOURS.get(series, OTHER_COLOUR), series_name(series)
@@ -116,7 +223,7 @@ def add_series(
             line={"color": colour, "width": 2 if few else 1.5},
             marker={"size": 2},
             zorder=2,
-            customdata=[hover_fields(call, series) for call in calls],
+            customdata=[hover_fields(call, series, tell) for call in calls],
             hovertemplate=HOVER + f"<extra>{name}</extra>",
         )
     )
@@ -138,7 +245,7 @@ def add_series(
             customdata=[
                 [
                     html_text(call["path"], 60),
-                    describe(predicted(call, series))
+                    tell(predicted(call, series))
                     + ("" if measured(call, series) else f"<br>{not_measured(call)}"),
                 ]
                 for call in calls
@@ -207,7 +314,7 @@ def add_edge_marks(
                 "symbol": "triangle-up" if top else "triangle-down",
                 "size": max(6, marker_size(len(calls))),
             },
-            customdata=[hover_fields(calls[i], series) for i in found],
+            customdata=[hover_fields(calls[i], series, describe) for i in found],
             hovertemplate=HOVER + f"<extra>{series_name(series)}, {edge}</extra>",
         )
     )
@@ -345,14 +452,14 @@ def style(figure: go.Figure, calls: Sequence[Call]) -> None:
     )
 
 
-def hover_fields(call: Call, series: str) -> list[str]:
+def hover_fields(call: Call, series: str, tell: Tell) -> list[str]:
     """What hovering over a call tells: path, class and shape, figures and range, support."""
     found = measured(call, series)
     if found is None:
         told = not_measured(call)
     else:
         told = (
-            f"measured {describe(found)}<br>from {number(found.get('minimum'))} to "
+            f"measured {tell(found)}<br>from {number(found.get('minimum'))} to "
             f"{number(found.get('maximum'))}, {percentage(found.get('zero_fraction'))} zeros"
         )
         finite = found.get("finite_fraction")
@@ -364,7 +471,7 @@ def hover_fields(call: Call, series: str) -> list[str]:
         html_text(call["path"], 48),
         f"{html_text(call['class'], 40)} · {shape(call.get('output_shape'))}",
         told,
-        describe(predicted(call, series)),
+        tell(predicted(call, series)),
         support + (", frozen: its weights are kept" if call.get("frozen") else ""),
     ]
 
@@ -387,6 +494,16 @@ def describe(moments: Moments | None) -> str:
         return "–"
     variance = number(moments.get("variance"), missing="beyond floating point")
     return f"variance {variance}, mean {number(moments.get('mean'))}"
+
+
+def describe_correlations(moments: Moments | None) -> str:
+    """Both correlations in words, those that there are."""
+    found = [
+        f"{number(value)} {where.lower()}"
+        for kind, where in KINDS.items()
+        if is_number(value := (moments or {}).get(kind))
+    ]
+    return "correlation " + ", ".join(found) if found else "–"
 
 
 def positive(moments: Moments | None) -> float | None:

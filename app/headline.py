@@ -11,6 +11,7 @@ from app.formatting import duration, number, percentage, plural
 
 Result = dict[str, Any]
 
+MODEL_NAMES = {"independent": "the paper's model", "correlated": "the correlated model"}
 SERIES_NAMES = {"default": "Default", "autoinit": "AutoInit", "uploaded": "Uploaded"}
 # The band within which the paper's figure 3 calls a signal stable: a factor of 100 either way.
 STABLE_FACTOR = 100.0
@@ -34,6 +35,22 @@ def measured(call: Result, series: str) -> Result | None:
 def predicted(call: Result, series: str) -> Result | None:
     """What the rules predict for a call; None where the series does not exist."""
     return (call.get(series) or {}).get("predicted")
+
+
+def other_model(result: Result) -> str | None:
+    """The signal model that was not chosen, where it made predictions too."""
+    parts = (call.get(series) or {} for call in result["calls"] for series in result["series"])
+    return next((model for part in parts for model in part.get("predicted_by") or {}), None)
+
+
+def predicted_by(call: Result, series: str, model: str) -> Result | None:
+    """What the model that was not chosen predicts for a call, with the same weights."""
+    return ((call.get(series) or {}).get("predicted_by") or {}).get(model)
+
+
+def model_name(model: str) -> str:
+    """What the page calls a signal model."""
+    return MODEL_NAMES.get(model, f"the {model} model")
 
 
 def out_of_range(moments: Result | None) -> str | None:

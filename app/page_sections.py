@@ -9,12 +9,13 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app.charts import mean_chart, variance_chart
+from app.charts import correlation_chart, mean_chart, variance_chart
+from app.correlations import KINDS, alike, has_correlations
 from app.downloads import downloads
 from app.escaping import markdown_text, plain_text
 from app.findings import Finding, findings, lead
 from app.formatting import plural, size
-from app.headline import cards, facts, series_name
+from app.headline import cards, facts, model_name, other_model, series_name
 from app.jobs.folders import RESULT
 from app.report import report_html
 from app.tables import columns, csv_text, rows
@@ -23,6 +24,13 @@ Result = dict[str, Any]
 
 MIMES = {".h5": "application/x-hdf5", ".json": "application/json"}
 TEXTS = ("path", "class", "not_run")  # columns that a file wrote
+OTHER_MODEL = "other_model"
+CORRELATION_CAPTIONS = {
+    "sample_correlation": "Of one channel's entries for two inputs, at one position. At 1 the "
+    "network gives the same for every input.",
+    "position_correlation": "Of one channel's entries at two positions of one input, averaged over "
+    "all pairs. At 1 a map is the same everywhere.",
+}
 MESSAGES_IN_SIGHT = 3
 MESSAGE_LIMIT = 600
 FIGURE_LABELS = {
@@ -34,6 +42,10 @@ FIGURE_LABELS = {
     "measured_maximum": "maximum",
     "measured_zero_fraction": "zeros",
     "measured_finite_fraction": "finite",
+    "measured_sample_correlation": "correlation of samples",
+    "predicted_sample_correlation": "predicted correlation of samples",
+    "measured_position_correlation": "correlation of positions",
+    "predicted_position_correlation": "predicted correlation of positions",
 }
 
 
@@ -106,9 +118,17 @@ def show_variance(result: Result) -> None:
         "Lines are measured, dots predicted; red marks are layers with a kernel. Drag to zoom, "
         "double-click to return."
     )
+    model = other_model(result)
+    if model is not None:
+        st.toggle(
+            f"Draw what {model_name(model)} predicts, too",
+            key=OTHER_MODEL,
+            help="Predictions for the same weights by the signal model that was not chosen, as "
+            "dashed lines in all charts.",
+        )
     summary = "; ".join(f"{card.label}: {card.value} ({card.note})" for card in cards(result))
     st.plotly_chart(
-        variance_chart(result),
+        variance_chart(result, draws_other()),
         key="variance",
         config=chart_settings(result, "variance"),
         alt=f"Variance of each call on a log axis. {summary}.",
@@ -119,11 +139,42 @@ def show_mean(result: Result) -> None:
     """The second chart."""
     st.subheader("Mean of each call", anchor=False)
     st.plotly_chart(
-        mean_chart(result),
+        mean_chart(result, draws_other()),
         key="mean",
         config=chart_settings(result, "mean"),
         alt="Mean of each call; the figures are in the table below.",
     )
+
+
+@st.fragment
+def show_correlation(result: Result) -> None:
+    """The third chart: whether the network still tells inputs, and positions, apart."""
+    if not has_correlations(result):
+        return
+    st.subheader("Correlation of each call", anchor=False)
+    kind = st.segmented_control(
+        "Correlation",
+        KINDS,
+        format_func=KINDS.__getitem__,
+        default=next(iter(KINDS)),
+        required=True,
+        key="correlation_kind",
+        label_visibility="collapsed",
+    )
+    st.caption(CORRELATION_CAPTIONS[kind])
+    for before, name, after in alike(result):
+        st.markdown(f"{before}**{markdown_text(name, 60)}**{after}")
+    st.plotly_chart(
+        correlation_chart(result, kind, draws_other()),
+        key="correlation",
+        config=chart_settings(result, "correlation"),
+        alt=f"Correlation of each call, {KINDS[kind].lower()}; the figures are in the table below.",
+    )
+
+
+def draws_other() -> bool:
+    """Whether the predictions of the signal model that was not chosen are drawn."""
+    return bool(st.session_state.get(OTHER_MODEL))
 
 
 def chart_settings(result: Result, what: str) -> dict[str, Any]:

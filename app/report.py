@@ -6,11 +6,21 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from app.charts import mean_chart, variance_chart
+from app.charts import correlation_chart, mean_chart, variance_chart
+from app.correlations import KINDS, alike, has_correlations
 from app.escaping import html_text
 from app.findings import Finding, findings, lead
 from app.formatting import number, percentage, plural, shape
-from app.headline import cards, facts, measured, predicted, series_figures, series_name
+from app.headline import (
+    cards,
+    facts,
+    measured,
+    model_name,
+    other_model,
+    predicted,
+    series_figures,
+    series_name,
+)
 
 Result = dict[str, Any]
 
@@ -74,9 +84,11 @@ def report_html(result: Result) -> str:
 <div class="cards">{"".join(headline_cards(result))}</div>
 {"".join(finding_box(result, finding) for finding in findings(result))}
 <h2>Variance of each call</h2>
-{chart(variance_chart(result), "variance", include_plotlyjs=True)}
+{other_note(result)}
+{chart(variance_chart(result, "legendonly"), "variance", include_plotlyjs=True)}
 <h2>Mean of each call</h2>
-{chart(mean_chart(result), "mean", include_plotlyjs=False)}
+{chart(mean_chart(result, "legendonly"), "mean", include_plotlyjs=False)}
+{"".join(correlation_section(result))}
 <h2>Weighted calls, measured</h2>
 <div class="scroll">{series_table(result)}</div>
 <h2>All calls</h2>
@@ -98,6 +110,28 @@ def headline_cards(result: Result) -> Iterable[str]:
             f'<div class="card" title="{html_text(card.explanation, 500)}">{html_text(card.label)}'
             f'<b>{html_text(card.value)}</b><span class="note">{html_text(card.note)}</span></div>'
         )
+
+
+def other_note(result: Result) -> str:
+    """Where the predictions of the other signal model are to be found."""
+    model = other_model(result)
+    if model is None:
+        return ""
+    name = html_text(model_name(model))
+    return f'<p class="note">Choose in the legend to see what {name} predicts, too.</p>'
+
+
+def correlation_section(result: Result) -> Iterable[str]:
+    """Whether inputs, and positions, are still told apart."""
+    if not has_correlations(result):
+        return
+    yield "<h2>Correlation of each call</h2>\n"
+    for before, name, after in alike(result):
+        yield f"<p>{before}<b>{html_text(name, 80)}</b>{after}</p>\n"
+    for kind, title in KINDS.items():
+        yield f'<p class="note">{title}</p>\n'
+        figure = correlation_chart(result, kind, "legendonly")
+        yield chart(figure, kind.replace("_", "-"), include_plotlyjs=False)
 
 
 def finding_box(result: Result, finding: Finding) -> str:
@@ -141,19 +175,27 @@ def series_table(result: Result) -> str:
 
 
 def call_table(result: Result) -> str:
-    """One row per call: what it is, then variance and mean of each series."""
+    """One row per call: what it is, then variance, mean and correlation of each series."""
     names = [series_name(series) for series in result["series"]]
     head = ["call", "class", "output", "support"] + [
         f"{name} {what}"
         for name in names
-        for what in ("variance", "predicted", "mean", "predicted mean", "zeros")
+        for what in (
+            "variance",
+            "predicted",
+            "mean",
+            "predicted mean",
+            "correlation of samples",
+            "predicted correlation",
+            "zeros",
+        )
     ]
     body, marks = [], []
     for call in result["calls"]:
         row = [call["path"], call["class"], shape(call.get("output_shape")), support_words(call)]
         for series in result["series"]:
             found, expected = measured(call, series) or {}, predicted(call, series) or {}
-            for figure in ("variance", "mean"):
+            for figure in ("variance", "mean", "sample_correlation"):
                 row += [number(found.get(figure)), number(expected.get(figure))]
             row.append(percentage(found.get("zero_fraction")))
         body.append(row)

@@ -188,6 +188,7 @@ def show_result(handle: JobHandle) -> None:
     page_sections.show_variance(result)
     page_sections.show_downloads(result, handle.folder)
     page_sections.show_mean(result)
+    page_sections.show_correlation(result)
     page_sections.show_table(result)
     page_sections.show_details(result)
 

@@ -30,8 +30,10 @@ MEASURED_COLUMNS = (
     "maximum",
     "zero_fraction",
     "finite_fraction",
+    "sample_correlation",
+    "position_correlation",
 )
-PREDICTED_COLUMNS = ("variance", "mean")
+PREDICTED_COLUMNS = ("variance", "mean", "sample_correlation", "position_correlation")
 
 
 def columns(series: Sequence[str]) -> list[str]:

@@ -15,9 +15,12 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 from keras import ops
+from keras.backend import is_float_dtype
 from numpy.typing import NDArray
 
 from autoinit.arrays import as_array
+from probes import correlations
+from probes.correlations import Correlations, Squares
 
 # Entries summed in single precision before double takes over. Short enough, too, for the dot
 # products to stay in this thread: BLAS's own threads wait in a loop and starve the framework's.
@@ -37,6 +40,11 @@ class Moments:
         minimum, maximum: likewise.
         zero_fraction: share of entries equal to zero.
         finite_fraction: share of entries that are finite.
+        sample_correlation: of one channel in two samples at one position: at 1 the network no
+            longer tells inputs apart. None for fewer than two samples or channels, for whole
+            numbers, and where entries are all the same or not all finite.
+        position_correlation: of one channel at two positions of one sample, averaged over pairs.
+            None, too, where there is one position only.
     """
 
     count: int
@@ -46,9 +54,15 @@ class Moments:
     maximum: float
     zero_fraction: float
     finite_fraction: float
+    sample_correlation: float | None = None
+    position_correlation: float | None = None
 
     def merge(self, other: Moments) -> Moments:
-        """Figures of both tensors' entries together (Chan, Golub & LeVeque 1979)."""
+        """Figures of both tensors' entries together (Chan, Golub & LeVeque 1979).
+
+        Correlations are averaged: what the samples of one have in common with those of the other
+        is not known, and in training mode they went through apart.
+        """
         if not self.finite_fraction * self.count:
             left, right = other, self
         else:
@@ -73,7 +87,20 @@ class Moments:
             max(left.maximum, right.maximum),
             zero,
             finite,
+            *_averages(left, right),
         )
+
+
+def _averages(left: Moments, right: Moments) -> Correlations:
+    if left.finite_fraction < 1.0 or right.finite_fraction < 1.0:
+        return Correlations()
+    found = []
+    for name in ("sample_correlation", "position_correlation"):
+        pairs = [(part.count, getattr(part, name)) for part in (left, right)]
+        known = [(count, value) for count, value in pairs if value is not None]
+        total = sum(count for count, _ in known)
+        found.append(sum(count * value for count, value in known) / total if known else None)
+    return Correlations(*found)
 
 
 class HostRecorder:
@@ -108,7 +135,7 @@ class DeviceRecorder:
     """Moments of tensors on an accelerator: a few numbers each, fetched in one transfer."""
 
     def __init__(self) -> None:
-        self._counts: list[int] = []
+        self._shapes: list[tuple[int, ...]] = []
         self._summaries: list[Any] = []
 
     def __enter__(self) -> Self:
@@ -119,27 +146,34 @@ class DeviceRecorder:
 
     def record(self, tensor: Any) -> None:
         """Take a tensor's moments."""
-        self._counts.append(math.prod(tensor.shape))
-        self._summaries.append(_summary(tensor))
+        shape = _shape(tensor)
+        self._shapes.append(shape)
+        self._summaries.append(_summary(ops.reshape(tensor, shape)))
 
     def results(self) -> list[Moments]:
         """Of all tensors, in the order of recording."""
         fetched = ops.convert_to_numpy(ops.stack(self._summaries))
         return [
-            _from_summary(count, np.asarray(summary, np.float64))
-            for count, summary in zip(self._counts, fetched, strict=True)
+            _from_summary(shape, np.asarray(summary, np.float64))
+            for shape, summary in zip(self._shapes, fetched, strict=True)
         ]
 
 
 Recorder = HostRecorder | DeviceRecorder
 
 
+def _shape(tensor: Any) -> tuple[int, ...]:
+    """A tensor's own shape; whole numbers, such as indices, are one row of entries."""
+    shape = tuple(tensor.shape)
+    return shape if is_float_dtype(tensor.dtype) else (math.prod(shape),)
+
+
 def _of_tensor(tensor: Any) -> Moments:
-    return of_array(as_array(tensor).astype(np.float32, copy=False))
+    return of_array(as_array(tensor).astype(np.float32, copy=False).reshape(_shape(tensor)))
 
 
 def of_array(values: NDArray[np.float32]) -> Moments:
-    """Moments of a single-precision array."""
+    """Moments of a single-precision array: samples, positions, channels."""
     flat = values.reshape(-1)
     count = flat.size
     if not count:
@@ -151,10 +185,17 @@ def of_array(values: NDArray[np.float32]) -> Moments:
         return _of_unruly(flat, zero_fraction)
     mean = sums.total / count
     variance = sums.square / count - mean * mean
-    if not (_SAFE[0] < largest < _SAFE[1] and variance > 1e-3 * mean * mean) and largest > 0.0:
+    safe = _SAFE[0] < largest < _SAFE[1]
+    if not (safe and variance > 1e-3 * mean * mean) and largest > 0.0:
         mean = float(flat.mean(dtype=np.float64))
         variance = _centred_square(flat, mean) / count
-    return Moments(count, mean, variance, sums.minimum, sums.maximum, zero_fraction, 1.0)
+    found = Correlations()
+    taken = correlations.enough(values.shape)
+    if taken and variance > 0.0:
+        few = values[: taken[0]].reshape(taken)
+        squares = correlations.on_host(few if safe else few.astype(np.float64))
+        found = correlations.solve(taken, variance, squares)
+    return Moments(count, mean, variance, sums.minimum, sums.maximum, zero_fraction, 1.0, *found)
 
 
 class _Sums(NamedTuple):
@@ -215,10 +256,10 @@ def _of_unruly(flat: NDArray[np.float32], zero_fraction: float) -> Moments:
 
 
 def _summary(tensor: Any) -> Any:
-    """[minimum, maximum, scale, mean, variance, zeros, finite], on the device.
+    """[minimum, maximum, scale, mean, variance, zeros, finite, squares…], on the device.
 
-    Mean and variance are of entries divided by `scale`, the largest absolute value; the last two
-    are shares.
+    Mean, variance and squares are of entries divided by `scale`, the largest absolute value; zeros
+    and finite are shares.
     """
     x = ops.reshape(ops.cast(tensor, "float32"), (-1,))
     finite = ops.isfinite(x)
@@ -234,14 +275,25 @@ def _summary(tensor: Any) -> Any:
     left = ops.mean(deviation) / number
     variance = ops.mean(ops.square(deviation)) / number - ops.square(left)
     infinite = ops.full_like(x, float("inf"))
+    squares = [ops.zeros(())] * len(Squares._fields)
+    taken = correlations.enough(tuple(tensor.shape))
+    if taken:
+        squares = correlations.on_device(ops.reshape(deviation[: math.prod(taken)], taken))
     return ops.stack([
         ops.min(ops.where(finite, x, infinite)), ops.max(ops.where(finite, x, -infinite)),
-        scale, mean + left, variance, ops.mean(ops.cast(x == 0, "float32")), share,
+        scale, mean + left, variance, ops.mean(ops.cast(x == 0, "float32")), share, *squares,
     ])  # fmt: skip
 
 
-def _from_summary(count: int, summary: NDArray[np.float64]) -> Moments:
-    minimum, maximum, scale, mean, variance, zeros, finite = summary.tolist()
+def _from_summary(shape: tuple[int, ...], summary: NDArray[np.float64]) -> Moments:
+    minimum, maximum, scale, mean, variance, zeros, finite, *squares = summary.tolist()
+    count = math.prod(shape)
     if not finite:
         return Moments(count, math.nan, math.nan, math.nan, math.nan, zeros, 0.0)
-    return Moments(count, mean * scale, variance * scale * scale, minimum, maximum, zeros, finite)
+    found = Correlations()
+    taken = correlations.enough(shape)
+    if taken and finite == 1.0 and variance > 0.0:
+        found = correlations.solve(taken, variance, Squares(*squares))
+    return Moments(
+        count, mean * scale, variance * scale * scale, minimum, maximum, zeros, finite, *found
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -32,8 +33,11 @@ from probes.moments import Moments
 Progress = Callable[[float, str], None]
 # Python's default limit of 1,000 frames, less those of the loader itself.
 _PLAIN_DEPTH = 900
-_PREDICTED = ("mean", "variance", "sample_correlation", "position_correlation")
-_MEASURED = ("mean", "variance", "minimum", "maximum", "zero_fraction", "finite_fraction")
+_CORRELATIONS = ("sample_correlation", "position_correlation")
+_PREDICTED = ("mean", "variance", *_CORRELATIONS)
+_MEASURED = (
+    "mean", "variance", "minimum", "maximum", "zero_fraction", "finite_fraction", *_CORRELATIONS,
+)  # fmt: skip
 
 
 @dataclass
@@ -43,14 +47,18 @@ class Comparison:
     Attributes:
         graph: the calls.
         predictions, probes: one per draw, by series.
+        other_model: the signal model that was not chosen.
+        by_other: what that one predicts for the first draw's weights, by series.
         kept: identities of the frozen layers' weights, where those were kept.
         findings: what a person should know.
         timings: seconds by series.
     """
 
     graph: ModelGraph
+    other_model: str
     predictions: dict[str, list[Propagation]] = field(default_factory=dict)
     probes: dict[str, list[Probe]] = field(default_factory=dict)
+    by_other: dict[str, Propagation] = field(default_factory=dict)
     kept: frozenset[int] = frozenset()
     findings: list[Finding] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
@@ -89,7 +97,9 @@ def compare(
     """
     graph = read_model(model, settings.input_size)
     keep_frozen = settings.keep_frozen and uploaded
-    comparison = Comparison(graph, kept=frozen_variables(graph) if keep_frozen else frozenset())
+    other = next(name for name in SIGNAL_MODELS if name != settings.signal_model)
+    kept = frozen_variables(graph) if keep_frozen else frozenset()
+    comparison = Comparison(graph, other, kept=kept)
     options = Options(
         training=settings.mode == "training",
         signal_variance=settings.signal_variance,
@@ -98,8 +108,9 @@ def compare(
         seed=settings.seed,
         batch=settings.samples,
     )
-    signals = input_signals(
-        graph, settings.input_mean, settings.input_variance, settings.signal_model
+    signals, signals_of_other = (
+        input_signals(graph, settings.input_mean, settings.input_variance, model)
+        for model in (settings.signal_model, other)
     )
     seeds = [
         settings.seed if draw == 0 else derived(settings.seed, draw)
@@ -151,6 +162,9 @@ def compare(
                     predicted = predict(graph, signals, options, registry)
                 findings += predicted.findings
                 measure(name, draw, predicted)
+            # The first draw's weights are in place: what does the other model say of them?
+            with _logged(f"predicting {name} by the {other} model"):
+                comparison.by_other[name] = predict(graph, signals_of_other, options, registry)
     frozen = frozen_weights(graph, came=uploaded, keep=settings.keep_frozen)
     findings += [frozen] if frozen else []
     comparison.findings = _unique([*findings, *_notes(model, comparison, settings)])
@@ -177,6 +191,9 @@ def calls_as_data(comparison: Comparison) -> list[dict[str, Any]]:
             "frozen": is_frozen(call, comparison.kept),
             "inputs": list(dict.fromkeys(producers[value.index] for value in call.inputs)),
         }
+        # At one position there is nothing to correlate with.
+        has_positions = math.prod(call.outputs[0].positions) > 1
+        expected = _PREDICTED if has_positions else _PREDICTED[:-1]
         if outcome.standard_error is not None:
             row["standard_error"] = _figure(outcome.standard_error)
         for name, predictions in comparison.predictions.items():
@@ -186,10 +203,15 @@ def calls_as_data(comparison: Comparison) -> list[dict[str, Any]]:
             ]
             measured = [probe.moments[call.index] for probe in comparison.probes[name]]
             row[name] = {
-                "predicted": _over_draws(signals, _PREDICTED),
+                "predicted": _over_draws(signals, expected),
                 # What cannot be run is not measured, in any draw.
                 "measured": None if None in measured else _over_draws(measured, _MEASURED),
             }
+            if name in comparison.by_other:
+                signal = comparison.by_other[name].outcomes[call.index].signals[0]
+                row[name]["predicted_by"] = {
+                    comparison.other_model: _over_draws([_as_one_draw(signal)], expected)
+                }
         rows.append(row)
     return rows
 
@@ -300,6 +322,15 @@ def _unique(findings: Sequence[Finding]) -> list[Finding]:
     return list({(finding.code, finding.path): finding for finding in reversed(findings)}.values())[
         ::-1
     ]
+
+
+@contextmanager
+def _logged(what: str) -> Iterator[None]:
+    """For what a result can do without."""
+    try:
+        yield
+    except Exception:
+        logging.exception("Failed: %s.", what)
 
 
 @contextmanager

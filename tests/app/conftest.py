@@ -20,6 +20,11 @@ def moments(mean: float | None, variance: float | None) -> Result:
     return {"mean": mean, "variance": variance}
 
 
+def correlations(index: int) -> Result:
+    """From inputs that have nothing in common to outputs that are all alike."""
+    return {"sample_correlation": 1 - 0.5**index, "position_correlation": 0.6 * (1 - 0.5**index)}
+
+
 def measurement(mean: float | None, variance: float | None, finite: float = 1.0) -> Result:
     spread = None if variance is None else 3 * variance**0.5
     return {
@@ -83,6 +88,7 @@ def make_result(
             "input_variance": 1.0,
             "mode": "training",
             "distribution": "truncated_normal",
+            "signal_model": "correlated",
             "signal_variance": 1.0,
             "device": "auto",
             "seeds": seeds,
@@ -143,10 +149,14 @@ def call(
         predicted = figure(logarithm, wave)
         mean = None if measured is None else 0.4 * measured**0.5 * (place != 0)
         row[which] = {
-            "predicted": moments(mean, predicted),
+            "predicted": moments(mean, predicted) | correlations(index),
+            "predicted_by": {
+                "independent": moments(mean, None if predicted is None else predicted / 4)
+            },
             "measured": None
             if index in unmeasured
-            else measurement(mean, measured, 0.4 if measured is None else 1.0),
+            else measurement(mean, measured, 0.4 if measured is None else 1.0)
+            | correlations(index),
         }
         if seeds > 1 and measured is not None and index not in unmeasured:
             row[which]["measured"]["variance_draws"] = [measured] * seeds

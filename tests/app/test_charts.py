@@ -9,13 +9,16 @@ import pytest
 from app.charts import (
     MARKED_CALLS,
     TICK_LABELS,
+    correlation_chart,
     mean_chart,
     runs,
     symmetric_logarithm,
     tick_positions,
     variance_chart,
 )
+from app.correlations import alike, has_correlations
 
+KIND = "sample_correlation"
 HOSTILE = "<img src=x onerror=alert(1)>\u202e%{y}"
 
 
@@ -200,7 +203,9 @@ def test_names_never_become_markup(build_result):
     hostile = build_result(30, path=lambda block, layer: HOSTILE + layer, unsupported=(7,))
     for call in hostile["calls"]:
         call["class"] = HOSTILE
-    for figure in (variance_chart(hostile), mean_chart(hostile)):
+    for figure in (
+        variance_chart(hostile, True), mean_chart(hostile), correlation_chart(hostile, KIND),
+    ):  # fmt: skip
         text = figure.to_json()
         assert "<img" not in text
         assert "\u202e" not in text
@@ -281,7 +286,108 @@ def test_the_symmetric_logarithm(value, drawn):
     assert symmetric_logarithm(value) == pytest.approx(drawn)
 
 
+@pytest.mark.parametrize("chart", [variance_chart, mean_chart])
+def test_the_other_models_predictions_are_dashed_and_drawn_on_demand(chart, result):
+    without, figure = chart(result), chart(result, True)
+    added = [name for name in names(figure) if name not in names(without)]
+    assert added == [
+        "Default predicted by the paper's model", "AutoInit predicted by the paper's model",
+    ]  # fmt: skip
+    line = trace(figure, "AutoInit predicted by the paper's model")
+    figure_name = "variance" if chart is variance_chart else "mean"
+    assert list(line.y) == [
+        call["autoinit"]["predicted_by"]["independent"][figure_name] for call in result["calls"]
+    ]
+    assert line.line.dash == "dash"
+    assert line.line.color == trace(figure, "AutoInit measured").line.color
+    assert line.customdata[1][0] == "block0/conv/relu"
+    assert line.customdata[1][1].startswith("variance 0.085")
+    assert trace(chart(result, "legendonly"), added[0]).visible == "legendonly"
+
+
+def test_the_axis_has_room_for_the_other_models_predictions_where_they_are_in_sight(result):
+    result["calls"][3]["default"]["predicted_by"]["independent"]["variance"] = 1e-40
+    result["calls"][4]["default"]["predicted_by"]["independent"]["variance"] = None
+    assert variance_chart(result, True).layout.yaxis.range[0] < -40
+    assert variance_chart(result, "legendonly").layout.yaxis.range[0] > -5
+    assert (
+        trace(variance_chart(result, True), "Default predicted by the paper's model").y[4] is None
+    )
+
+
+def test_where_the_papers_model_was_chosen_the_other_is_the_correlated_one(result):
+    for call in result["calls"]:
+        for series in result["series"]:
+            block = call[series]
+            block["predicted_by"] = {"correlated": block["predicted"]}
+            block["predicted"] = {"mean": 0.0, "variance": 1.0}
+    for figure in (variance_chart(result, True), correlation_chart(result, KIND, True)):
+        assert "Default predicted by the correlated model" in names(figure)
+
+
+def test_older_results_have_no_other_predictions(result):
+    for call in result["calls"]:
+        for series in result["series"]:
+            del call[series]["predicted_by"]
+    assert names(variance_chart(result, True)) == names(variance_chart(result))
+
+
+def test_among_thousands_of_calls_the_other_predictions_are_a_plain_line(deepest_result):
+    figure = variance_chart(deepest_result, True)
+    assert trace(figure, "Default predicted by the paper's model").mode == "lines"
+    assert len(figure.to_json()) < 6e6
+
+
+@pytest.mark.parametrize("kind", [KIND, "position_correlation"])
+def test_correlations_are_drawn_from_0_to_1(kind, result):
+    result["calls"][2]["default"]["measured"].pop(kind)
+    figure = correlation_chart(result, kind, True)
+    assert figure.layout.yaxis.range == pytest.approx((-0.04, 1.04))
+    for source in ("measured", "predicted"):
+        expected = [call["default"][source].get(kind) for call in result["calls"]]
+        assert list(trace(figure, f"Default {source}").y) == expected
+    # The paper's model has none.
+    assert not [name for name in names(figure) if "predicted by" in name]
+    told = trace(figure, "AutoInit measured").customdata[1]
+    assert told[2].startswith(
+        "measured correlation 0.5 between samples, 0.3 between positions<br>from"
+    )
+    assert told[3] == "correlation 0.5 between samples, 0.3 between positions"
+
+
+def test_chance_below_0_is_in_sight(result):
+    result["calls"][1]["default"]["measured"][KIND] = -0.2
+    assert correlation_chart(result, KIND).layout.yaxis.range[0] == pytest.approx(-0.24)
+
+
+def test_a_series_that_ends_at_1_is_told_in_a_sentence(result, cut_result):
+    assert has_correlations(result)
+    sentences = ["".join(parts) for parts in alike(result)]
+    assert sentences == [
+        f"{name} weights: inputs can no longer be told apart. At block1/add two of them correlate "
+        "by 0.998."
+        for name in ("Default", "AutoInit")
+    ]
+    # The last call that was measured counts.
+    assert [name for _, name, _ in alike(cut_result)] == ["block2/conv/relu"] * 3
+    result["calls"][-1]["default"]["measured"][KIND] = 0.98
+    assert len(list(alike(result))) == 1
+
+
+def test_a_result_of_one_sample_has_no_correlations(build_result):
+    result = build_result(3)
+    for call in result["calls"]:
+        for series in result["series"]:
+            for source in ("measured", "predicted"):
+                del call[series][source][KIND], call[series][source]["position_correlation"]
+    assert not has_correlations(result)
+    assert not list(alike(result))
+    assert set(trace(correlation_chart(result, KIND), "Default measured").y) == {None}
+
+
 def test_charts_do_not_change_the_result(deep_result: dict[str, Any], build_result):
-    variance_chart(deep_result), mean_chart(deep_result)
+    for chart in (variance_chart, mean_chart):
+        chart(deep_result, True)
+    correlation_chart(deep_result, KIND, True)
     fresh = build_result(140, uploaded=True, unsupported=(62,), unmeasured=(63,), seeds=3)
     assert deep_result == fresh

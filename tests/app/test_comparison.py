@@ -7,9 +7,13 @@ import numpy as np
 import pytest
 from keras import layers
 
+from app.jobs import comparison as comparison_module
 from app.jobs.comparison import calls_as_data, compare
 from app.jobs.specification import Settings
+from autoinit.graph import read_model
 from autoinit.opaque import Opaque, OpaqueActivation
+from autoinit.propagate import Options, input_signals, predict
+from autoinit.signals.independent import IndependentSignal
 
 QUICK = {"samples": 64, "device": "cpu"}
 
@@ -59,6 +63,72 @@ def test_measured_figures_are_null_from_a_layer_on_that_is_not_run(uploaded):
     assert variance(table["beside"], "autoinit") == pytest.approx(1.0, rel=0.5)
     assert variance(table["after"], "autoinit", "predicted") == pytest.approx(1.0, rel=0.1)
     assert codes(comparison) == ["opaque_layer", "opaque_activation"]
+
+
+def convolutions():
+    inputs = keras.Input((16, 16, 3), name="in")
+    x = inputs
+    for place in range(4):
+        x = layers.Conv2D(64, 3, padding="same", activation="relu", name=f"conv{place}")(x)
+    pooled = layers.GlobalAveragePooling2D(name="pooled")(x)
+    return keras.Model(inputs, layers.Dense(32, name="head")(pooled))
+
+
+def test_the_other_model_predicts_for_the_very_same_weights():
+    model = convolutions()
+    own = model.get_weights()
+    chosen = compare(model, Settings(seeds=2, **QUICK), uploaded=True)
+    # The first draw's are the weights that stay.
+    graph = read_model(model)
+    again = predict(graph, input_signals(graph, signal_model="independent"), Options(batch=64))
+    twin = convolutions()
+    twin.set_weights(own)
+    paper = Settings(signal_model="independent", **QUICK)
+    paper_rows = rows(compare(twin, paper, uploaded=True))
+    for call, (path, row) in zip(graph.calls, rows(chosen).items(), strict=True):
+        other = {series: row[series]["predicted_by"]["independent"] for series in chosen.probes}
+        assert other["autoinit"]["variance"] == again.outcomes[call.index].signals[0].variance
+        for series in ("default", "uploaded"):
+            assert other[series] == paper_rows[path][series]["predicted"]
+        assert list(paper_rows[path]["default"]["predicted_by"]) == ["correlated"]
+    head = rows(chosen)["head"]["autoinit"]
+    assert head["predicted_by"]["independent"]["variance"] != head["predicted"]["variance"]
+
+
+def test_a_result_does_without_the_other_model_where_that_fails(monkeypatch, caplog):
+    def failing(graph, signals, *arguments):
+        if isinstance(next(iter(signals.values())), IndependentSignal):
+            raise ValueError("beyond it")
+        return predict(graph, signals, *arguments)
+
+    monkeypatch.setattr(comparison_module, "predict", failing)
+    table = rows(compare(cut_model(), Settings(**QUICK), uploaded=True))
+    assert not any("predicted_by" in row["default"] for row in table.values())
+    assert variance(table["beside"], "autoinit") == pytest.approx(1.0, rel=0.5)
+    assert "predicting default by the independent model" in caplog.text
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_correlations_are_measured_as_they_are_predicted(seeds):
+    table = rows(compare(convolutions(), Settings(seeds=seeds, **QUICK), uploaded=False))
+    for path, row in table.items():
+        for series in ("default", "autoinit"):
+            expected, measured = row[series]["predicted"], row[series]["measured"]
+            kinds = ["sample_correlation"]
+            if path in ("pooled", "head"):
+                assert "position_correlation" not in expected
+                assert "position_correlation" not in measured
+            else:
+                kinds.append("position_correlation")
+            for kind in kinds:
+                assert measured[kind] == pytest.approx(expected[kind], abs=0.15), (path, series)
+    assert table["in"]["default"]["measured"]["sample_correlation"] < 0.01
+    assert table["head"]["default"]["measured"]["sample_correlation"] > 0.8
+
+
+def test_one_sample_has_no_correlations():
+    table = rows(compare(convolutions(), Settings(samples=1, device="cpu"), uploaded=False))
+    assert not any("sample_correlation" in row["default"]["measured"] for row in table.values())
 
 
 def test_kernels_after_it_are_drawn_all_the_same():

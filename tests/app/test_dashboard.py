@@ -306,7 +306,7 @@ def test_the_page_moves_on_when_the_job_is_done(jobs, result):
     page = press(open_page(), "All-CNN-C")
     jobs.finish(result, "reinitialized.keras")
     checked(page.run())
-    assert len(page.get("plotly_chart")) == 2
+    assert len(page.get("plotly_chart")) == 3
     assert not page.get("progress")
 
 
@@ -361,13 +361,14 @@ def test_a_result_has_headline_charts_table_and_downloads(done, deep_result):
     ]
     assert [metric.value for metric in page.metric][:3] == ["Explodes", "Stable", "Stable"]
     charts = [json.loads(chart.proto.spec) for chart in page.get("plotly_chart")]
-    assert len(charts) == 2
+    assert len(charts) == 3
     assert {trace["name"] for trace in charts[0]["data"]} >= {
         "Default measured",
         "AutoInit predicted",
         "Uploaded weighted",
         "Calls without a rule",
     }
+    assert not any("predicted by" in trace["name"] for trace in charts[0]["data"])
     assert len(page.dataframe[-1].value) == 140
     assert [button.label for button in page.download_button] == [
         "Re-initialised model, .keras (5 B)",
@@ -475,6 +476,31 @@ def test_the_table_can_be_filtered(done, deep_result):
     assert len(checked(page.run()).dataframe[-1].value) == 2
     page.toggle(key="only_weighted").set_value(True)
     assert list(checked(page.run()).dataframe[-1].value["path"]) == ["block12/conv"]
+
+
+def drawn_names(page, place):
+    chart = page.get("plotly_chart")[place]
+    return [trace["name"] for trace in json.loads(chart.proto.spec)["data"]]
+
+
+def test_the_other_models_predictions_can_be_drawn_in_every_chart(done, deep_result):
+    for call in deep_result["calls"]:
+        for series in deep_result["series"]:
+            call[series]["predicted_by"]["independent"]["sample_correlation"] = 0.5
+    page = done(deep_result)
+    name = "AutoInit predicted by the paper's model"
+    assert not any(name in drawn_names(page, place) for place in range(3))
+    page.toggle(key="other_model").set_value(True)
+    page = checked(page.run())
+    assert all(name in drawn_names(page, place) for place in range(3))
+
+
+def test_correlations_between_samples_or_between_positions(done, deep_result):
+    page = done(deep_result)
+    assert "1: inputs cannot be told apart" in drawn_names(page, 2)
+    assert any("Uploaded weights: inputs can no longer be" in text.value for text in page.markdown)
+    page.segmented_control(key="correlation_kind").set_value("position_correlation")
+    assert "1: the same at every position" in drawn_names(checked(page.run()), 2)
 
 
 def test_four_thousand_calls(done, deepest_result):

@@ -1,6 +1,7 @@
 """Report, table and headline: what leaves the page, and that no name in it is ever run."""
 
 import csv
+import html
 import io
 import re
 from html.parser import HTMLParser
@@ -51,10 +52,13 @@ def test_the_report_has_everything_in_one_file(deep_result, tmp_path):
     text = path.read_text(encoding="utf-8")
     reader = Reader(text)
     assert reader.addresses == []
-    assert text.count("Plotly.newPlot(") == 2
+    assert text.count("Plotly.newPlot(") == 4
     assert len(re.findall(r"plotly\.js v\d", text)) == 1
     assert "made-up.keras" in text
     assert "Swirl" in text
+    assert "Uploaded weights: inputs can no longer be told apart." in text
+    assert "Choose in the legend to see what the paper's model predicts" in html.unescape(text)
+    assert '"visible":"legendonly"' in text
     assert "truncated_normal" in text
     assert reader.tags.count("tr") > 140
     for card in cards(deep_result):
@@ -86,6 +90,14 @@ def test_a_row_per_call_with_numbers_as_numbers(deep_result):
     assert table[70]["tainted"] is True
 
 
+def test_a_report_of_one_sample_has_no_correlations(result):
+    for call in result["calls"]:
+        for series in result["series"]:
+            for block in call[series].values():
+                block.pop("sample_correlation", None), block.pop("position_correlation", None)
+    assert report_html(result).count("Plotly.newPlot(") == 2
+
+
 def test_csv_reads_back(deep_result):
     read = list(csv.DictReader(io.StringIO(csv_text(deep_result))))
     assert len(read) == 140
@@ -94,6 +106,8 @@ def test_csv_reads_back(deep_result):
         assert flat["weighted"] == str(call["weighted"]).lower()
         expected = call["default"]["predicted"]["variance"]
         assert float(flat["default_predicted_variance"]) == expected
+        alike = call["uploaded"]["predicted"]["sample_correlation"]
+        assert float(flat["uploaded_predicted_sample_correlation"]) == alike
     assert read[63]["default_measured_variance"] == ""
 
 

@@ -126,7 +126,7 @@ def test_an_h5_file_is_offered_as_h5_again_and_everything_can_be_taken_home(
         reader = context.new_page()
         reader.goto(report.as_uri())
         expect(reader.locator(".js-plotly-plot .main-svg").first).to_be_visible(timeout=PATIENCE)
-        assert reader.locator(".js-plotly-plot").count() == 2
+        assert reader.locator(".js-plotly-plot").count() == 4
         assert reader.get_by_role("heading", name="small-mlp.h5").is_visible()
 
 
@@ -186,6 +186,12 @@ def test_the_address_leads_back_to_the_result(page, browser):
 
     page.reload()
     assert await_result(page) == chart
+    # From the keyboard, without a job of its own: what the other signal model predicts.
+    page.get_by_role("switch", name="Draw what the paper's model").focus()
+    page.keyboard.press("Space")
+    plot = page.locator(".js-plotly-plot").first
+    expect(plot.get_by_text("AutoInit predicted by the paper's model")).to_be_visible()
+    assert drawn(await_result(page), "AutoInit predicted by the paper's model") > 9
     with browser.new_context(viewport={"width": 1440, "height": 900}) as elsewhere:
         visitor = elsewhere.new_page()
         visitor.goto(page.url)

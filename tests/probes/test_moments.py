@@ -33,7 +33,7 @@ def noise(size=100_003, seed=0):
 
 @PATHS
 def test_hand_computed_figures(measure):
-    figures = measure(np.array([[0.0, 2.0], [4.0, 0.0]], np.float32))
+    figures = measure(np.array([0.0, 2.0, 4.0, 0.0], np.float32))
     assert figures == Moments(4, 1.5, 2.75, 0.0, 4.0, 0.5, 1.0)
 
 
