@@ -32,6 +32,25 @@ def end(result: Result, series: str) -> tuple[str, float] | None:
     return None
 
 
+MEANINGS = {
+    "ordered": "inputs that are nearly alike become more alike, and gradients vanish",
+    "critical": "inputs that are nearly alike stay as alike as they are",
+    "chaotic": "inputs that are nearly alike come apart, and gradients explode",
+}
+
+
+def phases(result: Result) -> Iterator[str]:
+    """For each series the phase that its layers are in, where one can be told."""
+    for series in result["series"]:
+        found = (result.get("phases") or {}).get(series)
+        if found:
+            yield (
+                f"{series_name(series)} weights: {found['phase']} phase. From one weighted layer "
+                f"to the next, {MEANINGS[found['phase']]} (slope of the correlation at 1: "
+                f"{number(found['slope'])})."
+            )
+
+
 def alike(result: Result) -> Iterator[tuple[str, str, str]]:
     """For each series that ends near 1 what that means, around the name of a call."""
     for series in result["series"]:

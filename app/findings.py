@@ -32,6 +32,7 @@ FOLDED = {
     "replaced_initializer": "Initialisers that are not known here",
     "dropped_part": "Regularisers and constraints that are not known here",
     "shared_layer": "Layers that are used more than once",
+    "not_self_averaging": "Calls that differ from draw to draw",
     "assumed_size": "Unknown sizes that had to be assumed",
     "batch_reduced": "The batch was made smaller to fit into memory",
 }

@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from app.charts import correlation_chart, mean_chart, variance_chart
-from app.correlations import KINDS, alike, has_correlations
+from app.correlations import KINDS, alike, has_correlations, phases
 from app.downloads import downloads
 from app.escaping import markdown_text, plain_text
 from app.findings import Finding, findings, lead
@@ -36,6 +36,8 @@ MESSAGE_LIMIT = 600
 FIGURE_LABELS = {
     "measured_variance": "variance",
     "predicted_variance": "predicted variance",
+    "predicted_spread": "scatter of draws",
+    "predicted_correlation_slope": "slope of correlations",
     "measured_mean": "mean",
     "predicted_mean": "predicted mean",
     "measured_minimum": "minimum",
@@ -162,6 +164,8 @@ def show_correlation(result: Result) -> None:
         label_visibility="collapsed",
     )
     st.caption(CORRELATION_CAPTIONS[kind])
+    for sentence in phases(result):
+        st.markdown(sentence)
     for before, name, after in alike(result):
         st.markdown(f"{before}**{markdown_text(name, 60)}**{after}")
     st.plotly_chart(

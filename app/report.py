@@ -7,7 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from app.charts import correlation_chart, mean_chart, variance_chart
-from app.correlations import KINDS, alike, has_correlations
+from app.correlations import KINDS, alike, has_correlations, phases
 from app.escaping import html_text
 from app.findings import Finding, findings, lead
 from app.formatting import number, percentage, plural, shape
@@ -126,6 +126,8 @@ def correlation_section(result: Result) -> Iterable[str]:
     if not has_correlations(result):
         return
     yield "<h2>Correlation of each call</h2>\n"
+    for sentence in phases(result):
+        yield f"<p>{sentence}</p>\n"
     for before, name, after in alike(result):
         yield f"<p>{before}<b>{html_text(name, 80)}</b>{after}</p>\n"
     for kind, title in KINDS.items():

@@ -33,7 +33,14 @@ MEASURED_COLUMNS = (
     "sample_correlation",
     "position_correlation",
 )
-PREDICTED_COLUMNS = ("variance", "mean", "sample_correlation", "position_correlation")
+PREDICTED_COLUMNS = (
+    "variance",
+    "spread",
+    "mean",
+    "correlation_slope",
+    "sample_correlation",
+    "position_correlation",
+)
 
 
 def columns(series: Sequence[str]) -> list[str]:

@@ -201,6 +201,9 @@ def _propagate(
                 signals[value.index].observed(value.shape[-1] or 1, options.batch)
                 for value in call.outputs
             )
+            if outcome.weighted:
+                slope = signals[call.inputs[0].index].correlation_slope
+                seen = (replace(seen[0], correlation_slope=slope), *seen[1:])
         # Signals may be large: they are let go of once nothing reads them.
         for index in finished:
             del signals[index]

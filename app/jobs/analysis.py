@@ -16,7 +16,7 @@ from typing import Any
 
 import keras
 
-from app.jobs.comparison import Comparison, calls_as_data, compare
+from app.jobs.comparison import Comparison, calls_as_data, compare, phases_as_data
 from app.jobs.specification import CUSTOM_OBJECTS_VARIABLE, LARGEST_INPUT_SIZE, JobSpec
 from autoinit.errors import GraphError, ModelFileError
 from autoinit.graph import read_model
@@ -157,6 +157,7 @@ def as_data(
         ],
         "timings": timings,
         "calls": calls_as_data(comparison),
+        "phases": phases_as_data(comparison),
         "warnings": [finding.as_dict() for finding in findings],
     }
 

@@ -24,6 +24,7 @@ from autoinit.randomness import derived
 from autoinit.registry import Registry
 from autoinit.report import Finding
 from autoinit.signals import SIGNAL_MODELS
+from autoinit.signals.phases import phase
 from autoinit.signals.signal import Signal
 from autoinit.weight_findings import frozen_weights, weights_not_finite
 from probes.devices import Device
@@ -31,10 +32,13 @@ from probes.forward import Probe, probe_model
 from probes.moments import Moments
 
 Progress = Callable[[float, str], None]
+# Standard deviation of a logarithm from which a call is not self-averaging: one draw in three lies
+# a fifth or more from the typical one.
+_SCATTERED = 0.2
 # Python's default limit of 1,000 frames, less those of the loader itself.
 _PLAIN_DEPTH = 900
 _CORRELATIONS = ("sample_correlation", "position_correlation")
-_PREDICTED = ("mean", "variance", *_CORRELATIONS)
+_PREDICTED = ("mean", "variance", "spread", "correlation_slope", *_CORRELATIONS)
 _MEASURED = (
     "mean", "variance", "minimum", "maximum", "zero_fraction", "finite_fraction", *_CORRELATIONS,
 )  # fmt: skip
@@ -216,6 +220,25 @@ def calls_as_data(comparison: Comparison) -> list[dict[str, Any]]:
     return rows
 
 
+def phases_as_data(comparison: Comparison) -> dict[str, dict[str, Any]]:
+    """The `phases` of a result file: for each series, what its layers do to similar inputs.
+
+    Batch normalisation takes away what inputs have in common: there is no fixed point at 1 then.
+    """
+    if any(call.class_name == "BatchNormalization" for call in comparison.graph.calls):
+        return {}
+    phases = {}
+    for name, predictions in comparison.predictions.items():
+        seen = (outcome.signals[0] for outcome in predictions[0].outcomes if outcome.weighted)
+        slopes = [signal.correlation_slope for signal in seen]
+        # The first reads data, and the rest of a network has to repeat something.
+        known = [slope for slope in slopes[1:] if slope is not None and math.isfinite(slope)]
+        if len(known) > 1 and min(known) > 0:
+            slope = _geometric(known)
+            phases[name] = {"slope": slope, "phase": phase(slope), "calls": len(known)}
+    return phases
+
+
 def _as_one_draw(signal: Any) -> Any:
     """What a measurement is held against: the variance around a draw's own mean."""
     return replace(signal, variance=signal.expected_variance)
@@ -272,6 +295,7 @@ def _notes(model: Any, comparison: Comparison, settings: Settings) -> Iterator[F
                 f"With {series} weights the signal is NaN or beyond the range of floating point, "
                 f"first at {first.path!r}.",
             )  # fmt: skip
+    yield from _not_self_averaging(comparison)
     if comparison.batch_size < settings.samples:
         yield Finding(
             "batch_reduced", "", "",
@@ -282,6 +306,27 @@ def _notes(model: Any, comparison: Comparison, settings: Settings) -> Iterator[F
         yield Finding(
             "constraint_needs_import", "", "",
             "The model carries AutoInit's constraint: `import autoinit` before loading it.",
+        )  # fmt: skip
+
+
+def _not_self_averaging(comparison: Comparison) -> Iterator[Finding]:
+    """One sentence for all calls of which single draws scatter, with AutoInit's weights."""
+    outcomes = comparison.predictions["autoinit"][0].outcomes
+    spreads = [
+        (outcome.signals[0].spread, call)
+        for call, outcome in zip(comparison.graph.calls, outcomes, strict=True)
+        if outcome.signals[0].spread is not None
+    ]
+    scattered = [(spread, call) for spread, call in spreads if spread >= _SCATTERED]
+    if scattered:
+        spread, call = max(scattered, key=lambda pair: pair[0])
+        yield Finding(
+            "not_self_averaging", call.path, call.class_name,
+            f"{len(scattered):,} of {len(comparison.graph.calls):,} calls are not self-averaging: "
+            "they are narrow, or much of what they carry is the same for all inputs, and one draw "
+            "of weights differs from the next. Their variances scatter by a factor of "
+            f"{math.exp(_SCATTERED):.1f} or more, most at {call.path!r}: {math.exp(spread):.2g}. "
+            "Several draws (--seeds) show by how much.",
         )  # fmt: skip
 
 

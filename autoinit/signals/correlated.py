@@ -73,6 +73,7 @@ class CorrelatedSignal(Signal):
             only this branch has seen (H).
         own: variance, over samples, of a channel's energy around its sample's, relative, as far as
             it comes from the channel before (H).
+        direct: whether the entries are the very function of Gaussians that `shape` says.
         scatter: variance, over draws of the weights, of the logarithm of what the signal's
             energy is in one draw (I).
     """
@@ -90,6 +91,7 @@ class CorrelatedSignal(Signal):
     normalised: int = 0
     noise: float = 0.0
     own: float = 0.0
+    direct: bool = False
     scatter: float = 0.0
     identity: int = field(init=False, default_factory=_next_identity)
 
@@ -114,6 +116,14 @@ class CorrelatedSignal(Signal):
         """Over positions too: where they have different means, these count."""
         centred = self.means - self.mean
         return self._average(self.variances + centred * centred)
+
+    @property
+    def correlation_slope(self) -> float | None:
+        functions = self._overall()
+        second = float((functions**2 @ marginals.WEIGHTS).mean())
+        if not (self.direct and second > 0):
+            return None
+        return marginals.squared_derivative(functions) / second
 
     def observed(self, channels: int, samples: int) -> Observed:
         """One draw's mean is random itself, and takes its part of the variance (see `Signal`)."""
@@ -208,7 +218,7 @@ class CorrelatedSignal(Signal):
     def gaussian(cls, mean: float, variance: float) -> CorrelatedSignal:
         return cls(
             None, np.array(float(mean)), np.array(max(float(variance), 0.0)), np.array(0.0),
-            STANDARD,
+            STANDARD, direct=True,
         )  # fmt: skip
 
     def _from_functions(
@@ -230,9 +240,9 @@ class CorrelatedSignal(Signal):
         if self.unevenness is not None:
             within += 0.5 * marginals.curvatures(same, latent[0]) * self.unevenness
         if self.normalised:
-            inside, outside = self._fixed_squares(latent)
-            within += same[2] * inside
-            between += other[2] * outside
+            change = self._fixed_squares(latent)
+            within += same[2] * change
+            between += other[2] * change
         if typical > 1:
             # What a sample's energy does to its mean is shared by all of its entries.
             within += same[0] - products(average[0], average[0], counts)
@@ -245,7 +255,7 @@ class CorrelatedSignal(Signal):
             unevenness=None, normalised=0,
         )  # fmt: skip
 
-    def _fixed_squares(self, latent: Array) -> list[Array]:
+    def _fixed_squares(self, latent: Array) -> Array:
         """What ρ² changes by where each channel's mean square over the batch is fixed (D).
 
         x_p² becomes x_p²/T with T the mean square: with S = Cov(x_p², x_q²)/2 and its means M over
@@ -264,8 +274,7 @@ class CorrelatedSignal(Signal):
         mine, theirs = each_with_each(mean)
         change = self._average(mean) * scale / total**2 - (first * theirs + second * mine) / total
         with np.errstate(divide="ignore", invalid="ignore"):
-            change = np.where(scale > 0, change / scale, 0.0)
-        return [np.maximum(change, -each / np.where(scale > 0, scale, 1.0)) for each in squares]
+            return np.clip(np.where(scale > 0, change / scale, 0.0), -1.0, 1.0)
 
     def arrange(self, sizes: Sequence[int]) -> CorrelatedSignal:
         sizes = tuple(sizes)
@@ -400,7 +409,7 @@ class CorrelatedSignal(Signal):
         power *= math.exp(-scatter / 2)
         within, between = (power * pairs + common for pairs in moments)
         result = CorrelatedSignal(
-            output, means, within, between, STANDARD, scatter=signal.scatter + scatter
+            output, means, within, between, STANDARD, scatter=signal.scatter + scatter, direct=True
         )
         return replace(
             result,
@@ -504,6 +513,7 @@ class CorrelatedSignal(Signal):
             centred=None,
             unevenness=None,
             normalised=0,
+            direct=False,
             **changes,
         )
 
@@ -699,7 +709,9 @@ class CorrelatedSignal(Signal):
             stored_shape=shape,
         )  # fmt: skip
         fixed = round(1 / inner) if batch and self.shape.gaussian and total > 0 else 0
-        return replace(result, unevenness=self.unevenness, scatter=0.0, normalised=fixed)
+        return replace(
+            result, unevenness=self.unevenness, scatter=0.0, normalised=fixed, direct=self.direct
+        )
 
     def _balanced(self, energies: Array, share: float) -> Array:
         """A channel that one sample dominates is divided by that sample's energy (H).
@@ -775,11 +787,10 @@ class CorrelatedSignal(Signal):
             return first._from_functions(values, first._latent(), first.source)
         if operation in ("add", "subtract"):
             return first._sum(second, 1.0 if operation == "add" else -1.0)
-        x, y = np.broadcast_arrays(first._overall(), second._overall())
-        combined = marginals.combined(function, x, y)
         if operation == "multiply":
-            return first._product(second, marginals.standardised(combined))
-        return first._extreme(second, combined)
+            return first._product(second)
+        x, y = np.broadcast_arrays(first._overall(), second._overall())
+        return first._extreme(second, marginals.combined(function, x, y))
 
     def _sum(self, other: CorrelatedSignal, sign: float) -> CorrelatedSignal:
         return CorrelatedSignal(
@@ -809,13 +820,13 @@ class CorrelatedSignal(Signal):
         )
         return marginals.standardised(marginals.combined(np.add, x, y))
 
-    def _product(self, other: CorrelatedSignal, shape: Marginal) -> CorrelatedSignal:
+    def _product(self, other: CorrelatedSignal) -> CorrelatedSignal:
         """Second moments multiply, pair by pair (G), and so do the samples' energies (H)."""
-        mine, theirs = self._products, other._products
-        first, second = self._common_energies(other), other._common_energies(self)
-        together = float((first * second).mean())
+        x, y = np.broadcast_arrays(self._going_with(other), other._going_with(self))
+        first, second = (rows**2 @ marginals.WEIGHTS for rows in (x, y))
         apart = float(first.mean() * second.mean())
-        more = together / apart if apart > 0 else 1.0
+        more = float((first * second).mean()) / apart if apart > 0 else 1.0
+        mine, theirs = self._products, other._products
         within, between = (
             share * (a + mine) * (b + theirs) - mine * theirs
             for share, a, b in (
@@ -823,24 +834,24 @@ class CorrelatedSignal(Signal):
             )
         )  # fmt: skip
         return CorrelatedSignal(
-            self.axes, self.means * other.means, within, between, shape,
+            self.axes, self.means * other.means, within, between,
+            marginals.standardised(marginals.combined(np.multiply, x, y)),
             scatter=self.scatter + other.scatter,
         )  # fmt: skip
 
-    def _common_energies(self, other: CorrelatedSignal) -> Array:
-        """Energies of the samples, as far as they go with those of the other operand.
+    def _going_with(self, other: CorrelatedSignal) -> Array:
+        """The entries, with energies of samples only as far as they go with the other operand's.
 
-        A gate has little in common with what it is computed from by a few units of its own.
+        A gate that comes out of a few units has little in common with what it is a gate of: what
+        these units' weights make of a sample is noise to the other operand.
         """
-        energies = self.energies()[0]
-        if not self.noise or self.noise < other.noise:
-            return energies
-        mean = energies.mean()
-        return (
-            np.asarray(mean * (energies / mean) ** math.sqrt(1 - self.noise))
-            if mean > 0
-            else energies
-        )
+        rows = self._overall()
+        if self.noise <= other.noise:
+            return rows
+        energies = rows**2 @ marginals.WEIGHTS
+        relative = energies / energies.mean() if energies.mean() > 0 else np.ones(len(rows))
+        shared = math.sqrt(1 - self.noise)
+        return np.asarray(rows * (relative ** ((shared - 1) / 2))[:, None])
 
     def _extreme(self, other: CorrelatedSignal, combined: Array) -> CorrelatedSignal:
         """Correlations of a maximum are taken as the mean of those of the operands."""

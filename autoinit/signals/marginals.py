@@ -23,6 +23,8 @@ Array = NDArray[np.float64]
 GRID: Array = np.linspace(-8.0, 8.0, 321)
 _DENSITY: Array = np.exp(-np.square(GRID) / 2)
 WEIGHTS: Array = _DENSITY / _DENSITY.sum()
+_MIDDLES: Array = np.exp(-np.square(GRID[1:] + GRID[:-1]) / 8)
+_BETWEEN: Array = _MIDDLES / _MIDDLES.sum()
 _PROBABILITIES: Array = special.ndtr(GRID)
 # A coarser grid, for functions of two variables.
 _COARSE = slice(40, 281, 3)
@@ -135,6 +137,12 @@ def coefficients(functions: Array) -> tuple[Array, Array]:
     found = functions @ _PROJECTIONS
     rest = functions**2 @ WEIGHTS - (found**2).sum(-1)
     return found, np.maximum(rest, 0.0)
+
+
+def squared_derivative(functions: Array) -> float:
+    """E g′(Z)², from differences between the nodes, which take kinks as they are."""
+    slopes = np.diff(functions) / np.diff(GRID)
+    return float((slopes**2 @ _BETWEEN).mean())
 
 
 def covariances(products: Array, beyond: Array, latent: Array) -> Array:

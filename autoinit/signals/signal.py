@@ -85,6 +85,8 @@ class Observed:
         position_correlation: of one channel at two positions of one sample, averaged over pairs.
         spread: standard deviation, over draws of the weights, of the logarithm of the variance
             that is measured: where it is large, single draws do not average out.
+        correlation_slope: of a weighted call, the slope at 1 of what the call before it does to
+            the correlation of two inputs (`autoinit/signals/phases.py`).
     """
 
     mean: float
@@ -93,6 +95,7 @@ class Observed:
     sample_correlation: float | None = None
     position_correlation: float | None = None
     spread: float | None = None
+    correlation_slope: float | None = None
 
     @property
     def second_moment(self) -> float:
@@ -128,6 +131,11 @@ class Signal(ABC):
     def finite(self) -> bool:
         """Whether both moments are finite numbers."""
         return bool(np.isfinite(self.mean) and np.isfinite(self.variance))
+
+    @property
+    def correlation_slope(self) -> float | None:
+        """E[f′(Z)²]/E[f(Z)²] where entries are a function f of Gaussians; None if they are not."""
+        return None
 
     def observed(self, channels: int, samples: int) -> Observed:
         """Figures of the signal, and what a measurement of one draw is expected to show.

@@ -84,8 +84,10 @@ def test_an_uploaded_file_has_three_series_and_the_plotted_weights_go_home(
         for series in result["series"]:
             positions = len(row["output_shape"]) > 2
             told = CORRELATIONS if positions else {"sample_correlation"}
+            # Data, and a flattened tensor of parts, are no functions of one Gaussian.
+            slope = {"correlation_slope"} if row["path"] == "conv" else set()
             assert set(row[series]["measured"]) == MEASURED | told
-            assert set(row[series]["predicted"]) == PREDICTED | told
+            assert set(row[series]["predicted"]) == PREDICTED | told | {"spread"} | slope
             assert set(row[series]["predicted_by"]["independent"]) == PREDICTED
     conv = call(result, "conv")
     assert conv["weighted"]

@@ -230,7 +230,8 @@ def test_weights_that_came_broken_are_found_and_kernels_mended():
     assert "draws them anew" in found["hidden"].message
     assert "leaves them as they came" in found["head"].message
     table = rows(comparison)
-    assert table["hidden"]["uploaded"]["predicted"] == {"mean": None, "variance": None}
+    predicted = table["hidden"]["uploaded"]["predicted"]
+    assert (predicted["mean"], predicted["variance"]) == (None, None)
     assert variance(table["hidden"], "autoinit") == pytest.approx(1.0, rel=0.3)
     assert table["head"]["autoinit"]["measured"]["finite_fraction"] == pytest.approx(0.8)
     assert table["head"]["default"]["measured"]["finite_fraction"] == 1.0
@@ -261,3 +262,31 @@ def test_statistics_of_the_file_are_used_in_inference():
     assert variance(table["normal"], "uploaded") != pytest.approx(
         variance(table["normal"], "default"), rel=0.2
     )
+
+
+def chain(activation, *, normalised=False, width=64, depth=6):
+    inputs = hidden = keras.Input((32,), name="in")
+    for _ in range(depth):
+        hidden = layers.Dense(width, activation=activation)(hidden)
+        hidden = layers.BatchNormalization()(hidden) if normalised else hidden
+    return keras.Model(inputs, layers.Dense(width)(hidden))
+
+
+@pytest.mark.parametrize(("activation", "name"), [
+    ("sigmoid", "ordered"), ("relu", "critical"), ("tanh", "chaotic"),
+])  # fmt: skip
+def test_the_phase_is_told_where_correlations_have_a_fixed_point(activation, name):
+    phases = comparison_module.phases_as_data
+    found = phases(compare(chain(activation), Settings(**QUICK), uploaded=False))["autoinit"]
+    assert (found["phase"], found["calls"]) == (name, 6)
+    normalised = compare(chain(activation, normalised=True), Settings(**QUICK), uploaded=False)
+    assert phases(normalised) == {}
+
+
+def test_calls_that_are_not_self_averaging_are_told():
+    narrow = compare(chain("relu", width=6), Settings(**QUICK), uploaded=False)
+    (told,) = (f for f in narrow.findings if f.code == "not_self_averaging")
+    assert "not self-averaging" in told.message
+    assert rows(narrow)[told.path]["autoinit"]["predicted"]["spread"] > 0.2
+    wide = compare(chain("tanh", width=512), Settings(**QUICK), uploaded=False)
+    assert "not_self_averaging" not in codes(wide)
