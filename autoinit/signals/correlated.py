@@ -22,32 +22,25 @@ import numpy as np
 
 from autoinit import gaussian
 from autoinit.geometry import Taps, Windows
-from autoinit.signals import marginals
+from autoinit.signals import fluctuations, marginals
 from autoinit.signals.marginals import GRID, STANDARD, Marginal
 from autoinit.signals.pairs import at_diagonal, diagonal, each_with_each, mapped_along, products
 from autoinit.signals.positions import (
     Axis,
     SpatialMap,
-    applied,
+    applied_along,
     axes_of,
     summed_windows,
     window_pairs,
 )  # fmt: skip
-from autoinit.signals.signal import Array, BiasMoments, KernelMoments, Observed, Signal
-from autoinit.signals.statistics import divided_by_own_variance
+from autoinit.signals.signal import MANY, Array, BiasMoments, KernelMoments, Observed, Signal
+from autoinit.signals.statistics import divided_by_own_variance, fixed_squares
 
 _next_identity = itertools.count().__next__
 _OPERATIONS = {
     "add": np.add, "subtract": np.subtract, "multiply": np.multiply, "maximum": np.maximum,
     "minimum": np.minimum,
 }  # fmt: skip
-# By how much energies within a channel scatter more than those of Gaussian entries: measured on
-# depthwise convolutions of EfficientNetB0, whose entries have heavy tails.
-_HEAVY = 2.0
-# Channels beyond which a unit's inputs are many (H).
-_FEW = 4
-# Statistics over "a great many" entries.
-_MANY = 10**9
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,17 +102,17 @@ class CorrelatedSignal(Signal):
 
     @cached_property
     def mean(self) -> float:  # type: ignore[override]
-        return self._average(self.means)
+        return self.average(self.means)
 
     @cached_property
     def variance(self) -> float:  # type: ignore[override]
         """Over positions too: where they have different means, these count."""
         centred = self.means - self.mean
-        return self._average(self.variances + centred * centred)
+        return self.average(self.variances + centred * centred)
 
     @property
     def correlation_slope(self) -> float | None:
-        functions = self._overall()
+        functions = self.overall()
         second = float((functions**2 @ marginals.WEIGHTS).mean())
         if not (self.direct and second > 0):
             return None
@@ -127,48 +120,33 @@ class CorrelatedSignal(Signal):
 
     def observed(self, channels: int, samples: int) -> Observed:
         """One draw's mean is random itself, and takes its part of the variance (see `Signal`)."""
-        channels = _MANY if self.given else max(channels, 1)
-        shared = self._over_batch(self.within, self.between, samples)
+        channels = MANY if self.given else max(channels, 1)
+        shared = self.over_batch(self.within, self.between, samples)
         expected = max(self.variance - max(shared, 0.0) / channels, 0.0)
-        total = self._average(self.variances)
+        total = self.average(self.variances)
         if not total > 0:
             return Observed(self.mean, self.variance, expected)
-        scatter = math.log1p(self._square_scatter(self.mean, samples) / channels)
+        scatter = math.log1p(fluctuations.square_scatter(self, self.mean, samples) / channels)
         return Observed(
             self.mean, self.variance, expected * math.exp(-scatter / 2),
-            sample_correlation=self._average(diagonal(self.between, self.means.shape)) / total,
-            position_correlation=self._over_pairs(self.within) / total,
+            sample_correlation=self.average(diagonal(self.between, self.means.shape)) / total,
+            position_correlation=self.over_pairs(self.within) / total,
             spread=math.sqrt(self.scatter + scatter),
         )  # fmt: skip
 
-    def _over_batch(self, within: Array, between: Array, samples: int) -> float:
+    def over_batch(self, within: Array, between: Array, samples: int) -> float:
         """Mean over all pairs of entries of a channel, in a batch of so many samples."""
-        same, other = self._over_pairs(within), self._over_pairs(between)
+        same, other = self.over_pairs(within), self.over_pairs(between)
         return same / samples + (1 - 1 / samples) * other
 
-    def _square_scatter(self, centre: float, samples: int = _MANY) -> float:
-        """Var (mean of (x − centre)²) over (E (x − centre)²)², for one channel of a batch (I).
-
-        The linear part of a square correlates as the entries do, the rest as their squares.
-        """
-        total = self._average(self.variances)
-        squares = (self._overall() - centre) ** 2
-        mean = (squares @ marginals.WEIGHTS)[:, None]
-        if not (total > 0 and mean.mean() > 0):
-            return 0.0
-        every = float(((squares - mean) ** 2 @ marginals.WEIGHTS).mean())
-        linear = min(float((squares @ (marginals.WEIGHTS * GRID)).mean()) ** 2, every)
-        within, between = self.within / total, self.between / total
-        alike = max(self._over_batch(within, between, samples), 0.0)
-        alike_squares = self._over_batch(within**2, between**2, samples)
-        return (linear * alike + (every - linear) * alike_squares) / float(mean.mean()) ** 2
-
-    def _average(self, values: Array) -> float:
+    def average(self, values: Array) -> float:
+        """Mean over real positions of values at the representative ones."""
         for axis in reversed(self.axes or ()):
             values = values @ axis.shares
         return float(values)
 
-    def _over_pairs(self, pairs: Array) -> float:
+    def over_pairs(self, pairs: Array) -> float:
+        """Mean over all pairs of real positions."""
         for axis in reversed(self.axes or ()):
             pairs = pairs @ axis.over_pairs
         return float(pairs)
@@ -188,19 +166,19 @@ class CorrelatedSignal(Signal):
         deviations = self._deviations[..., None, None]
         return self.means[..., None, None] + deviations * self.shape.functions
 
-    def _overall(self) -> Array:
+    def overall(self) -> Array:
         """The entries of all positions together as functions of Z: (typical samples, grid)."""
-        scale = math.sqrt(self._average(self.variances))
-        return self._average(self.means) + scale * self.shape.functions
+        scale = math.sqrt(self.average(self.variances))
+        return self.average(self.means) + scale * self.shape.functions
 
     def energies(self) -> tuple[Array, Array]:
         """E x² in each typical sample, and E (x − m)² where m is a channel's mean (H)."""
         means, deviations = self.means, self._deviations
         first, second = self.shape.means, self.shape.second_moments
-        spread = self._average(self.variances) * second
+        spread = self.average(self.variances) * second
         away = means - self.mean
-        with_mean = self._average(means**2) + 2 * self._average(means * deviations) * first
-        without = self._average(away**2) + 2 * self._average(away * deviations) * first
+        with_mean = self.average(means**2) + 2 * self.average(means * deviations) * first
+        without = self.average(away**2) + 2 * self.average(away * deviations) * first
         return with_mean + spread, without + spread
 
     def _latent(self) -> Array:
@@ -240,7 +218,7 @@ class CorrelatedSignal(Signal):
         if self.unevenness is not None:
             within += 0.5 * marginals.curvatures(same, latent[0]) * self.unevenness
         if self.normalised:
-            change = self._fixed_squares(latent)
+            change = fixed_squares(self, latent)
             within += same[2] * change
             between += other[2] * change
         if typical > 1:
@@ -254,27 +232,6 @@ class CorrelatedSignal(Signal):
             stored_shape=marginals.standardised(common), source=source, parts=(), centred=None,
             unevenness=None, normalised=0,
         )  # fmt: skip
-
-    def _fixed_squares(self, latent: Array) -> Array:
-        """What ρ² changes by where each channel's mean square over the batch is fixed (D).
-
-        x_p² becomes x_p²/T with T the mean square: with S = Cov(x_p², x_q²)/2 and its means M over
-        the batch, S_pq − v_p·M_q − v_q·M_p + v_p·v_q·M.
-        """
-        first, second = each_with_each(self.variances)
-        scale = first * second
-        squares = latent**2
-        if self.unevenness is not None:
-            squares = squares + np.stack([self.unevenness, np.zeros_like(scale)])
-        squares = squares * scale
-        share = 1 / self.normalised
-        average = [axis.over_second for axis in self.axes or ()]
-        mean = mapped_along(share * squares[0] + (1 - share) * squares[1], average)
-        total = self._average(self.variances)
-        mine, theirs = each_with_each(mean)
-        change = self._average(mean) * scale / total**2 - (first * theirs + second * mine) / total
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.clip(np.where(scale > 0, change / scale, 0.0), -1.0, 1.0)
 
     def arrange(self, sizes: Sequence[int]) -> CorrelatedSignal:
         sizes = tuple(sizes)
@@ -339,7 +296,7 @@ class CorrelatedSignal(Signal):
         centred = (self.means - self.mean) ** 2
         return CorrelatedSignal(
             (), np.array(self.mean), np.array(self.variance),
-            np.array(self._average(alike + centred)), self.shape, scatter=self.scatter,
+            np.array(self.average(alike + centred)), self.shape, scatter=self.scatter,
         )  # fmt: skip
 
     # What layers do.
@@ -405,7 +362,7 @@ class CorrelatedSignal(Signal):
         means = np.full([axis.count for axis in output], mean)
         # The typical draw of the weights before has less energy than the mean of all draws.
         inputs = kernel.units if kernel.channels == 1 else kernel.channels
-        scatter = math.log1p(signal._square_scatter(0.0) / inputs)
+        scatter = math.log1p(fluctuations.square_scatter(signal, 0.0) / inputs)
         power *= math.exp(-scatter / 2)
         within, between = (power * pairs + common for pairs in moments)
         result = CorrelatedSignal(
@@ -413,62 +370,14 @@ class CorrelatedSignal(Signal):
         )
         return replace(
             result,
-            unevenness=signal._unevenness_after(kernel, maps, moments[0] - moments[1]),
-            own=signal._square_scatter(signal.mean, 1) / kernel.channels,
-            **signal._energies_after(kernel, moments, result),
+            unevenness=fluctuations.unevenness_after(signal, kernel, maps, moments[0] - moments[1]),
+            own=fluctuations.square_scatter(signal, signal.mean, 1) / kernel.channels,
+            **fluctuations.energies_after(signal, kernel, moments, result),
         )
-
-    def _energies_after(
-        self, kernel: KernelMoments, moments: Sequence[Array], result: CorrelatedSignal
-    ) -> dict[str, Any]:
-        """A random linear map keeps the samples' energies, up to the draw of its weights (H).
-
-        Given the inputs, the energy of sample n averages over units the squares of Gaussians that
-        correlate over positions: over units, its share of the energy of all samples scatters by
-        2·mean(ρ_s² − ρ_b²)/units, with correlations within a sample and between two.
-        """
-        every, centred = self.energies()
-        centred = centred if self.centred is None else self.centred
-        same, other = (result._over_pairs(pairs**2) for pairs in moments)
-        total = result._average(diagonal(moments[0], result.means.shape))
-        noise = 2 * max(same - other, 0.0) / (total**2 * kernel.units) if total > 0 else 0.0
-        energies = marginals.scattered(every, noise)
-        before = marginals.scatter(every)
-        return {
-            "stored_shape": marginals.gaussian_samples(energies),
-            "centred": marginals.scattered(centred, noise),
-            "noise": (self.noise * before + noise) / (before + noise) if before + noise else 0.0,
-        }
-
-    def _unevenness_after(
-        self, kernel: KernelMoments, maps: Sequence[SpatialMap], covariances: Array
-    ) -> Array | None:
-        """Units with few inputs have correlations of their own: one smooths, the other does not.
-
-        Over kernels, the covariance of two positions is Σ_tt′ w_t w_t′ C_{p+t,q+t′}, less what all
-        samples share: its variance is the sum of squares of C, and the correlation's is (1 − ρ²)²
-        of it (H).
-        """
-        if kernel.channels > _FEW or not maps:
-            return None
-        counts = [
-            Taps.summing(windows, axis.size)
-            for windows, axis in zip(kernel.windows, self.axes or (), strict=True)
-        ]
-        every = [m.pairs for m in self._applied(counts)]
-        squares = mapped_along((self.within - self.between) ** 2, every)
-        variances = diagonal(covariances, [m.output.count for m in maps])
-        first, second = each_with_each(np.maximum(variances, 0.0))
-        scale = first * second
-        with np.errstate(divide="ignore", invalid="ignore"):
-            correlations = np.where(scale > 0, covariances**2 / scale, 1.0)
-            spread = np.where(scale > 0, squares / (scale * kernel.channels), 0.0)
-        left = np.clip(1 - correlations, 0.0, 1.0)
-        return np.asarray(np.minimum(left**2 * spread, left))
 
     def keep(
         self, probability: float, gain: float, otherwise: float = 0.0,
-        shared: frozenset[str] = frozenset(), samples: int = _MANY,
+        shared: frozenset[str] = frozenset(), samples: int = MANY,
     ) -> CorrelatedSignal:  # fmt: skip
         kept, lost = probability, 1 - probability
         variances = kept * gain**2 * self.variances
@@ -483,7 +392,7 @@ class CorrelatedSignal(Signal):
                 (self.between, {"positions", "samples"} <= shared),
             )
         )  # fmt: skip
-        values = gain * self._overall()
+        values = gain * self.overall()
         dropped = np.full((len(values), 1), otherwise)
         shape = marginals.standardised(
             marginals.quantiles(
@@ -522,7 +431,7 @@ class CorrelatedSignal(Signal):
         signal = self
         if self.axes is None or len(maps) != len(self.axes):
             signal = self.arrange(sizes)
-        moves = signal._applied(maps)
+        moves = signal.applied(maps)
         result = CorrelatedSignal(
             tuple(m.output for m in moves),
             mapped_along(signal.means, [m.singles for m in moves]),
@@ -538,9 +447,10 @@ class CorrelatedSignal(Signal):
             result, stored_shape=signal.shape if same else signal._averaged_shape(result)
         )
 
-    def _applied(self, maps: Sequence[Taps]) -> list[SpatialMap]:
+    def applied(self, maps: Sequence[Taps]) -> list[SpatialMap]:
+        """Linear maps, one for each axis, on pairs of positions."""
         axes = self.axes or ()
-        return [applied(taps, axis, len(axes)) for taps, axis in zip(maps, axes, strict=True)]
+        return [applied_along(taps, axis, len(axes)) for taps, axis in zip(maps, axes, strict=True)]
 
     def _averaged_shape(self, mean: CorrelatedSignal) -> Marginal:
         """What the entries of a window share keeps its distribution, the rest turns Gaussian.
@@ -549,8 +459,8 @@ class CorrelatedSignal(Signal):
         """
         if self.shape is STANDARD:
             return STANDARD
-        before = self._average(self.variances)
-        left = mean._average(mean.variances) / before if before > 0 else 0.0
+        before = self.average(self.variances)
+        left = mean.average(mean.variances) / before if before > 0 else 0.0
         means, functions = self.shape.means[:, None], self.shape.functions
         common = float((means**2).mean())
         shared = min(max((left - common) / (1 - common), 0.0), 1.0) if common < 1 else 0.0
@@ -584,7 +494,7 @@ class CorrelatedSignal(Signal):
             Taps.averaging(windows, axis.size)
             for windows, axis in zip(axes, self.axes, strict=True)
         ]
-        maps = self._applied(averages)
+        maps = self.applied(averages)
         output = tuple(m.output for m in maps)
         numbers = np.array(1.0)
         for windows, axis in zip(axes, output, strict=True):
@@ -640,8 +550,8 @@ class CorrelatedSignal(Signal):
         if samples is not None:
             return self._normalise_batch(epsilon, samples)
         if positions:
-            return self._normalise_group(epsilon, count or _MANY)
-        return self._normalise_channels(epsilon, count or _MANY, centred)
+            return self._normalise_group(epsilon, count or MANY)
+        return self._normalise_channels(epsilon, count or MANY, centred)
 
     def _normalise_batch(self, epsilon: float, samples: int) -> CorrelatedSignal:
         """A channel's mean over samples and positions is removed, with all that they share (D)."""
@@ -662,7 +572,7 @@ class CorrelatedSignal(Signal):
         channels = max(count / places, 1.0)
         result = signal._without_mean(1 / channels, 0.0, signal.within, signal.between, epsilon)
         free = signal.variance * (count - 1) / count
-        return result._with_variance(gaussian.shrinkage(0.0, free, epsilon, min(count, _MANY) - 1))
+        return result._with_variance(gaussian.shrinkage(0.0, free, epsilon, min(count, MANY) - 1))
 
     def _without_mean(
         self, inner: float, outer: float, within: Array, between: Array, epsilon: float
@@ -680,15 +590,15 @@ class CorrelatedSignal(Signal):
         covariances = []
         for pairs, mean in zip((within, between), removed, strict=True):
             first, second = each_with_each(mean)
-            covariances.append(pairs - first - second + self._average(mean))
+            covariances.append(pairs - first - second + self.average(mean))
         if batch:
             # What is left of the mean is exactly nothing.
-            left = inner * self._over_pairs(covariances[0])
-            left += outer * self._over_pairs(covariances[1])
+            left = inner * self.over_pairs(covariances[0])
+            left += outer * self.over_pairs(covariances[1])
             covariances = [pairs - left for pairs in covariances]
         means = self.means - self.mean
         variances = np.maximum(diagonal(covariances[0], means.shape), 0.0)
-        total = self._average(variances + means * means) + epsilon
+        total = self.average(variances + means * means) + epsilon
         scale = 1 / total if total > 0 else 0.0
         scaled = [pairs * scale for pairs in covariances]
         if not batch:
@@ -703,7 +613,7 @@ class CorrelatedSignal(Signal):
                 )
             shape = self.shape
             if self.centred is not None:
-                shape = marginals.gaussian_samples(self._balanced(self.centred, inner))
+                shape = marginals.gaussian_samples(fluctuations.balanced(self, self.centred, inner))
         result = self._with(
             means=means * math.sqrt(scale), within=scaled[0], between=scaled[1],
             stored_shape=shape,
@@ -712,21 +622,6 @@ class CorrelatedSignal(Signal):
         return replace(
             result, unevenness=self.unevenness, scatter=0.0, normalised=fixed, direct=self.direct
         )
-
-    def _balanced(self, energies: Array, share: float) -> Array:
-        """A channel that one sample dominates is divided by that sample's energy (H).
-
-        In a channel, the energy of a sample scatters by 2·mean_pq ρ² around that of the sample.
-        """
-        total = self._average(self.variances)
-        if len(energies) == 1 or not total > 0:
-            return energies
-        alike = self._over_pairs((self.within - self.between) ** 2) / total**2
-        if self.unevenness is not None:
-            alike += self._over_pairs(self.unevenness)
-        scatter = _HEAVY * (self.own + 2 * alike)
-        relative = energies / energies.mean()
-        return np.asarray(relative / (1 + scatter * share * relative))
 
     def _normalise_channels(self, epsilon: float, count: int, centred: bool) -> CorrelatedSignal:
         """Over the channels of one position: their mean is the expectation, and scales divide."""
@@ -789,7 +684,7 @@ class CorrelatedSignal(Signal):
             return first._sum(second, 1.0 if operation == "add" else -1.0)
         if operation == "multiply":
             return first._product(second)
-        x, y = np.broadcast_arrays(first._overall(), second._overall())
+        x, y = np.broadcast_arrays(first.overall(), second.overall())
         return first._extreme(second, marginals.combined(function, x, y))
 
     def _sum(self, other: CorrelatedSignal, sign: float) -> CorrelatedSignal:
@@ -810,7 +705,7 @@ class CorrelatedSignal(Signal):
     def _summed_shape(self, other: CorrelatedSignal, sign: float) -> Marginal:
         if self.shape is STANDARD and other.shape is STANDARD:
             return STANDARD
-        first, second = (signal._average(signal.variances) for signal in (self, other))
+        first, second = (signal.average(signal.variances) for signal in (self, other))
         if self.shape.gaussian and other.shape.gaussian:
             mine, theirs = self.shape.second_moments, other.shape.second_moments
             return marginals.gaussian_samples(first * mine + second * theirs)
@@ -822,7 +717,9 @@ class CorrelatedSignal(Signal):
 
     def _product(self, other: CorrelatedSignal) -> CorrelatedSignal:
         """Second moments multiply, pair by pair (G), and so do the samples' energies (H)."""
-        x, y = np.broadcast_arrays(self._going_with(other), other._going_with(self))
+        x, y = np.broadcast_arrays(
+            fluctuations.going_with(self, other), fluctuations.going_with(other, self)
+        )
         first, second = (rows**2 @ marginals.WEIGHTS for rows in (x, y))
         apart = float(first.mean() * second.mean())
         more = float((first * second).mean()) / apart if apart > 0 else 1.0
@@ -839,26 +736,12 @@ class CorrelatedSignal(Signal):
             scatter=self.scatter + other.scatter,
         )  # fmt: skip
 
-    def _going_with(self, other: CorrelatedSignal) -> Array:
-        """The entries, with energies of samples only as far as they go with the other operand's.
-
-        A gate that comes out of a few units has little in common with what it is a gate of: what
-        these units' weights make of a sample is noise to the other operand.
-        """
-        rows = self._overall()
-        if self.noise <= other.noise:
-            return rows
-        energies = rows**2 @ marginals.WEIGHTS
-        relative = energies / energies.mean() if energies.mean() > 0 else np.ones(len(rows))
-        shared = math.sqrt(1 - self.noise)
-        return np.asarray(rows * (relative ** ((shared - 1) / 2))[:, None])
-
     def _extreme(self, other: CorrelatedSignal, combined: Array) -> CorrelatedSignal:
         """Correlations of a maximum are taken as the mean of those of the operands."""
         mean, variance = marginals.moments(combined)
         within, between = (
             variance * 0.5 * sum(
-                pairs / max(signal._average(signal.variances), np.finfo(float).tiny)
+                pairs / max(signal.average(signal.variances), np.finfo(float).tiny)
                 for pairs, signal in zip(both, (self, other), strict=True)
             )
             for both in ((self.within, other.within), (self.between, other.between))
@@ -910,7 +793,7 @@ class CorrelatedSignal(Signal):
 
 def _mixed_shape(shares: Sequence[tuple[float, CorrelatedSignal]]) -> Marginal:
     means, variances = (
-        np.array([signal._average(values) for signal, values in zip(
+        np.array([signal.average(values) for signal, values in zip(
             [part for _, part in shares], each, strict=True)])
         for each in ([p.means for _, p in shares], [p.variances for _, p in shares])
     )  # fmt: skip
@@ -921,7 +804,7 @@ def _mixed_shape(shares: Sequence[tuple[float, CorrelatedSignal]]) -> Marginal:
             return STANDARD
         energies = [part.shape.second_moments for _, part in shares]
         return marginals.gaussian_samples(weights @ np.array(np.broadcast_arrays(*energies)))
-    values = np.broadcast_arrays(*(part._overall() for _, part in shares))
+    values = np.broadcast_arrays(*(part.overall() for _, part in shares))
     every = np.concatenate([share * marginals.WEIGHTS for share in weights])
     return marginals.standardised(marginals.quantiles(np.hstack(values), every))
 

@@ -195,7 +195,7 @@ def summed_windows(windows: Windows, source: Axis, rank: int) -> SpatialMap:
     return _maps[key]
 
 
-def applied(taps: Taps, source: Axis, rank: int) -> SpatialMap:
+def applied_along(taps: Taps, source: Axis, rank: int) -> SpatialMap:
     """A given linear map: E[y_p y_q] = Σ_ab A_pa A_qb E[x_a x_b].
 
     Args:

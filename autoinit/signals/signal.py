@@ -18,7 +18,7 @@ from autoinit.geometry import Taps, Windows
 
 Array = NDArray[np.float64]
 # So many that what depends on their number vanishes.
-_MANY = 10**9
+MANY = 10**9
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class KernelMoments:
     squared_sum: float
     total: float
     windows: tuple[Windows, ...] = ()
-    channels: int = _MANY
-    units: int = _MANY
+    channels: int = MANY
+    units: int = MANY
 
     def scaled(self, factor: float) -> KernelMoments:
         """The moments of `factor` times the kernel."""
@@ -185,7 +185,7 @@ class Signal(ABC):
     @abstractmethod
     def keep(
         self, probability: float, gain: float, otherwise: float = 0.0,
-        shared: frozenset[str] = frozenset(), samples: int = _MANY,
+        shared: frozenset[str] = frozenset(), samples: int = MANY,
     ) -> Self:  # fmt: skip
         """gain·x with the given probability, else `otherwise`: dropout and zero padding.
 

@@ -8,10 +8,21 @@ variance itself: channels are divided by scales of their own, and E x²/v is not
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from autoinit.signals.pairs import Array, as_matrix, diagonal, products
+from autoinit.signals.pairs import (
+    Array,
+    as_matrix,
+    diagonal,
+    each_with_each,
+    mapped_along,
+    products,
+)
+
+if TYPE_CHECKING:
+    from autoinit.signals.correlated import CorrelatedSignal
 
 # Below this share of the variance a pattern counts as the same in every channel.
 _LEAST_SHARE = 0.02
@@ -67,3 +78,25 @@ def reciprocals(values: Array, rest: float) -> tuple[float, Array]:
     density = np.exp(-steps * rest) * factors.prod(1) ** -0.5 * steps
     width = np.log(_STEPS[1] / _STEPS[0])
     return float(density.sum() * width), (density[:, None] / factors).sum(0) * width
+
+
+def fixed_squares(signal: CorrelatedSignal, latent: Array) -> Array:
+    """What ρ² changes by where each channel's mean square over the batch is fixed (D).
+
+    x_p² becomes x_p²/T with T the mean square: with S = Cov(x_p², x_q²)/2 and its means M over
+    the batch, S_pq − v_p·M_q − v_q·M_p + v_p·v_q·M.
+    """
+    first, second = each_with_each(signal.variances)
+    scale = first * second
+    squares = latent**2
+    if signal.unevenness is not None:
+        squares = squares + np.stack([signal.unevenness, np.zeros_like(scale)])
+    squares = squares * scale
+    share = 1 / signal.normalised
+    average = [axis.over_second for axis in signal.axes or ()]
+    mean = mapped_along(share * squares[0] + (1 - share) * squares[1], average)
+    total = signal.average(signal.variances)
+    mine, theirs = each_with_each(mean)
+    change = signal.average(mean) * scale / total**2 - (first * theirs + second * mine) / total
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.clip(np.where(scale > 0, change / scale, 0.0), -1.0, 1.0)

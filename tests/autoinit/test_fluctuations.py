@@ -14,7 +14,7 @@ from autoinit.propagate import Options, input_signals, plan
 from autoinit.signals import marginals
 from autoinit.signals.correlated import CorrelatedSignal
 from autoinit.signals.phases import phase
-from autoinit.signals.positions import applied, axes_of
+from autoinit.signals.positions import applied_along, axes_of
 from autoinit.signals.signal import NO_BIAS, KernelMoments
 from autoinit.signals.statistics import reciprocals
 from probes import probe_model
@@ -132,12 +132,12 @@ def test_batch_normalisation_fixes_the_mean_square_of_a_channel():
     signal = CorrelatedSignal.gaussian(1.0, 0.1).arrange((size,)).mix(kernel, NO_BIAS)
     normalised = signal.normalise(0.0, None, centred=True, samples=samples)
     squared, _ = normalised.map(np.square)
-    left = squared._over_batch(squared.within, squared.between, samples)
+    left = squared.over_batch(squared.within, squared.between, samples)
     unfixed = CorrelatedSignal(
         normalised.axes, normalised.means, normalised.within, normalised.between,
         normalised.stored_shape,
     ).map(np.square)[0]  # fmt: skip
-    before = unfixed._over_batch(unfixed.within, unfixed.between, samples)
+    before = unfixed.over_batch(unfixed.within, unfixed.between, samples)
     assert before > 0.005
     assert abs(left) < 0.15 * before
 
@@ -183,13 +183,13 @@ def test_long_axes_are_thinned_and_keep_their_means():
     """An average over 40,000 positions: what is shared stays, the rest is divided."""
     size = 40_000
     (axis,) = axes_of((size,))
-    everything = applied(Taps.averaging(np.arange(size)[None], size), axis, 1)
+    everything = applied_along(Taps.averaging(np.arange(size)[None], size), axis, 1)
     alone = np.zeros(axis.count**2)
     alone[np.arange(axis.count) * (axis.count + 1)] = 1.0
     assert everything.pairs @ np.ones(axis.count**2) == pytest.approx(np.ones(1))
     assert everything.pairs @ alone == pytest.approx(np.array([1 / size]), rel=0.02)
     assert axis.over_pairs @ alone == pytest.approx(1 / size, rel=0.02)
-    pooled = applied(Taps.averaging(np.arange(size).reshape(-1, 500), size), axis, 1)
+    pooled = applied_along(Taps.averaging(np.arange(size).reshape(-1, 500), size), axis, 1)
     assert pooled.pairs[0] @ alone == pytest.approx(1 / 500, rel=0.02)
 
 
