@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from autoinit.arrays import as_array
 from autoinit.estimators import RULES
@@ -123,9 +124,11 @@ def predict(
     load: Loader = as_array,
 ) -> Propagation:
     """Signals of a model with the weights that it has."""
-    return _propagate(
-        graph, inputs, options or Options(), registry, load, _weights_as_they_are(load)
-    )
+    # Its matrices are small: threads would wait for each other more than they compute.
+    with threadpool_limits(1, "blas"):
+        return _propagate(
+            graph, inputs, options or Options(), registry, load, _weights_as_they_are(load)
+        )
 
 
 def plan(
@@ -148,7 +151,9 @@ def plan(
     """
     options = options or Options()
     kept = frozen_variables(graph) if options.keep_frozen else frozenset()
-    return _propagate(graph, inputs, options, registry, load, _Planner(options, load, kept), known)
+    planner = _Planner(options, load, kept)
+    with threadpool_limits(1, "blas"):
+        return _propagate(graph, inputs, options, registry, load, planner, known)
 
 
 def _propagate(

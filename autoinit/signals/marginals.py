@@ -32,7 +32,7 @@ _ORDERS = 24
 # The power that stands for all higher orders together.
 _BEYOND = _ORDERS + 8
 # Typical samples of a batch, where samples differ: at equidistant quantiles.
-SAMPLES = 10
+SAMPLES = 8
 _QUANTILES: Array = special.ndtri((np.arange(SAMPLES) + 0.5) / SAMPLES)
 _NORMAL: Array = _QUANTILES / _QUANTILES.std()
 # Below this variance of the logarithm of their energies, samples count as alike.
