@@ -44,10 +44,10 @@ def phases(result: Result) -> Iterator[str]:
     for series in result["series"]:
         found = (result.get("phases") or {}).get(series)
         if found:
+            name = found["phase"]
             yield (
-                f"{series_name(series)} weights: {found['phase']} phase. From one weighted layer "
-                f"to the next, {MEANINGS[found['phase']]} (slope of the correlation at 1: "
-                f"{number(found['slope'])})."
+                f"{series_name(series)} weights: {name} phase, {MEANINGS[name]} from layer to "
+                f"layer (slope of the correlation at 1: {number(found['slope'])})."
             )
 
 

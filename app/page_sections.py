@@ -164,10 +164,12 @@ def show_correlation(result: Result) -> None:
         label_visibility="collapsed",
     )
     st.caption(CORRELATION_CAPTIONS[kind])
-    for sentence in phases(result):
-        st.markdown(sentence)
-    for before, name, after in alike(result):
-        st.markdown(f"{before}**{markdown_text(name, 60)}**{after}")
+    told = [
+        *phases(result),
+        *(f"{before}**{markdown_text(name, 60)}**{after}" for before, name, after in alike(result)),
+    ]
+    if told:
+        st.markdown("\n".join(f"- {sentence}" for sentence in told))
     st.plotly_chart(
         correlation_chart(result, kind, draws_other()),
         key="correlation",

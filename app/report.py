@@ -126,10 +126,11 @@ def correlation_section(result: Result) -> Iterable[str]:
     if not has_correlations(result):
         return
     yield "<h2>Correlation of each call</h2>\n"
-    for sentence in phases(result):
-        yield f"<p>{sentence}</p>\n"
+    yield "<ul>\n"
+    yield from (f"<li>{sentence}</li>\n" for sentence in phases(result))
     for before, name, after in alike(result):
-        yield f"<p>{before}<b>{html_text(name, 80)}</b>{after}</p>\n"
+        yield f"<li>{before}<b>{html_text(name, 80)}</b>{after}</li>\n"
+    yield "</ul>\n"
     for kind, title in KINDS.items():
         yield f'<p class="note">{title}</p>\n'
         figure = correlation_chart(result, kind, "legendonly")

@@ -25,7 +25,7 @@ from autoinit.registry import Registry
 from autoinit.report import Finding
 from autoinit.signals import SIGNAL_MODELS
 from autoinit.signals.phases import phase
-from autoinit.signals.signal import Signal
+from autoinit.signals.signal import Observed, Signal
 from autoinit.weight_findings import frozen_weights, weights_not_finite
 from probes.devices import Device
 from probes.forward import Probe, probe_model
@@ -312,10 +312,14 @@ def _notes(model: Any, comparison: Comparison, settings: Settings) -> Iterator[F
 def _not_self_averaging(comparison: Comparison) -> Iterator[Finding]:
     """One sentence for all calls of which single draws scatter, with AutoInit's weights."""
     outcomes = comparison.predictions["autoinit"][0].outcomes
-    spreads = [
-        (outcome.signals[0].spread, call)
+    seen = [
+        (outcome.signals[0], call)
         for call, outcome in zip(comparison.graph.calls, outcomes, strict=True)
-        if outcome.signals[0].spread is not None
+    ]
+    spreads = [
+        (signal.spread, call)
+        for signal, call in seen
+        if isinstance(signal, Observed) and signal.spread is not None
     ]
     scattered = [(spread, call) for spread, call in spreads if spread >= _SCATTERED]
     if scattered:

@@ -16,7 +16,7 @@ from app.charts import (
     tick_positions,
     variance_chart,
 )
-from app.correlations import alike, has_correlations
+from app.correlations import alike, has_correlations, phases
 
 KIND = "sample_correlation"
 HOSTILE = "<img src=x onerror=alert(1)>\u202e%{y}"
@@ -391,3 +391,11 @@ def test_charts_do_not_change_the_result(deep_result: dict[str, Any], build_resu
     correlation_chart(deep_result, KIND, True)
     fresh = build_result(140, uploaded=True, unsupported=(62,), unmeasured=(63,), seeds=3)
     assert deep_result == fresh
+
+
+def test_phases_are_told_in_words(result):
+    assert not list(phases(result))
+    known = {"slope": 1.177, "phase": "chaotic", "calls": 6}
+    (sentence,) = phases(result | {"phases": {"default": known}})
+    assert sentence.startswith("Default weights: chaotic phase, inputs that are nearly alike come")
+    assert sentence.endswith("(slope of the correlation at 1: 1.18).")
