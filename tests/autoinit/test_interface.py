@@ -191,8 +191,9 @@ def test_layers_with_low_rank_adapters_are_drawn_too():
 def test_return_estimates_are_after_the_activation():
     _, estimates = AutoInit().initialize_model(small_model(), return_estimates=True)
     assert set(estimates) >= {"hidden", "logits"}
-    assert estimates["hidden"][0] == pytest.approx(1 / math.sqrt(2 * math.pi), rel=1e-3)
-    assert estimates["hidden"][1] == pytest.approx(0.5 - 1 / (2 * math.pi), rel=1e-3)
+    # Of batches of 128 samples, whose energies scatter a little over the units.
+    assert estimates["hidden"][0] == pytest.approx(1 / math.sqrt(2 * math.pi), rel=2e-3)
+    assert estimates["hidden"][1] == pytest.approx(0.5 - 1 / (2 * math.pi), rel=2e-3)
     assert estimates["logits"] == pytest.approx((0.0, 1.0))
 
 
