@@ -28,7 +28,8 @@ _KEPT = {1: (4, 4), 2: (3, 3)}
 _KEPT_OF_MANY = (1, 2)
 # Positions of a long axis, and pairs of reads of one operation, that are looked at one by one.
 _LOOKED_AT = 256
-_MOST_READS = 8_000_000
+_MOST_READS = 2_000_000
+_FEWEST_TAPS = 16
 
 
 @dataclass(frozen=True)
@@ -189,8 +190,9 @@ def summed_windows(windows: Windows, source: Axis, rank: int) -> SpatialMap:
         taps = Taps.summing(windows, source.size).at(output.looked_at)
         real, reads = taps.weights, taps.reads
         both = real[:, None, :] * real[None, :, :]
-        pairs = _pairs_for_all(output, source, reads[:, None, :], reads[None, :, :], both)
-        singles = _singles_for_all(output, source, taps)
+        every = output.looked_at
+        pairs = _pairs_for_all(output, source, every, reads[:, None, :], reads[None, :, :], both)
+        singles = _singles_for_all(output, source, every, taps)
         _remember(key, SpatialMap(pairs, singles, output))
     return _maps[key]
 
@@ -206,23 +208,26 @@ def applied_along(taps: Taps, source: Axis, rank: int) -> SpatialMap:
     key = ("map", source, rank, *taps.key)
     if key not in _maps:
         output = _axis(len(taps.reads), rank)
-        taps = taps.at(output.looked_at)
-        number, width = taps.reads.shape
-        some = taps.thinned(max(_MOST_READS // max(number * number * width, 1), 16))
+        width = taps.reads.shape[1]
+        # Of wide windows few outputs are looked at, and of the first of two some reads.
+        wide = len(output.looked_at) ** 2 * width * _FEWEST_TAPS > _MOST_READS
+        every = output.representatives if wide else output.looked_at
+        taps, number = taps.at(every), len(every)
+        some = taps.thinned(max(_MOST_READS // max(number * number * width, 1), _FEWEST_TAPS))
         both = some.weights[:, None, :, None] * taps.weights[None, :, None, :]
         first, second = np.broadcast_arrays(
             some.reads[:, None, :, None], taps.reads[None, :, None, :]
         )
         shape = (number, number, -1)
         pairs = _pairs_for_all(
-            output, source, first.reshape(shape), second.reshape(shape), both.reshape(shape)
+            output, source, every, first.reshape(shape), second.reshape(shape), both.reshape(shape)
         )
-        _remember(key, SpatialMap(pairs, _singles_for_all(output, source, taps), output))
+        _remember(key, SpatialMap(pairs, _singles_for_all(output, source, every, taps), output))
     return _maps[key]
 
 
 def _pairs_for_all(
-    output: Axis, source: Axis, first: Places, second: Places, weights: Array
+    output: Axis, source: Axis, every: Places, first: Places, second: Places, weights: Array
 ) -> Array:
     """What representative pairs of the output read: (output pairs, input pairs).
 
@@ -231,11 +236,12 @@ def _pairs_for_all(
 
     Args:
         output, source: the axes.
-        first, second: input positions that pairs of the output positions looked at read,
+        every: the output positions that are looked at.
+        first, second: input positions that pairs of them read,
             (positions, positions, taps).
         weights: of these.
     """
-    every, width = output.looked_at, source.count**2
+    width = source.count**2
     kept = np.searchsorted(every, output.representatives)
     target = output.pairs(every[:, None], every[None, :])
     found = source.pairs(first, second)
@@ -251,9 +257,9 @@ def _pairs_for_all(
     return np.asarray(maps)
 
 
-def _singles_for_all(output: Axis, source: Axis, taps: Taps) -> Array:
+def _singles_for_all(output: Axis, source: Axis, every: Places, taps: Taps) -> Array:
     """The same for positions: (output, input)."""
-    target = output.singles(output.looked_at)
+    target = output.singles(every)
     place = target[:, None] * source.count + source.singles(taps.reads)
     sums = _summed(place, taps.weights, output.count, source.count)
     number = np.maximum(np.bincount(target, minlength=output.count), 1)
