@@ -47,12 +47,14 @@ def choose_sample(page: Page, name: str) -> None:
 def await_result(page: Page) -> dict[str, Any]:
     """Waits for the finished job's page and reads its first chart as Plotly drew it."""
     expect(page.get_by_test_id("stDataFrame").last).to_be_visible(timeout=PATIENCE)
-    expect(page.locator(".js-plotly-plot .main-svg").first).to_be_visible(timeout=PATIENCE)
+    # Charts are drawn in any order: the first is the one with the target.
+    first = page.locator(".js-plotly-plot").first
+    expect(first.get_by_text(re.compile("^Target variance"))).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_test_id("stApp")).to_have_attribute(
         "data-test-script-state", "notRunning", timeout=PATIENCE
     )
     assert page.get_by_test_id("stException").count() == 0
-    return page.locator(".js-plotly-plot").first.evaluate(READ_CHART)
+    return first.evaluate(READ_CHART)
 
 
 def download(page: Page, label: str, folder: Path) -> Path:
