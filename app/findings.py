@@ -33,6 +33,7 @@ FOLDED = {
     "dropped_part": "Regularisers and constraints that are not known here",
     "shared_layer": "Layers that are used more than once",
     "not_self_averaging": "Calls that differ from draw to draw",
+    "other_model_failed": "The other signal model's prediction is left out",
     "assumed_size": "Unknown sizes that had to be assumed",
     "batch_reduced": "The batch was made smaller to fit into memory",
 }

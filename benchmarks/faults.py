@@ -32,6 +32,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from sample_models import FILES_FOLDER
 from tests.e2e.conftest import BROWSERS, SWITCHES
+from tests.e2e.driving import analyse, choose_sample, upload
 from tests.hostile import archives, sizes_and_shapes, stored_weights
 from tests.hostile.parts import chain, dense
 
@@ -135,25 +136,6 @@ def visit(browser: Browser, address: str) -> Page:
     page.goto(address)
     page.get_by_role("button", name="Analyse").wait_for()
     return page
-
-
-def upload(page: Page, *files: Path) -> None:
-    page.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(files)
-    page.get_by_role("button", name="Choose another file").wait_for()
-
-
-def choose_sample(page: Page, name: str) -> None:
-    page.get_by_role("button", name="Try a sample").or_(
-        page.get_by_role("radio", name="Try a sample")
-    ).first.click()
-    box = page.get_by_role("combobox", name="Sample")
-    box.click()
-    box.fill(name)
-    page.get_by_role("option", name=name, exact=True).click()
-
-
-def analyse(page: Page) -> None:
-    page.get_by_role("button", name="Analyse").click()
 
 
 def said(page: Page) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -167,8 +166,11 @@ def compare(
                 findings += predicted.findings
                 measure(name, draw, predicted)
             # The first draw's weights are in place: what does the other model say of them?
-            with _logged(f"predicting {name} by the {other} model"):
+            try:
                 comparison.by_other[name] = predict(graph, signals_of_other, options, registry)
+            # An estimator of a user's own may raise anything; the result can do without it.
+            except Exception as error:
+                findings.append(_not_predicted(name, other, error))
     frozen = frozen_weights(graph, came=uploaded, keep=settings.keep_frozen)
     findings += [frozen] if frozen else []
     comparison.findings = _unique([*findings, *_notes(model, comparison, settings)])
@@ -309,6 +311,14 @@ def _notes(model: Any, comparison: Comparison, settings: Settings) -> Iterator[F
         )  # fmt: skip
 
 
+def _not_predicted(series: str, signal_model: str, error: Exception) -> Finding:
+    return Finding(
+        "other_model_failed", "", "",
+        f"What the {signal_model} signal model predicts for {series} weights is left out: "
+        f"{type(error).__name__}: {error}.",
+    )  # fmt: skip
+
+
 def _not_self_averaging(comparison: Comparison) -> Iterator[Finding]:
     """One sentence for all calls of which single draws scatter, with AutoInit's weights."""
     outcomes = comparison.predictions["autoinit"][0].outcomes
@@ -371,15 +381,6 @@ def _unique(findings: Sequence[Finding]) -> list[Finding]:
     return list({(finding.code, finding.path): finding for finding in reversed(findings)}.values())[
         ::-1
     ]
-
-
-@contextmanager
-def _logged(what: str) -> Iterator[None]:
-    """For what a result can do without."""
-    try:
-        yield
-    except Exception:
-        logging.exception("Failed: %s.", what)
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import faulthandler
+import importlib
+import io
 import json
 import os
 import queue
@@ -23,7 +25,7 @@ import threading
 import traceback
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from app.jobs import confinement, folders
 from app.jobs.devices import device_kind
@@ -43,7 +45,8 @@ class Channel:
     def __init__(self) -> None:
         self._descriptor = os.dup(1)
         os.dup2(2, 1)
-        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+        # It is typed as a bare TextIO, which a replacement might be; a fresh process has this one.
+        cast(io.TextIOWrapper, sys.stdout).reconfigure(line_buffering=True)
 
     def say(self, event: str, **details: Any) -> None:
         """Sends one event."""
@@ -64,7 +67,7 @@ def main() -> None:
     lines: queue.Queue[bytes] = queue.Queue()
     threading.Thread(target=_listen, args=(lines,), daemon=True).start()
     try:
-        import app.jobs.analysis  # noqa: F401  # The import of Keras that a spare does beforehand.
+        importlib.import_module("app.jobs.analysis")  # Keras: a spare has it before its job comes
     except BaseException as error:
         _report_error(channel, error)
     else:

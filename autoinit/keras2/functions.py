@@ -12,8 +12,7 @@ import tensorflow as tf
 # Some of them are exported by no public module:
 from tf_keras.src import activations
 
-from autoinit import opaque
-from autoinit.keras2.opaque import OpaqueActivation
+from autoinit.opaque import OpaqueActivation
 
 
 class NoTwinError(Exception):
@@ -47,7 +46,7 @@ def activation(function: Any) -> Any:
     if function is None:
         return None
     if isinstance(function, OpaqueActivation):
-        return opaque.OpaqueActivation(function.name, function.reason)
+        return function
     try:
         return _ACTIVATIONS[function]
     except (KeyError, TypeError):  # a TypeError where it cannot be hashed

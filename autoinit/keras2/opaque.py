@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from autoinit.opaque import shapes_from_evidence
+from autoinit.opaque import OpaqueActivation, shapes_from_evidence
 
 
 class Opaque(tf_keras.layers.Layer):
@@ -59,32 +59,6 @@ class Opaque(tf_keras.layers.Layer):
             "evidence": dict(self.evidence),
         }  # fmt: skip
         return {**super().get_config(), **own}
-
-
-class OpaqueActivation:
-    """Holds the place of an activation function that is not run; symbolically, the identity.
-
-    Args:
-        name: of the function that it stands for.
-        reason: why that is not run.
-    """
-
-    def __init__(self, name: str, reason: str) -> None:
-        self.name = name
-        self.reason = reason
-
-    def __call__(self, x: Any) -> Any:
-        """`x`, so that layers which hold the function can be built."""
-        return x
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments."""
-        return {"name": self.name, "reason": self.reason}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> OpaqueActivation:
-        """The stand-in that `get_config` describes."""
-        return cls(**config)
 
 
 OPAQUE = {"Opaque": Opaque, "OpaqueActivation": OpaqueActivation}

@@ -100,6 +100,7 @@ class CorrelatedSignal(Signal):
         """At the representative positions."""
         return np.maximum(diagonal(self.within, self.means.shape), 0.0)
 
+    # Both are asked for as attributes, which may be assigned to; here they follow from the arrays.
     @cached_property
     def mean(self) -> float:  # type: ignore[override]
         return self.average(self.means)

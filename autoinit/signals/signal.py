@@ -73,8 +73,30 @@ class BiasMoments:
 NO_BIAS = BiasMoments()
 
 
+class TwoMoments:
+    """Two moments of a tensor's entries, and what follows from them.
+
+    Attributes:
+        mean: E x.
+        variance: Var x.
+    """
+
+    mean: float
+    variance: float
+
+    @property
+    def second_moment(self) -> float:
+        """E x²."""
+        return self.variance + self.mean**2
+
+    @property
+    def finite(self) -> bool:
+        """Whether both moments are finite numbers."""
+        return bool(np.isfinite(self.mean) and np.isfinite(self.variance))
+
+
 @dataclass(frozen=True)
-class Observed:
+class Observed(TwoMoments):
     """Figures of a signal, without what it takes to carry it on.
 
     Attributes:
@@ -97,40 +119,13 @@ class Observed:
     spread: float | None = None
     correlation_slope: float | None = None
 
-    @property
-    def second_moment(self) -> float:
-        """E x²."""
-        return self.variance + self.mean**2
 
-    @property
-    def finite(self) -> bool:
-        """Whether both moments are finite numbers."""
-        return bool(np.isfinite(self.mean) and np.isfinite(self.variance))
-
-
-class Signal(ABC):
+class Signal(TwoMoments, ABC):
     """An immutable description of the distribution of a tensor's entries.
 
     Every primitive returns a new signal. Moments are over all entries of the tensor: samples,
     positions and channels.
-
-    Attributes:
-        mean: E x.
-        variance: Var x.
     """
-
-    mean: float
-    variance: float
-
-    @property
-    def second_moment(self) -> float:
-        """E x²."""
-        return self.variance + self.mean**2
-
-    @property
-    def finite(self) -> bool:
-        """Whether both moments are finite numbers."""
-        return bool(np.isfinite(self.mean) and np.isfinite(self.variance))
 
     @property
     def correlation_slope(self) -> float | None:

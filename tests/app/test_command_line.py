@@ -529,7 +529,7 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setenv("COLUMNS", "60")
     terminal = Terminal()
-    command_line._follow(Job(), terminal)  # type: ignore[arg-type]
+    command_line._follow(Job(), terminal)
     _, bar, end = terminal.getvalue().split("\r\x1b[2K")
     assert bar.startswith("█" * 12 + "░" * 12 + "  50%  Measuring")
     assert len(bar) == 59

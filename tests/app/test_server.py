@@ -105,7 +105,7 @@ def test_a_start_and_a_stop(uploads: Uploads, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("AUTOINIT_MAX_FILE_BYTES", str(2**21 + 1))
 
     async def story() -> None:
-        async with server.workers(None):  # type: ignore[arg-type]
+        async with server.workers(None):
             said.append("serve")
 
     asyncio.run(story())

@@ -9,14 +9,13 @@ from scipy import integrate, stats
 
 from autoinit.geometry import windows
 from autoinit.graph import read_model
-from autoinit.initializer.drawing import apply_plans, draw_configured_weights
 from autoinit.propagate import Options, input_signals, plan
 from autoinit.signals import marginals
 from autoinit.signals.correlated import CorrelatedSignal
 from autoinit.signals.marginals import GRID, STANDARD
 from autoinit.signals.positions import axes_of, summed_windows
 from autoinit.signals.signal import NO_BIAS, BiasMoments, KernelMoments
-from probes import probe_model
+from tests.autoinit.draws import measured_variances
 
 layers = keras.layers
 
@@ -271,13 +270,7 @@ def test_whole_networks_run_as_predicted(build):
     samples, draws = 24, 12
     signals = input_signals(graph, signal_model="correlated")
     found = plan(graph, signals, Options(batch=samples))
-    measured = []
-    for seed in range(draws):
-        draw_configured_weights(graph, seed)
-        apply_plans(found.plans, "truncated_normal", seed)
-        probe = probe_model(graph, samples, seed)
-        measured.append([moments.variance for moments in probe.moments])
-    table = np.array(measured)
+    table = measured_variances(graph, found.plans, draws, samples)
     for call, outcome, column in zip(graph.calls, found.outcomes, table.T, strict=True):
         error = 3 * column.std(ddof=1) / math.sqrt(draws)
         predicted = outcome.signals[0].expected_variance

@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 
 from autoinit.graph import read_model
-from autoinit.initializer.drawing import apply_plans, draw_configured_weights
 from autoinit.propagate import Options, input_signals, plan
-from probes import probe_model
+from tests.autoinit.draws import measured_variances
 
 layers = keras.layers
 
@@ -121,15 +120,8 @@ def comparison():
     for seed in range(NETWORKS):
         graph = read_model(network(seed))
         found = plan(graph, input_signals(graph), Options(batch=SAMPLES))
-        measured = []
-        for number in range(DRAWS):
-            draw_configured_weights(graph, number)
-            apply_plans(found.plans, "truncated_normal", number)
-            probe = probe_model(graph, SAMPLES, number)
-            measured.append([moments.variance for moments in probe.moments])
-        for call, outcome, values in zip(
-            graph.calls, found.outcomes, np.array(measured).T, strict=True
-        ):
+        table = measured_variances(graph, found.plans, DRAWS, SAMPLES)
+        for call, outcome, values in zip(graph.calls, found.outcomes, table.T, strict=True):
             if not call.is_input:
                 logarithms = np.log(values)
                 ratio = math.exp(logarithms.mean()) / outcome.signals[0].expected_variance

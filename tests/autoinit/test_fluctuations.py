@@ -9,7 +9,6 @@ from scipy import integrate, stats
 
 from autoinit.geometry import Taps, windows
 from autoinit.graph import read_model
-from autoinit.initializer.drawing import apply_plans, draw_configured_weights
 from autoinit.propagate import Options, input_signals, plan
 from autoinit.signals import marginals
 from autoinit.signals.correlated import CorrelatedSignal
@@ -17,7 +16,7 @@ from autoinit.signals.phases import phase
 from autoinit.signals.positions import applied_along, axes_of
 from autoinit.signals.signal import NO_BIAS, KernelMoments
 from autoinit.signals.statistics import reciprocals
-from probes import probe_model
+from tests.autoinit.draws import measured_variances
 
 layers = keras.layers
 WHOLE_SAMPLES = frozenset({"positions", "channels"})
@@ -212,12 +211,7 @@ def test_a_gated_network_with_stochastic_depth_by_measurement():
         x = layers.Add()([x, y])
     graph = read_model(keras.Model(inputs, x))
     planned = plan(graph, input_signals(graph), Options(batch=32))
-    logarithms = []
-    for seed in range(8):
-        draw_configured_weights(graph, seed)
-        apply_plans(planned.plans, "truncated_normal", seed)
-        probe = probe_model(graph, 32, seed, 0.0, 1.0, True, "cpu")
-        logarithms.append([math.log(moments.variance) for moments in probe.moments])
+    logarithms = np.log(measured_variances(graph, planned.plans, 8, 32))
     measured, error = np.mean(logarithms, 0), np.std(logarithms, 0, ddof=1) / math.sqrt(8)
     predicted = np.log([o.signals[0].expected_variance for o in planned.outcomes])
     off = np.abs(predicted - measured)

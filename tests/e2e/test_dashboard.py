@@ -12,10 +12,10 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from sample_models import FILES_FOLDER
+from tests.e2e.driving import PATIENCE, analyse, choose_sample, upload
 
 pytestmark = pytest.mark.e2e
 
-PATIENCE = 90_000  # milliseconds
 READ_CHART = """gd => ({
     traces: gd._fullData.map(t => ({name: t.name, type: t.type, visible: t.visible,
                                     finite: Array.from(t.y).filter(Number.isFinite).length})),
@@ -23,25 +23,6 @@ READ_CHART = """gd => ({
     plotTop: gd._fullLayout._size.t,
     plotHeight: gd._fullLayout._size.h,
 })"""
-
-
-def upload(page: Page, *files: Path) -> None:
-    page.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(files)
-    expect(page.get_by_role("button", name="Choose another file")).to_be_visible(timeout=PATIENCE)
-
-
-def analyse(page: Page) -> None:
-    page.get_by_role("button", name="Analyse").click()
-
-
-def choose_sample(page: Page, name: str) -> None:
-    page.get_by_role("button", name="Try a sample").or_(
-        page.get_by_role("radio", name="Try a sample")
-    ).first.click()
-    box = page.get_by_role("combobox", name="Sample")
-    box.click()
-    box.fill(name)
-    page.get_by_role("option", name=name, exact=True).click()
 
 
 def await_result(page: Page) -> dict[str, Any]:

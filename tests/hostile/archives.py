@@ -117,7 +117,7 @@ def overlapping_members(_: Path) -> bytes:
             for name in ("CRC", "compress_size", "file_size", "header_offset", "flag_bits"):
                 setattr(copy, name, getattr(weights, name))
             archive.filelist.append(copy)
-            archive._didModify = True  # type: ignore[attr-defined]
+            archive._didModify = True  # else the directory is not written anew
     return buffer.getvalue()
 
 

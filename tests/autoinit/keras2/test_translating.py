@@ -15,9 +15,10 @@ from autoinit.graph import read_model
 from autoinit.initializer.cloning import clone_with_weights
 from autoinit.initializer.drawing import draw_configured_weights
 from autoinit.keras2 import build_keras2, comparing, copy_weights, translate
-from autoinit.keras2.opaque import Opaque, OpaqueActivation
+from autoinit.keras2.opaque import Opaque
 from autoinit.keras2.wrappers import Keras2Layer
 from autoinit.model_files.budgets import Budgets
+from autoinit.opaque import OpaqueActivation
 from autoinit.propagate import Options, input_signals, plan, predict
 from autoinit.registry import Support
 from tests.autoinit.keras2.models import (
@@ -247,7 +248,7 @@ def test_layers_that_keras_2_runs_share_their_variables() -> None:
 
 
 def test_a_custom_layer_is_run_by_keras_2() -> None:
-    class Scale(layers.Layer):  # type: ignore[misc]
+    class Scale(layers.Layer):
         def build(self, shape: Any) -> None:
             self.scale = self.add_weight("scale", (shape[-1],), initializer="ones")
 
