@@ -34,9 +34,9 @@ def seconds(function: Callable[[], object]) -> float:
 def times(name: str) -> str:
     import keras
 
-    from autoinit.graph import read_model
     from autoinit.initializer.drawing import apply_plans
     from autoinit.propagate import input_signals, plan
+    from autoinit.reading import read_model
     from probes import probe_model
     from sample_models import build
 
@@ -64,7 +64,7 @@ def times(name: str) -> str:
 
 
 def memory(name: str) -> str:
-    from autoinit.graph import read_model
+    from autoinit.reading import read_model
     from autoinit.shapes import largest_alive
     from probes import probe_model
     from sample_models import build

@@ -11,8 +11,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from autoinit.graph import ModelGraph, read_model
+from autoinit.graph import ModelGraph
 from autoinit.randomness import derived
+from autoinit.reading import read_model
 from autoinit.shapes import largest_alive, last_uses
 from probes.devices import Device, find_device, placed_on
 from probes.inputs import draw_inputs

@@ -19,7 +19,6 @@ import keras
 from app.jobs.comparison import Comparison, calls_as_data, compare, phases_as_data
 from app.jobs.specification import CUSTOM_OBJECTS_VARIABLE, LARGEST_INPUT_SIZE, JobSpec
 from autoinit.errors import GraphError, ModelFileError
-from autoinit.graph import read_model
 from autoinit.model_files import (
     Budgets,
     Download,
@@ -29,6 +28,7 @@ from autoinit.model_files import (
     save_reinitialized,
 )
 from autoinit.model_files.rebuilding import require_activations
+from autoinit.reading import read_model
 from autoinit.report import Finding
 from probes.devices import find_device
 

@@ -16,10 +16,11 @@ from app.jobs.limits import Limits, memory_left
 from app.jobs.specification import Settings
 from autoinit.estimators import RULES
 from autoinit.frozen import frozen_variables, is_frozen, settled_values
-from autoinit.graph import ModelGraph, read_model, recursion_depth
+from autoinit.graph import ModelGraph
 from autoinit.initializer.drawing import SavedWeights, apply_plans, draw_configured_weights
 from autoinit.propagate import Options, Propagation, input_signals, plan, predict
 from autoinit.randomness import derived
+from autoinit.reading import read_model, recursion_depth
 from autoinit.registry import Registry
 from autoinit.report import Finding
 from autoinit.signals import SIGNAL_MODELS

@@ -7,7 +7,8 @@ from typing import Any
 
 import keras
 
-from autoinit.graph import ModelGraph, read_model
+from autoinit.graph import ModelGraph
+from autoinit.reading import read_model
 
 
 def as_model(model: Any, custom_objects: dict[str, Any] | None) -> Any:

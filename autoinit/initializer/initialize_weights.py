@@ -11,11 +11,11 @@ from autoinit.estimators.estimate_layer_output_distribution import (
     LayerOutputDistributionEstimator,
     as_rules,
 )
-from autoinit.graph import read_model
 from autoinit.initializer.cloning import as_model, clone_with_weights
 from autoinit.initializer.configuration import Configuration
 from autoinit.initializer.drawing import apply_plans
 from autoinit.propagate import Options, Propagation, input_signals, plan
+from autoinit.reading import read_model
 
 Estimators = Mapping[type, type[LayerOutputDistributionEstimator]]
 

@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from autoinit.errors import GraphError
-from autoinit.graph import ModelGraph, read_model
+from autoinit.graph import ModelGraph
+from autoinit.reading import read_model
 from autoinit.shapes import all_activations
 
 # What one pass may take: multiplications, bytes, and steps of recurrent layers.

@@ -8,9 +8,9 @@ from typing import Any
 
 from autoinit.estimators import RULES
 from autoinit.estimators.estimate_layer_output_distribution import as_rules
-from autoinit.graph import read_model
 from autoinit.initializer.cloning import as_model, clone_with_weights
 from autoinit.initializer.initialize_weights import Estimators
+from autoinit.reading import read_model
 
 
 class AutoInitVisualizer:

@@ -10,9 +10,9 @@ from keras import layers
 from app.jobs import comparison as comparison_module
 from app.jobs.comparison import calls_as_data, compare
 from app.jobs.specification import Settings
-from autoinit.graph import read_model
 from autoinit.opaque import Opaque, OpaqueActivation
 from autoinit.propagate import Options, input_signals, predict
+from autoinit.reading import read_model
 from autoinit.signals.independent import IndependentSignal
 
 QUICK = {"samples": 64, "device": "cpu"}

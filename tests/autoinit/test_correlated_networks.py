@@ -12,8 +12,8 @@ import keras
 import numpy as np
 import pytest
 
-from autoinit.graph import read_model
 from autoinit.propagate import Options, input_signals, plan
+from autoinit.reading import read_model
 from tests.autoinit.draws import measured_variances
 
 layers = keras.layers

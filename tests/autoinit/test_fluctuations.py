@@ -8,8 +8,8 @@ import pytest
 from scipy import integrate, stats
 
 from autoinit.geometry import Taps, windows
-from autoinit.graph import read_model
 from autoinit.propagate import Options, input_signals, plan
+from autoinit.reading import read_model
 from autoinit.signals import marginals
 from autoinit.signals.correlated import CorrelatedSignal
 from autoinit.signals.phases import phase

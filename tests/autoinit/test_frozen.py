@@ -9,9 +9,9 @@ from keras import layers
 
 from autoinit import AutoInit
 from autoinit.frozen import frozen_calls, frozen_variables, is_frozen, settled_values
-from autoinit.graph import read_model
 from autoinit.initializer.drawing import draw_configured_weights
 from autoinit.propagate import Options, input_signals, plan
+from autoinit.reading import read_model
 from autoinit.signals.independent import IndependentSignal
 from autoinit.weight_findings import frozen_weights
 

@@ -7,8 +7,8 @@ import pytest
 from keras import layers, ops
 
 from autoinit.errors import GraphError
-from autoinit.graph import read_model
 from autoinit.propagate import input_signals, plan, predict
+from autoinit.reading import read_model
 from autoinit.registry import Support
 
 

@@ -5,9 +5,9 @@ import pytest
 from keras import layers
 
 from autoinit.errors import GraphError
-from autoinit.graph import read_model
 from autoinit.opaque import Opaque, OpaqueActivation, shape_from_evidence
 from autoinit.propagate import input_signals, plan, predict
+from autoinit.reading import read_model
 from autoinit.registry import Support
 from autoinit.shapes import largest_alive, last_uses
 

@@ -4,8 +4,8 @@ import keras
 import pytest
 from keras import layers
 
-from autoinit.graph import read_model
 from autoinit.propagate import input_signals, predict
+from autoinit.reading import read_model
 from autoinit.registry import Registration, Registry, Support
 
 

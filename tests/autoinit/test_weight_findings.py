@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-from autoinit.graph import read_model
 from autoinit.propagate import input_signals, plan, predict
+from autoinit.reading import read_model
 from autoinit.weight_findings import weights_not_finite
 
 

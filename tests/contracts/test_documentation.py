@@ -8,8 +8,8 @@ import keras
 import pytest
 
 from autoinit.estimators import RULES
-from autoinit.graph import read_model
 from autoinit.propagate import Options, predict
+from autoinit.reading import read_model
 from autoinit.registry import Support
 from tests.autoinit.estimators.checks import signals_for
 from tests.contracts.cases import CASES

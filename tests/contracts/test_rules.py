@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from autoinit.estimators import RULES
-from autoinit.graph import read_model
 from autoinit.initializer.drawing import apply_plans
 from autoinit.propagate import Options, plan, predict
+from autoinit.reading import read_model
 from autoinit.registry import Outcome, Registry, Support
 from autoinit.signals import SIGNAL_MODELS
 from autoinit.signals.correlated import CorrelatedSignal

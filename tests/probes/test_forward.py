@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from keras import layers
 
-from autoinit.graph import Call, read_model
+from autoinit.graph import Call
 from autoinit.opaque import Opaque
+from autoinit.reading import read_model
 from autoinit.shapes import largest_alive
 from probes import forward, probe_model
 from probes.devices import find_device

@@ -9,9 +9,9 @@ import keras
 import numpy as np
 import pytest
 
-from autoinit.graph import read_model
 from autoinit.initializer.drawing import SavedWeights, apply_plans, draw_configured_weights
 from autoinit.propagate import Options, input_signals, plan, predict
+from autoinit.reading import read_model
 from autoinit.registry import Support
 from autoinit.signals import SIGNAL_MODELS
 

@@ -5,8 +5,8 @@ from keras.src.applications.convnext import LayerScale, StochasticDepth
 from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 
 from autoinit.estimators import RULES
-from autoinit.graph import read_model
 from autoinit.propagate import Options, input_signals, predict
+from autoinit.reading import read_model
 from autoinit.registry import Support
 from tests.autoinit.estimators.checks import check_given_weights, last_signal
 from tests.contracts.cases import APPLICATIONS, PAIR, SHIFTED, case

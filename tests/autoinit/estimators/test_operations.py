@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from autoinit.graph import read_model
 from autoinit.propagate import input_signals, predict
+from autoinit.reading import read_model
 from autoinit.registry import Support
 from tests.autoinit.estimators.checks import check_given_weights, last_signal, predicted
 from tests.contracts.cases import OPERATIONS, PAIR, SHIFTED, case

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-from autoinit.graph import read_model
 from autoinit.propagate import Options, input_signals, predict
+from autoinit.reading import read_model
 from autoinit.registry import Support
 from tests.autoinit.estimators.checks import check_given_weights, predicted, signals_for
 from tests.contracts.cases import RECURRENT, SHIFTED, case

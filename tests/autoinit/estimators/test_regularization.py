@@ -2,8 +2,8 @@ import keras
 import pytest
 from keras import layers
 
-from autoinit.graph import read_model
 from autoinit.propagate import input_signals, predict
+from autoinit.reading import read_model
 from autoinit.registry import Support
 from tests.autoinit.estimators.checks import check_given_weights, last_signal, predicted
 from tests.contracts.cases import REGULARIZATION, SHIFTED, case

@@ -12,12 +12,12 @@ import tensorflow as tf
 import tf_keras
 from tf_keras.src.layers.core.tf_op_layer import TFOpLambda
 
-from autoinit.graph import read_model
 from autoinit.keras2 import translate
 from autoinit.keras2.symbols import ALIASES, ROWS
 from autoinit.keras2.vocabulary import NODE_OPERATIONS, OPERATION_CLASSES, TF_SYMBOLS
 from autoinit.keras2.wrappers import TensorFlowFunction, evaluate, function_of
 from autoinit.propagate import input_signals, predict
+from autoinit.reading import read_model
 from autoinit.registry import Support
 from tests.autoinit.keras2.models import assert_same, classes, data_for, reread
 

@@ -11,7 +11,6 @@ import tensorflow as tf
 import tf_keras
 
 from autoinit.errors import ModelFileError
-from autoinit.graph import read_model
 from autoinit.initializer.cloning import clone_with_weights
 from autoinit.initializer.drawing import draw_configured_weights
 from autoinit.keras2 import build_keras2, comparing, copy_weights, translate
@@ -20,6 +19,7 @@ from autoinit.keras2.wrappers import Keras2Layer
 from autoinit.model_files.budgets import Budgets
 from autoinit.opaque import OpaqueActivation
 from autoinit.propagate import Options, input_signals, plan, predict
+from autoinit.reading import read_model
 from autoinit.registry import Support
 from tests.autoinit.keras2.models import (
     assert_same,

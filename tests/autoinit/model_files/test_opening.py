@@ -10,10 +10,10 @@ import pytest
 from keras import layers
 
 from autoinit.errors import ModelFileError
-from autoinit.graph import read_model
 from autoinit.model_files import Budgets, open_model_file, save_reinitialized
 from autoinit.model_files.compiling import compile_as_recorded
 from autoinit.model_files.rebuilding import rebuild_keras3, require_activations
+from autoinit.reading import read_model
 
 
 def a_model(loss="mse", metrics=("mae",)):
