@@ -38,6 +38,21 @@ def global_average_pooling(call: Call, inputs: Sequence[Signal], context: Contex
     return _pooled(call, at_spatial_axes(call, inputs[0]).mean_of(_everything(call)))
 
 
+@rule(
+    layers.AdaptiveAveragePooling1D, layers.AdaptiveAveragePooling2D,
+    layers.AdaptiveAveragePooling3D,
+)  # fmt: skip
+def adaptive_average_pooling(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
+    """The mean of windows that share the positions out evenly."""
+    return at_spatial_axes(call, inputs[0]).mean_of(_shared_out(call))
+
+
+@rule(layers.AdaptiveMaxPooling1D, layers.AdaptiveMaxPooling2D, layers.AdaptiveMaxPooling3D)
+def adaptive_max_pooling(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
+    """The largest entry of windows that share the positions out evenly."""
+    return at_spatial_axes(call, inputs[0]).maximum_of(_shared_out(call))
+
+
 def _pooled(call: Call, signal: Signal) -> Signal:
     return signal if call.layer.keepdims else signal.flatten()
 
@@ -51,6 +66,27 @@ def _windows(call: Call) -> tuple[Windows, ...]:
     return tuple(
         windows(size, taps, stride, 1, layer.padding)
         for size, taps, stride in zip(sizes, pool, strides, strict=True)
+    )
+
+
+def adaptive_windows(size: int, count: int) -> Windows:
+    """Windows from ⌊i·size/count⌋ to ⌈(i + 1)·size/count⌉ along one axis; -1 where one is shorter.
+
+    Args:
+        size: positions of the input.
+        count: positions of the output.
+    """
+    start = np.arange(count) * size // count
+    end = -(-(np.arange(count) + 1) * size // count)
+    reads = start[:, None] + np.arange((end - start).max())
+    return np.where(reads < end[:, None], reads, -1)
+
+
+def _shared_out(call: Call) -> tuple[Windows, ...]:
+    sizes = spatial_sizes(call.inputs[0], call.layer)
+    return tuple(
+        adaptive_windows(size, count)
+        for size, count in zip(sizes, call.layer.output_size, strict=True)
     )
 
 

@@ -17,9 +17,14 @@ from autoinit.signals.signal import Signal
 
 @rule(
     layers.SimpleRNN, layers.GRU, layers.LSTM, layers.Bidirectional, layers.RNN,
+    layers.ConvLSTM1D, layers.ConvLSTM2D, layers.ConvLSTM3D,
+    layers.SimpleRNNCell, layers.GRUCell, layers.LSTMCell, layers.StackedRNNCells,
     support=Support.SAMPLED,
 )  # fmt: skip
 def recurrent(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
-    """Mean and variance of the layer's output over Gaussian sequences, with the standard error."""
+    """Mean and variance of each output over Gaussian sequences, with the standard error.
+
+    A cell that stands alone is one step: its state is one of its inputs.
+    """
     signals, error = sample_layer(call, inputs, context)
     return Outcome(signals, standard_error=error)

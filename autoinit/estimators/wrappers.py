@@ -8,7 +8,7 @@ from dataclasses import replace
 from keras import layers
 
 from autoinit.graph import Call, Value
-from autoinit.registry import Context, Outcome, Support, rule
+from autoinit.registry import Context, Outcome, Registration, Support, rule
 from autoinit.sampling import sample_layer
 from autoinit.signals.signal import Signal
 
@@ -21,12 +21,21 @@ def time_distributed(call: Call, inputs: Sequence[Signal], context: Context) -> 
         layer=call.layer.layer,
         inputs=tuple(map(_one_step, call.inputs)),
         outputs=tuple(map(_one_step, call.outputs)),
+        # The mask and the mode are the wrapper's arguments; not every layer takes a mask.
+        arguments=(call.arguments[0], {}),
     )
     registration = context.registry.find(inner.layer) if context.registry else None
     if registration is None:
         signals, error = sample_layer(call, inputs, context)
         return Outcome(signals, Support.SAMPLED, standard_error=error)
-    result = registration.rule(inner, inputs, context)
+    return applied(registration, inner, inputs, context)
+
+
+def applied(
+    registration: Registration, call: Call, inputs: Sequence[Signal], context: Context
+) -> Outcome:
+    """The outcome of a rule of one output, with its support."""
+    result = registration.rule(call, inputs, context)
     outcome = result if isinstance(result, Outcome) else Outcome((result,))
     return outcome if outcome.support else replace(outcome, support=registration.support)
 

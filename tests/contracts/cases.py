@@ -5,7 +5,6 @@ models with Monte Carlo through the real Keras layer.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -16,97 +15,16 @@ from keras import initializers, layers, ops
 from keras.src.applications.convnext import LayerScale, StochasticDepth
 from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 
-Shape = tuple[int | None, ...]
-
-# Kernels, biases, scales and offsets that are neither zero nor one, nor of zero mean.
-KERNEL = {"kernel_initializer": initializers.RandomNormal(0.1, 0.4, seed=1)}
-BIAS = {"bias_initializer": initializers.RandomNormal(0.3, 0.5, seed=2)}
-WEIGHTS = {**KERNEL, **BIAS}
-DEPTHWISE = {"depthwise_initializer": initializers.RandomNormal(0.1, 0.4, seed=1), **BIAS}
-SCALE = {
-    "gamma_initializer": initializers.RandomUniform(0.5, 2.0, seed=3),
-    "beta_initializer": initializers.RandomNormal(0.2, 0.7, seed=4),
-}
-MOVING = {
-    "moving_mean_initializer": initializers.RandomNormal(0.3, 0.5, seed=5),
-    "moving_variance_initializer": initializers.RandomUniform(0.4, 3.0, seed=6),
-}
-SHIFTED = ((0.5, 1.5),)  # mean and variance of an input that is not standardised
+from autoinit import WeightedSum
+from tests.contracts.case import BIAS, DEPTHWISE, MOVING, SCALE, SHIFTED, WEIGHTS, Case, Shape, case
+from tests.contracts.data_cases import AUGMENTATION, ENCODING, PREPROCESSING, RESIZING
 
 
-@dataclass(frozen=True)
-class Case:
-    """A tiny model around one layer.
-
-    Attributes:
-        kind: class whose rule it is for.
-        name: what is special about it.
-        shapes: of the inputs, without the batch.
-        arguments: of the layer's constructor.
-        build: makes the outputs of the inputs, where that is not `kind(**arguments)`.
-        moments: mean and variance of the inputs: one pair for all, or one for each.
-        training: mode of the model.
-        dtype: of the inputs.
-        samples: in one batch of the Monte Carlo.
-        redrawn: the prediction holds over draws of the weights, not for each single one.
-        weighted: AutoInit sets a kernel of it.
-    """
-
-    kind: type
-    name: str
-    shapes: tuple[Shape, ...]
-    arguments: dict[str, Any]
-    build: Callable[..., Any] | None
-    moments: tuple[tuple[float, float], ...]
-    training: bool
-    dtype: str
-    samples: int
-    redrawn: bool
-    weighted: bool
-
-    def __str__(self) -> str:
-        return f"{self.kind.__name__}: {self.name}"
-
-    def model(self) -> keras.Model:
-        """A new model, with weights from its own initialisers."""
-        keras.utils.set_random_seed(7)
-        tensors = [keras.Input(shape, dtype=self.dtype) for shape in self.shapes]
-        if self.build is not None:
-            return keras.Model(tensors, self.build(*tensors))
-        layer = self.kind(**self.arguments)
-        return keras.Model(tensors, layer(tensors if len(tensors) > 1 else tensors[0]))
-
-    def input_moments(self) -> list[tuple[float, float]]:
-        """Mean and variance of each input."""
-        return list(self.moments) * (len(self.shapes) if len(self.moments) == 1 else 1)
-
-
-def case(
-    kind: type,
-    name: str,
-    *shapes: Shape,
-    build: Callable[..., Any] | None = None,
-    moments: tuple[tuple[float, float], ...] = ((0.0, 1.0),),
-    training: bool = True,
-    input_dtype: str = "float32",
-    samples: int = 400,
-    redrawn: bool = False,
-    weighted: bool = False,
-    **arguments: Any,
-) -> Case:
-    """A row of the tables; arguments that it does not name are the layer's."""
-    return Case(
-        kind,
-        name,
-        shapes,
-        arguments,
-        build,
-        moments,
-        training,
-        input_dtype,
-        samples,
-        redrawn,
-        weighted,
+def _in_reverse(**arguments: Any) -> Callable[[Any], Any]:
+    table = {"embeddings_initializer": initializers.RandomNormal(0.1, 0.4, seed=1)}
+    # Something stands before it that makes the input none of indices.
+    return lambda x: layers.ReversibleEmbedding(128, 12, **table, **arguments)(
+        layers.Rescaling(1.0)(x), reverse=True
     )
 
 
@@ -160,6 +78,12 @@ DENSE = [
         layers.Embedding, "table with a mean", (20,), input_dim=30, output_dim=8,
         input_dtype="uint8", embeddings_initializer=initializers.RandomNormal(0.5, 0.3, seed=1),
     ),
+    case(layers.ReversibleEmbedding, "looked up", (20,), input_dim=30, output_dim=8,
+         input_dtype="int32"),
+    case(layers.ReversibleEmbedding, "in reverse", (5, 12), build=_in_reverse(tie_weights=True),
+         moments=SHIFTED),
+    case(layers.ReversibleEmbedding, "in reverse, a table of its own", (5, 12),
+         build=_in_reverse(tie_weights=False), moments=SHIFTED),
 ]  # fmt: skip
 
 CONVOLUTION = [
@@ -267,6 +191,16 @@ POOLING = [
     case(layers.AveragePooling2D, "channels first", (4, 7, 6), pool_size=(3, 2), strides=1,
          data_format="channels_first"),
     case(layers.AveragePooling3D, "valid", (5, 4, 3, 2), pool_size=2, moments=SHIFTED),
+    case(layers.AdaptiveMaxPooling1D, "7 into 3", (7, 4), output_size=3, moments=SHIFTED),
+    case(layers.AdaptiveMaxPooling2D, "channels first", (4, 7, 6), output_size=(3, 2),
+         data_format="channels_first"),
+    case(layers.AdaptiveMaxPooling3D, "default", (5, 4, 3, 2), output_size=2, moments=SHIFTED),
+    case(layers.AdaptiveAveragePooling1D, "more than there are", (4, 4), output_size=6,
+         moments=SHIFTED),
+    case(layers.AdaptiveAveragePooling2D, "uneven", (7, 6, 4), output_size=(3, 4),
+         moments=SHIFTED),
+    case(layers.AdaptiveAveragePooling3D, "channels first", (2, 5, 4, 3), output_size=(2, 3, 1),
+         data_format="channels_first"),
     case(layers.GlobalMaxPooling1D, "last axis", (9, 16), moments=SHIFTED),
     case(layers.GlobalMaxPooling2D, "keeps axes", (4, 5, 16), keepdims=True),
     case(layers.GlobalMaxPooling2D, "channels first", (16, 4, 5), data_format="channels_first"),
@@ -322,6 +256,8 @@ NORMALIZATION = [
 PAIR = ((0.5, 1.5), (-1.0, 0.4))
 TRIPLE = ((0.5, 1.5), (-1.0, 0.4), (0.2, 3.0))
 MERGING = [
+    case(WeightedSum, "two", (40,), (40,), moments=PAIR, weighted=True),
+    case(WeightedSum, "of positions", (6, 10), (6, 10), (6, 10), moments=TRIPLE, weighted=True),
     case(layers.Add, "three", (40,), (40,), (40,), moments=TRIPLE),
     case(layers.Add, "one of them twice", (40,), (40,), moments=PAIR,
          build=lambda x, y: layers.Add()([x, y, x])),
@@ -432,6 +368,19 @@ RECURRENT = [
                  layers.SimpleRNN(12, return_sequences=True), merge_mode=mode)(x))
         for mode in ("concat", "sum", "mul", "ave", None)
     ),
+    case(layers.ConvLSTM1D, "last state", (2, 4, 2), filters=4, kernel_size=2, moments=SHIFTED),
+    case(layers.ConvLSTM2D, "every state", (2, 4, 4, 2), filters=4, kernel_size=2, padding="same",
+         return_sequences=True),
+    case(layers.ConvLSTM3D, "last state", (2, 2, 2, 2, 2), filters=4, kernel_size=2),
+    case(layers.SimpleRNNCell, "a step", (4,), (12,), moments=PAIR,
+         build=lambda x, h: layers.SimpleRNNCell(12)(x, [h])),
+    case(layers.GRUCell, "a step", (4,), (12,), moments=PAIR,
+         build=lambda x, h: layers.GRUCell(12)(x, [h])),
+    case(layers.LSTMCell, "a step", (4,), (12,), (12,), moments=TRIPLE,
+         build=lambda x, h, c: layers.LSTMCell(12)(x, [h, c])),
+    case(layers.StackedRNNCells, "a step", (4,), (12,), (8,), moments=TRIPLE,
+         build=lambda x, h, k: layers.StackedRNNCells(
+             [layers.SimpleRNNCell(12), layers.GRUCell(8)])(x, [[h], [k]])),
 ]  # fmt: skip
 
 
@@ -459,20 +408,31 @@ WRAPPERS = [
          build=_around(lambda: layers.Embedding(30, 8))),
     case(layers.TimeDistributed, "recurrent", (2, 3, 4), moments=SHIFTED,
          build=_around(lambda: layers.GRU(8))),
+    case(layers.TimeDistributed, "random contrast", (2, 4, 4, 3), samples=2000,
+         moments=((0.5, 0.04),), build=_around(
+             lambda: layers.RandomContrast(0.3, value_range=(0.0, 1.0)))),
     case(layers.TimeDistributed, "a model", (3, 6), moments=SHIFTED,
          build=_around(lambda: keras.Sequential([layers.Input((6,)), layers.Dense(5, "tanh")]))),
 ]  # fmt: skip
 
-PREPROCESSING = [
-    case(layers.Rescaling, "numbers", (40,), scale=0.3, offset=-1.0, moments=SHIFTED),
-    case(layers.Rescaling, "for each channel", (20, 3), scale=[0.3, 2.0, 1.0],
-         offset=[0.0, 1.0, -1.0], moments=SHIFTED),
-    case(layers.Normalization, "for each channel", (20, 3), mean=[0.3, 2.0, 1.0],
-         variance=[0.5, 4.0, 1.0], moments=SHIFTED),
-    case(layers.Normalization, "one for all", (20, 3), axis=None, mean=0.4, variance=2.5,
-         moments=SHIFTED),
-    case(layers.Normalization, "inverted", (20, 3), mean=[0.3, 2.0, 1.0],
-         variance=[0.5, 4.0, 1.0], invert=True, moments=SHIFTED),
+
+def _normalised(layer: Callable[[], Any], **arguments: Any) -> Callable[[Any], Any]:
+    return lambda x: layers.SpectralNormalization(layer(), **arguments)(x)
+
+
+SPECTRAL = [
+    case(layers.SpectralNormalization, "dense", (12,), moments=SHIFTED, redrawn=True,
+         build=_normalised(lambda: layers.Dense(128, **WEIGHTS))),
+    case(layers.SpectralNormalization, "padded convolution, 5 iterations", (5, 5, 2),
+         moments=SHIFTED, redrawn=True, samples=200,
+         build=_normalised(lambda: layers.Conv2D(96, 3, padding="same", **WEIGHTS),
+                           power_iterations=5)),
+    case(layers.SpectralNormalization, "fused relu", (400,), redrawn=True,
+         build=_normalised(lambda: layers.Dense(200, activation="relu"))),
+    case(layers.SpectralNormalization, "inference", (12,), moments=SHIFTED, training=False,
+         build=_normalised(lambda: layers.Dense(96, **WEIGHTS))),
+    case(layers.SpectralNormalization, "kernel of zeros", (12,), moments=SHIFTED,
+         build=_normalised(lambda: layers.Dense(96, kernel_initializer="zeros", **BIAS))),
 ]  # fmt: skip
 
 
@@ -481,6 +441,8 @@ def _operation(name: str, build: Callable[..., Any], *shapes: Shape, **more: Any
     moments = PAIR if len(shapes) == 2 else SHIFTED
     return case(keras.Operation, name, *shapes, build=build, moments=moments, **more)
 
+
+_GIVEN = np.random.default_rng(0).normal(0.1, 0.3, (3, 3, 8, 5)).astype("float32")
 
 OPERATIONS = [
     _operation("x*2+1", lambda x: x * 2 + 1),
@@ -515,12 +477,82 @@ OPERATIONS = [
     _operation("item", lambda x: x[:, 1:3], (4, 20)),
     _operation("split", lambda x: ops.split(x, 2, -1)),
     _operation("cast", lambda x: ops.cast(x, "float16")),
+    # Functions of one tensor, in several calls.
+    _operation("x*sigmoid(-x)", lambda x: x * ops.sigmoid(-x)),
+    _operation("mish", lambda x: x * ops.tanh(ops.softplus(x))),
+    _operation("x-softplus(1-2x)", lambda x: x - ops.softplus(1 - 2 * x)),
+    _operation("largest of -x and a kink", lambda x: ops.maximum(-x, ops.relu(x) - 1)),
+    _operation("x/(1+x²)", lambda x: x / (1 + x * x)),
+    _operation("log of an absolute value", lambda x: ops.log(ops.abs(x))),
+    # Functions of two.
+    _operation("hypot", ops.hypot, (40,), (40,)),
+    _operation("arctan2", ops.arctan2, (40,), (40,)),
+    _operation("x/(1+y²)", lambda x, y: x / (1 + ops.square(y)), (40,), (40,)),
+    _operation("a power", lambda x, y: ops.exp(0.2 * x) ** ops.tanh(y), (40,), (40,)),
+    # Truth values.
+    _operation("x>0.3", lambda x: x > 0.3),
+    _operation("x>y", lambda x, y: x > y, (40,), (40,)),
+    _operation("chosen by itself", lambda x: ops.where(x > 0.3, x, -1.0)),
+    _operation("chosen by another", lambda x, y: ops.where(x > 0.3, x, y), (40,), (40,)),
+    _operation("any", lambda x: ops.any(x > 1.5, -1), (20, 5)),
+    _operation("all", lambda x: ops.all(x > 0, -1), (20, 3)),
+    _operation("how many", lambda x: ops.cast(ops.count_nonzero(x > 0, -1), "float32"), (20, 5)),
+    _operation("jumps", lambda x: ops.floor(x) + ops.sign(x - 0.7)),
+    # Reductions.
+    _operation("variance", lambda x: ops.var(x, -1), (20, 5)),
+    _operation("deviation of positions", lambda x: ops.std(x, 1), (6, 20)),
+    _operation("moments", lambda x: list(ops.moments(x, -1)), (20, 5)),
+    _operation("product", lambda x: ops.prod(x, -1), (200, 2)),
+    _operation("largest place", lambda x: ops.cast(ops.argmax(x, -1), "float32"), (20, 5)),
+    _operation("one-hot", lambda x: ops.one_hot(ops.argmax(x, -1), 5), (6, 5)),
+    _operation("logsumexp", lambda x: ops.logsumexp(x, -1), (6, 5)),
+    _operation("median", lambda x: ops.median(x, -1), (6, 5)),
+    _operation("mean of the batch", lambda x: ops.mean(x, 0, keepdims=True), (20, 40)),
+    # Entries elsewhere.
+    _operation("x+flipped", lambda x: x + ops.flip(x, 1), (6, 20)),
+    _operation(
+        "gated halves",
+        lambda x: ops.split(x, 2, -1)[0] * ops.sigmoid(ops.split(x, 2, -1)[1]),
+        (6, 20),
+    ),
+    _operation(
+        "steps apart", lambda x: (lambda a, b: a * ops.sigmoid(b))(*ops.unstack(x, axis=1)), (2, 40)
+    ),
+    _operation("taken", lambda x: ops.take(x, [0, 2], axis=1), (6, 20)),
+    _operation("reflected", lambda x: ops.pad(x, ((0, 0), (1, 2), (0, 0)), "reflect"), (6, 20)),
+    _operation("zeros around", lambda x: ops.pad(x, ((0, 0), (1, 2), (0, 0))), (6, 20)),
+    _operation("zero channels", lambda x: ops.pad(x, ((0, 0), (0, 0), (1, 2))), (6, 20)),
+    _operation("triangle", ops.tril, (6, 6)),
+    _operation("depth to space", lambda x: ops.depth_to_space(x, 2), (4, 6, 8)),
+    _operation("patches", lambda x: ops.image.extract_patches(x, 2), (4, 6, 8)),
+    _operation("joined axes", lambda x, y: ops.hstack([x, y]), (5,), (15,)),
+    # Linear maps.
+    _operation(
+        "twos around", lambda x: ops.pad(x, ((0, 0), (1, 2), (0, 0)), constant_values=2.0), (6, 20)
+    ),
+    _operation("cumulated", lambda x: ops.cumsum(x, 1), (6, 20)),
+    _operation("differences", lambda x: ops.diff(x, axis=1), (6, 20)),
+    _operation("resized", lambda x: ops.image.resize(x, (7, 9)), (4, 5, 8)),
+    _operation("average pool", lambda x: ops.average_pool(x, 2, 1, "same"), (4, 5, 8)),
+    _operation("given kernel", lambda x: ops.conv(x, _GIVEN, padding="same"), (4, 6, 8)),
+    _operation("grey", ops.image.rgb_to_grayscale, (6, 6, 3)),
+    # As the layers.
+    _operation("max pool", lambda x: ops.max_pool(x, 2, 2), (4, 6, 8)),
+    _operation("layer normalisation", lambda x: ops.layer_normalization(x), (6, 16)),
+    _operation("RMS normalisation", lambda x: ops.rms_normalization(x), (6, 16)),
+    _operation("unit vectors", lambda x: ops.normalize(x), (6, 16)),
+    # Sampled.
+    _operation("log-softmax", lambda x: ops.log_softmax(x), (6, 16)),
+    _operation("sorted", lambda x: ops.sort(x, 1), (6, 16)),
+    _operation("spectrum", lambda x: ops.fft((x, ops.zeros_like(x)))[0], (6, 8)),
 ]
 
 FAMILIES = {
     "dense": DENSE, "convolution": CONVOLUTION, "activation": ACTIVATION, "pooling": POOLING,
     "normalization": NORMALIZATION, "merging": MERGING, "regularization": REGULARIZATION,
     "reshaping": RESHAPING, "recurrent": RECURRENT, "wrappers": WRAPPERS,
-    "preprocessing": PREPROCESSING, "operations": OPERATIONS, "applications": APPLICATIONS,
+    "preprocessing": PREPROCESSING, "spectral": SPECTRAL, "resizing": RESIZING,
+    "augmentation": AUGMENTATION, "encoding": ENCODING, "operations": OPERATIONS,
+    "applications": APPLICATIONS,
 }  # fmt: skip
 CASES = [case for family in FAMILIES.values() for case in family]

@@ -159,6 +159,8 @@ def test_drawing_the_planned_weights_changes_them_and_nothing_else(run):
             second = float((values**2).mean()) / found.standard_deviation**2
             assert second == pytest.approx(1.0, abs=5 * error)
     layer = plans[0].kernel.layer
+    if plans[0].kernel.constant:
+        return  # it has no initialiser to record
     initializer = getattr(layer, f"{plans[0].kernel.configured}_initializer")
     assert isinstance(initializer, keras.initializers.TruncatedNormal)
 

@@ -78,9 +78,9 @@ def check_given_weights(case, known_to=0.01):
     for batch in range(FEW_BATCHES if sampled else BATCHES):
         if case.redrawn:
             draw_configured_weights(graph, seed=batch)
+        state.restore()  # the batch before has moved moving statistics
         if found is None or case.redrawn or sampled:
             found = predictions(replace(options, seed=batch))
-        state.restore()  # the batch before has moved moving statistics
         predicted.append(found)
         measured.append(_measured(case, graph, model, generator, case.samples))
     for name in SIGNAL_MODELS:
@@ -142,9 +142,10 @@ def _data(case, graph, generator, samples):
     for call, (mean, variance) in zip(graph.inputs, case.input_moments(), strict=True):
         (value,) = call.outputs
         shape = (samples, *value.shape[1:])
-        if value.index in vocabulary:
-            size = vocabulary[value.index]
-            tensors.append(generator.integers(0, size, shape, dtype=value.dtype))
+        # Integers that nothing bounds are 0 and 1, as in `input_signals`.
+        size = vocabulary.get(value.index, None if value.dtype.startswith("float") else 2)
+        if size is not None:
+            tensors.append(generator.integers(0, size, shape).astype(value.dtype))
         else:
             noise = generator.standard_normal(shape)
             tensors.append((mean + np.sqrt(variance) * noise).astype("float32"))

@@ -9,7 +9,7 @@ from autoinit.propagate import Options, input_signals, predict
 from autoinit.reading import read_model
 from autoinit.registry import Support
 from tests.autoinit.estimators.checks import check_given_weights, predicted, signals_for
-from tests.contracts.cases import RECURRENT, SHIFTED, case
+from tests.contracts.cases import PAIR, RECURRENT, SHIFTED, case
 
 # Recurrence and biases of zero; over one step what is left is the activation of the kernel.
 LINEAR = {
@@ -28,6 +28,20 @@ LINEAR = {
     (case(layers.Bidirectional, "the sum of both ways", (1, 3), moments=SHIFTED,
           build=lambda x: layers.Bidirectional(layers.SimpleRNN(2, **LINEAR), "sum")(x)),
      3.0, 18.0),
+    (case(layers.ConvLSTM1D, "kernel of zeros", (2, 3, 1), filters=2, kernel_size=2,
+          kernel_initializer="zeros", recurrent_initializer="zeros"), 0.0, 0.0),
+    # x₁ + x₂ + x₃ + h₁ + h₂.
+    (case(layers.SimpleRNNCell, "sums", (3,), (2,), moments=PAIR,
+          build=lambda x, h: layers.SimpleRNNCell(2, **LINEAR | {"recurrent_initializer": "ones"})(
+              x, [h])), 1.5 - 2.0, 4.5 + 0.8),
+    # Gates of ½ and a candidate of 0: h/2.
+    (case(layers.GRUCell, "zeros", (3,), (2,), moments=PAIR,
+          build=lambda x, h: layers.GRUCell(
+              2, kernel_initializer="zeros", recurrent_initializer="zeros")(x, [h])), -0.5, 0.1),
+    # The sum of two equal sums of three.
+    (case(layers.StackedRNNCells, "sums of sums", (3,), (2,), (2,), moments=(*SHIFTED, *PAIR),
+          build=lambda x, h, k: layers.StackedRNNCells(
+              [layers.SimpleRNNCell(2, **LINEAR) for _ in range(2)])(x, [[h], [k]])), 3.0, 18.0),
 ], ids=str)  # fmt: skip
 def test_by_hand(case, mean, variance):
     outcome = predicted(case, samples=2000).outcomes[-1]
