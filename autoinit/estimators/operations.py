@@ -1,12 +1,12 @@
 """`keras.ops` operations in a functional model, told apart by class name.
 
-An operation on one tensor that treats its entries one by one needs no rule of its own: it is
-evaluated at the quadrature's points, constants and all.
+What an operation does is found out by trying it: one that treats entries one by one is evaluated
+at the quadrature's points, constants and all; one that moves entries, or maps them linearly, by
+what it does to chosen tensors. Only what that cannot tell has a rule by name; the rest is sampled.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,123 +14,159 @@ import keras
 import numpy as np
 
 from autoinit.estimators.activation import is_elementwise, mapped, on_points
-from autoinit.geometry import Windows
+from autoinit.estimators.operations_linear import linear
+from autoinit.estimators.operations_moving import moved
+from autoinit.estimators.operations_named import NAMED
 from autoinit.graph import Call
 from autoinit.registry import Context, Outcome, Support, pass_through, rule
-from autoinit.signals.signal import NO_BIAS, KernelMoments, Signal
+from autoinit.sampling import sample_operation
+from autoinit.signals.signal import Signal
 
-_MOVING = frozenset({
-    "BroadcastTo", "Cast", "Copy", "ExpandDims", "Flip", "GetItem", "Moveaxis", "Ravel", "Repeat",
-    "Reshape", "Roll", "Split", "Squeeze", "StopGradient", "Swapaxes", "Tile", "Transpose",
-})  # fmt: skip
-_REPEATING = frozenset({"BroadcastTo", "ExpandDims", "Repeat", "Tile"})
-_JOINING = frozenset({"Concatenate", "Stack"})
+# The same entries where they were.
+_KEEPING = frozenset({"BroadcastTo", "Cast", "Copy", "StopGradient"})
+# Of these it is found out where each entry comes from; if not, entries elsewhere.
+_PICKING = frozenset({"Flip", "GetItem", "Roll", "Split"})
 _ARITHMETIC = {
     "Add": "add", "Subtract": "subtract", "Multiply": "multiply",
-    "Maximum": "maximum", "Minimum": "minimum",
+    "Maximum": "maximum", "Minimum": "minimum", "Fmax": "maximum", "Fmin": "minimum",
 }  # fmt: skip
+# These compare a difference with nothing.
+_COMPARING = frozenset({"Equal", "NotEqual", "Greater", "GreaterEqual", "Less", "LessEqual"})
 
 
 @rule(keras.Operation)
 def operation(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
-    """Element-wise operations by quadrature, arithmetic by eq. 11, 13 and 14.
+    """Element-wise operations by quadrature, linear ones by their matrix; others by sampling.
 
-    Also joining, reductions over axes other than the batch, products of matrices, and arithmetic
-    with constants of several values, per channel. Different tensors are taken as independent, and
-    truth values as even odds.
+    Operands that are functions of the same tensor are taken together, others as independent.
     """
     name = type(call.layer).__name__
     if not inputs:
         return pass_through(call, [])
-    if all(value.dtype == "bool" for value in call.outputs):
-        # Masks and comparisons: what they choose is not followed, and they spoil nothing.
-        odds = type(inputs[0]).gaussian(0.5, 0.25)
-        return Outcome((odds,) * len(call.outputs), Support.APPROXIMATE)
-    if len({value.index for value in call.inputs}) > 1:
-        return _of_several(name, call, inputs)
-    if name in _MOVING or name in _JOINING:
-        return Outcome(_placed(name, call, inputs[0]), Support.NEUTRAL)
-    reduced = _reduction(name, call, inputs[0])
-    if reduced is not None:
-        return Outcome((reduced,), Support.EXACT)
-
-    def function(tensor: Any) -> Any:
-        return call.run([tensor] * len(inputs), context.training)[0]
-
-    if len(call.outputs) == 1 and is_elementwise(function):
-        return mapped(inputs[0], function)
-    line = _as_line(function, call)
-    if line is not None:
-        return Outcome((inputs[0].affine(*line),), Support.EXACT)
-    return pass_through(call, inputs)
+    if name in _KEEPING:
+        return Outcome((inputs[0].repeat(call.outputs[0].positions),), Support.NEUTRAL)
+    if name in NAMED:
+        result = NAMED[name](call, inputs, context)
+        if result is not None:
+            return _outcome(result)
+    # A slice may leave the few points as they are that a function is tried on.
+    found = None if name in _PICKING else _entry_by_entry(name, call, inputs, context)
+    if found is None and _is_of_one(call):
+        found = moved(call, inputs[0]) or _of_channels(call, inputs[0], context)
+        found = found or linear(call, inputs[0])
+    if found is None and name in _PICKING:
+        signals = (inputs[0].arrange(value.positions).elsewhere() for value in call.outputs)
+        found = Outcome(tuple(signals), Support.NEUTRAL)
+    return found or _sampled(call, inputs, context)
 
 
-def _placed(name: str, call: Call, signal: Signal) -> tuple[Signal, ...]:
-    """The same entries at the outputs' positions."""
-    place = signal.repeat if name in _REPEATING else signal.arrange
-    return tuple(place(value.positions) for value in call.outputs)
+def _outcome(result: Outcome | Signal) -> Outcome:
+    return result if isinstance(result, Outcome) else Outcome((result,), Support.EXACT)
 
 
-def _as_line(function: Callable[[Any], Any], call: Call) -> tuple[Any, Any] | None:
-    """Scale and offset of arithmetic with constants of several values, as per channel."""
-    shape = (3, *(size or 1 for size in call.inputs[0].shape[1:]))
-    if len(call.outputs) != 1 or call.outputs[0].shape[1:] != shape[1:]:
+def _is_of_one(call: Call) -> bool:
+    return len({value.index for value in call.inputs}) == 1
+
+
+def _entry_by_entry(
+    name: str, call: Call, inputs: Sequence[Signal], context: Context
+) -> Outcome | None:
+    """Of one tensor, or of several with two sources between them; None for anything else."""
+    values = list({value.index: value for value in call.inputs}.values())
+    if len(call.outputs) != 1:
         return None
-    evaluate = on_points(function)
+    function = _function(call, [value.index for value in values], context)
+    if not is_elementwise(function, len(values)):
+        return None
+    operands = _operands(call, inputs)
+    sources = {signal.source for signal in operands}
+    if name in ("Where", "Select") and len(sources) == 3 and len(values) == 3:
+        share = min(max(operands[0].mean, 0.0), 1.0)
+        if share in (0.0, 1.0):
+            return _outcome(operands[1 if share else 2])
+        return _outcome(type(operands[0]).mixture(operands[1:], [share, 1 - share]))
+    if len(sources) > 2:
+        return None
+    if len(operands) == 2 and len(sources) == 2 and len(call.inputs) == 2:
+        if name in _ARITHMETIC:
+            return _outcome(operands[0].combine(_ARITHMETIC[name], operands[1:]))
+        if name in _COMPARING:
+            difference = operands[0].combine("subtract", operands[1:])
+            return mapped(call, [difference], lambda x: function(x, keras.ops.zeros_like(x)))
+    return mapped(call, operands, function)
+
+
+def _operands(call: Call, inputs: Sequence[Signal]) -> list[Signal]:
+    """Each tensor's signal once; what is broadcast meets other entries than its own."""
+    found = {value.index: signal for value, signal in zip(call.inputs, inputs, strict=True)}
+    shapes = {value.index: value.sample for value in call.inputs}
+    whole = call.outputs[0].sample
+    return [
+        signal if shapes[index] == whole or len(found) == 1 else signal.elsewhere()
+        for index, signal in found.items()
+    ]
+
+
+def _function(call: Call, indices: Sequence[int], context: Context) -> Callable[..., Any]:
+    """The operation as a function of its different tensors, in the order of `indices`.
+
+    Points are numbers. A truth value among the operands chooses, as in `where`: a probability, by
+    as much.
+    """
+    truths = [value.index for value in call.inputs if value.dtype == "bool"]
+    chooses = len(truths) == 1 and call.outputs[0].dtype != "bool"
+
+    def run(by_index: dict[int, Any]) -> Any:
+        return call.run([by_index[value.index] for value in call.inputs], context.training)[0]
+
+    def function(*points: Any) -> Any:
+        by_index = dict(zip(indices, points, strict=True))
+        truth = {index: by_index[index] > 0.5 for index in truths}
+        if not chooses:
+            return run({**by_index, **truth})
+        (index,) = truths
+        share = by_index[index]
+        yes, no = (
+            run({**by_index, index: keras.ops.full_like(share, value, dtype="bool")})
+            for value in (True, False)
+        )
+        yes, no = (keras.ops.cast(each, share.dtype) for each in (yes, no))
+        mixed = share * yes + (1 - share) * no
+        return keras.ops.where(share >= 1, yes, keras.ops.where(share <= 0, no, mixed))
+
+    return function
+
+
+def _of_channels(call: Call, signal: Signal, context: Context) -> Outcome | None:
+    """Arithmetic with constants of several values: per channel, or a table of positions."""
+    value = call.inputs[0]
+    if len(call.outputs) != 1 or call.outputs[0].sample != value.sample:
+        return None
+    shape = value.sizes(3)
+    evaluate = on_points(_function(call, [value.index], context))
     points = np.random.default_rng(0).standard_normal(shape)
     try:
         offset, one, values = (evaluate(x) for x in (np.zeros(shape), np.ones(shape), points))
     except Exception:  # shapes, or dtypes, that only fit the model's own tensors
         return None
+    if not offset.shape == one.shape == values.shape == shape:
+        return None
     scale = one - offset
-    straight = values.shape == shape and np.allclose(scale * points + offset, values, rtol=1e-4)
-    return (scale, offset) if straight else None
-
-
-def _of_several(name: str, call: Call, inputs: Sequence[Signal]) -> Outcome:
-    if name in _ARITHMETIC and len(inputs) == 2:
-        return Outcome((inputs[0].combine(_ARITHMETIC[name], inputs[1:]),), Support.EXACT)
-    if name in _JOINING:
-        mixed = type(inputs[0]).mixture(inputs, [value.entries for value in call.inputs])
-        return Outcome((mixed,), Support.EXACT)
-    if name == "Matmul" and len(inputs) == 2:
-        count = call.inputs[0].shape[-1] or 1
-        return Outcome((inputs[0].dot(inputs[1], count, normalised=False),), Support.EXACT)
-    return pass_through(call, inputs)
-
-
-def _reduction(name: str, call: Call, signal: Signal) -> Signal | None:
-    if name not in ("Mean", "Sum", "Max", "Min", "Softmax"):
+    if not np.allclose(scale * points + offset, values, rtol=1e-4):
         return None
-    shape = call.inputs[0].shape
-    axis = call.layer.axis
-    axes = (
-        range(len(shape)) if axis is None else axis if isinstance(axis, (tuple, list)) else (axis,)
-    )
-    places = {place % len(shape) for place in axes}
-    if 0 in places:
-        return None
-    count = math.prod(shape[place] or 1 for place in places)
-    if name == "Softmax":
-        return signal.softmax(count)
-    channels = len(shape) - 1
-    windows = _reduced(call, places)
-    if name in ("Max", "Min"):
-        if channels in places:
-            # Channels are like positions that have nothing in common.
-            signal, windows = signal.flatten().arrange((count,)), (np.arange(count)[None, :],)
-        if name == "Max":
-            return signal.maximum_of(windows)
-        return signal.affine(-1.0, 0.0).maximum_of(windows).affine(-1.0, 0.0)
-    mean = signal.mean_of(windows) if places - {channels} else signal
-    if channels in places:
-        mean = mean.mix(KernelMoments(1 / (shape[channels] or 1), 1.0, 1.0), NO_BIAS)
-    return mean if name == "Mean" else mean.affine(count, 0.0)
+    channels = (1, *(1 for _ in value.positions), -1)
+    alike = [np.allclose(each, each.reshape(-1, shape[-1])[0].reshape(channels)) for each in
+             (scale, offset)]  # fmt: skip
+    if all(alike):
+        return Outcome((signal.affine(scale, offset),), Support.EXACT)
+    scaled = signal.combine("multiply", [type(signal).of_values(scale[0])])
+    return Outcome((scaled.combine("add", [type(signal).of_values(offset[0])]),), Support.EXACT)
 
 
-def _reduced(call: Call, places: set[int]) -> tuple[Windows, ...]:
-    """One window over each spatial axis among the places; the others stay."""
-    return tuple(
-        np.arange(size)[None, :] if place in places else np.arange(size)[:, None]
-        for place, size in enumerate(call.inputs[0].positions, 1)
-    )
+def _sampled(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+    """Through the operation itself, with Gaussian inputs; where it runs on these."""
+    found = sample_operation(call, inputs, context)
+    if found is None:
+        return pass_through(call, inputs)
+    signals, error = found
+    return Outcome(signals, Support.SAMPLED, standard_error=error)
