@@ -11,6 +11,10 @@ class GraphError(AutoInitError, ValueError):
     """A model has no graph of layer calls that could be read."""
 
 
+class UnsupportedLayerError(AutoInitError, ValueError):
+    """A layer has no rule, and none was to be done without."""
+
+
 class ModelFileError(AutoInitError):
     """A model file is refused.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from autoinit.graph import Call, ModelGraph
+from autoinit.graph import Call, ModelGraph, Parameter
 
 
 def frozen_variables(graph: ModelGraph) -> frozenset[int]:
@@ -21,7 +21,7 @@ def frozen_variables(graph: ModelGraph) -> frozenset[int]:
     free: set[int] = set()
     for call in graph.calls:
         for layer, is_frozen in _parts(call):
-            (frozen if is_frozen else free).update(map(id, _own_weights(layer)))
+            (frozen if is_frozen else free).update(map(id, own_weights(layer)))
     return frozenset(frozen - free)
 
 
@@ -68,6 +68,8 @@ def _parts(call: Call) -> Iterator[tuple[Any, bool]]:
     waiting = [(call.layer, call.frozen)]
     while waiting:
         layer, is_frozen = waiting.pop()
+        if isinstance(layer, Parameter):
+            yield layer, is_frozen or not layer.trainable
         if not hasattr(layer, "_flatten_layers"):
             continue  # operations have no weights
         is_frozen = is_frozen or not layer.trainable
@@ -76,5 +78,8 @@ def _parts(call: Call) -> Iterator[tuple[Any, bool]]:
         waiting += [(part, is_frozen) for part in inner]
 
 
-def _own_weights(layer: Any) -> list[Any]:
+def own_weights(layer: Any) -> list[Any]:
+    """A layer's variables without those of the layers that it holds."""
+    if isinstance(layer, Parameter):
+        return layer.weights
     return [*layer._trainable_variables, *layer._non_trainable_variables]

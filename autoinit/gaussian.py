@@ -291,3 +291,19 @@ def _line(low: float, high: float) -> tuple[Array, Array]:
     edges = np.arange(low, high + 1e-9, 0.125)
     half = np.diff(edges)[:, None] / 2
     return (edges[:-1, None] + half * (1 + NODES)).ravel(), (half * KRONROD).ravel()
+
+
+def masked_softmax(deviation: float, count: int, seen: Sequence[int]) -> tuple[float, float]:
+    """Mean and second moment of a softmax over `count` Gaussians, some of which are masked.
+
+    Args:
+        deviation: of the Gaussians.
+        count: how many there are.
+        seen: how many count, in equally frequent rows.
+    """
+    numbers, times = np.unique(np.asarray(seen), return_counts=True)
+    square = 0.0
+    for number, share in zip(numbers, times / times.sum(), strict=True):
+        mean, variance = softmax(deviation, max(int(number), 1))
+        square += share * number / count * (variance + mean * mean)
+    return 1.0 / count, float(square)

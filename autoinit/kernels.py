@@ -32,6 +32,7 @@ class Kernel:
         windows: for each tap axis, which input position each tap reads.
         output_axes: where the bias may have other axes than the units: for each axis of the
             output, the kernel's axis that it comes from, or None.
+        constant: whether all entries are one number, which is set and not drawn.
     """
 
     layer: Any
@@ -41,6 +42,7 @@ class Kernel:
     tap_axes: tuple[int, ...] = ()
     windows: tuple[Windows, ...] = ()
     output_axes: tuple[int | None, ...] = ()
+    constant: bool = False
 
     @property
     def variable(self) -> Any:

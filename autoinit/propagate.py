@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+import keras
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from autoinit.arrays import as_array
+from autoinit.errors import UnsupportedLayerError
 from autoinit.estimators import RULES
 from autoinit.frozen import frozen_variables
-from autoinit.graph import Call, ModelGraph
+from autoinit.graph import Call, ModelGraph, Parameter
 from autoinit.kernels import Kernel, Loader, bias_moments
 from autoinit.registry import (
     Context,
@@ -27,9 +30,20 @@ from autoinit.registry import (
     pass_through,
 )
 from autoinit.report import Finding
+from autoinit.sampling import sample_unknown
 from autoinit.shapes import last_uses
 from autoinit.signals import DEFAULT_SIGNAL_MODEL, SIGNAL_MODELS
-from autoinit.signals.signal import NO_BIAS, BiasMoments, KernelMoments, Observed, Signal
+from autoinit.signals.signal import (
+    NO_BIAS,
+    Array,
+    BiasMoments,
+    KernelMoments,
+    Observed,
+    Signal,
+)
+
+# Entries of the samples of a mask that are computed.
+_MOST_ENTRIES = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -43,6 +57,7 @@ class Options:
         keep_frozen: whether frozen layers keep the weights that they have.
         seed, samples: for recurrent layers, which are sampled.
         batch: how many samples go through the model together.
+        unsupported: what becomes of calls without a rule, a key of `UNSUPPORTED`.
         config: handed to estimators written by users.
     """
 
@@ -53,6 +68,7 @@ class Options:
     seed: int = 0
     samples: int = 10_000
     batch: int = 128
+    unsupported: str = "pass_through"
     config: Mapping[str, Any] | None = None
 
 
@@ -175,6 +191,7 @@ def _propagate(
         signal_variance=options.signal_variance,
         registry=registry,
         batch=options.batch,
+        unsupported=options.unsupported,
     )
     signals: dict[int, Signal] = {}
     tainted: set[int] = set()
@@ -182,9 +199,13 @@ def _propagate(
     findings: dict[tuple[str, str], Finding] = {}
     plans: list[WeightPlan] = []
     warned: set[int] = set()
+    known_values = _Known(graph, context, type(next(iter(inputs.values()))))
     for call, finished in zip(graph.calls, last_uses(graph, running=False), strict=True):
         if call.is_input:
             outcome = Outcome((inputs[call.outputs[0].index],), Support.NEUTRAL)
+        elif call.outputs[0].constant:
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                outcome = known_values.outcome(call, [signals[v.index] for v in call.inputs])
         else:
             arrived = [signals[value.index] for value in call.inputs]
             outcome = _apply(call, arrived, context, registry)
@@ -199,19 +220,22 @@ def _propagate(
             tainted.update(value.index for value in call.outputs)
         if any(value.index in tainted for value in call.inputs):
             outcome = replace(outcome, tainted=True)
+        if call.inputs and not call.outputs[0].constant:
+            known_values.sample(call)
         for value, signal in zip(call.outputs, outcome.signals, strict=True):
             signals[value.index] = cast(Signal, signal).arrange(value.positions)
         with np.errstate(over="ignore", invalid="ignore"):
             seen = tuple(
-                signals[value.index].observed(value.shape[-1] or 1, options.batch)
+                signals[value.index].observed(value.channels, options.batch)
                 for value in call.outputs
             )
-            if outcome.weighted:
+            if outcome.weighted and call.inputs:
                 slope = signals[call.inputs[0].index].correlation_slope
                 seen = (replace(seen[0], correlation_slope=slope), *seen[1:])
         # Signals may be large: they are let go of once nothing reads them.
         for index in finished:
             del signals[index]
+            context.known.pop(index, None)
         outcomes.append(replace(outcome, signals=seen))
         plans.extend(outcome.plans)
         for finding in outcome.findings:
@@ -219,22 +243,133 @@ def _propagate(
     return Propagation(graph, tuple(outcomes), tuple(plans), tuple(findings.values()))
 
 
+class _Known:
+    """Values that are computed, not described: of parameters and constants, and samples of masks.
+
+    A mask is what is computed from integer inputs without weights.
+    """
+
+    def __init__(self, graph: ModelGraph, context: Context, kind: type[Signal]) -> None:
+        self.factors = graph.factors()
+        self.context = context
+        self.kind = kind
+        self.values = context.known
+        self.graph = graph
+        generator = np.random.default_rng(context.seed)
+        vocabulary = graph.vocabulary()
+        for call in graph.inputs:
+            (value,) = call.outputs
+            if not value.dtype.startswith(("float", "bfloat")):
+                drawn = generator.integers(
+                    0, vocabulary.get(value.index, 2), (graph.batch, *value.sample)
+                )
+                self.values[value.index] = drawn.astype(value.dtype)
+
+    def sample(self, call: Call) -> None:
+        """Compute what a call makes of samples, where they are known and it has no weights."""
+        known = all(value.index in self.values for value in call.inputs)
+        size = self.graph.batch * max(value.entries for value in call.outputs)
+        has_weights = bool(getattr(call.layer, "weights", None))
+        if not known or has_weights or call.opaque or size > _MOST_ENTRIES:
+            return
+        tensors = [keras.ops.convert_to_tensor(self.values[v.index]) for v in call.inputs]
+        with contextlib.suppress(Exception):  # any layer's code; there are no samples then
+            results = call.run(tensors, self.context.training)
+            for value, result in zip(call.outputs, results, strict=True):
+                self.values[value.index] = np.asarray(keras.ops.convert_to_numpy(result))
+
+    def outcome(self, call: Call, arrived: Sequence[Signal]) -> Outcome:
+        """Computed from the values that there are; a layer's table is drawn like an embedding."""
+        if isinstance(call.layer, Parameter):
+            return self._parameter(call, call.layer)
+        if isinstance(call.layer, keras.Layer):
+            given = list(arrived) or [self.kind.gaussian(0.0, 1.0)]
+            assert self.context.registry is not None
+            outcome = _apply(call, given, self.context, self.context.registry)
+            places = call.outputs[0].positions
+            signals = tuple(
+                cast(Signal, signal).arrange(places).of_every_sample() for signal in outcome.signals
+            )
+            return replace(outcome, signals=signals)
+        if not all(value.index in self.values for value in call.inputs):
+            return _apply(call, arrived, self.context, self.context.registry or RULES)
+        tensors = [keras.ops.convert_to_tensor(self.values[v.index]) for v in call.inputs]
+        results = call.run(tensors, self.context.training)
+        for value, result in zip(call.outputs, results, strict=True):
+            self.values[value.index] = as_array(result)
+        signals = tuple(self._signal(self.values[value.index]) for value in call.outputs)
+        return Outcome(signals, Support.EXACT)
+
+    def _parameter(self, call: Call, parameter: Parameter) -> Outcome:
+        """A table that is added, such as one of positions, is drawn; other values stay.
+
+        A kernel is drawn where it is multiplied.
+        """
+        values = np.asarray(self.context.load(parameter.variable), np.float64)
+        (value,) = call.outputs
+        outcome = Outcome((), Support.EXACT)
+        spread = float(values.std()) if values.size else 0.0
+        wide = sum(size > 1 for size in values.shape) > 1
+        if value.index not in self.factors and wide and spread > 0 and parameter.trainable:
+            kernel = Kernel(parameter, "variable", parameter.attribute, summed_axes=())
+            one = self.kind.gaussian(1.0, 0.0)
+            moments, _, outcome = self.context.weigh(call, one, kernel, None)
+            outcome = replace(outcome, support=Support.EXACT)
+            values = values * math.sqrt(moments.power / float((values**2).mean()))
+        self.values[value.index] = values
+        return replace(outcome, signals=(self._signal(values),))
+
+    def _signal(self, values: Array) -> Signal:
+        values = np.asarray(values, np.float64)
+        return self.kind.of_values(values) if values.size else self.kind.gaussian(0.0, 0.0)
+
+
 def _apply(call: Call, arrived: Sequence[Signal], context: Context, registry: Registry) -> Outcome:
     if call.opaque is not None:
         return not_run(call, arrived)
     registration = registry.of_call(call)
     if registration is None:
-        return pass_through(call, arrived)
+        return _without_rule(pass_through(call, arrived), call, arrived, context)
     known = all(signal.finite for signal in arrived)
     # Signals that leave the range of floating point are findings, not warnings.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         result = registration.rule(call, arrived, context)
     outcome = result if isinstance(result, Outcome) else Outcome((result,) * len(call.outputs))
+    if outcome.support is Support.PASS_THROUGH:
+        outcome = _without_rule(outcome, call, arrived, context)
     if not known:
         # Some rules would make figures of it again, as normalisation does.
         unknown = type(arrived[0]).gaussian(math.nan, math.nan)
         outcome = replace(outcome, signals=(unknown,) * len(call.outputs))
     return outcome if outcome.support else replace(outcome, support=registration.support)
+
+
+def _without_rule(
+    passed: Outcome, call: Call, arrived: Sequence[Signal], context: Context
+) -> Outcome:
+    """What becomes of a call without a rule.
+
+    Raises:
+        UnsupportedLayerError: where that is an error.
+    """
+    if context.unsupported == "error":
+        why = f", and it cannot be opened into its parts ({call.closed})" if call.closed else ""
+        raise UnsupportedLayerError(
+            f"No rule for {call.path!r} ({call.class_name}){why}. Write an estimator for it "
+            "(custom_distribution_estimators), or choose to have it sampled or passed through."
+        )
+    if context.unsupported == "pass_through" or not all(signal.finite for signal in arrived):
+        return passed
+    sampled = sample_unknown(call, arrived, context)
+    if sampled is None:
+        return passed
+    signals, error = sampled
+    finding = Finding(
+        "sampled_layer", call.path, call.class_name,
+        f"No rule for {call.path!r} ({call.class_name}): its output was estimated by Monte Carlo "
+        "through the layer itself, for independent Gaussian input.",
+    )  # fmt: skip
+    return Outcome(signals, Support.SAMPLED, standard_error=error, findings=(finding,))
 
 
 def _as_measured(outcome: Outcome, signal: Signal) -> Outcome:

@@ -86,6 +86,9 @@ class Context:
         signal_variance: variance that AutoInit aims at.
         registry: for rules of wrappers, which look up the rule of what they wrap.
         batch: how many samples batch normalisation sees at once.
+        unsupported: what becomes of calls without a rule, a key of `UNSUPPORTED`.
+        known: arrays of the constants, and of samples of the masks, that are read next, by value
+            index.
     """
 
     training: bool
@@ -97,7 +100,16 @@ class Context:
     signal_variance: float = 1.0
     registry: Registry | None = None
     batch: int = 128
+    unsupported: str = "pass_through"
+    known: dict[int, Any] = field(default_factory=dict)
 
+
+# What may become of a call without a rule.
+UNSUPPORTED = {
+    "pass_through": "taken as unchanged, as the paper does",
+    "sample": "estimated by Monte Carlo through the layer itself",
+    "error": "refused",
+}
 
 Rule = Callable[[Call, Sequence[Any], Context], "Outcome | Signal"]
 
@@ -163,12 +175,18 @@ class Registry:
 
 RULES = Registry()
 rule = RULES.register
+# Class name → why it has no rule, as a clause; `autoinit/estimators/refused.py` has them all.
+REASONS: dict[str, str] = {}
 
 
 def pass_through(call: Call, inputs: Sequence[Signal]) -> Outcome:
     """The paper's fallback for a call without a rule: its signal is taken as unchanged."""
+    reason = REASONS.get(call.class_name)
+    why = ": its" if reason is None else f": {reason}. Its"
+    if reason is None and call.closed:
+        why = f", and it cannot be opened into its parts ({call.closed}): its"
     message = (
-        f"No rule for {call.path!r} ({call.class_name}): its output is taken to be distributed "
+        f"No rule for {call.path!r} ({call.class_name}){why} output is taken to be distributed "
         "like its input, and everything after it is uncertain."
     )
     return Outcome(

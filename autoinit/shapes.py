@@ -10,6 +10,7 @@ _BYTES = {"float64": 8, "int64": 8, "uint64": 8, "float16": 2, "bfloat16": 2, "i
 
 def bytes_of(value: Value, samples: int) -> int:
     """Size of a tensor for a number of samples."""
+    samples = 1 if value.constant else samples
     return samples * value.entries * _BYTES.get(value.dtype, 4)
 
 

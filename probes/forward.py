@@ -29,7 +29,7 @@ class Probe(Mapping[str, Moments]):
     Attributes:
         graph: the calls.
         moments: figures for each call's first output, in the order of the calls; None for those
-            that cannot be run, as they or what they read is opaque.
+            that cannot be run, as they or what they read is opaque, and for parameters.
         batch_size: samples that went through together.
         device: where.
     """
@@ -90,7 +90,11 @@ def probe_model(
     """
     if num_samples < 1:
         raise ValueError(f"num_samples must be at least 1. Received: {num_samples}")
-    graph = model if isinstance(model, ModelGraph) else read_model(model, unknown_size)
+    graph = (
+        model
+        if isinstance(model, ModelGraph)
+        else read_model(model, unknown_size, training=training)
+    )
     found = find_device(device)
     limit = memory_limit or _free_memory() // 2
     batch_size = _fixed_batch(graph) or _fitting(graph, num_samples, limit)
@@ -144,7 +148,10 @@ def _measure(
         )
     measured_calls = iter(total or ())
     idle = graph.not_run()
-    return tuple(None if call.index in idle else next(measured_calls) for call in graph.calls)
+    return tuple(
+        None if call.index in idle or call.is_internal else next(measured_calls)
+        for call in graph.calls
+    )
 
 
 def _run(
@@ -158,6 +165,7 @@ def _run(
     alive: dict[int, Any] = {}
     idle = graph.not_run()
     every = max(len(graph.calls) // 50, 1)
+    batch = len(next(iter(inputs.values())))
     with without_gradients():
         for call, finished in zip(graph.calls, last_uses(graph), strict=True):
             if call.index in idle:
@@ -166,8 +174,11 @@ def _run(
                 (value,) = call.outputs
                 outputs = [keras.ops.convert_to_tensor(inputs[value.index], dtype=value.dtype)]
             else:
-                outputs = call.run([alive[value.index] for value in call.inputs], training)
-            recorder.record(outputs[0])
+                tensors = [alive[value.index] for value in call.inputs]
+                outputs = call.run(tensors, training, batch)
+            if not call.is_internal:
+                # A table of positions is like one sample.
+                recorder.record(outputs[0][None] if call.outputs[0].constant else outputs[0])
             alive.update(
                 (value.index, tensor) for value, tensor in zip(call.outputs, outputs, strict=True)
             )
@@ -197,6 +208,8 @@ def unchanged(graph: ModelGraph, seed: int) -> Iterator[None]:
     for layer in graph.layers():
         for part in getattr(layer, "_flatten_layers", lambda: ())():
             changing += list(part._non_trainable_variables)
+            if isinstance(part, keras.layers.SpectralNormalization):
+                changing.append(part.kernel)  # divided by its norm in each step of training
             for generator in part._seed_generators:
                 changing.append(generator.state)
     kept = [

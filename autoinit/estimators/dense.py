@@ -1,17 +1,20 @@
-"""Dense, EinsumDense and Embedding."""
+"""Dense, EinsumDense and embeddings."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import cast
 
 import numpy as np
 from keras import layers
 
+from autoinit.estimators.operations_products import project, spelled_out
 from autoinit.estimators.weighted import weighted
 from autoinit.graph import Call
 from autoinit.kernels import Kernel
-from autoinit.registry import Context, Outcome, rule
+from autoinit.registry import Context, Outcome, pass_through, rule
 from autoinit.signals.signal import Signal
 
 
@@ -25,30 +28,50 @@ def dense(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
 @rule(layers.EinsumDense)
 def einsum_dense(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
     """As Dense; summed over the axes that the output does not have."""
-    terms, output = call.layer.equation.split("->")
-    data, axes = terms.split(",")
-    summed = tuple(place for place, axis in enumerate(axes) if axis not in output)
-    elided = [None] * (len(call.outputs[0].shape) - len(output.replace("...", "")))
-    units = [axes.index(axis) if axis in axes else None for axis in output.replace("...", "")]
-    placed = units + elided if output.endswith("...") else elided + units
-    kernel = Kernel(call.layer, "kernel", "kernel", summed_axes=summed, output_axes=tuple(placed))
-    signal = _summed(call, inputs[0], data, axes + output)
-    return weighted(call, signal, context, kernel, call.layer.bias)
-
-
-def _summed(call: Call, signal: Signal, data: str, kept: str) -> Signal:
-    """The signal, summed over the input's axes that neither the kernel nor the output has."""
-    names = data.replace("...", "")
-    shape = call.inputs[0].shape
-    sizes = shape[-len(names) :] if data.startswith("...") else shape[: len(names)]
-    lost = [size or 1 for name, size in zip(names, sizes, strict=True) if name not in kept]
-    count = math.prod(lost)
-    return signal.mean_of((np.arange(count)[None, :],)).affine(count, 0.0) if lost else signal
+    kernel = Kernel(call.layer, "kernel", "kernel", summed_axes=())
+    shapes = (0, *call.inputs[0].sample), kernel.shape
+    found = spelled_out(call.layer.equation, shapes)
+    if found is None:  # Keras itself accepts no other equation
+        return pass_through(call, inputs)
+    (data, weights), output = found
+    labels = data.replace(data[0], ""), weights, output.replace(data[0], "")
+    return project(call, inputs[0], context, kernel, labels, call.layer.bias)
 
 
 @rule(layers.Embedding)
 def embedding(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
     """Each output is one entry of the table: its variance is that of the entries."""
+    return _looked_up(call, inputs, context)
+
+
+def _looked_up(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
     kernel = Kernel(call.layer, "embeddings", "embeddings", summed_axes=())
     one = type(inputs[0]).gaussian(1.0, 0.0)
-    return weighted(call, one, context, kernel, None)
+    outcome = weighted(call, one, context, kernel, None)
+    (entry,) = outcome.signals
+    # Indices that depend on no input are those of positions, each of which has its own row.
+    rows = kernel.shape[0] if call.inputs and not call.inputs[0].constant else math.inf
+    found = cast(Signal, entry).looked_up(call.outputs[0].positions, rows)
+    return replace(outcome, signals=(found,))
+
+
+@rule(layers.ReversibleEmbedding)
+def reversible_embedding(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+    """A table that is looked up, or, in reverse, a projection onto its rows.
+
+    With `logit_soft_cap` c the projection, which has the target variance, goes through
+    c·tanh(y/c) in the same call.
+    """
+    args, kwargs = call.arguments
+    if not (args[1] if len(args) > 1 else kwargs.get("reverse", False)):
+        return _looked_up(call, inputs, context)
+    if call.layer.tie_weights:
+        kernel = Kernel(call.layer, "embeddings", "embeddings", summed_axes=(1,))
+    else:
+        kernel = Kernel(call.layer, "reverse_embeddings", "embeddings", summed_axes=(0,))
+    outcome = weighted(call, inputs[0], context, kernel, None)
+    cap = call.layer.logit_soft_cap
+    if cap is None:
+        return outcome
+    capped, _ = cast(Signal, outcome.signals[0]).map(lambda logits: cap * np.tanh(logits / cap))
+    return replace(outcome, signals=(capped,))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,8 +13,10 @@ import numpy as np
 from keras import layers
 
 from autoinit.graph import Call
+from autoinit.kernels import Kernel
 from autoinit.registry import Context, Outcome, Support, rule
 from autoinit.signals.signal import Signal
+from autoinit.weighted_sum import WeightedSum
 
 
 @rule(layers.Add)
@@ -81,6 +85,21 @@ def dot(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | Sig
 def concatenate(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
     """A mixture in proportion to the numbers of entries (eq. 15 and 16)."""
     return type(inputs[0]).mixture(inputs, [value.entries for value in call.inputs])
+
+
+@rule(WeightedSum)
+def weighted_sum(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+    """Σ cᵢxᵢ; AutoInit sets all cᵢ to √(target/Var Σ xᵢ)."""
+    total = inputs[0].combine("add", inputs[1:])
+    kernel = Kernel(call.layer, "coefficients", "coefficients", summed_axes=(), constant=True)
+    moments, _, outcome = context.weigh(call, total.affine(1.0, -total.mean), kernel, None)
+    given = np.asarray(context.load(call.layer.coefficients), np.float64)
+    if not np.isclose(moments.power, (given**2).mean()):  # set anew
+        given = np.full(len(given), math.sqrt(moments.power))
+    scaled = [
+        signal.affine(coefficient, 0.0) for signal, coefficient in zip(inputs, given, strict=True)
+    ]
+    return replace(outcome, signals=(scaled[0].combine("add", scaled[1:]),))
 
 
 def _sum(call: Call, inputs: Sequence[Signal]) -> Signal:

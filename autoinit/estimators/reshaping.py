@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from keras import layers
 
 from autoinit.estimators.spatial import at_spatial_axes, spatial_sizes
 from autoinit.geometry import Taps
-from autoinit.graph import Call, Shape
+from autoinit.graph import Call, Shape, Value
 from autoinit.registry import Context, Outcome, Support, rule
 from autoinit.signals.signal import Array, Signal
 
@@ -28,10 +29,23 @@ def flatten(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
     return inputs[0].flatten()
 
 
-@rule(layers.Permute, layers.Reshape, support=Support.NEUTRAL)
-def moving(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
-    """The same entries in other places."""
-    return inputs[0].arrange(_sizes(call.outputs[0].shape))
+@rule(layers.Reshape, support=Support.NEUTRAL)
+def reshape(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
+    """The same entries in another shape."""
+    return reshaped(inputs[0], call.inputs[0], call.outputs[0])
+
+
+def reshaped(signal: Signal, before: Value, after: Value) -> Signal:
+    """The same entries in row-major order, in another shape."""
+    if math.prod(before.sample) != math.prod(after.sample) or before.rows != after.rows:
+        return signal.arrange(after.positions)  # entries move to or from the batch axis
+    return signal.reshape(before.sample, after.sample)
+
+
+@rule(layers.Permute, support=Support.NEUTRAL)
+def permute(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
+    """The same entries with the axes in another order."""
+    return inputs[0].transpose(call.inputs[0].sample, [axis - 1 for axis in call.layer.dims])
 
 
 @rule(layers.RepeatVector, support=Support.NEUTRAL)

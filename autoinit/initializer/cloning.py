@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import keras
 
+from autoinit.errors import GraphError
+from autoinit.estimators import RULES
 from autoinit.graph import ModelGraph
 from autoinit.reading import read_model
+from autoinit.registry import Registry
 
 
 def as_model(model: Any, custom_objects: dict[str, Any] | None) -> Any:
@@ -48,17 +52,35 @@ def as_model(model: Any, custom_objects: dict[str, Any] | None) -> Any:
     return made
 
 
-def clone_with_weights(model: Any, graph: ModelGraph, custom_objects: dict[str, Any] | None) -> Any:
+def clone_with_weights(
+    model: Any,
+    registry: Registry = RULES,
+    custom_objects: dict[str, Any] | None = None,
+    replaced: Callable[[Any], Any] = lambda layer: None,
+) -> Any:
     """A copy of a model with the same variables' values, compiled the same way.
 
     The original is left as it was. The copy's optimizer is a new one: its slots are empty.
+
+    Args:
+        model: functional, sequential, or a subclass that can be opened.
+        registry: rules to use.
+        custom_objects: classes that a configuration needs, by name.
+        replaced: gives the layer that takes the place of another, or None to copy that.
+
+    Raises:
+        GraphError: where a layer cannot be made again from its configuration.
     """
+    graph = read_model(model, registry=registry)
     scope = {**_custom_objects(model, graph), **(custom_objects or {})}
     with keras.saving.custom_object_scope(scope):
-        twin = _clone(model, {})
+        twin = _clone(model, {}, replaced)
     if model.compiled:
         compile_like(twin, model)
-    for layer, original in zip(read_model(twin).layers(), graph.layers(), strict=True):
+    copies = read_model(twin, registry=registry).layers()
+    for layer, original in zip(copies, graph.layers(), strict=True):
+        if replaced(original) is not None:
+            continue
         for variable, value in zip(_variables(layer), _variables(original), strict=True):
             variable.assign(value)
     return twin
@@ -87,16 +109,20 @@ def _anew(value: Any) -> Any:
     return value
 
 
-def _clone(model: Any, made: dict[int, Any]) -> Any:
+def _clone(model: Any, made: dict[int, Any], replaced: Callable[[Any], Any]) -> Any:
     """A model of new layers, each made once; `made` holds those that there are, by old identity."""
 
     def part(layer: Any) -> Any:
         if id(layer) not in made:
-            nested = isinstance(layer, keras.Model) and layer.inputs
-            fresh = _clone(layer, made) if nested else type(layer).from_config(layer.get_config())
-            made[id(layer)] = fresh
+            if isinstance(layer, keras.Model) and getattr(layer, "inputs", None):
+                made[id(layer)] = _clone(layer, made, replaced)
+            else:
+                fresh = replaced(layer)
+                made[id(layer)] = fresh or type(layer).from_config(layer.get_config())
         return made[id(layer)]
 
+    if not isinstance(model, keras.Sequential) and not getattr(model, "inputs", None):
+        return _remade(model)
     # Left to itself, Keras names the new inputs of a functional model after tensors.
     inputs = None
     if not isinstance(model, keras.Sequential):
@@ -104,6 +130,21 @@ def _clone(model: Any, made: dict[int, Any]) -> Any:
     twin = keras.models.clone_model(model, input_tensors=inputs, clone_function=part)
     # Of a functional model Keras forgets it; the layers have theirs, which may be another.
     twin._trainable = model.trainable
+    return twin
+
+
+def _remade(model: Any) -> Any:
+    """A subclassed model from its configuration, built for the same shapes."""
+    try:
+        twin = type(model).from_config(model.get_config())
+        twin.build_from_config(model.get_build_config())
+        twin.built = model.built
+    except Exception as error:  # the model's own code, which may raise anything
+        raise GraphError(
+            f"Model {model.name!r} ({type(model).__name__}) cannot be made again from its "
+            f"configuration, so that the original could be left as it is: {error}. Give the class "
+            "a get_config() of its constructor's arguments."
+        ) from error
     return twin
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from autoinit.initializer.distributions import DISTRIBUTIONS
+from autoinit.registry import UNSUPPORTED
 from autoinit.signals import DEFAULT_SIGNAL_MODEL, SIGNAL_MODELS
 
 
@@ -25,6 +26,9 @@ class Configuration:
         keep_frozen: leave the weights of frozen layers (`trainable=False`) as they are, and draw
             the others for the signal that these really give. For live models only: a configuration
             brings no weights.
+        unsupported: what becomes of layers without a rule: `pass_through` (taken as unchanged, as
+            the paper does), `sample` (estimated by Monte Carlo through the layer itself) or
+            `error`.
         seed: of every draw; None takes one from Python's generator, as Keras does.
     """
 
@@ -34,6 +38,7 @@ class Configuration:
     recurrent_monte_carlo_samples: float = 1e4
     signal_model: str = DEFAULT_SIGNAL_MODEL
     keep_frozen: bool = False
+    unsupported: str = "pass_through"
     seed: int | None = None
 
     @classmethod
@@ -52,6 +57,7 @@ class Configuration:
         made = cls(**dict(config or {}))
         for name, choices in (
             ("distribution", DISTRIBUTIONS), ("signal_model", SIGNAL_MODELS),
+            ("unsupported", UNSUPPORTED),
         ):  # fmt: skip
             if getattr(made, name) not in choices:
                 raise ValueError(

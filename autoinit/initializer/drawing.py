@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 from keras import layers
 
 from autoinit.constraints import CenteredUnitNorm
-from autoinit.graph import ModelGraph
+from autoinit.frozen import own_weights
+from autoinit.graph import ModelGraph, Parameter
 from autoinit.initializer.distributions import make_initializer
 from autoinit.randomness import derived, python_seed
 from autoinit.registry import WeightPlan
@@ -31,15 +33,27 @@ def apply_plans(
     for index, plan in enumerate(plans):
         kernel, variable = plan.kernel, plan.kernel.variable
         chosen = None if seed is None else derived(seed, index)
+        if kernel.constant:
+            variable.assign(np.full(kernel.shape, plan.standard_deviation))
+            continue
         initializer = make_initializer(distribution, plan.standard_deviation, kernel.shape, chosen)
-        setattr(kernel.layer, f"{kernel.configured}_initializer", initializer)
+        _configure(kernel.layer, f"{kernel.configured}_initializer", initializer)
         values = initializer(kernel.shape, dtype=variable.dtype)
         if constrain and kernel.fan_in > 1:
             constraint = CenteredUnitNorm(plan.standard_deviation, kernel.fan_in_axes)
-            setattr(kernel.layer, f"{kernel.configured}_constraint", constraint)
+            _configure(kernel.layer, f"{kernel.configured}_constraint", constraint)
             variable.constraint = constraint
             values = constraint(values)
         variable.assign(values)
+
+
+def _configure(layer: Any, name: str, value: Any) -> None:
+    """Record a setting in a layer; of a parameter, in its owner if that knows such a setting."""
+    if isinstance(layer, Parameter):
+        layer = layer.owner
+        if not hasattr(layer, name):
+            return
+    setattr(layer, name, value)
 
 
 def draw_configured_weights(
@@ -60,19 +74,26 @@ def draw_configured_weights(
     """
     findings = []
     with python_seed(seed):
+        opened = {id(layer) for layer in graph.opened}
         for layer in graph.layers():
             weights = getattr(layer, "weights", ())
-            if isinstance(layer, layers.Normalization) or all(id(w) in kept for w in weights):
+            # The parts of an opened layer are drawn by themselves.
+            own = own_weights(layer) if id(layer) in opened else weights
+            passed = isinstance(layer, (layers.Normalization, Parameter))
+            if passed or all(id(w) in kept for w in own):
                 continue
             try:
-                twin = type(layer).from_config(layer.get_config())
-                twin.build_from_config(layer.get_build_config())
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # of a layer that has no `build`
+                    twin = type(layer).from_config(layer.get_config())
+                    twin.build_from_config(layer.get_build_config())
                 pairs = list(zip(weights, twin.weights, strict=True))
             except Exception as error:  # a layer's own code, which may raise anything
                 findings.append(_kept(layer, error))
                 continue
+            mine = {id(variable) for variable in own}
             for variable, fresh in pairs:
-                if id(variable) not in kept:
+                if id(variable) in mine and id(variable) not in kept:
                     variable.assign(fresh)
     return tuple(findings)
 

@@ -29,7 +29,7 @@ class AutoInit:
     Args:
         weight_init_config: options, see `Configuration`: `distribution` (`truncated_normal`,
             `untruncated_normal`, `uniform` or `orthogonal`), `constrain_weights`,
-            `signal_model`, `keep_frozen`, `monte_carlo_samples`,
+            `signal_model`, `keep_frozen`, `unsupported`, `monte_carlo_samples`,
             `recurrent_monte_carlo_samples`, `seed`.
         input_data_mean, input_data_var: moments of the training data.
         custom_distribution_estimators: layer class → subclass of
@@ -86,9 +86,10 @@ class AutoInit:
 
         Raises:
             GraphError: for a model without a graph of layers.
+            UnsupportedLayerError: for a layer without a rule, if that is to be an error.
         """
         source = as_model(model, custom_objects)
-        twin = clone_with_weights(source, read_model(source), custom_objects)
+        twin = clone_with_weights(source, self.registry, custom_objects)
         config = self.configuration
         # A model that was just made from a configuration has no weights worth keeping.
         propagation = self._plan(twin, keep_frozen=config.keep_frozen and source is model)
@@ -102,7 +103,7 @@ class AutoInit:
         return self._plan(model, training, self.configuration.keep_frozen)
 
     def _plan(self, model: Any, training: bool = True, keep_frozen: bool = False) -> Propagation:
-        graph = read_model(model)
+        graph = read_model(model, registry=self.registry, training=training)
         config = self.configuration
         options = Options(
             training=training,
@@ -111,6 +112,7 @@ class AutoInit:
             keep_frozen=keep_frozen,
             seed=config.seed or 0,
             samples=int(config.recurrent_monte_carlo_samples),
+            unsupported=config.unsupported,
             config=config.as_dict(),
         )
         signals = input_signals(

@@ -86,7 +86,7 @@ def save_patched_copy(
     Returns:
         Findings. No copy is written where one of them has the code `not_patched`.
     """
-    originals = {id(twin): layer for layer, twin in twins}
+    originals = {id(twin): layer for pair in twins for layer, twin in _with_parts(*pair)}
     findings: list[Finding] = []
     try:
         patch = _planned(record, model, weights, plans, originals)
@@ -110,6 +110,17 @@ def save_patched_copy(
     return tuple(findings)
 
 
+def _with_parts(layer: Any, twin: Any) -> Iterator[tuple[Any, Any]]:
+    """A layer and its twin, and the parts of theirs that go by the same name."""
+    yield layer, twin
+    if not hasattr(layer, "_flatten_layers") or not hasattr(twin, "_flatten_layers"):
+        return
+    parts = {part.name: part for part in layer._flatten_layers(include_self=False)}
+    for part in twin._flatten_layers(include_self=False):
+        if part.name in parts:
+            yield parts[part.name], part
+
+
 class _NotFoundError(Exception):
     """A kernel has no place in the file that could be changed."""
 
@@ -131,13 +142,15 @@ def _planned(
     for plan in plans:
         kernel = plan.kernel
         layer = originals.get(id(kernel.layer), kernel.layer)
-        if id(layer) not in entries:
+        # Parts of a composite layer have no entry of their own: of these only the values change.
+        if id(layer) not in entries and weights is None:
             raise _NotFoundError(plan, "its entry in the configuration was not found")
-        changes = arguments.setdefault(id(layer), {})
-        name = f"{kernel.configured}_initializer"
-        changes[name] = getattr(kernel.layer, name)
-        if record.keras == 3 and _constraint(kernel):
-            changes[f"{kernel.configured}_constraint"] = _constraint(kernel)
+        if id(layer) in entries and not kernel.constant:
+            changes = arguments.setdefault(id(layer), {})
+            name = f"{kernel.configured}_initializer"
+            changes[name] = getattr(kernel.layer, name)
+            if record.keras == 3 and _constraint(kernel):
+                changes[f"{kernel.configured}_constraint"] = _constraint(kernel)
         if weights is not None:
             array = weights.array_of(_own_variable(layer, kernel))
             if array is None or array.shape != kernel.shape:

@@ -59,8 +59,9 @@ class Resolver:
         custom = self._custom(registered) or self._custom(kind)
         if custom:
             return Address(None, str(kind), custom, custom=True)
-        if self.keras == 3 and role == names.CONSTRAINT and registered == names.OWN_CONSTRAINT[2]:
-            return Address(*names.OWN_CONSTRAINT)
+        own = names.OWN.get(registered) if isinstance(registered, str) else None
+        if self.keras == 3 and own is not None and own[0] == role:
+            return Address(*own[1:], registered_name=registered)
         if not isinstance(kind, str) or not self._is_own(entry, kind):
             return None
         if role == names.LAYER and self._is_operation(entry, kind):

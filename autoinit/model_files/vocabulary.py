@@ -48,10 +48,11 @@ _LAYERS = _names("""
     UpSampling2D UpSampling3D ZeroPadding1D ZeroPadding2D ZeroPadding3D
 """)  # fmt: skip
 
-# Layers of Keras that it does not export, by module: parts of its published models, and a cell.
+# Layers of Keras that it does not export, or not under their own name, by module.
 UNEXPORTED: Mapping[str, frozenset[str]] = {
     "keras.src.applications.convnext": _names("LayerScale StochasticDepth"),
     "keras.src.applications.inception_resnet_v2": _names("CustomScaleLayer"),
+    "keras.src.layers.attention.grouped_query_attention": _names("GroupedQueryAttention"),
     "keras.src.layers.rnn.conv_lstm": _names("ConvLSTMCell"),
 }
 
@@ -174,12 +175,16 @@ FREE_INTEGERS = _names("""
     inbound_nodes mask_token mask_value oov_token salt seed value vocabulary
 """)
 
-# The constraint that AutoInit itself leaves in models: module, class, and registered name.
-OWN_CONSTRAINT = ("autoinit.constraints", "CenteredUnitNorm", "autoinit>CenteredUnitNorm")
 
 # Roles: what an object is used for, which is told by the argument that it stands in.
 LAYER, MODEL, ACTIVATION, INITIALIZER = "layer", "model", "activation", "initializer"
 REGULARIZER, CONSTRAINT, POLICY, SEED = "regularizer", "constraint", "policy", "seed"
+
+# What this library itself leaves in models, by registered name: role, module and class.
+OWN = {
+    "autoinit>CenteredUnitNorm": (CONSTRAINT, "autoinit.constraints", "CenteredUnitNorm"),
+    "autoinit>WeightedSum": (LAYER, "autoinit.weighted_sum", "WeightedSum"),
+}
 
 _ROLES = {
     "layer": LAYER, "backward_layer": LAYER, "layers": LAYER, "cell": LAYER, "cells": LAYER,

@@ -22,7 +22,7 @@ import numpy as np
 
 from autoinit import gaussian
 from autoinit.geometry import Taps, Windows
-from autoinit.signals import fluctuations, marginals
+from autoinit.signals import arrangement, fluctuations, mapping, marginals
 from autoinit.signals.marginals import GRID, STANDARD, Marginal
 from autoinit.signals.pairs import at_diagonal, diagonal, each_with_each, mapped_along, products
 from autoinit.signals.positions import (
@@ -33,7 +33,15 @@ from autoinit.signals.positions import (
     summed_windows,
     window_pairs,
 )  # fmt: skip
-from autoinit.signals.signal import MANY, Array, BiasMoments, KernelMoments, Observed, Signal
+from autoinit.signals.signal import (
+    MANY,
+    Array,
+    BiasMoments,
+    KernelMoments,
+    Masking,
+    Observed,
+    Signal,
+)
 from autoinit.signals.statistics import divided_by_own_variance, fixed_squares
 
 _next_identity = itertools.count().__next__
@@ -69,6 +77,9 @@ class CorrelatedSignal(Signal):
         direct: whether the entries are the very function of Gaussians that `shape` says.
         scatter: variance, over draws of the weights, of the logarithm of what the signal's
             energy is in one draw (I).
+        across: covariances of two channels, within a sample and between samples, as in `within`;
+            None where they have none.
+        logits: what the entries are but for a mask that was added to them, and the mask.
     """
 
     axes: tuple[Axis, ...] | None
@@ -86,6 +97,8 @@ class CorrelatedSignal(Signal):
     own: float = 0.0
     direct: bool = False
     scatter: float = 0.0
+    across: tuple[Array, Array] | None = None
+    logits: tuple[CorrelatedSignal, Masking] | None = None
     identity: int = field(init=False, default_factory=_next_identity)
 
     # What is read off.
@@ -122,8 +135,10 @@ class CorrelatedSignal(Signal):
     def observed(self, channels: int, samples: int) -> Observed:
         """One draw's mean is random itself, and takes its part of the variance (see `Signal`)."""
         channels = MANY if self.given else max(channels, 1)
-        shared = self.over_batch(self.within, self.between, samples)
-        expected = max(self.variance - max(shared, 0.0) / channels, 0.0)
+        shared = max(self.over_batch(self.within, self.between, samples), 0.0) / channels
+        if self.across:
+            shared += max(self.over_batch(*self.across, samples), 0.0) * (1 - 1 / channels)
+        expected = max(self.variance - shared, 0.0)
         total = self.average(self.variances)
         if not total > 0:
             return Observed(self.mean, self.variance, expected)
@@ -162,7 +177,7 @@ class CorrelatedSignal(Signal):
         first, second = each_with_each(self.means)
         return first * second
 
-    def _functions(self) -> Array:
+    def functions(self) -> Array:
         """The entries at each position as functions of Z: (positions…, typical samples, grid)."""
         deviations = self._deviations[..., None, None]
         return self.means[..., None, None] + deviations * self.shape.functions
@@ -182,7 +197,7 @@ class CorrelatedSignal(Signal):
         without = self.average(away**2) + 2 * self.average(away * deviations) * first
         return with_mean + spread, without + spread
 
-    def _latent(self) -> Array:
+    def latent(self) -> Array:
         """Correlations of the Gaussians behind the entries: (2, pairs…), within and between."""
         first, second = each_with_each(self._deviations)
         scale = first * second
@@ -200,9 +215,35 @@ class CorrelatedSignal(Signal):
             STANDARD, direct=True,
         )  # fmt: skip
 
-    def _from_functions(
-        self, functions: Array, latent: Array, source: Hashable
-    ) -> CorrelatedSignal:
+    @classmethod
+    def of_values(cls, values: Array) -> CorrelatedSignal:
+        """Two positions have in common what the channels' means over positions do."""
+        signal = cls.gaussian(float(values.mean()), float(values.var()))
+        places = math.prod(values.shape[:-1])
+        if places > 1:
+            shared = values.reshape(places, -1).mean(0).var()
+            apart = (places * float(shared) - signal.variance) / (places - 1)
+            signal = signal.arrange(values.shape[:-1])._with_others(apart)
+        return replace(signal.of_every_sample(), given=True, direct=False)
+
+    def _with_others(self, covariance: float) -> CorrelatedSignal:
+        """The same covariance between any two positions of a sample."""
+        counts = self.means.shape
+        within = np.full_like(self.within, covariance)
+        return replace(self, within=at_diagonal(within, self.variances.reshape(counts)))
+
+    def masked(self, logits: CorrelatedSignal, masking: Masking) -> CorrelatedSignal:
+        return replace(self, logits=(logits, masking))
+
+    def looked_up(self, sizes: Sequence[int], rows: float) -> CorrelatedSignal:
+        table = self.arrange(())
+        signal = self._spread(tuple(sizes), table)._with_others(table.variance / rows)
+        return replace(signal, between=np.full_like(signal.within, table.variance / rows))
+
+    def of_every_sample(self) -> CorrelatedSignal:
+        return replace(self, between=self.within)
+
+    def from_functions(self, functions: Array, latent: Array, source: Hashable) -> CorrelatedSignal:
         """Entries that are given functions of Gaussians with given correlations (A and B)."""
         counts = functions.shape[:-2]
         found, rest = marginals.coefficients(functions.reshape(-1, *functions.shape[-2:]))
@@ -231,7 +272,7 @@ class CorrelatedSignal(Signal):
         return replace(
             self, means=means, within=at_diagonal(within, variances), between=between,
             stored_shape=marginals.standardised(common), source=source, parts=(), centred=None,
-            unevenness=None, normalised=0,
+            unevenness=None, normalised=0, across=None, logits=None,
         )  # fmt: skip
 
     def arrange(self, sizes: Sequence[int]) -> CorrelatedSignal:
@@ -242,14 +283,7 @@ class CorrelatedSignal(Signal):
         if mine == sizes:
             return self
         if [size for size in mine if size != 1] == [size for size in sizes if size != 1]:
-            axes = axes_of(sizes)
-            pairs = [axis.count**2 for axis in axes]
-            return replace(
-                self, axes=axes, means=self.means.reshape([axis.count for axis in axes]),
-                within=self.within.reshape(pairs), between=self.between.reshape(pairs),
-                unevenness=None if self.unevenness is None else self.unevenness.reshape(pairs),
-                parts=tuple((share, part.arrange(sizes)) for share, part in self.parts),
-            )  # fmt: skip
+            return arrangement.with_ones(self, sizes)
         # Other units at other positions: with weights of their own, they do not correlate.
         return self._spread(sizes, self.flatten())
 
@@ -264,7 +298,7 @@ class CorrelatedSignal(Signal):
             within=at_diagonal(nothing, np.full(counts, float(signal.within))),
             between=at_diagonal(nothing, np.full(counts, float(signal.between))),
             stored_shape=signal.shape, source=_next_identity(), parts=(), unevenness=None,
-            normalised=0,
+            normalised=0, across=None, logits=None,
         )  # fmt: skip
 
     def repeat(self, sizes: Sequence[int]) -> CorrelatedSignal:
@@ -279,14 +313,14 @@ class CorrelatedSignal(Signal):
         )
         if mine == sizes or not fits:
             return self.arrange(sizes)
+        signal = self.arrange((1,) * missing + mine)
         axes = axes_of(sizes)
         counts, pairs = [a.count for a in axes], [a.count**2 for a in axes]
-        ones = (1,) * missing
         return replace(
-            self, axes=axes,
-            means=np.broadcast_to(self.means.reshape(ones + self.means.shape), counts),
-            within=np.broadcast_to(self.within.reshape(ones + self.within.shape), pairs),
-            between=np.broadcast_to(self.between.reshape(ones + self.between.shape), pairs),
+            signal, axes=axes, means=np.broadcast_to(signal.means, counts),
+            within=np.broadcast_to(signal.within, pairs),
+            between=np.broadcast_to(signal.between, pairs),
+            across=_both(signal.across, lambda each: np.broadcast_to(each, pairs)),
             stored_shape=self.shape, parts=(), unevenness=None, normalised=0,
         )  # fmt: skip
 
@@ -302,14 +336,29 @@ class CorrelatedSignal(Signal):
 
     # What layers do.
 
-    def map(self, function: Callable[[Any], Any]) -> tuple[CorrelatedSignal, bool]:
+    def elsewhere(self, origin: Hashable = None) -> CorrelatedSignal:
+        source = _next_identity() if origin is None else ("elsewhere", origin)
+        parts = tuple((share, part.elsewhere((source, part.source))) for share, part in self.parts)
+        return replace(self, source=source, parts=parts)
+
+    def map(
+        self,
+        function: Callable[..., Any],
+        others: Sequence[CorrelatedSignal] = (),
+        *,
+        trimmed: bool = False,
+    ) -> tuple[CorrelatedSignal, bool]:
         """f∘g on the grid; the Gaussians behind the entries stay as they are (A and B)."""
-        if self.parts:
-            parts = [part.map(function)[0] for _, part in self.parts]
-            return self.mixture(parts, [share for share, _ in self.parts]), True
-        points = self._functions()
-        values = np.asarray(function(points.reshape(-1)), np.float64).reshape(points.shape)
-        return self._from_functions(values, self._latent(), self.source), True
+        operands = _of_same_positions((self, *others))
+        shared = mapping.shares_of_same_parts(operands)
+        if shared:
+            results = [
+                each[0].map(function, each[1:], trimmed=trimmed)
+                for each in zip(*([part for _, part in op.parts] for op in operands), strict=True)
+            ]
+            whole = self.mixture([signal for signal, _ in results], shared)
+            return whole, all(converged for _, converged in results)
+        return mapping.mapped(function, operands, trimmed)
 
     def affine(self, scale: Any, offset: Any) -> CorrelatedSignal:
         """Over channels: Q → E[a²]·Q + E[ab]·(m_p + m_q) + E[b²] (F)."""
@@ -328,13 +377,15 @@ class CorrelatedSignal(Signal):
         )  # fmt: skip
         power = (a * a).mean()
         shape = self.shape
-        if a.mean() < 0 and not shape.gaussian:
+        if a.mean() < 0:
             shape = shape.scaled(np.array([-1.0]))
         return replace(
             self, means=means, within=power * self.within + offsets,
             between=power * self.between + offsets, stored_shape=shape,
             source=self.source if alike else _next_identity(), parts=(),
             given=self.given or bool(np.ptp(a) or np.ptp(b)),
+            across=_both(self.across, lambda each: power * each) if alike else None,
+            logits=None,
         )  # fmt: skip
 
     def mix(self, kernel: KernelMoments, bias: BiasMoments) -> CorrelatedSignal:
@@ -352,7 +403,7 @@ class CorrelatedSignal(Signal):
         # Given weights have sums of their own, besides their squares.
         mean = kernel.total * signal.mean + bias.mean
         common = (
-            (kernel.squared_sum - kernel.power) * signal.mean**2
+            (kernel.squared_sum - kernel.power) * signal.mean * signal.mean
             + 2 * signal.mean * bias.cross + bias.second_moment - mean * mean
         )  # fmt: skip
         moments = [
@@ -411,11 +462,14 @@ class CorrelatedSignal(Signal):
         return self._with(
             means=kept * gain * self.means + lost * otherwise,
             within=at_diagonal(within, variances), between=between, stored_shape=shape,
+            across=_both(self.across, lambda each: (kept * gain) ** 2 * each),
         )  # fmt: skip
 
     def _with(self, **changes: Any) -> CorrelatedSignal:
         """A signal that shares no Gaussians with this one."""
         changes.setdefault("stored_shape", self.shape)
+        changes.setdefault("across", None)
+        changes.setdefault("logits", None)
         return replace(
             self,
             source=_next_identity(),
@@ -490,7 +544,7 @@ class CorrelatedSignal(Signal):
         if self.axes is None or len(self.axes) != len(axes):
             return self.arrange([int(windows.max()) + 1 for windows in axes]).maximum_of(axes)
         rank = len(axes)
-        within, between = self._latent()
+        within, between = self.latent()
         averages = [
             Taps.averaging(windows, axis.size)
             for windows, axis in zip(axes, self.axes, strict=True)
@@ -542,7 +596,7 @@ class CorrelatedSignal(Signal):
         functions = means[..., None, None] + deviations[..., None, None] * functions
         frame = CorrelatedSignal(output, means, same, same, STANDARD, scatter=self.scatter)
         source = ("maximum", self.identity, *(windows.tobytes() for windows in axes))
-        return frame._from_functions(functions, np.clip(latent, -1.0, 1.0), source)
+        return frame.from_functions(functions, np.clip(latent, -1.0, 1.0), source)
 
     def normalise(
         self, epsilon: float, count: int | None, *, centred: bool,
@@ -650,16 +704,55 @@ class CorrelatedSignal(Signal):
         scale = variance / self.variance if self.variance > 0 else 0.0
         return replace(self, within=self.within * scale, between=self.between * scale)
 
-    def softmax(self, count: int) -> CorrelatedSignal:
-        mean, variance = gaussian.softmax(math.sqrt(self.variance), count)
+    def softmax(self, count: int, masking: Masking | None = None) -> CorrelatedSignal:
+        """What all logits of a position have in common drops out.
+
+        The covariance of two positions is that of log-normal variables, exact for small logits.
+        """
+        if self.logits is not None:
+            return self.logits[0].softmax(count, self.logits[1])
+        masking = masking or Masking.none(count)
+        common = self.average(diagonal(self.across[0], self.means.shape)) if self.across else 0.0
+        deviation = math.sqrt(max(self.variance - common, 0.0))
+        mean, square = gaussian.masked_softmax(deviation, count, masking.seen)
         first, second = each_with_each(self._deviations)
         scale = first * second
         with np.errstate(divide="ignore", invalid="ignore"):
-            within, between = (
-                np.where(scale > 0, variance * pairs / scale, 0.0)
+            alike = [
+                np.clip(np.where(scale > 0, pairs / scale, 0.0), 0.0, 1.0)
                 for pairs in (self.within, self.between)
+            ]
+        powers = [
+            overlap / count * (square * count / overlap) ** correlation
+            for overlap, correlation in zip(
+                (masking.overlap, masking.overlap_between), alike, strict=True
             )
-        return self._with(means=np.full_like(self.means, mean), within=within, between=between)
+        ]
+        within, between = (power - mean**2 for power in powers)
+        # The shares of a position sum to 1.
+        across = [
+            (1 / count - power) / (count - 1) - mean**2 if count > 1 else power - mean**2
+            for power in powers
+        ]
+        within = at_diagonal(within, np.full(self.means.shape, max(square - mean**2, 0.0)))
+        return self._with(
+            means=np.full_like(self.means, mean), within=within, between=between,
+            across=(across[0], across[1]),
+        )  # fmt: skip
+
+    def transpose(self, sizes: Sequence[int], order: Sequence[int]) -> CorrelatedSignal:
+        return arrangement.transposed(self, tuple(sizes), order)
+
+    def reshape(self, before: Sequence[int], after: Sequence[int]) -> CorrelatedSignal:
+        old, new = ([size for size in sizes[:-1] if size != 1] for sizes in (before, after))
+        if before[-1] == after[-1] and old == new:
+            return self.arrange(before[:-1]).arrange(after[:-1])
+        return arrangement.regrouped(self, tuple(before), tuple(after))
+
+    def contract(
+        self, other: CorrelatedSignal, labels: tuple[str, str, str], sizes: dict[str, int]
+    ) -> CorrelatedSignal:
+        return arrangement.contracted(self, other, labels, sizes)
 
     def combine(self, operation: str, others: Sequence[CorrelatedSignal]) -> CorrelatedSignal:
         if operation == "average":
@@ -669,18 +762,29 @@ class CorrelatedSignal(Signal):
                 f"operation must be one of average, {', '.join(_OPERATIONS)}. "
                 f"Received: {operation!r}"
             )
-        result = self
-        for other in others:
-            result = result._combined(operation, other)
-        return result
+        if operation == "subtract" and len(others) > 1:
+            return self.combine("add", [other.affine(-1.0, 0.0) for other in others])
+        # Functions of the same Gaussians meet first: what comes of two sources has a new one.
+        order = list(dict.fromkeys(signal.source for signal in (self, *others)))
+        signals = sorted((self, *others), key=lambda signal: order.index(signal.source))
+        groups = [list(group) for _, group in itertools.groupby(signals, _source_of)]
+        together = [
+            functools.reduce(lambda x, y: x._combined(operation, y), group) for group in groups
+        ]
+        return functools.reduce(lambda x, y: x._combined(operation, y), together)
 
     def _combined(self, operation: str, other: CorrelatedSignal) -> CorrelatedSignal:
         first, second = _at_same_positions(self, other)
         function = _OPERATIONS[operation]
-        if first.source == second.source:
+        found = first.logits or second.logits
+        if operation == "add" and found:
+            behind = [each.logits[0] if each.logits else each for each in (first, second)]
+            plain = [replace(each, logits=None) for each in (first, second)]
+            whole = plain[0]._combined("add", plain[1])
+            return replace(whole, logits=(behind[0]._combined("add", behind[1]), found[1]))
+        if first.source == second.source or mapping.shares_of_same_parts((first, second)):
             # Functions of the same Gaussians are taken together, exactly (E).
-            values = function(first._functions(), second._functions())
-            return first._from_functions(values, first._latent(), first.source)
+            return first.map(function, [second])[0]
         if operation in ("add", "subtract"):
             return first._sum(second, 1.0 if operation == "add" else -1.0)
         if operation == "multiply":
@@ -692,10 +796,10 @@ class CorrelatedSignal(Signal):
         return CorrelatedSignal(
             self.axes, self.means + sign * other.means, self.within + other.within,
             self.between + other.between, self._summed_shape(other, sign),
-            scatter=self._summed_scatter(other),
+            scatter=self.summed_scatter(other), across=_added(self.across, other.across),
         )  # fmt: skip
 
-    def _summed_scatter(self, other: CorrelatedSignal) -> float:
+    def summed_scatter(self, other: CorrelatedSignal) -> float:
         """Of two energies that are added; their draws are taken as independent."""
         mine, theirs = self.second_moment, other.second_moment
         if not mine + theirs > 0:
@@ -749,7 +853,7 @@ class CorrelatedSignal(Signal):
         )  # fmt: skip
         return CorrelatedSignal(
             self.axes, np.full_like(self.means, mean), within, between,
-            marginals.standardised(combined), scatter=self._summed_scatter(other),
+            marginals.standardised(combined), scatter=self.summed_scatter(other),
         )  # fmt: skip
 
     def dot(self, other: CorrelatedSignal, count: int, *, normalised: bool) -> CorrelatedSignal:
@@ -792,6 +896,10 @@ class CorrelatedSignal(Signal):
         )  # fmt: skip
 
 
+def _source_of(signal: CorrelatedSignal) -> Hashable:
+    return signal.source
+
+
 def _mixed_shape(shares: Sequence[tuple[float, CorrelatedSignal]]) -> Marginal:
     means, variances = (
         np.array([signal.average(values) for signal, values in zip(
@@ -810,6 +918,16 @@ def _mixed_shape(shares: Sequence[tuple[float, CorrelatedSignal]]) -> Marginal:
     return marginals.standardised(marginals.quantiles(np.hstack(values), every))
 
 
+def _both(pair: tuple[Array, Array] | None, function: Callable[[Array], Array]) -> Any:
+    return None if pair is None else (function(pair[0]), function(pair[1]))
+
+
+def _added(first: tuple[Array, Array] | None, second: tuple[Array, Array] | None) -> Any:
+    if first is None or second is None:
+        return first or second
+    return first[0] + second[0], first[1] + second[1]
+
+
 def _root_product(values: Array) -> Array:
     first, second = each_with_each(np.sqrt(np.maximum(values, 0.0)))
     return np.asarray(first * second)
@@ -826,3 +944,10 @@ def _at_same_positions(
     padded = [(1,) * (longest - len(sizes)) + sizes for sizes in (mine, theirs)]
     sizes = tuple(map(max, *padded))
     return first.repeat(sizes), second.repeat(sizes)
+
+
+def _of_same_positions(signals: Sequence[CorrelatedSignal]) -> list[CorrelatedSignal]:
+    placed = list(signals)
+    for other in range(1, len(placed)):
+        placed[0], placed[other] = _at_same_positions(placed[0], placed[other])
+    return [placed[0], *(_at_same_positions(placed[0], each)[1] for each in placed[1:])]

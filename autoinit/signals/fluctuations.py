@@ -40,11 +40,11 @@ def square_scatter(signal: CorrelatedSignal, centre: float, samples: int = MANY)
     if not (total > 0 and mean.mean() > 0):
         return 0.0
     every = float(((squares - mean) ** 2 @ marginals.WEIGHTS).mean())
-    linear = min(float((squares @ (marginals.WEIGHTS * GRID)).mean()) ** 2, every)
+    linear = min(float((squares @ (marginals.WEIGHTS * GRID)).mean() ** 2), every)
     within, between = signal.within / total, signal.between / total
     alike = max(signal.over_batch(within, between, samples), 0.0)
     alike_squares = signal.over_batch(within**2, between**2, samples)
-    return (linear * alike + (every - linear) * alike_squares) / float(mean.mean()) ** 2
+    return float((linear * alike + (every - linear) * alike_squares) / mean.mean() ** 2)
 
 
 def energies_after(
@@ -63,7 +63,7 @@ def energies_after(
     centred = centred if signal.centred is None else signal.centred
     same, other = (result.over_pairs(pairs**2) for pairs in moments)
     total = result.average(diagonal(moments[0], result.means.shape))
-    noise = 2 * max(same - other, 0.0) / (total**2 * kernel.units) if total > 0 else 0.0
+    noise = 2 * max(same - other, 0.0) / (total * total * kernel.units) if total > 0 else 0.0
     energies = marginals.scattered(every, noise)
     before = marginals.scatter(every)
     return {
@@ -108,7 +108,7 @@ def balanced(signal: CorrelatedSignal, energies: Array, share: float) -> Array:
     total = signal.average(signal.variances)
     if len(energies) == 1 or not total > 0:
         return energies
-    alike = signal.over_pairs((signal.within - signal.between) ** 2) / total**2
+    alike = signal.over_pairs((signal.within - signal.between) ** 2) / (total * total)
     if signal.unevenness is not None:
         alike += signal.over_pairs(signal.unevenness)
     scatter = _HEAVY * (signal.own + 2 * alike)

@@ -1,29 +1,65 @@
 """The paper's signal model: mean and variance of independent Gaussian entries.
 
+Functions of one tensor's entries are known as such: a chain of them is one function, and operands
+that have such a tensor in common are taken together.
+
 Formulas are those of Bingham & Miikkulainen 2021, appendix A. Where the paper's holds for a zero
 mean only (dropout, padding), the general one stands here and `docs/rules.md` says so.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from autoinit import gaussian
+from autoinit import bivariate, gaussian
 from autoinit.geometry import Taps, Windows, counts
-from autoinit.signals.signal import BiasMoments, KernelMoments, Signal
+from autoinit.signals.signal import BiasMoments, KernelMoments, Masking, Signal
+
+_next_identity = itertools.count().__next__
+# How many functions one evaluation may go through; longer chains start anew, as Gaussians.
+_LONGEST = 64
+_OPERATIONS = {
+    "add": np.add, "multiply": np.multiply, "maximum": np.maximum, "minimum": np.minimum,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """What entries are a function of.
+
+    Attributes:
+        mean, deviation: of the Gaussian.
+        function: of its values.
+        length: how many functions it is made of.
+    """
+
+    mean: float
+    deviation: float
+    function: Callable[[Any], Any]
+    length: int
 
 
 @dataclass(frozen=True)
 class IndependentSignal(Signal):
-    """Mean and variance of a tensor whose entries are taken as independent and Gaussian."""
+    """Mean and variance of a tensor whose entries are taken as independent and Gaussian.
+
+    Attributes:
+        mean, variance: of the entries.
+        source: equal for functions of the same entries.
+        origin: the function; None for Gaussian entries.
+    """
 
     mean: float
     variance: float
+    source: Hashable = field(default_factory=_next_identity, compare=False, repr=False)
+    origin: _Origin | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def gaussian(cls, mean: float, variance: float) -> IndependentSignal:
@@ -37,10 +73,54 @@ class IndependentSignal(Signal):
     def _deviation(self) -> float:
         return math.sqrt(self.variance)
 
-    def map(self, function: Callable[[Any], Any]) -> tuple[IndependentSignal, bool]:
-        """Eq. 5 and 6, by adaptive quadrature."""
-        result = gaussian.moments(function, self.mean, self._deviation)
-        return IndependentSignal(result.mean, result.variance), result.converged
+    @property
+    def _from(self) -> _Origin:
+        return self.origin or _Origin(self.mean, self._deviation, lambda points: points, 0)
+
+    def elsewhere(self, origin: Hashable = None) -> IndependentSignal:
+        source = _next_identity() if origin is None else ("elsewhere", origin)
+        return replace(self, source=source)
+
+    def map(
+        self,
+        function: Callable[..., Any],
+        others: Sequence[IndependentSignal] = (),
+        *,
+        trimmed: bool = False,
+    ) -> tuple[IndependentSignal, bool]:
+        """Eq. 5 and 6 by quadrature, over the Gaussians that the operands are functions of."""
+        operands = (self, *others)
+        origins = {each.source: each._from for each in operands}
+        sources = list(origins)
+        if len(sources) > 2:
+            raise ValueError(f"operands must have two sources at most. Received: {len(sources)}")
+
+        def composed(*points: Any) -> Any:
+            at = dict(zip(sources, points, strict=True))
+            values = [np.asarray(each._from.function(at[each.source])) for each in operands]
+            result = np.asarray(function(*values))
+            # What has passed through single precision is known to that, whatever its type.
+            single = any(each.dtype == np.float32 for each in values)
+            return result.astype(np.float32) if single else result
+
+        evaluated: Callable[..., Any] = composed
+        gaussians = [(each.mean, each.deviation) for each in origins.values()]
+        if trimmed:
+            low, high = bivariate.limits(composed, gaussians)
+
+            def evaluated(*points: Any) -> Any:
+                return bivariate.limited(composed(*points), low, high)
+
+        if len(sources) == 2:
+            result = bivariate.moments_of_two(evaluated, *gaussians)
+            return IndependentSignal(result.mean, result.variance), result.converged
+        result = gaussian.moments(evaluated, *gaussians[0])
+        signal = IndependentSignal(result.mean, result.variance)
+        length = 1 + sum(each._from.length for each in operands)
+        if length <= _LONGEST and signal.finite:
+            origin = _Origin(*gaussians[0], evaluated, length)
+            signal = replace(signal, source=sources[0], origin=origin)
+        return signal, result.converged
 
     def affine(self, scale: Any, offset: Any) -> IndependentSignal:
         a, b = np.broadcast_arrays(np.asarray(scale, float), np.asarray(offset, float))
@@ -48,14 +128,22 @@ class IndependentSignal(Signal):
         # Variance over entries: within a channel, and of the channels' means around theirs.
         within = (a * a).mean() * self.variance
         between = (a * self.mean + b).var()
-        return IndependentSignal.gaussian(mean, within + between)
+        result = IndependentSignal.gaussian(mean, within + between)
+        before = self._from
+        if a.size > 1 or before.length >= _LONGEST:
+            return result
+        one, other = float(a.flat[0]), float(b.flat[0])
+        return replace(result, source=self.source, origin=_Origin(
+            before.mean, before.deviation, lambda points: one * before.function(points) + other,
+            before.length + 1,
+        ))  # fmt: skip
 
     def mix(self, kernel: KernelMoments, bias: BiasMoments) -> IndependentSignal:
         """v·Σw² + m²·(Σw)², the paper's fan_in·Var(w)·(v + m²) for a kernel of zero mean."""
         mean = kernel.total * self.mean + bias.mean
         second = (
             kernel.power * self.variance
-            + kernel.squared_sum * self.mean**2
+            + kernel.squared_sum * self.mean * self.mean
             + 2 * self.mean * bias.cross
             + bias.second_moment
         )
@@ -69,7 +157,7 @@ class IndependentSignal(Signal):
         mean = kept * gain * self.mean + lost * otherwise
         within = kept * gain * gain * self.variance
         return IndependentSignal.gaussian(
-            mean, within + kept * lost * (gain * self.mean - otherwise) ** 2
+            mean, within + kept * lost * np.square(gain * self.mean - otherwise)
         )
 
     def maximum_of(self, axes: tuple[Windows, ...]) -> IndependentSignal:
@@ -95,6 +183,8 @@ class IndependentSignal(Signal):
         )
 
     def resample(self, maps: Sequence[Taps]) -> IndependentSignal:
+        if all(taps.moves and taps.weights.all() for taps in maps):
+            return self.elsewhere()
         gain = math.prod(float((taps.weights**2).sum(1).mean()) for taps in maps)
         total = math.prod(float(taps.weights.sum(1).mean()) for taps in maps)
         square = math.prod(float((taps.weights.sum(1) ** 2).mean()) for taps in maps)
@@ -120,37 +210,49 @@ class IndependentSignal(Signal):
         second = gaussian.shrinkage(self.mean, self.variance, epsilon, count)
         return self._from_second_moment(mean, second)
 
-    def softmax(self, count: int) -> IndependentSignal:
-        return IndependentSignal.gaussian(*gaussian.softmax(self._deviation, count))
+    def softmax(self, count: int, masking: Masking | None = None) -> IndependentSignal:
+        seen = masking.seen if masking else (count,)
+        mean, square = gaussian.masked_softmax(self._deviation, count, seen)
+        return self._from_second_moment(mean, square)
+
+    def contract(
+        self, other: IndependentSignal, labels: tuple[str, str, str], sizes: dict[str, int]
+    ) -> IndependentSignal:
+        count = math.prod(size for letter, size in sizes.items() if letter not in labels[2])
+        product = self.combine("multiply", [other])
+        return IndependentSignal.gaussian(count * product.mean, count * product.variance)
 
     def combine(self, operation: str, others: Sequence[IndependentSignal]) -> IndependentSignal:
-        signals = [self, *others]
+        match operation:
+            case "average":  # eq. 12
+                return self.combine("add", others).affine(1 / (1 + len(others)), 0.0)
+            case "subtract":  # eq. 13
+                return self.combine("add", [other.affine(-1.0, 0.0) for other in others])
+        if operation not in _OPERATIONS:
+            raise ValueError("operation must be add, average, subtract, multiply, maximum or "
+                             f"minimum. Received: {operation!r}")  # fmt: skip
+        by_source: dict[Hashable, list[IndependentSignal]] = {}
+        for signal in (self, *others):
+            by_source.setdefault(signal.source, []).append(signal)
+        signals = [_together(operation, group) for group in by_source.values()]
+        if len(signals) == 1:
+            return signals[0]
         means = [signal.mean for signal in signals]
         variances = [signal.variance for signal in signals]
-        match operation:
-            case "add":  # eq. 11
-                return IndependentSignal.gaussian(sum(means), sum(variances))
-            case "average":  # eq. 12
-                number = len(signals)
-                return IndependentSignal.gaussian(sum(means) / number, sum(variances) / number**2)
-            case "subtract":  # eq. 13
-                return IndependentSignal.gaussian(means[0] - sum(means[1:]), sum(variances))
-            case "multiply":  # eq. 14
-                mean, variance = means[0], variances[0]
-                for other_mean, other_variance in zip(means[1:], variances[1:], strict=True):
-                    # v₁v₂ + v₁m₂² + v₂m₁²: a product's variance without a difference of squares.
-                    variance = (
-                        variance * (other_variance + other_mean**2) + other_variance * mean**2
-                    )
-                    mean *= other_mean
-                return IndependentSignal.gaussian(mean, variance)
-            case "maximum":
-                return IndependentSignal.gaussian(*gaussian.maximum(means, variances))
-            case "minimum":
-                mean, variance = gaussian.maximum([-mean for mean in means], variances)
-                return IndependentSignal.gaussian(-mean, variance)
-        raise ValueError(f"operation must be add, average, subtract, multiply, maximum or minimum. "
-                         f"Received: {operation!r}")  # fmt: skip
+        if operation == "add":  # eq. 11
+            return IndependentSignal.gaussian(sum(means), sum(variances))
+        if operation == "multiply":  # eq. 14
+            mean, variance = means[0], variances[0]
+            for other_mean, other_variance in zip(means[1:], variances[1:], strict=True):
+                # v₁v₂ + v₁m₂² + v₂m₁²: a product's variance without a difference of squares.
+                second = other_variance + other_mean * other_mean
+                variance = variance * second + other_variance * (mean * mean)
+                mean *= other_mean
+            return IndependentSignal.gaussian(mean, variance)
+        if operation == "maximum":
+            return IndependentSignal.gaussian(*gaussian.maximum(means, variances))
+        mean, variance = gaussian.maximum([-mean for mean in means], variances)
+        return IndependentSignal.gaussian(-mean, variance)
 
     def dot(self, other: IndependentSignal, count: int, *, normalised: bool) -> IndependentSignal:
         if not normalised:
@@ -172,3 +274,12 @@ class IndependentSignal(Signal):
         mean = float(weight @ means)
         within = float(weight @ np.array([part.variance for part in parts]))
         return cls.gaussian(mean, within + float(weight @ (means - mean) ** 2))
+
+
+def _together(operation: str, signals: Sequence[IndependentSignal]) -> IndependentSignal:
+    """An operation on functions of the same entries, exactly."""
+
+    def function(*values: Any) -> Any:
+        return functools.reduce(_OPERATIONS[operation], values)
+
+    return signals[0] if len(signals) == 1 else signals[0].map(function, signals[1:])[0]

@@ -27,7 +27,7 @@ _MIDDLES: Array = np.exp(-np.square(GRID[1:] + GRID[:-1]) / 8)
 _BETWEEN: Array = _MIDDLES / _MIDDLES.sum()
 _PROBABILITIES: Array = special.ndtr(GRID)
 # A coarser grid, for functions of two variables.
-_COARSE = slice(40, 281, 3)
+COARSE = slice(40, 281, 3)
 _ORDERS = 24
 # The power that stands for all higher orders together.
 _BEYOND = _ORDERS + 8
@@ -48,6 +48,7 @@ def _hermite() -> Array:
 
 
 _PROJECTIONS: Array = (_hermite() * WEIGHTS).T
+_ON_PLANE: Array = _hermite()[:, COARSE].T
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,9 +214,32 @@ def _quantiles(values: Array, weights: Array) -> Array:
 
 def combined(function: Callable[[Any, Any], Any], first: Array, second: Array) -> Array:
     """The distribution of a function of two independent variables, sample by sample."""
-    weights = np.outer(WEIGHTS[_COARSE], WEIGHTS[_COARSE]).ravel()
-    values = function(first[:, _COARSE, None], second[:, None, _COARSE])
+    weights = np.outer(WEIGHTS[COARSE], WEIGHTS[COARSE]).ravel()
+    values = function(first[:, COARSE, None], second[:, None, COARSE])
     return quantiles(values.reshape(len(values), -1), weights)
+
+
+def plane_covariances(weighted: Array, first: Array, second: Array) -> tuple[Array, Array]:
+    """Σ c_jk²·ρʲ·σᵏ over the Hermite coefficients of f(Z, Z′), without that of the mean.
+
+    Args:
+        weighted: f times the weights, (typical samples, first, second), on the coarse grid.
+        first, second: latent correlations of the two variables, each (2, pairs…), within a sample
+            and between samples.
+
+    Returns:
+        The covariances within a sample and between samples.
+    """
+    found = np.einsum("tij,ia,jb->tab", weighted, _ON_PLANE, _ON_PLANE, optimize=True)
+    same, other = (found**2).mean(0), found.mean(0) ** 2
+    # What a sample's energy does to its mean is shared by all of its entries.
+    same[0, 0] -= other[0, 0]
+    other[0, 0] = 0.0
+    within, between = (
+        np.asarray(np.polynomial.polynomial.polyval2d(rho, sigma, power))
+        for rho, sigma, power in zip(first, second, (same, other), strict=True)
+    )
+    return within, between
 
 
 @lru_cache(4096)

@@ -6,8 +6,9 @@ for the figures it carries, and ignores arguments that it has no use for.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -73,6 +74,45 @@ class BiasMoments:
 NO_BIAS = BiasMoments()
 
 
+@dataclass(frozen=True)
+class Masking:
+    """What a mask leaves of the entries that a softmax is taken over.
+
+    Attributes:
+        seen: how many entries count, at equally frequent positions.
+        overlap, overlap_between: Σ of the products of uniform shares at two positions of one
+            sample, and of two samples: 1/n where the same n entries count in both.
+    """
+
+    seen: tuple[int, ...]
+    overlap: float
+    overlap_between: float
+
+    @classmethod
+    def none(cls, count: int) -> Masking:
+        """All entries count."""
+        return cls((count,), 1 / count, 1 / count)
+
+    @classmethod
+    def of_samples(cls, mask: NDArray[np.bool_]) -> Masking:
+        """Of a mask, true where an entry counts: (samples, positions, entries)."""
+        numbers = np.maximum(mask.sum(-1), 1)
+        shares = mask / numbers[..., None]
+        of_samples = shares.mean(1)
+        overlap = float((of_samples**2).sum(-1).mean())
+        samples = len(shares)
+        whole = float((of_samples.mean(0) ** 2).sum())
+        between = (samples * whole - overlap) / (samples - 1) if samples > 1 else overlap
+        return cls(tuple(int(number) for number in numbers.ravel()), overlap, between)
+
+    @classmethod
+    def at_random(cls, count: int, share: float) -> Masking:
+        """Entries that count with some probability, the same ones at all positions of a sample."""
+        spread = math.sqrt(count * share * (1 - share))
+        seen = tuple(max(round(count * share + side * spread), 1) for side in (-1, 1))
+        return cls(seen, float(np.mean([1 / number for number in seen])), 1 / count)
+
+
 class TwoMoments:
     """Two moments of a tensor's entries, and what follows from them.
 
@@ -87,7 +127,7 @@ class TwoMoments:
     @property
     def second_moment(self) -> float:
         """E x²."""
-        return self.variance + self.mean**2
+        return self.variance + self.mean * self.mean
 
     @property
     def finite(self) -> bool:
@@ -125,7 +165,12 @@ class Signal(TwoMoments, ABC):
 
     Every primitive returns a new signal. Moments are over all entries of the tensor: samples,
     positions and channels.
+
+    Attributes:
+        source: equal for signals whose entries are functions of the same Gaussians.
     """
+
+    source: Hashable
 
     @property
     def correlation_slope(self) -> float | None:
@@ -153,20 +198,79 @@ class Signal(TwoMoments, ABC):
         """Positions become units."""
         return self
 
+    def transpose(self, sizes: Sequence[int], order: Sequence[int]) -> Self:
+        """The axes of a sample in another order.
+
+        Args:
+            sizes: of these axes, channels last.
+            order: for each new axis the old one.
+        """
+        return self
+
+    def reshape(self, before: Sequence[int], after: Sequence[int]) -> Self:
+        """A sample in another shape: row-major sizes, channels last."""
+        return self
+
+    def masked(self, logits: Self, masking: Masking) -> Self:
+        """The same entries, as logits to which a mask was added.
+
+        Args:
+            logits: without the mask.
+            masking: what it leaves.
+        """
+        return self
+
+    def looked_up(self, sizes: Sequence[int], rows: float) -> Self:
+        """Entries of a table, of which a row is chosen for each sample and position.
+
+        Args:
+            sizes: of the positions.
+            rows: how many there are; two choices agree with probability 1/rows.
+        """
+        return self
+
+    def of_every_sample(self) -> Self:
+        """The same entries in every sample: what depends on no input of the model."""
+        return self
+
+    @classmethod
+    def of_values(cls, values: Array) -> Self:
+        """Entries that are known, the same in every sample; channels are the last axis."""
+        return cls.gaussian(float(values.mean()), float(values.var())).of_every_sample()
+
     @classmethod
     @abstractmethod
     def gaussian(cls, mean: float, variance: float) -> Self:
         """Independent Gaussian entries: data, noise, and results known by their moments only."""
 
     @abstractmethod
-    def map(self, function: Callable[[Any], Any]) -> tuple[Self, bool]:
-        """f(x), entry by entry.
+    def elsewhere(self, origin: Hashable = None) -> Self:
+        """The same entries at other places than those that they are compared with.
 
         Args:
-            function: vectorised over arrays of points.
+            origin: equal for the same move of functions of the same Gaussians; None for a move
+                that nothing else makes.
+        """
+
+    @abstractmethod
+    def map(
+        self, function: Callable[..., Any], others: Sequence[Self] = (), *, trimmed: bool = False
+    ) -> tuple[Self, bool]:
+        """f(x, y, …), entry by entry.
+
+        Operands of the same source are taken together, others as independent.
+
+        Args:
+            function: vectorised over arrays of points, one for each operand.
+            others: the operands after the first.
+            trimmed: whether values that one entry in a thousand exceeds are cut off there, for
+                functions that have no moments.
 
         Returns:
             The signal, and whether the integrals converged.
+
+        Raises:
+            ValueError: where the operands have more than two sources.
         """
 
     @abstractmethod
@@ -220,8 +324,23 @@ class Signal(TwoMoments, ABC):
         """
 
     @abstractmethod
-    def softmax(self, count: int) -> Self:
-        """Softmax over `count` entries."""
+    def softmax(self, count: int, masking: Masking | None = None) -> Self:
+        """Softmax over the channels.
+
+        Args:
+            count: how many entries.
+            masking: of these; masked ones have a share of 0. None where all count.
+        """
+
+    @abstractmethod
+    def contract(self, other: Self, labels: tuple[str, str, str], sizes: dict[str, int]) -> Self:
+        """Σ x·y over the axes that the result does not have, x and y independent.
+
+        Args:
+            other: y.
+            labels: a letter for each axis of a sample of x, y and the result, channels last.
+            sizes: by letter.
+        """
 
     @abstractmethod
     def combine(self, operation: str, others: Sequence[Self]) -> Self:

@@ -10,7 +10,6 @@ from autoinit.estimators import RULES
 from autoinit.estimators.estimate_layer_output_distribution import as_rules
 from autoinit.initializer.cloning import as_model, clone_with_weights
 from autoinit.initializer.initialize_weights import Estimators
-from autoinit.reading import read_model
 
 
 class AutoInitVisualizer:
@@ -65,7 +64,7 @@ class AutoInitVisualizer:
         if ylim is not None and not 0 < ylim[0] < ylim[1]:
             raise ValueError(f"ylim must be two positive, increasing variances. Received: {ylim!r}")
         source = as_model(model, custom_objects)
-        twin = clone_with_weights(source, read_model(source), custom_objects)
+        twin = clone_with_weights(source, self.registry, custom_objects)
         settings = Settings(samples=num_samples, signal_variance=signal_variance)
         comparison = compare(twin, settings, uploaded=False, registry=self.registry)
         spec = JobSpec("", str(source.name), settings)

@@ -15,13 +15,14 @@ from autoinit.errors import GraphError
 from autoinit.estimators.estimate_layer_output_distribution import LayerOutputDistributionEstimator
 from autoinit.initializer.initialize_weights import AutoInit as DirectAutoInit
 from probes import probe_model
+from tests.autoinit.closed import Closed
 
 
-class Doubling(layers.Layer):
-    """The readme's MyCustomLayer: it doubles its input."""
+class Doubling(Closed):
+    """The readme's MyCustomLayer, which nothing can be read of: it doubles its input."""
 
-    def call(self, inputs):
-        return 2.0 * inputs
+    def __init__(self, factor=2.0, **options):
+        super().__init__(factor, **options)
 
 
 class DoublingEstimator(LayerOutputDistributionEstimator):

@@ -173,8 +173,8 @@ def test_memory_is_that_of_what_is_alive_not_of_everything(monkeypatch):
     seen, most = [], []
     run = Call.run
 
-    def counting(call, tensors, training):
-        outputs = run(call, tensors, training)
+    def counting(call, *arguments):
+        outputs = run(call, *arguments)
         seen.extend(weakref.ref(output) for output in outputs)
         most.append(sum(reference() is not None for reference in seen))
         return outputs
@@ -252,3 +252,11 @@ def test_a_network_of_nothing_that_can_be_run_is_measured_at_its_input():
     inputs = keras.Input((6,), name="in")
     outputs = layers.Dense(2)(Opaque("Lambda", "it holds code")(inputs))
     assert list(probe_model(keras.Model(inputs, outputs), 8)) == ["in"]
+
+
+def test_a_kernel_that_is_divided_by_its_norm_in_training_is_put_back():
+    layer = layers.SpectralNormalization(layers.Dense(8))
+    model = keras.Sequential([keras.Input((4,)), layer])
+    before = layer.layer.kernel.numpy().copy()
+    probe_model(model, 16)
+    np.testing.assert_array_equal(layer.layer.kernel.numpy(), before)

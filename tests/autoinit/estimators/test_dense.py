@@ -25,6 +25,18 @@ def holding(layer, *weights):
     return build
 
 
+def in_reverse(*tables, **arguments):
+    """Builds a model of a projection onto the rows of these tables."""
+
+    def build(x):
+        layer = layers.ReversibleEmbedding(*np.shape(tables[0]), **arguments)
+        outputs = layer(x, reverse=True)
+        layer.set_weights([np.asarray(values, np.float32) for values in tables])
+        return outputs
+
+    return build
+
+
 TWO = initializers.Constant(2.0)
 # Input of mean 0.5 and variance 1.5: its second moment is 1.75.
 HAND = [
@@ -47,6 +59,18 @@ HAND = [
     # Table 1, 2, 3, 4, each as often: (16 − 1)/12.
     (case(layers.Embedding, "a table", (5,), input_dtype="int32",
           build=holding(layers.Embedding(2, 2), [[1, 2], [3, 4]])), 2.5, 1.25),
+    (case(layers.ReversibleEmbedding, "a table", (5,), input_dtype="int32",
+          build=holding(layers.ReversibleEmbedding(2, 2), [[1, 2], [3, 4]])), 2.5, 1.25),
+    # Logits x₁ + 2x₂ and 3x₁ + 4x₂: means 1.5 and 3.5, variances 5·1.5 and 25·1.5.
+    (case(layers.ReversibleEmbedding, "onto its rows", (2,), moments=SHIFTED,
+          build=in_reverse([[1, 2], [3, 4]])), 2.5, 22.5 + 1.0),
+    # Logits x₁ + 3x₂ and 2x₁ + 4x₂: means 2 and 3, variances 10·1.5 and 20·1.5.
+    (case(layers.ReversibleEmbedding, "onto a table of its own", (2,), moments=SHIFTED,
+          build=in_reverse([[0, 0], [0, 0]], [[1, 2], [3, 4]], tie_weights=False)),
+     2.5, 22.5 + 0.25),
+    # tanh bounds by 0.1 what is nearly always large: a sign.
+    (case(layers.ReversibleEmbedding, "capped", (1,), moments=((0.0, 1.0),),
+          build=in_reverse([[1e6]], logit_soft_cap=0.1)), 0.0, 0.01),
 ]  # fmt: skip
 
 
@@ -75,6 +99,8 @@ PLANS = [
           output_shape=(8,), moments=SHIFTED), {}, 1 / math.sqrt(12 * (7.5 + 6.25))),
     (case(layers.Embedding, "fan-in 1", (5,), input_dim=9, output_dim=4, input_dtype="int32"), {},
      1.0),
+    (case(layers.ReversibleEmbedding, "fan-in 2", (2,), moments=SHIFTED,
+          build=in_reverse([[1, 2], [3, 4]])), {}, 1 / math.sqrt(3.5)),
     (case(layers.Embedding, "not centred", (5,), input_dim=9, output_dim=4, input_dtype="int32"),
      {"centred": True}, 1.0),
 ]  # fmt: skip
