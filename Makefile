@@ -16,7 +16,7 @@ app: .venv/installed  ## start the dashboard on PORT
 test: .venv/installed-dev browser  ## everything that fits into 12 minutes
 	$(BIN)/python -m pytest -m "not slow"
 
-test-all: .venv/installed-dev browser
+test-all: .venv/installed-hub browser
 	$(BIN)/python -m pytest
 
 MINUTES ?= 10
@@ -33,7 +33,7 @@ format: .venv/installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/installed  ## print the figures of benchmarks/
+bench: .venv/installed-hub  ## print the figures of benchmarks/
 	$(BIN)/python -m benchmarks
 
 browser: .venv/installed-dev
@@ -46,6 +46,7 @@ lock: .venv/installed-dev  ## pin the newest versions of requirements*.in, on th
 	$(BIN)/pip install --quiet pip-tools
 	$(LOCK) --output-file requirements.txt requirements.in
 	$(LOCK) --output-file requirements-dev.txt requirements-dev.in
+	$(LOCK) --output-file requirements-hub.txt requirements-hub.in
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache
@@ -64,4 +65,8 @@ clean:
 
 .venv/installed-dev: requirements-dev.txt .venv/installed
 	$(BIN)/pip install --quiet -r requirements-dev.txt
+	touch $@
+
+.venv/installed-hub: requirements-hub.txt .venv/installed-dev
+	$(BIN)/pip install --quiet -r requirements-hub.txt
 	touch $@

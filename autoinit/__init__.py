@@ -3,8 +3,9 @@
     from autoinit import AutoInit
     model = AutoInit().initialize_model(model)
 
-The public names are imported when they are first used. `CenteredUnitNorm` is the exception: Keras
-finds it in a saved model only if it has been registered, so that `import autoinit` must do it.
+The public names are imported when they are first used. `CenteredUnitNorm` and `WeightedSum` are the
+exceptions: Keras finds them in a saved model only if they have been registered, so that `import
+autoinit` must do it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import importlib
 from typing import Any
 
 from autoinit.constraints import CenteredUnitNorm
+from autoinit.weighted_sum import WeightedSum, wrap_addition
 
 _PUBLIC = {
     "AutoInit": "autoinit.initializer.initialize_weights",
@@ -20,7 +22,14 @@ _PUBLIC = {
     "LayerOutputDistributionEstimator": "autoinit.estimators.estimate_layer_output_distribution",
 }
 
-__all__ = ["AutoInit", "AutoInitVisualizer", "CenteredUnitNorm", "LayerOutputDistributionEstimator"]
+__all__ = [
+    "AutoInit",
+    "AutoInitVisualizer",
+    "CenteredUnitNorm",
+    "LayerOutputDistributionEstimator",
+    "WeightedSum",
+    "wrap_addition",
+]
 
 
 def __getattr__(name: str) -> Any:
