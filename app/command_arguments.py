@@ -9,7 +9,14 @@ from typing import NoReturn
 
 from app import __version__
 from app.escaping import plain_text
-from app.jobs.specification import DEVICES, DISTRIBUTIONS, MODES, SIGNAL_MODELS, Settings
+from app.jobs.specification import (
+    DEVICES,
+    DISTRIBUTIONS,
+    MODES,
+    SIGNAL_MODELS,
+    UNSUPPORTED,
+    Settings,
+)
 
 USAGE_STATUS = 64
 SENTENCE_LIMIT = 2000
@@ -165,6 +172,14 @@ def _add_analyze_arguments(parser: argparse.ArgumentParser) -> None:
         default=defaults.signal_model,
         help="what predictions carry through the network: distributions and correlations, or the "
         "paper's mean and variance (default: %(default)s)",
+    )
+    method.add_argument(
+        "--unsupported",
+        choices=UNSUPPORTED,
+        default=defaults.unsupported,
+        help="what becomes of a layer that has no rule and cannot be opened into its parts: "
+        "estimate its output by sampling, let the signal pass through unchanged as in the paper, "
+        "or refuse the model (default: %(default)s)",
     )
     method.add_argument(
         "--distribution",

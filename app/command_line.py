@@ -118,6 +118,7 @@ def _settings(options: argparse.Namespace) -> Settings:
             mode=options.mode,
             distribution=options.distribution,
             signal_model=options.signal_model,
+            unsupported=options.unsupported,
             signal_variance=options.signal_variance,
             device=options.device,
             seeds=options.seeds,

@@ -103,14 +103,14 @@ class Coverage:
     tainted: int
 
     @property
-    def with_rule(self) -> int:
-        """How many calls have a rule."""
+    def estimated(self) -> int:
+        """How many calls are predicted by a rule or by sampling, not passed through."""
         return self.calls - self.by_support.get("pass_through", 0)
 
     @property
     def covered(self) -> float:
-        """The fraction of calls that have a rule."""
-        return self.with_rule / self.calls if self.calls else 1.0
+        """The fraction of these calls."""
+        return self.estimated / self.calls if self.calls else 1.0
 
 
 def series_figures(result: Result, series: str) -> SeriesFigures:
@@ -299,16 +299,16 @@ def factor(value: float) -> str:
 
 
 def coverage_card(result: Result) -> Card:
-    """How many calls have a rule, and of which kind."""
+    """How many calls are not just passed through, and how they were predicted."""
     found = coverage(result)
     kinds = [f"{n:,} {support.replace('_', ' ')}" for support, n in found.by_support.items()]
     return Card(
-        label="Calls with a rule",
+        label="Calls covered",
         value=percentage(math.floor(1000 * found.covered) / 1000),
-        note=f"{found.with_rule:,} of {found.calls:,}",
+        note=f"{found.estimated:,} of {found.calls:,}",
         explanation=f"How the predictions were obtained: {', '.join(kinds)}. Exact: closed form or "
         "quadrature; sampled: Monte Carlo; neutral: does not change the distribution; "
-        "approximate: an assumption does not hold; pass through: no rule.",
+        "approximate: an assumption does not hold; pass through: no rule, taken as unchanged.",
     )
 
 

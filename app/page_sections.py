@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ CORRELATION_CAPTIONS = {
     "position_correlation": "Of one channel's entries at two positions of one input, averaged over "
     "all pairs. At 1 a map is the same everywhere.",
 }
+PATH_LENGTH = 48  # longer ones lose their middle: parts of one layer differ in their ends
 MESSAGES_IN_SIGHT = 3
 MESSAGE_LIMIT = 600
 FIGURE_LABELS = {
@@ -93,8 +94,6 @@ def show_finding(result: Result, finding: Finding) -> None:
     sentence = lead(result, finding.code, lambda name: f"**{markdown_text(name, 60)}**")
     if sentence:
         lines.append(sentence)
-        # Of what is not run, each has its own reason.
-        shown = () if finding.code == "unsupported_layer" else shown
     lines += [markdown_text(message, MESSAGE_LIMIT) for message in shown]
     show, icon = (
         (st.info, ":material/lightbulb:") if finding.hint else (st.warning, ":material/warning:")
@@ -206,12 +205,14 @@ def show_table(result: Result) -> None:
     if only_weighted:
         chosen = chosen[chosen["weighted"]]
     st.caption(f"{len(chosen):,} of {plural(len(table), 'call')}")
+    shown = {name: chosen[name].map(plain_text) for name in TEXTS}
+    shown["path"] = chosen["path"].map(lambda path: plain_text(path, PATH_LENGTH))
     st.dataframe(
-        chosen.assign(**{name: chosen[name].map(plain_text) for name in TEXTS}),
+        chosen.assign(**shown),
         hide_index=True,
         height=420,
         column_order=column_order(result["series"]),
-        column_config=column_labels(result["series"]),
+        column_config=column_labels(result["series"], path_width(table["path"])),
         key="calls",
     )
 
@@ -240,7 +241,13 @@ def column_order(series: Sequence[str]) -> list[str]:
     return [*what, *figures, "weighted", "frozen", "support", "tainted", "not_run"]
 
 
-def column_labels(series: Sequence[str]) -> dict[str, Any]:
+def path_width(paths: Iterable[str]) -> int:
+    """Pixels for the longest path, within bounds."""
+    longest = max(map(len, paths), default=0)
+    return max(200, 20 + 7 * min(longest, PATH_LENGTH))
+
+
+def column_labels(series: Sequence[str], path_width: int) -> dict[str, Any]:
     """What the table's head says, and how many digits its figures have."""
     figures = {
         f"{which}_{figure}": st.column_config.NumberColumn(
@@ -251,7 +258,7 @@ def column_labels(series: Sequence[str]) -> dict[str, Any]:
     }
     return figures | {
         "index": st.column_config.NumberColumn("#", width=50, pinned=True),
-        "path": st.column_config.TextColumn("call", width=200, pinned=True),
+        "path": st.column_config.TextColumn("call", width=path_width, pinned=True),
         "class": st.column_config.TextColumn("class", width=150),
         "output_shape": st.column_config.TextColumn("output", width=120),
         "not_run": st.column_config.TextColumn("not run, as"),

@@ -18,6 +18,7 @@ from app.jobs.specification import (
     MODES,
     SAMPLE_PREFIX,
     SIGNAL_MODELS,
+    UNSUPPORTED,
     JobSpec,
     Settings,
 )
@@ -26,6 +27,11 @@ from sample_models import MODELS
 UPLOAD, SAMPLE = "Upload a file", "Try a sample"
 FIRST_SAMPLE = "resnet-56-nobn"
 DEFAULTS = Settings()
+UNSUPPORTED_LABELS = {
+    "sample": "Estimate by sampling",
+    "pass_through": "Pass through (the paper)",
+    "error": "Refuse the model",
+}
 
 
 def sidebar() -> JobSpec | None:
@@ -178,6 +184,15 @@ def settings_fields() -> dict[str, Any]:
             format_func=words,
             help="What predictions carry through the network: distributions and correlations, or "
             "the mean and variance of the paper. AutoInit scales weights by what is predicted.",
+        )
+        fields["unsupported"] = st.selectbox(
+            "Layers without a rule",
+            UNSUPPORTED,
+            format_func=UNSUPPORTED_LABELS.__getitem__,
+            help="Layers are predicted by a rule each, or opened into parts that have one. Where "
+            "neither can be done, its output is estimated by running the layer itself on random "
+            "input (slower), or its signal is taken to pass through unchanged, the paper's "
+            "fallback, or the model is refused.",
         )
         fields["distribution"] = st.selectbox(
             "Distribution",

@@ -161,10 +161,15 @@ def show_end(handle: JobHandle) -> None:
     if handle.status == "cancelled":
         show_cancelled()
         return
-    _, message = handle.error or ("unknown", "The analysis failed.")
+    code, message = handle.error or ("unknown", "The analysis failed.")
     icon = ":material/block:" if handle.status == "refused" else ":material/error:"
     st.error(markdown_text(message, 1000), icon=icon)
-    if handle.status == "refused":
+    if code == "unsupported_layer":
+        st.caption(
+            "What becomes of layers without a rule is a setting in the sidebar, under "
+            "Initialisation."
+        )
+    elif handle.status == "refused":
         st.caption("Choose another file in the sidebar, or try a sample.")
     else:
         st.caption("Press Analyse to try again; fewer samples need less memory and time.")

@@ -61,7 +61,9 @@ MODELS: dict[str, Builder] = {
         Builder("multi-input", multi_input, "Three inputs, two outputs, nested and shared parts"),
         Builder("lstm-text", lstm_text, "Embedding and LSTM layers: a text classifier"),
         Builder("transformer-encoder", transformer_encoder, "Self-attention: a text classifier"),
-        Builder("custom-layer", custom_layer, "A CNN with a layer of its own that has no rule"),
+        Builder(
+            "custom-layer", custom_layer, "A CNN with a layer of its own, opened into its parts"
+        ),
     )
 }
 

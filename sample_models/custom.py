@@ -1,4 +1,4 @@
-"""A network with a layer of its own, for which no rule exists."""
+"""A network with a layer of its own, for which no rule is written."""
 
 from typing import TYPE_CHECKING
 
@@ -7,7 +7,7 @@ if TYPE_CHECKING:
 
 
 def custom_layer() -> "keras.Model":
-    """Build a small CNN with a custom layer in the middle; what follows it is a guess."""
+    """Build a small CNN with a custom layer in the middle, made of operations of Keras."""
     import keras
     from keras import layers
 

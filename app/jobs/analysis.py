@@ -46,6 +46,7 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
     Raises:
         ModelFileError: for a file or sample that is refused.
         GraphError: for a model without a graph of layers.
+        UnsupportedLayerError: for a layer without a rule, where the settings refuse it.
         ValueError: for settings that this machine cannot follow, such as a GPU that is not there.
     """
     start = time.perf_counter()
@@ -57,7 +58,7 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
     file = None if spec.is_sample else open_model_file(spec.model, custom, spec.name, budgets)
     model = _sample(spec) if file is None else file.model
     settings = replace(spec.settings, input_size=_sufficient_size(model, spec.settings.input_size))
-    graph = read_model(model, settings.input_size)
+    graph = read_model(model, settings.input_size, training=settings.mode == "training")
     require_activations(graph, settings.samples, budgets)
     loaded = time.perf_counter()
     comparison = compare(
@@ -139,7 +140,7 @@ def as_data(
             "name": spec.name,
             **source,
             "layers": len(graph.layers()),
-            "calls": len(graph.calls),
+            "calls": sum(not call.is_internal for call in graph.calls),
             "parameters": int(model.count_params()),
             "inputs": [
                 {

@@ -98,19 +98,24 @@ def compare(
             its initialisers.
         registry: rules to use.
         progress: told the share done and what is being done.
+
+    Raises:
+        UnsupportedLayerError: for a layer without a rule, where the settings refuse it.
     """
-    graph = read_model(model, settings.input_size)
+    training = settings.mode == "training"
+    graph = read_model(model, settings.input_size, registry=registry, training=training)
     keep_frozen = settings.keep_frozen and uploaded
     other = next(name for name in SIGNAL_MODELS if name != settings.signal_model)
     kept = frozen_variables(graph) if keep_frozen else frozenset()
     comparison = Comparison(graph, other, kept=kept)
     options = Options(
-        training=settings.mode == "training",
+        training=training,
         signal_variance=settings.signal_variance,
         centred=settings.constrain_weights,
         keep_frozen=keep_frozen,
         seed=settings.seed,
         batch=settings.samples,
+        unsupported=settings.unsupported,
     )
     signals, signals_of_other = (
         input_signals(graph, settings.input_mean, settings.input_variance, model)
@@ -181,12 +186,14 @@ def compare(
 def calls_as_data(comparison: Comparison) -> list[dict[str, Any]]:
     """The `calls` of a result file."""
     graph = comparison.graph
+    signals_of = [call for call in graph.calls if not call.is_internal]
+    numbers = {call.index: number for number, call in enumerate(signals_of)}
     producers = {index: call.index for index, call in graph.producers().items()}
     rows = []
-    for call in graph.calls:
+    for call in signals_of:
         outcome = comparison.predictions["autoinit"][0].outcomes[call.index]
         row: dict[str, Any] = {
-            "index": call.index,
+            "index": numbers[call.index],
             "path": call.path,
             "layer": call.layer_name,
             "class": call.class_name,
@@ -196,7 +203,13 @@ def calls_as_data(comparison: Comparison) -> list[dict[str, Any]]:
             "tainted": outcome.tainted,
             "opaque": call.opaque.reason if call.opaque else None,
             "frozen": is_frozen(call, comparison.kept),
-            "inputs": list(dict.fromkeys(producers[value.index] for value in call.inputs)),
+            "inputs": list(
+                dict.fromkeys(
+                    numbers[producers[value.index]]
+                    for value in call.inputs
+                    if producers[value.index] in numbers
+                )
+            ),
         }
         # At one position there is nothing to correlate with.
         has_positions = math.prod(call.outputs[0].positions) > 1
@@ -326,6 +339,7 @@ def _not_self_averaging(comparison: Comparison) -> Iterator[Finding]:
     seen = [
         (outcome.signals[0], call)
         for call, outcome in zip(comparison.graph.calls, outcomes, strict=True)
+        if not call.is_internal
     ]
     spreads = [
         (signal.spread, call)
@@ -337,7 +351,7 @@ def _not_self_averaging(comparison: Comparison) -> Iterator[Finding]:
         spread, call = max(scattered, key=lambda pair: pair[0])
         yield Finding(
             "not_self_averaging", call.path, call.class_name,
-            f"{len(scattered):,} of {len(comparison.graph.calls):,} calls are not self-averaging: "
+            f"{len(scattered):,} of {len(seen):,} calls are not self-averaging: "
             "they are narrow, or much of what they carry is the same for all inputs, and one draw "
             "of weights differs from the next. Their variances scatter by a factor of "
             f"{math.exp(_SCATTERED):.1f} or more, most at {call.path!r}: {math.exp(spread):.2g}. "

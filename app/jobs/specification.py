@@ -16,6 +16,7 @@ import app
 
 MODES = ("training", "inference")
 SIGNAL_MODELS = ("correlated", "independent")
+UNSUPPORTED = ("sample", "pass_through", "error")
 DISTRIBUTIONS = ("truncated_normal", "untruncated_normal", "uniform", "orthogonal")
 DEVICES = ("auto", "cpu", "gpu")
 SAMPLE_PREFIX = "sample:"
@@ -36,6 +37,9 @@ class Settings:
         distribution: that AutoInit draws weights from.
         signal_model: what the predictions carry: `correlated`, distributions and covariances, or
             `independent`, the paper's mean and variance.
+        unsupported: what becomes of a layer that has no rule and cannot be opened into its parts:
+            `sample`, its output is estimated by Monte Carlo through the layer itself;
+            `pass_through`, its signal is taken as unchanged; `error`, the model is refused.
         signal_variance: what AutoInit gives each weighted call's pre-activation.
         device: where the measurements run; `auto` takes a GPU where there is one.
         seeds: how many draws of weights and inputs to average over.
@@ -55,6 +59,7 @@ class Settings:
     mode: str = "training"
     distribution: str = "truncated_normal"
     signal_model: str = "correlated"
+    unsupported: str = "sample"
     signal_variance: float = 1.0
     device: str = "auto"
     seeds: int = 1
@@ -76,6 +81,7 @@ class Settings:
         self._require_one_of("distribution", DISTRIBUTIONS)
         self._require_one_of("device", DEVICES)
         self._require_one_of("signal_model", SIGNAL_MODELS)
+        self._require_one_of("unsupported", UNSUPPORTED)
         for name in ("constrain_weights", "keep_frozen"):
             if not isinstance(getattr(self, name), bool):
                 self._refuse(name, "true or false")

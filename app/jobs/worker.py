@@ -119,7 +119,7 @@ def _run(channel: Channel, line: bytes) -> None:
 
 def _report_error(channel: Channel, error: BaseException) -> None:
     """Says in one sentence what went wrong; the traceback goes to the log."""
-    from autoinit.errors import AutoInitError
+    from autoinit.errors import AutoInitError, UnsupportedLayerError
 
     with contextlib.suppress(OSError):
         traceback.print_exception(error)
@@ -131,6 +131,8 @@ def _report_error(channel: Channel, error: BaseException) -> None:
     elif _is_out_of_memory(met) or (not is_ours and confinement.near_address_space_limit()):
         advice = "Memory ran out: try fewer samples, a smaller input size, or a larger machine."
         _refuse(channel, "out_of_memory", advice)
+    elif isinstance(error, UnsupportedLayerError):
+        _refuse(channel, "unsupported_layer", str(error))
     elif is_ours:
         _refuse(channel, getattr(error, "code", "unsupported_model"), str(error))
     elif type(error) is ValueError and _raised_by_us(error.__traceback__):

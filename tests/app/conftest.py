@@ -89,6 +89,7 @@ def make_result(
             "mode": "training",
             "distribution": "truncated_normal",
             "signal_model": "correlated",
+            "unsupported": "sample",
             "signal_variance": 1.0,
             "device": "auto",
             "seeds": seeds,

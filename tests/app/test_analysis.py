@@ -14,8 +14,9 @@ from keras import layers
 from app.jobs.analysis import run
 from app.jobs.specification import JobSpec, Settings
 from app.jobs.workers import Workers
-from autoinit.errors import ModelFileError
+from autoinit.errors import ModelFileError, UnsupportedLayerError
 from sample_models import FILES_FOLDER
+from tests.autoinit.closed import Closed
 
 CORRELATIONS = {"sample_correlation", "position_correlation"}
 PREDICTED = {"mean", "variance"}
@@ -168,12 +169,72 @@ def test_inference_mode_uses_moving_statistics(trained, tmp_path):
     assert norm["predicted"]["variance"] == pytest.approx(conv["predicted"]["variance"], rel=0.01)
 
 
-def test_a_layer_without_a_rule_is_reported_and_taints_what_follows(tmp_path):
-    result = analyse("sample:custom-layer", tmp_path, samples=8)
+@pytest.fixture(scope="module")
+def closed(tmp_path_factory):
+    """A file of a model with a layer that has no rule and cannot be opened."""
+    path = tmp_path_factory.mktemp("closed") / "closed.keras"
+    first = layers.Dense(64, activation="relu", name="first")
+    parts = [first, Closed(3.0, name="closed"), layers.Dense(64, name="last")]
+    keras.Sequential([keras.Input((50,)), *parts]).save(path)
+    return path
+
+
+OWN_LAYERS = {"custom_objects": "tests.autoinit.closed"}
+
+
+def test_a_layer_without_a_rule_is_sampled(closed, tmp_path):
+    result = analyse(closed, tmp_path, **OWN_LAYERS)
+    assert [item["code"] for item in result["warnings"]].count("sampled_layer") == 1
+    assert not [item for item in result["warnings"] if item["code"] == "unsupported_layer"]
+    row = call(result, "closed")
+    assert row["support"] == "sampled"
+    assert row["standard_error"] > 0
+    for series in result["series"]:
+        measured, predicted = (row[series][kind]["variance"] for kind in ("measured", "predicted"))
+        assert predicted == pytest.approx(measured, rel=0.15)
+        before = call(result, "first/relu")[series]["predicted"]["variance"]
+        other = row[series]["predicted_by"]["independent"]["variance"]
+        assert other > 5 * before, "the other signal model samples it as well"
+    assert not any(row["tainted"] for row in result["calls"])
+    last = call(result, "last")["autoinit"]["measured"]["variance"]
+    assert last == pytest.approx(1.0, rel=0.25)
+
+
+def test_a_layer_without_a_rule_may_be_refused(closed, tmp_path):
+    with pytest.raises(UnsupportedLayerError, match=r"No rule for 'closed' \(Closed\)"):
+        analyse(closed, tmp_path, unsupported="error", **OWN_LAYERS)
+    assert not (tmp_path / "result.json").exists()
+    assert analyse("sample:deep-tanh-mlp?depth=2&width=8", tmp_path, unsupported="error")["calls"]
+
+
+def test_an_opened_layer_has_a_row_for_each_part(tmp_path):
+    inputs = keras.Input((12, 16), name="in")
+    attention = layers.MultiHeadAttention(2, 8, name="attention")(inputs, inputs)
+    outputs = layers.Dense(16, name="head")(layers.Add(name="add")([inputs, attention]))
+    keras.Model(inputs, outputs).save(tmp_path / "model.keras")
+    result = analyse(tmp_path / "model.keras", tmp_path)
+    table = {row["path"]: row for row in result["calls"]}
+    assert {"attention/query", "attention/key", "attention/value"} < set(table)
+    assert table["attention/attention_output"]["weighted"]
+    assert result["model"]["calls"] == len(result["calls"])
+    assert [row["index"] for row in result["calls"]] == list(range(len(result["calls"])))
+    for row in result["calls"]:
+        assert all(source < row["index"] for source in row["inputs"])
+        assert row["support"] in ("exact", "neutral")
+        assert not row["tainted"]
+    weighted = [path for path, row in table.items() if row["weighted"]]
+    assert weighted == [
+        "attention/query", "attention/key", "attention/value", "attention/attention_output", "head",
+    ]  # fmt: skip
+
+
+def test_a_layer_without_a_rule_that_is_passed_through_taints_what_follows(closed, tmp_path):
+    result = analyse(closed, tmp_path, samples=8, unsupported="pass_through", **OWN_LAYERS)
     unsupported = [item for item in result["warnings"] if item["code"] == "unsupported_layer"]
     assert len(unsupported) == 1
     place = [row["path"] for row in result["calls"]].index(unsupported[0]["path"])
     assert result["calls"][place]["support"] == "pass_through"
+    assert "cannot be opened into its parts" in unsupported[0]["message"]
     assert not any(row["tainted"] for row in result["calls"][: place + 1])
     assert all(row["tainted"] for row in result["calls"][place + 1 :])
 
@@ -259,6 +320,19 @@ def test_a_real_worker_takes_an_upload_to_a_result(trained, tmp_path):
         assert (handle.folder / "reinitialized.h5").exists()
     finally:
         workers.close()
+
+
+def test_the_command_line_refuses_a_layer_without_a_rule(closed):
+    finished = subprocess.run(
+        [
+            sys.executable, "-m", "app", "analyze", str(closed), "--samples", "4",
+            "--unsupported", "error", "--custom-objects", "tests.autoinit.closed",
+        ],
+        capture_output=True, text=True, timeout=180, check=False,
+    )  # fmt: skip
+    assert finished.returncode == 2, finished.stderr
+    assert finished.stderr.startswith("unsupported_layer: No rule for 'closed' (Closed)")
+    assert finished.stderr.count("\n") == 1
 
 
 def test_the_command_line_on_a_real_file(tmp_path):

@@ -136,7 +136,7 @@ def test_every_option_reaches_the_worker(
         "--samples 16 --seed 3 --input-mean -0.5 --input-var 2 --mode inference --seeds 4 "
         "--distribution orthogonal --signal-variance 0.5 --device cpu --constrain-weights "
         "--custom-objects package.layers --input-size 64 --keep-frozen "
-        "--signal-model independent"
+        "--signal-model independent --unsupported error"
     )
     assert main(["analyze", "my model.keras", *options.split()]) == 0
     assert json.loads((stand_in / "job.json").read_text())["spec"] == {
@@ -150,6 +150,7 @@ def test_every_option_reaches_the_worker(
             "mode": "inference",
             "distribution": "orthogonal",
             "signal_model": "independent",
+            "unsupported": "error",
             "signal_variance": 0.5,
             "device": "cpu",
             "seeds": 4,

@@ -8,11 +8,14 @@ import pytest
 from keras import layers
 
 from app.jobs import comparison as comparison_module
+from app.jobs import specification
 from app.jobs.comparison import calls_as_data, compare
 from app.jobs.specification import Settings
 from autoinit.opaque import Opaque, OpaqueActivation
 from autoinit.propagate import Options, input_signals, predict
 from autoinit.reading import read_model
+from autoinit.registry import UNSUPPORTED
+from autoinit.signals import SIGNAL_MODELS
 from autoinit.signals.independent import IndependentSignal
 
 QUICK = {"samples": 64, "device": "cpu"}
@@ -20,6 +23,12 @@ QUICK = {"samples": 64, "device": "cpu"}
 
 def values(variable):
     return np.array(keras.ops.convert_to_numpy(variable))
+
+
+def test_the_choices_that_are_offered_are_the_librarys():
+    # The page and the command line must not import Keras, and keep lists of their own.
+    assert set(specification.SIGNAL_MODELS) == set(SIGNAL_MODELS)
+    assert set(specification.UNSUPPORTED) == set(UNSUPPORTED)
 
 
 def rows(comparison):

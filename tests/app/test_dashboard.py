@@ -21,7 +21,9 @@ from app.downloads import downloads
 from app.escaping import markdown_text
 from app.jobs import AlreadyRunningError, JobSpec, Settings, folders
 from app.jobs.processes import Progress
-from app.page_sections import file_stem
+from app.jobs.specification import UNSUPPORTED
+from app.page_sections import file_stem, path_width
+from app.sidebar import UNSUPPORTED_LABELS
 
 PAGE = str(Path(app.__file__).parent / "streamlit_app.py")
 KEY = "a" * 64
@@ -155,7 +157,11 @@ def test_a_sample_takes_options_and_settings(jobs):
     for label, value in (("Samples", 32), ("Draws", 2), ("Input variance", 2.5), ("Seed", 7)):
         (field,) = [field for field in page.number_input if field.label == label]
         field.set_value(value)
-    for label, value in (("Distribution", "orthogonal"), ("Mode", "inference")):
+    for label, value in (
+        ("Distribution", "orthogonal"),
+        ("Mode", "inference"),
+        ("Layers without a rule", "pass_through"),
+    ):
         (field,) = [field for field in page.selectbox if field.label == label]
         field.set_value(value)
     for box in page.checkbox:
@@ -168,6 +174,7 @@ def test_a_sample_takes_options_and_settings(jobs):
         input_variance=2.5,
         distribution="orthogonal",
         mode="inference",
+        unsupported="pass_through",
         constrain_weights=True,
         keep_frozen=True,
     )
@@ -327,6 +334,18 @@ def test_a_job_that_ends_without_a_result_gets_its_sentence(jobs, status, messag
     assert page.warning  # The app goes on.
 
 
+def test_a_model_refused_for_a_layer_without_a_rule_leads_to_the_setting(jobs):
+    page = press(open_page(), "All-CNN-C")
+    jobs.job.status, jobs.job.error = "refused", ("unsupported_layer", "No rule for 'a'.")
+    checked(page.run())
+    assert "No rule for" in page.error[0].value
+    assert any("setting in the sidebar" in caption.value for caption in page.caption)
+
+
+def test_every_choice_for_layers_without_a_rule_has_a_label():
+    assert tuple(UNSUPPORTED_LABELS) == UNSUPPORTED
+
+
 def test_a_job_knows_an_upload_by_its_owners_name(jobs):
     page = open_page()
     page.file_uploader[0].set_value(("holiday.keras", b"PNG", "image/png"))
@@ -356,7 +375,7 @@ def test_a_result_has_headline_charts_table_and_downloads(done, deep_result):
         "AutoInit weights",
         "Uploaded weights",
         "Prediction off by",
-        "Calls with a rule",
+        "Calls covered",
         "Time",
     ]
     assert [metric.value for metric in page.metric][:3] == ["Explodes", "Stable", "Stable"]
@@ -449,6 +468,7 @@ def test_warnings_stand_above_the_chart_and_notes_are_folded(done, deep_result):
     page = done(deep_result)
     kinds = [element.type for element in page.main]
     assert "1 call of **Swirl** has no rule" in page.warning[0].value
+    assert "\n\nno rule for Swirl" in page.warning[0].value, "the message has the reason"
     assert "about input" in page.info[0].value.replace("&#95;", "_")
     assert max(kinds.index("warning"), kinds.index("info")) < kinds.index("plotly_chart")
     assert "1 more note" in [expander.label for expander in page.expander]
@@ -476,6 +496,40 @@ def test_the_table_can_be_filtered(done, deep_result):
     assert len(checked(page.run()).dataframe[-1].value) == 2
     page.toggle(key="only_weighted").set_value(True)
     assert list(checked(page.run()).dataframe[-1].value["path"]) == ["block12/conv"]
+
+
+def test_sampled_layers_are_a_note(done, result):
+    result["calls"][3] |= {"class": "Swirl", "support": "sampled"}
+    message = "No rule for 'block0/flip': its output was estimated by Monte Carlo."
+    warning = {"code": "sampled_layer", "path": "block0/flip", "class": "Swirl"}
+    result["warnings"] = [warning | {"message": message}]
+    page = done(result)
+    assert "1 more note" in [expander.label for expander in page.expander]
+    (note,) = page.warning
+    assert "**Layers without a rule, estimated by sampling**" in note.value
+    assert "estimated by Monte Carlo" in note.value
+    (card,) = [metric for metric in page.metric if metric.label == "Calls covered"]
+    assert card.value == "100 %"
+    assert "1 sampled" in card.help
+    assert "Calls without a rule" not in drawn_names(page, 0)
+
+
+def test_parts_of_an_opened_layer_are_told_apart_in_the_table(done, build_result):
+    parts = ("conv", "add", "dropout")
+    longest = "encoder/transformer_layer_11/self_attention_layer/"
+    result = build_result(10, path=lambda block, layer: f"{longest}{block}/{layer}")
+    page = done(result)
+    shown = list(page.dataframe[-1].value["path"])
+    assert len(set(shown)) == 10
+    assert all(len(path) <= 48 for path in shown)
+    assert {path.rpartition("/")[2] for path in shown} >= set(parts)
+    page.text_input(key="filter").set_value("layer_11/self_attention_layer/1/add")
+    assert len(checked(page.run()).dataframe[-1].value) == 1
+
+
+def test_the_column_of_paths_is_as_wide_as_they_are():
+    assert path_width(["a", "conv1/relu"]) == path_width([]) == 200
+    assert 200 < path_width(["a" * 35]) < path_width(["a" * 48]) == path_width(["a" * 4000]) < 400
 
 
 def drawn_names(page, place):

@@ -151,6 +151,7 @@ def is_alive(pid: int) -> bool:
         ("mode", "train", "one of training, inference"),
         ("distribution", "normal", "one of truncated_normal, untruncated_normal"),
         ("device", "tpu", "one of auto, cpu, gpu"),
+        ("unsupported", "guess", "one of sample, pass_through, error"),
         ("constrain_weights", 1, "true or false"),
         ("custom_objects", "os; import sys", "the dotted name of a module"),
     ],
@@ -193,6 +194,8 @@ def test_the_key_follows_from_contents_name_and_settings(tmp_path: Path) -> None
         replace(job, model=str(other)),
         replace(job, name="two.h5"),
         replace(job, settings=Settings(samples=64)),
+        replace(job, settings=Settings(unsupported="pass_through")),
+        replace(job, settings=Settings(unsupported="error")),
         replace(job, model="sample:all-cnn-c"),
     ]
     assert len({job.key(), *(each.key() for each in changed)}) == 1 + len(changed)

@@ -227,7 +227,7 @@ def test_coverage_counts_calls_by_support(deep_result):
 
 def test_coverage_never_rounds_up_to_all(build_result):
     result = build_result(4000, growth=1.0, unsupported=(17,))
-    card = next(card for card in cards(result) if card.label == "Calls with a rule")
+    card = next(card for card in cards(result) if card.label == "Calls covered")
     assert card.value == "99.9 %"
 
 
