@@ -462,6 +462,10 @@ def hover_fields(call: Call, series: str, tell: Tell) -> list[str]:
             f"measured {tell(found)}<br>from {number(found.get('minimum'))} to "
             f"{number(found.get('maximum'))}, {percentage(found.get('zero_fraction'))} zeros"
         )
+        for name in ("dead", "saturated"):
+            share = found.get(f"{name}_fraction")
+            if share:
+                told += f", {percentage(share)} {name}"
         finite = found.get("finite_fraction")
         if finite is not None and finite < 1:
             told += f", only {percentage(finite)} finite"

@@ -259,7 +259,7 @@ class _Known:
         vocabulary = graph.vocabulary()
         for call in graph.inputs:
             (value,) = call.outputs
-            if not value.dtype.startswith(("float", "bfloat")):
+            if value.dtype.startswith(("int", "uint", "bool")):
                 drawn = generator.integers(
                     0, vocabulary.get(value.index, 2), (graph.batch, *value.sample)
                 )

@@ -16,6 +16,7 @@ from autoinit.randomness import derived
 from autoinit.reading import read_model
 from autoinit.shapes import largest_alive, last_uses
 from probes.devices import Device, find_device, placed_on
+from probes.distributions import bounds_of
 from probes.inputs import draw_inputs
 from probes.moments import DeviceRecorder, HostRecorder, Moments, Recorder
 
@@ -166,6 +167,7 @@ def _run(
     idle = graph.not_run()
     every = max(len(graph.calls) // 50, 1)
     batch = len(next(iter(inputs.values())))
+    bounds = _bounds(graph)
     with without_gradients():
         for call, finished in zip(graph.calls, last_uses(graph), strict=True):
             if call.index in idle:
@@ -178,7 +180,9 @@ def _run(
                 outputs = call.run(tensors, training, batch)
             if not call.is_internal:
                 # A table of positions is like one sample.
-                recorder.record(outputs[0][None] if call.outputs[0].constant else outputs[0])
+                first = outputs[0][None] if call.outputs[0].constant else outputs[0]
+                recorder.record(first, bounds.get(call.index))
+                del first
             alive.update(
                 (value.index, tensor) for value, tensor in zip(call.outputs, outputs, strict=True)
             )
@@ -187,6 +191,23 @@ def _run(
                 del alive[index]
             if call.index % every == 0:
                 progress(call.index / len(graph.calls))
+
+
+def _bounds(graph: ModelGraph) -> dict[int, tuple[float, float]]:
+    """Bounds of the activations that have some, by call."""
+    known: dict[int, Any] = {}
+    found = {}
+    for call in graph.calls:
+        if call.part != "activation" and not isinstance(call.layer, keras.layers.Activation):
+            continue
+        if call.opaque is not None:
+            continue
+        function = call.activation
+        if id(function) not in known:
+            known[id(function)] = bounds_of(function)
+        if known[id(function)] is not None:
+            found[call.index] = known[id(function)]
+    return found
 
 
 @contextlib.contextmanager

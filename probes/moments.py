@@ -19,14 +19,17 @@ from keras.backend import is_float_dtype
 from numpy.typing import NDArray
 
 from autoinit.arrays import as_array
-from probes import correlations
+from probes import correlations, distributions
 from probes.correlations import Correlations, Squares
+from probes.distributions import ALL_DEAD, NO_SHAPE, Shape, merged
 
 # Entries summed in single precision before double takes over. Short enough, too, for the dot
 # products to stay in this thread: BLAS's own threads wait in a loop and starve the framework's.
 _ROW = 4096
 _PART = 32 * _ROW  # entries that stay in a core's cache while they are summed
 _ONES = np.ones(_ROW, np.float32)
+_SHAPE = 6  # numbers of a distribution's shape
+Bounds = tuple[float, float] | None
 _SAFE = (1e-12, 1e12)  # largest absolute values whose squares single precision sums well
 
 
@@ -45,6 +48,7 @@ class Moments:
             numbers, and where entries are all the same or not all finite.
         position_correlation: of one channel at two positions of one sample, averaged over pairs.
             None, too, where there is one position only.
+        shape: of the distribution; of nothing that correlations are not known of.
     """
 
     count: int
@@ -56,6 +60,7 @@ class Moments:
     finite_fraction: float
     sample_correlation: float | None = None
     position_correlation: float | None = None
+    shape: Shape = NO_SHAPE
 
     def merge(self, other: Moments) -> Moments:
         """Figures of both tensors' entries together (Chan, Golub & LeVeque 1979).
@@ -75,6 +80,7 @@ class Moments:
             return Moments(
                 count, left.mean, left.variance, left.minimum, left.maximum, zero, finite
             )
+        pair = (left.count, left.shape), (right.count, right.shape)
         weight = share[1] * right.finite_fraction / finite
         difference = right.mean - left.mean
         return Moments(
@@ -88,6 +94,7 @@ class Moments:
             zero,
             finite,
             *_averages(left, right),
+            merged(*pair),
         )
 
 
@@ -120,11 +127,16 @@ class HostRecorder:
     def __exit__(self, *exception: object) -> None:
         self._thread.shutdown(cancel_futures=True)
 
-    def record(self, tensor: Any) -> None:
-        """Take a tensor's moments."""
+    def record(self, tensor: Any, bounds: Bounds = None) -> None:
+        """Take a tensor's moments.
+
+        Args:
+            tensor: of any shape.
+            bounds: of the activation that gave it, where it has some.
+        """
         if self._moments:
             self._moments[-1].result()
-        self._moments.append(self._thread.submit(_of_tensor, tensor))
+        self._moments.append(self._thread.submit(_of_tensor, tensor, bounds))
 
     def results(self) -> list[Moments]:
         """Of all tensors, in the order of recording."""
@@ -144,11 +156,11 @@ class DeviceRecorder:
     def __exit__(self, *exception: object) -> None:
         self._summaries.clear()
 
-    def record(self, tensor: Any) -> None:
-        """Take a tensor's moments."""
+    def record(self, tensor: Any, bounds: Bounds = None) -> None:
+        """Take a tensor's moments, as `HostRecorder` does."""
         shape = _shape(tensor)
         self._shapes.append(shape)
-        self._summaries.append(_summary(ops.reshape(tensor, shape)))
+        self._summaries.append(_summary(ops.reshape(tensor, shape), bounds))
 
     def results(self) -> list[Moments]:
         """Of all tensors, in the order of recording."""
@@ -168,12 +180,18 @@ def _shape(tensor: Any) -> tuple[int, ...]:
     return shape if is_float_dtype(tensor.dtype) else (math.prod(shape),)
 
 
-def _of_tensor(tensor: Any) -> Moments:
-    return of_array(as_array(tensor).astype(np.float32, copy=False).reshape(_shape(tensor)))
+def _of_tensor(tensor: Any, bounds: Bounds) -> Moments:
+    values = as_array(tensor).astype(np.float32, copy=False).reshape(_shape(tensor))
+    return of_array(values, bounds)
 
 
-def of_array(values: NDArray[np.float32]) -> Moments:
-    """Moments of a single-precision array: samples, positions, channels."""
+def of_array(values: NDArray[np.float32], bounds: Bounds = None) -> Moments:
+    """Moments of a single-precision array: samples, positions, channels.
+
+    Args:
+        values: the array.
+        bounds: of the activation that gave it, where it has some.
+    """
     flat = values.reshape(-1)
     count = flat.size
     if not count:
@@ -189,13 +207,18 @@ def of_array(values: NDArray[np.float32]) -> Moments:
     if not (safe and variance > 1e-3 * mean * mean) and largest > 0.0:
         mean = float(flat.mean(dtype=np.float64))
         variance = _centred_square(flat, mean) / count
-    found = Correlations()
+    found, shape = Correlations(), NO_SHAPE
     taken = correlations.enough(values.shape)
     if taken and variance > 0.0:
         few = values[: taken[0]].reshape(taken)
         squares = correlations.on_host(few if safe else few.astype(np.float64))
         found = correlations.solve(taken, variance, squares)
-    return Moments(count, mean, variance, sums.minimum, sums.maximum, zero_fraction, 1.0, *found)
+        shape = distributions.on_host(values, few, mean, variance, bounds)
+    elif taken and largest == 0.0:
+        shape = ALL_DEAD
+    return Moments(
+        count, mean, variance, sums.minimum, sums.maximum, zero_fraction, 1.0, *found, shape
+    )
 
 
 class _Sums(NamedTuple):
@@ -255,8 +278,8 @@ def _of_unruly(flat: NDArray[np.float32], zero_fraction: float) -> Moments:
     )
 
 
-def _summary(tensor: Any) -> Any:
-    """[minimum, maximum, scale, mean, variance, zeros, finite, squares…], on the device.
+def _summary(tensor: Any, bounds: Bounds) -> Any:
+    """[minimum, maximum, scale, mean, variance, zeros, finite, squares…, shape…], on the device.
 
     Mean, variance and squares are of entries divided by `scale`, the largest absolute value; zeros
     and finite are shares.
@@ -276,24 +299,35 @@ def _summary(tensor: Any) -> Any:
     variance = ops.mean(ops.square(deviation)) / number - ops.square(left)
     infinite = ops.full_like(x, float("inf"))
     squares = [ops.zeros(())] * len(Squares._fields)
+    shape = [ops.zeros(())] * _SHAPE
     taken = correlations.enough(tuple(tensor.shape))
     if taken:
-        squares = correlations.on_device(ops.reshape(deviation[: math.prod(taken)], taken))
+        few = ops.reshape(deviation[: math.prod(taken)], taken)
+        squares = correlations.on_device(few)
+        around = None if bounds is None else tuple(bound / scale - mean for bound in bounds)
+        shape = distributions.on_device(tensor, few, left, variance, around)
     return ops.stack([
         ops.min(ops.where(finite, x, infinite)), ops.max(ops.where(finite, x, -infinite)),
         scale, mean + left, variance, ops.mean(ops.cast(x == 0, "float32")), share, *squares,
+        *shape,
     ])  # fmt: skip
 
 
 def _from_summary(shape: tuple[int, ...], summary: NDArray[np.float64]) -> Moments:
-    minimum, maximum, scale, mean, variance, zeros, finite, *squares = summary.tolist()
+    minimum, maximum, scale, mean, variance, zeros, finite, *rest = summary.tolist()
+    squares, numbers = rest[:-_SHAPE], rest[-_SHAPE:]
     count = math.prod(shape)
     if not finite:
         return Moments(count, math.nan, math.nan, math.nan, math.nan, zeros, 0.0)
-    found = Correlations()
+    found, distribution = Correlations(), NO_SHAPE
     taken = correlations.enough(shape)
     if taken and finite == 1.0 and variance > 0.0:
         found = correlations.solve(taken, variance, Squares(*squares))
+        numbers[1:4] = [each * scale * scale for each in numbers[1:4]]
+        distribution = distributions.from_device(numbers, math.prod(taken[:2]))
+    elif taken and zeros == 1.0:
+        distribution = ALL_DEAD
     return Moments(
-        count, mean * scale, variance * scale * scale, minimum, maximum, zeros, finite, *found
-    )
+        count, mean * scale, variance * scale * scale, minimum, maximum, zeros, finite, *found,
+        distribution,
+    )  # fmt: skip

@@ -28,6 +28,7 @@ from autoinit.signals.phases import phase
 from autoinit.signals.signal import Observed, Signal
 from autoinit.weight_findings import frozen_weights, weights_not_finite
 from probes.devices import Device
+from probes.distributions import Shape
 from probes.forward import Probe, probe_model
 from probes.moments import Moments
 
@@ -42,6 +43,10 @@ _PREDICTED = ("mean", "variance", "spread", "correlation_slope", *_CORRELATIONS)
 _MEASURED = (
     "mean", "variance", "minimum", "maximum", "zero_fraction", "finite_fraction", *_CORRELATIONS,
 )  # fmt: skip
+
+
+# Shares of dead channels and of saturated entries that a person should know of.
+_DEAD, _SATURATED = 0.25, 0.5
 
 
 @dataclass
@@ -221,12 +226,15 @@ def calls_as_data(comparison: Comparison) -> list[dict[str, Any]]:
                 _as_one_draw(prediction.outcomes[call.index].signals[0])
                 for prediction in predictions
             ]
-            measured = [probe.moments[call.index] for probe in comparison.probes[name]]
+            every = [probe.moments[call.index] for probe in comparison.probes[name]]
+            measured = [moments for moments in every if moments is not None]
             row[name] = {
                 "predicted": _over_draws(signals, expected),
                 # What cannot be run is not measured, in any draw.
-                "measured": None if None in measured else _over_draws(measured, _MEASURED),
+                "measured": _over_draws(measured, _MEASURED) if measured else None,
             }
+            if measured:
+                row[name]["measured"] |= _shape_over_draws([m.shape for m in measured])
             if name in comparison.by_other:
                 signal = comparison.by_other[name].outcomes[call.index].signals[0]
                 row[name]["predicted_by"] = {
@@ -269,8 +277,18 @@ def _over_draws(draws: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
             continue
         values = [float(value) for value in found]
         block[name] = _figure(_geometric(values) if name == "variance" else fmean(values))
-    if len(draws) > 1:
+    if len(draws) > 1 and "variance" in names:
         block["variance_draws"] = [_figure(float(draw.variance)) for draw in draws]
+    return block
+
+
+def _shape_over_draws(draws: Sequence[Shape]) -> dict[str, Any]:
+    """Kurtosis, channels' variances, dead and saturated shares, as far as they are known."""
+    block = _over_draws(draws, ("kurtosis", "dead_fraction", "saturated_fraction"))
+    channels = [draw.channel_variances for draw in draws]
+    if None not in channels:
+        columns = zip(*(each for each in channels if each), strict=True)
+        block["channel_variances"] = [_figure(_geometric(column)) for column in columns]
     return block
 
 
@@ -312,6 +330,7 @@ def _notes(model: Any, comparison: Comparison, settings: Settings) -> Iterator[F
                 f"first at {first.path!r}.",
             )  # fmt: skip
     yield from _not_self_averaging(comparison)
+    yield from _dead_or_saturated(comparison)
     if comparison.batch_size < settings.samples:
         yield Finding(
             "batch_reduced", "", "",
@@ -357,6 +376,32 @@ def _not_self_averaging(comparison: Comparison) -> Iterator[Finding]:
             f"{math.exp(_SCATTERED):.1f} or more, most at {call.path!r}: {math.exp(spread):.2g}. "
             "Several draws (--seeds) show by how much.",
         )  # fmt: skip
+
+
+def _dead_or_saturated(comparison: Comparison) -> Iterator[Finding]:
+    """For each series, one sentence for its dead channels and one for saturated activations."""
+    graph = comparison.graph
+    for series, probes in comparison.probes.items():
+        for code, name, least, told in (
+            ("dead_channels", "dead_fraction", _DEAD,
+             "give zero for every sample in {share} of their channels: nothing passes, and no "
+             "gradient returns, through these"),
+            ("saturated", "saturated_fraction", _SATURATED,
+             "are saturated in {share} of their entries: gradients hardly pass there"),
+        ):  # fmt: skip
+            found = [
+                (getattr(moments.shape, name), call)
+                for call, moments in zip(graph.calls, probes[0].moments, strict=True)
+                if moments is not None and (getattr(moments.shape, name) or 0.0) >= least
+            ]
+            if found:
+                most, call = max(found, key=lambda pair: pair[0])
+                share = told.format(share=f"{least:.0%} or more")
+                yield Finding(
+                    code, call.path, call.class_name,
+                    f"With {series} weights {len(found):,} calls {share}, most at {call.path!r} "
+                    f"({most:.0%}).",
+                )  # fmt: skip
 
 
 def _known(

@@ -89,9 +89,17 @@ def save_patched_copy(
     originals = {id(twin): layer for pair in twins for layer, twin in _with_parts(*pair)}
     findings: list[Finding] = []
     try:
+        entries = entries_of(model, record.config)
+        inner = {
+            id(plan.kernel.layer) for plan in plans
+            if id(originals.get(id(plan.kernel.layer), plan.kernel.layer)) not in entries
+        }  # fmt: skip
         patch = _planned(record, model, weights, plans, originals)
     except _NotFoundError as error:
         return (_not_patched(record, error),)
+    held = [plan.path for plan in plans if weights is None and id(plan.kernel.layer) in inner]
+    if held:
+        findings.append(_not_recorded(held))
     if record.keras == 2 and any(_constraint(plan.kernel) for plan in plans):
         findings.append(_constraint_dropped())
     try:
@@ -143,8 +151,6 @@ def _planned(
         kernel = plan.kernel
         layer = originals.get(id(kernel.layer), kernel.layer)
         # Parts of a composite layer have no entry of their own: of these only the values change.
-        if id(layer) not in entries and weights is None:
-            raise _NotFoundError(plan, "its entry in the configuration was not found")
         if id(layer) in entries and not kernel.constant:
             changes = arguments.setdefault(id(layer), {})
             name = f"{kernel.configured}_initializer"
@@ -260,6 +266,14 @@ def _write_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, content: IO[b
         return
     with archive.open(fresh, "w", force_zip64=info.file_size >= _LARGE_BYTES) as target:
         shutil.copyfileobj(content, target, _PIECE_BYTES)
+
+
+def _not_recorded(paths: Sequence[str]) -> Finding:
+    return Finding(
+        "initializer_not_recorded", paths[0], "",
+        f"The configuration has no place for the initialisers of {len(paths)} kernels inside "
+        f"composite layers ({paths[0]!r} is the first): whoever builds it gets Keras's own there.",
+    )  # fmt: skip
 
 
 def _not_patched(record: FileRecord, error: _NotFoundError) -> Finding:

@@ -5,7 +5,7 @@ import math
 import keras
 import numpy as np
 import pytest
-from keras import layers
+from keras import initializers, layers
 
 from app.jobs import comparison as comparison_module
 from app.jobs import specification
@@ -302,3 +302,23 @@ def test_calls_that_are_not_self_averaging_are_told():
     assert rows(narrow)[told.path]["autoinit"]["predicted"]["spread"] > 0.2
     wide = compare(chain("tanh", width=512), Settings(**QUICK), uploaded=False)
     assert "not_self_averaging" not in codes(wide)
+
+
+def test_shapes_are_told_and_what_is_dead_or_saturated():
+    data = keras.Input((16,))
+    x = layers.Dense(64, name="wide", kernel_initializer=initializers.RandomNormal(0, 50.0))(data)
+    x = layers.Activation("tanh", name="tanh")(x)
+    dead = initializers.Constant(-100.0)
+    x = layers.Dense(32, activation="relu", bias_initializer=dead, name="dead")(x)
+    comparison = compare(keras.Model(data, layers.Dense(4)(x)), Settings(**QUICK), uploaded=False)
+    table = rows(comparison)
+    found = table["dead/relu"]["default"]["measured"]
+    assert found["dead_fraction"] == 1.0
+    tanh = table["tanh"]["default"]["measured"]
+    assert tanh["saturated_fraction"] > 0.9
+    assert tanh["kurtosis"] < 1.5
+    assert len(tanh["channel_variances"]) == 3
+    assert table["tanh"]["autoinit"]["measured"]["saturated_fraction"] < 0.3
+    told = {(f.code, f.path): f.message for f in comparison.findings}
+    assert "With default weights 1 calls are saturated" in told["saturated", "tanh"]
+    assert "zero for every sample" in told["dead_channels", "dead/relu"]

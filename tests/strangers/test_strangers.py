@@ -30,8 +30,6 @@ OPERATIONS = {
 # Layers that came with TensorFlow 2.4 to 2.6.
 YOUNG = OPERATIONS | {"transformer", "preprocessing", "mixed_precision_model"}
 OPAQUE = {"with_a_lambda", "lambda_of_python_2", "custom_layer"}
-# With layers for which there is no rule yet, whichever Keras wrote them.
-WITHOUT_RULES = {"transformer", "preprocessing"}
 KERNELS = (
     "kernel", "recurrent_kernel", "depthwise_kernel", "pointwise_kernel", "embeddings",
 )  # fmt: skip
@@ -110,8 +108,7 @@ def check_download(path: Path, original: Any) -> None:
     new, old = model.weights, original.weights
     assert [w.shape for w in new] == [w.shape for w in old]
     for after, before in zip(new, old, strict=True):
-        is_kernel = before.name.rpartition("/")[2].partition(":")[0] in KERNELS
-        changes = is_kernel and not before.name.startswith("multi_head_attention")
+        changes = before.name.rpartition("/")[2].partition(":")[0] in KERNELS
         assert np.array_equal(after.numpy(), before.numpy()) != changes, before.name
 
 
@@ -129,7 +126,7 @@ def test_a_file_of_any_version(name: str, version: str, tmp_path: Path) -> None:
         assert "opaque_layer" in codes(result)
     else:
         assert not codes(result) & {"opaque_layer", "opaque_activation"}
-        assert any(call["tainted"] for call in result["calls"]) == (name in WITHOUT_RULES)
+        assert any(call["tainted"] for call in result["calls"]) == (name in OPAQUE)
     check_predictions(result)
     check_download(tmp_path / "job" / "reinitialized.h5", original)
 
