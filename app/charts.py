@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+import numpy as np
 import plotly.graph_objects as go
 
 from app.correlations import KINDS
@@ -75,6 +76,7 @@ def variance_chart(result: Result, other: Drawn = False) -> go.Figure:
         values = [positive(measured(call, series)) for call in calls]
         expected = [positive(predicted(call, series)) for call in calls]
         drawn += [value for value in values + expected if value is not None]
+        drawn += add_draws(figure, calls, series)
         add_series(figure, calls, series, values, expected, describe)
     for column in add_others(figure, result, other, positive, describe):
         drawn += [value for value in column if value is not None]
@@ -88,6 +90,40 @@ def variance_chart(result: Result, other: Drawn = False) -> go.Figure:
     axis = {"title": "variance", "type": "log", "range": [low, high], "exponentformat": "power"}
     figure.update_layout(yaxis=axis | variance_ticks(low, high))
     return figure
+
+
+def add_draws(figure: go.Figure, calls: Sequence[Call], series: str) -> list[float]:
+    """A band from the 10th to the 90th percentile of the draws' variances; its figures."""
+    found = [(measured(call, series) or {}).get("variance_draws") for call in calls]
+    known = [[value for value in draws or () if value is not None and value > 0] for draws in found]
+    if max(map(len, known), default=0) < 2:
+        return []
+    edges = [
+        [float(np.quantile(draws, level)) if len(draws) > 1 else None for draws in known]
+        for level in (0.1, 0.9)
+    ]
+    name, colour = series_name(series), COLOURS.get(series, OTHER_COLOUR)
+    for edge, fill in zip(edges, (None, "tonexty"), strict=True):
+        figure.add_trace(
+            go.Scatter(
+                y=edge,
+                name=f"{name}, draws",
+                legendgroup=series,
+                showlegend=False,
+                mode="lines",
+                line={"width": 0, "color": colour},
+                fill=fill,
+                fillcolor=_translucent(colour),
+                hoverinfo="skip",
+                zorder=0,
+            )
+        )
+    return [value for edge in edges for value in edge if value is not None]
+
+
+def _translucent(colour: str) -> str:
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red}, {green}, {blue}, 0.18)"
 
 
 def mean_chart(result: Result, other: Drawn = False) -> go.Figure:

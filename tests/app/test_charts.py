@@ -399,3 +399,16 @@ def test_phases_are_told_in_words(result):
     (sentence,) = phases(result | {"phases": {"default": known}})
     assert sentence.startswith("Default weights: chaotic phase, inputs that are nearly alike come")
     assert sentence.endswith("(slope of the correlation at 1: 1.18).")
+
+
+def test_draws_are_a_band_between_percentiles(build_result):
+    result = build_result(seeds=5)
+    draws = [1.0, 2.0, 3.0, 4.0, 5.0]
+    for call in result["calls"]:
+        found = call["autoinit"]["measured"]
+        if found and found.get("variance_draws"):
+            found["variance_draws"] = draws
+    bands = [t for t in variance_chart(result).data if t.name == "AutoInit, draws"]
+    assert [max(v for v in trace.y if v) for trace in bands] == pytest.approx([1.4, 4.6])
+    assert bands[1].fill == "tonexty"
+    assert not any("draws" in (t.name or "") for t in variance_chart(build_result()).data)
