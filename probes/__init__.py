@@ -9,9 +9,16 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_PUBLIC = {"probe_model": "probes.forward", "Probe": "probes.forward", "Moments": "probes.moments"}
+_PUBLIC = {
+    "probe_model": "probes.forward",
+    "Probe": "probes.forward",
+    "probe_gradients": "probes.gradients",
+    "Gradients": "probes.gradients",
+    "probe_jacobian": "probes.isometry",
+    "Moments": "probes.moments",
+}
 
-__all__ = ["Moments", "Probe", "probe_model"]
+__all__ = ["Gradients", "Moments", "Probe", "probe_gradients", "probe_jacobian", "probe_model"]
 
 
 def __getattr__(name: str) -> Any:
