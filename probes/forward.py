@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
-import numpy as np
 
 from autoinit.graph import ModelGraph
-from autoinit.randomness import derived
 from autoinit.reading import read_model
 from autoinit.shapes import largest_alive, last_uses
+from probes.batching import Progress, fitting, fixed_batch, free_memory, while_memory_runs_out
 from probes.devices import Device, find_device, placed_on
 from probes.distributions import bounds_of
 from probes.inputs import draw_inputs
 from probes.moments import DeviceRecorder, HostRecorder, Moments, Recorder
-
-Progress = Callable[[float], None]
+from probes.state import unchanged, without_gradients
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,25 +94,20 @@ def probe_model(
         else read_model(model, unknown_size, training=training)
     )
     found = find_device(device)
-    limit = memory_limit or _free_memory() // 2
-    batch_size = _fixed_batch(graph) or _fitting(graph, num_samples, limit)
-    while True:
-        try:
-            with unchanged(graph, seed), placed_on(found):
-                moments = _measure(
-                    graph, num_samples, batch_size, seed, input_mean, input_variance, training,
-                    found.kind == "cpu", progress or (lambda share: None),
-                )  # fmt: skip
-            return Probe(graph, moments, batch_size, found)
-        except Exception as error:
-            if not _out_of_memory(error):
-                raise
-            if batch_size == 1 or _fixed_batch(graph):
-                raise MemoryError(
-                    f"Not even a batch of {batch_size} fits into the memory of {found.name}: "
-                    "choose smaller inputs or another device."
-                ) from error
-            batch_size = max(batch_size // 2, 1)
+    limit = memory_limit or free_memory() // 2
+    first = fixed_batch(graph) or fitting(partial(largest_alive, graph), num_samples, limit)
+
+    def measure(batch_size: int) -> tuple[Moments | None, ...]:
+        with unchanged(graph, seed), placed_on(found):
+            return _measure(
+                graph, num_samples, batch_size, seed, input_mean, input_variance, training,
+                found.kind == "cpu", progress or (lambda share: None),
+            )  # fmt: skip
+
+    moments, batch_size = while_memory_runs_out(
+        measure, graph, first, found, "smaller inputs or another device"
+    )
+    return Probe(graph, moments, batch_size, found)
 
 
 def _measure(
@@ -208,72 +200,3 @@ def _bounds(graph: ModelGraph) -> dict[int, tuple[float, float]]:
         if known[id(function)] is not None:
             found[call.index] = known[id(function)]
     return found
-
-
-@contextlib.contextmanager
-def without_gradients() -> Iterator[None]:
-    """PyTorch would keep every activation for a backward pass; the others need no telling."""
-    if keras.backend.backend() == "torch":
-        import torch
-
-        with torch.no_grad():
-            yield
-    else:
-        yield
-
-
-@contextlib.contextmanager
-def unchanged(graph: ModelGraph, seed: int) -> Iterator[None]:
-    """Seed the layers' noise inside the block; put back what a forward pass changes after it."""
-    changing = []
-    for layer in graph.layers():
-        for part in getattr(layer, "_flatten_layers", lambda: ())():
-            changing += list(part._non_trainable_variables)
-            if isinstance(part, keras.layers.SpectralNormalization):
-                changing.append(part.kernel)  # divided by its norm in each step of training
-            for generator in part._seed_generators:
-                changing.append(generator.state)
-    kept = [
-        (variable, np.array(keras.ops.convert_to_numpy(variable.value))) for variable in changing
-    ]
-    for number, (variable, values) in enumerate(kept):
-        if variable.name.endswith("seed_generator_state"):
-            variable.assign(np.array([derived(seed, number) % 2**31, 0]).astype(values.dtype))
-    try:
-        yield
-    finally:
-        for variable, values in kept:
-            variable.assign(values)
-        for layer in graph.layers():
-            getattr(layer, "_clear_losses", lambda: None)()
-
-
-def _fixed_batch(graph: ModelGraph) -> int | None:
-    sizes = {call.outputs[0].shape[0] for call in graph.inputs} - {None}
-    return sizes.pop() if len(sizes) == 1 else None
-
-
-def _fitting(graph: ModelGraph, num_samples: int, limit: int) -> int:
-    needed = largest_alive(graph, 1)
-    size = num_samples
-    while size > 1 and needed * size > limit:
-        size = math.ceil(size / 2)
-    return size
-
-
-def _free_memory() -> int:
-    try:
-        with open("/proc/meminfo") as information:
-            for line in information:
-                if line.startswith("MemAvailable"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return 8 << 30
-
-
-def _out_of_memory(error: Exception) -> bool:
-    text = f"{type(error).__name__}: {error}"
-    return isinstance(error, MemoryError) or any(
-        sign in text for sign in ("ResourceExhausted", "RESOURCE_EXHAUSTED", "OutOfMemory", "OOM")
-    )

@@ -28,17 +28,12 @@ from autoinit.graph import Call, ModelGraph, Parameter, Value
 from autoinit.randomness import derived
 from autoinit.reading import read_model
 from autoinit.shapes import bytes_of, largest_alive, last_uses
+from probes.batching import Progress, fitting, fixed_batch, free_memory, while_memory_runs_out
 from probes.devices import find_device, placed_on
-from probes.forward import (
-    Probe,
-    Progress,
-    _fixed_batch,
-    _free_memory,
-    _out_of_memory,
-    unchanged,
-)
+from probes.forward import Probe
 from probes.inputs import draw_inputs
 from probes.moments import DeviceRecorder, HostRecorder, Moments
+from probes.state import unchanged
 
 # What TensorFlow's tape holds at most for each byte that is written: normalisation, for one, is
 # made of several operations.
@@ -121,28 +116,21 @@ def probe_gradients(
     )
     found = find_device(device)
     segments = _segments(graph, checkpoint)
-    fixed = _fixed_batch(graph)
-    batch_size = fixed or num_samples
-    limit = memory_limit or _free_memory() // 2
-    while not fixed and batch_size > 1 and _needed(graph, segments, batch_size) > limit:
-        batch_size = math.ceil(batch_size / 2)
-    while True:
-        try:
-            with unchanged(graph, seed), placed_on(found):
-                probing = _Probing(graph, segments, training, found.kind == "cpu", progress)
-                inputs = draw_inputs(graph, num_samples, seed, input_mean, input_variance)
-                cotangents = _draw_cotangents(graph, num_samples, seed)
-                probing.run(inputs, cotangents, num_samples, batch_size)
-                return Gradients(graph, probing.moments(), batch_size, found, probing.variables())
-        except Exception as error:
-            if not _out_of_memory(error):
-                raise
-            if batch_size == 1 or fixed:
-                raise MemoryError(
-                    f"Not even a batch of {batch_size} fits into the memory of {found.name}: "
-                    "choose smaller inputs, checkpoint=True or another device."
-                ) from error
-            batch_size = max(batch_size // 2, 1)
+    limit = memory_limit or free_memory() // 2
+    first = fixed_batch(graph) or fitting(partial(_needed, graph, segments), num_samples, limit)
+
+    def measure(batch_size: int) -> _Probing:
+        with unchanged(graph, seed), placed_on(found):
+            probing = _Probing(graph, segments, training, found.kind == "cpu", progress)
+            inputs = draw_inputs(graph, num_samples, seed, input_mean, input_variance)
+            cotangents = _draw_cotangents(graph, num_samples, seed)
+            probing.run(inputs, cotangents, num_samples, batch_size)
+            return probing
+
+    probing, batch_size = while_memory_runs_out(
+        measure, graph, first, found, "smaller inputs, checkpoint=True or another device"
+    )
+    return Gradients(graph, probing.moments(), batch_size, found, probing.variables())
 
 
 class _Probing:

@@ -23,8 +23,8 @@ from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 from autoinit.graph import ModelGraph
 from autoinit.randomness import derived
 from autoinit.reading import read_model
+from probes.batching import Progress
 from probes.devices import Device, find_device, placed_on
-from probes.forward import Progress
 from probes.inputs import draw_inputs
 from probes.jacobian import Array, Ends, Jacobian, find_ends, finite
 

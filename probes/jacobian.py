@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from autoinit.arrays import as_array
 from autoinit.graph import Call, ModelGraph, Value
 from autoinit.shapes import all_activations
-from probes.forward import Progress, unchanged
+from probes.batching import Progress
+from probes.state import unchanged
 
 Array = NDArray[np.float64]
 _MEMORY = 1 << 30  # bytes for the activations of one pass and their derivatives

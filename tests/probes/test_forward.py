@@ -260,3 +260,13 @@ def test_a_kernel_that_is_divided_by_its_norm_in_training_is_put_back():
     before = layer.layer.kernel.numpy().copy()
     probe_model(model, 16)
     np.testing.assert_array_equal(layer.layer.kernel.numpy(), before)
+
+
+def test_a_stateful_layers_states_are_put_back():
+    inputs = keras.Input(batch_shape=(8, 5, 3))
+    layer = layers.LSTM(4, stateful=True)
+    model = keras.Model(inputs, layer(inputs))
+    before = [state.numpy().copy() for state in layer.states]
+    probe_model(model, 8)
+    for old, new in zip(before, layer.states, strict=True):
+        np.testing.assert_array_equal(old, new.numpy())

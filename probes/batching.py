@@ -1,0 +1,88 @@
+"""How many samples go through together, and what is done where memory runs out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TypeVar
+
+from autoinit.graph import ModelGraph
+from probes.devices import Device
+
+Progress = Callable[[float], None]
+Measured = TypeVar("Measured")
+
+
+def fixed_batch(graph: ModelGraph) -> int | None:
+    """The size of a batch that the model itself lays down."""
+    sizes = {call.outputs[0].shape[0] for call in graph.inputs} - {None}
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def fitting(needed: Callable[[int], int], samples: int, limit: int) -> int:
+    """The number of samples, halved until what they need is within a limit.
+
+    Args:
+        needed: bytes for so many samples.
+        samples: to begin with.
+        limit: bytes.
+    """
+    while samples > 1 and needed(samples) > limit:
+        samples = math.ceil(samples / 2)
+    return samples
+
+
+def while_memory_runs_out(
+    measure: Callable[[int], Measured],
+    graph: ModelGraph,
+    batch_size: int,
+    device: Device,
+    advice: str,
+) -> tuple[Measured, int]:
+    """Measure; where memory runs out, with half as many samples together, and so on.
+
+    Args:
+        measure: takes the size of a batch.
+        graph: of the model.
+        batch_size: to try first.
+        device: that it runs on.
+        advice: what to do where not even one sample fits.
+
+    Returns:
+        What was measured, and the size of a batch with which it could be.
+
+    Raises:
+        MemoryError: where not even one sample fits, or the model's own batch.
+    """
+    while True:
+        try:
+            return measure(batch_size), batch_size
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            if batch_size == 1 or fixed_batch(graph):
+                raise MemoryError(
+                    f"Not even a batch of {batch_size} fits into the memory of {device.name}: "
+                    f"choose {advice}."
+                ) from error
+            batch_size = max(batch_size // 2, 1)
+
+
+def free_memory() -> int:
+    """Bytes that the machine could still give."""
+    try:
+        with open("/proc/meminfo") as information:
+            for line in information:
+                if line.startswith("MemAvailable"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 8 << 30
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether a framework's exception means that memory ran out."""
+    text = f"{type(error).__name__}: {error}"
+    return isinstance(error, MemoryError) or any(
+        sign in text for sign in ("ResourceExhausted", "RESOURCE_EXHAUSTED", "OutOfMemory", "OOM")
+    )

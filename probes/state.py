@@ -1,0 +1,57 @@
+"""What a forward pass changes in a model, put back."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from autoinit.graph import ModelGraph
+from autoinit.randomness import derived
+
+
+@contextlib.contextmanager
+def unchanged(graph: ModelGraph, seed: int) -> Iterator[None]:
+    """Seed the layers' noise inside the block; put back what a forward pass changes after it."""
+    changing = []
+    for layer in graph.layers():
+        for part in getattr(layer, "_flatten_layers", lambda: ())():
+            changing += list(part._non_trainable_variables)
+            # A stateful recurrent layer's, which Keras does not list among a layer's variables.
+            changing += _variables(getattr(part, "states", None))
+            if isinstance(part, keras.layers.SpectralNormalization):
+                changing.append(part.kernel)  # divided by its norm in each step of training
+            for generator in part._seed_generators:
+                changing.append(generator.state)
+    kept = [
+        (variable, np.array(keras.ops.convert_to_numpy(variable.value))) for variable in changing
+    ]
+    for number, (variable, values) in enumerate(kept):
+        if variable.name.endswith("seed_generator_state"):
+            variable.assign(np.array([derived(seed, number) % 2**31, 0]).astype(values.dtype))
+    try:
+        yield
+    finally:
+        for variable, values in kept:
+            variable.assign(values)
+        for layer in graph.layers():
+            getattr(layer, "_clear_losses", lambda: None)()
+
+
+def _variables(nested: Any) -> list[Any]:
+    return [v for v in keras.tree.flatten(nested) if isinstance(v, keras.Variable)]
+
+
+@contextlib.contextmanager
+def without_gradients() -> Iterator[None]:
+    """PyTorch would keep every activation for a backward pass; the others need no telling."""
+    if keras.backend.backend() == "torch":
+        import torch
+
+        with torch.no_grad():
+            yield
+    else:
+        yield
