@@ -218,6 +218,20 @@ def _add_analyze_arguments(parser: argparse.ArgumentParser) -> None:
         help="where to measure; auto takes a GPU where there is one (default %(default)s)",
     )
     method.add_argument(
+        "--gradients",
+        action="store_true",
+        help="measure what flows back to each call and kernel, too, which takes several times as "
+        "long as a pass forward",
+    )
+    method.add_argument(
+        "--jacobian",
+        type=int,
+        default=defaults.jacobian,
+        metavar="N",
+        help="take the singular values of the input-output Jacobian at N inputs "
+        "(default %(default)s: none)",
+    )
+    method.add_argument(
         "--fail-outside",
         type=_band,
         metavar="LOW,HIGH",

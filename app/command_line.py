@@ -122,6 +122,8 @@ def _settings(options: argparse.Namespace) -> Settings:
             signal_variance=options.signal_variance,
             device=options.device,
             seeds=options.seeds,
+            gradients=options.gradients,
+            jacobian=options.jacobian,
             constrain_weights=options.constrain_weights,
             keep_frozen=options.keep_frozen,
             custom_objects=options.custom_objects,

@@ -9,7 +9,6 @@ from app.headline import is_number, measured, predicted, series_name
 Result = dict[str, Any]
 
 KINDS = {"sample_correlation": "Between samples", "position_correlation": "Between positions"}
-ALIKE = 0.99  # from here on a chart shows no more distance to 1
 
 
 def has_correlations(result: Result) -> bool:
@@ -21,15 +20,6 @@ def has_correlations(result: Result) -> bool:
         for figures in (measured, predicted)
         for kind in KINDS
     )
-
-
-def end(result: Result, series: str) -> tuple[str, float] | None:
-    """The last call of which the correlation between samples was measured, and that figure."""
-    for call in reversed(result["calls"]):
-        value = (measured(call, series) or {}).get("sample_correlation")
-        if is_number(value):
-            return call["path"], value
-    return None
 
 
 MEANINGS = {
@@ -48,17 +38,4 @@ def phases(result: Result) -> Iterator[str]:
             yield (
                 f"{series_name(series)} weights: {name} phase, {MEANINGS[name]} from layer to "
                 f"layer (slope of the correlation at 1: {number(found['slope'])})."
-            )
-
-
-def alike(result: Result) -> Iterator[tuple[str, str, str]]:
-    """For each series that ends near 1 what that means, around the name of a call."""
-    for series in result["series"]:
-        found = end(result, series)
-        if found is not None and found[1] >= ALIKE:
-            path, value = found
-            yield (
-                f"{series_name(series)} weights: inputs can no longer be told apart. At ",
-                path,
-                f" two of them correlate by {number(value)}.",
             )

@@ -1,5 +1,6 @@
 """The re-initialised model in the formats that a finished job offers, the original's first."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,3 +49,10 @@ def in_format(offered: Sequence[Download], suffix: str) -> Download | None:
     """The first one in the format that a suffix stands for."""
     wanted = SUFFIXES.get(suffix, suffix)
     return next((download for download in offered if download.suffix == wanted), None)
+
+
+def file_stem(result: Mapping[str, Any]) -> str:
+    """The model's name as the start of a file's name that is safe everywhere."""
+    stem = re.sub(r"\.(keras|h5|hdf5|json)$", "", result["model"]["name"], flags=re.IGNORECASE)
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-")[:60]
+    return (stem or "model") + "-autoinit"

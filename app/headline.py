@@ -32,6 +32,11 @@ def measured(call: Result, series: str) -> Result | None:
     return (call.get(series) or {}).get("measured")
 
 
+def gradient(call: Result, series: str) -> Result | None:
+    """What was measured of the gradient of a call's output; None where none was."""
+    return (call.get(series) or {}).get("gradient")
+
+
 def predicted(call: Result, series: str) -> Result | None:
     """What the rules predict for a call; None where the series does not exist."""
     return (call.get(series) or {}).get("predicted")
@@ -242,7 +247,9 @@ class Card:
 def cards(result: Result) -> list[Card]:
     """The row of headline figures, the same on the page and in the report."""
     found = [series_card(result, series) for series in result["series"]]
-    found += [agreement_card(result), coverage_card(result)]
+    found.append(agreement_card(result))
+    found += filter(None, (band_card(result), gradient_card(result), condition_card(result)))
+    found.append(coverage_card(result))
     if any(call.get("opaque") for call in result["calls"]):
         found.append(measured_card(result))
     return [*found, time_card(result)]
@@ -280,7 +287,7 @@ def series_card(result: Result, series: str) -> Card:
 
 def agreement_card(result: Result) -> Card:
     """How well AutoInit's predictions, or the first series', hold."""
-    series = "autoinit" if "autoinit" in result["series"] else result["series"][0]
+    series = chosen_series(result)
     found = agreement(result, series)
     return Card(
         label="Prediction off by",
@@ -290,6 +297,86 @@ def agreement_card(result: Result) -> Card:
         "its median over all measured calls, and the largest"
         + ("." if found is None else f", at {plain_text(found.where, 60)}.")
         + " ×1 is perfect.",
+    )
+
+
+def chosen_series(result: Result) -> str:
+    """The series that is judged: AutoInit's, or the first."""
+    return "autoinit" if "autoinit" in result["series"] else str(result["series"][0])
+
+
+def band_card(result: Result) -> Card | None:
+    """How many predictions lie outside the band of the draws, where there are several."""
+    series = chosen_series(result)
+    found = [(call.get(series) or {}).get("outside_band") for call in result["calls"]]
+    judged = [is_outside for is_outside in found if is_outside is not None]
+    if not judged:
+        return None
+    draws = result["settings"]["seeds"]
+    return Card(
+        label="Outside the band",
+        value=f"{sum(judged):,}",
+        note=f"of {len(judged):,} predictions",
+        explanation=f"{series_name(series)} predictions that do not lie between the 10th and the "
+        f"90th percentile of the variances measured in {plural(draws, 'draw')} of weights and "
+        "inputs. The band is narrow where layers are wide, or draws few.",
+    )
+
+
+def gradient_card(result: Result) -> Card | None:
+    """By what factor the gradient changes on its way, where it was measured."""
+    ranges = {series: gradient_range(result, series) for series in result["series"]}
+    series = chosen_series(result)
+    if all(found is None for found in ranges.values()):
+        return None
+    others = [
+        f"{series_name(name)}: ×{factor(found)}"
+        for name, found in ranges.items()
+        if name != series and found is not None
+    ]
+    found = ranges[series]
+    return Card(
+        label="Gradient's range",
+        value="–" if found is None else f"×{factor(found)}",
+        note=", ".join(others) or f"{series_name(series)} weights",
+        explanation="The factor between the largest and the smallest mean square norm of the "
+        f"gradient with respect to the output of a call with a kernel, with {series_name(series)} "
+        "weights: ×1 would be a gradient that neither grows nor fades on its way back.",
+    )
+
+
+def gradient_range(result: Result, series: str) -> float | None:
+    """The largest over the smallest square norm of weighted calls' gradients, per sample."""
+    norms = [
+        (gradient(call, series) or {}).get("square_norm")
+        for call in result["calls"]
+        if call["weighted"]
+    ]
+    known = [norm for norm in norms if is_number(norm) and norm > 0]
+    if not known:
+        return None
+    return power(math.log10(max(known)) - math.log10(min(known)))
+
+
+def condition_card(result: Result) -> Card | None:
+    """The condition number of the Jacobian, where it was measured."""
+    measured_of = result.get("jacobian") or {}
+    if not measured_of:
+        return None
+
+    def shown(series: str) -> str:
+        found = measured_of.get(series)
+        return number(found["condition_number"], "not known") if found else "–"
+
+    series = chosen_series(result)
+    others = [f"{series_name(name)}: {shown(name)}" for name in measured_of if name != series]
+    return Card(
+        label="Condition number",
+        value=shown(series),
+        note=", ".join(others) or f"{series_name(series)} weights",
+        explanation="The largest over the smallest singular value of the input–output Jacobian "
+        f"that is not zero to rounding, with {series_name(series)} weights: 1 for an isometry, "
+        "which keeps every direction's length.",
     )
 
 

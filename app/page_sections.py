@@ -1,7 +1,6 @@
 """The page of a finished job, from top to bottom: headline, findings, charts, exports, table."""
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,13 +8,11 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app.charts import correlation_chart, mean_chart, variance_chart
-from app.correlations import KINDS, alike, has_correlations, phases
-from app.downloads import downloads
+from app.downloads import downloads, file_stem
 from app.escaping import markdown_text, plain_text
 from app.findings import Finding, findings, lead
 from app.formatting import plural, size
-from app.headline import cards, facts, model_name, other_model, series_name
+from app.headline import cards, facts, series_name
 from app.jobs.folders import RESULT
 from app.report import report_html
 from app.tables import columns, csv_text, rows
@@ -24,13 +21,6 @@ Result = dict[str, Any]
 
 MIMES = {".h5": "application/x-hdf5", ".json": "application/json"}
 TEXTS = ("path", "class", "not_run")  # columns that a file wrote
-OTHER_MODEL = "other_model"
-CORRELATION_CAPTIONS = {
-    "sample_correlation": "Of one channel's entries for two inputs, at one position. At 1 the "
-    "network gives the same for every input.",
-    "position_correlation": "Of one channel's entries at two positions of one input, averaged over "
-    "all pairs. At 1 a map is the same everywhere.",
-}
 PATH_LENGTH = 48  # longer ones lose their middle: parts of one layer differ in their ends
 MESSAGES_IN_SIGHT = 3
 MESSAGE_LIMIT = 600
@@ -49,6 +39,16 @@ FIGURE_LABELS = {
     "predicted_sample_correlation": "predicted correlation of samples",
     "measured_position_correlation": "correlation of positions",
     "predicted_position_correlation": "predicted correlation of positions",
+    "draws_median": "variance, median of draws",
+    "draws_low": "variance, 10th percentile",
+    "draws_high": "variance, 90th percentile",
+    "draws_standard_error": "variance, standard error",
+    "outside_band": "prediction outside",
+    "gradient_variance": "gradient's variance",
+    "gradient_square_norm": "gradient's square norm",
+    "measured_kurtosis": "kurtosis",
+    "measured_dead_fraction": "dead channels",
+    "measured_saturated_fraction": "saturated",
 }
 
 
@@ -112,85 +112,6 @@ def show_finding(result: Result, finding: Finding) -> None:
             st.dataframe(table, hide_index=True, height=min(400, 40 + 36 * len(table)))
 
 
-def show_variance(result: Result) -> None:
-    """The chart that the page is for."""
-    st.subheader("Variance of each call", anchor=False)
-    st.caption(
-        "Lines are measured, dots predicted; red marks are layers with a kernel. Drag to zoom, "
-        "double-click to return."
-    )
-    model = other_model(result)
-    if model is not None:
-        st.toggle(
-            f"Draw what {model_name(model)} predicts, too",
-            key=OTHER_MODEL,
-            help="Predictions for the same weights by the signal model that was not chosen, as "
-            "dashed lines in all charts.",
-        )
-    summary = "; ".join(f"{card.label}: {card.value} ({card.note})" for card in cards(result))
-    st.plotly_chart(
-        variance_chart(result, draws_other()),
-        key="variance",
-        config=chart_settings(result, "variance"),
-        alt=f"Variance of each call on a log axis. {summary}.",
-    )
-
-
-def show_mean(result: Result) -> None:
-    """The second chart."""
-    st.subheader("Mean of each call", anchor=False)
-    st.plotly_chart(
-        mean_chart(result, draws_other()),
-        key="mean",
-        config=chart_settings(result, "mean"),
-        alt="Mean of each call; the figures are in the table below.",
-    )
-
-
-@st.fragment
-def show_correlation(result: Result) -> None:
-    """The third chart: whether the network still tells inputs, and positions, apart."""
-    if not has_correlations(result):
-        return
-    st.subheader("Correlation of each call", anchor=False)
-    kind = st.segmented_control(
-        "Correlation",
-        KINDS,
-        format_func=KINDS.__getitem__,
-        default=next(iter(KINDS)),
-        required=True,
-        key="correlation_kind",
-        label_visibility="collapsed",
-    )
-    st.caption(CORRELATION_CAPTIONS[kind])
-    told = [
-        *phases(result),
-        *(f"{before}**{markdown_text(name, 60)}**{after}" for before, name, after in alike(result)),
-    ]
-    if told:
-        st.markdown("\n".join(f"- {sentence}" for sentence in told))
-    st.plotly_chart(
-        correlation_chart(result, kind, draws_other()),
-        key="correlation",
-        config=chart_settings(result, "correlation"),
-        alt=f"Correlation of each call, {KINDS[kind].lower()}; the figures are in the table below.",
-    )
-
-
-def draws_other() -> bool:
-    """Whether the predictions of the signal model that was not chosen are drawn."""
-    return bool(st.session_state.get(OTHER_MODEL))
-
-
-def chart_settings(result: Result, what: str) -> dict[str, Any]:
-    """The mode bar: zoom and a picture, without what has no use here."""
-    return {
-        "displaylogo": False,
-        "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
-        "toImageButtonOptions": {"format": "svg", "filename": f"{file_stem(result)}-{what}"},
-    }
-
-
 @st.fragment
 def show_table(result: Result) -> None:
     """The table behind the charts. A fragment: filtering it leaves the rest of the page alone."""
@@ -211,7 +132,8 @@ def show_table(result: Result) -> None:
         chosen.assign(**shown),
         hide_index=True,
         height=420,
-        column_order=column_order(result["series"]),
+        # Figures that were not measured of any call are left out.
+        column_order=[c for c in column_order(result["series"]) if table[c].notna().any()],
         column_config=column_labels(result["series"], path_width(table["path"])),
         key="calls",
     )
@@ -250,9 +172,9 @@ def path_width(paths: Iterable[str]) -> int:
 def column_labels(series: Sequence[str], path_width: int) -> dict[str, Any]:
     """What the table's head says, and how many digits its figures have."""
     figures = {
-        f"{which}_{figure}": st.column_config.NumberColumn(
-            f"{series_name(which)} {label}", format="%.3g"
-        )
+        f"{which}_{figure}": st.column_config.CheckboxColumn(f"{series_name(which)} {label}")
+        if figure == "outside_band"
+        else st.column_config.NumberColumn(f"{series_name(which)} {label}", format="%.3g")
         for which in series
         for figure, label in FIGURE_LABELS.items()
     }
@@ -312,10 +234,3 @@ def show_details(result: Result) -> None:
             ),
             language="json",
         )
-
-
-def file_stem(result: Result) -> str:
-    """The model's name as a file name that is safe everywhere."""
-    stem = re.sub(r"\.(keras|h5|hdf5|json)$", "", result["model"]["name"], flags=re.IGNORECASE)
-    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-")[:60]
-    return (stem or "model") + "-autoinit"

@@ -6,8 +6,15 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from app.charts import correlation_chart, mean_chart, variance_chart
-from app.correlations import KINDS, alike, has_correlations, phases
+from app.charts import (
+    correlation_chart,
+    gradient_chart,
+    largest_chart,
+    mean_chart,
+    spectrum_chart,
+    variance_chart,
+)
+from app.correlations import KINDS, has_correlations, phases
 from app.escaping import html_text
 from app.findings import Finding, findings, lead
 from app.formatting import number, percentage, plural, shape
@@ -89,6 +96,10 @@ def report_html(result: Result) -> str:
 <h2>Mean of each call</h2>
 {chart(mean_chart(result, "legendonly"), "mean", include_plotlyjs=False)}
 {"".join(correlation_section(result))}
+{"".join(gradient_section(result))}
+<h2>Largest entry of each call</h2>
+{chart(largest_chart(result), "largest", include_plotlyjs=False)}
+{"".join(jacobian_section(result))}
 <h2>Weighted calls, measured</h2>
 <div class="scroll">{series_table(result)}</div>
 <h2>All calls</h2>
@@ -126,15 +137,40 @@ def correlation_section(result: Result) -> Iterable[str]:
     if not has_correlations(result):
         return
     yield "<h2>Correlation of each call</h2>\n"
-    yield "<ul>\n"
-    yield from (f"<li>{sentence}</li>\n" for sentence in phases(result))
-    for before, name, after in alike(result):
-        yield f"<li>{before}<b>{html_text(name, 80)}</b>{after}</li>\n"
-    yield "</ul>\n"
+    yield f"<ul>{''.join(f'<li>{sentence}</li>' for sentence in phases(result))}</ul>\n"
     for kind, title in KINDS.items():
         yield f'<p class="note">{title}</p>\n'
         figure = correlation_chart(result, kind, "legendonly")
         yield chart(figure, kind.replace("_", "-"), include_plotlyjs=False)
+
+
+def gradient_section(result: Result) -> Iterable[str]:
+    """What flows back, where it was measured."""
+    if result.get("gradients"):
+        yield "<h2>Gradient of each call</h2>\n"
+        yield '<p class="note">Of Σ c·y with standard normal c over all outputs y.</p>\n'
+        yield chart(gradient_chart(result), "gradient", include_plotlyjs=False)
+
+
+def jacobian_section(result: Result) -> Iterable[str]:
+    """Singular values, where they were measured."""
+    found = result.get("jacobian")
+    if not found:
+        return
+    yield "<h2>Singular values of the Jacobian</h2>\n"
+    yield chart(spectrum_chart(result), "jacobian", include_plotlyjs=False)
+    head = ["", "rows × columns", "smallest", "largest", "mean square", "condition number", "zero"]
+    body = [
+        [
+            series_name(series), shape(part["shape"]),
+            *(number(part[n]) for n in ("smallest", "largest", "mean_square", "condition_number")),
+            "–" if part["rank_deficiency"] is None else f"{part['rank_deficiency']:,}",
+        ]
+        for series, part in found.items()
+    ]  # fmt: skip
+    yield f'<div class="scroll">{table(head, body, text_columns=2)}</div>\n'
+    for note in dict.fromkeys(part["note"] for part in found.values() if part["note"]):
+        yield f'<p class="note">{html_text(note, 400)}</p>\n'
 
 
 def finding_box(result: Result, finding: Finding) -> str:

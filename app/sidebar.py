@@ -234,6 +234,19 @@ def settings_fields() -> dict[str, Any]:
         fields["seed"] = st.number_input(
             "Seed", 0, value=DEFAULTS.seed, help="The same seed gives the same figures."
         )
+        fields["gradients"] = st.checkbox(
+            "Gradients",
+            help="Also measures what flows back to every call and every kernel. A pass back takes "
+            "several times as long as a pass forward.",
+        )
+        fields["jacobian"] = st.number_input(
+            "Inputs for the Jacobian",
+            0,
+            16,
+            value=DEFAULTS.jacobian,
+            help="At how many random inputs to take the singular values of the input–output "
+            "Jacobian; 0 leaves them out.",
+        )
         fields["device"] = st.selectbox(
             "Device",
             DEVICES,

@@ -3,11 +3,15 @@
 Streamlit finds the server `app` in this file, which runs the same file again as the page's script.
 """
 
+from dataclasses import replace
+from typing import Any
+
 import streamlit as st
 
 from app import page_sections
 from app.escaping import markdown_text
 from app.jobs import AlreadyRunningError, JobHandle, JobSpec, Settings, find, submit, warm_up
+from app.page_charts import Again, show_charts
 from app.server import MIDDLEWARE, workers
 from app.sidebar import sidebar
 from app.visitors import visitor
@@ -190,12 +194,22 @@ def show_result(handle: JobHandle) -> None:
     page_sections.show_title(result)
     page_sections.show_headline(result)
     page_sections.show_findings(result)
-    page_sections.show_variance(result)
+    show_charts(result, again_with(handle))
     page_sections.show_downloads(result, handle.folder)
-    page_sections.show_mean(result)
-    page_sections.show_correlation(result)
     page_sections.show_table(result)
     page_sections.show_details(result)
+
+
+def again_with(handle: JobHandle) -> Again | None:
+    """How to start the same analysis with other settings, where the page still knows of what."""
+    spec = handle.spec
+    if spec is None:
+        return None
+
+    def again(changes: dict[str, Any]) -> None:
+        start(replace(spec, settings=replace(spec.settings, **changes)))
+
+    return again
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

@@ -7,7 +7,7 @@ from typing import Any
 
 from app.escaping import spreadsheet_text, visible
 from app.formatting import shape
-from app.headline import measured, predicted
+from app.headline import gradient, measured, predicted
 
 Result = dict[str, Any]
 Row = dict[str, Any]
@@ -32,7 +32,12 @@ MEASURED_COLUMNS = (
     "finite_fraction",
     "sample_correlation",
     "position_correlation",
+    "kurtosis",
+    "dead_fraction",
+    "saturated_fraction",
 )
+SPREAD_COLUMNS = ("median", "low", "high", "standard_error")
+GRADIENT_COLUMNS = ("variance", "mean", "square_norm", "finite_fraction")
 PREDICTED_COLUMNS = (
     "variance",
     "spread",
@@ -45,18 +50,14 @@ PREDICTED_COLUMNS = (
 
 def columns(series: Sequence[str]) -> list[str]:
     """The table's columns: what a call is, then each series, such as `default_measured_mean`."""
-    return [
-        *CALL_COLUMNS,
-        *(
-            f"{which}_{source}_{figure}"
-            for which in series
-            for source, figures in (
-                ("measured", MEASURED_COLUMNS),
-                ("predicted", PREDICTED_COLUMNS),
-            )
-            for figure in figures
-        ),
-    ]
+    figures = (
+        *(f"measured_{name}" for name in MEASURED_COLUMNS),
+        *(f"draws_{name}" for name in SPREAD_COLUMNS),
+        *(f"predicted_{name}" for name in PREDICTED_COLUMNS),
+        *(f"gradient_{name}" for name in GRADIENT_COLUMNS),
+        "outside_band",
+    )
+    return [*CALL_COLUMNS, *(f"{which}_{figure}" for which in series for figure in figures)]
 
 
 def rows(result: Result) -> list[Row]:
@@ -79,10 +80,14 @@ def row(position: int, call: dict[str, Any], series: Sequence[str]) -> Row:
     }
     for which in series:
         found, expected = measured(call, which) or {}, predicted(call, which) or {}
-        for name in MEASURED_COLUMNS:
-            flat[f"{which}_measured_{name}"] = found.get(name)
-        for name in PREDICTED_COLUMNS:
-            flat[f"{which}_predicted_{name}"] = expected.get(name)
+        for source, figures, names in (
+            ("measured", found, MEASURED_COLUMNS),
+            ("draws", found.get("variance_spread") or {}, SPREAD_COLUMNS),
+            ("predicted", expected, PREDICTED_COLUMNS),
+            ("gradient", gradient(call, which) or {}, GRADIENT_COLUMNS),
+        ):
+            flat |= {f"{which}_{source}_{name}": figures.get(name) for name in names}
+        flat[f"{which}_outside_band"] = (call.get(which) or {}).get("outside_band")
     return flat
 
 

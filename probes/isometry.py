@@ -84,6 +84,8 @@ class Isometry:
         shape: (n, m): entries of all outputs, and of all that the derivative is taken by.
         sources: paths of the calls whose outputs the derivative is taken by: the inputs; where
             these hold integers, the embeddings that look them up.
+        targets: paths of the calls whose outputs are differentiated: those that give the model's
+            outputs; with `logits`, what gives their logits.
         device: where.
     """
 
@@ -91,6 +93,7 @@ class Isometry:
     pooled: Spectrum
     shape: tuple[int, int]
     sources: tuple[str, ...]
+    targets: tuple[str, ...]
     device: Device
 
 
@@ -103,13 +106,15 @@ def probe_jacobian(
     training: bool = False,
     device: str = "auto",
     unknown_size: int = 32,
+    logits: bool = False,
     progress: Progress | None = None,
 ) -> Isometry:
     """Singular values of the Jacobian of a model at Gaussian inputs, one sample at a time.
 
     Its rows are the entries of all outputs and its columns those of all inputs. Integers have no
     derivative: other inputs are what counts, or else what embeddings make of integers. A softmax
-    at the end takes one rank, as its outputs sum to 1. The model is unchanged afterwards.
+    at the end takes one rank, as its outputs sum to 1, and shrinks every singular value; what the
+    network before it does, `logits=True` tells. The model is unchanged afterwards.
 
     Args:
         model: a Keras model with a graph, or the `ModelGraph` of one.
@@ -120,6 +125,8 @@ def probe_jacobian(
             normalisation sees that input alone.
         device: `auto`, `cpu` or `gpu`.
         unknown_size: size taken for axes that the model leaves open.
+        logits: differentiate outputs that a softmax, log-softmax or sigmoid gives before that
+            activation. Other activations stay.
         progress: told the share done, from 0 to 1.
 
     Raises:
@@ -136,7 +143,7 @@ def probe_jacobian(
         else read_model(model, unknown_size, training=training)
     )
     found = find_device(device)
-    ends = find_ends(graph)
+    ends = find_ends(graph, logits)
     inputs = draw_inputs(graph, num_inputs, seed, input_mean, input_variance)
     spectra = []
     for number in range(num_inputs):
@@ -149,7 +156,9 @@ def probe_jacobian(
         with placed_on(found):
             own = derived(seed, number)
             spectra.append(_spectrum(graph, ends, sample, training, own, part))
-    return Isometry(tuple(spectra), _pooled(spectra), ends.shape, ends.paths, found)
+    return Isometry(
+        tuple(spectra), _pooled(spectra), ends.shape, ends.source_paths, ends.target_paths, found
+    )
 
 
 def _spectrum(

@@ -14,12 +14,17 @@ from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
 from numpy.typing import NDArray
 
 from autoinit.arrays import as_array
-from autoinit.graph import Call, ModelGraph, Value
+from autoinit.graph import Call, ModelGraph, Value, innermost
 from autoinit.shapes import all_activations
 from probes.batching import Progress
 from probes.state import unchanged
 
 Array = NDArray[np.float64]
+
+# Activations that make probabilities of logits.
+_TO_PROBABILITIES = (
+    keras.activations.softmax, keras.activations.log_softmax, keras.activations.sigmoid,
+)  # fmt: skip
 _MEMORY = 1 << 30  # bytes for the activations of one pass and their derivatives
 
 
@@ -42,7 +47,8 @@ class Ends(NamedTuple):
 
     sources: tuple[Value, ...]
     targets: tuple[Value, ...]
-    paths: tuple[str, ...]  # of the sources
+    source_paths: tuple[str, ...]  # of the calls that write the sources
+    target_paths: tuple[str, ...]  # of those that write the targets
     before: tuple[Call, ...]
     between: tuple[Call, ...]
 
@@ -52,8 +58,12 @@ class Ends(NamedTuple):
         return sum(v.entries for v in self.targets), sum(v.entries for v in self.sources)
 
 
-def find_ends(graph: ModelGraph) -> Ends:
+def find_ends(graph: ModelGraph, logits: bool = False) -> Ends:
     """The floating inputs, or what weights first make of indices; and the floating outputs.
+
+    Args:
+        graph: of the model.
+        logits: whether what a softmax or sigmoid reads takes the place of an output that it gives.
 
     Raises:
         ValueError: where a call cannot be run, or there is nothing to take derivatives of.
@@ -82,7 +92,12 @@ def find_ends(graph: ModelGraph) -> Ends:
         is_float = bool(keras.backend.is_float_dtype(value.dtype))
         return is_float and not value.constant and value.index not in indices
 
+    producers = graph.producers()
     targets = tuple(value for value in graph.outputs if is_smooth(value))
+    if logits:
+        before_last = [_logits(producers[v.index], v) for v in targets]
+        # Logits that are an output themselves are there already.
+        targets = tuple({value.index: value for value in before_last}.values())
     # Where no input is, the first values that are: what weights make of integers, such as an
     # embedding, rather than what a mask does.
     first = [call for call in graph.calls if not any(is_smooth(value) for value in call.inputs)]
@@ -106,8 +121,20 @@ def find_ends(graph: ModelGraph) -> Ends:
         )
     return Ends(
         tuple(value for value, _ in sources.values()), targets,
-        tuple(path for _, path in sources.values()), tuple(before), tuple(between),
+        tuple(path for _, path in sources.values()),
+        tuple(producers[value.index].path for value in targets), tuple(before), tuple(between),
     )  # fmt: skip
+
+
+def _logits(call: Call, output: Value) -> Value:
+    """What a call makes probabilities of, if it does; else its output."""
+    layer = innermost(call.layer)
+    if call.part == "activation" or isinstance(layer, keras.layers.Activation):
+        makes_probabilities = call.activation in _TO_PROBABILITIES
+    else:
+        # The layer, and the operations of `keras.ops`, which have no public classes.
+        makes_probabilities = type(layer).__name__ in ("Softmax", "LogSoftmax", "Sigmoid")
+    return call.inputs[0] if makes_probabilities else output
 
 
 class Jacobian:

@@ -16,7 +16,9 @@ from typing import Any
 
 import keras
 
-from app.jobs.comparison import Comparison, calls_as_data, compare, phases_as_data
+from app.jobs.comparison import Comparison, compare
+from app.jobs.diagnosis import diagnose
+from app.jobs.figures import calls_as_data, gradients_as_data, jacobian_as_data, phases_as_data
 from app.jobs.specification import CUSTOM_OBJECTS_VARIABLE, LARGEST_INPUT_SIZE, JobSpec
 from autoinit.errors import GraphError, ModelFileError
 from autoinit.model_files import (
@@ -134,6 +136,9 @@ def as_data(
         timings: seconds by stage.
     """
     graph = comparison.graph
+    calls = calls_as_data(comparison)
+    series = [name for name in ("default", "autoinit", "uploaded") if name in comparison.probes]
+    told = [*findings, *diagnose(calls, series, spec.settings.signal_variance)]
     return {
         "schema": 1,
         "model": {
@@ -153,13 +158,13 @@ def as_data(
         },
         "settings": {**asdict(spec.settings), "batch_size": comparison.batch_size},
         "device": asdict(comparison.device),
-        "series": [
-            name for name in ("default", "autoinit", "uploaded") if name in comparison.probes
-        ],
+        "series": series,
         "timings": timings,
-        "calls": calls_as_data(comparison),
+        "calls": calls,
         "phases": phases_as_data(comparison),
-        "warnings": [finding.as_dict() for finding in findings],
+        "gradients": gradients_as_data(comparison),
+        "jacobian": jacobian_as_data(comparison),
+        "warnings": [finding.as_dict() for finding in told],
     }
 
 

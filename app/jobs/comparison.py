@@ -6,8 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from statistics import fmean
+from dataclasses import dataclass, field
 from typing import Any
 
 from app.jobs.devices import device_kind
@@ -15,7 +14,7 @@ from app.jobs.hints import input_scaling
 from app.jobs.limits import Limits, memory_left
 from app.jobs.specification import Settings
 from autoinit.estimators import RULES
-from autoinit.frozen import frozen_variables, is_frozen, settled_values
+from autoinit.frozen import frozen_variables, settled_values
 from autoinit.graph import ModelGraph
 from autoinit.initializer.drawing import SavedWeights, apply_plans, draw_configured_weights
 from autoinit.propagate import Options, Propagation, input_signals, plan, predict
@@ -24,29 +23,21 @@ from autoinit.reading import read_model, recursion_depth
 from autoinit.registry import Registry
 from autoinit.report import Finding
 from autoinit.signals import SIGNAL_MODELS
-from autoinit.signals.phases import phase
 from autoinit.signals.signal import Observed, Signal
 from autoinit.weight_findings import frozen_weights, weights_not_finite
 from probes.devices import Device
-from probes.distributions import Shape
 from probes.forward import Probe, probe_model
-from probes.moments import Moments
+from probes.gradients import Gradients, probe_gradients
+from probes.isometry import Isometry, probe_jacobian
 
 Progress = Callable[[float, str], None]
 # Standard deviation of a logarithm from which a call is not self-averaging: one draw in three lies
 # a fifth or more from the typical one.
 _SCATTERED = 0.2
+# What a pass back takes beside a pass forward, for the bar.
+_GRADIENT_STEPS = 3
 # Python's default limit of 1,000 frames, less those of the loader itself.
 _PLAIN_DEPTH = 900
-_CORRELATIONS = ("sample_correlation", "position_correlation")
-_PREDICTED = ("mean", "variance", "spread", "correlation_slope", *_CORRELATIONS)
-_MEASURED = (
-    "mean", "variance", "minimum", "maximum", "zero_fraction", "finite_fraction", *_CORRELATIONS,
-)  # fmt: skip
-
-
-# Shares of dead channels and of saturated entries that a person should know of.
-_DEAD, _SATURATED = 0.25, 0.5
 
 
 @dataclass
@@ -58,6 +49,8 @@ class Comparison:
         predictions, probes: one per draw, by series.
         other_model: the signal model that was not chosen.
         by_other: what that one predicts for the first draw's weights, by series.
+        gradients: one per draw, by series, where they were asked for and could be measured.
+        jacobians: of the first draw's weights, likewise.
         kept: identities of the frozen layers' weights, where those were kept.
         findings: what a person should know.
         timings: seconds by series.
@@ -68,6 +61,8 @@ class Comparison:
     predictions: dict[str, list[Propagation]] = field(default_factory=dict)
     probes: dict[str, list[Probe]] = field(default_factory=dict)
     by_other: dict[str, Propagation] = field(default_factory=dict)
+    gradients: dict[str, list[Gradients]] = field(default_factory=dict)
+    jacobians: dict[str, Isometry] = field(default_factory=dict)
     kept: frozenset[int] = frozenset()
     findings: list[Finding] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
@@ -132,25 +127,38 @@ def compare(
     ]
     own = SavedWeights(v for layer in graph.layers() for v in getattr(layer, "weights", ()))
     series = ("default", "uploaded", "autoinit") if uploaded else ("default", "autoinit")
-    steps = len(series) * len(seeds)
-    step = 0
+    findings: list[Finding] = []
+    each = 1 + _GRADIENT_STEPS * settings.gradients
+    steps = len(series) * (len(seeds) * each + settings.jacobian)
+    done = 0
+
+    def report(what: str, draw: int | None, size: int) -> Callable[[float], None]:
+        nonlocal done
+        start, stage = done / steps, what
+        done += size
+        if draw is not None and len(seeds) > 1:
+            stage += f", draw {draw + 1} of {len(seeds)}"
+        return lambda share: progress(start + share * size / steps, stage)
 
     def measure(name: str, draw: int, predicted: Propagation) -> None:
-        nonlocal step
-        stage = f"Measuring {name}" + (
-            f", draw {draw + 1} of {len(seeds)}" if len(seeds) > 1 else ""
-        )
-        done = step / steps
+        inputs = (seeds[draw], settings.input_mean, settings.input_variance)
         probe = probe_model(
-            graph, settings.samples, seeds[draw], settings.input_mean, settings.input_variance,
-            options.training, settings.device, memory_limit=_activation_memory(settings),
-            progress=lambda share: progress(done + share / steps, stage),
+            graph, settings.samples, *inputs, training, settings.device,
+            memory_limit=_activation_memory(settings),
+            progress=report(f"Measuring {name}", draw, 1),
         )  # fmt: skip
-        step += 1
         comparison.predictions.setdefault(name, []).insert(0, predicted)
         comparison.probes.setdefault(name, []).insert(0, probe)
+        if settings.gradients:
+            what = f"The gradients with {name} weights"
+            with _told(findings, "gradients_not_measured", what, (MemoryError,)):
+                gradients = probe_gradients(
+                    graph, settings.samples, *inputs, training, settings.device,
+                    memory_limit=_activation_memory(settings),
+                    progress=report(f"Measuring gradients, {name}", draw, _GRADIENT_STEPS),
+                )  # fmt: skip
+                comparison.gradients.setdefault(name, []).insert(0, gradients)
 
-    findings: list[Finding] = []
     for name in series:
         with _timed(comparison.timings, name):
             # Backwards, so that the first draw's weights are those that stay.
@@ -177,131 +185,23 @@ def compare(
                 findings += predicted.findings
                 measure(name, draw, predicted)
             # The first draw's weights are in place: what does the other model say of them?
-            try:
+            with _told(
+                findings, "other_model_failed",
+                f"What the {other} signal model predicts for {name} weights",
+            ):  # fmt: skip
                 comparison.by_other[name] = predict(graph, signals_of_other, options, registry)
-            # An estimator of a user's own may raise anything; the result can do without it.
-            except Exception as error:
-                findings.append(_not_predicted(name, other, error))
+            if settings.jacobian:
+                what = f"The Jacobian with {name} weights"
+                with _told(findings, "no_jacobian", what, (ValueError, MemoryError)):
+                    comparison.jacobians[name] = probe_jacobian(
+                        graph, settings.jacobian, seeds[0], settings.input_mean,
+                        settings.input_variance, device=settings.device, logits=True,
+                        progress=report(f"Measuring the Jacobian, {name}", None, settings.jacobian),
+                    )  # fmt: skip
     frozen = frozen_weights(graph, came=uploaded, keep=settings.keep_frozen)
     findings += [frozen] if frozen else []
     comparison.findings = _unique([*findings, *_notes(model, comparison, settings)])
     return comparison
-
-
-def calls_as_data(comparison: Comparison) -> list[dict[str, Any]]:
-    """The `calls` of a result file."""
-    graph = comparison.graph
-    signals_of = [call for call in graph.calls if not call.is_internal]
-    numbers = {call.index: number for number, call in enumerate(signals_of)}
-    producers = {index: call.index for index, call in graph.producers().items()}
-    rows = []
-    for call in signals_of:
-        outcome = comparison.predictions["autoinit"][0].outcomes[call.index]
-        row: dict[str, Any] = {
-            "index": numbers[call.index],
-            "path": call.path,
-            "layer": call.layer_name,
-            "class": call.class_name,
-            "weighted": outcome.weighted,
-            "output_shape": list(call.outputs[0].shape),
-            "support": str(outcome.support),
-            "tainted": outcome.tainted,
-            "opaque": call.opaque.reason if call.opaque else None,
-            "frozen": is_frozen(call, comparison.kept),
-            "inputs": list(
-                dict.fromkeys(
-                    numbers[producers[value.index]]
-                    for value in call.inputs
-                    if producers[value.index] in numbers
-                )
-            ),
-        }
-        # At one position there is nothing to correlate with.
-        has_positions = math.prod(call.outputs[0].positions) > 1
-        expected = _PREDICTED if has_positions else _PREDICTED[:-1]
-        if outcome.standard_error is not None:
-            row["standard_error"] = _figure(outcome.standard_error)
-        for name, predictions in comparison.predictions.items():
-            signals = [
-                _as_one_draw(prediction.outcomes[call.index].signals[0])
-                for prediction in predictions
-            ]
-            every = [probe.moments[call.index] for probe in comparison.probes[name]]
-            measured = [moments for moments in every if moments is not None]
-            row[name] = {
-                "predicted": _over_draws(signals, expected),
-                # What cannot be run is not measured, in any draw.
-                "measured": _over_draws(measured, _MEASURED) if measured else None,
-            }
-            if measured:
-                row[name]["measured"] |= _shape_over_draws([m.shape for m in measured])
-            if name in comparison.by_other:
-                signal = comparison.by_other[name].outcomes[call.index].signals[0]
-                row[name]["predicted_by"] = {
-                    comparison.other_model: _over_draws([_as_one_draw(signal)], expected)
-                }
-        rows.append(row)
-    return rows
-
-
-def phases_as_data(comparison: Comparison) -> dict[str, dict[str, Any]]:
-    """The `phases` of a result file: for each series, what its layers do to similar inputs.
-
-    Batch normalisation takes away what inputs have in common: there is no fixed point at 1 then.
-    """
-    if any(call.class_name == "BatchNormalization" for call in comparison.graph.calls):
-        return {}
-    phases = {}
-    for name, predictions in comparison.predictions.items():
-        seen = (outcome.signals[0] for outcome in predictions[0].outcomes if outcome.weighted)
-        slopes = [signal.correlation_slope for signal in seen]
-        # The first reads data, and the rest of a network has to repeat something.
-        known = [slope for slope in slopes[1:] if slope is not None and math.isfinite(slope)]
-        if len(known) > 1 and min(known) > 0:
-            slope = _geometric(known)
-            phases[name] = {"slope": slope, "phase": phase(slope), "calls": len(known)}
-    return phases
-
-
-def _as_one_draw(signal: Any) -> Any:
-    """What a measurement is held against: the variance around a draw's own mean."""
-    return replace(signal, variance=signal.expected_variance)
-
-
-def _over_draws(draws: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
-    """Means over draws; geometric for variances, which are listed too where there are several."""
-    block: dict[str, Any] = {}
-    for name in names:
-        found = [getattr(draw, name) for draw in draws]
-        if None in found:  # the signal model does not tell
-            continue
-        values = [float(value) for value in found]
-        block[name] = _figure(_geometric(values) if name == "variance" else fmean(values))
-    if len(draws) > 1 and "variance" in names:
-        block["variance_draws"] = [_figure(float(draw.variance)) for draw in draws]
-    return block
-
-
-def _shape_over_draws(draws: Sequence[Shape]) -> dict[str, Any]:
-    """Kurtosis, channels' variances, dead and saturated shares, as far as they are known."""
-    block = _over_draws(draws, ("kurtosis", "dead_fraction", "saturated_fraction"))
-    channels = [draw.channel_variances for draw in draws]
-    if None not in channels:
-        columns = zip(*(each for each in channels if each), strict=True)
-        block["channel_variances"] = [_figure(_geometric(column)) for column in columns]
-    return block
-
-
-def _geometric(values: Sequence[float]) -> float:
-    if not all(math.isfinite(value) for value in values):
-        return math.nan
-    if min(values) <= 0.0:
-        return 0.0
-    return math.exp(fmean(math.log(value) for value in values)) if len(values) > 1 else values[0]
-
-
-def _figure(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _notes(model: Any, comparison: Comparison, settings: Settings) -> Iterator[Finding]:
@@ -321,16 +221,7 @@ def _notes(model: Any, comparison: Comparison, settings: Settings) -> Iterator[F
             f"call sys.setrecursionlimit({2 * depth + 1000}) before keras.models.load_model.",
         )  # fmt: skip
     yield from input_scaling(graph, settings.input_mean, settings.input_variance)
-    for series, probes in comparison.probes.items():
-        first = _first_not_finite(graph, probes[0].moments)
-        if first is not None:
-            yield Finding(
-                "not_finite", first.path, first.class_name,
-                f"With {series} weights the signal is NaN or beyond the range of floating point, "
-                f"first at {first.path!r}.",
-            )  # fmt: skip
     yield from _not_self_averaging(comparison)
-    yield from _dead_or_saturated(comparison)
     if comparison.batch_size < settings.samples:
         yield Finding(
             "batch_reduced", "", "",
@@ -344,12 +235,26 @@ def _notes(model: Any, comparison: Comparison, settings: Settings) -> Iterator[F
         )  # fmt: skip
 
 
-def _not_predicted(series: str, signal_model: str, error: Exception) -> Finding:
-    return Finding(
-        "other_model_failed", "", "",
-        f"What the {signal_model} signal model predicts for {series} weights is left out: "
-        f"{type(error).__name__}: {error}.",
-    )  # fmt: skip
+@contextmanager
+def _told(
+    findings: list[Finding], code: str, what: str, sentences: tuple[type[Exception], ...] = ()
+) -> Iterator[None]:
+    """Go on without what fails inside the block, and say so.
+
+    A layer or an estimator of a user's own may raise anything; the result can do without.
+
+    Args:
+        findings: to which a sentence is added.
+        code: of the finding.
+        what: is left out.
+        sentences: exceptions whose message is one that a person can read.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        kind = "" if isinstance(error, sentences) else f"{type(error).__name__}: "
+        findings.append(Finding(code, "", "", f"{what} is left out: {kind}{reason}."))
 
 
 def _not_self_averaging(comparison: Comparison) -> Iterator[Finding]:
@@ -378,32 +283,6 @@ def _not_self_averaging(comparison: Comparison) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _dead_or_saturated(comparison: Comparison) -> Iterator[Finding]:
-    """For each series, one sentence for its dead channels and one for saturated activations."""
-    graph = comparison.graph
-    for series, probes in comparison.probes.items():
-        for code, name, least, told in (
-            ("dead_channels", "dead_fraction", _DEAD,
-             "give zero for every sample in {share} of their channels: nothing passes, and no "
-             "gradient returns, through these"),
-            ("saturated", "saturated_fraction", _SATURATED,
-             "are saturated in {share} of their entries: gradients hardly pass there"),
-        ):  # fmt: skip
-            found = [
-                (getattr(moments.shape, name), call)
-                for call, moments in zip(graph.calls, probes[0].moments, strict=True)
-                if moments is not None and (getattr(moments.shape, name) or 0.0) >= least
-            ]
-            if found:
-                most, call = max(found, key=lambda pair: pair[0])
-                share = told.format(share=f"{least:.0%} or more")
-                yield Finding(
-                    code, call.path, call.class_name,
-                    f"With {series} weights {len(found):,} calls {share}, most at {call.path!r} "
-                    f"({most:.0%}).",
-                )  # fmt: skip
-
-
 def _known(
     comparison: Comparison, drawn: set[int], probe: Probe, signal_model: str
 ) -> dict[int, Signal]:
@@ -420,14 +299,6 @@ def _known(
         and call.outputs[0].index in settled
         and math.isfinite(moments.variance)
     }
-
-
-def _first_not_finite(graph: ModelGraph, moments: Sequence[Moments | None]) -> Any:
-    pairs = zip(graph.calls, moments, strict=True)
-    return next(
-        (call for call, figures in pairs if figures is not None and figures.finite_fraction < 1.0),
-        None,
-    )
 
 
 def _activation_memory(settings: Settings) -> int | None:

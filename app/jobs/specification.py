@@ -43,6 +43,8 @@ class Settings:
         signal_variance: what AutoInit gives each weighted call's pre-activation.
         device: where the measurements run; `auto` takes a GPU where there is one.
         seeds: how many draws of weights and inputs to average over.
+        gradients: whether to measure what flows back, too, of a random function of the outputs.
+        jacobian: at how many inputs to take the singular values of the input–output Jacobian.
         constrain_weights: whether to keep the kernels centred and scaled throughout training.
         keep_frozen: whether layers with `trainable=False` keep the weights that came with the file.
         custom_objects: a `PACKAGE.MODULE` to import first; for the operator, never from a page.
@@ -63,6 +65,8 @@ class Settings:
     signal_variance: float = 1.0
     device: str = "auto"
     seeds: int = 1
+    gradients: bool = False
+    jacobian: int = 0
     constrain_weights: bool = False
     keep_frozen: bool = False
     custom_objects: str | None = None
@@ -72,6 +76,7 @@ class Settings:
         self._require_whole("samples", 1, 65_536)
         self._require_whole("seed", 0, 2**32 - 1)
         self._require_whole("seeds", 1, 100)
+        self._require_whole("jacobian", 0, 16)
         self._require_whole("input_size", 1, LARGEST_INPUT_SIZE)
         # Bounds that single precision can hold, squares included.
         self._require_number("input_mean", -1e15, 1e15)
@@ -82,7 +87,7 @@ class Settings:
         self._require_one_of("device", DEVICES)
         self._require_one_of("signal_model", SIGNAL_MODELS)
         self._require_one_of("unsupported", UNSUPPORTED)
-        for name in ("constrain_weights", "keep_frozen"):
+        for name in ("gradients", "constrain_weights", "keep_frozen"):
             if not isinstance(getattr(self, name), bool):
                 self._refuse(name, "true or false")
         if self.custom_objects is not None and not _is_module_name(self.custom_objects):

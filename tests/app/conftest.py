@@ -42,6 +42,8 @@ def make_result(
     growth: float = 1.3,
     uploaded: bool = False,
     seeds: int = 1,
+    gradients: bool = False,
+    jacobian: int = 0,
     unsupported: tuple[int, ...] = (),
     unmeasured: tuple[int, ...] = (),
     opaque: int | None = None,
@@ -55,7 +57,10 @@ def make_result(
     series = ["default", "autoinit", *(["uploaded"] if uploaded else [])]
     if opaque is not None:
         unmeasured = tuple(range(opaque, calls))
-    rows = [call(i, growth, series, seeds, unsupported, unmeasured, path) for i in range(calls)]
+    rows = [
+        call(i, growth, series, seeds, unsupported, unmeasured, path, gradients)
+        for i in range(calls)
+    ]
     if opaque is not None:
         rows[opaque] |= {
             "class": "Lambda",
@@ -93,6 +98,8 @@ def make_result(
             "signal_variance": 1.0,
             "device": "auto",
             "seeds": seeds,
+            "gradients": gradients,
+            "jacobian": jacobian,
             "constrain_weights": False,
             "keep_frozen": False,
             "custom_objects": None,
@@ -103,6 +110,9 @@ def make_result(
         "series": series,
         "timings": {"load": 0.8, "default": 2.5, "autoinit": 2.6, "total": 6.4},
         "calls": rows,
+        "phases": {},
+        "gradients": {name: variables(name) for name in series} if gradients else {},
+        "jacobian": {name: spectrum(name, jacobian) for name in series} if jacobian else {},
         "warnings": [
             {
                 "code": code,
@@ -123,6 +133,7 @@ def call(
     unsupported: tuple[int, ...],
     unmeasured: tuple[int, ...],
     path: Callable[[int, str], str],
+    gradients: bool,
 ) -> Result:
     block, place = divmod(index, len(BLOCK))
     layer, kind, weighted, support = BLOCK[place]
@@ -161,7 +172,55 @@ def call(
         }
         if seeds > 1 and measured is not None and index not in unmeasured:
             row[which]["measured"]["variance_draws"] = [measured] * seeds
+            row[which]["measured"]["variance_spread"] = {
+                "median": measured,
+                "low": 0.9 * measured,
+                "high": 1.1 * measured,
+                "mean": measured,
+                "standard_error": 0.02 * measured,
+            }
+            row[which]["outside_band"] = index % 5 == 4
+        if gradients and index not in unmeasured:
+            row[which]["gradient"] = {
+                "mean": 0.0,
+                "variance": figure(-logarithm, 1.0),
+                "minimum": -1.0,
+                "maximum": 1.0,
+                "zero_fraction": 0.1,
+                "finite_fraction": 1.0,
+                "square_norm": figure(-logarithm, 1024.0),
+            }
     return row
+
+
+def variables(series: str) -> Result:
+    """The gradients of a series' variables."""
+    figures = {"mean": 0.0, "variance": 2.0 if series == "default" else 1.0}
+    return {
+        "batch_size": 32,
+        "checkpointed": False,
+        "variables": [{"variable": "conv/kernel", "entries": 432} | figures],
+    }
+
+
+def spectrum(series: str, inputs: int) -> Result:
+    """Singular values of a hundredth to one, and the default's of a millionth to one."""
+    low = -6.0 if series == "default" else -2.0
+    return {
+        "obtained": "matrix",
+        "inputs": inputs,
+        "shape": [10, 3072],
+        "sources": ["image"],
+        "targets": ["head"],
+        "largest": 1.0,
+        "smallest": 10.0**low,
+        "mean_square": 0.25,
+        "standard_error": 0.0,
+        "condition_number": 10.0**-low,
+        "rank_deficiency": 0,
+        "density": {"edges": [low, low / 2, 0.0], "shares": [0.25, 0.75]},
+        "note": "",
+    }
 
 
 def figure(logarithm: float, wave: float) -> float | None:

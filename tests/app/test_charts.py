@@ -3,20 +3,21 @@
 import math
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 import pytest
 
 from app.charts import (
-    MARKED_CALLS,
-    TICK_LABELS,
     correlation_chart,
+    gradient_chart,
+    largest_chart,
     mean_chart,
-    runs,
-    symmetric_logarithm,
-    tick_positions,
+    spectrum_chart,
     variance_chart,
 )
-from app.correlations import alike, has_correlations, phases
+from app.charts.axes import runs, symmetric_logarithm, tick_positions
+from app.charts.theme import MARKED_CALLS, TICK_LABELS
+from app.correlations import has_correlations, phases
 
 KIND = "sample_correlation"
 HOSTILE = "<img src=x onerror=alert(1)>\u202e%{y}"
@@ -360,20 +361,6 @@ def test_chance_below_0_is_in_sight(result):
     assert correlation_chart(result, KIND).layout.yaxis.range[0] == pytest.approx(-0.24)
 
 
-def test_a_series_that_ends_at_1_is_told_in_a_sentence(result, cut_result):
-    assert has_correlations(result)
-    sentences = ["".join(parts) for parts in alike(result)]
-    assert sentences == [
-        f"{name} weights: inputs can no longer be told apart. At block1/add two of them correlate "
-        "by 0.998."
-        for name in ("Default", "AutoInit")
-    ]
-    # The last call that was measured counts.
-    assert [name for _, name, _ in alike(cut_result)] == ["block2/conv/relu"] * 3
-    result["calls"][-1]["default"]["measured"][KIND] = 0.98
-    assert len(list(alike(result))) == 1
-
-
 def test_a_result_of_one_sample_has_no_correlations(build_result):
     result = build_result(3)
     for call in result["calls"]:
@@ -381,7 +368,6 @@ def test_a_result_of_one_sample_has_no_correlations(build_result):
             for source in ("measured", "predicted"):
                 del call[series][source][KIND], call[series][source]["position_correlation"]
     assert not has_correlations(result)
-    assert not list(alike(result))
     assert set(trace(correlation_chart(result, KIND), "Default measured").y) == {None}
 
 
@@ -403,12 +389,70 @@ def test_phases_are_told_in_words(result):
 
 def test_draws_are_a_band_between_percentiles(build_result):
     result = build_result(seeds=5)
-    draws = [1.0, 2.0, 3.0, 4.0, 5.0]
     for call in result["calls"]:
-        found = call["autoinit"]["measured"]
-        if found and found.get("variance_draws"):
-            found["variance_draws"] = draws
+        call["autoinit"]["measured"]["variance_spread"] |= {"low": 1.4, "high": 4.6}
     bands = [t for t in variance_chart(result).data if t.name == "AutoInit, draws"]
-    assert [max(v for v in trace.y if v) for trace in bands] == pytest.approx([1.4, 4.6])
+    assert [max(v for v in trace.y if v) for trace in bands] == [1.4, 4.6]
     assert bands[1].fill == "tonexty"
     assert not any("draws" in (t.name or "") for t in variance_chart(build_result()).data)
+
+
+def test_a_draw_that_overflows_opens_the_band_upwards(build_result):
+    result = build_result(seeds=5)
+    for call in result["calls"]:
+        call["default"]["measured"]["variance_spread"]["high"] = None
+    low, high = (t for t in variance_chart(result).data if t.name == "Default, draws")
+    assert all(value is not None for value in low.y)
+    assert set(high.y) == {None}
+
+
+def test_predictions_outside_the_band_are_ringed_and_say_by_what(build_result):
+    result = build_result(seeds=5)
+    rings = trace(variance_chart(result), "AutoInit outside its band")
+    assert list(rings.x) == [4, 9]
+    assert rings.y[0] == result["calls"][4]["autoinit"]["predicted"]["variance"]
+    assert "10th to 90th percentile" in rings.customdata[0][1]
+
+
+def test_gradients_are_drawn_on_a_log_axis_with_weighted_calls(build_result):
+    result = build_result(gradients=True)
+    result["calls"][3]["default"]["gradient"] = None
+    figure = gradient_chart(result)
+    assert figure.layout.yaxis.type == "log"
+    line = trace(figure, "Default measured")
+    assert line.y[3] is None
+    assert "no gradient reaches it" in line.customdata[3]
+    assert line.y[5] == result["calls"][5]["default"]["gradient"]["variance"]
+    assert list(trace(figure, "Default weighted").x) == [0, 5]
+
+
+def test_a_gradient_that_overflows_is_marked_at_the_edge(build_result):
+    result = build_result(gradients=True)
+    result["calls"][0]["default"]["gradient"]["variance"] = None
+    for place in (3, 5):  # of which only the second has a kernel
+        result["calls"][place]["default"]["gradient"]["variance"] = 0.0
+    figure = gradient_chart(result)
+    assert list(trace(figure, "Default overflow").x) == [0]
+    assert list(trace(figure, "Default underflow").x) == [5]
+
+
+def test_the_largest_entries_are_drawn_beside_what_floating_types_hold(result):
+    result["calls"][2]["default"]["measured"] |= {"minimum": -40_000.0, "maximum": 3.0}
+    figure = largest_chart(result)
+    assert trace(figure, "Default measured").y[2] == 40_000.0
+    assert trace(figure, "largest of float16: 6.6×10⁴").y == (65504.0, 65504.0)
+    assert 10 ** figure.layout.yaxis.range[1] > 65504.0
+    # Those that the figures do not come near to are not drawn.
+    assert not any("float32" in name for name in names(figure))
+    result["calls"][2]["default"]["measured"] |= {"minimum": -1e37}
+    wider = trace(largest_chart(result), "largest of bfloat16 and float32: 3.4×10³⁸")
+    assert wider.y[0] == float(np.finfo(np.float32).max)
+
+
+def test_a_spectrum_is_drawn_over_its_edges(build_result):
+    figure = spectrum_chart(build_result(jacobian=2))
+    line = trace(figure, "Default")
+    assert list(line.x) == pytest.approx([1e-6, 1e-3, 1.0])
+    assert list(line.y) == [0.25, 0.75, 0.0]
+    assert figure.layout.xaxis.type == "log"
+    assert trace(figure, "1: lengths are kept").x == (1.0, 1.0)

@@ -9,7 +9,9 @@ from keras import initializers, layers
 
 from app.jobs import comparison as comparison_module
 from app.jobs import specification
-from app.jobs.comparison import calls_as_data, compare
+from app.jobs.comparison import compare
+from app.jobs.diagnosis import diagnose
+from app.jobs.figures import calls_as_data, gradients_as_data, jacobian_as_data, phases_as_data
 from app.jobs.specification import Settings
 from autoinit.opaque import Opaque, OpaqueActivation
 from autoinit.propagate import Options, input_signals, predict
@@ -288,11 +290,12 @@ def chain(activation, *, normalised=False, width=64, depth=6):
     ("sigmoid", "ordered"), ("relu", "critical"), ("tanh", "chaotic"),
 ])  # fmt: skip
 def test_the_phase_is_told_where_correlations_have_a_fixed_point(activation, name):
-    phases = comparison_module.phases_as_data
-    found = phases(compare(chain(activation), Settings(**QUICK), uploaded=False))["autoinit"]
+    found = phases_as_data(compare(chain(activation), Settings(**QUICK), uploaded=False))[
+        "autoinit"
+    ]
     assert (found["phase"], found["calls"]) == (name, 6)
     normalised = compare(chain(activation, normalised=True), Settings(**QUICK), uploaded=False)
-    assert phases(normalised) == {}
+    assert phases_as_data(normalised) == {}
 
 
 def test_calls_that_are_not_self_averaging_are_told():
@@ -319,6 +322,60 @@ def test_shapes_are_told_and_what_is_dead_or_saturated():
     assert tanh["kurtosis"] < 1.5
     assert len(tanh["channel_variances"]) == 3
     assert table["tanh"]["autoinit"]["measured"]["saturated_fraction"] < 0.3
-    told = {(f.code, f.path): f.message for f in comparison.findings}
-    assert "With default weights 1 calls are saturated" in told["saturated", "tanh"]
+    findings = diagnose(list(table.values()), ["default", "autoinit"], 1.0)
+    told = {(f.code, f.path): f.message for f in findings}
+    assert "With default weights the output of 1 call is saturated" in told["saturated", "tanh"]
     assert "zero for every sample" in told["dead_channels", "dead/relu"]
+
+
+def test_several_draws_have_a_spread_and_predictions_lie_in_its_band_or_not():
+    comparison = compare(chain("relu"), Settings(seeds=5, **QUICK), uploaded=False)
+    outside = 0
+    for row in rows(comparison).values():
+        measured = row["autoinit"]["measured"]
+        spread, draws = measured["variance_spread"], measured["variance_draws"]
+        assert spread["median"] == sorted(draws)[2]
+        assert min(draws) < spread["low"] < spread["median"] < spread["high"] < max(draws)
+        assert spread["mean"] == pytest.approx(np.mean(draws))
+        assert spread["standard_error"] == pytest.approx(np.std(draws, ddof=1) / math.sqrt(5))
+        predicted = variance(row, "autoinit", "predicted")
+        expected = not spread["low"] <= predicted <= spread["high"]
+        assert row["autoinit"]["outside_band"] is expected
+        outside += expected
+    assert 0 < outside < len(rows(comparison))
+    single = rows(compare(chain("relu"), Settings(**QUICK), uploaded=False))
+    assert all("outside_band" not in row["default"] for row in single.values())
+
+
+def test_gradients_and_the_jacobian_are_measured_where_they_are_asked_for():
+    settings = Settings(gradients=True, jacobian=2, seeds=2, **QUICK)
+    comparison = compare(chain("relu"), settings, uploaded=True)
+    table = rows(comparison)
+    name = next(path for path, row in table.items() if row["weighted"])
+    for series in ("default", "uploaded", "autoinit"):
+        block = table[name][series]["gradient"]
+        assert block["variance"] > 0.0
+        width = table[name]["output_shape"][-1]
+        assert block["square_norm"] == pytest.approx(width * block["variance"], rel=0.05)
+    variables = gradients_as_data(comparison)["autoinit"]["variables"]
+    assert {f"{name}/kernel", f"{name}/bias"} <= {row["variable"] for row in variables}
+    found = jacobian_as_data(comparison)["default"]
+    assert (found["obtained"], found["inputs"]) == ("matrix", 2)
+    # What is zero to rounding is not divided by.
+    assert 1.0 < found["condition_number"] <= 1.01 * found["largest"] / found["smallest"]
+    assert sum(found["density"]["shares"]) == pytest.approx(1.0)
+    assert len(found["density"]["edges"]) == len(found["density"]["shares"]) + 1
+    without = compare(chain("relu"), Settings(**QUICK), uploaded=False)
+    assert gradients_as_data(without) == jacobian_as_data(without) == {}
+    assert not any("gradient" in row["default"] for row in rows(without).values())
+
+
+def test_a_model_without_a_jacobian_is_analysed_all_the_same():
+    settings = Settings(gradients=True, jacobian=1, **QUICK)
+    comparison = compare(cut_model(), settings, uploaded=False)
+    assert comparison.jacobians == {}
+    told = next(f.message for f in comparison.findings if f.code == "no_jacobian")
+    assert "cannot be run: 'cut' (Lambda)" in told
+    table = rows(comparison)
+    assert table["before"]["default"]["gradient"] is not None
+    assert table["after"]["default"]["gradient"] is None

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,12 @@ from streamlit.testing.v1 import AppTest
 
 import app.jobs
 from app import uploads
-from app.downloads import downloads
+from app.downloads import downloads, file_stem
 from app.escaping import markdown_text
 from app.jobs import AlreadyRunningError, JobSpec, Settings, folders
 from app.jobs.processes import Progress
 from app.jobs.specification import UNSUPPORTED
-from app.page_sections import file_stem, path_width
+from app.page_sections import path_width
 from app.sidebar import UNSUPPORTED_LABELS
 
 PAGE = str(Path(app.__file__).parent / "streamlit_app.py")
@@ -166,8 +167,12 @@ def test_a_sample_takes_options_and_settings(jobs):
         field.set_value(value)
     for box in page.checkbox:
         box.check()
+    (field,) = [field for field in page.number_input if field.label == "Inputs for the Jacobian"]
+    field.set_value(3)
     press(page, "Analyse")
     settings = Settings(
+        gradients=True,
+        jacobian=3,
         samples=32,
         seeds=2,
         seed=7,
@@ -313,7 +318,7 @@ def test_the_page_moves_on_when_the_job_is_done(jobs, result):
     page = press(open_page(), "All-CNN-C")
     jobs.finish(result, "reinitialized.keras")
     checked(page.run())
-    assert len(page.get("plotly_chart")) == 3
+    assert len(page.get("plotly_chart")) == 1
     assert not page.get("progress")
 
 
@@ -375,12 +380,13 @@ def test_a_result_has_headline_charts_table_and_downloads(done, deep_result):
         "AutoInit weights",
         "Uploaded weights",
         "Prediction off by",
+        "Outside the band",
         "Calls covered",
         "Time",
     ]
     assert [metric.value for metric in page.metric][:3] == ["Explodes", "Stable", "Stable"]
     charts = [json.loads(chart.proto.spec) for chart in page.get("plotly_chart")]
-    assert len(charts) == 3
+    assert len(charts) == 1
     assert {trace["name"] for trace in charts[0]["data"]} >= {
         "Default measured",
         "AutoInit predicted",
@@ -511,7 +517,7 @@ def test_sampled_layers_are_a_note(done, result):
     (card,) = [metric for metric in page.metric if metric.label == "Calls covered"]
     assert card.value == "100 %"
     assert "1 sampled" in card.help
-    assert "Calls without a rule" not in drawn_names(page, 0)
+    assert "Calls without a rule" not in drawn_names(page)
 
 
 def test_parts_of_an_opened_layer_are_told_apart_in_the_table(done, build_result):
@@ -532,29 +538,79 @@ def test_the_column_of_paths_is_as_wide_as_they_are():
     assert 200 < path_width(["a" * 35]) < path_width(["a" * 48]) == path_width(["a" * 4000]) < 400
 
 
-def drawn_names(page, place):
-    chart = page.get("plotly_chart")[place]
+def drawn_names(page):
+    (chart,) = page.get("plotly_chart")
     return [trace["name"] for trace in json.loads(chart.proto.spec)["data"]]
 
 
-def test_the_other_models_predictions_can_be_drawn_in_every_chart(done, deep_result):
+def view(page, name):
+    return checked(page.segmented_control(key="view").set_value(name).run())
+
+
+def test_the_other_models_predictions_can_be_drawn_in_every_view_that_has_predictions(
+    done, deep_result
+):
     for call in deep_result["calls"]:
         for series in deep_result["series"]:
             call[series]["predicted_by"]["independent"]["sample_correlation"] = 0.5
     page = done(deep_result)
     name = "AutoInit predicted by the paper's model"
-    assert not any(name in drawn_names(page, place) for place in range(3))
-    page.toggle(key="other_model").set_value(True)
-    page = checked(page.run())
-    assert all(name in drawn_names(page, place) for place in range(3))
+    assert name not in drawn_names(page)
+    page = checked(page.toggle(key="other_model").set_value(True).run())
+    for chosen in ("variance", "mean", "correlation"):
+        assert name in drawn_names(view(page, chosen))
+    assert name not in drawn_names(view(page, "largest"))
 
 
 def test_correlations_between_samples_or_between_positions(done, deep_result):
-    page = done(deep_result)
-    assert "1: inputs cannot be told apart" in drawn_names(page, 2)
-    assert any("Uploaded weights: inputs can no longer be" in text.value for text in page.markdown)
+    page = view(done(deep_result), "correlation")
+    assert "1: inputs cannot be told apart" in drawn_names(page)
     page.segmented_control(key="correlation_kind").set_value("position_correlation")
-    assert "1: the same at every position" in drawn_names(checked(page.run()), 2)
+    assert "1: the same at every position" in drawn_names(checked(page.run()))
+
+
+def test_every_view_of_what_was_measured(done, build_result):
+    page = done(build_result(12, gradients=True, jacobian=2))
+    titles = {
+        "variance": "variance",
+        "mean": "mean",
+        "correlation": "correlation",
+        "gradient": "variance of the gradient",
+        "largest": "largest absolute value",
+        "jacobian": "share",
+    }
+    for name, title in titles.items():
+        (chart,) = view(page, name).get("plotly_chart")
+        layout = json.loads(chart.proto.spec)["layout"]
+        assert layout["yaxis"]["title"]["text"] == title
+        assert layout["yaxis"]["uirevision"] == name
+    assert any("condition number 1.0×10⁶" in text.value for text in page.markdown)
+    assert any("at 2 random inputs" in text.value for text in page.markdown)
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "settings"),
+    [
+        ("gradient", "Measure: gradient", {"gradients": True}),
+        ("jacobian", "Measure: jacobian", {"jacobian": 1}),
+    ],
+)
+def test_what_was_not_measured_is_offered(jobs, result, name, label, settings):
+    st.cache_resource.clear()
+    page = press(open_page(), "All-CNN-C")
+    jobs.finish(result, "reinitialized.keras")
+    page = view(checked(page.run()), name)
+    assert not page.get("plotly_chart")
+    press(page, label)
+    assert jobs.submitted[1] == replace(
+        jobs.submitted[0], settings=replace(jobs.submitted[0].settings, **settings)
+    )
+
+
+def test_a_result_of_which_the_page_knows_no_job_points_to_the_sidebar(done, result):
+    page = view(done(result), "gradient")
+    assert not any(button.label.startswith("Measure") for button in page.button)
+    assert any("under Measurement" in caption.value for caption in page.caption)
 
 
 def test_four_thousand_calls(done, deepest_result):

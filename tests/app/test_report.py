@@ -52,11 +52,10 @@ def test_the_report_has_everything_in_one_file(deep_result, tmp_path):
     text = path.read_text(encoding="utf-8")
     reader = Reader(text)
     assert reader.addresses == []
-    assert text.count("Plotly.newPlot(") == 4
+    assert text.count("Plotly.newPlot(") == 5
     assert len(re.findall(r"plotly\.js v\d", text)) == 1
     assert "made-up.keras" in text
     assert "Swirl" in text
-    assert "Uploaded weights: inputs can no longer be told apart." in text
     assert "Choose in the legend to see what the paper's model predicts" in html.unescape(text)
     assert '"visible":"legendonly"' in text
     assert "truncated_normal" in text
@@ -95,7 +94,32 @@ def test_a_report_of_one_sample_has_no_correlations(result):
         for series in result["series"]:
             for block in call[series].values():
                 block.pop("sample_correlation", None), block.pop("position_correlation", None)
-    assert report_html(result).count("Plotly.newPlot(") == 2
+    assert report_html(result).count("Plotly.newPlot(") == 3
+
+
+def test_gradients_and_singular_values_are_in_the_report_where_they_were_measured(build_result):
+    text = report_html(build_result(gradients=True, jacobian=2, seeds=3))
+    assert text.count("Plotly.newPlot(") == 7
+    assert "Gradient of each call" in text
+    assert "<td>1.0×10⁶</td>" in text  # the default's condition number
+    assert "of 10 predictions" in text
+    without = report_html(build_result())
+    assert "Gradient of each call" not in without
+    assert "Jacobian" not in without
+
+
+def test_headline_cards_of_what_was_measured_besides(build_result):
+    told = {c.label: c for c in cards(build_result(10, gradients=True, jacobian=1, seeds=3))}
+    assert (told["Condition number"].value, told["Condition number"].note) == (
+        "100", "Default: 1.0×10⁶",
+    )  # fmt: skip
+    assert told["Outside the band"].value == "2"
+    # Weighted calls 0 and 5, with gradients of e^0 and e^-1.5.
+    assert told["Gradient's range"].note == "Default: ×4.48"
+    assert told["Gradient's range"].value == "×1.00"
+    assert {"Condition number", "Outside the band", "Gradient's range"}.isdisjoint(
+        card.label for card in cards(build_result())
+    )
 
 
 def test_csv_reads_back(deep_result):

@@ -109,7 +109,7 @@ def test_an_h5_file_is_offered_as_h5_again_and_everything_can_be_taken_home(
         reader = context.new_page()
         reader.goto(report.as_uri())
         expect(reader.locator(".js-plotly-plot .main-svg").first).to_be_visible(timeout=PATIENCE)
-        assert reader.locator(".js-plotly-plot").count() == 4
+        assert reader.locator(".js-plotly-plot").count() == 5
         assert reader.get_by_role("heading", name="small-mlp.h5").is_visible()
 
 

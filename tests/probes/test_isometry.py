@@ -354,6 +354,47 @@ def test_the_state_of_a_layer_does_not_reach_the_next_pass():
         np.testing.assert_array_equal(old, new)
 
 
+@pytest.mark.parametrize(
+    "last",
+    [
+        lambda x: layers.Dense(5, "softmax", use_bias=False, name="last")(x),
+        lambda x: layers.Softmax()(layers.Dense(5, use_bias=False, name="last")(x)),
+        lambda x: layers.Activation("sigmoid")(layers.Dense(5, use_bias=False, name="last")(x)),
+        lambda x: keras.ops.log_softmax(layers.Dense(5, use_bias=False, name="last")(x)),
+    ],
+    ids=["fused", "layer", "sigmoid", "operation"],
+)
+def test_before_a_softmax_or_sigmoid_the_jacobian_is_that_of_the_logits(last):
+    inputs = keras.Input((8,))
+    model = keras.Model(inputs, last(inputs))
+    kernel = model.get_layer("last").kernel
+    found = probe_jacobian(model, logits=True)
+    assert found.targets == ("last",)
+    np.testing.assert_allclose(
+        found.pooled.singular_values,
+        singular_values(keras.ops.convert_to_numpy(kernel)), rtol=1e-5,
+    )  # fmt: skip
+    after = probe_jacobian(model)
+    assert after.targets != ("last",)
+    assert after.pooled.smallest < 0.9 * found.pooled.smallest
+
+
+def test_only_a_softmax_or_sigmoid_at_the_end_is_left_out():
+    inputs = keras.Input((8,))
+    x = layers.Dense(6, "sigmoid", name="gate")(inputs)
+    logits = layers.Dense(4, name="logits")(x)
+    outputs = [logits, layers.Softmax(name="soft")(logits), layers.Dense(3, "tanh", name="tanh")(x)]
+    model = keras.Model(inputs, outputs)
+    assert probe_jacobian(model).targets == ("logits", "soft", "tanh/tanh")
+    found = probe_jacobian(model, logits=True)
+    assert found.targets == ("logits", "tanh/tanh")
+    assert found.shape == (7, 8)
+    without = keras.Model(inputs, [logits, outputs[2]])
+    np.testing.assert_array_equal(
+        found.pooled.singular_values, probe_jacobian(without).pooled.singular_values
+    )
+
+
 def test_an_output_that_is_an_input_has_the_identity():
     inputs = keras.Input((3, 2))
     found = probe_jacobian(keras.Model(inputs, [inputs, layers.Flatten()(inputs)]))

@@ -1,0 +1,23 @@
+"""The charts of a result: pure functions from its dictionary to Plotly figures.
+
+Lines are SVG over a numeric x axis and only weighted calls carry markers, so that 4,000 calls
+stay quick; names live in hover texts and in a dozen tick labels.
+"""
+
+from app.charts.spectrum import spectrum_chart
+from app.charts.views import (
+    correlation_chart,
+    gradient_chart,
+    largest_chart,
+    mean_chart,
+    variance_chart,
+)
+
+__all__ = [
+    "correlation_chart",
+    "gradient_chart",
+    "largest_chart",
+    "mean_chart",
+    "spectrum_chart",
+    "variance_chart",
+]

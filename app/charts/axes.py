@@ -1,0 +1,129 @@
+"""Axes: what they span, where they have ticks, and what they cannot show."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from app.charts.theme import GRID_COLOUR, HEIGHT, TICK_LABELS, TICK_LENGTH, Call, Moments
+from app.escaping import html_text
+from app.formatting import number, plural, power_of_ten
+from app.headline import is_number, out_of_range
+
+
+def style(figure: go.Figure, calls: Sequence[Call]) -> None:
+    """Axes, legend and background; text colours are left to the page's or the report's theme."""
+    count = len(calls)
+    shown = tick_positions(count)
+    margin = max(0.5, 0.01 * count)
+    figure.update_layout(
+        height=HEIGHT,
+        margin={"l": 8, "r": 12, "t": 8, "b": 8},
+        paper_bgcolor="rgba(0, 0, 0, 0)",
+        plot_bgcolor="rgba(0, 0, 0, 0)",
+        hovermode="closest",
+        hoverlabel={"align": "left"},
+        legend={
+            "orientation": "h",
+            "x": 0,
+            "y": 1.02,
+            "xanchor": "left",
+            "yanchor": "bottom",
+            "font": {"size": 11},
+            "groupclick": "toggleitem",
+            "tracegroupgap": 4,
+        },
+        xaxis={
+            "title": f"{plural(count, 'call')}, in order of execution",
+            "range": [-margin, max(count, 1) - 1 + margin],
+            "tickvals": shown,
+            "ticktext": [html_text(calls[i]["path"], TICK_LENGTH) for i in shown],
+            "tickangle": -40 if count > 1 else 0,
+            "showgrid": False,
+            "zeroline": False,
+            "automargin": True,
+        },
+        yaxis={"gridcolor": GRID_COLOUR, "zeroline": False, "automargin": True},
+        # Marks on this axis stay at the chart's edge, however the other one is zoomed.
+        yaxis2={"overlaying": "y", "range": [0, 1], "fixedrange": True, "visible": False},
+    )
+
+
+def positive(moments: Moments | None) -> float | None:
+    """The variance where a log axis can show it."""
+    return None if moments is None or out_of_range(moments) else moments["variance"]
+
+
+def above_zero(value: float | None) -> float | None:
+    """The value where a log axis can show it."""
+    return value if is_number(value) and value > 0 else None
+
+
+def number_or_none(moments: Moments | None, name: str) -> float | None:
+    """A figure that a linear axis can show."""
+    value = None if moments is None else moments.get(name)
+    return value if is_number(value) else None
+
+
+def decades(values: Sequence[float]) -> tuple[float, float]:
+    """The log axis: all values with some air, and never less than two decades."""
+    low, high = math.log10(min(values)), math.log10(max(values))
+    air = max(0.08 * (high - low), 1 - (high - low) / 2, 0.15)
+    return low - air, high + air
+
+
+def variance_ticks(low: float, high: float) -> dict[str, Any]:
+    """Powers of ten as Plotly spaces them; across few decades 0.2, 0.5, 1, 2, 5, in full."""
+    if high - low > 4:
+        return {"nticks": 9}
+    values = [
+        float(f"{digit}e{exponent}")
+        for exponent in range(math.floor(low), math.ceil(high) + 1)
+        for digit in (1, 2, 5)
+    ]
+    return {"tickvals": values, "ticktext": [number(value) for value in values]}
+
+
+def symmetric_logarithms(values: Sequence[float | None]) -> list[float | None]:
+    """A column of values on that axis, gaps kept."""
+    return [None if value is None else symmetric_logarithm(value) for value in values]
+
+
+def symmetric_logarithm(value: float) -> float:
+    """A value x as x within ±1, and as ±(1 + log₁₀|x|) beyond."""
+    return math.copysign(min(abs(value), 1.0) + math.log10(max(abs(value), 1.0)), value)
+
+
+def symmetric_ticks(largest: float) -> tuple[list[float], list[str]]:
+    """Ticks at 0 and at powers of ten on either side, about four to a side."""
+    top = math.ceil(math.log10(largest))
+    step = max(1, math.ceil(top / 4))
+    exponents = range(0 if top < 8 else step, top + 1, step)
+    sides = [(-1, "−"), (1, "")]
+    ticks = [(0.0, "0")] + [
+        (sign * (1.0 + exponent), f"{minus}{power_of_ten(exponent)}")
+        for sign, minus in sides
+        for exponent in exponents
+    ]
+    positions, labels = zip(*ticks, strict=True)
+    return list(positions), list(labels)
+
+
+def runs(indices: Sequence[int]) -> tuple[list[float | None], list[float | None]]:
+    """Contiguous indices merged into line segments, with a gap between two runs."""
+    x: list[float | None] = []
+    start = previous = indices[0]
+    for index in [*indices[1:], None]:
+        if index is None or index != previous + 1:
+            x += [start - 0.5, previous + 0.5, None]
+            start = index if index is not None else start
+        previous = index if index is not None else previous
+    return x, [None if value is None else 0.0 for value in x]
+
+
+def tick_positions(count: int) -> list[int]:
+    """A dozen calls at even distances, the first and the last among them."""
+    if count <= TICK_LABELS:
+        return list(range(count))
+    return sorted({round(i * (count - 1) / (TICK_LABELS - 1)) for i in range(TICK_LABELS)})

@@ -1,0 +1,81 @@
+"""The spectrum of a network's input–output Jacobian."""
+
+import math
+
+import plotly.graph_objects as go
+
+from app.charts.axes import decades
+from app.charts.theme import COLOURS, GRID_COLOUR, NEUTRAL_COLOUR, OTHER_COLOUR, Result, translucent
+from app.formatting import number, percentage
+from app.headline import series_name
+
+HEIGHT = 420
+
+
+def spectrum_chart(result: Result) -> go.Figure:
+    """Density of the singular values on a log axis, and 1, where they all are in an isometry."""
+    figure = go.Figure()
+    drawn, highest = [1.0], 0.0
+    for series, found in (result.get("jacobian") or {}).items():
+        density = found["density"]
+        if density is None:
+            continue
+        edges, shares = density["edges"], density["shares"]
+        highest = max(highest, *shares)
+        drawn += [10.0**edge for edge in (edges[0], edges[-1])]
+        colour = COLOURS.get(series, OTHER_COLOUR)
+        figure.add_trace(
+            go.Scatter(
+                x=[10.0**edge for edge in edges],
+                y=[*shares, 0.0],
+                name=series_name(series),
+                mode="lines",
+                line={"color": colour, "width": 2, "shape": "hv"},
+                fill="tozeroy",
+                fillcolor=translucent(colour),
+                customdata=[
+                    [number(10.0**low), number(10.0**high), percentage(share)]
+                    for low, high, share in zip(edges[:-1], edges[1:], shares, strict=True)
+                ],
+                hovertemplate="%{customdata[2]} of the singular values<br>lie between "
+                f"%{{customdata[0]}} and %{{customdata[1]}}<extra>{series_name(series)}</extra>",
+            )
+        )
+    figure.add_trace(
+        go.Scatter(
+            x=[1.0, 1.0],
+            y=[0.0, 1.05 * highest or 1.0],
+            name="1: lengths are kept",
+            mode="lines",
+            line={"color": NEUTRAL_COLOUR, "width": 1, "dash": "dash"},
+            hoverinfo="skip",
+        )
+    )
+    low, high = decades(drawn)
+    figure.update_layout(
+        height=HEIGHT,
+        margin={"l": 8, "r": 12, "t": 8, "b": 8},
+        paper_bgcolor="rgba(0, 0, 0, 0)",
+        plot_bgcolor="rgba(0, 0, 0, 0)",
+        hovermode="closest",
+        hoverlabel={"align": "left"},
+        legend={"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"},
+        xaxis={
+            "title": "singular value",
+            "type": "log",
+            "range": [max(low, -300.0), min(high, 300.0)],
+            "exponentformat": "power",
+            "dtick": max(1, math.ceil((high - low) / 10)),
+            "gridcolor": GRID_COLOUR,
+            "zeroline": False,
+        },
+        yaxis={
+            "title": "share",
+            "tickformat": ".0%",
+            "rangemode": "tozero",
+            "gridcolor": GRID_COLOUR,
+            "zeroline": False,
+            "automargin": True,
+        },
+    )
+    return figure

@@ -1,0 +1,40 @@
+"""Colours, sizes and types that all charts share."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+Result = dict[str, Any]
+Call = dict[str, Any]
+Moments = dict[str, Any]
+Column = list[float | None]
+Tell = Callable[[Moments | None], str]
+# Whether a trace is drawn, only in the legend to be chosen there, or not there: Plotly's `visible`.
+Drawn = bool | Literal["legendonly"]
+
+# Okabe and Ito's colours, each legible on white and on near-black, with a symbol as the second
+# channel. Vermillion is kept for weighted calls, which the paper highlights in red.
+COLOURS = {"default": "#CC79A7", "autoinit": "#0072B2", "uploaded": "#009E73"}
+SYMBOLS = {"default": "diamond", "autoinit": "circle", "uploaded": "square"}
+OTHER_COLOUR, OTHER_SYMBOL = "#56B4E9", "triangle-up"
+WEIGHTED_COLOUR = "#D55E00"
+WARNING_COLOUR = "#E69F00"
+NEUTRAL_COLOUR = "#808080"
+GRID_COLOUR = "rgba(128, 128, 128, 0.22)"
+SHADE_COLOUR = "rgba(128, 128, 128, 0.13)"
+
+MARKED_CALLS = 300  # beyond, a marker on every point makes the chart slow
+OUTLINED_CALLS = 60  # beyond, marks are too small for an outline of their own
+TICK_LABELS = 12
+TICK_LENGTH = 18
+HEIGHT = 580
+
+
+def marker_size(count: int) -> int:
+    """Pixels, smaller where calls lie close together."""
+    return 9 if count <= OUTLINED_CALLS else 6 if count <= MARKED_CALLS else 5
+
+
+def translucent(colour: str) -> str:
+    """The colour as a field that lines can be seen through."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red}, {green}, {blue}, 0.18)"
