@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from app.analysis_result import AnalysisResult, describe_variance, summary
+from app.analysis_result import AnalysisResult, describe_variance
 from app.command_arguments import build_parser
 from app.downloads import Download, downloads, in_format
 from app.escaping import plain_text
@@ -20,6 +20,7 @@ from app.jobs.handles import JobHandle
 from app.jobs.processes import Progress
 from app.jobs.specification import SAMPLE_PREFIX, JobSpec, Settings
 from app.jobs.workers import Workers
+from app.terminal import BARS, PLAIN_BARS, summary
 
 DONE, ERROR, REFUSED, OUTSIDE_BAND, INTERRUPTED = 0, 1, 2, 3, 130
 SENTENCE_LIMIT = 2000
@@ -244,7 +245,7 @@ def _write_outputs(options: argparse.Namespace, folder: Path, result: AnalysisRe
     elif options.output is not None:
         shutil.copyfile(folder / folders.RESULT, options.output)
     else:
-        print(summary(result))
+        _print_summary(result)
     if options.report is not None:
         from app.report import write_report
 
@@ -262,6 +263,14 @@ def _write_outputs(options: argparse.Namespace, folder: Path, result: AnalysisRe
     if model.note:
         print(f"{options.save}: {_sentence(model.note)}", file=sys.stderr)
     return True
+
+
+def _print_summary(result: AnalysisResult) -> None:
+    """Prints what the terminal's encoding has; it need not be UTF-8."""
+    encoding = sys.stdout.encoding or "ascii"
+    has_bars = BARS.encode(encoding, "ignore").decode(encoding) == BARS
+    text = summary(result, BARS if has_bars else PLAIN_BARS)
+    print(text.encode(encoding, "replace").decode(encoding))
 
 
 def _why_not(offered: Sequence[Download], result: AnalysisResult) -> str:

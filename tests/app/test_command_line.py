@@ -1,9 +1,12 @@
 """The command line: exit statuses, files, what is said where; with a stand-in for the worker."""
 
+import contextlib
 import functools
 import io
 import json
+import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,9 +18,10 @@ import pytest
 
 import app
 from app import command_line
-from app.analysis_result import AnalysisResult, summary
+from app.analysis_result import AnalysisResult
 from app.command_line import main
 from app.jobs import Progress, Workers
+from app.terminal import sparklines, summary
 
 Result = dict[str, Any]
 
@@ -134,6 +138,7 @@ def test_every_option_reaches_the_worker(
     monkeypatch.chdir(tmp_path)
     options = (
         "--samples 16 --seed 3 --input-mean -0.5 --input-var 2 --mode inference --seeds 4 "
+        "--gradients --jacobian 3 "
         "--distribution orthogonal --signal-variance 0.5 --device cpu --constrain-weights "
         "--custom-objects package.layers --input-size 64 --keep-frozen "
         "--signal-model independent --unsupported error"
@@ -154,6 +159,8 @@ def test_every_option_reaches_the_worker(
             "signal_variance": 0.5,
             "device": "cpu",
             "seeds": 4,
+            "gradients": True,
+            "jacobian": 3,
             "constrain_weights": True,
             "keep_frozen": True,
             "custom_objects": "package.layers",
@@ -463,7 +470,8 @@ def test_the_summary(deep_result: Result) -> None:
     variances = [call["default"]["measured"]["variance"] for call in weighted]
     final = deep_result["calls"][-1]["default"]["measured"]["variance"]
     (row,) = [line.split() for line in lines if line.startswith("  default")]
-    assert row == ["default", *(f"{x:.3g}" for x in (min(variances), max(variances), final))]
+    figures = [f"{x:.3g}" for x in (min(variances), max(variances), final)]
+    assert row == ["default", *figures, "▁▁▂▂▂▃▃▄▄▄▅▅▆▆▆▇▇███"]
     assert any(f"of the {len(weighted)} weighted calls" in line for line in lines)
     (coverage,) = [line for line in lines if line.startswith("coverage")]
     assert "1 pass_through" in coverage
@@ -477,10 +485,9 @@ def test_the_summary(deep_result: Result) -> None:
 def test_the_summary_of_a_network_that_is_measured_in_part(cut_result: Result) -> None:
     lines = summary(AnalysisResult(cut_result)).splitlines()
     (row,) = [line for line in lines if line.startswith("  autoinit")]
-    assert row.endswith("  not measured")
+    assert row.endswith(" not measured  ▁▁▁")
     assert row.count("not measured") == 1, "the last call's; others were"
-    text = "  (smallest and largest of the 3 weighted calls that could be measured, of 6)"
-    assert text in lines
+    assert any("of the 3 weighted calls that could be measured, of 6)" in line for line in lines)
     place = lines.index("not run   1; 17 more calls, after them, are not measured")
     assert lines[place + 1] == "  block2/dropout (Lambda): it holds code"
 
@@ -498,6 +505,28 @@ def test_the_summary_of_a_network_that_overflows(deepest_result: Result) -> None
     lines = summary(AnalysisResult(deepest_result)).splitlines()
     (row,) = [line for line in lines if line.startswith("  default")]
     assert row.count("not finite") == 2, "the largest variance, and the last"
+
+
+def test_sparklines_share_a_scale_and_mark_what_has_no_logarithm() -> None:
+    flat, steep = [1.0] * 4, [1.0, 1e4, math.inf, 0.0]
+    assert sparklines([flat, steep]) == ["▁▁▁▁", "▁█xx"]
+    assert sparklines([[1.0, None, 1.1]]) == ["▁ ▁"], "what hardly differs looks alike"
+    assert sparklines([[10.0 ** (i / 100) for i in range(800)]], "abcd") == ["aaaaabbbbbcccccddddd"]
+    assert sparklines([[], []]) == ["", ""]
+
+
+def test_the_summary_tells_what_was_measured_besides(build_result) -> None:
+    text = summary(AnalysisResult(build_result(10, gradients=True, jacobian=1, seeds=3)))
+    assert "condition number  100 (Default: 1.0×10⁶)" in text
+    assert "outside the band  2 (of 10 predictions)" in text
+
+
+def test_a_terminal_without_blocks_gets_plain_bars(stand_in: Path) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict")
+    with contextlib.redirect_stdout(stream):
+        assert main(["analyze", "sample:all-cnn-c"]) == 0
+    stream.seek(0)
+    assert re.search(r"autoinit .*  [_.:=+*#-]+$", stream.read(), re.MULTILINE)
 
 
 def test_the_summary_shows_the_first_warnings(result: Result) -> None:
