@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from app.analysis_result import AnalysisResult
+from app.diagnosis import ways
 from app.escaping import plain_text
 from app.formatting import duration, number, percentage, plural
 
@@ -150,6 +151,23 @@ def series_figures(result: Result, series: str) -> SeriesFigures:
         overflowed=overflowed,
         underflowed=underflowed,
     )
+
+
+def verdict_parts(result: Result, series: str) -> tuple[str, str | None, str]:
+    """What becomes of a series' signal, in words: what it does, from which call on, how fast.
+
+    Returns:
+        Such as ("explodes from", path, "on, ×1.9 for each layer with a kernel"); a path or None.
+    """
+    found = series_figures(result, series)
+    target = result["settings"].get("signal_variance") or 1.0
+    for sign, way in ways(result["calls"], series, target):
+        verb = "explodes" if sign > 0 else "vanishes"
+        rate = way.rate if sign > 0 else 1 / way.rate
+        return f"{verb} from", way.start["path"], f"on, ×{rate:.2f} for each layer with a kernel"
+    word = found.verdict
+    is_state = word.startswith(("stable", "not"))
+    return (f"is {word}" if is_state else word), None, ""
 
 
 def verdict(

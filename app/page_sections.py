@@ -12,7 +12,7 @@ from app.downloads import downloads, file_stem
 from app.escaping import markdown_text, plain_text
 from app.findings import Finding, findings, lead
 from app.formatting import plural, size
-from app.headline import cards, facts, series_name
+from app.headline import cards, facts, series_name, verdict_parts
 from app.jobs.folders import RESULT
 from app.report import report_html
 from app.tables import columns, csv_text, rows
@@ -56,6 +56,16 @@ def show_title(result: Result) -> None:
     """The model's name, and what it is."""
     st.header(markdown_text(result["model"]["name"], 120), anchor=False)
     st.caption(" · ".join(markdown_text(fact) for fact in facts(result)))
+
+
+def show_verdict(result: Result) -> None:
+    """What becomes of the signal, in a sentence."""
+    told = []
+    for series in result["series"]:
+        does, path, rate = verdict_parts(result, series)
+        place = "" if path is None else f" **{markdown_text(path, 60)}** {rate}"
+        told.append(f"**{series_name(series)}** {does}{place}")
+    st.markdown("; ".join(told) + ".")
 
 
 def show_headline(result: Result) -> None:

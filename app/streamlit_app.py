@@ -12,6 +12,7 @@ from app import page_sections
 from app.escaping import markdown_text
 from app.jobs import AlreadyRunningError, JobHandle, JobSpec, Settings, find, submit, warm_up
 from app.page_charts import Again, show_charts
+from app.page_compare import show_comparison
 from app.server import MIDDLEWARE, workers
 from app.sidebar import sidebar
 from app.visitors import visitor
@@ -192,10 +193,12 @@ def show_result(handle: JobHandle) -> None:
         st.error("The result cannot be read any more. Press Analyse to compute it again.")
         return
     page_sections.show_title(result)
+    page_sections.show_verdict(result)
     page_sections.show_headline(result)
     page_sections.show_findings(result)
     show_charts(result, again_with(handle))
     page_sections.show_downloads(result, handle.folder)
+    show_comparison(handle.key, result, result_of)
     page_sections.show_table(result)
     page_sections.show_details(result)
 
@@ -210,6 +213,17 @@ def again_with(handle: JobHandle) -> Again | None:
         start(replace(spec, settings=replace(spec.settings, **changes)))
 
     return again
+
+
+def result_of(key: str) -> page_sections.Result | None:
+    """The result of another job, as long as it is kept."""
+    handle = find(key)
+    if handle is None or handle.status != "done":
+        return None
+    try:
+        return load_result(handle.key, handle)
+    except (OSError, ValueError):
+        return None
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

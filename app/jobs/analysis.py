@@ -16,8 +16,8 @@ from typing import Any
 
 import keras
 
+from app.diagnosis import diagnose
 from app.jobs.comparison import Comparison, compare
-from app.jobs.diagnosis import diagnose
 from app.jobs.figures import calls_as_data, gradients_as_data, jacobian_as_data, phases_as_data
 from app.jobs.specification import CUSTOM_OBJECTS_VARIABLE, LARGEST_INPUT_SIZE, JobSpec
 from autoinit.errors import GraphError, ModelFileError
@@ -138,7 +138,8 @@ def as_data(
     graph = comparison.graph
     calls = calls_as_data(comparison)
     series = [name for name in ("default", "autoinit", "uploaded") if name in comparison.probes]
-    told = [*findings, *diagnose(calls, series, spec.settings.signal_variance)]
+    warnings = [finding.as_dict() for finding in findings]
+    warnings += diagnose(calls, series, spec.settings.signal_variance)
     return {
         "schema": 1,
         "model": {
@@ -164,7 +165,7 @@ def as_data(
         "phases": phases_as_data(comparison),
         "gradients": gradients_as_data(comparison),
         "jacobian": jacobian_as_data(comparison),
-        "warnings": [finding.as_dict() for finding in told],
+        "warnings": warnings,
     }
 
 

@@ -176,6 +176,7 @@ def program_version() -> str:
     for package in ("autoinit", "probes", "sample_models", "app/jobs"):
         for source in sorted((root / package).rglob("*.py")):
             digest.update(source.read_bytes())
+    digest.update((root / "app/diagnosis.py").read_bytes())
     return f"{app.__version__}+{digest.hexdigest()}"
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from keras import initializers, layers
 
+from app.diagnosis import diagnose
 from app.jobs import comparison as comparison_module
 from app.jobs import specification
 from app.jobs.comparison import compare
-from app.jobs.diagnosis import diagnose
 from app.jobs.figures import calls_as_data, gradients_as_data, jacobian_as_data, phases_as_data
 from app.jobs.specification import Settings
 from autoinit.opaque import Opaque, OpaqueActivation
@@ -323,7 +323,7 @@ def test_shapes_are_told_and_what_is_dead_or_saturated():
     assert len(tanh["channel_variances"]) == 3
     assert table["tanh"]["autoinit"]["measured"]["saturated_fraction"] < 0.3
     findings = diagnose(list(table.values()), ["default", "autoinit"], 1.0)
-    told = {(f.code, f.path): f.message for f in findings}
+    told = {(f["code"], f["path"]): f["message"] for f in findings}
     assert "With default weights the output of 1 call is saturated" in told["saturated", "tanh"]
     assert "zero for every sample" in told["dead_channels", "dead/relu"]
 

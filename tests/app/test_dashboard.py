@@ -58,6 +58,7 @@ class Jobs:
     def __init__(self, folder: Path) -> None:
         self.job = StandInJob(folder)
         self.submitted: list[JobSpec] = []
+        self.others: dict[str, StandInJob] = {}
         self.running: StandInJob | None = None
 
     def submit(self, spec: JobSpec, holder: str) -> StandInJob:
@@ -69,7 +70,7 @@ class Jobs:
         return self.job
 
     def find(self, key: str) -> StandInJob | None:
-        return self.job if key == KEY else None
+        return self.job if key == KEY else self.others.get(key)
 
     def finish(self, result: dict[str, Any], *files: str) -> None:
         self.job.folder.mkdir(exist_ok=True)
@@ -611,6 +612,58 @@ def test_a_result_of_which_the_page_knows_no_job_points_to_the_sidebar(done, res
     page = view(done(result), "gradient")
     assert not any(button.label.startswith("Measure") for button in page.button)
     assert any("under Measurement" in caption.value for caption in page.caption)
+
+
+OTHER = "b" * 64
+
+
+@pytest.fixture
+def another(jobs, tmp_path) -> Callable[[dict[str, Any]], None]:
+    """Leaves a second result, under the key `OTHER`."""
+
+    def leave(result: dict[str, Any]) -> None:
+        folder = tmp_path / "other"
+        folder.mkdir()
+        (folder / "result.json").write_text(json.dumps(result))
+        jobs.others[OTHER] = StandInJob(folder, "done")
+        jobs.others[OTHER].key = OTHER
+
+    return leave
+
+
+def test_a_run_is_kept_in_the_address_and_let_go(done, result):
+    page = done(result)
+    press(page, "Keep this run")
+    assert page.query_params["kept"] in (KEY, [KEY])
+    press(page, "Let go of this run")
+    assert "kept" not in page.query_params
+
+
+def test_runs_are_compared_side_by_side_and_by_their_difference(done, another, build_result):
+    other = build_result(10, growth=0.9, name="other.keras")
+    other["settings"]["distribution"] = "uniform"
+    another(other)
+    page = done(build_result(10))
+    page.query_params["kept"] = OTHER
+    page = checked(page.run())
+    table = page.dataframe[0].value
+    assert list(table["run"]) == ["1: made-up.keras", "2: other.keras"]
+    assert list(table["distribution"]) == ["truncated_normal", "uniform"]
+    assert "seed" not in table
+    runs = json.loads(page.get("plotly_chart")[1].proto.spec)
+    assert [trace["name"] for trace in runs["data"]] == ["1: made-up.keras", "2: other.keras"]
+    page = checked(page.segmented_control(key="compared_how").set_value("Difference").run())
+    runs = json.loads(page.get("plotly_chart")[1].proto.spec)
+    assert [trace["name"] for trace in runs["data"]] == [
+        "2: other.keras ÷ 1: made-up.keras", "1: no difference",
+    ]  # fmt: skip
+
+
+def test_runs_that_are_gone_and_keys_that_are_none_are_told(done, result):
+    page = done(result)
+    page.query_params["kept"] = "nonsense,../../etc"
+    page = checked(page.run())
+    assert any("2 of the runs in the address" in caption.value for caption in page.caption)
 
 
 def test_four_thousand_calls(done, deepest_result):

@@ -11,7 +11,7 @@ import pytest
 from app.escaping import html_text, markdown_text, plain_text, spreadsheet_text
 from app.findings import findings, lead, unsupported_sentence
 from app.formatting import duration, number, plural, shape, size
-from app.headline import agreement, cards, coverage, series_figures
+from app.headline import agreement, cards, coverage, series_figures, verdict_parts
 from app.report import report_html, write_report
 from app.tables import columns, csv_text, rows
 
@@ -106,6 +106,17 @@ def test_gradients_and_singular_values_are_in_the_report_where_they_were_measure
     without = report_html(build_result())
     assert "Gradient of each call" not in without
     assert "Jacobian" not in without
+
+
+def test_the_verdict_in_words(build_result):
+    exploding = build_result(50, growth=1.3)
+    does, path, rate = verdict_parts(exploding, "default")
+    assert (does, path) == ("explodes from", "block0/conv")
+    # Ten weighted calls, five calls apart: e^(5·0.3) from one to the next.
+    assert rate == "on, ×4.48 for each layer with a kernel"
+    assert verdict_parts(exploding, "autoinit") == ("is stable", None, "")
+    assert verdict_parts(build_result(50, growth=0.7), "default")[0] == "vanishes from"
+    assert verdict_parts(build_result(5, opaque=0), "default")[0] == "is not measured"
 
 
 def test_headline_cards_of_what_was_measured_besides(build_result):

@@ -13,9 +13,9 @@ from itertools import pairwise
 from typing import Any
 
 from app.formatting import number
-from autoinit.report import Finding
 
 Call = dict[str, Any]
+Finding = dict[str, str]  # of a result file's `warnings`: code, path, class, message
 
 # A signal that changes by more on its way explodes or vanishes: the factor that the paper's
 # figure 3 takes as the limit of what is stable.
@@ -134,24 +134,32 @@ def _not_finite(calls: Sequence[Call], series: str) -> Iterator[Finding]:
             return
 
 
-def _signal(calls: Sequence[Call], series: str, target: float) -> Iterator[Finding]:
-    """Where the signal starts to explode or to vanish, how fast, and where it ends."""
+def ways(calls: Sequence[Call], series: str, target: float) -> Iterator[tuple[int, Way]]:
+    """Where the signal explodes (1), and where it vanishes (-1)."""
     figures = _variances(calls, series)
     variances = [figure for _, figure in figures]
     # What underflows to 0 has no logarithm: the last figure above it is the end of the way.
-    for sign, code, grows, beyond in (
-        (1, "signal_explodes", "grows", max(variances, default=target) > target * FACTOR),
-        (-1, "signal_vanishes", "falls", min(variances, default=target) < target / FACTOR),
+    for sign, beyond in (
+        (1, max(variances, default=target) > target * FACTOR),
+        (-1, min(variances, default=target) < target / FACTOR),
     ):
         way = steepest(figures, sign) if beyond else None
-        if way is None or way.factor < _LEAST:
-            continue
+        if way is not None and way.factor >= _LEAST:
+            yield sign, way
+
+
+def _signal(calls: Sequence[Call], series: str, target: float) -> Iterator[Finding]:
+    """Where the signal starts to explode or to vanish, how fast, and where it ends."""
+    for sign, way in ways(calls, series, target):
+        code, verb, grows = (
+            ("signal_explodes", "explodes", "grows") if sign > 0
+            else ("signal_vanishes", "vanishes", "falls")
+        )  # fmt: skip
         yield _finding(
             code, way.start, series,
-            f"the signal {'explodes' if sign > 0 else 'vanishes'}: from "
-            f"{way.start['path']!r} to {way.end['path']!r} its variance {grows} from "
-            f"{number(way.first)} to {number(way.last)}, by a factor of {way.rate:.2f} for each of "
-            f"{way.steps:,} layers with a kernel."
+            f"the signal {verb}: from {way.start['path']!r} to {way.end['path']!r} its variance "
+            f"{grows} from {number(way.first)} to {number(way.last)}, by a factor of "
+            f"{way.rate:.2f} for each of {way.steps:,} layers with a kernel."
             + _with_autoinit(series, _measured(way.end, "autoinit", "variance"), "a variance of"),
         )  # fmt: skip
 
@@ -297,7 +305,7 @@ def _shares(calls: Sequence[Call], series: str) -> Iterator[Finding]:
 
 def _finding(code: str, call: Call, series: str, told: str) -> Finding:
     message = f"With {WHOSE.get(series, series)} weights {told}"
-    return Finding(code, call["path"], call["class"], message)
+    return {"code": code, "path": call["path"], "class": call["class"], "message": message}
 
 
 def _calls(count: int) -> str:
