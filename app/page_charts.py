@@ -1,6 +1,6 @@
 """The chart of a finished job: one figure, and the views that a visitor can choose of it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from app.charts import (
     correlation_chart,
     gradient_chart,
     largest_chart,
+    mark,
     mean_chart,
     spectrum_chart,
     variance_chart,
@@ -107,10 +108,17 @@ VIEWS = {
 }
 
 
-@st.fragment
-def show_charts(result: Result, again: Again | None) -> None:
-    """The chart that the page is for. A fragment: another view leaves the rest alone."""
-    st.subheader("Each call", anchor=False)
+def show_chart(result: Result, again: Again | None, marked: Sequence[int]) -> list[int]:
+    """The chart that the page is for, in the view that is chosen.
+
+    Args:
+        result: of the job, its blocks collapsed where that is chosen.
+        again: starts the analysis with other settings.
+        marked: indices of the calls that are chosen in the table.
+
+    Returns:
+        Indices of the calls that are chosen in the chart.
+    """
     name = st.segmented_control(
         "View",
         VIEWS,
@@ -123,25 +131,37 @@ def show_charts(result: Result, again: Again | None) -> None:
     view = VIEWS[name]
     if not view.has_figures(result):
         show_missing(view, again)
-        return
+        return []
     st.caption(view.caption)
     if name == "correlation":
         choose_correlation(result)
     if view.has_predictions:
         offer_other_model(result)
     figure = view.draw(result, draws_other())
+    if name == "jacobian":
+        st.plotly_chart(
+            figure,
+            key="spectrum",
+            config=chart_settings(result, name),
+            alt="Density of the singular values; the figures are below.",
+        )
+        st.markdown("\n".join(f"- {sentence}" for sentence in isometry_sentences(result)))
+        return []
+    mark(figure, marked)
     # A zoom along the calls is kept from view to view, and along the figures in each.
     figure.update_layout(
-        uirevision="calls", xaxis_uirevision=name == "jacobian", yaxis_uirevision=name
+        dragmode="zoom", uirevision="calls", xaxis_uirevision="calls", yaxis_uirevision=name
     )
-    st.plotly_chart(
+    event = st.plotly_chart(
         figure,
         key="chart",
         config=chart_settings(result, name),
         alt=f"{view.label} of each call. {summary(result)}. The figures are in the table below.",
+        on_select="rerun",
+        selection_mode=("points", "box"),
     )
-    if name == "jacobian":
-        st.markdown("\n".join(f"- {sentence}" for sentence in isometry_sentences(result)))
+    places = {int(point["x"]) for point in event["selection"]["points"] if "x" in point}
+    return sorted(place for place in places if 0 <= place < len(result["calls"]))
 
 
 def show_missing(view: View, again: Again | None) -> None:
@@ -222,6 +242,6 @@ def chart_settings(result: Result, what: str) -> dict[str, Any]:
     """The mode bar: zoom and a picture, without what has no use here."""
     return {
         "displaylogo": False,
-        "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
+        "modeBarButtonsToRemove": ["lasso2d", "autoScale2d"],
         "toImageButtonOptions": {"format": "svg", "filename": f"{file_stem(result)}-{what}"},
     }

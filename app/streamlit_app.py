@@ -11,8 +11,9 @@ import streamlit as st
 from app import page_sections
 from app.escaping import markdown_text
 from app.jobs import AlreadyRunningError, JobHandle, JobSpec, Settings, find, submit, warm_up
-from app.page_charts import Again, show_charts
+from app.page_charts import Again
 from app.page_compare import show_comparison
+from app.page_explore import show_exploration
 from app.server import MIDDLEWARE, workers
 from app.sidebar import sidebar
 from app.visitors import visitor
@@ -196,10 +197,9 @@ def show_result(handle: JobHandle) -> None:
     page_sections.show_verdict(result)
     page_sections.show_headline(result)
     page_sections.show_findings(result)
-    show_charts(result, again_with(handle))
+    show_exploration(result, handle.folder, again_with(handle))
     page_sections.show_downloads(result, handle.folder)
     show_comparison(handle.key, result, result_of)
-    page_sections.show_table(result)
     page_sections.show_details(result)
 
 

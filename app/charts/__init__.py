@@ -5,6 +5,7 @@ stay quick; names live in hover texts and in a dozen tick labels.
 """
 
 from app.charts.spectrum import spectrum_chart
+from app.charts.traces import mark
 from app.charts.views import (
     correlation_chart,
     gradient_chart,
@@ -17,6 +18,7 @@ __all__ = [
     "correlation_chart",
     "gradient_chart",
     "largest_chart",
+    "mark",
     "mean_chart",
     "spectrum_chart",
     "variance_chart",

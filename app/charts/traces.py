@@ -248,6 +248,25 @@ def add_outside_marks(figure: go.Figure, calls: Sequence[Call], series: str) -> 
     )
 
 
+def mark(figure: go.Figure, chosen: Sequence[int]) -> None:
+    """Upright lines at the calls that are chosen elsewhere."""
+    if not chosen:
+        return
+    figure.add_trace(
+        go.Scatter(
+            x=[place for index in chosen for place in (index, index, None)],
+            y=[0, 1, None] * len(chosen),
+            yaxis="y2",
+            name="Chosen in the table",
+            legendgroup="marks",
+            mode="lines",
+            line={"color": NEUTRAL_COLOUR, "width": 1.5},
+            hoverinfo="skip",
+            zorder=-1,
+        )
+    )
+
+
 def level_line(level: float, count: int, name: str) -> go.Scatter:
     """A thin line across the chart."""
     return go.Scatter(

@@ -19,6 +19,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 RESULT = "result.json"
+HISTOGRAMS = "histograms.json"
+MANIFEST = "manifest.json"
 REINITIALIZED_KERAS = "reinitialized.keras"
 REINITIALIZED_H5 = "reinitialized.h5"
 LOG = "worker.log"

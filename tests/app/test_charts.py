@@ -11,11 +11,14 @@ from app.charts import (
     correlation_chart,
     gradient_chart,
     largest_chart,
+    mark,
     mean_chart,
     spectrum_chart,
     variance_chart,
 )
 from app.charts.axes import runs, symmetric_logarithm, tick_positions
+from app.charts.histograms import histogram_chart
+from app.charts.neighbourhood import neighbourhood_chart
 from app.charts.theme import MARKED_CALLS, TICK_LABELS
 from app.correlations import has_correlations, phases
 
@@ -456,3 +459,39 @@ def test_a_spectrum_is_drawn_over_its_edges(build_result):
     assert list(line.y) == [0.25, 0.75, 0.0]
     assert figure.layout.xaxis.type == "log"
     assert trace(figure, "1: lengths are kept").x == (1.0, 1.0)
+
+
+def test_calls_that_are_chosen_elsewhere_are_marked_from_edge_to_edge(result):
+    figure = variance_chart(result)
+    before = len(figure.data)
+    mark(figure, [])
+    assert len(figure.data) == before
+    mark(figure, [2, 5])
+    line = trace(figure, "Chosen in the table")
+    assert (list(line.x), line.yaxis) == ([2, 2, None, 5, 5, None], "y2")
+
+
+def test_the_neighbours_of_a_call_are_drawn_and_coloured_by_variance(deep_result):
+    figure = neighbourhood_chart(deep_result, 63, "autoinit")
+    nodes = figure.data[1]
+    assert len(nodes.x) == 11
+    widths = list(nodes.marker.line.width)
+    assert widths.count(4) == 1
+    place = widths.index(4)
+    assert nodes.customdata[place][0] == deep_result["calls"][63]["path"]
+    # Nothing was measured there.
+    assert nodes.marker.opacity[place] < 1.0
+    assert nodes.customdata[place][2].startswith("not measured")
+    assert set(nodes.marker.symbol) == {"square", "circle"}
+    assert all(len(name) <= 16 for name in nodes.text)
+
+
+def test_histograms_are_densities_over_each_series_own_range():
+    found = {
+        "default": {"low": 0.0, "high": 2.0, "counts": [1, 3]},
+        "autoinit": {"low": 5.0, "high": 5.0, "counts": [4, 0]},  # all the same
+    }
+    (line,) = histogram_chart(found).data
+    assert list(line.x) == [0.0, 1.0, 2.0]
+    assert list(line.y) == [0.25, 0.75, 0.0]
+    assert line.name == "Default"
