@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import keras
@@ -16,3 +17,15 @@ def as_array(tensor: Any) -> NDArray[Any]:
         tensor = keras.ops.convert_to_tensor(tensor)
         return np.asarray(tensor if hasattr(tensor, "__array__") else tensor.numpy())
     return np.asarray(keras.ops.convert_to_numpy(tensor))
+
+
+def double_precision() -> contextlib.AbstractContextManager[Any]:
+    """Inside the block every backend computes in double precision where it is asked to.
+
+    JAX would take single precision for double otherwise, and warn each time.
+    """
+    if keras.backend.backend() != "jax":
+        return contextlib.nullcontext()
+    import jax
+
+    return jax.enable_x64(True)  # type: ignore[no-any-return]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class AutoInitError(Exception):
     """Base class of the errors that this library raises about its input."""
@@ -26,3 +28,15 @@ class ModelFileError(AutoInitError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def keras2_advice(model: Any) -> str | None:
+    """What to do with a model of Keras 2, which only goes by way of its file; None for others."""
+    modules = {kind.__module__.split(".")[0] for kind in type(model).__mro__}
+    if "tf_keras" not in modules:
+        return None
+    return (
+        f"Model {getattr(model, 'name', None)!r} is one of tf_keras (Keras 2), and a model of "
+        "Keras 3 is needed: save it as a .keras file, and take the model that "
+        "autoinit.model_files.open_model_file(path).model makes of that."
+    )

@@ -25,7 +25,7 @@ from keras.src.layers.input_spec import assert_input_compatibility
 from keras.src.models.functional import Functional
 from keras.src.utils.naming import to_snake_case
 
-from autoinit.errors import GraphError
+from autoinit.errors import GraphError, keras2_advice
 from autoinit.estimators import RULES
 from autoinit.graph import (
     Call,
@@ -587,7 +587,9 @@ def _no_graph(model: Any) -> str:
     kind = type(model).__name__
     name = getattr(model, "name", None)
     if not isinstance(model, keras.Model):
-        return f"A Keras model is needed. Received: {model!r} of type {kind}."
+        return (
+            keras2_advice(model) or f"A Keras model is needed. Received: {model!r} of type {kind}."
+        )
     if isinstance(model, keras.Sequential):
         return (
             f"Sequential model {name!r} is not built, so its layers have no shapes. Start it with "

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from autoinit.arrays import double_precision
 from autoinit.graph import Call, Slot
 from autoinit.registry import Context, Outcome, Support, rule
 from autoinit.report import Finding
@@ -186,13 +187,14 @@ def on_points(function: Callable[..., Any]) -> Callable[..., Any]:
     def evaluate(*points: Any) -> Any:
         nonlocal dtype
         try:
-            result = function(*(keras.ops.convert_to_tensor(each, dtype=dtype) for each in points))
+            with double_precision():
+                tensors = (keras.ops.convert_to_tensor(each, dtype=dtype) for each in points)
+                return np.asarray(keras.ops.convert_to_numpy(function(*tensors)))
         except Exception:  # a function with constants of its own dtype raises what it likes
             if dtype == "float32":
                 raise
             dtype = "float32"
             return evaluate(*points)
-        return np.asarray(keras.ops.convert_to_numpy(result))
 
     return evaluate
 

@@ -16,6 +16,7 @@ import numpy as np
 from keras import layers
 from numpy.typing import NDArray
 
+from autoinit.arrays import double_precision
 from autoinit.graph import Call
 from autoinit.registry import Context, Outcome, Support, pass_through, rule
 from autoinit.signals.signal import Array, Signal
@@ -85,9 +86,10 @@ def _shares(call: Call, ranges: Sequence[NDArray[np.int64]]) -> tuple[Array, Arr
     mean = second = np.zeros(1)
     count = 0
     for columns in _tuples(ranges, _ENTRIES // (call.outputs[0].shape[-1] or 1) + 1):
-        given = [keras.ops.convert_to_tensor(column[:, None], "int64") for column in columns]
-        encoded = call.layer(given if len(given) > 1 else given[0])
-        rows = np.asarray(keras.ops.convert_to_numpy(encoded), np.float64)
+        with double_precision():
+            given = [keras.ops.convert_to_tensor(column[:, None], "int64") for column in columns]
+            encoded = call.layer(given if len(given) > 1 else given[0])
+            rows = np.asarray(keras.ops.convert_to_numpy(encoded), np.float64)
         mean, second = mean + rows.sum(0), second + (rows**2).sum(0)
         count += len(rows)
     return mean / count, second / count

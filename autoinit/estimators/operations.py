@@ -26,6 +26,9 @@ from autoinit.signals.signal import Signal
 _KEEPING = frozenset({"BroadcastTo", "Cast", "Copy", "StopGradient"})
 # Of these it is found out where each entry comes from; if not, entries elsewhere.
 _PICKING = frozenset({"Flip", "GetItem", "Roll", "Split"})
+# JAX takes the few points that a function is tried on for channels that have no positions, so that
+# a window leaves them as they are.
+_WINDOWS = frozenset({"AdaptiveAveragePool", "AdaptiveMaxPool", "AveragePool", "MaxPool"})
 _ARITHMETIC = {
     "Add": "add", "Subtract": "subtract", "Multiply": "multiply",
     "Maximum": "maximum", "Minimum": "minimum", "Fmax": "maximum", "Fmin": "minimum",
@@ -50,7 +53,8 @@ def operation(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome
         if result is not None:
             return _outcome(result)
     # A slice may leave the few points as they are that a function is tried on.
-    found = None if name in _PICKING else _entry_by_entry(name, call, inputs, context)
+    never = name in _PICKING or name in _WINDOWS
+    found = None if never else _entry_by_entry(name, call, inputs, context)
     if found is None and _is_of_one(call):
         found = moved(call, inputs[0]) or _of_channels(call, inputs[0], context)
         found = found or linear(call, inputs[0])

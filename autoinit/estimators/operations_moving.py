@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from autoinit.arrays import double_precision
 from autoinit.geometry import Taps
 from autoinit.graph import Call, Value
 from autoinit.registry import Outcome, Support
@@ -69,9 +70,11 @@ def _origins(call: Call, value: Value) -> list[Places] | None:
 
 
 def _run(call: Call, tensor: Any, samples: int) -> list[Any]:
-    given = keras.ops.convert_to_tensor(tensor, dtype="float64")
-    outputs = call.run([given] * len(call.inputs), training=False, batch=samples)
-    return [np.asarray(keras.ops.convert_to_numpy(each)) for each in outputs]
+    # Single precision would not tell large numbers apart.
+    with double_precision():
+        given = keras.ops.convert_to_tensor(tensor, dtype="float64")
+        outputs = call.run([given] * len(call.inputs), training=False, batch=samples)
+        return [np.asarray(keras.ops.convert_to_numpy(each)) for each in outputs]
 
 
 def _picked(signal: Signal, value: Value, output: Value, places: Places) -> Signal:

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from autoinit.errors import GraphError
+from autoinit.errors import GraphError, keras2_advice
 from autoinit.estimators import RULES
 from autoinit.graph import ModelGraph
 from autoinit.reading import read_model
@@ -33,7 +33,8 @@ def as_model(model: Any, custom_objects: dict[str, Any] | None) -> Any:
             raise ValueError(f"The model's JSON cannot be read: {error}.") from error
     if not isinstance(model, dict):
         raise TypeError(
-            "model must be a keras.Model, a configuration dictionary or a JSON string. "
+            keras2_advice(model)
+            or "model must be a keras.Model, a configuration dictionary or a JSON string. "
             f"Received type: {type(model).__name__}"
         )
     with keras.saving.custom_object_scope(custom_objects or {}):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import keras
 from autoinit.errors import ModelFileError
 from autoinit.model_files.budgets import Budgets
 from autoinit.model_files.checking import check
+from autoinit.model_files.hdf5 import shown
 from autoinit.model_files.reading import FileRecord, read_model_file
 from autoinit.model_files.rebuilding import rebuild_keras3, refusals
 from autoinit.model_files.signatures import SAVE_WHOLE
@@ -105,6 +107,7 @@ def _open_keras3(
 def _open_keras2(
     record: FileRecord, config: dict[str, Any], custom: dict[str, Any], budgets: Budgets
 ) -> ModelFile:
+    _require_tf_keras(record.name)
     # tf_keras takes seconds to import, and most files do without it.
     from autoinit.keras2 import build_keras2, translate
 
@@ -116,6 +119,24 @@ def _open_keras2(
         translation.model, record, "", findings, original, weights, translation.layers,
         translation.native,
     )  # fmt: skip
+
+
+def _require_tf_keras(name: str) -> None:
+    """What Keras 2 wrote is rebuilt by its successor, which knows TensorFlow alone."""
+    backend = keras.backend.backend()
+    written = f"{shown(name)} was written by Keras 2, which tf_keras rebuilds on TensorFlow"
+    if backend != "tensorflow":
+        raise ModelFileError(
+            "cannot_rebuild",
+            f"{written}, and Keras runs on {backend} here: set KERAS_BACKEND=tensorflow, or save "
+            "the model again with Keras 3.",
+        )
+    if importlib.util.find_spec("tf_keras") is None:
+        raise ModelFileError(
+            "cannot_rebuild",
+            f"{written}, and tf_keras is not installed: install tf-keras, or save the model again "
+            "with Keras 3.",
+        )
 
 
 def _load(model: Any, record: FileRecord, budgets: Budgets) -> LoadedWeights | None:

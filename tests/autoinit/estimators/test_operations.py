@@ -84,13 +84,13 @@ HAND = [
     (operation("trace", lambda x: ops.trace(x, axis1=1, axis2=2), (3, 3)), 1.5, 4.5),
     (operation("x₁ + 2x₂", lambda x: ops.conv(x, np.array([[[1.0]], [[2.0]]], "float32")),
                (6, 1)), 1.5, 7.5),
-    (operation("pairs", lambda x: ops.average_pool(x, 2), (6, 3)), 0.5, 0.75),
+    (operation("pairs", lambda x: ops.average_pool(x, 2, 2), (6, 3)), 0.5, 0.75),
     (operation("largest of pairs", lambda x: ops.max_pool(x, 2), (6, 3)),
      0.5 + math.sqrt(1.5 / math.pi), 1.5 * (1 - 1 / math.pi)),
     (operation("with others", lambda x: x + ops.flip(x, 1), (6, 5)), 1.0, 3.0),
     (operation("halves", lambda x: (lambda a, b: a * b)(*ops.split(x, 2, -1)), (6, 4)),
      0.25, 1.75**2 - 0.0625),
-    (operation("unit", lambda x: ops.sqrt(4.0) * ops.normalize(x - 0.5), (6, 4)), 0.0, 1.0),
+    (operation("unit", lambda x: ops.normalize(x - 0.5) * ops.sqrt(4.0), (6, 4)), 0.0, 1.0),
 ]  # fmt: skip
 
 # What a tensor has in common with functions of it: E x = 0.5, E x² = 1.75, Cov(x, x²) = 2mv = 1.5
@@ -186,7 +186,10 @@ def test_what_cannot_be_run_on_gaussians_is_passed_through(caplog):
     lambda x, y: 1 / x,
     lambda x, y: x / y,
     lambda x, y: ops.exp(ops.square(x)),
-    lambda x, y: ops.tan(y),
+    pytest.param(lambda x, y: ops.tan(y), marks=pytest.mark.skipif(
+        keras.backend.backend() == "jax",
+        reason="Keras computes tan in single precision on JAX, which ends before the poles do",
+    )),
     lambda x, y: ops.floor_divide(y, x),
     lambda x, y: ops.abs(x) ** (3 * y),
 ])  # fmt: skip
