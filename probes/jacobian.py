@@ -14,17 +14,14 @@ from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
 from numpy.typing import NDArray
 
 from autoinit.arrays import as_array
-from autoinit.graph import Call, ModelGraph, Value, innermost
+from autoinit.graph import Call, ModelGraph, Value
 from autoinit.shapes import all_activations
 from probes.batching import Progress
-from probes.state import unchanged
+from probes.differentiation import seeded
+from probes.logits import logits_of
 
 Array = NDArray[np.float64]
 
-# Activations that make probabilities of logits.
-_TO_PROBABILITIES = (
-    keras.activations.softmax, keras.activations.log_softmax, keras.activations.sigmoid,
-)  # fmt: skip
 _MEMORY = 1 << 30  # bytes for the activations of one pass and their derivatives
 
 
@@ -95,9 +92,7 @@ def find_ends(graph: ModelGraph, logits: bool = False) -> Ends:
     producers = graph.producers()
     targets = tuple(value for value in graph.outputs if is_smooth(value))
     if logits:
-        before_last = [_logits(producers[v.index], v) for v in targets]
-        # Logits that are an output themselves are there already.
-        targets = tuple({value.index: value for value in before_last}.values())
+        targets = logits_of(graph, targets)
     # Where no input is, the first values that are: what weights make of integers, such as an
     # embedding, rather than what a mask does.
     first = [call for call in graph.calls if not any(is_smooth(value) for value in call.inputs)]
@@ -126,17 +121,6 @@ def find_ends(graph: ModelGraph, logits: bool = False) -> Ends:
     )  # fmt: skip
 
 
-def _logits(call: Call, output: Value) -> Value:
-    """What a call makes probabilities of, if it does; else its output."""
-    layer = innermost(call.layer)
-    if call.part == "activation" or isinstance(layer, keras.layers.Activation):
-        makes_probabilities = call.activation in _TO_PROBABILITIES
-    else:
-        # The layer, and the operations of `keras.ops`, which have no public classes.
-        makes_probabilities = type(layer).__name__ in ("Softmax", "LogSoftmax", "Sigmoid")
-    return call.inputs[0] if makes_probabilities else output
-
-
 class Jacobian:
     """Products with the Jacobian J, (n, m), at one sample.
 
@@ -155,7 +139,7 @@ class Jacobian:
     ) -> None:
         self.shape = ends.shape
         self._ends, self._sample, self._training = ends, sample, training
-        self._unchanged = partial(unchanged, graph, seed)
+        self._unchanged = partial(seeded, graph, seed)
         sizes = [call.outputs[0].shape[0] for call in graph.inputs]
         fixed = next(filter(None, sizes), None)
         # By what the graph says, not by what memory is free, on which figures would then depend.

@@ -153,7 +153,7 @@ def compare(
             what = f"The gradients with {name} weights"
             with _told(findings, "gradients_not_measured", what, (MemoryError,)):
                 gradients = probe_gradients(
-                    graph, settings.samples, *inputs, training, settings.device,
+                    graph, settings.samples, *inputs, training, settings.device, logits=True,
                     memory_limit=_activation_memory(settings),
                     progress=report(f"Measuring gradients, {name}", draw, _GRADIENT_STEPS),
                 )  # fmt: skip

@@ -177,7 +177,7 @@ def _variables(draws: Sequence[Gradients]) -> dict[str, Any]:
         rows.append({"variable": path, "entries": known[0].count if known else None} | figures)
     return {
         "batch_size": draws[0].batch_size,
-        "checkpointed": getattr(draws[0], "checkpointed", False),
+        "checkpointed": draws[0].checkpointed,
         "variables": rows,
     }
 

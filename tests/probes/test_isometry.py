@@ -5,7 +5,6 @@ import re
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from keras import layers
 
 from autoinit.opaque import Opaque
@@ -13,6 +12,11 @@ from autoinit.reading import read_model
 from probes import jacobian, probe_jacobian
 from probes.inputs import draw_inputs
 from probes.isometry import lanczos_quadrature
+
+OF_TENSORFLOW = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow",
+    reason="TensorFlow's own derivatives are the reference, or what it lacks is met",
+)
 
 
 def chain(*widths, activation=None, initializer="glorot_uniform", seed=0):
@@ -81,7 +85,10 @@ def test_a_relu_chain_has_its_masks_in_the_product():
     assert found.pooled.rank_deficiency == (expected < 1e-6 * expected[0]).sum() > 0
 
 
+@OF_TENSORFLOW
 def test_a_convolutional_network_has_tensorflows_own_jacobian():
+    import tensorflow as tf
+
     keras.utils.set_random_seed(0)
     inputs = keras.Input((8, 8, 3))
     x = layers.Conv2D(8, 3, padding="same", activation="tanh")(inputs)
@@ -289,7 +296,10 @@ def test_half_precision_has_a_coarser_zero():
     assert probe_jacobian(model).pooled.rank_deficiency == 15
 
 
+@OF_TENSORFLOW
 def test_recurrent_layers_and_lookups_have_both_products():
+    import tensorflow as tf
+
     inputs = keras.Input((4, 3))
     x = layers.LSTM(5, return_sequences=True)(inputs)
     few = keras.Model(inputs, keras.ops.take(x, [0, 3], axis=1))  # 10 outputs by 12 inputs
@@ -307,6 +317,7 @@ def test_recurrent_layers_and_lookups_have_both_products():
         )  # fmt: skip
 
 
+@OF_TENSORFLOW
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 def test_operations_without_second_derivatives_go_by_rows(interpolation):
     resize = layers.UpSampling2D(3, interpolation=interpolation)
@@ -342,6 +353,10 @@ class Counting(layers.Layer):
         return inputs * self.passes
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() == "torch",
+    reason="PyTorch refuses derivatives by way of a state that is put back in place",
+)
 def test_the_state_of_a_layer_does_not_reach_the_next_pass():
     inputs = keras.Input((300,))
     model = keras.Model(inputs, Counting()(inputs))

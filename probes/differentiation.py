@@ -1,0 +1,343 @@
+"""Vector–Jacobian products, with the gradient of every value on the way measured as it passes.
+
+One class for each framework that Keras runs on. Each is made once of a function, and called with
+tensors and cotangents as often as wanted.
+
+TensorFlow compiles the function at its first call, without Grappler, the optimiser of graphs, which
+takes as long as a few passes of a ResNet and saves nothing here. A compiled pass takes half the
+time of an eager one: operations go on side by side, and their buffers are used again. JAX and
+PyTorch run eagerly: XLA compiles for longer than a probe takes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+# Exported by no public module:
+from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
+from numpy.typing import NDArray
+
+from autoinit.arrays import as_array
+from autoinit.graph import ModelGraph
+from autoinit.randomness import derived
+from probes.batching import out_of_memory
+from probes.state import unchanged
+
+Tap = Callable[[int, Any], Any]
+Settings = tuple[Any, ...]
+Function = Callable[[Sequence[Any], Settings, Tap], Sequence[Any]]
+Measure = Callable[[int, Any], Any]
+
+
+class Products(NamedTuple):
+    """What went back through a function.
+
+    Attributes:
+        measured: what `measure` made of the whole gradient of each tapped tensor that one reaches,
+            by the tap's key.
+        of_tensors, of_variables: gradients, None where none reaches.
+    """
+
+    measured: dict[int, Any]
+    of_tensors: list[Any]
+    of_variables: list[Any]
+
+
+def differentiate(
+    function: Function, variables: Sequence[Any], changing: Sequence[Any], measure: Measure
+) -> Callable[[Sequence[Any], Sequence[Any], Settings], Products]:
+    """What takes tensors, cotangents of the function's results, and settings; gives products.
+
+    Args:
+        function: takes tensors, settings (numbers and tuples) and `tap(key, tensor)`, which
+            returns the same tensor. Returns one tensor for each cotangent.
+        variables: Keras variables to differentiate by.
+        changing: those, too, that a run of the function may change.
+        measure: takes a tap's key and its gradient, which is let go then.
+
+    Raises:
+        ValueError: for Keras on a framework without derivatives.
+    """
+    backend = keras.backend.backend()
+    if backend not in _WAYS:
+        raise ValueError(f"Keras's backend {backend!r} has no derivatives: use {', '.join(_WAYS)}.")
+    products: Any = _WAYS[backend](function, variables, changing, measure)
+    return products  # type: ignore[no-any-return]
+
+
+def by_numpy(function: Callable[[NDArray[Any]], NDArray[np.float64]], tensor: Any) -> Any:
+    """A NumPy function of a tensor in the CPU's memory, also where TensorFlow compiles."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        if not tf.executing_eagerly():
+            return tf.numpy_function(function, [tensor], tf.float64)
+    return function(as_array(tensor))
+
+
+@contextlib.contextmanager
+def seeded(graph: ModelGraph, seed: int) -> Iterator[None]:
+    """`unchanged`, and the same for PyTorch's generator: dropout ignores layers' seeds there."""
+    with unchanged(graph, seed):
+        if keras.backend.backend() != "torch":
+            yield
+            return
+        import torch
+
+        with torch.random.fork_rng():
+            torch.manual_seed(derived(seed, 0))
+            yield
+
+
+def noise_state() -> Any:
+    """What PyTorch's generators hold; None elsewhere."""
+    if keras.backend.backend() != "torch":
+        return None
+    import torch
+
+    on_gpu = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return torch.get_rng_state(), on_gpu
+
+
+def set_noise_state(state: Any) -> None:
+    """Let PyTorch's generators go on from a state of `noise_state`."""
+    if state is not None:
+        import torch
+
+        torch.set_rng_state(state[0])
+        if state[1]:
+            torch.cuda.set_rng_state_all(state[1])
+
+
+def _floating(tensors: Sequence[Any]) -> list[int]:
+    return [
+        place
+        for place, tensor in enumerate(tensors)
+        if keras.backend.is_float_dtype(keras.backend.standardize_dtype(tensor.dtype))
+    ]
+
+
+def _is_floating(tensor: Any) -> bool:
+    return bool(_floating([tensor]))
+
+
+def _with_mask(tensor: Any, mask: Any) -> Any:
+    if mask is not None:
+        set_keras_mask(tensor, mask)
+    return tensor
+
+
+class _ByTensorFlow:
+    def __init__(
+        self, function: Function, variables: Sequence[Any], changing: Sequence[Any],
+        measure: Measure,
+    ) -> None:  # fmt: skip
+        import tensorflow as tf
+
+        self._function, self._measure = function, measure
+        self._variables = [variable.value for variable in variables]
+        self._compiled: Any = tf.function(self._run, autograph=False)
+
+    def __call__(
+        self, tensors: Sequence[Any], cotangents: Sequence[Any], settings: Settings
+    ) -> Products:
+        masks = [get_keras_mask(tensor) for tensor in tensors]
+        arguments = list(tensors), masks, list(cotangents), settings
+        with _without_grappler():
+            if self._compiled is not None:
+                try:
+                    self._compiled.get_concrete_function(*arguments)
+                except Exception as error:
+                    if out_of_memory(error):
+                        raise
+                    self._compiled = None  # some layer looks at its numbers: run as it is
+            run = self._compiled or self._run
+            return Products(*run(*arguments))
+
+    def _run(
+        self, tensors: list[Any], masks: list[Any], cotangents: list[Any], settings: Settings
+    ) -> tuple[dict[int, Any], list[Any], list[Any]]:
+        import tensorflow as tf
+
+        taps: dict[int, Any] = {}
+        # A layer may return the tensor that it was given, but values are told apart.
+        given = [
+            _with_mask(tf.identity(tensor), mask)
+            for tensor, mask in zip(tensors, masks, strict=True)
+        ]
+        places = _floating(given)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([*(given[place] for place in places), *self._variables])
+
+            def tap(key: int, tensor: Any) -> Any:
+                if not tensor.dtype.is_floating:
+                    return tensor
+                taps[key] = _with_mask(tf.identity(tensor), get_keras_mask(tensor))
+                tape.watch(taps[key])
+                return taps[key]
+
+            targets = list(self._function(given, settings, tap))
+        sources = [*taps.values(), *(given[place] for place in places), *self._variables]
+        # Of an embedding, it is a few rows.
+        gradients = [
+            gradient if gradient is None else tf.convert_to_tensor(gradient)
+            for gradient in tape.gradient(targets, sources, cotangents)
+        ]
+        measured = {
+            key: self._measure(key, gradient)
+            for key, gradient in zip(taps, gradients, strict=False)
+            if gradient is not None
+        }
+        of_tensors: list[Any] = [None] * len(given)
+        for place, gradient in zip(places, gradients[len(taps) :], strict=False):
+            of_tensors[place] = gradient
+        return measured, of_tensors, gradients[len(taps) + len(places) :]
+
+
+@contextlib.contextmanager
+def _without_grappler() -> Iterator[None]:
+    import tensorflow as tf
+
+    name = "disable_meta_optimizer"
+    options = tf.config.optimizer
+    before = options.get_experimental_options().get(name, False)
+    options.set_experimental_options({name: True})
+    try:
+        yield
+    finally:
+        options.set_experimental_options({name: before})
+
+
+class _ByJax:
+    def __init__(
+        self, function: Function, variables: Sequence[Any], changing: Sequence[Any],
+        measure: Measure,
+    ) -> None:  # fmt: skip
+        self._function, self._measure = function, measure
+        self._variables, self._changing = list(variables), list(changing)
+
+    def __call__(
+        self, tensors: Sequence[Any], cotangents: Sequence[Any], settings: Settings
+    ) -> Products:
+        import jax
+
+        masks = [get_keras_mask(tensor) for tensor in tensors]
+        places = _floating(tensors)
+        measured: dict[int, Any] = {}
+        reached: set[int] = set()  # JAX gives zeros where no gradient comes
+        # JAX goes back only through what depends on something differentiated by: every tap does.
+        anchor: Any = None
+
+        def tap(key: int, tensor: Any) -> Any:
+            if not _is_floating(tensor):
+                return tensor
+
+            def told(gradient: Any) -> None:
+                measured[key] = self._measure(key, gradient)
+
+            return _with_mask(_telling(told)(tensor, anchor), get_keras_mask(tensor))
+
+        def reaching(number: int, tensor: Any) -> Any:
+            return _telling(lambda gradient: reached.add(number))(tensor, anchor)
+
+        def pure(parts: list[Any], anchored: Any) -> tuple[list[Any], list[Any]]:
+            nonlocal anchor
+            anchor = anchored
+            parts = [reaching(number, part) for number, part in enumerate(parts)]
+            given = list(tensors)
+            for place, part in zip(places, parts, strict=False):
+                given[place] = _with_mask(part, masks[place])
+            values = zip(self._variables, parts[len(places) :], strict=True)
+            # No tracer gets into a variable: what the function changes comes out as a result.
+            with keras.StatelessScope(list(values)) as scope:
+                targets = list(self._function(given, settings, tap))
+            return targets, [scope.get_current_value(variable) for variable in self._changing]
+
+        at = [tensors[place] for place in places] + [v.value for v in self._variables]
+        _, pull, changed = jax.vjp(pure, at, jax.numpy.zeros(()), has_aux=True)
+        for variable, value in zip(self._changing, changed, strict=True):
+            if value is not None:
+                variable.assign(value)
+        gradients, _ = pull(list(cotangents))
+        found = [
+            gradient if number in reached else None for number, gradient in enumerate(gradients)
+        ]
+        of_tensors: list[Any] = [None] * len(tensors)
+        for place, gradient in zip(places, found, strict=False):
+            of_tensors[place] = gradient
+        return Products(measured, of_tensors, found[len(places) :])
+
+
+def _telling(told: Callable[[Any], None]) -> Callable[[Any, Any], Any]:
+    """The identity, which tells of the gradient that passes it; the anchor has none."""
+    import jax
+
+    def back(_: None, gradient: Any) -> tuple[Any, Any]:
+        told(gradient)
+        return gradient, jax.numpy.zeros(())
+
+    identity = jax.custom_vjp(lambda tensor, anchor: tensor)
+    identity.defvjp(lambda tensor, anchor: (tensor, None), back)
+    result: Callable[[Any, Any], Any] = identity
+    return result
+
+
+class _ByTorch:
+    def __init__(
+        self, function: Function, variables: Sequence[Any], changing: Sequence[Any],
+        measure: Measure,
+    ) -> None:  # fmt: skip
+        self._function, self._measure = function, measure
+        self._variables = list(variables)
+
+    def __call__(
+        self, tensors: Sequence[Any], cotangents: Sequence[Any], settings: Settings
+    ) -> Products:
+        import torch
+
+        measured: dict[int, Any] = {}
+
+        class Telling(torch.autograd.Function):
+            """The identity, which tells of the gradient that passes it."""
+
+            @staticmethod
+            def forward(context: Any, key: int, tensor: Any, anchor: Any) -> Any:
+                context.key = key
+                return tensor.view_as(tensor)
+
+            @staticmethod
+            def backward(context: Any, gradient: Any) -> Any:
+                measured[context.key] = self._measure(context.key, gradient)
+                return None, gradient, torch.zeros(())
+
+        # Only what depends on something differentiated by is gone back through: every tap does.
+        anchor = torch.zeros((), requires_grad=True)
+
+        def tap(key: int, tensor: Any) -> Any:
+            if not tensor.is_floating_point():
+                return tensor
+            return _with_mask(Telling.apply(key, tensor, anchor), get_keras_mask(tensor))
+
+        places = _floating(tensors)
+        given = list(tensors)
+        for place in places:
+            leaf = tensors[place].detach().requires_grad_()
+            given[place] = _with_mask(leaf, get_keras_mask(tensors[place]))
+        sources = [given[place] for place in places] + [v.value for v in self._variables]
+        with torch.enable_grad():
+            targets = list(self._function(given, settings, tap))
+        _, *gradients = torch.autograd.grad(
+            targets, [anchor, *sources], list(cotangents), allow_unused=True
+        )
+        of_tensors: list[Any] = [None] * len(given)
+        for place, gradient in zip(places, gradients, strict=False):
+            of_tensors[place] = gradient
+        return Products(measured, of_tensors, gradients[len(places) :])
+
+
+_WAYS: dict[str, Any] = {"tensorflow": _ByTensorFlow, "jax": _ByJax, "torch": _ByTorch}

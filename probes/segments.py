@@ -1,0 +1,277 @@
+"""Segments of a graph's calls, each of which is differentiated as a whole.
+
+One segment is ordinary training; with √n of them, only values that cross from one into another are
+kept, and the calls of a segment are run again when its turn comes (Chen et al., 2016, "Training
+deep nets with sublinear memory cost").
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import weakref
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+# Exported by no public module:
+from numpy.typing import NDArray
+
+from autoinit.graph import Call, ModelGraph, Parameter
+from autoinit.shapes import bytes_of, largest_alive, last_uses
+from probes.differentiation import (
+    Tap,
+    by_numpy,
+    differentiate,
+    noise_state,
+    set_noise_state,
+)
+from probes.moments import Moments, _of_summary, _summary, of_array
+
+# What differentiation holds at most for each byte that is written: normalisation, for one, is made
+# of several operations.
+_HELD = 2
+
+
+class State(NamedTuple):
+    """Variables and their values, and what a generator of all layers' noise holds."""
+
+    values: list[tuple[Any, Any]]
+    noise: Any
+
+    def restore(self) -> None:
+        """Give the variables these values again, and the generator its state."""
+        for variable, values in self.values:
+            variable.assign(values)
+        set_noise_state(self.noise)
+
+
+class Segment:
+    """Calls that are differentiated together. It holds no graph, so that it may live beside one.
+
+    Args:
+        calls: in their order.
+        ends: for each call of the graph, the values that nobody reads after it.
+        training: mode of the model.
+        measure: takes a call and a gradient.
+        step: told of each call that has been run in Python.
+    """
+
+    def __init__(
+        self, calls: Sequence[Call], ends: Sequence[Sequence[int]], training: bool,
+        measure: Callable[[Call, Any], Any], step: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self.calls, self.ends, self.training, self.step = calls, ends, training, step
+        written = {value.index for call in calls for value in call.outputs}
+        read = {value.index for call in calls for value in call.inputs}
+        self.fed = [call.outputs[0].index for call in calls if call.is_input]
+        self.given = [*self.fed, *sorted(read - written)]
+        self.written = sorted(written)
+        self.variables = list({id(v): v for call in calls for v in trainable(call)}.values())
+        known = {call.index: call for call in calls}
+        changing = {id(v): v for v in (*self.variables, *changing_variables(calls))}
+        self.products = differentiate(
+            self._outputs, self.variables, [*changing.values()],
+            lambda index, gradient: measure(known[index], gradient),
+        )  # fmt: skip
+
+    def _outputs(
+        self, tensors: Sequence[Any], settings: tuple[int, tuple[int, ...]], tap: Tap
+    ) -> list[Any]:
+        """The wanted values, from those given; settings are the batch size and what is wanted."""
+        batch, wanted = settings
+        alive = dict(zip(self.given, tensors, strict=True))
+        self.forward(alive, batch, tap, frozenset(wanted))
+        return [alive[index] for index in wanted]
+
+    def forward(
+        self,
+        alive: MutableMapping[int, Any],
+        batch: int,
+        tap: Tap = lambda index, tensor: tensor,
+        kept: frozenset[int] = frozenset(),
+    ) -> None:
+        """Run the calls; each tensor is let go after its last use, unless it is to be kept."""
+        for call in self.calls:
+            if call.is_input:
+                outputs = [alive[call.outputs[0].index]]
+            else:
+                tensors = [alive[value.index] for value in call.inputs]
+                outputs = call.run(tensors, self.training, batch)
+                del tensors
+            if not call.is_internal:
+                outputs[0] = tap(call.index, outputs[0])
+            for value, tensor in zip(call.outputs, outputs, strict=True):
+                alive[value.index] = tensor
+            del outputs, tensor
+            for index in self.ends[call.index]:
+                if index not in kept:
+                    alive.pop(index, None)
+            self.step()
+
+
+class Passes:
+    """A graph's segments, ready to be run as often as wanted.
+
+    Args:
+        graph: of the calls.
+        segments: that are differentiated one after the other.
+        training: mode of the model.
+        on_host: whether tensors lie in the CPU's memory.
+    """
+
+    def __init__(
+        self, graph: ModelGraph, segments: Sequence[Sequence[Call]], training: bool, on_host: bool
+    ) -> None:
+        self.on_host = on_host
+        self._on_step: Callable[[], None] = _nothing
+        ends = last_uses(graph)
+        self.segments = [
+            Segment(calls, ends, training, self._measure, self._step) for calls in segments
+        ]
+
+    @contextlib.contextmanager
+    def telling(self, on_step: Callable[[], None]) -> Iterator[None]:
+        """Tell of each call that is run in Python, and of each gradient, inside the block."""
+        self._on_step = on_step
+        try:
+            yield
+        finally:
+            self._on_step = _nothing
+
+    def _step(self) -> None:
+        self._on_step()
+
+    def _measure(self, call: Call, gradient: Any) -> Any:
+        # What is a sum over samples is not known before all batches have come.
+        return gradient if call.outputs[0].constant else self.figures(gradient)
+
+    def figures(self, gradient: Any) -> Any:
+        """A few numbers for a gradient, where it lies; `moments` reads them."""
+        if self.on_host:
+            return by_numpy(self._of_array, gradient)
+        self._step()
+        return _summary(gradient)[0]
+
+    def _of_array(self, gradient: NDArray[Any]) -> NDArray[np.float64]:
+        self._step()
+        # As one row: there are no samples, positions and channels to correlate.
+        found = of_array(gradient.astype(np.float32, copy=False).reshape(-1))
+        return np.array([
+            found.count, found.mean, found.variance, found.minimum, found.maximum,
+            found.zero_fraction, found.finite_fraction,
+        ])  # fmt: skip
+
+    def moments(self, figures: Sequence[Any], counts: Sequence[int]) -> list[Moments]:
+        """Moments by figures, of gradients of so many entries."""
+        if not figures:
+            return []
+        if self.on_host:
+            rows = (np.asarray(each).tolist() for each in figures)
+            return [Moments(int(count), *row) for count, *row in rows]
+        fetched = keras.ops.convert_to_numpy(keras.ops.stack(list(figures))).astype(np.float64)
+        return [_of_summary(count, row) for count, row in zip(counts, fetched, strict=True)]
+
+
+def _nothing() -> None:
+    pass
+
+
+# By the identity of a graph, for as long as it lives: the tracing of a deep network takes as long
+# as several passes, and one graph is often measured with one set of weights after the other.
+_KNOWN: dict[int, dict[Any, Passes]] = {}
+
+
+def passes_through(graph: ModelGraph, checkpoint: bool, training: bool, on_host: bool) -> Passes:
+    """A graph's passes, which are kept as long as it lives."""
+    segments = segments_of(graph, checkpoint)
+    variables = tuple(id(v) for calls in segments for call in calls for v in trainable(call))
+    if id(graph) not in _KNOWN:
+        _KNOWN[id(graph)] = {}
+        weakref.finalize(graph, _KNOWN.pop, id(graph), None)
+    known, key = _KNOWN[id(graph)], (checkpoint, training, on_host, variables)
+    if key not in known:
+        known[key] = Passes(graph, segments, training, on_host)
+    return known[key]
+
+
+def segments_of(graph: ModelGraph, checkpoint: bool) -> list[list[Call]]:
+    """The calls that can be run: all together, or the root of their number at a time."""
+    idle = graph.not_run()
+    calls = [call for call in graph.calls if call.index not in idle]
+    size = math.isqrt(len(calls)) if checkpoint else len(calls)
+    return [calls[start : start + size] for start in range(0, len(calls), max(size, 1))]
+
+
+def needed(graph: ModelGraph, segments: Sequence[Sequence[Call]], samples: int) -> int:
+    """Bytes that activations and gradients take at most, as far as shapes tell."""
+    home = {
+        v.index: number for number, calls in enumerate(segments) for c in calls for v in c.outputs
+    }
+    crossing = {
+        value.index
+        for number, calls in enumerate(segments)
+        for call in calls
+        for value in call.inputs
+        if home[value.index] != number
+    }
+    written = [sum(_written(call, samples) for call in calls) for calls in segments]
+    kept = sum(bytes_of(graph.values[index], samples) for index in crossing)
+    return _HELD * max(written) + kept + largest_alive(graph, samples)
+
+
+def _written(call: Call, samples: int) -> int:
+    """Bytes of a call's outputs, and of what long layers compute on the way to them."""
+    inside = 0
+    if isinstance(call.layer, (keras.layers.RNN, keras.layers.Bidirectional)):
+        columns = sum(weight.shape[-1] for weight in call.layer.weights if len(weight.shape) > 1)
+        inside = 2 * math.prod(call.inputs[0].positions) * columns  # before and after the gates
+    elif call.class_name == "DotProductAttention":
+        query, key = call.inputs[:2]
+        inside = math.prod(query.positions) * key.sample[0]  # a score for each pair, in each head
+    return 4 * samples * inside + sum(bytes_of(value, samples) for value in call.outputs)
+
+
+def trainable(call: Call) -> list[Any]:
+    """The variables of a call that training would change."""
+    if call.frozen:
+        return []
+    if isinstance(call.layer, Parameter):
+        return [call.layer.variable] if call.layer.trainable else []
+    return list(getattr(call.layer, "trainable_variables", ()))
+
+
+def changing_variables(calls: Sequence[Call]) -> list[Any]:
+    """Variables that running the calls may change."""
+    layers = {id(call.layer): call.layer for call in calls}
+    found: dict[int, Any] = {}
+    for layer in layers.values():
+        for part in getattr(layer, "_flatten_layers", lambda: ())():
+            # A stateful recurrent layer's states are not among its variables.
+            held = (*part.variables, *keras.tree.flatten(getattr(part, "states", None)))
+            variables = [v for v in held if isinstance(v, keras.Variable) and not v.trainable]
+            if isinstance(part, keras.layers.SpectralNormalization):
+                variables.append(part.kernel)  # divided by its norm in each step of training
+            found |= {id(variable): variable for variable in variables}
+    return list(found.values())
+
+
+def state_of(calls: Sequence[Call]) -> State:
+    """What running the calls changes, and its values now."""
+    return State(
+        [(v, np.array(keras.ops.convert_to_numpy(v.value))) for v in changing_variables(calls)],
+        noise_state(),
+    )
+
+
+@contextlib.contextmanager
+def as_at_first(calls: Sequence[Call], state: State) -> Iterator[None]:
+    """Run calls again with the noise and statistics of their first run, and leave no trace."""
+    now = state_of(calls)
+    state.restore()
+    try:
+        yield
+    finally:
+        now.restore()
