@@ -1,28 +1,47 @@
 """The analytic pass and the probe, with the plain eager forward pass as the unit.
 
-    python -m benchmarks.against_eager [SAMPLE …]
+    python -m benchmarks.against_eager [NETWORK …] [--rounds 7]
 
-For each sample network, in one process: the time of `model(x, training=True)` for 128 samples; that
-of the analytic pass with the weights drawn; that of the probe; and the probe's peak memory beyond
-the weights against the largest set of activations alive at once. Times are medians over rounds in
-which the three take turns, so that a machine's drift meets all of them. Memory is the highest
-resident size that the kernel saw (VmHWM, reset before the run), measured in a process of its own:
+For each network, in one process: the time of `model(x, training=True)`; that of the probe of the
+same number of samples; that of the analytic pass with the weights drawn, also beside drawing the
+same weights alone, and beside drawing by the layers' own initialisers, for which the layers are
+made again from their configuration; and that of five draws beside one. Times are medians over
+rounds in which all take turns, so that a machine's drift meets all of them. The probe's peak memory
+beyond the weights stands beside the largest set of activations alive at once: it is the highest
+resident size that the kernel saw (VmHWM, reset before the run), in a process of its own, as
 allocators keep what they once had.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
 import statistics
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
-SAMPLES = ["resnet-56-nobn", "resnet-164-nobn", "vgg-like"]
-BATCH = 128
+# Samples that go through together. Networks for 224x224 pixels get few: 128 would not fit.
+NETWORKS = {
+    "resnet-56-nobn": 128, "resnet-164-nobn": 128, "resnet-56": 128, "resnet-164": 128,
+    "vgg-like": 128, "VGG16": 16, "EfficientNetB0": 16,
+}  # fmt: skip
+DEEPEST = "resnet-812-nobn"  # of which the analytic pass alone is timed
+SEEDS = 5
 ROUNDS = 7
+
+
+def built(name: str) -> Any:
+    """One of the sample models, or of `keras.applications` without its weights."""
+    import keras
+
+    from sample_models import MODELS, build
+
+    return build(name) if name in MODELS else getattr(keras.applications, name)(weights=None)
 
 
 def seconds(function: Callable[[], object]) -> float:
@@ -31,56 +50,95 @@ def seconds(function: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def times(name: str) -> str:
+def in_turns(rounds: int, *functions: Callable[[], object]) -> list[list[float]]:
+    """Seconds of each function, round by round; the first round is not counted."""
+    return [[seconds(each) for each in functions] for _ in range(rounds + 1)][1:]
+
+
+def ratio(rows: list[list[float]], over: int, under: int) -> float:
+    return statistics.median(row[over] / row[under] for row in rows)
+
+
+def times(name: str, rounds: int) -> str:
     import keras
 
-    from autoinit.initializer.drawing import apply_plans
-    from autoinit.propagate import input_signals, plan
     from autoinit.reading import read_model
     from probes import probe_model
-    from sample_models import build
 
-    model = build(name)
+    model, samples = built(name), NETWORKS.get(name, 128)
     graph = read_model(model)
-    noise = keras.random.normal((BATCH, *model.inputs[0].shape[1:]), seed=0)
-    signals = input_signals(graph)
+    noise = keras.random.normal((samples, *model.inputs[0].shape[1:]), seed=0)
 
     def eager() -> None:
         keras.ops.convert_to_numpy(model(noise, training=True))
 
-    def analytic() -> None:
-        apply_plans(plan(graph, signals).plans, "truncated_normal", 0)
-
-    def probe() -> None:
-        probe_model(graph, BATCH)
-
-    for warm in (eager, analytic, probe):
-        warm()
-    rounds = [(seconds(eager), seconds(analytic), seconds(probe)) for _ in range(ROUNDS)]
-    unit = statistics.median(row[0] for row in rounds)
-    analytic_ratio = statistics.median(row[1] / row[0] for row in rounds)
-    probe_ratio = statistics.median(row[2] / row[0] for row in rounds)
-    return f"unit {unit:6.3f} s   analytic {analytic_ratio:5.2f}   probe {probe_ratio:5.2f}"
+    found = in_turns(rounds, eager, lambda: probe_model(graph, samples), analytic_pass(graph))
+    unit = statistics.median(row[0] for row in found)
+    return (
+        f"{samples:4d} samples   eager {unit:7.3f} s   probe {ratio(found, 1, 0):5.2f}"
+        f"   analytic {ratio(found, 2, 0):5.2f}"
+    )
 
 
-def memory(name: str) -> str:
+def analytic_pass(graph: Any) -> Callable[[], object]:
+    """The analytic pass with the weights drawn."""
+    from autoinit.initializer.drawing import apply_plans
+    from autoinit.propagate import input_signals, plan
+
+    signals = input_signals(graph)
+    return lambda: apply_plans(plan(graph, signals).plans, "truncated_normal", 0)
+
+
+def drawing(name: str, rounds: int) -> str:
+    from autoinit.initializer.drawing import apply_plans, draw_configured_weights
+    from autoinit.propagate import input_signals, plan
+    from autoinit.reading import read_model
+
+    graph = read_model(built(name))
+    plans = plan(graph, input_signals(graph)).plans
+    found = in_turns(
+        rounds,
+        analytic_pass(graph),
+        lambda: apply_plans(plans, "truncated_normal", 0),
+        lambda: draw_configured_weights(graph, 0),
+    )
+    pass_time = statistics.median(row[0] for row in found)
+    return (
+        f"analytic {pass_time:6.3f} s, to drawing alone {ratio(found, 0, 1):5.2f}, "
+        f"to the layers' own initialisers {ratio(found, 0, 2):5.2f}"
+    )
+
+
+def draws(name: str, rounds: int) -> str:
+    from probes import probe_model
+
+    model, samples = built(name), NETWORKS.get(name, 128)
+    found = in_turns(
+        min(rounds, 3),
+        lambda: probe_model(model, samples),
+        lambda: probe_model(model, samples, seeds=SEEDS),
+    )
+    return f"{SEEDS} seeds to 1 {ratio(found, 1, 0):5.2f}"
+
+
+def memory(name: str, rounds: int) -> str:
     from autoinit.reading import read_model
     from autoinit.shapes import largest_alive
     from probes import probe_model
-    from sample_models import build
 
-    graph = read_model(build(name))
+    graph, samples = read_model(built(name)), NETWORKS.get(name, 128)
     # One sample first: what the framework itself allocates once is not the probe's.
     probe_model(graph, 1)
-    alive = largest_alive(graph, BATCH)
+    alive = largest_alive(graph, samples)
+    # What building the model left in the allocator's hands would hide what the probe takes.
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
     before = resident("VmRSS")
     with open("/proc/self/clear_refs", "w") as reset:
         reset.write("5")
-    probe_model(graph, BATCH)
+    probe_model(graph, samples)
     peak = resident("VmHWM") - before
-    return (
-        f"peak {peak / 2**20:7.1f} MiB   alive {alive / 2**20:7.1f} MiB   ratio {peak / alive:5.2f}"
-    )
+    return f"peak {peak / 2**20:6.0f} MiB, to alive {peak / alive:5.2f}"
 
 
 def resident(field: str) -> int:
@@ -98,26 +156,37 @@ def on_large_stack(function: Callable[[], None]) -> None:
     thread.join()
 
 
+MEASURES = {measure.__name__: measure for measure in (times, drawing, draws, memory)}
+
+
+def in_its_own_process(name: str, measure: str, rounds: int) -> str:
+    command = [sys.executable, "-m", "benchmarks.against_eager", name, "--only", measure,
+               "--rounds", str(rounds)]  # fmt: skip
+    return subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ).stdout.strip()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("samples", nargs="*", default=SAMPLES)
-    parser.add_argument("--only", choices=["times", "memory"], help=argparse.SUPPRESS)
+    parser.add_argument("networks", nargs="*", default=[*NETWORKS, DEEPEST])
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--only", choices=list(MEASURES), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.only:
-        measure = {"times": times, "memory": memory}[arguments.only]
-        for name in arguments.samples:
-            on_large_stack(lambda name=name: print(measure(name), flush=True))
+        for name in arguments.networks:
+            measure = MEASURES[arguments.only]
+            on_large_stack(
+                lambda name=name, measure=measure: print(
+                    measure(name, arguments.rounds), flush=True
+                )
+            )
         return
-    print(f"{BATCH} samples on the CPU; ratios to the plain eager pass, medians of {ROUNDS} rounds")
-    for name in arguments.samples:
-        parts = [
-            subprocess.run(
-                [sys.executable, "-m", "benchmarks.against_eager", name, "--only", what],
-                check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            ).stdout.strip()
-            for what in ("times", "memory")
-        ]  # fmt: skip
-        print(f"{name:18s} {'   '.join(parts)}", flush=True)
+    print(f"On the CPU; ratios to the plain eager pass, medians of {arguments.rounds} rounds")
+    for name in arguments.networks:
+        wanted = ["drawing"] if name == DEEPEST else list(MEASURES)
+        parts = [in_its_own_process(name, measure, arguments.rounds) for measure in wanted]
+        print(f"{name:16s} {'   '.join(parts)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,14 @@ _PUBLIC = {
     "Gradients": "probes.gradients",
     "probe_jacobian": "probes.isometry",
     "Moments": "probes.moments",
+    "Spread": "probes.spread",
+    "spread_of": "probes.spread",
 }
 
-__all__ = ["Gradients", "Moments", "Probe", "probe_gradients", "probe_jacobian", "probe_model"]
+__all__ = [
+    "Gradients", "Moments", "Probe", "Spread", "probe_gradients", "probe_jacobian", "probe_model",
+    "spread_of",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

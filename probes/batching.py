@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from autoinit.graph import ModelGraph
-from probes.devices import Device
+from probes.devices import Device, gpu_memory
 
 Progress = Callable[[float], None]
 Measured = TypeVar("Measured")
@@ -68,8 +68,12 @@ def while_memory_runs_out(
             batch_size = max(batch_size // 2, 1)
 
 
-def free_memory() -> int:
-    """Bytes that the machine could still give."""
+def free_memory(device: Device | None = None) -> int:
+    """Bytes that a device could still give; the machine's, for a CPU and where nothing tells."""
+    if device is not None and device.kind == "gpu":
+        told = gpu_memory(device.index)
+        if told is not None:
+            return told
     try:
         with open("/proc/meminfo") as information:
             for line in information:

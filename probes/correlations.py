@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 # Where positions and channels are many, few samples tell, and cost little.
 _SAMPLES = 8
-_ENTRIES = 2**15
+_ENTRIES = 2**15  # of smaller tensors
 _LANES = 512  # entries that are added at once, where channels are few
 
 
@@ -55,17 +55,33 @@ class Squares(NamedTuple):
     over_channels: float
 
 
-def enough(shape: tuple[int, ...]) -> tuple[int, int, int] | None:
-    """How many samples to take, positions and channels; None where none can be compared."""
-    if len(shape) < 2 or shape[0] < 2 or shape[-1] < 2 or 0 in shape:
+class Enough(NamedTuple):
+    """How much of a tensor to look at.
+
+    Attributes:
+        samples: how many of the first, over all batches.
+        positions, channels: all of them.
+        collected: whether the samples are so small that they can be kept until there are enough.
+    """
+
+    samples: int
+    positions: int
+    channels: int
+    collected: bool
+
+
+def enough(shape: tuple[int, ...]) -> Enough | None:
+    """How much to look at of tensors of a shape; None where nothing can be compared."""
+    if len(shape) < 2 or shape[-1] < 2 or 0 in shape:
         return None
     positions = math.prod(shape[1:-1])
-    samples = max(_SAMPLES, _ENTRIES // (positions * shape[-1]))
-    return min(shape[0], samples), positions, shape[-1]
+    each = positions * shape[-1]
+    samples = max(_SAMPLES, _ENTRIES // each)
+    return Enough(samples, positions, shape[-1], samples * each <= _ENTRIES)
 
 
 def solve(taken: tuple[int, int, int], variance: float, squares: Squares) -> Correlations:
-    """B/V and D/V, from the variance of all entries."""
+    """B/V and D/V of (samples, positions, channels), from the variance of these entries."""
     samples, positions, channels = taken
     lost = 1 / (channels - 1)
     of_means = squares.over_samples - squares.over_channels

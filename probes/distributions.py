@@ -2,13 +2,13 @@
 
 Taken from a few samples of N (positions P, channels C), as correlations are: each of these figures
 is a mean over many entries, and one more look at all of them would cost as much as the moments do.
-Dead channels are looked up in all samples.
+Whether channels are dead is looked up in all samples, by the recorders.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 # Within this share of its range an activation counts as saturated.
 _NEAR = 0.01
-_ENTRIES = 2**18  # at most so many are looked at, positions apart
+_ENTRIES = 2**17  # at most so many are looked at, positions apart
+_LANES = 512  # entries that are added at once
 _FAR = 1e4  # where a bounded activation has reached its bounds
 
 
@@ -40,62 +41,75 @@ class Shape(NamedTuple):
 
 
 NO_SHAPE = Shape()
-ALL_DEAD = Shape(dead_fraction=1.0)
 
 
 def on_host(
-    values: NDArray[Any], few: NDArray[Any], mean: float, variance: float,
-    bounds: tuple[float, float] | None = None,
-) -> Shape:  # fmt: skip
-    """Of a tensor that is finite and not constant.
+    few: NDArray[Any], mean: float, variance: float, bounds: tuple[float, float] | None = None
+) -> Shape:
+    """Of a few samples that are finite and not constant; dead channels are another's business.
 
     Args:
-        values: the tensor, channels last.
-        few: some samples of it: (samples, positions, channels).
-        mean, variance: of the tensor.
-        bounds: of the activation that gave it.
+        few: (samples, positions, channels).
+        mean, variance: of these.
+        bounds: of the activation that gave them.
     """
-    channels = few.shape[-1]
     few = few[:, :: max(few.size // _ENTRIES, 1)]
-    table = few.reshape(-1, channels).astype(np.float64)
-    squares = np.square(table - mean)
-    dead = np.flatnonzero(~few.reshape(-1, channels).any(0))
-    if dead.size:
-        dead = dead[~values.reshape(-1, channels)[:, dead].any(0)]
-    each = np.quantile(table.var(0), [0.0, 0.5, 1.0]) if len(table) > 1 else None
+    table = few.reshape(-1, few.shape[-1])
+    # Divided by the deviation, so that single precision holds the fourth powers too.
+    deviation = math.sqrt(variance)
+    scaled = np.subtract(table, mean, dtype=few.dtype)
+    scaled /= deviation
+    means = _over_rows(scaled)
+    squares = np.square(scaled)
+    of_channels = (_over_rows(squares) - means**2) * variance
+    # The difference of what single precision added says nothing of those that hardly vary.
+    still = np.flatnonzero(of_channels < 1e-4 * variance)
+    of_channels[still] = table[:, still].var(0, dtype=np.float64)
+    ordered = np.sort(of_channels).tolist()
+    middle = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
     return Shape(
-        float(np.square(squares).mean() / variance**2),
-        None if each is None else (float(each[0]), float(each[1]), float(each[2])),
-        dead.size / channels,
+        float(np.add.reduce(np.square(squares), axis=None)) / squares.size,
+        (ordered[0], middle, ordered[-1]),
+        None,
         None if bounds is None else _saturated(table, *bounds),
     )
 
 
-def on_device(
-    tensor: Any, few: Any, mean: Any, variance: Any, bounds: tuple[float, float] | None = None
-) -> list[Any]:
-    """The same by Keras's own operations, one number each: six, NaN for what is not known."""
-    channels = few.shape[-1]
-    table = ops.reshape(few, (-1, channels))
+def _over_rows(table: NDArray[Any]) -> NDArray[np.float64]:
+    """Means of the columns, several rows at once: NumPy is slow on short ones."""
+    rows, columns = table.shape
+    together = max(min(_LANES // columns, math.isqrt(rows)), 1)
+    whole = rows - rows % together
+    lanes = np.add.reduce(table[:whole].reshape(-1, together * columns), axis=0)
+    sums = lanes.reshape(together, columns).sum(0, dtype=np.float64)
+    sums += table[whole:].sum(0, dtype=np.float64)
+    return np.asarray(sums / rows)
+
+
+def on_device(few: Any, variance: Any, bounds: Sequence[Any] | None = None) -> list[Any]:
+    """The same by Keras's own operations, one number each: five, NaN for what is not known.
+
+    Args:
+        few: (samples, positions, channels), around a mean of 0.
+        variance: of these.
+        bounds: of the activation that gave them, on the same scale.
+    """
+    table = ops.reshape(few, (-1, few.shape[-1]))
     each = ops.var(table, axis=0)
-    kurtosis = ops.mean(ops.square(ops.square(table - mean))) / ops.square(variance)
-    dead = ops.all(ops.equal(ops.reshape(tensor, (-1, channels)), 0), axis=0)
+    kurtosis = ops.mean(ops.square(ops.square(few))) / ops.square(variance)
     saturated = ops.full((), math.nan)
     if bounds is not None:
         margin = _NEAR * (bounds[1] - bounds[0])
-        near = ops.logical_or(table < bounds[0] + margin, table > bounds[1] - margin)
+        near = ops.logical_or(few < bounds[0] + margin, few > bounds[1] - margin)
         saturated = ops.mean(ops.cast(near, "float32"))
-    return [
-        kurtosis, ops.min(each), ops.median(each), ops.max(each),
-        ops.mean(ops.cast(dead, "float32")), saturated,
-    ]  # fmt: skip
+    return [kurtosis, ops.min(each), ops.median(each), ops.max(each), saturated]
 
 
-def from_device(numbers: list[float], rows: int) -> Shape:
-    """What `on_device` fetched, of a table of so many rows."""
-    kurtosis, low, middle, high, dead, saturated = numbers
-    each = (low, middle, high) if rows > 1 else None
-    return Shape(kurtosis, each, dead, None if math.isnan(saturated) else saturated)
+def from_device(numbers: Sequence[float], scale: float) -> Shape:
+    """What `on_device` gave for entries that had been divided by a scale."""
+    kurtosis, *each, saturated = numbers
+    low, middle, high = (variance * scale * scale for variance in each)
+    return Shape(kurtosis, (low, middle, high), None, None if math.isnan(saturated) else saturated)
 
 
 def _saturated(table: NDArray[Any], low: float, high: float) -> float:

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import math
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import keras
 
-from autoinit.graph import ModelGraph
+from autoinit.errors import GraphError
+from autoinit.graph import Call, ModelGraph
+from autoinit.initializer.cloning import clone_with_weights
+from autoinit.initializer.drawing import SavedWeights, draw_configured_weights
+from autoinit.randomness import derived
 from autoinit.reading import read_model
 from autoinit.shapes import largest_alive, last_uses
 from probes.batching import Progress, fitting, fixed_batch, free_memory, while_memory_runs_out
-from probes.devices import Device, find_device, placed_on
+from probes.devices import Device, devices_of, full_precision, placed_on
 from probes.distributions import bounds_of
 from probes.inputs import draw_inputs
 from probes.moments import DeviceRecorder, HostRecorder, Moments, Recorder
+from probes.spread import Spread, spread_of
 from probes.state import unchanged, without_gradients
+
+_Figures = tuple[Moments | None, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,15 +37,22 @@ class Probe(Mapping[str, Moments]):
     Attributes:
         graph: the calls.
         moments: figures for each call's first output, in the order of the calls; None for those
-            that cannot be run, as they or what they read is opaque, and for parameters.
-        batch_size: samples that went through together.
-        device: where.
+            that cannot be run, as they or what they read is opaque, and for parameters. Those of
+            the first draw, where there are several.
+        batch_size: samples that went through together; the smallest number, where it differed.
+        device: where; the first, where there were several.
+        draws: the figures of each draw of weights and inputs. One unless more were asked for.
     """
 
     graph: ModelGraph
     moments: tuple[Moments | None, ...]
     batch_size: int
     device: Device
+    draws: tuple[tuple[Moments | None, ...], ...] = field(default=(), kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not self.draws:
+            object.__setattr__(self, "draws", (self.moments,))
 
     def __getitem__(self, path: str) -> Moments:
         for call, moments in zip(self.graph.calls, self.moments, strict=True):
@@ -50,6 +67,24 @@ class Probe(Mapping[str, Moments]):
     def __len__(self) -> int:
         return sum(moments is not None for moments in self.moments)
 
+    def spread(self, path: str) -> Spread | None:
+        """How a call's variance differs over the draws; None where the call was not measured.
+
+        A draw with an entry that is not finite counts as one of infinite variance.
+
+        Raises:
+            KeyError: for a path that the graph does not have.
+        """
+        place = next((n for n, call in enumerate(self.graph.calls) if call.path == path), None)
+        if place is None:
+            raise KeyError(path)
+        figures = [draw[place] for draw in self.draws]
+        return spread_of([
+            each.variance if each.finite_fraction == 1.0 else math.inf
+            for each in figures
+            if each is not None
+        ])  # fmt: skip
+
 
 def probe_model(
     model: Any,
@@ -62,10 +97,18 @@ def probe_model(
     unknown_size: int = 32,
     memory_limit: int | None = None,
     progress: Progress | None = None,
+    seeds: int = 1,
 ) -> Probe:
     """Feed Gaussian noise through a model and measure each call's output.
 
     The model is unchanged afterwards: weights, moving statistics and seeds.
+
+    The same seed gives the same figures however many samples go through together, but for what the
+    layers themselves do with a batch: normalisation in training takes its statistics from it, and
+    dropout draws other noise, so that figures differ by chance. Correlations and the shape of a
+    distribution are taken from the first samples: as many as hold 2^15 entries, 8 at least. Where
+    fewer than 8 samples of a larger tensor went through together, they are those of the first
+    batch, and where that is one sample they are not known.
 
     Args:
         model: a Keras model with a graph, or the `ModelGraph` of one.
@@ -78,73 +121,157 @@ def probe_model(
         memory_limit: bytes that activations may take at once; half of what is free by default.
             Fewer samples then go through together, which changes what batch normalisation sees.
         progress: told the share done, from 0 to 1.
+        seeds: independent draws of weights and inputs. 1 measures the model as it is. With more,
+            each draw has weights by the layers' own initialisers (layers that cannot be made again
+            from their configuration keep theirs), and the model's own are put back. The first
+            draw has `seed` itself, the others have seeds derived from it. Several GPUs share the
+            draws, each with a copy of the model; a `ModelGraph` cannot be copied, and all its
+            draws run on the first device.
 
     Returns:
         Moments for each call that can be run.
 
     Raises:
-        ValueError: for a number of samples below 1, or a device that is not there.
+        ValueError: for a number of samples or seeds below 1, or a device that is not there.
         MemoryError: where not even one sample fits.
     """
-    if num_samples < 1:
-        raise ValueError(f"num_samples must be at least 1. Received: {num_samples}")
-    graph = (
-        model
-        if isinstance(model, ModelGraph)
-        else read_model(model, unknown_size, training=training)
-    )
-    found = find_device(device)
-    limit = memory_limit or free_memory() // 2
-    first = fixed_batch(graph) or fitting(partial(largest_alive, graph), num_samples, limit)
+    for name, number in (("num_samples", num_samples), ("seeds", seeds)):
+        if number < 1:
+            raise ValueError(f"{name} must be at least 1. Received: {number}")
+    read = partial(read_model, unknown_size=unknown_size, training=training)
+    graph = model if isinstance(model, ModelGraph) else read(model)
+    noise = _Noise(num_samples, input_mean, input_variance, training, memory_limit)
+    devices = devices_of(device)
+    if seeds == 1:
+        figures, size = noise.measure(graph, seed, devices[0], progress or (lambda share: None))
+        return Probe(graph, figures, size, devices[0])
+    drawn = [seed if draw == 0 else derived(seed, draw) for draw in range(seeds)]
+    replicas = [graph, *_copies(model, read, devices[1:seeds])]
+    parts = _shares(progress, seeds)
+    weights = threading.Lock()
 
-    def measure(batch_size: int) -> tuple[Moments | None, ...]:
-        with unchanged(graph, seed), placed_on(found):
-            return _measure(
-                graph, num_samples, batch_size, seed, input_mean, input_variance, training,
-                found.kind == "cpu", progress or (lambda share: None),
-            )  # fmt: skip
-
-    moments, batch_size = while_memory_runs_out(
-        measure, graph, first, found, "smaller inputs or another device"
-    )
-    return Probe(graph, moments, batch_size, found)
-
-
-def _measure(
-    graph: ModelGraph,
-    num_samples: int,
-    batch_size: int,
-    seed: int,
-    mean: float,
-    variance: float,
-    training: bool,
-    on_host: bool,
-    progress: Progress,
-) -> tuple[Moments | None, ...]:
-    inputs = draw_inputs(graph, num_samples, seed, mean, variance)
-    total: list[Moments] | None = None
-    starts = range(0, num_samples, batch_size)
-    for number, start in enumerate(starts):
-        batch = {index: array[start : start + batch_size] for index, array in inputs.items()}
-        done = number / len(starts)
-
-        def part(share: float, done: float = done) -> None:
-            progress(done + share / len(starts))
-
-        with HostRecorder() if on_host else DeviceRecorder() as recorder:
-            _run(graph, batch, training, recorder, part)
-            measured = recorder.results()
-        total = (
-            measured
-            if total is None
-            else [one.merge(other) for one, other in zip(total, measured, strict=True)]
+    def work(place: int) -> list[tuple[_Figures, int]]:
+        mine = slice(place, None, len(replicas))
+        return noise.measure_draws(
+            replicas[place], drawn[mine], devices[place], parts[mine], weights
         )
-    measured_calls = iter(total or ())
-    idle = graph.not_run()
-    return tuple(
-        None if call.index in idle or call.is_internal else next(measured_calls)
-        for call in graph.calls
-    )
+
+    # Precision is a setting of the whole process: it is kept until all threads are done.
+    with full_precision(), ThreadPoolExecutor(len(replicas)) as threads:
+        # One device works in this thread, whose stack the caller may have chosen.
+        each = map if len(replicas) == 1 else threads.map
+        found = list(each(work, range(len(replicas))))
+    ordered = [found[draw % len(found)][draw // len(found)] for draw in range(seeds)]
+    draws = tuple(figures for figures, _ in ordered)
+    return Probe(graph, draws[0], min(size for _, size in ordered), devices[0], draws=draws)
+
+
+@dataclass(frozen=True)
+class _Noise:
+    """What is fed through a model.
+
+    Attributes:
+        samples: how many.
+        mean, variance: of the inputs.
+        training: mode of the model.
+        limit: bytes that activations may take; None for half of what is free.
+    """
+
+    samples: int
+    mean: float
+    variance: float
+    training: bool
+    limit: int | None
+
+    def measure_draws(
+        self, graph: ModelGraph, seeds: Sequence[int], device: Device,
+        progress: Sequence[Progress], weights: threading.Lock,
+    ) -> list[tuple[_Figures, int]]:  # fmt: skip
+        """Figures for weights and inputs of each seed, one after the other.
+
+        Args:
+            graph: of a model that has its own weights again afterwards.
+            seeds: of the draws.
+            device: to run on.
+            progress: of each draw.
+            weights: held while weights are drawn, which takes Python's one random generator.
+        """
+        variables = {id(v): v for layer in graph.layers() for v in getattr(layer, "weights", ())}
+        own = SavedWeights(variables.values())
+        found = []
+        try:
+            for seed, part in zip(seeds, progress, strict=True):
+                with weights:
+                    draw_configured_weights(graph, seed)
+                found.append(self.measure(graph, seed, device, part))
+        finally:
+            own.restore()
+        return found
+
+    def measure(
+        self, graph: ModelGraph, seed: int, device: Device, progress: Progress
+    ) -> tuple[_Figures, int]:
+        """Figures for one seed, and how many samples went through together."""
+        limit = self.limit or free_memory(device) // 2
+        first = fixed_batch(graph) or fitting(partial(largest_alive, graph), self.samples, limit)
+
+        def measure(size: int) -> _Figures:
+            with unchanged(graph, seed), placed_on(device):
+                return self._in_batches(graph, size, seed, device.kind == "cpu", progress)
+
+        return while_memory_runs_out(
+            measure, graph, first, device, "smaller inputs or another device"
+        )
+
+    def _in_batches(
+        self, graph: ModelGraph, size: int, seed: int, on_host: bool, progress: Progress
+    ) -> _Figures:
+        inputs = draw_inputs(graph, self.samples, seed, self.mean, self.variance)
+        starts = range(0, self.samples, size)
+        with HostRecorder() if on_host else DeviceRecorder() as recorder:
+            for number, start in enumerate(starts):
+                batch = {index: array[start : start + size] for index, array in inputs.items()}
+                done = number / len(starts)
+
+                def part(share: float, done: float = done) -> None:
+                    progress(done + share / len(starts))
+
+                _run(graph, batch, self.training, recorder, part, number, len(starts))
+            measured = iter(recorder.results())
+        idle = graph.not_run()
+        return tuple(
+            None if call.index in idle or call.is_internal else next(measured)
+            for call in graph.calls
+        )
+
+
+def _copies(
+    model: Any, read: Callable[[Any], ModelGraph], devices: Sequence[Device]
+) -> list[ModelGraph]:
+    """A copy of a model on each device; none of what cannot be copied."""
+    copies: list[ModelGraph] = []
+    if isinstance(model, ModelGraph):
+        return copies
+    for device in devices:
+        try:
+            with placed_on(device):
+                copies.append(read(clone_with_weights(model)))
+        except GraphError:
+            return []
+    return copies
+
+
+def _shares(progress: Progress | None, parts: int) -> list[Progress]:
+    """Tellers of the shares done of equal parts, which may come from several threads."""
+    done, lock = [0.0] * parts, threading.Lock()
+
+    def tell(part: int, share: float) -> None:
+        with lock:
+            done[part] = share
+            if progress is not None:
+                progress(sum(done) / parts)
+
+    return [partial(tell, part) for part in range(parts)]
 
 
 def _run(
@@ -153,28 +280,54 @@ def _run(
     training: bool,
     recorder: Recorder,
     progress: Progress,
+    number: int,
+    batches: int,
 ) -> None:
-    """One batch through all calls that can be run; each tensor is let go after its last use."""
+    """One batch through all calls that can be run; each tensor is let go after its last use.
+
+    Args:
+        graph: of the calls.
+        inputs: of the batch, by value index.
+        training: mode of the model.
+        recorder: of all batches.
+        progress: told the share done of this batch.
+        number: of this batch, from 0.
+        batches: how many there are.
+    """
     alive: dict[int, Any] = {}
     idle = graph.not_run()
     every = max(len(graph.calls) // 50, 1)
     batch = len(next(iter(inputs.values())))
     bounds = _bounds(graph)
+    recorded: dict[int, int] = {}  # calls by the values that they wrote, as far as looked at
     with without_gradients():
         for call, finished in zip(graph.calls, last_uses(graph), strict=True):
             if call.index in idle:
                 continue
+            same = None
             if call.is_input:
                 (value,) = call.outputs
                 outputs = [keras.ops.convert_to_tensor(inputs[value.index], dtype=value.dtype)]
             else:
                 tensors = [alive[value.index] for value in call.inputs]
                 outputs = call.run(tensors, training, batch)
+                same = _handed_on(call, tensors, outputs[0])
+                del tensors
             if not call.is_internal:
-                # A table of positions is like one sample.
-                first = outputs[0][None] if call.outputs[0].constant else outputs[0]
-                recorder.record(first, bounds.get(call.index))
-                del first
+                of = None if same is None else recorded.get(same)
+                if call.outputs[0].constant:
+                    if number == 0:  # a table of positions is like one sample, of every batch
+                        first = outputs[0][None]
+                        recorder.record(first, bounds.get(call.index), call.index, last=True)
+                        del first
+                elif batches == 1 and of is not None and call.index not in bounds:
+                    recorder.again(call.index, of)
+                    recorded[call.outputs[0].index] = of
+                else:
+                    last = number == batches - 1
+                    recorder.record(outputs[0], bounds.get(call.index), call.index, last=last)
+                    if call.index not in bounds:
+                        recorded[call.outputs[0].index] = call.index
             alive.update(
                 (value.index, tensor) for value, tensor in zip(call.outputs, outputs, strict=True)
             )
@@ -183,6 +336,14 @@ def _run(
                 del alive[index]
             if call.index % every == 0:
                 progress(call.index / len(graph.calls))
+
+
+def _handed_on(call: Call, tensors: Sequence[Any], output: Any) -> int | None:
+    """The value that a call returns just as it got it, such as dropout does in inference."""
+    for value, tensor in zip(call.inputs, tensors, strict=True):
+        if tensor is output:
+            return value.index
+    return None
 
 
 def _bounds(graph: ModelGraph) -> dict[int, tuple[float, float]]:

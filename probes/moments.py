@@ -9,8 +9,10 @@ the framework's own operations do, and double precision takes over where single 
 from __future__ import annotations
 
 import math
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -21,14 +23,15 @@ from numpy.typing import NDArray
 from autoinit.arrays import as_array
 from probes import correlations, distributions
 from probes.correlations import Correlations, Squares
-from probes.distributions import ALL_DEAD, NO_SHAPE, Shape, merged
+from probes.distributions import NO_SHAPE, Shape, merged
 
 # Entries summed in single precision before double takes over. Short enough, too, for the dot
 # products to stay in this thread: BLAS's own threads wait in a loop and starve the framework's.
 _ROW = 4096
 _PART = 32 * _ROW  # entries that stay in a core's cache while they are summed
 _ONES = np.ones(_ROW, np.float32)
-_SHAPE = 6  # numbers of a distribution's shape
+_BASIC = 7  # numbers of a tensor that `_summary` gives
+_THREADS = 8  # more wait for the memory
 Bounds = tuple[float, float] | None
 _SAFE = (1e-12, 1e12)  # largest absolute values whose squares single precision sums well
 
@@ -65,8 +68,8 @@ class Moments:
     def merge(self, other: Moments) -> Moments:
         """Figures of both tensors' entries together (Chan, Golub & LeVeque 1979).
 
-        Correlations are averaged: what the samples of one have in common with those of the other
-        is not known, and in training mode they went through apart.
+        Correlations and the shape are averaged: what the samples of one have in common with those
+        of the other is not known. A recorder that is given a `key` sees the samples themselves.
         """
         if not self.finite_fraction * self.count:
             left, right = other, self
@@ -111,64 +114,98 @@ def _averages(left: Moments, right: Moments) -> Correlations:
 
 
 class HostRecorder:
-    """Moments of tensors in the CPU's memory, summed while the framework computes the next one.
+    """Moments of tensors in the CPU's memory, summed by all its cores before a probe goes on.
 
-    Two threads share the work: much of a small operation is the framework's own Python, which
-    leaves a core idle. No more than one tensor waits, so that none is kept alive for long.
+    The framework's own threads want all cores while they compute: sums beside them would slow them
+    down, and keep tensors alive for longer.
     """
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1)
-        self._moments: list[Future[Moments]] = []
+        mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        self._cores = min(mine or 1, _THREADS)
+        self._threads = ThreadPoolExecutor(max(self._cores - 1, 1))
+        self._figures: dict[Hashable, _OnHost] = {}
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._thread.shutdown(cancel_futures=True)
+        self._threads.shutdown(cancel_futures=True)
 
-    def record(self, tensor: Any, bounds: Bounds = None) -> None:
+    def record(
+        self, tensor: Any, bounds: Bounds = None, key: Hashable = None, *, last: bool = False
+    ) -> None:
         """Take a tensor's moments.
 
         Args:
-            tensor: of any shape.
+            tensor: of any shape, the samples first.
             bounds: of the activation that gave it, where it has some.
+            key: tensors of one key are the batches of one, whose figures do not depend on how the
+                samples were split. What needs few samples is taken from the first of them, over
+                all batches where a tensor is small; where it is large, from the first batch, which
+                must have 8 for that. None: a tensor of its own.
+            last: whether no more batches of the key follow, so that nothing need be kept for them.
         """
-        if self._moments:
-            self._moments[-1].result()
-        self._moments.append(self._thread.submit(_of_tensor, tensor, bounds))
+        known = self._figures.setdefault(object() if key is None else key, _OnHost(bounds))
+        values = as_array(tensor).astype(np.float32, copy=False).reshape(_shape(tensor))
+        known.add(values, self._sums, last or key is None)
+
+    def again(self, key: Hashable, of: Hashable) -> None:
+        """A tensor whose figures are those of another, all batches of it."""
+        self._figures[key] = self._figures[of]
 
     def results(self) -> list[Moments]:
-        """Of all tensors, in the order of recording."""
-        return [moments.result() for moments in self._moments]
+        """Of all tensors or keys, in the order of their first recording."""
+        return [figures.moments() for figures in self._figures.values()]
+
+    def _sums(self, flat: NDArray[np.float32]) -> _Sums:
+        size = -(-flat.size // self._cores // _PART) * _PART
+        if size >= flat.size:
+            return _sums(flat)
+        others = [
+            self._threads.submit(_sums, flat[start : start + size])
+            for start in range(size, flat.size, size)
+        ]
+        return _joined([_sums(flat[:size]), *(other.result() for other in others)])
 
 
 class DeviceRecorder:
     """Moments of tensors on an accelerator: a few numbers each, fetched in one transfer."""
 
     def __init__(self) -> None:
-        self._shapes: list[tuple[int, ...]] = []
-        self._summaries: list[Any] = []
+        self._figures: dict[Hashable, _OnDevice] = {}
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._summaries.clear()
+        self._figures.clear()
 
-    def record(self, tensor: Any, bounds: Bounds = None) -> None:
+    def record(
+        self, tensor: Any, bounds: Bounds = None, key: Hashable = None, *, last: bool = False
+    ) -> None:
         """Take a tensor's moments, as `HostRecorder` does."""
-        shape = _shape(tensor)
-        self._shapes.append(shape)
-        self._summaries.append(_summary(ops.reshape(tensor, shape), bounds))
+        known = self._figures.setdefault(object() if key is None else key, _OnDevice(bounds))
+        known.add(ops.reshape(tensor, _shape(tensor)), last or key is None)
+
+    def again(self, key: Hashable, of: Hashable) -> None:
+        """A tensor whose figures are those of another, all batches of it."""
+        self._figures[key] = self._figures[of]
 
     def results(self) -> list[Moments]:
-        """Of all tensors, in the order of recording."""
-        fetched = ops.convert_to_numpy(ops.stack(self._summaries))
-        return [
-            _from_summary(shape, np.asarray(summary, np.float64))
-            for shape, summary in zip(self._shapes, fetched, strict=True)
-        ]
+        """Of all tensors or keys, in the order of their first recording."""
+        different = {id(figures): figures for figures in self._figures.values()}
+        pieces = {key: figures.numbers() for key, figures in different.items()}
+        if not pieces:
+            return []
+        together = ops.concatenate([piece for each in pieces.values() for piece in each])
+        fetched = np.asarray(ops.convert_to_numpy(together), np.float64)
+        found, start = {}, 0
+        for key, each in pieces.items():
+            stop = start + sum(piece.shape[0] for piece in each)
+            found[key] = different[key].moments(fetched[start:stop])
+            start = stop
+        return [found[id(figures)] for figures in self._figures.values()]
 
 
 Recorder = HostRecorder | DeviceRecorder
@@ -180,9 +217,71 @@ def _shape(tensor: Any) -> tuple[int, ...]:
     return shape if is_float_dtype(tensor.dtype) else (math.prod(shape),)
 
 
-def _of_tensor(tensor: Any, bounds: Bounds) -> Moments:
-    values = as_array(tensor).astype(np.float32, copy=False).reshape(_shape(tensor))
-    return of_array(values, bounds)
+class _OnHost:
+    """The figures of one tensor, whose samples come batch by batch."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+        self._moments: Moments | None = None
+        self._samples = self._channels = 0
+        self._silent: NDArray[np.intp] | None = None  # channels that were zero so far
+        self._few: list[NDArray[np.float32]] = []
+        self._looked: tuple[Correlations, Shape] | None = None
+
+    def add(self, values: NDArray[np.float32], sums_of: Callable[..., _Sums], last: bool) -> None:
+        """Take samples, positions, channels; `last` where no more follow."""
+        flat = values.reshape(-1)
+        wanted = correlations.enough(values.shape)
+        few = 0
+        if wanted and self._looked is None:
+            few = min(len(values), wanted.samples - sum(map(len, self._few)))
+        entries = few * math.prod(values.shape[1:])
+        first = sums_of(flat[:entries])
+        sums = _joined([first, sums_of(flat[entries:])])
+        moments = _of_sums(flat, sums)
+        self._moments = moments if self._moments is None else self._moments.merge(moments)
+        if not wanted:
+            return
+        self._samples += len(values)
+        self._channels = wanted.channels
+        table = values.reshape(-1, wanted.channels)
+        self._silent = _silent(table, self._silent) if sums.zeros else np.empty(0, np.intp)
+        if not few:
+            return
+        shaped = values[:few].reshape(few, wanted.positions, wanted.channels)
+        if not self._few and (last or few == wanted.samples or not wanted.collected):
+            self._looked = _look(shaped, first, self._bounds)
+        else:
+            self._few.append(shaped.copy())
+            if last or sum(map(len, self._few)) == wanted.samples:
+                self._look_at_few()
+
+    def moments(self) -> Moments:
+        """Of all samples."""
+        if self._moments is None:
+            raise ValueError("No tensor was recorded.")
+        if self._silent is None or self._samples < 2 or self._moments.finite_fraction < 1.0:
+            return self._moments
+        if self._looked is None:
+            self._look_at_few()
+        found, shape = self._looked or _NOT_LOOKED
+        shape = shape._replace(dead_fraction=self._silent.size / self._channels)
+        return _completed(self._moments, found, shape)
+
+    def _look_at_few(self) -> None:
+        few = np.concatenate(self._few)
+        self._few.clear()
+        self._looked = _look(few, _sums(few.reshape(-1)), self._bounds)
+
+
+_NOT_LOOKED = Correlations(), NO_SHAPE
+
+
+def _completed(moments: Moments, found: Correlations, shape: Shape) -> Moments:
+    return replace(
+        moments, sample_correlation=found.samples, position_correlation=found.positions,
+        shape=shape,
+    )  # fmt: skip
 
 
 def of_array(values: NDArray[np.float32], bounds: Bounds = None) -> Moments:
@@ -192,33 +291,57 @@ def of_array(values: NDArray[np.float32], bounds: Bounds = None) -> Moments:
         values: the array.
         bounds: of the activation that gave it, where it has some.
     """
-    flat = values.reshape(-1)
-    count = flat.size
-    if not count:
+    figures = _OnHost(bounds)
+    figures.add(values, _sums, last=True)
+    return figures.moments()
+
+
+def _of_sums(flat: NDArray[np.float32], sums: _Sums) -> Moments:
+    """Moments of entries of which the sums are known."""
+    if not flat.size:
         return Moments(0, math.nan, math.nan, math.nan, math.nan, 0.0, 0.0)
-    sums = _sums(flat)
-    zero_fraction = sums.zeros / count
-    largest = max(-sums.minimum, sums.maximum)
-    if not math.isfinite(largest):
+    zero_fraction = sums.zeros / flat.size
+    if not math.isfinite(sums.largest):
         return _of_unruly(flat, zero_fraction)
-    mean = sums.total / count
-    variance = sums.square / count - mean * mean
-    safe = _SAFE[0] < largest < _SAFE[1]
-    if not (safe and variance > 1e-3 * mean * mean) and largest > 0.0:
+    mean, variance = _mean_and_variance(flat, sums)
+    return Moments(flat.size, mean, variance, sums.minimum, sums.maximum, zero_fraction, 1.0)
+
+
+def _mean_and_variance(flat: NDArray[np.float32], sums: _Sums) -> tuple[float, float]:
+    """Of finite entries; in double precision where the sums would not do."""
+    mean = sums.total / flat.size
+    variance = sums.square / flat.size - mean * mean
+    if not (sums.safe and variance > 1e-3 * mean * mean) and sums.largest > 0.0:
         mean = float(flat.mean(dtype=np.float64))
-        variance = _centred_square(flat, mean) / count
-    found, shape = Correlations(), NO_SHAPE
-    taken = correlations.enough(values.shape)
-    if taken and variance > 0.0:
-        few = values[: taken[0]].reshape(taken)
-        squares = correlations.on_host(few if safe else few.astype(np.float64))
-        found = correlations.solve(taken, variance, squares)
-        shape = distributions.on_host(values, few, mean, variance, bounds)
-    elif taken and largest == 0.0:
-        shape = ALL_DEAD
-    return Moments(
-        count, mean, variance, sums.minimum, sums.maximum, zero_fraction, 1.0, *found, shape
-    )
+        variance = _centred_square(flat, mean) / flat.size
+    return mean, variance
+
+
+def _look(few: NDArray[np.float32], sums: _Sums, bounds: Bounds) -> tuple[Correlations, Shape]:
+    """What the first samples tell: (samples, positions, channels), of which the sums are known."""
+    if len(few) < 2 or not math.isfinite(sums.largest):
+        return _NOT_LOOKED
+    mean, variance = _mean_and_variance(few.reshape(-1), sums)
+    if not variance > 0.0:
+        return _NOT_LOOKED
+    squares = correlations.on_host(few if sums.safe else few.astype(np.float64))
+    found = correlations.solve(few.shape, variance, squares)
+    return found, distributions.on_host(few, mean, variance, bounds)
+
+
+def _silent(table: NDArray[np.float32], among: NDArray[np.intp] | None) -> NDArray[np.intp]:
+    """Columns that are zero in all rows: all, or some of those that were so in earlier ones.
+
+    Most speak up in the first rows: more of them are looked at for ever fewer columns.
+    """
+    silent = np.arange(table.shape[1]) if among is None else among
+    start, size = 0, 64
+    while silent.size and start < len(table):
+        rows = table[start : start + size]
+        rows = rows if silent.size == table.shape[1] else rows[:, silent]
+        silent = silent[~rows.any(0)]
+        start, size = start + size, 8 * size
+    return silent
 
 
 class _Sums(NamedTuple):
@@ -227,6 +350,24 @@ class _Sums(NamedTuple):
     maximum: float
     total: float
     square: float
+
+    @property
+    def largest(self) -> float:
+        """Absolute value; not finite if any entry is not."""
+        return max(-self.minimum, self.maximum)
+
+    @property
+    def safe(self) -> bool:
+        """Whether single precision sums the squares well."""
+        return _SAFE[0] < self.largest < _SAFE[1]
+
+
+def _joined(parts: Sequence[_Sums]) -> _Sums:
+    """NumPy's extremes, not Python's, which lose a NaN."""
+    zeros, minima, maxima, totals, squares = zip(*parts, strict=True)
+    return _Sums(
+        sum(zeros), float(np.min(minima)), float(np.max(maxima)), sum(totals), sum(squares)
+    )
 
 
 def _sums(flat: NDArray[np.float32]) -> _Sums:
@@ -238,7 +379,8 @@ def _sums(flat: NDArray[np.float32]) -> _Sums:
     rows, rest = flat[:whole].reshape(-1, _ROW), flat[whole:]
     totals, squares = np.empty((2, len(rows)), np.float32)
     is_zero = np.empty(min(_PART, whole), np.bool_)
-    extremes: list[np.float32] = []
+    lowest: list[Any] = [math.inf]
+    highest: list[Any] = [-math.inf]
     zeros = np.count_nonzero(rest == 0)
     with np.errstate(all="ignore"):  # what overflows here is summed again in double precision
         for start in range(0, whole, _PART):
@@ -246,16 +388,19 @@ def _sums(flat: NDArray[np.float32]) -> _Sums:
             first, last = start // _ROW, (start + part.size) // _ROW
             np.vecdot(rows[first:last], _ONES, out=totals[first:last])
             np.vecdot(rows[first:last], rows[first:last], out=squares[first:last])
-            extremes += (np.minimum.reduce(part), np.maximum.reduce(part))
-            zeros += np.count_nonzero(np.equal(part, 0, out=is_zero[: part.size]))
+            lowest.append(np.minimum.reduce(part))
+            highest.append(np.maximum.reduce(part))
+            if not (lowest[-1] > 0.0 or highest[-1] < 0.0):
+                zeros += np.count_nonzero(np.equal(part, 0, out=is_zero[: part.size]))
         if rest.size:
-            extremes += (rest.min(), rest.max())
+            lowest.append(rest.min())
+            highest.append(rest.max())
         left = rest.astype(np.float64)
         total = totals.sum(dtype=np.float64) + left.sum()
         square = squares.sum(dtype=np.float64) + left @ left
     # NumPy's extremes, not Python's, which lose a NaN.
     return _Sums(
-        int(zeros), float(np.min(extremes)), float(np.max(extremes)), float(total), float(square)
+        int(zeros), float(np.min(lowest)), float(np.max(highest)), float(total), float(square)
     )
 
 
@@ -272,21 +417,100 @@ def _of_unruly(flat: NDArray[np.float32], zero_fraction: float) -> Moments:
     share = finite.size / flat.size
     if not finite.size:
         return Moments(flat.size, math.nan, math.nan, math.nan, math.nan, zero_fraction, 0.0)
-    part = of_array(finite)
-    return Moments(
-        flat.size, part.mean, part.variance, part.minimum, part.maximum, zero_fraction, share
-    )
+    part = _of_sums(finite, _sums(finite))
+    return replace(part, count=flat.size, zero_fraction=zero_fraction, finite_fraction=share)
 
 
-def _summary(tensor: Any, bounds: Bounds) -> Any:
-    """[minimum, maximum, scale, mean, variance, zeros, finite, squares…, shape…], on the device.
+class _OnDevice:
+    """The same as `_OnHost` by Keras's own operations: the numbers stay where they are."""
 
-    Mean, variance and squares are of entries divided by `scale`, the largest absolute value; zeros
-    and finite are shares.
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+        self._counts: list[int] = []  # entries of each batch
+        self._basic: list[Any] = []
+        self._samples = 0
+        self._speaks: Any = None  # by channel, whether it was not zero
+        self._few: list[Any] = []
+        self._looked: Any = None
+        self._taken = (0, 0, 0)
+
+    def add(self, tensor: Any, last: bool) -> None:
+        """Take samples, positions, channels; `last` where no more follow."""
+        shape = tuple(tensor.shape)
+        summary, deviation = _summary(tensor)
+        self._counts.append(math.prod(shape))
+        self._basic.append(summary)
+        wanted = correlations.enough(shape)
+        if not wanted:
+            return
+        self._samples += shape[0]
+        table = ops.reshape(tensor, (-1, wanted.channels))
+        speaks = ops.any(ops.not_equal(table, 0), axis=0)
+        self._speaks = speaks if self._speaks is None else ops.logical_or(self._speaks, speaks)
+        missing = wanted.samples - self._taken[0]
+        if missing < 1 or self._looked is not None:
+            return
+        taken = min(shape[0], missing)
+        self._taken = self._taken[0] + taken, wanted.positions, wanted.channels
+        form = (taken, wanted.positions, wanted.channels)
+        if not self._few and (last or taken == wanted.samples or not wanted.collected):
+            few = ops.reshape(deviation[: math.prod(form)], form)
+            self._looked = _look_on_device(few, summary[2], summary[3], self._bounds)
+        else:
+            # PyTorch's slices hold on to what they were cut from.
+            few = ops.copy(ops.cast(tensor[:taken], "float32"))
+            self._few.append(ops.reshape(few, form))
+            if last or self._taken[0] == wanted.samples:
+                self._look_at_few()
+
+    def numbers(self) -> list[Any]:
+        """Vectors of all that `moments` needs."""
+        if self._looked is None and self._few:
+            self._look_at_few()
+        pieces = list(self._basic)
+        if self._looked is not None and self._speaks is not None:
+            dead = ops.mean(ops.cast(ops.logical_not(self._speaks), "float32"))
+            pieces += [self._looked, ops.reshape(dead, (1,))]
+        return pieces
+
+    def moments(self, numbers: NDArray[np.float64]) -> Moments:
+        """Of all samples, from the fetched numbers."""
+        batches = numbers[: _BASIC * len(self._counts)].reshape(-1, _BASIC)
+        parts = [_of_summary(*pair) for pair in zip(self._counts, batches, strict=True)]
+        moments = parts[0]
+        for part in parts[1:]:
+            moments = moments.merge(part)
+        rest = numbers[batches.size :].tolist()
+        if not rest or self._samples < 2 or moments.finite_fraction < 1.0:
+            return moments
+        scale, variance, *looked, dead = rest
+        found, shape = _NOT_LOOKED
+        if self._taken[0] > 1 and variance > 0.0:
+            cut = len(Squares._fields)
+            found = correlations.solve(self._taken, variance, Squares(*looked[:cut]))
+            shape = distributions.from_device(looked[cut:], scale)
+        return _completed(moments, found, shape._replace(dead_fraction=dead))
+
+    def _look_at_few(self) -> None:
+        few = ops.concatenate(self._few)
+        self._few.clear()
+        summary, deviation = _summary(few)
+        deviation = ops.reshape(deviation, few.shape)
+        self._looked = _look_on_device(deviation, summary[2], summary[3], self._bounds)
+
+
+def _summary(tensor: Any) -> tuple[Any, Any]:
+    """What is known of all entries, on the device.
+
+    Returns:
+        [minimum, maximum, scale, mean, variance, zeros, finite]: mean and variance are of entries
+        divided by `scale`, the largest absolute value; zeros and finite are shares.
+        All entries, divided by the scale, around a mean of nearly 0.
     """
     x = ops.reshape(ops.cast(tensor, "float32"), (-1,))
     finite = ops.isfinite(x)
-    share = ops.mean(ops.cast(finite, "float32"))
+    # The mean of ones may be rounded; that of zeros is not.
+    share = 1.0 - ops.mean(ops.cast(ops.logical_not(finite), "float32"))
     known = ops.where(finite, x, 0.0)
     number = ops.maximum(share, 1e-30)
     scale = ops.max(ops.abs(known))
@@ -298,36 +522,25 @@ def _summary(tensor: Any, bounds: Bounds) -> Any:
     left = ops.mean(deviation) / number
     variance = ops.mean(ops.square(deviation)) / number - ops.square(left)
     infinite = ops.full_like(x, float("inf"))
-    squares = [ops.zeros(())] * len(Squares._fields)
-    shape = [ops.zeros(())] * _SHAPE
-    taken = correlations.enough(tuple(tensor.shape))
-    if taken:
-        few = ops.reshape(deviation[: math.prod(taken)], taken)
-        squares = correlations.on_device(few)
-        around = None if bounds is None else tuple(bound / scale - mean for bound in bounds)
-        shape = distributions.on_device(tensor, few, left, variance, around)
-    return ops.stack([
+    summary = ops.stack([
         ops.min(ops.where(finite, x, infinite)), ops.max(ops.where(finite, x, -infinite)),
-        scale, mean + left, variance, ops.mean(ops.cast(x == 0, "float32")), share, *squares,
-        *shape,
+        scale, mean + left, variance, ops.mean(ops.cast(x == 0, "float32")), share,
     ])  # fmt: skip
+    return summary, deviation
 
 
-def _from_summary(shape: tuple[int, ...], summary: NDArray[np.float64]) -> Moments:
-    minimum, maximum, scale, mean, variance, zeros, finite, *rest = summary.tolist()
-    squares, numbers = rest[:-_SHAPE], rest[-_SHAPE:]
-    count = math.prod(shape)
+def _look_on_device(few: Any, scale: Any, mean: Any, bounds: Bounds) -> Any:
+    """[scale, variance, squares…, shape…] of the first samples, of which the mean was taken out."""
+    left = ops.mean(few)
+    few = few - left
+    variance = ops.mean(ops.square(few))
+    around = None if bounds is None else [bound / scale - mean - left for bound in bounds]
+    numbers = correlations.on_device(few) + distributions.on_device(few, variance, around)
+    return ops.stack([scale, variance, *numbers])
+
+
+def _of_summary(count: int, summary: NDArray[np.float64]) -> Moments:
+    minimum, maximum, scale, mean, variance, zeros, finite = summary.tolist()
     if not finite:
         return Moments(count, math.nan, math.nan, math.nan, math.nan, zeros, 0.0)
-    found, distribution = Correlations(), NO_SHAPE
-    taken = correlations.enough(shape)
-    if taken and finite == 1.0 and variance > 0.0:
-        found = correlations.solve(taken, variance, Squares(*squares))
-        numbers[1:4] = [each * scale * scale for each in numbers[1:4]]
-        distribution = distributions.from_device(numbers, math.prod(taken[:2]))
-    elif taken and zeros == 1.0:
-        distribution = ALL_DEAD
-    return Moments(
-        count, mean * scale, variance * scale * scale, minimum, maximum, zeros, finite, *found,
-        distribution,
-    )  # fmt: skip
+    return Moments(count, mean * scale, variance * scale * scale, minimum, maximum, zeros, finite)

@@ -40,9 +40,7 @@ def spread_of(variances: Sequence[float]) -> Spread | None:
     if len(draws) > 1 and math.isfinite(mean):
         squares = math.fsum((value - mean) ** 2 for value in draws)
         error = math.sqrt(squares / (len(draws) - 1) / len(draws))
-    return Spread(
-        _quantile(draws, 0.5), _quantile(draws, 0.1), _quantile(draws, 0.9), mean, error
-    )
+    return Spread(_quantile(draws, 0.5), _quantile(draws, 0.1), _quantile(draws, 0.9), mean, error)
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:

@@ -101,9 +101,19 @@ def test_a_probe_tells_dead_units_and_saturation():
     assert low < middle < high
 
 
-def test_shapes_of_batches_are_put_together():
+def test_shapes_of_batches_are_that_of_all_samples():
     model = keras.Sequential([keras.Input((16,)), layers.Dense(30, activation="relu", name="d")])
     whole = probe_model(model, 512)["d/relu"].shape
     parts = probe_model(model, 512, memory_limit=16 * 4 * 100)["d/relu"].shape
-    assert parts.kurtosis == pytest.approx(whole.kurtosis, rel=0.3)
+    assert parts.kurtosis == pytest.approx(whole.kurtosis, rel=1e-5)
+    assert parts.channel_variances == pytest.approx(whole.channel_variances, rel=1e-5)
     assert parts.dead_fraction == whole.dead_fraction
+
+
+@PATHS
+def test_a_channel_that_hardly_varies_keeps_its_small_variance(recorder):
+    values = np.random.default_rng(0).standard_normal((500, 3)).astype(np.float32)
+    values[:, 0] = 2.0 + 1e-4 * values[:, 0]
+    expected = values.astype(np.float64).var(0).min()
+    found = recorded(recorder(), values).shape.channel_variances
+    assert found[0] == pytest.approx(expected, rel=1e-2)

@@ -120,6 +120,84 @@ def test_batches_are_merged_as_if_all_samples_had_gone_together():
         assert one.count == other.count
 
 
+def deep_network():
+    """Tensors of more and of less than 2^12 entries per sample, one dead channel, and bounds."""
+    inputs = keras.Input((16, 16, 3))
+    x = layers.Conv2D(32, 3, padding="same", activation="relu", name="conv")(inputs)
+    x = layers.MaxPooling2D(4, name="pool")(layers.Dropout(0.5, name="drop")(x))
+    x = layers.BatchNormalization(name="bn")(x)
+    x = layers.Dense(40, activation="tanh", name="hidden")(layers.Flatten(name="flat")(x))
+    model = keras.Model(inputs, layers.Dense(5, name="out")(x))
+    model.get_layer("conv").bias.assign([-1e3] * 4 + [0.0] * 28)
+    return model
+
+
+def figures_of(moments):
+    shape = moments.shape
+    return [
+        moments.mean, moments.variance, moments.minimum, moments.maximum, moments.zero_fraction,
+        moments.sample_correlation, moments.position_correlation, shape.kurtosis,
+        *(shape.channel_variances or ()), shape.dead_fraction, shape.saturated_fraction,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [7, 10, 16])
+@pytest.mark.parametrize("recorder", [HostRecorder, DeviceRecorder])
+def test_all_figures_are_the_same_however_many_samples_go_together(recorder, size, monkeypatch):
+    monkeypatch.setattr(forward, "HostRecorder", recorder)
+    graph = read_model(deep_network())
+    together = probe_model(graph, 45, training=False)
+    monkeypatch.setattr(forward, "fitting", lambda *arguments: size)
+    apart = probe_model(graph, 45, training=False)
+    assert (together.batch_size, apart.batch_size) == (45, size)
+    assert together["conv/relu"].shape.dead_fraction == pytest.approx(4 / 32)
+    for path in together:
+        if size < 8 and path.startswith(("conv", "drop")):
+            continue  # 8 of their samples are looked at, of one batch
+        for one, other in zip(figures_of(together[path]), figures_of(apart[path]), strict=True):
+            assert other == (None if one is None else pytest.approx(one, rel=1e-4, abs=1e-5)), path
+
+
+def test_what_does_not_depend_on_the_samples_is_counted_once(monkeypatch):
+    inputs = keras.Input((6,), dtype="int32")
+    x = keras_positions()(layers.Embedding(11, 8)(inputs))
+    graph = read_model(keras.Model(inputs, x))
+    together = probe_model(graph, 20)
+    monkeypatch.setattr(forward, "fitting", lambda *arguments: 8)
+    for one, other in zip(together.moments, probe_model(graph, 20).moments, strict=True):
+        assert (one is None) == (other is None)
+        assert one is None or one.count == other.count
+
+
+def keras_positions():
+    class Positions(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.table = layers.Embedding(6, 8)
+
+        def call(self, inputs):
+            return inputs + self.table(keras.ops.arange(6))
+
+    return Positions()
+
+
+def test_a_tensor_that_is_handed_on_is_summed_once(monkeypatch):
+    summed = []
+    record = HostRecorder.record
+
+    def counting(recorder, tensor, bounds=None, key=None, *, last=False):
+        assert last  # nothing is kept for batches to come
+        summed.append(key)
+        record(recorder, tensor, bounds, key, last=last)
+
+    monkeypatch.setattr(HostRecorder, "record", counting)
+    probe = probe_model(deep_network(), 8, training=False)
+    drop = next(call for call in probe.graph.calls if call.path == "drop")
+    assert drop.index not in summed
+    assert probe["drop"] == probe["conv/relu"]
+    assert len(probe) == len(summed) + 1
+
+
 def test_out_of_memory_halves_the_batch_and_tries_again(monkeypatch):
     model = network()
     run, sizes = forward._run, []

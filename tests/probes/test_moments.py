@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from probes.distributions import Shape
 from probes.moments import DeviceRecorder, HostRecorder, Moments, of_array
 
 
@@ -103,3 +104,121 @@ def test_merging_parts_gives_the_whole(cut, spoil):
     assert merged.count == whole.count
     for name in ("mean", "variance", "minimum", "maximum", "zero_fraction", "finite_fraction"):
         assert getattr(merged, name) == pytest.approx(getattr(whole, name), rel=1e-5), name
+
+
+def flattened(figures, scale=1.0):
+    """All figures that there are, of entries divided by a scale."""
+    shape = figures.shape
+    low, middle, high = shape.channel_variances or (None, None, None)
+    found = {
+        "mean": (figures.mean, scale), "variance": (figures.variance, scale**2),
+        "minimum": (figures.minimum, scale), "maximum": (figures.maximum, scale),
+        "zeros": (figures.zero_fraction, 1), "finite": (figures.finite_fraction, 1),
+        "samples": (figures.sample_correlation, 1), "positions": (figures.position_correlation, 1),
+        "kurtosis": (shape.kurtosis, 1), "low": (low, scale**2), "middle": (middle, scale**2),
+        "high": (high, scale**2), "dead": (shape.dead_fraction, 1),
+        "saturated": (shape.saturated_fraction, 1),
+    }  # fmt: skip
+    return {name: value / unit for name, (value, unit) in found.items() if value is not None}
+
+
+def in_batches(recorder, values, size, bounds=None, last=False):
+    with recorder() as each:
+        for start in range(0, len(values), size):
+            each.record(keras.ops.convert_to_tensor(noise(7)))  # of another call
+            part = keras.ops.convert_to_tensor(values[start : start + size])
+            each.record(part, bounds, "call", last=last and start + size >= len(values))
+        results = each.results()
+    assert len(results) == 1 + -(-len(values) // size)
+    return results[1]
+
+
+RECORDERS = pytest.mark.parametrize("recorder", [HostRecorder, DeviceRecorder])
+
+
+@RECORDERS
+@pytest.mark.parametrize("scale", [1e-25, 1.0, 1e15])
+@pytest.mark.parametrize(("shape", "size"), [
+    ((40, 24), 7), ((40, 24), 10), ((40, 24), 16), ((40, 24), 1),
+    ((40, 4, 5, 24), 7), ((40, 30, 100), 7), ((40, 30, 100), 16),
+    ((40, 40, 50, 24), 8), ((40, 40, 50, 24), 16), ((40, 40, 50, 24), 39),
+])  # fmt: skip
+def test_figures_do_not_depend_on_how_samples_are_split(recorder, shape, size, scale):
+    normal = np.random.default_rng(0).standard_normal
+    # Samples and channels have something in common; samples drift from batch to batch.
+    each = (-1, *[1] * (len(shape) - 1))
+    values = normal(shape) + normal(shape[-1:]) + normal(shape[0]).reshape(each)
+    values += np.linspace(-1, 1, shape[0]).reshape(each)
+    values = np.tanh(np.maximum(values, 0.0))
+    values[..., 3] = 0.0  # dead
+    values[:-1, ..., 5] = 0.0  # speaks up in the last sample
+    values = (values * scale).astype(np.float32)
+    bounds = (-scale, scale)
+    whole = in_batches(recorder, values, len(values), bounds)
+    parts = in_batches(recorder, values, size, bounds)
+    assert parts.count == whole.count == values.size
+    expected = flattened(whole, scale)
+    assert len(expected) == (13 if len(shape) == 2 else 14)
+    assert flattened(parts, scale) == pytest.approx(expected, rel=1e-4, abs=1e-5)
+    dead = (values == 0.0).reshape(-1, shape[-1]).all(0).mean()
+    assert whole.shape.dead_fraction == pytest.approx(dead)
+    assert dead > 0.0
+
+
+@pytest.mark.parametrize("size", [1, 7, 16, 40])
+def test_both_recorders_see_the_same_in_batches_announced_or_not(size):
+    values = np.random.default_rng(1).gamma(2.0, size=(40, 9, 24)).astype(np.float32) - 1.0
+    host, device = (in_batches(kind, values, size) for kind in (HostRecorder, DeviceRecorder))
+    assert flattened(host) == pytest.approx(flattened(device), rel=1e-4, abs=1e-6)
+    for kind, figures in ((HostRecorder, host), (DeviceRecorder, device)):
+        announced = in_batches(kind, values, size, last=True)
+        assert flattened(announced) == pytest.approx(flattened(figures), rel=1e-5, abs=1e-6)
+
+
+@RECORDERS
+def test_batches_of_fewer_than_8_large_samples_tell_by_the_first_of_them(recorder):
+    values = np.random.default_rng(0).standard_normal((12, 50, 100)).astype(np.float32)
+    parts = in_batches(recorder, values, 5)
+    first = in_batches(recorder, values[:5], 5)
+    assert parts.shape.kurtosis == pytest.approx(first.shape.kurtosis, rel=1e-5)
+    alone = in_batches(recorder, values, 1)
+    assert alone.variance == pytest.approx(parts.variance, rel=1e-5)
+    assert alone.sample_correlation is None
+    assert alone.shape == Shape(dead_fraction=0.0)
+
+
+@RECORDERS
+def test_one_batch_that_is_not_finite_leaves_the_moments_only(recorder):
+    values = np.random.default_rng(0).standard_normal((30, 9, 8)).astype(np.float32)
+    values[25, 3, 2] = np.inf
+    figures = in_batches(recorder, values, 10)
+    assert figures.finite_fraction == pytest.approx(1 - 1 / values.size)
+    assert figures.shape == Shape()
+    assert figures.sample_correlation is None
+
+
+@RECORDERS
+def test_what_is_recorded_again_has_the_same_figures(recorder):
+    with recorder() as each:
+        each.record(keras.ops.convert_to_tensor(noise(100)), None, "first")
+        each.record(keras.ops.convert_to_tensor(noise(100, 1)), None, "second")
+        each.again("third", "first")
+        first, second, third = each.results()
+    assert first == third != second
+
+
+@RECORDERS
+def test_a_recorder_of_nothing_has_no_results(recorder):
+    with recorder() as each:
+        assert each.results() == []
+
+
+def test_a_large_tensor_summed_by_several_threads():
+    values = noise(3_000_017)
+    values[2_999_999] = 40.0
+    values[:50_000] = 0.0
+    figures, exact = on_host(values), values.astype(np.float64)
+    assert figures.variance == pytest.approx(exact.var(), rel=1e-5)
+    assert figures.mean == pytest.approx(exact.mean(), abs=1e-6)
+    assert figures.maximum == 40.0
+    assert figures.zero_fraction == pytest.approx(50_000 / values.size)
