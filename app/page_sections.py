@@ -11,7 +11,7 @@ from app.escaping import markdown_text, plain_text
 from app.findings import Finding, findings, lead
 from app.formatting import plural, size
 from app.headline import cards, facts, series_name, verdict_parts
-from app.jobs.folders import RESULT
+from app.jobs.folders import MANIFEST, RESULT
 from app.page_explore import jump_to
 from app.report import report_html
 from app.tables import csv_text
@@ -124,13 +124,17 @@ def show_downloads(result: Result, folder: Path) -> None:
                 icon=None if place else ":material/download:",
                 key=f"download-model-{place}",
             )
-        for label, data, ending, mime in (
+        files: list[tuple[str, Callable[[], str | bytes], str, str]] = [
             ("Table, CSV", lambda: csv_text(result), "csv", "text/csv"),
             ("Result, JSON", (folder / RESULT).read_bytes, "result.json", "application/json"),
             ("Report, HTML", lambda: report_html(result), "html", "text/html"),
-        ):
+        ]
+        if (folder / MANIFEST).exists():
+            read = (folder / MANIFEST).read_bytes
+            files.append(("Manifest, JSON", read, "manifest.json", "application/json"))
+        for label, data, ending, mime in files:
             # A model may be JSON as well.
-            name = f"{stem}-{ending}" if ending == "result.json" else f"{stem}.{ending}"
+            name = f"{stem}-{ending}" if ending.endswith(".json") else f"{stem}.{ending}"
             st.download_button(
                 label, data, name, mime=mime, on_click="ignore", key=f"download-{ending}"
             )

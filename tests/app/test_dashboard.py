@@ -375,7 +375,7 @@ def test_a_result_that_cannot_be_read_says_so(jobs):
 
 
 def test_a_result_has_headline_charts_table_and_downloads(done, deep_result):
-    page = done(deep_result, "reinitialized.keras", "reinitialized.h5")
+    page = done(deep_result, "reinitialized.keras", "reinitialized.h5", "manifest.json")
     assert [metric.label for metric in page.metric] == [
         "Default weights",
         "AutoInit weights",
@@ -402,6 +402,7 @@ def test_a_result_has_headline_charts_table_and_downloads(done, deep_result):
         "Table, CSV",
         "Result, JSON",
         "Report, HTML",
+        "Manifest, JSON",
     ]
 
 
