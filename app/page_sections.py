@@ -1,6 +1,7 @@
 """The page of a finished job, from top to bottom: headline, findings, charts, exports, table."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
