@@ -14,6 +14,8 @@ def as_array(tensor: Any) -> NDArray[Any]:
     """A tensor's or a variable's values; a view where they lie in the CPU's memory."""
     if keras.backend.backend() == "tensorflow":
         # TensorFlow's own conversion copies; its tensors' buffers can be viewed as they are.
+        if isinstance(tensor, keras.Variable) and hasattr(tensor.value, "read_value"):
+            tensor = tensor.value.read_value()  # Keras's own conversion copies a variable, too
         tensor = keras.ops.convert_to_tensor(tensor)
         return np.asarray(tensor if hasattr(tensor, "__array__") else tensor.numpy())
     return np.asarray(keras.ops.convert_to_numpy(tensor))

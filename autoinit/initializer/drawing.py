@@ -82,6 +82,13 @@ def draw_configured_weights(
             passed = isinstance(layer, (layers.Normalization, Parameter))
             if passed or all(id(w) in kept for w in own):
                 continue
+            drawn = {id(variable) for variable in own} - kept
+            by_initializer = _initializers(layer)
+            if by_initializer is not None:
+                for variable, initializer in by_initializer:
+                    if id(variable) in drawn:
+                        variable.assign(initializer(variable.shape, dtype=variable.dtype))
+                continue
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # of a layer that has no `build`
@@ -91,11 +98,43 @@ def draw_configured_weights(
             except Exception as error:  # a layer's own code, which may raise anything
                 findings.append(_kept(layer, error))
                 continue
-            mine = {id(variable) for variable in own}
             for variable, fresh in pairs:
-                if id(variable) in mine and id(variable) not in kept:
+                if id(variable) in drawn:
                     variable.assign(fresh)
     return tuple(findings)
+
+
+# Layers whose weights are what the initialisers of these names give for their shapes, no more. To
+# make such a layer again takes ten times as long as to draw its weights.
+_PLAIN = (
+    layers.Dense, layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.Conv1DTranspose,
+    layers.Conv2DTranspose, layers.Conv3DTranspose, layers.DepthwiseConv1D, layers.DepthwiseConv2D,
+    layers.Embedding, layers.BatchNormalization, layers.LayerNormalization,
+    layers.GroupNormalization,
+)  # fmt: skip
+_WEIGHTS = {
+    "_kernel": "kernel", "kernel": "kernel", "bias": "bias", "_embeddings": "embeddings",
+    "gamma": "gamma", "beta": "beta", "moving_mean": "moving_mean",
+    "moving_variance": "moving_variance",
+}  # fmt: skip
+
+
+def _initializers(layer: Any) -> list[tuple[Any, Any]] | None:
+    """A plain layer's variables and their initialisers, each made anew; None for other layers."""
+    if type(layer) not in _PLAIN:
+        return None
+    held = {id(getattr(layer, attribute, None)): name for attribute, name in _WEIGHTS.items()}
+    pairs = []
+    for variable in layer.weights:
+        name = held.get(id(variable), "")
+        if name == "kernel" and hasattr(layer, "depthwise_initializer"):
+            name = "depthwise"
+        initializer = getattr(layer, f"{name}_initializer", None)
+        if not isinstance(initializer, keras.Initializer):
+            return None  # adapters and quantised kernels, or a function of a user's own
+        # One without a seed takes its seed when it is made, and gives the same ever after.
+        pairs.append((variable, type(initializer).from_config(initializer.get_config())))
+    return pairs
 
 
 def _kept(layer: Any, error: Exception) -> Finding:

@@ -71,7 +71,10 @@ def at_diagonal(pairs: Array, values: Array) -> Array:
 def mapped_along(values: Array, matrices: Sequence[Array]) -> Array:
     """Apply one matrix, (output, input), along each axis."""
     for axis, matrix in enumerate(matrices):
-        values = np.moveaxis(np.tensordot(matrix, values, axes=(1, axis)), 0, axis)
+        before, after = values.shape[:axis], values.shape[axis + 1 :]
+        # As (before, input, after): no axis has to be moved.
+        flat = values.reshape(math.prod(before), matrix.shape[1], math.prod(after))
+        values = (matrix @ flat).reshape(*before, len(matrix), *after)
     return values
 
 
