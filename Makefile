@@ -8,7 +8,7 @@ BIN := .venv/bin
 # TensorFlow's start-up messages; a value that is set already stays.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: app test test-all fuzz lint format bench browser lock clean
+.PHONY: app test test-all wheel fuzz lint format bench browser lock clean
 
 app: .venv/installed  ## start the dashboard on PORT
 	$(BIN)/streamlit run app/streamlit_app.py --server.port $(PORT)
@@ -16,8 +16,13 @@ app: .venv/installed  ## start the dashboard on PORT
 test: .venv/installed-dev browser  ## everything that fits into 12 minutes
 	$(BIN)/python -m pytest -m "not slow"
 
-test-all: .venv/installed-hub browser
+test-all: .venv/installed-hub browser  ## everything; builds the wheel and tries it elsewhere
 	$(BIN)/python -m pytest
+
+wheel: .venv/installed  ## build dist/*.whl, which pip install takes
+	rm -rf build
+	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	rm -rf build
 
 MINUTES ?= 10
 
@@ -49,7 +54,7 @@ lock: .venv/installed-dev  ## pin the newest versions of requirements*.in, on th
 	$(LOCK) --output-file requirements-hub.txt requirements-hub.in
 
 clean:
-	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A virtual environment without pip is one whose making was cut short.

@@ -8,6 +8,15 @@ from pathlib import Path
 from typing import NoReturn
 
 from app import __version__
+from app.command_examples import (
+    ANALYZE_EXAMPLES,
+    COMPLETION_EXAMPLES,
+    EXAMPLES,
+    INSPECT_EXAMPLES,
+    REPORT_EXAMPLES,
+    SAMPLES_EXAMPLES,
+    SERVE_EXAMPLES,
+)
 from app.escaping import plain_text
 from app.jobs.specification import (
     DEVICES,
@@ -18,41 +27,11 @@ from app.jobs.specification import (
     Settings,
 )
 
+COMMAND = "autoinit"
 USAGE_STATUS = 64
 SENTENCE_LIMIT = 2000
 
-EXAMPLES = """\
-examples:
-  python -m app samples
-      list the networks that are built in
-  python -m app analyze my_model.keras
-      print how the variance develops, as configured and under AutoInit
-  python -m app analyze my_model.keras --save reinitialized.keras --report report.html
-      keep the re-initialised model, and a page with the charts to show around
-"""
-
-ANALYZE_EXAMPLES = """\
-examples:
-  python -m app analyze sample:resnet-56-nobn
-  python -m app analyze "sample:all-cnn-c?activation=elu&dropout=0.25" --output result.json
-  python -m app analyze my_model.h5 --input-mean 127.5 --input-var 5418 --save better.h5
-      a network that takes pixels from 0 to 255, and rescales them itself
-  python -m app analyze my_model.keras --fail-outside 0.5,2
-      in continuous integration: fail when AutoInit cannot keep the variance in this band
-  python -m app analyze pretrained.h5 --keep-frozen --save started.h5
-      transfer learning: what is frozen stays, and the rest is drawn to go with it
-  python -m app analyze my_model.keras --custom-objects my_package.layers
-      import the module that registers the model's own layer classes; it runs its code
-
-exit status:
-  0   done
-  1   the analysis failed, or a file could not be written
-  2   the model is refused; one line on standard error says why: CODE: SENTENCE
-  3   a weighted call's AutoInit variance lies outside the band of --fail-outside, or is not
-      known, as where the model has layers that are not run
-  64  wrong usage
-  130 interrupted
-"""
+SHELLS = ("bash", "zsh", "fish")
 
 
 class Parser(argparse.ArgumentParser):
@@ -65,11 +44,20 @@ class Parser(argparse.ArgumentParser):
         self.exit(USAGE_STATUS, f"{self.prog}: error: {plain_text(message, SENTENCE_LIMIT)}\n")
 
 
+def program_name(started_as: str) -> str:
+    """What to call this program in its help: as it was started.
+
+    Args:
+        started_as: the first of `sys.argv`.
+    """
+    return COMMAND if Path(started_as).stem == COMMAND else "python -m app"
+
+
 def build_parser() -> Parser:
-    """The parser of `python -m app`."""
+    """The parser of `python -m app`, and of `autoinit` where it is installed."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = Parser(
-        prog="python -m app",
+        prog=program_name(sys.argv[0]),
         description="See how signal variance develops through a Keras network, as it is "
         "configured and as AutoInit would initialise it.",
         epilog=EXAMPLES,
@@ -77,11 +65,6 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"autoinit {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser(
-        "samples",
-        help="list the sample networks",
-        description="List the networks that `analyze sample:NAME` takes.",
-    )
     analyze = commands.add_parser(
         "analyze",
         help="analyse a model file or a sample network",
@@ -91,7 +74,86 @@ def build_parser() -> Parser:
         formatter_class=raw,
     )
     _add_analyze_arguments(analyze)
+    inspect = commands.add_parser(
+        "inspect",
+        help="tell what a model file holds, without running it",
+        description="Tell a model file's format, inputs, layers, weights and training settings, "
+        "and which of its parts would not be run, without running or rebuilding any of it.",
+        epilog=INSPECT_EXAMPLES,
+        formatter_class=raw,
+    )
+    _add_inspect_arguments(inspect)
+    report = commands.add_parser(
+        "report",
+        help="make a page or a table of a result",
+        description="Make the HTML report or the table of a result that analyze --output has "
+        "written. Without either, print its summary.",
+        epilog=REPORT_EXAMPLES,
+        formatter_class=raw,
+    )
+    _add_report_arguments(report)
+    serve = commands.add_parser(
+        "serve",
+        help="start the dashboard",
+        description="Start the dashboard on this machine.",
+        epilog=SERVE_EXAMPLES,
+        formatter_class=raw,
+    )
+    _add_serve_arguments(serve)
+    commands.add_parser(
+        "samples",
+        help="list the sample networks",
+        description="List the networks that `analyze sample:NAME` takes, with their arguments.",
+        epilog=SAMPLES_EXAMPLES,
+        formatter_class=raw,
+    )
+    completion = commands.add_parser(
+        "completion",
+        help="print a script that completes this command in a shell",
+        description="Print a script that completes commands, options and sample networks.",
+        epilog=COMPLETION_EXAMPLES,
+        formatter_class=raw,
+    )
+    completion.add_argument("shell", choices=SHELLS, help="bash, zsh or fish")
     return parser
+
+
+def _add_inspect_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a .keras, .h5, .hdf5 or JSON file")
+    parser.add_argument("--json", action="store_true", help="print strict JSON")
+    parser.add_argument(
+        "--verbose", action="store_true", help="when the inspection fails, show the worker's log"
+    )
+
+
+def _add_report_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "result", type=Path, metavar="RESULT", help="what analyze --output has written"
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="write a self-contained HTML page"
+    )
+    parser.add_argument(
+        "--csv", type=Path, metavar="FILE", help="write the table of all calls, for a spreadsheet"
+    )
+
+
+def _add_serve_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--port", type=_port, default=8501, metavar="N", help="to listen on (default %(default)s)"
+    )
+    parser.add_argument(
+        "--address",
+        default="localhost",
+        metavar="A",
+        help="to listen on; 0.0.0.0 opens it to others (default %(default)s)",
+    )
+    parser.add_argument(
+        "streamlit_arguments",
+        nargs="*",
+        metavar="ARGUMENT",
+        help="after --: options of streamlit run",
+    )
 
 
 def _add_analyze_arguments(parser: argparse.ArgumentParser) -> None:
@@ -99,8 +161,9 @@ def _add_analyze_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
+        nargs="+",
         help="a .keras, .h5, .hdf5 or JSON file, or sample:NAME, with arguments if need be "
-        "(sample:NAME?argument=value&argument=value)",
+        "(sample:NAME?argument=value&argument=value); of several, the highest exit status counts",
     )
     files = parser.add_argument_group("files")
     files.add_argument("--output", metavar="FILE", help="write all figures as JSON; - for stdout")
@@ -241,6 +304,12 @@ def _add_analyze_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--verbose", action="store_true", help="when the analysis fails, show the worker's log"
     )
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:6]) <= 65_535:
+        raise argparse.ArgumentTypeError(f"expected a port from 1 to 65535; got {text!r}")
+    return int(text)
 
 
 def _band(text: str) -> tuple[float, float]:

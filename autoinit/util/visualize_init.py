@@ -20,6 +20,7 @@ class AutoInitVisualizer:
             `LayerOutputDistributionEstimator`, as for `AutoInit`.
 
     Example:
+        AutoInitVisualizer().visualize(model)  # the last line of a notebook's cell shows it
         AutoInitVisualizer().visualize(model, plot_path="signal.html")
     """
 
@@ -42,14 +43,14 @@ class AutoInitVisualizer:
         Args:
             model: a `keras.Model`, a configuration dictionary or a JSON string.
             custom_objects: classes that a configuration needs, by name.
-            plot_path: where to write the figure: `.html`, or an image format of Kaleido where
-                that is installed.
+            plot_path: where to write the figure, too: `.html`, or an image format of Kaleido where
+                that is installed. Nothing is written without it.
             num_samples: samples of Gaussian noise to feed through the model.
             ylim: lowest and highest variance shown.
             signal_variance: variance that AutoInit aims at.
 
         Returns:
-            A `plotly.graph_objects.Figure`.
+            A `plotly.graph_objects.Figure`, which a notebook shows.
 
         Raises:
             GraphError: for a model without a graph of layers.
@@ -60,6 +61,7 @@ class AutoInitVisualizer:
         from app.jobs.analysis import as_data, describe
         from app.jobs.comparison import compare
         from app.jobs.specification import JobSpec, Settings
+        from autoinit.util.notebook_figure import NotebookFigure
 
         if ylim is not None and not 0 < ylim[0] < ylim[1]:
             raise ValueError(f"ylim must be two positive, increasing variances. Received: {ylim!r}")
@@ -68,9 +70,9 @@ class AutoInitVisualizer:
         settings = Settings(samples=num_samples, signal_variance=signal_variance)
         comparison = compare(twin, settings, uploaded=False, registry=self.registry)
         spec = JobSpec("", str(source.name), settings)
-        figure = variance_chart(
+        figure = NotebookFigure(variance_chart(
             as_data(comparison, twin, describe(None), spec, comparison.findings, comparison.timings)
-        )
+        ))  # fmt: skip
         if ylim is not None:
             figure.update_layout(yaxis_range=[math.log10(limit) for limit in ylim])
         if plot_path is not None:

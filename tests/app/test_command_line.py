@@ -1,7 +1,6 @@
 """The command line: exit statuses, files, what is said where; with a stand-in for the worker."""
 
 import contextlib
-import functools
 import io
 import json
 import math
@@ -17,9 +16,9 @@ from typing import Any
 import pytest
 
 import app
-from app import command_line
 from app.analysis_result import AnalysisResult
 from app.command_line import main
+from app.commands import common
 from app.jobs import Progress, Workers
 from app.terminal import sparklines, summary
 
@@ -62,7 +61,7 @@ def stand_in(tmp_path: Path, result: Result, monkeypatch: pytest.MonkeyPatch) ->
     (folder / "artefacts" / "result.json").write_text(json.dumps(result))
     (folder / "artefacts" / "reinitialized.keras").write_bytes(b"weights")
     command = [sys.executable, str(folder / "worker.py")]
-    monkeypatch.setattr(command_line, "Workers", functools.partial(Workers, command=command))
+    monkeypatch.setattr(common, "Workers", lambda **given: Workers(**{**given, "command": command}))
     return folder
 
 
@@ -80,7 +79,7 @@ def no_job(monkeypatch: pytest.MonkeyPatch) -> None:
     def start(*_: object, **__: object) -> None:
         raise AssertionError("a worker was started")
 
-    monkeypatch.setattr(command_line, "Workers", start)
+    monkeypatch.setattr(common, "Workers", start)
 
 
 def usage_error(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -167,6 +166,21 @@ def test_every_option_reaches_the_worker(
             "input_size": 64,
         },
     }
+
+
+def test_several_models_one_after_the_other(
+    stand_in: Path, result: Result, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = ["sample:a", "sample:refused", "sample:b"]
+    result["calls"][5]["autoinit"]["measured"]["variance"] = 2.5
+    (stand_in / "artefacts" / "result.json").write_text(json.dumps(result))
+    assert main(["analyze", *models, "--fail-outside", "0.5,2"]) == 3, "the highest status"
+    captured = capsys.readouterr()
+    assert captured.out.count("10 calls, 853,018 parameters") == 2
+    assert "sample:b: block1/conv: variance 2.5 is not in 0.5 to 2" in captured.err
+    assert "\nsample:refused\nnot_a_model_file: This is a picture." in captured.err
+    assert main(["analyze", *models]) == 2
+    assert main(["analyze", "sample:a", "sample:b"]) == 0
 
 
 def test_samples_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -366,10 +380,11 @@ def test_an_interrupt_leaves_nothing_behind(
 ) -> None:
     command = [sys.executable, str(stand_in / "worker.py")]
     program = (
-        "import functools, sys\n"
-        "from app import __main__, command_line\n"
-        f"workers = functools.partial(command_line.Workers, command={command!r})\n"
-        "command_line.Workers = workers\n"
+        "import sys\n"
+        "from app import __main__\n"
+        "from app.commands import common\n"
+        f"start, command = common.Workers, {command!r}\n"
+        "common.Workers = lambda **given: start(**{**given, 'command': command})\n"
         "sys.argv = ['app', 'analyze', 'sample:hangs']\n"
         "sys.exit(__main__.main())\n"
     )
@@ -412,6 +427,8 @@ def test_an_interrupt_leaves_nothing_behind(
         ("analyze model.keras --save a.h5", "name it a.keras"),
         ("analyze model.keras --save model.keras", "must be different files"),
         ("analyze sample:x --output a --report ./a", "must be different files"),
+        ("analyze sample:x model.keras --save a.keras", "take one MODEL at a time"),
+        ("report a.json --output a.json", "must be different files"),
     ],
 )
 def test_wrong_usage(
@@ -559,7 +576,7 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setenv("COLUMNS", "60")
     terminal = Terminal()
-    command_line._follow(Job(), terminal)
+    common.follow(Job(), terminal)
     _, bar, end = terminal.getvalue().split("\r\x1b[2K")
     assert bar.startswith("█" * 12 + "░" * 12 + "  50%  Measuring")
     assert len(bar) == 59

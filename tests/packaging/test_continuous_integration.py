@@ -1,0 +1,102 @@
+"""docs/continuous-integration.md and the hook: their commands, run on a repository of models."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import app
+from app.command_arguments import build_parser
+from sample_models import FILES_FOLDER
+
+yaml = pytest.importorskip("yaml", reason="comes with requirements-hub.txt")
+
+ROOT = Path(app.__file__).parents[1]
+PAGE = (ROOT / "docs" / "continuous-integration.md").read_text(encoding="utf-8")
+BLOCKS = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)]
+(HOOK,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))
+WORKFLOW, INSTALLED_HOOK, LOCAL_HOOK = BLOCKS
+
+
+def steps() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = WORKFLOW["jobs"]["signals"]["steps"]
+    return found
+
+
+def commands() -> list[str]:
+    """The page's own command, those of the workflow, and the hooks'."""
+    (first,) = re.findall(r"```\n(autoinit .*)\n```", PAGE)
+    runs = [line for step in steps() for line in step.get("run", "").splitlines()]
+    hooks = [" ".join([HOOK["entry"], *HOOK["args"], "models/small-cnn.keras"])]
+    return [first, *(line for line in runs if line.startswith("autoinit ")), *hooks]
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """A repository with two models."""
+    (tmp_path / "models").mkdir()
+    for file in FILES_FOLDER.glob("*.keras"):
+        shutil.copy(file, tmp_path / "models" / file.name)
+    return tmp_path
+
+
+def shell(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs what a step runs, with `autoinit` standing for this checkout's."""
+    program = f'autoinit() {{ {shlex.quote(sys.executable)} -m app "$@"; }}\nset -e\n'
+    return subprocess.run(
+        ["bash", "-c", program + script], cwd=folder, capture_output=True, text=True, timeout=300,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_is_understood(command: str) -> None:
+    build_parser().parse_args(shlex.split(command)[1:])
+
+
+def test_the_hooks_are_one() -> None:
+    (installed,), (local,) = (config["repos"] for config in (INSTALLED_HOOK, LOCAL_HOOK))
+    assert installed["hooks"] == [{"id": HOOK["id"], "args": HOOK["args"]}]
+    assert local["hooks"] == [
+        {key: value for key, value in HOOK.items() if key != "description"} | {"language": "system"}
+    ]
+    for name, wanted in (("a.keras", True), ("b/c.h5", True), ("a.json", False), ("h5", False)):
+        assert bool(re.search(HOOK["files"], name)) is wanted
+    assert installed["rev"] == f"v{app.__version__}"
+
+
+def test_a_build_fails_where_the_band_is_breached(models: Path) -> None:
+    (judging,) = [step["run"] for step in steps() if "--fail-outside" in step.get("run", "")]
+    passed = shell(judging, models)
+    assert passed.returncode == 0, passed.stderr
+    assert passed.stdout.count("variance measured") == 2
+    narrow = judging.replace("0.5,2", "0.999999,1.000001")
+    assert narrow != judging
+    breached = shell(narrow, models)
+    assert breached.returncode == 3
+    assert re.search(r"models/small-cnn\.keras: conv1: variance .* is not in", breached.stderr)
+
+
+@pytest.mark.slow
+def test_the_step_that_makes_a_page(models: Path) -> None:
+    (pages,) = [step["run"] for step in steps() if "report" in step.get("run", "")]
+    done = shell(pages, models)
+    assert done.returncode == 0, done.stderr
+    (artefact,) = [step["with"]["path"] for step in steps() if "path" in step.get("with", {})]
+    assert "Plotly.newPlot(" in (models / artefact).read_text(encoding="utf-8")
+
+
+def test_a_hook_is_given_several_files(models: Path) -> None:
+    files = sorted(str(path.relative_to(models)) for path in models.glob("models/*"))
+    (models / "models" / "broken.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    done = shell(
+        shlex.join([*HOOK["entry"].split(), *HOOK["args"], *files[:1], "models/broken.h5"]), models
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("broken_file: ")
