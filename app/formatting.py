@@ -29,8 +29,10 @@ def power_of_ten(exponent: int) -> str:
 
 
 def percentage(fraction: float | None) -> str:
-    """49.8 %; a dash where there is none."""
-    return "–" if fraction is None else f"{100 * fraction:.3g} %"
+    """49.8 %; what is hardly anything is below 0.01 %; a dash where there is none."""
+    if fraction is None:
+        return "–"
+    return "< 0.01 %" if 0 < fraction < 1e-4 else f"{100 * fraction:.3g} %"
 
 
 def shape(sizes: Sequence[object] | None) -> str:

@@ -44,7 +44,8 @@ def show_call(result: Result, call: Call, folder: Path) -> None:
         st.caption(" · ".join(facts_of(call)))
         figures, drawing = st.columns([3, 2])
         with figures:
-            st.dataframe(figures_table(result, call), hide_index=True, key="call_figures")
+            table = figures_table(result, call)
+            st.dataframe(table, hide_index=True, height=37 + 35 * len(table), key="call_figures")
             show_rule(result, call)
             if call.get("kernels"):
                 st.dataframe(kernels_table(result, call), hide_index=True, key="call_kernels")

@@ -27,6 +27,7 @@ Result = dict[str, Any]
 Again = Callable[[dict[str, Any]], None]
 
 OTHER_MODEL, VIEW = "other_model", "view"
+PICTURE, PICTURES = "picture", ("svg", "png")  # what a chart's camera saves
 CORRELATION_CAPTIONS = {
     "sample_correlation": "Of one channel's entries for two inputs, at one position. At 1 the "
     "network gives the same for every input.",
@@ -243,5 +244,9 @@ def chart_settings(result: Result, what: str) -> dict[str, Any]:
     return {
         "displaylogo": False,
         "modeBarButtonsToRemove": ["lasso2d", "autoScale2d"],
-        "toImageButtonOptions": {"format": "svg", "filename": f"{file_stem(result)}-{what}"},
+        "toImageButtonOptions": {
+            "format": st.session_state.get(PICTURE, PICTURES[0]),
+            "filename": f"{file_stem(result)}-{what}",
+            "scale": 2,
+        },
     }

@@ -13,6 +13,7 @@ from app.findings import Finding, findings, lead
 from app.formatting import plural, size
 from app.headline import cards, facts, series_name, verdict_parts
 from app.jobs.folders import MANIFEST, RESULT
+from app.page_charts import PICTURE, PICTURES
 from app.page_explore import jump_to
 from app.report import report_html
 from app.tables import csv_text
@@ -139,6 +140,17 @@ def show_downloads(result: Result, folder: Path) -> None:
             st.download_button(
                 label, data, name, mime=mime, on_click="ignore", key=f"download-{ending}"
             )
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption("The camera above each chart saves a picture:", width="content")
+        st.segmented_control(
+            "Pictures",
+            PICTURES,
+            format_func=str.upper,
+            default=PICTURES[0],
+            required=True,
+            key=PICTURE,
+            label_visibility="collapsed",
+        )
     for download in offered:
         if download.note:
             st.caption(f"{markdown_text(download.suffix)}: {markdown_text(download.note)}")

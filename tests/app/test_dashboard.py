@@ -680,6 +680,18 @@ def test_details_have_kernels_and_histograms_where_the_job_left_them(done, resul
     assert len(page.get("plotly_chart")) == 3  # variance, histogram, neighbours
 
 
+def test_pictures_are_saved_as_svg_or_png(done, result):
+    page = done(result)
+
+    def picture():
+        (chart,) = page.get("plotly_chart")
+        return json.loads(chart.proto.config)["toImageButtonOptions"]["format"]
+
+    assert picture() == "svg"
+    page = checked(page.segmented_control(key="picture").set_value("png").run())
+    assert picture() == "png"
+
+
 OTHER = "b" * 64
 
 
