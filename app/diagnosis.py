@@ -129,7 +129,8 @@ def _not_finite(calls: Sequence[Call], series: str) -> Iterator[Finding]:
             yield _finding(
                 "not_finite", call, series,
                 "the signal is NaN or beyond the range of floating point, first at "
-                f"{call['path']!r}.",
+                f"{call['path']!r}."
+                + _with_autoinit(series, _measured(call, "autoinit", "variance"), "a variance of"),
             )  # fmt: skip
             return
 
@@ -255,8 +256,7 @@ def _precision(calls: Sequence[Call], series: str) -> Iterator[Finding]:
     """Where half precision would not hold the signal, though single precision does."""
     over, under = [], []
     for call in calls:
-        ends = [_measured(call, series, name) for name in ("minimum", "maximum")]
-        size = max((abs(end) for end in ends if end is not None), default=None)
+        size = _size(call, series)
         if size is None or _measured(call, series, "finite_fraction") != 1.0:
             continue
         if size > HALF_LARGEST:
@@ -273,8 +273,15 @@ def _precision(calls: Sequence[Call], series: str) -> Iterator[Finding]:
                 code, call, series,
                 f"the largest entry of {_calls(len(places))} {told}, first "
                 f"at {call['path']!r} ({number(size)}): mixed precision would lose the signal "
-                "there.",
+                "there."
+                + _with_autoinit(series, _size(call, "autoinit"), "a largest entry of"),
             )  # fmt: skip
+
+
+def _size(call: Call, series: str) -> float | None:
+    """The largest absolute value."""
+    ends = [_measured(call, series, name) for name in ("minimum", "maximum")]
+    return max((abs(end) for end in ends if end is not None), default=None)
 
 
 def _shares(calls: Sequence[Call], series: str) -> Iterator[Finding]:

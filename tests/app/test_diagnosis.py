@@ -122,6 +122,10 @@ def test_what_half_precision_does_not_hold(maximum, code):
     assert found[code]["path"] == "dense_1"
     assert "of 2 calls" in found[code]["message"]
     assert told(chain([1.0] * 3, maximum=[65504.0] * 3)) == {}
+    calm = chain([1.0] * 3, maximum=largest)
+    for call in calm:
+        call["autoinit"] = {"measured": {"variance": 1.1, "minimum": -3.0, "maximum": 2.0}}
+    assert told(calm)[code]["message"].endswith("weights give a largest entry of 3 there.")
     # Beyond single precision, too: that is another finding.
     infinite = chain([1.0] * 3, maximum=largest, finite_fraction=[1.0, 0.5, 0.5])
     assert set(told(infinite)) == {"not_finite"}
