@@ -122,7 +122,7 @@ def test_what_half_precision_does_not_hold(maximum, code):
     assert found[code]["path"] == "dense_1"
     assert "of 2 calls" in found[code]["message"]
     assert told(chain([1.0] * 3, maximum=[65504.0] * 3)) == {}
-    calm = chain([1.0] * 3, maximum=largest)
+    calm = chain([1.0] * 3, minimum=[-0.0] * 3, maximum=largest)
     for call in calm:
         call["autoinit"] = {"measured": {"variance": 1.1, "minimum": -3.0, "maximum": 2.0}}
     assert told(calm)[code]["message"].endswith("weights give a largest entry of 3 there.")
