@@ -25,7 +25,7 @@ def main() -> None:
     channel = worker.Channel()
     faulthandler.enable()
     lines: queue.Queue[bytes] = queue.Queue()
-    threading.Thread(target=worker._listen, args=(lines,), daemon=True).start()
+    threading.Thread(target=worker.listen, args=(lines,), daemon=True).start()
     channel.say("ready")
     _run(channel, lines.get())
     # The framework's own threads can take seconds to wind down.
@@ -46,7 +46,7 @@ def _run(channel: worker.Channel, line: bytes) -> None:
         folders.publish(partial, folder)
         folders.remove_staging(folder, os.getpid())
     except BaseException as error:
-        worker._report_error(channel, error)
+        worker.report_error(channel, error)
     else:
         channel.say("done")
 

@@ -65,11 +65,11 @@ def main() -> None:
     channel = Channel()
     faulthandler.enable()
     lines: queue.Queue[bytes] = queue.Queue()
-    threading.Thread(target=_listen, args=(lines,), daemon=True).start()
+    threading.Thread(target=listen, args=(lines,), daemon=True).start()
     try:
         importlib.import_module("app.jobs.analysis")  # Keras: a spare has it before its job comes
     except BaseException as error:
-        _report_error(channel, error)
+        report_error(channel, error)
     else:
         channel.say("ready")
         _run_on_large_stack(channel, lines.get())
@@ -80,7 +80,7 @@ def main() -> None:
     os._exit(0)
 
 
-def _listen(lines: queue.Queue[bytes]) -> None:
+def listen(lines: queue.Queue[bytes]) -> None:
     """Passes the job on; then waits for standard input to close, as when the parent dies."""
     lines.put(sys.stdin.buffer.readline(JOB_LINE_LIMIT))
     while sys.stdin.buffer.read(1):
@@ -112,12 +112,12 @@ def _run(channel: Channel, line: bytes) -> None:
         folders.publish(partial, folder)
         folders.remove_staging(folder, os.getpid())
     except BaseException as error:
-        _report_error(channel, error)
+        report_error(channel, error)
     else:
         channel.say("done")
 
 
-def _report_error(channel: Channel, error: BaseException) -> None:
+def report_error(channel: Channel, error: BaseException) -> None:
     """Says in one sentence what went wrong; the traceback goes to the log."""
     from autoinit.errors import AutoInitError, UnsupportedLayerError
 
