@@ -18,6 +18,7 @@ from app.command_examples import (
     SERVE_EXAMPLES,
 )
 from app.escaping import plain_text
+from app.input_moments import parse_moment
 from app.jobs.specification import (
     DEVICES,
     DISTRIBUTIONS,
@@ -202,17 +203,34 @@ def _add_analyze_arguments(parser: argparse.ArgumentParser) -> None:
     )
     data.add_argument(
         "--input-mean",
-        type=float,
-        default=defaults.input_mean,
+        type=_moment,
+        action="append",
+        default=[],
         metavar="X",
-        help="mean of the Gaussian inputs (default %(default)g)",
+        help="mean of the Gaussian inputs; NAME=X for one input of several, as often as there are "
+        f"inputs (default {defaults.input_mean:g})",
     )
     data.add_argument(
         "--input-var",
-        type=float,
-        default=defaults.input_variance,
+        type=_moment,
+        action="append",
+        default=[],
         metavar="X",
-        help="variance of the Gaussian inputs (default %(default)g)",
+        help="variance of the Gaussian inputs; NAME=X for one input of several, as often as there "
+        f"are inputs (default {defaults.input_variance:g})",
+    )
+    data.add_argument(
+        "--input-data",
+        type=Path,
+        metavar="FILE",
+        help="take mean and variance from real data, and feed samples of it in place of noise: "
+        "a .npy array with one sample per row, a .npz with an array for each input, named like "
+        "it, or a .csv with a sample per line",
+    )
+    data.add_argument(
+        "--input-noise",
+        action="store_true",
+        help="with --input-data: feed noise, and take only mean and variance from the data",
     )
     data.add_argument(
         "--input-size",
@@ -310,6 +328,15 @@ def _port(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:6]) <= 65_535:
         raise argparse.ArgumentTypeError(f"expected a port from 1 to 65535; got {text!r}")
     return int(text)
+
+
+def _moment(text: str) -> tuple[str | None, float]:
+    try:
+        return parse_moment(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"expected a number, or an input and a number, such as 0.5 or image=0.5; got {text!r}"
+        ) from error
 
 
 def _band(text: str) -> tuple[float, float]:

@@ -25,6 +25,10 @@ examples:
   %(prog)s "sample:all-cnn-c?activation=elu&dropout=0.25" --output result.json
   %(prog)s my_model.h5 --input-mean 127.5 --input-var 5418 --save better.h5
       a network that takes pixels from 0 to 255, and rescales them itself
+  %(prog)s my_model.keras --input-data train.npz
+      feed real samples, and predict from their mean and variance
+  %(prog)s two_inputs.keras --input-mean image=0.5 --input-var image=0.1
+      moments of one input of several
   %(prog)s models/*.keras --fail-outside 0.5,2
       in continuous integration: fail when AutoInit cannot keep the variance in this band
   %(prog)s pretrained.h5 --keep-frozen --save started.h5

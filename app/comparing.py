@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.formatting import number
-from app.headline import measured, series_figures
+from app.headline import measured, series_figures, series_name
 
 Result = dict[str, Any]
 # The key of a job and its result.
@@ -33,7 +33,9 @@ def runs_table(results: Sequence[Result]) -> list[dict[str, Any]]:
         for series in ("default", "uploaded", "autoinit"):
             if series in result["series"]:
                 found = series_figures(result, series)
-                row[series] = f"{found.verdict}, {number(found.smallest)} … {number(found.largest)}"
+                row[series_name(series)] = (
+                    f"{found.verdict}, {number(found.smallest)} … {number(found.largest)}"
+                )
         rows.append(row)
     return rows
 

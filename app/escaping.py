@@ -25,6 +25,8 @@ def plain_text(text: object, limit: int = 200) -> str:
 
 def visible(text: str) -> str:
     """The text on one line, without invisible characters, in full."""
+    if text.isprintable():  # nearly every text, and nothing invisible is
+        return text
     return "".join(REPLACEMENT if unicodedata.category(c) in INVISIBLE else c for c in text)
 
 

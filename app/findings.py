@@ -35,6 +35,7 @@ IN_SIGHT = {
     "deep_model": "Loading the re-initialised model needs a higher recursion limit",
 }
 FOLDED = {
+    "input_from_data": "What the inputs were taken to be",
     "sampled_layer": "Layers without a rule, estimated by sampling",
     "bias_exceeds_target": "Biases alone exceed the target variance",
     "keeps_initializer": "Layers that keep their own initialiser",
@@ -60,6 +61,7 @@ HINTS = (
     "frozen_redrawn",
     "nothing_to_keep",
     "input_scaling",
+    "input_from_data",
     "not_convertible",
     "constraint_needs_import",
     "deep_model",

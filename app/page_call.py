@@ -42,15 +42,21 @@ def show_call(result: Result, call: Call, folder: Path) -> None:
     with st.container(border=True, key="call-details"):
         st.markdown(f"**{markdown_text(call['path'], 200)}**")
         st.caption(" · ".join(facts_of(call)))
-        figures, drawing = st.columns([3, 2])
+        own = histograms_of(result, call, folder)
+        figures, drawing = st.columns([3, 2]) if own else (st.container(), None)
         with figures:
             table = figures_table(result, call)
             st.dataframe(table, hide_index=True, height=37 + 35 * len(table), key="call_figures")
             show_rule(result, call)
             if call.get("kernels"):
                 st.dataframe(kernels_table(result, call), hide_index=True, key="call_kernels")
-        with drawing:
-            show_histograms(result, call, folder)
+        if drawing is not None:
+            drawing.plotly_chart(
+                histogram_chart(own),
+                key="histograms",
+                config=chart_settings(result, "histogram"),
+                alt="Distribution of the call's entries for each series.",
+            )
         if call["inputs"] or len(result["calls"]) > 1:
             st.plotly_chart(
                 neighbourhood_chart(result, call["index"], chosen_series(result)),
@@ -130,21 +136,14 @@ def kernels_table(result: Result, call: Call) -> list[dict[str, str]]:
     ]
 
 
-def show_histograms(result: Result, call: Call, folder: Path) -> None:
-    """The distributions of all series, where the job left them."""
+def histograms_of(result: Result, call: Call, folder: Path) -> dict[str, Any]:
+    """The distributions of a call by series, where the job left them."""
     found = load_histograms(str(folder / HISTOGRAMS))
-    own = {
+    return {
         series: found[series][call["path"]]
         for series in result["series"]
         if call["path"] in found.get(series, {})
     }
-    if own:
-        st.plotly_chart(
-            histogram_chart(own),
-            key="histograms",
-            config=chart_settings(result, "histogram"),
-            alt="Distribution of the call's entries for each series.",
-        )
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

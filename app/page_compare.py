@@ -14,6 +14,7 @@ from app.page_charts import chart_settings
 Result = dict[str, Any]
 KEPT = "kept"  # of the address
 MOST = 6
+FEW_IN_COMMON = 0.5  # below this share of common calls a difference says little
 SIDE_BY_SIDE, DIFFERENCE = "Side by side", "Difference"
 
 
@@ -97,17 +98,13 @@ def show_runs(results: Sequence[Result]) -> None:
             key="compared_how", label_visibility="collapsed",
         )  # fmt: skip
     if how == DIFFERENCE:
-        strangers = [
-            label(place + 1, other)
-            for place, other in enumerate(results)
-            if place and not differences(results[0], other, series)
-        ]
-        if strangers:
-            told = ", ".join(markdown_text(name, 60) for name in strangers)
-            st.caption(
-                f"No call of {told} has a name that one of "
-                f"{markdown_text(label(1, results[0]), 60)} has, too."
-            )
+        for place, other in enumerate(results[1:], start=2):
+            alike, calls = len(differences(results[0], other, series)), len(results[0]["calls"])
+            if alike < FEW_IN_COMMON * calls:
+                st.caption(
+                    f"{markdown_text(label(place, other), 60)} has {alike:,} of the {calls:,} "
+                    f"calls of {markdown_text(label(1, results[0]), 60)} by the same name."
+                )
         figure = differences_chart(results, series)
     else:
         figure = runs_chart(results, series)

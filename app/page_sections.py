@@ -16,6 +16,7 @@ from app.jobs.folders import MANIFEST, RESULT
 from app.page_charts import PICTURE, PICTURES
 from app.page_explore import jump_to
 from app.report import report_html
+from app.snippet import snippet
 from app.tables import csv_text
 
 Result = dict[str, Any]
@@ -164,6 +165,8 @@ def show_downloads(result: Result, folder: Path) -> None:
 
 def show_details(result: Result) -> None:
     """What was run: enough to do it again."""
+    with st.expander("Do it again in Python", icon=":material/code:"):
+        st.code(snippet(result), language="python")
     with st.expander("Model, settings and timings", icon=":material/fact_check:"):
         st.code(
             json.dumps(

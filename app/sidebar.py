@@ -1,6 +1,6 @@
 """The page's sidebar: which model, which settings, and the button that starts the analysis."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -9,12 +9,14 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.typing import UploadedFile
 
-from app import uploads
-from app.escaping import markdown_text
+from app import jobs, uploads
+from app.escaping import markdown_text, plain_text
 from app.formatting import size
+from app.input_moments import EXAMPLE, parse_moments
 from app.jobs.specification import (
     DEVICES,
     DISTRIBUTIONS,
+    INPUT_SOURCES,
     MODES,
     SAMPLE_PREFIX,
     SIGNAL_MODELS,
@@ -32,6 +34,12 @@ UNSUPPORTED_LABELS = {
     "pass_through": "Pass through (the paper)",
     "error": "Refuse the model",
 }
+SOURCE_LABELS = {"data": "The data", "noise": "Noise like it"}
+DATA_HELP = (
+    "A .npy array with one sample per row, a .npz with an array for each input, named like it, or "
+    "a .csv with a sample per line."
+)
+INPUTS_TOLD = 4
 
 
 def sidebar() -> JobSpec | None:
@@ -43,6 +51,7 @@ def sidebar() -> JobSpec | None:
         )
         upload = choose_upload() if source == UPLOAD else None
         sample = choose_sample() if source == SAMPLE else None
+        data = choose_data()
         with st.form("settings", border=False):
             options = sample_options(sample) if sample else {}
             fields = settings_fields()
@@ -52,7 +61,7 @@ def sidebar() -> JobSpec | None:
         if not pressed:
             return None
         try:
-            settings = Settings(**fields)
+            settings = settings_of(fields, data)
         except ValueError as error:
             st.error(markdown_text(error))
             return None
@@ -72,36 +81,99 @@ def sample_job(name: str, options: Mapping[str, Any], settings: Settings) -> Job
     return JobSpec(SAMPLE_PREFIX + spec, spec, settings)
 
 
+def settings_of(fields: Mapping[str, Any], data: tuple[uploads.Upload, str] | None) -> Settings:
+    """The settings, with the moments per input taken from their text.
+
+    Args:
+        fields: as `settings_fields` gives them.
+        data: an uploaded file of data, and what is fed of it.
+
+    Raises:
+        ValueError: names the field that is wrong, and what was expected.
+    """
+    taken = dict(fields)
+    taken["input_moments"] = parse_moments(taken.pop("input_moments", ""))
+    if data is not None:
+        upload, taken["input_source"] = data
+        taken |= {"input_data": str(upload.path), "input_data_name": upload.name}
+    return Settings(**taken)
+
+
 def choose_upload() -> uploads.Upload | None:
-    """The uploaded file, moved from memory to disk at once."""
-    upload: uploads.Upload | None = st.session_state.get("upload")
+    """The uploaded model, moved from memory to disk at once."""
+    return moved_to_disk(
+        "upload",
+        "Keras model",
+        uploads.SUFFIXES,
+        "A whole model as Keras saves it: .keras, .h5 or .hdf5; or its architecture alone, the "
+        "JSON text of model.to_json().",
+        "Choose another file",
+    )
+
+
+def choose_data() -> tuple[uploads.Upload, str] | None:
+    """Uploaded data for the inputs, and whether they or noise like them is fed.
+
+    It stands outside of the form of settings, in which files would wait for the button.
+    """
+    with st.expander("Real data", icon=":material/dataset:"):
+        upload = moved_to_disk(
+            "data", "Samples of the inputs", uploads.DATA_SUFFIXES, DATA_HELP, "Remove the data"
+        )
+        if upload is None:
+            return None
+        source = st.segmented_control(
+            "Feed",
+            INPUT_SOURCES,
+            format_func=SOURCE_LABELS.__getitem__,
+            default=INPUT_SOURCES[0],
+            required=True,
+            key="input-source",
+            width="stretch",
+            help="Mean and variance of every input are the data's. What is fed through the "
+            "network are samples of the data, or Gaussian noise of the same mean and variance.",
+        )
+    return upload, source
+
+
+def moved_to_disk(
+    place: str, label: str, suffixes: Sequence[str], explanation: str, other: str
+) -> uploads.Upload | None:
+    """An uploaded file, moved from memory to disk at once; where there is none, the uploader.
+
+    Args:
+        place: of it in the session's state.
+        label, explanation: of the uploader.
+        suffixes: that the file may have.
+        other: label of the button that lets go of the file.
+    """
+    upload: uploads.Upload | None = st.session_state.get(place)
     if upload is not None and not uploads.keep(upload):
-        upload = st.session_state.upload = None
+        upload = st.session_state[place] = None
     if upload is None:
-        generation = st.session_state.setdefault("uploader", 0)
+        generation = st.session_state.setdefault(f"{place}-number", 0)
         file = st.file_uploader(
-            "Keras model",
-            type=[suffix.removeprefix(".") for suffix in uploads.SUFFIXES],
-            key=f"uploader-{generation}",
-            help="A whole model as Keras saves it: .keras, .h5 or .hdf5; or its architecture "
-            "alone, the JSON text of model.to_json().",
+            label,
+            type=[suffix.removeprefix(".") for suffix in suffixes],
+            key=f"{place}-{generation}",
+            help=explanation,
         )
         if file is None:
             return None
         try:
-            st.session_state.upload = uploads.store(file, file.name)
+            st.session_state[place] = uploads.store(file, file.name, suffixes)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error  # Without the server's own paths.
             st.error(f"The file could not be stored: {markdown_text(reason)}")
             return None
         let_go(file)
         # A new uploader is an empty one.
-        st.session_state.uploader = generation + 1
+        st.session_state[f"{place}-number"] = generation + 1
         st.rerun()
-    with st.container(border=True, key="uploaded-file"):
+    with st.container(border=True, key=f"{place}-file"):
         st.markdown(f":material/draft: **{markdown_text(upload.name, 60)}**  \n{size(upload.size)}")
-        if st.button("Choose another file", width="stretch"):
-            st.session_state.upload = None
+        if st.button(other, width="stretch"):
+            st.session_state[place] = None
             st.rerun()
     return upload
 
@@ -170,6 +242,15 @@ def settings_fields() -> dict[str, Any]:
             format="%g",
             help="The variance of that data; its standard deviation, squared.",
         )
+        names = inputs_of_last_result()
+        if len(names) > 1:
+            listed = "; ".join(f"{plain_text(name, 40)}: 0, 1" for name in names[:INPUTS_TOLD])
+            fields["input_moments"] = st.text_input(
+                "Mean and variance per input",
+                placeholder=listed,
+                help="For inputs that have a mean and a variance of their own, such as "
+                f"{EXAMPLE}. The others have those above.",
+            )
         fields["input_size"] = st.number_input(
             "Size for unknown dimensions",
             1,
@@ -254,6 +335,24 @@ def settings_fields() -> dict[str, Any]:
             help="auto takes a GPU where there is one.",
         )
     return fields
+
+
+def inputs_of_last_result() -> tuple[str, ...]:
+    """The names of the inputs of the model whose result is on the page."""
+    key = st.query_params.get("job")
+    handle = None if key is None else jobs.find(key)
+    if handle is None or handle.status != "done":
+        return ()
+    try:
+        return input_names(handle.key, handle)
+    except (OSError, ValueError):  # The page itself says that there is no such result any more.
+        return ()
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def input_names(key: str, _handle: jobs.JobHandle) -> tuple[str, ...]:
+    """The inputs of a result, which is read once for them."""
+    return tuple(str(each["name"]) for each in _handle.result()["model"].get("inputs", ()))
 
 
 def words(value: str) -> str:

@@ -107,14 +107,22 @@ def neighbourhood(calls: Sequence[Call], chosen: int, most: int = 24) -> list[in
 def layers_of(calls: Iterable[Call]) -> dict[int, tuple[int, int]]:
     """Column and lane of each call in a drawing from left to right, by its index.
 
-    The column is the longest way from a call that reads none of the others.
+    The column is the longest way from a call that reads none of the others; such a call stands just
+    before the first that reads it.
     """
+    calls = list(calls)
+    read_by = readers(calls)
     columns: dict[int, int] = {}
+    for call in calls:
+        before = [columns[index] for index in call["inputs"] if index in columns]
+        columns[call["index"]] = max(before, default=-1) + 1
     places: dict[int, tuple[int, int]] = {}
     filled: dict[int, int] = {}
     for call in calls:
-        before = [columns[index] for index in call["inputs"] if index in columns]
-        column = columns[call["index"]] = max(before, default=-1) + 1
+        column = columns[call["index"]]
+        reading = [columns[index] for index in read_by[call["index"]] if index in columns]
+        if reading and not any(index in columns for index in call["inputs"]):
+            column = min(reading) - 1  # what reads nothing of these stands before its reader
         lane = filled.get(column, 0)
         filled[column] = lane + 1
         places[call["index"]] = (column, lane)

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -12,13 +13,14 @@ from app.jobs import folders
 from app.jobs.limits import Limits, shown_bytes, variable
 
 SUFFIXES = (".keras", ".h5", ".hdf5", ".json")
+DATA_SUFFIXES = (".npy", ".npz", ".csv")
 CHUNK = 4 * 1024 * 1024
 NAME_LIMIT = 255  # as on disk; a job and its name cross to the worker on one line
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A model file on disk, and what its owner calls it."""
+    """A file of a model or of data on disk, and what its owner calls it."""
 
     path: Path
     name: str
@@ -30,16 +32,22 @@ def uploads_folder() -> Path:
     return folders.uploads(folders.data_root())
 
 
-def store(file: BinaryIO, name: str) -> Upload:
+def store(file: BinaryIO, name: str, suffixes: Sequence[str] = SUFFIXES) -> Upload:
     """Copies an upload to disk, chunk by chunk; the same content twice is one file.
 
+    Args:
+        file: the upload.
+        name: what its owner calls it.
+        suffixes: that it may have: a model file's, or `DATA_SUFFIXES`.
+
     Raises:
-        ValueError: the name does not end like a model file's, or the file is too large.
+        ValueError: the name does not end like this, or the file is too large.
         OSError: the disk is full, or the folder cannot be written.
     """
     suffix = Path(name).suffix.lower()
-    if suffix not in SUFFIXES:
-        raise ValueError(f"A model file ends in {', '.join(SUFFIXES)}; received {name!r}.")
+    if suffix not in suffixes:
+        what = "model file" if suffixes is SUFFIXES else "file of data"
+        raise ValueError(f"A {what} ends in {', '.join(suffixes)}; received {name!r}.")
     limits = Limits.from_environment()
     folder = uploads_folder()
     digest, size = hashlib.sha256(), 0

@@ -18,6 +18,7 @@ from autoinit.errors import UnsupportedLayerError
 from autoinit.estimators import RULES
 from autoinit.frozen import frozen_variables
 from autoinit.graph import Call, ModelGraph, Parameter
+from autoinit.input_moments import PerInput, input_moments
 from autoinit.kernels import Kernel, Loader, bias_moments
 from autoinit.registry import (
     Context,
@@ -109,27 +110,25 @@ class Propagation:
 
 def input_signals(
     graph: ModelGraph,
-    mean: float = 0.0,
-    variance: float = 1.0,
+    mean: PerInput = 0.0,
+    variance: PerInput = 1.0,
     signal_model: str = DEFAULT_SIGNAL_MODEL,
 ) -> dict[int, Signal]:
     """Signals of a graph's inputs: Gaussian data, or uniform indices for integers.
 
     Args:
         graph: whose inputs they are.
-        mean, variance: of the data.
+        mean, variance: of the data: one number for all inputs, or numbers by the inputs' names (0
+            and 1 where an input is not named). Integer inputs have moments of their own, unless
+            they are named.
         signal_model: a key of `SIGNAL_MODELS`.
+
+    Raises:
+        ValueError: for a name that is no input's, and for moments that no data have.
     """
-    vocabulary = graph.vocabulary()
-    signals: dict[int, Signal] = {}
-    for call in graph.inputs:
-        (value,) = call.outputs
-        size = vocabulary.get(
-            value.index, 2 if not value.dtype.startswith(("float", "bfloat")) else None
-        )
-        moments = (mean, variance) if size is None else ((size - 1) / 2, (size * size - 1) / 12)
-        signals[value.index] = SIGNAL_MODELS[signal_model].gaussian(*moments)
-    return signals
+    gaussian = SIGNAL_MODELS[signal_model].gaussian
+    moments = input_moments(graph, mean, variance)
+    return {index: gaussian(*each) for index, each in moments.items()}
 
 
 def predict(

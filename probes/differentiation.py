@@ -23,10 +23,7 @@ from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
 from numpy.typing import NDArray
 
 from autoinit.arrays import as_array
-from autoinit.graph import ModelGraph
-from autoinit.randomness import derived
 from probes.batching import out_of_memory
-from probes.state import unchanged
 
 Tap = Callable[[int, Any], Any]
 Settings = tuple[Any, ...]
@@ -80,40 +77,6 @@ def by_numpy(function: Callable[[NDArray[Any]], NDArray[np.float64]], tensor: An
     return function(as_array(tensor))
 
 
-@contextlib.contextmanager
-def seeded(graph: ModelGraph, seed: int) -> Iterator[None]:
-    """`unchanged`, and the same for PyTorch's generator: dropout ignores layers' seeds there."""
-    with unchanged(graph, seed):
-        if keras.backend.backend() != "torch":
-            yield
-            return
-        import torch
-
-        with torch.random.fork_rng():
-            torch.manual_seed(derived(seed, 0))
-            yield
-
-
-def noise_state() -> Any:
-    """What PyTorch's generators hold; None elsewhere."""
-    if keras.backend.backend() != "torch":
-        return None
-    import torch
-
-    on_gpu = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return torch.get_rng_state(), on_gpu
-
-
-def set_noise_state(state: Any) -> None:
-    """Let PyTorch's generators go on from a state of `noise_state`."""
-    if state is not None:
-        import torch
-
-        torch.set_rng_state(state[0])
-        if state[1]:
-            torch.cuda.set_rng_state_all(state[1])
-
-
 def _floating(tensors: Sequence[Any]) -> list[int]:
     return [
         place
@@ -164,7 +127,25 @@ class _ByTensorFlow:
     ) -> tuple[dict[int, Any], list[Any], list[Any]]:
         import tensorflow as tf
 
-        taps: dict[int, Any] = {}
+        measured: dict[int, Any] = {}
+        order: list[Any] = []  # what was measured, as it came
+        anchor = tf.zeros(())
+
+        def tap(key: int, tensor: Any) -> Any:
+            if not tensor.dtype.is_floating:
+                return tensor
+
+            def told(gradient: Any) -> Any:
+                # No more than two gradients wait for their measure at a time.
+                with tf.control_dependencies(order[-2:-1]):
+                    gradient = tf.identity(gradient)
+                measured[key] = self._measure(key, gradient)
+                order.append(measured[key])
+                return gradient, tf.zeros(())
+
+            identity = tf.custom_gradient(lambda tensor, _: (tf.identity(tensor), told))
+            return _with_mask(identity(tensor, anchor), get_keras_mask(tensor))
+
         # A layer may return the tensor that it was given, but values are told apart.
         given = [
             _with_mask(tf.identity(tensor), mask)
@@ -172,31 +153,18 @@ class _ByTensorFlow:
         ]
         places = _floating(given)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch([*(given[place] for place in places), *self._variables])
-
-            def tap(key: int, tensor: Any) -> Any:
-                if not tensor.dtype.is_floating:
-                    return tensor
-                taps[key] = _with_mask(tf.identity(tensor), get_keras_mask(tensor))
-                tape.watch(taps[key])
-                return taps[key]
-
+            sources = [anchor, *(given[place] for place in places), *self._variables]
+            tape.watch(sources)
             targets = list(self._function(given, settings, tap))
-        sources = [*taps.values(), *(given[place] for place in places), *self._variables]
         # Of an embedding, it is a few rows.
-        gradients = [
+        _, *gradients = (
             gradient if gradient is None else tf.convert_to_tensor(gradient)
             for gradient in tape.gradient(targets, sources, cotangents)
-        ]
-        measured = {
-            key: self._measure(key, gradient)
-            for key, gradient in zip(taps, gradients, strict=False)
-            if gradient is not None
-        }
+        )
         of_tensors: list[Any] = [None] * len(given)
-        for place, gradient in zip(places, gradients[len(taps) :], strict=False):
+        for place, gradient in zip(places, gradients, strict=False):
             of_tensors[place] = gradient
-        return measured, of_tensors, gradients[len(taps) + len(places) :]
+        return measured, of_tensors, gradients[len(places) :]
 
 
 @contextlib.contextmanager

@@ -16,13 +16,14 @@ from autoinit.errors import GraphError
 from autoinit.graph import Call, ModelGraph
 from autoinit.initializer.cloning import clone_with_weights
 from autoinit.initializer.drawing import SavedWeights, draw_configured_weights
+from autoinit.input_moments import PerInput
 from autoinit.randomness import derived
 from autoinit.reading import read_model
 from autoinit.shapes import largest_alive, last_uses
 from probes.batching import Progress, fitting, fixed_batch, free_memory, while_memory_runs_out
 from probes.devices import Device, devices_of, full_precision, placed_on
 from probes.distributions import bounds_of
-from probes.inputs import draw_inputs
+from probes.inputs import Data, draw_inputs
 from probes.moments import DeviceRecorder, HostRecorder, Moments, Recorder
 from probes.spread import Spread, spread_of
 from probes.state import unchanged, without_gradients
@@ -90,16 +91,17 @@ def probe_model(
     model: Any,
     num_samples: int = 128,
     seed: int = 0,
-    input_mean: float = 0.0,
-    input_variance: float = 1.0,
+    input_mean: PerInput = 0.0,
+    input_variance: PerInput = 1.0,
     training: bool = True,
     device: str = "auto",
     unknown_size: int = 32,
     memory_limit: int | None = None,
     progress: Progress | None = None,
     seeds: int = 1,
+    input_data: Data | None = None,
 ) -> Probe:
-    """Feed Gaussian noise through a model and measure each call's output.
+    """Feed Gaussian noise or real data through a model and measure each call's output.
 
     The model is unchanged afterwards: weights, moving statistics and seeds.
 
@@ -114,7 +116,7 @@ def probe_model(
         model: a Keras model with a graph, or the `ModelGraph` of one.
         num_samples: samples of noise.
         seed: of the noise, and of dropout.
-        input_mean, input_variance: of the noise.
+        input_mean, input_variance: of the noise: one number for all inputs, or numbers by name.
         training: mode of the model.
         device: `auto`, `cpu` or `gpu`.
         unknown_size: size taken for axes that the model leaves open.
@@ -127,12 +129,15 @@ def probe_model(
             draw has `seed` itself, the others have seeds derived from it. Several GPUs share the
             draws, each with a copy of the model; a `ModelGraph` cannot be copied, and all its
             draws run on the first device.
+        input_data: samples to feed in place of noise, by the inputs' names, the samples' axis
+            first: see `probes.inputs.draw_inputs`.
 
     Returns:
         Moments for each call that can be run.
 
     Raises:
-        ValueError: for a number of samples or seeds below 1, or a device that is not there.
+        ValueError: for a number of samples or seeds below 1, a device that is not there, a name
+            that is no input's, or data that do not fit.
         MemoryError: where not even one sample fits.
     """
     for name, number in (("num_samples", num_samples), ("seeds", seeds)):
@@ -140,7 +145,7 @@ def probe_model(
             raise ValueError(f"{name} must be at least 1. Received: {number}")
     read = partial(read_model, unknown_size=unknown_size, training=training)
     graph = model if isinstance(model, ModelGraph) else read(model)
-    noise = _Noise(num_samples, input_mean, input_variance, training, memory_limit)
+    noise = _Noise(num_samples, input_mean, input_variance, training, memory_limit, input_data)
     devices = devices_of(device)
     if seeds == 1:
         figures, size = noise.measure(graph, seed, devices[0], progress or (lambda share: None))
@@ -175,13 +180,15 @@ class _Noise:
         mean, variance: of the inputs.
         training: mode of the model.
         limit: bytes that activations may take; None for half of what is free.
+        data: in place of noise, by the inputs' names.
     """
 
     samples: int
-    mean: float
-    variance: float
+    mean: PerInput
+    variance: PerInput
     training: bool
     limit: int | None
+    data: Data | None
 
     def measure_draws(
         self, graph: ModelGraph, seeds: Sequence[int], device: Device,
@@ -216,7 +223,7 @@ class _Noise:
         first = fixed_batch(graph) or fitting(partial(largest_alive, graph), self.samples, limit)
 
         def measure(size: int) -> _Figures:
-            with unchanged(graph, seed), placed_on(device):
+            with placed_on(device), unchanged(graph, seed):
                 return self._in_batches(graph, size, seed, device.kind == "cpu", progress)
 
         return while_memory_runs_out(
@@ -226,7 +233,7 @@ class _Noise:
     def _in_batches(
         self, graph: ModelGraph, size: int, seed: int, on_host: bool, progress: Progress
     ) -> _Figures:
-        inputs = draw_inputs(graph, self.samples, seed, self.mean, self.variance)
+        inputs = draw_inputs(graph, self.samples, seed, self.mean, self.variance, self.data)
         starts = range(0, self.samples, size)
         with HostRecorder() if on_host else DeviceRecorder() as recorder:
             for number, start in enumerate(starts):

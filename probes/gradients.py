@@ -10,8 +10,9 @@ together, as ordinary training does, or with checkpoints where that takes too mu
 
 On two cores a probe of 128 samples takes 1.1 to 1.2 times a compiled step of training with SGD
 (ResNet-56 with and without normalisation, and VGG), about as long as the step the first time, and
-1.4 to 1.8 times its memory; ResNet-812 with checkpoints takes 0.9 GiB for 32 samples, of which all
-activations would be 5 GiB. `python -m benchmarks.gradients` prints the table.
+1.1 to 1.5 times its memory (ResNet-56 without normalisation, and VGG); ResNet-812 with checkpoints
+takes 0.9 GiB for 32 samples, of which all activations would be 5 GiB.
+`python -m benchmarks.gradients` prints the table.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import contextlib
 import math
 import threading
 from collections import ChainMap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -29,6 +30,7 @@ import keras
 import numpy as np
 
 from autoinit.graph import ModelGraph, Value
+from autoinit.input_moments import PerInput
 from autoinit.randomness import derived
 from autoinit.reading import read_model
 from probes.batching import (
@@ -40,11 +42,10 @@ from probes.batching import (
     while_memory_runs_out,
 )
 from probes.devices import find_device, placed_on
-from probes.differentiation import seeded
 from probes.forward import Probe
-from probes.inputs import draw_inputs
+from probes.inputs import Data, draw_inputs
 from probes.logits import logits_of
-from probes.moments import Moments
+from probes.moments import DeviceRecorder, Moments, Recorder
 from probes.segments import (
     Passes,
     State,
@@ -55,7 +56,7 @@ from probes.segments import (
     state_of,
     trainable,
 )
-from probes.state import without_gradients
+from probes.state import unchanged, without_gradients
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,8 +84,8 @@ def probe_gradients(
     model: Any,
     num_samples: int = 128,
     seed: int = 0,
-    input_mean: float = 0.0,
-    input_variance: float = 1.0,
+    input_mean: PerInput = 0.0,
+    input_variance: PerInput = 1.0,
     training: bool = True,
     device: str = "auto",
     unknown_size: int = 32,
@@ -92,8 +93,9 @@ def probe_gradients(
     checkpoint: bool | None = None,
     logits: bool = False,
     progress: Progress | None = None,
+    input_data: Data | None = None,
 ) -> Gradients:
-    """Feed Gaussian noise through a model, and a Gaussian cotangent back from its outputs.
+    """Feed noise or real data through a model, and a Gaussian cotangent back from its outputs.
 
     Noise and dropout are those of `probe_model` with the same seed and batch size. Where none of
     the outputs can be run, the cotangent is that of all values that nothing reads which can be
@@ -106,7 +108,8 @@ def probe_gradients(
         model: a Keras model with a graph, or the `ModelGraph` of one.
         num_samples: samples of noise.
         seed: of the noise, of dropout, and of the cotangent.
-        input_mean, input_variance: of the noise. The cotangent has mean 0 and variance 1.
+        input_mean, input_variance: of the noise: one number for all inputs, or numbers by name.
+            The cotangent has mean 0 and variance 1.
         training: mode of the model.
         device: `auto`, `cpu` or `gpu`.
         unknown_size: size taken for axes that the model leaves open.
@@ -118,13 +121,15 @@ def probe_gradients(
         logits: have the cotangent at what a last softmax or sigmoid reads, as losses that are
             computed from logits do, in place of what it gives.
         progress: told the share done, from 0 to 1; sometimes by another thread.
+        input_data: samples to feed in place of noise, by the inputs' names, the samples' axis
+            first: see `probes.inputs.draw_inputs`.
 
     Returns:
         Moments of the gradient for each call's first output and for each trainable variable.
 
     Raises:
-        ValueError: for a number of samples below 1, a device that is not there, or a backend other
-            than TensorFlow, JAX and PyTorch.
+        ValueError: for a number of samples below 1, a device that is not there, a name that is no
+            input's, data that do not fit, or a backend other than TensorFlow, JAX and PyTorch.
         MemoryError: where not even one sample fits.
     """
     if num_samples < 1:
@@ -135,7 +140,7 @@ def probe_gradients(
         else read_model(model, unknown_size, training=training)
     )
     found = find_device(device)
-    limit = memory_limit or free_memory() // 2
+    limit = memory_limit or free_memory(found) // 2
     whole, apart = (partial(needed, graph, segments_of(graph, each)) for each in (False, True))
     checkpointed = bool(checkpoint)
     if checkpoint is None:
@@ -146,10 +151,12 @@ def probe_gradients(
     def measure(batch_size: int) -> _Probing:
         nonlocal checkpointed
         try:
-            with seeded(graph, seed), placed_on(found):
+            with placed_on(found), unchanged(graph, seed):
                 passes = passes_through(graph, checkpointed, training, found.kind == "cpu")
                 probing = _Probing(graph, passes, progress)
-                inputs = draw_inputs(graph, num_samples, seed, input_mean, input_variance)
+                inputs = draw_inputs(
+                    graph, num_samples, seed, input_mean, input_variance, input_data
+                )
                 cotangents = _draw_cotangents(graph, num_samples, seed, logits)
                 probing.run(inputs, cotangents, num_samples, batch_size)
                 return probing
@@ -179,9 +186,10 @@ class _Probing:
         self.passes = passes
         self.segments = passes.segments
         self.progress = progress or (lambda share: None)
-        self.found: dict[int, Moments] = {}  # by call
-        # Gradients that are sums over samples: of constant values and of variables, by identity.
-        self.sums: dict[int, Any] = {}
+        # Figures by the index of a call, and by `_of_variable` of a variable's identity.
+        self.found: Mapping[Any, Moments] = {}
+        # Gradients that are sums over samples, by the same keys: of constants and of variables.
+        self.sums: dict[Any, Any] = {}
         self.steps = self.done = self.due = 0
         self.lock = threading.Lock()
 
@@ -198,11 +206,15 @@ class _Probing:
         starts = range(0, samples, size)
         calls = [len(segment.calls) for segment in self.segments]
         self.steps = (2 * sum(calls) + sum(calls[:-1])) * len(starts)
-        with self.passes.telling(self._step):
+        with self.passes.recording(self._step) as recorder:
             for start in starts:
                 stop = min(start + size, samples)
                 fed, seeds = self._batch(inputs, cotangents, samples, slice(start, stop))
-                self._there_and_back(fed, seeds, stop - start)
+                self._there_and_back(fed, seeds, stop - start, recorder)
+            for key, total in self.sums.items():
+                recorder.record(keras.ops.reshape(total, (-1,)), None, key, last=True)
+            self.sums.clear()
+            self.found = recorder.by_key()
 
     def _batch(
         self, inputs: Mapping[int, Any], cotangents: Mapping[int, Any], samples: int, part: slice
@@ -225,37 +237,22 @@ class _Probing:
 
     def moments(self) -> tuple[Moments | None, ...]:
         """Figures for each call of the graph."""
-        constant = [call for call in self.graph.calls if id(call) in self.sums]
-        figures = self._of_tensors([self.sums[id(call)] for call in constant])
-        found = {
-            **self.found,
-            **{call.index: part for call, part in zip(constant, figures, strict=True)},
-        }
-        return tuple(found.get(call.index) for call in self.graph.calls)
+        return tuple(self.found.get(call.index) for call in self.graph.calls)
 
     def variables(self) -> dict[str, Moments | None]:
         """Figures for each trainable variable, by its path."""
         known = {id(v): v for call in self.graph.calls for v in trainable(call)}
-        reached = [key for key in known if key in self.sums]
-        found = self._of_tensors([self.sums[key] for key in reached])
-        figures = dict(zip(reached, found, strict=True))
         named: dict[str, Moments | None] = {}
         for key, variable in known.items():
             path, number = variable.path, 1
             while path in named:
                 number += 1
                 path = f"{variable.path}:{number}"
-            named[path] = figures.get(key)
+            named[path] = self.found.get(_of_variable(key))
         return named
 
-    def _of_tensors(self, tensors: Sequence[Any]) -> list[Moments]:
-        return self.passes.moments(
-            [self.passes.figures(tensor) for tensor in tensors],
-            [math.prod(tensor.shape) for tensor in tensors],
-        )
-
     def _there_and_back(
-        self, fed: Mapping[int, Any], cotangents: dict[int, Any], batch: int
+        self, fed: Mapping[int, Any], cotangents: dict[int, Any], batch: int, recorder: Recorder
     ) -> None:
         """One batch: all segments but the last forward, then each of them back.
 
@@ -264,6 +261,7 @@ class _Probing:
             cotangents: of the outputs, by value index. Those of values that cross from one segment
                 into another join them; each leaves when it has been used.
             batch: number of samples.
+            recorder: of all batches; in the CPU's memory it has what was measured already.
         """
         for segment in self.segments:
             for call in segment.calls:
@@ -278,7 +276,6 @@ class _Probing:
             with without_gradients():
                 segment.forward(ChainMap(made, *borders), batch)
             borders.append({i: tensor for i, tensor in made.items() if i in segment.written})
-        figures: dict[int, Any] = {}
         for number, segment in reversed(list(enumerate(self.segments))):
             self.due += 2 * len(segment.calls)
             available = ChainMap(dict(fed), *borders)
@@ -296,9 +293,10 @@ class _Probing:
                 for key, measured in products.measured.items():
                     call = self.graph.calls[key]
                     if call.outputs[0].constant:
-                        self._add(call, measured)
-                    else:
-                        figures[key] = measured
+                        self._add(key, measured)
+                    elif isinstance(recorder, DeviceRecorder):
+                        count = math.prod(call.outputs[0].sizes(batch))
+                        recorder.record_summary(measured, count, key)
                 for index, gradient in zip(segment.given, products.of_tensors, strict=True):
                     if gradient is not None and index not in segment.fed:
                         known = cotangents.get(index)
@@ -307,17 +305,12 @@ class _Probing:
                     segment.variables, products.of_variables, strict=True
                 ):
                     if gradient is not None:
-                        self._add(variable, gradient)
+                        self._add(_of_variable(id(variable)), gradient)
             self._tell(self.due)
-        counts = [math.prod(self.graph.calls[k].outputs[0].sizes(batch)) for k in figures]
-        measured_now = self.passes.moments([*figures.values()], counts)
-        for index, moments in zip(figures, measured_now, strict=True):
-            before = self.found.get(index)
-            self.found[index] = moments if before is None else before.merge(moments)
 
     def _add(self, key: Any, gradient: Any) -> None:
-        known = self.sums.get(id(key))
-        self.sums[id(key)] = gradient if known is None else known + gradient
+        known = self.sums.get(key)
+        self.sums[key] = gradient if known is None else known + gradient
 
     def _step(self) -> None:
         self._tell(self.done + 1)
@@ -329,6 +322,11 @@ class _Probing:
             every = max(self.steps // 50, 1)
             if self.done // every > before // every:
                 self.progress(min(self.done / self.steps, 1.0))
+
+
+def _of_variable(identity: int) -> tuple[str, int]:
+    """A key that no call has."""
+    return "variable", identity
 
 
 def _targets(graph: ModelGraph, logits: bool) -> list[Value]:

@@ -1,43 +1,188 @@
-"""Inputs for a probe: Gaussian noise, or valid random indices where integers are wanted."""
+"""Inputs for a probe: Gaussian noise, valid random indices where integers are wanted, real data."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
-from autoinit.graph import ModelGraph
+from autoinit.graph import Call, ModelGraph
+from autoinit.input_moments import PerInput, input_moments, integer_inputs, require_inputs
+from autoinit.paths import shortened
+from autoinit.randomness import derived
+
+Data = Mapping[str, NDArray[Any]]
 
 # NumPy's names where they are others. The words that a text input gets are numbers.
 _DTYPES: dict[str, Any] = {"bool": bool, "string": str}
+# Entries that are converted to double precision at once.
+_PIECE = 1 << 20
 
 
 def draw_inputs(
-    graph: ModelGraph, samples: int, seed: int, mean: float = 0.0, variance: float = 1.0
-) -> dict[int, np.ndarray[Any, Any]]:
-    """An array for each of a graph's inputs, by value index.
+    graph: ModelGraph,
+    samples: int,
+    seed: int,
+    mean: PerInput = 0.0,
+    variance: PerInput = 1.0,
+    data: Data | None = None,
+) -> dict[int, NDArray[Any]]:
+    """An array for each of a graph's inputs, by value index, the samples' axis first.
 
     Args:
         graph: the model.
         samples: size of the batch axis.
         seed: the same seed gives the same inputs.
-        mean, variance: of Gaussian inputs. Integer inputs, and those that an embedding looks up,
+        mean, variance: of Gaussian inputs: one number for all, or numbers by the inputs' names (0
+            and 1 where one is not named). Integer inputs, and those that an embedding looks up,
             are uniform over the valid indices (over 0 and 1 where nothing tells).
+        data: real data to take samples from, by the inputs' names, the samples' axis first. The
+            same samples are taken for all inputs, each once where there are enough. Inputs that
+            are not among them get noise.
+
+    Raises:
+        ValueError: for a name that is no input's, for moments of an integer input without data,
+            and as `check_data` does.
     """
+    moments = input_moments(graph, mean, variance)
+    sizes = integer_inputs(graph)
+    data = {name: np.asarray(array) for name, array in (data or {}).items()}
+    check_data(graph, data)
+    rows = _rows(data, samples, seed)
     generator = np.random.default_rng(seed)
-    vocabulary = graph.vocabulary()
-    arrays: dict[int, np.ndarray[Any, Any]] = {}
+    arrays: dict[int, NDArray[Any]] = {}
     for call in graph.inputs:
         (value,) = call.outputs
         shape = tuple(size or 1 for size in (samples, *value.shape[1:]))
-        integers = not keras.backend.is_float_dtype(value.dtype)
-        if integers or value.index in vocabulary:
-            indices = generator.integers(0, vocabulary.get(value.index, 2), shape)
-            arrays[value.index] = indices.astype(_DTYPES.get(value.dtype, value.dtype))
+        dtype = _DTYPES.get(value.dtype, value.dtype)
+        if call.path in data:
+            real = keras.backend.is_float_dtype(value.dtype)
+            arrays[value.index] = data[call.path][rows].astype(np.float32 if real else dtype)
+        elif value.index in sizes:
+            _require_unnamed(call, mean, variance)
+            arrays[value.index] = generator.integers(0, sizes[value.index], shape).astype(dtype)
         else:
+            own_mean, own_variance = moments[value.index]
             noise = generator.standard_normal(shape, dtype=np.float32)
-            scaled = noise * np.float32(math.sqrt(variance)) + np.float32(mean)
+            scaled = noise * np.float32(math.sqrt(own_variance)) + np.float32(own_mean)
             arrays[value.index] = scaled
     return arrays
+
+
+def check_data(graph: ModelGraph, data: Data) -> None:
+    """Refuse data that do not fit a graph's inputs.
+
+    Args:
+        graph: the model.
+        data: by the inputs' names, the samples' axis first.
+
+    Raises:
+        ValueError: for a name that is no input's, no samples or different numbers of them, another
+            shape than the input's, another type, numbers that are not finite, or indices outside
+            of the vocabulary.
+    """
+    require_inputs(graph, data)
+    counts = {name: len(array) if array.ndim else 0 for name, array in data.items()}
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{count:,} for {_shown(name)}" for name, count in counts.items())
+        raise ValueError(f"The data have different numbers of samples: {told}.")
+    vocabulary = graph.vocabulary()
+    for call in graph.inputs:
+        if call.path in data:
+            _check_shape(call, data[call.path])
+            _check_numbers(call, data[call.path], vocabulary.get(call.outputs[0].index))
+
+
+def data_moments(array: NDArray[Any]) -> tuple[float, float]:
+    """Mean and variance over all entries of an array, in double precision."""
+    flat = array.reshape(-1)
+    pieces = range(0, flat.size, _PIECE)
+    mean = math.fsum(float(flat[at : at + _PIECE].sum(dtype=float)) for at in pieces) / flat.size
+    squares = (float(((flat[at : at + _PIECE].astype(float) - mean) ** 2).sum()) for at in pieces)
+    return mean, math.fsum(squares) / flat.size
+
+
+def _rows(data: Data, samples: int, seed: int) -> NDArray[np.int64]:
+    """Which samples to take: each once, unless more are wanted than there are."""
+    count = len(next(iter(data.values()))) if data else samples
+    # Another seed than the noise's, which other inputs may have beside the data.
+    generator = np.random.default_rng(derived(seed, count))
+    return generator.choice(count, samples, replace=samples > count)
+
+
+def _require_unnamed(call: Call, mean: PerInput, variance: PerInput) -> None:
+    for numbers in (mean, variance):
+        if isinstance(numbers, Mapping) and call.path in numbers:
+            raise ValueError(
+                f"Input {_shown(call.path)} takes integers, which are drawn uniformly: it has no "
+                "mean and variance of its own. Leave them out, or give data."
+            )
+
+
+def _check_shape(call: Call, array: NDArray[Any]) -> None:
+    (value,) = call.outputs
+    wanted, found = tuple(value.shape[1:]), tuple(array.shape[1:])
+    if not array.ndim or not len(array):
+        raise ValueError(f"The data for input {_shown(call.path)} have no samples.")
+    if found == wanted:
+        return
+    said = f"Input {_shown(call.path)} takes samples of shape {wanted}, and the data's are {found}"
+    declared = tuple(getattr(call.layer, "batch_shape", None) or ())[1:]
+    if len(declared) == len(found) and None in declared:
+        pairs = list(zip(declared, found, strict=True))
+        sizes = {size for given, size in pairs if given is None}
+        if all(given in (None, size) for given, size in pairs):
+            if len(sizes) == 1:
+                (size,) = sizes
+                raise ValueError(
+                    f"{said}: choose {size} as the size for unknown dimensions (--input-size)."
+                )
+            raise ValueError(
+                f"{said}: all unknown dimensions are taken to be of one size. Bring the data to "
+                "one, or save the model with definite sizes."
+            )
+    raise ValueError(f"{said}.")
+
+
+def _check_numbers(call: Call, array: NDArray[Any], vocabulary: int | None) -> None:
+    """Numbers that single precision holds; for integer inputs whole ones, within their range."""
+    name, dtype = _shown(call.path), call.outputs[0].dtype
+    if dtype == "string":
+        raise ValueError(f"Input {name} takes text, for which no data can be given.")
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"The data for input {name} are no numbers: they are {array.dtype}.")
+    if not array.size:
+        raise ValueError(f"The data for input {name} have no entries.")
+    low, high = float(array.min()), float(array.max())  # NaN where any entry is
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ValueError(f"The data for input {name} hold NaN or infinity: leave these out.")
+    if vocabulary is None and keras.backend.is_float_dtype(dtype):
+        if max(-low, high) > float(np.finfo(np.float32).max):
+            raise ValueError(f"The data for input {name} are too large for single precision.")
+        return
+    if array.dtype.kind == "f" and not np.array_equal(array, np.trunc(array)):
+        raise ValueError(f"Input {name} takes integers, and the data have fractions.")
+    least, most = _range(dtype, vocabulary)
+    if low < least or high > most:
+        raise ValueError(
+            f"Input {name} takes integers from {least} to {most}, and the data have "
+            f"{low:.15g} to {high:.15g}."
+        )
+
+
+def _range(dtype: str, vocabulary: int | None) -> tuple[int, int]:
+    """The smallest and the largest integer that an input takes."""
+    if vocabulary is not None:
+        return 0, vocabulary - 1
+    if dtype == "bool":
+        return 0, 1
+    limits = np.iinfo(dtype)
+    return int(limits.min), int(limits.max)
+
+
+def _shown(name: str) -> str:
+    return repr(shortened(name))

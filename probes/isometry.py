@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
 from autoinit.graph import ModelGraph
+from autoinit.input_moments import PerInput
 from autoinit.randomness import derived
 from autoinit.reading import read_model
 from probes.batching import Progress
 from probes.devices import Device, find_device, placed_on
-from probes.inputs import draw_inputs
+from probes.inputs import Data, draw_inputs
 from probes.jacobian import Array, Ends, Jacobian, find_ends, finite
 
 Product = Callable[[Array], Array]
@@ -101,15 +102,16 @@ def probe_jacobian(
     model: Any,
     num_inputs: int = 1,
     seed: int = 0,
-    input_mean: float = 0.0,
-    input_variance: float = 1.0,
+    input_mean: PerInput = 0.0,
+    input_variance: PerInput = 1.0,
     training: bool = False,
     device: str = "auto",
     unknown_size: int = 32,
     logits: bool = False,
     progress: Progress | None = None,
+    input_data: Data | None = None,
 ) -> Isometry:
-    """Singular values of the Jacobian of a model at Gaussian inputs, one sample at a time.
+    """Singular values of the Jacobian of a model at random inputs, one sample at a time.
 
     Its rows are the entries of all outputs and its columns those of all inputs. Integers have no
     derivative: other inputs are what counts, or else what embeddings make of integers. A softmax
@@ -120,7 +122,7 @@ def probe_jacobian(
         model: a Keras model with a graph, or the `ModelGraph` of one.
         num_inputs: how many random inputs.
         seed: of the inputs, of dropout and of the random vectors.
-        input_mean, input_variance: of the inputs.
+        input_mean, input_variance: of Gaussian inputs: one number for all, or numbers by name.
         training: mode of the model. In training mode each input has one dropout mask, and batch
             normalisation sees that input alone.
         device: `auto`, `cpu` or `gpu`.
@@ -128,9 +130,12 @@ def probe_jacobian(
         logits: differentiate outputs that a softmax, log-softmax or sigmoid gives before that
             activation. Other activations stay.
         progress: told the share done, from 0 to 1.
+        input_data: samples to take in place of noise, by the inputs' names, the samples' axis
+            first: see `probes.inputs.draw_inputs`.
 
     Raises:
-        ValueError: for a number of inputs below 1, a device that is not there, a backend other
+        ValueError: for a number of inputs below 1, a device that is not there, a name that is no
+            input's, data that do not fit, a backend other
             than TensorFlow, JAX and PyTorch, a model that holds calls that cannot be run, and
             one whose outputs have no derivative, one that is not finite, or, beyond a matrix, no
             second derivatives, which Jv is computed by.
@@ -144,7 +149,7 @@ def probe_jacobian(
     )
     found = find_device(device)
     ends = find_ends(graph, logits)
-    inputs = draw_inputs(graph, num_inputs, seed, input_mean, input_variance)
+    inputs = draw_inputs(graph, num_inputs, seed, input_mean, input_variance, input_data)
     spectra = []
     for number in range(num_inputs):
         sample = {index: array[number : number + 1] for index, array in inputs.items()}

@@ -17,8 +17,8 @@ from autoinit.arrays import as_array
 from autoinit.graph import Call, ModelGraph, Value
 from autoinit.shapes import all_activations
 from probes.batching import Progress
-from probes.differentiation import seeded
 from probes.logits import logits_of
+from probes.state import unchanged
 
 Array = NDArray[np.float64]
 
@@ -139,7 +139,7 @@ class Jacobian:
     ) -> None:
         self.shape = ends.shape
         self._ends, self._sample, self._training = ends, sample, training
-        self._unchanged = partial(seeded, graph, seed)
+        self._unchanged = partial(unchanged, graph, seed)
         sizes = [call.outputs[0].shape[0] for call in graph.inputs]
         fixed = next(filter(None, sizes), None)
         # By what the graph says, not by what memory is free, on which figures would then depend.

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 from keras import ops
-from keras.backend import is_float_dtype
+from keras.backend import backend, is_float_dtype
 from numpy.typing import NDArray
 
 from autoinit.arrays import as_array
@@ -30,7 +30,7 @@ from probes.distributions import NO_SHAPE, Shape, merged
 _ROW = 4096
 _PART = 32 * _ROW  # entries that stay in a core's cache while they are summed
 _ONES = np.ones(_ROW, np.float32)
-_BASIC = 7  # numbers of a tensor that `_summary` gives
+_BASIC = 7  # numbers of a tensor that `summarised` gives
 _THREADS = 8  # more wait for the memory
 Bounds = tuple[float, float] | None
 _SAFE = (1e-12, 1e12)  # largest absolute values whose squares single precision sums well
@@ -158,6 +158,10 @@ class HostRecorder:
         """Of all tensors or keys, in the order of their first recording."""
         return [figures.moments() for figures in self._figures.values()]
 
+    def by_key(self) -> dict[Hashable, Moments]:
+        """The same by the keys."""
+        return dict(zip(self._figures, self.results(), strict=True))
+
     def _sums(self, flat: NDArray[np.float32]) -> _Sums:
         size = -(-flat.size // self._cores // _PART) * _PART
         if size >= flat.size:
@@ -188,6 +192,10 @@ class DeviceRecorder:
         known = self._figures.setdefault(object() if key is None else key, _OnDevice(bounds))
         known.add(ops.reshape(tensor, _shape(tensor)), last or key is None)
 
+    def record_summary(self, summary: Any, count: int, key: Hashable) -> None:
+        """Take what `summarised` gave first for a tensor of so many entries, as one row of them."""
+        self._figures.setdefault(key, _OnDevice(None)).add_summary(summary, count)
+
     def again(self, key: Hashable, of: Hashable) -> None:
         """A tensor whose figures are those of another, all batches of it."""
         self._figures[key] = self._figures[of]
@@ -206,6 +214,10 @@ class DeviceRecorder:
             found[key] = different[key].moments(fetched[start:stop])
             start = stop
         return [found[id(figures)] for figures in self._figures.values()]
+
+    def by_key(self) -> dict[Hashable, Moments]:
+        """The same by the keys."""
+        return dict(zip(self._figures, self.results(), strict=True))
 
 
 Recorder = HostRecorder | DeviceRecorder
@@ -437,9 +449,8 @@ class _OnDevice:
     def add(self, tensor: Any, last: bool) -> None:
         """Take samples, positions, channels; `last` where no more follow."""
         shape = tuple(tensor.shape)
-        summary, deviation = _summary(tensor)
-        self._counts.append(math.prod(shape))
-        self._basic.append(summary)
+        summary, deviation = summarised(tensor)
+        self.add_summary(summary, math.prod(shape))
         wanted = correlations.enough(shape)
         if not wanted:
             return
@@ -462,6 +473,11 @@ class _OnDevice:
             self._few.append(ops.reshape(few, form))
             if last or self._taken[0] == wanted.samples:
                 self._look_at_few()
+
+    def add_summary(self, summary: Any, count: int) -> None:
+        """Take what is known of so many entries."""
+        self._counts.append(count)
+        self._basic.append(summary)
 
     def numbers(self) -> list[Any]:
         """Vectors of all that `moments` needs."""
@@ -494,12 +510,23 @@ class _OnDevice:
     def _look_at_few(self) -> None:
         few = ops.concatenate(self._few)
         self._few.clear()
-        summary, deviation = _summary(few)
+        summary, deviation = summarised(few)
         deviation = ops.reshape(deviation, few.shape)
         self._looked = _look_on_device(deviation, summary[2], summary[3], self._bounds)
 
 
-def _summary(tensor: Any) -> tuple[Any, Any]:
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """By JAX as a whole, once for each shape; it would compile each operation for each shape."""
+    if backend() != "jax":
+        return function
+    import jax
+
+    compiled: Callable[..., Any] = jax.jit(function)
+    return compiled
+
+
+@_compiled
+def summarised(tensor: Any) -> tuple[Any, Any]:
     """What is known of all entries, on the device.
 
     Returns:
@@ -514,7 +541,8 @@ def _summary(tensor: Any) -> tuple[Any, Any]:
     known = ops.where(finite, x, 0.0)
     number = ops.maximum(share, 1e-30)
     scale = ops.max(ops.abs(known))
-    scale = ops.where(scale > 0, scale, 1.0)
+    # No more than 1e37: XLA multiplies by the inverse, which must not underflow.
+    scale = ops.minimum(ops.where(scale > 0, scale, 1.0), 1e37)
     scaled = known / scale
     mean = ops.mean(scaled) / number
     deviation = ops.where(finite, scaled - mean, 0.0)
@@ -529,6 +557,7 @@ def _summary(tensor: Any) -> tuple[Any, Any]:
     return summary, deviation
 
 
+@_compiled
 def _look_on_device(few: Any, scale: Any, mean: Any, bounds: Bounds) -> Any:
     """[scale, variance, squares…, shape…] of the first samples, of which the mean was taken out."""
     left = ops.mean(few)
@@ -541,6 +570,6 @@ def _look_on_device(few: Any, scale: Any, mean: Any, bounds: Bounds) -> Any:
 
 def _of_summary(count: int, summary: NDArray[np.float64]) -> Moments:
     minimum, maximum, scale, mean, variance, zeros, finite = summary.tolist()
-    if not finite:
+    if minimum > maximum:  # no entry is finite, of which rounding may leave a share
         return Moments(count, math.nan, math.nan, math.nan, math.nan, zeros, 0.0)
     return Moments(count, mean * scale, variance * scale * scale, minimum, maximum, zeros, finite)

@@ -11,6 +11,7 @@ import contextlib
 import math
 import weakref
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import keras
@@ -25,10 +26,9 @@ from probes.differentiation import (
     Tap,
     by_numpy,
     differentiate,
-    noise_state,
-    set_noise_state,
 )
-from probes.moments import Moments, _of_summary, _summary, of_array
+from probes.moments import DeviceRecorder, HostRecorder, Recorder, summarised
+from probes.state import noise_state, set_noise_state
 
 # What differentiation holds at most for each byte that is written: normalisation, for one, is made
 # of several operations.
@@ -127,52 +127,43 @@ class Passes:
     ) -> None:
         self.on_host = on_host
         self._on_step: Callable[[], None] = _nothing
+        self._recorder: Recorder | None = None
         ends = last_uses(graph)
         self.segments = [
             Segment(calls, ends, training, self._measure, self._step) for calls in segments
         ]
 
     @contextlib.contextmanager
-    def telling(self, on_step: Callable[[], None]) -> Iterator[None]:
-        """Tell of each call that is run in Python, and of each gradient, inside the block."""
-        self._on_step = on_step
-        try:
-            yield
-        finally:
-            self._on_step = _nothing
+    def recording(self, on_step: Callable[[], None]) -> Iterator[Recorder]:
+        """Give what records gradients inside the block, and is itself of use inside it only.
+
+        Args:
+            on_step: told of each call that is run in Python, and of each gradient.
+        """
+        with HostRecorder() if self.on_host else DeviceRecorder() as recorder:
+            self._on_step, self._recorder = on_step, recorder
+            try:
+                yield recorder
+            finally:
+                self._on_step, self._recorder = _nothing, None
 
     def _step(self) -> None:
         self._on_step()
 
     def _measure(self, call: Call, gradient: Any) -> Any:
-        # What is a sum over samples is not known before all batches have come.
-        return gradient if call.outputs[0].constant else self.figures(gradient)
-
-    def figures(self, gradient: Any) -> Any:
-        """A few numbers for a gradient, where it lies; `moments` reads them."""
+        if call.outputs[0].constant:
+            return gradient  # a sum over samples, which is not known before all batches have come
         if self.on_host:
-            return by_numpy(self._of_array, gradient)
+            return by_numpy(partial(self._record, call.index), gradient)
         self._step()
-        return _summary(gradient)[0]
+        return summarised(gradient)[0]
 
-    def _of_array(self, gradient: NDArray[Any]) -> NDArray[np.float64]:
+    def _record(self, key: int, gradient: NDArray[Any]) -> NDArray[np.float64]:
         self._step()
-        # As one row: there are no samples, positions and channels to correlate.
-        found = of_array(gradient.astype(np.float32, copy=False).reshape(-1))
-        return np.array([
-            found.count, found.mean, found.variance, found.minimum, found.maximum,
-            found.zero_fraction, found.finite_fraction,
-        ])  # fmt: skip
-
-    def moments(self, figures: Sequence[Any], counts: Sequence[int]) -> list[Moments]:
-        """Moments by figures, of gradients of so many entries."""
-        if not figures:
-            return []
-        if self.on_host:
-            rows = (np.asarray(each).tolist() for each in figures)
-            return [Moments(int(count), *row) for count, *row in rows]
-        fetched = keras.ops.convert_to_numpy(keras.ops.stack(list(figures))).astype(np.float64)
-        return [_of_summary(count, row) for count, row in zip(counts, fetched, strict=True)]
+        if self._recorder is not None:
+            # As one row: there are no samples, positions and channels to correlate.
+            self._recorder.record(gradient.reshape(-1), None, key)
+        return np.zeros(())
 
 
 def _nothing() -> None:

@@ -15,7 +15,11 @@ from autoinit.randomness import derived
 
 @contextlib.contextmanager
 def unchanged(graph: ModelGraph, seed: int) -> Iterator[None]:
-    """Seed the layers' noise inside the block; put back what a forward pass changes after it."""
+    """Seed the layers' noise inside the block; put back what a forward pass changes after it.
+
+    PyTorch's dropout ignores the layers' own seeds: there it is the generator of the device where
+    Keras puts tensors at the moment that is seeded and put back.
+    """
     changing = []
     for layer in graph.layers():
         for part in getattr(layer, "_flatten_layers", lambda: ())():
@@ -32,13 +36,38 @@ def unchanged(graph: ModelGraph, seed: int) -> Iterator[None]:
     for number, (variable, values) in enumerate(kept):
         if variable.name.endswith("seed_generator_state"):
             variable.assign(np.array([derived(seed, number) % 2**31, 0]).astype(values.dtype))
+    noise = noise_state()
+    if noise is not None:
+        _generator().manual_seed(derived(seed, 0))
     try:
         yield
     finally:
+        set_noise_state(noise)
         for variable, values in kept:
             variable.assign(values)
         for layer in graph.layers():
             getattr(layer, "_clear_losses", lambda: None)()
+
+
+def noise_state() -> Any:
+    """What PyTorch's generator holds; None elsewhere."""
+    return _generator().get_state() if keras.backend.backend() == "torch" else None
+
+
+def set_noise_state(state: Any) -> None:
+    """Let PyTorch's generator go on from a state of `noise_state`."""
+    if state is not None:
+        _generator().set_state(state)
+
+
+def _generator() -> Any:
+    """PyTorch's own, of the device where Keras puts tensors at the moment."""
+    import torch
+
+    place = keras.ops.zeros(()).device
+    if place.type == "cuda":  # that of one GPU, as others may be at other draws
+        return torch.cuda.default_generators[place.index]
+    return torch.default_generator
 
 
 def _variables(nested: Any) -> list[Any]:

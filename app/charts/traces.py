@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import plotly.graph_objects as go
 
 from app.charts.axes import above_zero, positive, runs
@@ -120,12 +121,17 @@ def add_series(
     values: Sequence[float | None],
     expected: Sequence[float | None],
     tell: Tell,
-) -> None:
-    """A series as three traces: the measured line, the predicted line, the weighted calls."""
+) -> list[list[str]]:
+    """A series as three traces: the measured line, the predicted line, the weighted calls.
+
+    Returns:
+        What hovering over each call tells.
+    """
     hovers = [hover_fields(call, series, tell) for call in calls]
     add_line(figure, series, values, hovers, HOVER, f"{series_name(series)} measured")
     add_predictions(figure, calls, series, expected, tell)
     add_weighted_marks(figure, calls, series, values)
+    return hovers
 
 
 def add_line(
@@ -148,7 +154,8 @@ def add_line(
             line={"color": COLOURS.get(series, OTHER_COLOUR), "width": 2 if few else 1.5},
             marker={"size": 2},
             zorder=2,
-            customdata=list(hovers),
+            # As one array: Plotly looks at every entry of a list several times.
+            customdata=np.array(hovers, object),
             hovertemplate=f"{template}<extra>{series_name(series)}</extra>",
         )
     )
@@ -178,14 +185,17 @@ def add_predictions(
             },
             zorder=3,
             # Where the measured line has a gap, this point answers for the call.
-            customdata=[
+            customdata=np.array(
                 [
-                    html_text(call["path"], 60),
-                    tell(predicted(call, series))
-                    + ("" if measured(call, series) else f"<br>{not_measured(call)}"),
-                ]
-                for call in calls
-            ],
+                    [
+                        html_text(call["path"], 60),
+                        tell(predicted(call, series))
+                        + ("" if measured(call, series) else f"<br>{not_measured(call)}"),
+                    ]
+                    for call in calls
+                ],
+                object,
+            ),
             hovertemplate="<b>%{customdata[0]}</b><br>predicted %{customdata[1]}"
             f"<extra>{name}</extra>",
         )

@@ -21,7 +21,6 @@ from app.charts.hover import (
     describe,
     describe_correlations,
     gradient_fields,
-    hover_fields,
     largest_fields,
 )
 from app.charts.theme import Drawn, Moments, Result
@@ -63,22 +62,22 @@ def variance_chart(result: Result, other: Drawn = False) -> go.Figure:
     calls = result["calls"]
     target = result["settings"].get("signal_variance") or 1.0
     figure = go.Figure()
-    drawn = [target]
+    drawn: list[float] = [target]
+    hovers: dict[str, list[list[str]]] = {}
     for series in result["series"]:
         values = [positive(measured(call, series)) for call in calls]
         expected = [positive(predicted(call, series)) for call in calls]
         drawn += [value for value in values + expected if value is not None]
         drawn += add_draws(figure, calls, series)
-        add_series(figure, calls, series, values, expected, describe)
+        hovers[series] = add_series(figure, calls, series, values, expected, describe)
         add_outside_marks(figure, calls, series)
     for column in add_others(figure, result, other, positive, describe):
         drawn += [value for value in column if value is not None]
     figure.add_trace(level_line(target, len(calls), f"Target variance {number(target)}"))
     for place, series in enumerate(result["series"]):
         found = [measured(call, series) or predicted(call, series) for call in calls]
-        hovers = [hover_fields(call, series, describe) for call in calls]
         for edge in ("overflow", "underflow"):
-            add_edge_marks(figure, series, found, hovers, HOVER, edge, place)
+            add_edge_marks(figure, series, found, hovers[series], HOVER, edge, place)
     add_support_marks(figure, calls)
     style(figure, calls)
     set_log_axis(figure, "variance", drawn)

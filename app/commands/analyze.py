@@ -14,6 +14,7 @@ from app.commands import common
 from app.commands.common import DONE, ERROR, OUTSIDE_BAND, UsageError
 from app.downloads import Download, downloads, in_format
 from app.escaping import plain_text
+from app.input_moments import joined_moments
 from app.jobs import folders
 from app.jobs.specification import SAMPLE_PREFIX, JobSpec, Settings
 from app.terminal import BARS, PLAIN_BARS, summary
@@ -21,6 +22,7 @@ from app.terminal import BARS, PLAIN_BARS, summary
 HDF5_SIGNATURE, ZIP_SIGNATURE = b"\x89HDF\r\n\x1a\n", b"PK"
 SAVED_SUFFIXES = (".keras", ".h5", ".hdf5", ".json")
 MODEL_FILE = "a .keras, .h5 or JSON file"
+DATA_FILE = "a .npy, .npz or .csv file"
 
 
 def run(options: argparse.Namespace) -> int:
@@ -33,6 +35,10 @@ def run(options: argparse.Namespace) -> int:
     if several and any((options.output, options.save, options.report)):
         raise UsageError("--output, --save and --report take one MODEL at a time")
     settings = _settings(options)
+    if options.input_data is not None:
+        missing = common.refuse_missing(options.input_data, DATA_FILE)
+        if missing is not None:
+            raise UsageError(f"--input-data: {missing[1]}")
     statuses: list[int] = []
     for model in options.model:
         if statuses:
@@ -86,12 +92,26 @@ def summary_text(result: AnalysisResult) -> str:
 
 
 def _settings(options: argparse.Namespace) -> Settings:
+    defaults, data = Settings(), options.input_data
+    if data is not None and (options.input_mean or options.input_var):
+        raise UsageError(
+            "--input-data tells mean and variance: leave --input-mean and --input-var out"
+        )
+    if data is None and options.input_noise:
+        raise UsageError("--input-noise goes with --input-data, whose moments the noise has")
+    mean, variance, moments = joined_moments(
+        options.input_mean, options.input_var, (defaults.input_mean, defaults.input_variance)
+    )
     try:
         return Settings(
             samples=options.samples,
             seed=options.seed,
-            input_mean=options.input_mean,
-            input_variance=options.input_var,
+            input_mean=mean,
+            input_variance=variance,
+            input_moments=moments,
+            input_data=None if data is None else str(data.absolute()),
+            input_data_name=None if data is None else data.name,
+            input_source="noise" if options.input_noise else "data",
             mode=options.mode,
             distribution=options.distribution,
             signal_model=options.signal_model,
@@ -114,6 +134,9 @@ def _check_outputs(model: str, options: argparse.Namespace) -> None:
     output = None if options.output in (None, "-") else Path(options.output)
     targets = [path for path in (output, options.save, options.report) if path is not None]
     common.check_targets(targets, Path(model), "MODEL, --output, --save and --report")
+    if options.input_data is not None:
+        names = "--input-data, --output, --save and --report"
+        common.check_targets(targets, options.input_data, names)
     if options.save is not None and options.save.suffix not in SAVED_SUFFIXES:
         known = f"{', '.join(SAVED_SUFFIXES[:-1])} or {SAVED_SUFFIXES[-1]}"
         raise UsageError(f"--save takes a file name that ends in {known}; got {options.save}")

@@ -17,10 +17,27 @@ from typing import Any
 import keras
 
 from app.diagnosis import diagnose
+from app.input_data import read_input_data
 from app.jobs.comparison import Comparison, compare
-from app.jobs.figures import calls_as_data, gradients_as_data, jacobian_as_data, phases_as_data
-from app.jobs.specification import CUSTOM_OBJECTS_VARIABLE, LARGEST_INPUT_SIZE, JobSpec
+from app.jobs.figures import (
+    calls_as_data,
+    gradients_as_data,
+    jacobian_as_data,
+    phases_as_data,
+    rules_as_data,
+)
+from app.jobs.folders import MANIFEST, RESULT
+from app.jobs.manifest import manifest
+from app.jobs.specification import (
+    CUSTOM_OBJECTS_VARIABLE,
+    LARGEST_INPUT_SIZE,
+    JobSpec,
+    Settings,
+    sha256,
+)
 from autoinit.errors import GraphError, ModelFileError
+from autoinit.graph import ModelGraph
+from autoinit.input_moments import integer_inputs
 from autoinit.model_files import (
     Budgets,
     Download,
@@ -33,6 +50,7 @@ from autoinit.model_files.rebuilding import require_activations
 from autoinit.reading import read_model
 from autoinit.report import Finding
 from probes.devices import find_device
+from probes.inputs import Data
 
 Progress = Callable[[float, str], None]
 
@@ -46,7 +64,7 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
         progress: told the share done and what is being done.
 
     Raises:
-        ModelFileError: for a file or sample that is refused.
+        ModelFileError: for a file, sample or data that are refused.
         GraphError: for a model without a graph of layers.
         UnsupportedLayerError: for a layer without a rule, where the settings refuse it.
         ValueError: for settings that this machine cannot follow, such as a GPU that is not there.
@@ -62,10 +80,11 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
     settings = replace(spec.settings, input_size=_sufficient_size(model, spec.settings.input_size))
     graph = read_model(model, settings.input_size, training=settings.mode == "training")
     require_activations(graph, settings.samples, budgets)
+    data = _input_data(settings, graph, budgets)
     loaded = time.perf_counter()
     comparison = compare(
         model, settings, uploaded=file is not None and file.has_weights,
-        progress=lambda share, stage: progress(0.05 + 0.88 * share, stage),
+        progress=lambda share, stage: progress(0.05 + 0.88 * share, stage), data=data,
     )  # fmt: skip
     progress(0.93, "Saving the re-initialised model")
     downloads: tuple[Download, ...]
@@ -82,8 +101,13 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
     timings["total"] = round(time.perf_counter() - start, 4)
     result = as_data(comparison, model, describe(file), spec, findings, timings)
     result["downloads"] = [asdict(download) for download in downloads]
-    (folder / "result.json").write_text(json.dumps(result, allow_nan=False), encoding="utf-8")
+    _write(folder / MANIFEST, manifest(comparison, model, result))
+    _write(folder / RESULT, result)
     progress(1.0, "Done")
+
+
+def _write(path: Path, data: dict[str, Any]) -> None:
+    path.write_text(json.dumps(data, allow_nan=False), encoding="utf-8")
 
 
 def _sufficient_size(model: Any, size: int) -> int:
@@ -157,7 +181,10 @@ def as_data(
                 for call in graph.inputs
             ],
         },
-        "settings": {**asdict(spec.settings), "batch_size": comparison.batch_size},
+        "settings": {
+            **_settings_as_data(spec.settings, comparison),
+            "batch_size": comparison.batch_size,
+        },
         "device": asdict(comparison.device),
         "series": series,
         "timings": timings,
@@ -165,8 +192,40 @@ def as_data(
         "phases": phases_as_data(comparison),
         "gradients": gradients_as_data(comparison),
         "jacobian": jacobian_as_data(comparison),
+        "rules": rules_as_data(comparison),
         "warnings": warnings,
     }
+
+
+def _settings_as_data(settings: Settings, comparison: Comparison) -> dict[str, Any]:
+    """The settings as a result tells them: the data's name and digest, not where they lie here.
+
+    Where inputs have moments of their own, be they chosen or the data's, those of all inputs are
+    told: who does the same again need not have the data.
+    """
+    told = asdict(settings)
+    inputs = comparison.inputs
+    if inputs is not None and (inputs.from_data or settings.input_moments):
+        integers = integer_inputs(comparison.graph)
+        told["input_moments"] = {
+            call.path: [inputs.mean[call.path], inputs.variance[call.path]]
+            for call in comparison.graph.inputs
+            if call.outputs[0].index not in integers
+        }
+    del told["input_data_name"]
+    if settings.input_data is not None:
+        told["input_data"] = settings.data_name
+        told["input_data_sha256"] = sha256(settings.input_data)
+    return told
+
+
+def _input_data(settings: Settings, graph: ModelGraph, budgets: Budgets) -> Data | None:
+    if settings.input_data is None:
+        return None
+    shapes = {
+        call.path: tuple(size or 1 for size in call.outputs[0].shape[1:]) for call in graph.inputs
+    }
+    return read_input_data(Path(settings.input_data), settings.data_name, shapes, budgets)
 
 
 def _sample(spec: JobSpec) -> Any:

@@ -9,10 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from app.jobs.devices import device_kind
 from app.jobs.hints import input_scaling
+from app.jobs.inputs import Inputs, inputs_of
 from app.jobs.limits import Limits, memory_left
 from app.jobs.specification import Settings
+from autoinit.arrays import as_array
 from autoinit.estimators import RULES
 from autoinit.frozen import frozen_variables, settled_values
 from autoinit.graph import ModelGraph
@@ -28,6 +32,7 @@ from autoinit.weight_findings import frozen_weights, weights_not_finite
 from probes.devices import Device
 from probes.forward import Probe, probe_model
 from probes.gradients import Gradients, probe_gradients
+from probes.inputs import Data
 from probes.isometry import Isometry, probe_jacobian
 
 Progress = Callable[[float, str], None]
@@ -51,6 +56,9 @@ class Comparison:
         by_other: what that one predicts for the first draw's weights, by series.
         gradients: one per draw, by series, where they were asked for and could be measured.
         jacobians: of the first draw's weights, likewise.
+        deviations: of the first draw's kernels, by series and identity of the variable.
+        registry: of the rules that were used.
+        inputs: what the inputs were taken to be.
         kept: identities of the frozen layers' weights, where those were kept.
         findings: what a person should know.
         timings: seconds by series.
@@ -63,6 +71,9 @@ class Comparison:
     by_other: dict[str, Propagation] = field(default_factory=dict)
     gradients: dict[str, list[Gradients]] = field(default_factory=dict)
     jacobians: dict[str, Isometry] = field(default_factory=dict)
+    deviations: dict[str, dict[int, float]] = field(default_factory=dict)
+    registry: Registry = RULES
+    inputs: Inputs | None = None
     kept: frozenset[int] = frozenset()
     findings: list[Finding] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
@@ -85,6 +96,7 @@ def compare(
     uploaded: bool,
     registry: Registry = RULES,
     progress: Progress = lambda fraction, stage: None,
+    data: Data | None = None,
 ) -> Comparison:
     """Analyse a model with its default, its uploaded and AutoInit's weights.
 
@@ -98,16 +110,19 @@ def compare(
             its initialisers.
         registry: rules to use.
         progress: told the share done and what is being done.
+        data: real data for the inputs, by their names.
 
     Raises:
         UnsupportedLayerError: for a layer without a rule, where the settings refuse it.
+        ModelFileError: for data that do not fit the inputs.
+        ValueError: for moments of an input that is not there, or that takes integers.
     """
     training = settings.mode == "training"
     graph = read_model(model, settings.input_size, registry=registry, training=training)
     keep_frozen = settings.keep_frozen and uploaded
     other = next(name for name in SIGNAL_MODELS if name != settings.signal_model)
     kept = frozen_variables(graph) if keep_frozen else frozenset()
-    comparison = Comparison(graph, other, kept=kept)
+    comparison = Comparison(graph, other, kept=kept, registry=registry)
     options = Options(
         training=training,
         signal_variance=settings.signal_variance,
@@ -117,8 +132,9 @@ def compare(
         batch=settings.samples,
         unsupported=settings.unsupported,
     )
+    inputs = comparison.inputs = inputs_of(graph, settings, data)
     signals, signals_of_other = (
-        input_signals(graph, settings.input_mean, settings.input_variance, model)
+        input_signals(graph, inputs.mean, inputs.variance, model)
         for model in (settings.signal_model, other)
     )
     seeds = [
@@ -141,9 +157,9 @@ def compare(
         return lambda share: progress(start + share * size / steps, stage)
 
     def measure(name: str, draw: int, predicted: Propagation) -> None:
-        inputs = (seeds[draw], settings.input_mean, settings.input_variance)
+        chosen = (seeds[draw], inputs.mean, inputs.variance, training, settings.device)
         probe = probe_model(
-            graph, settings.samples, *inputs, training, settings.device,
+            graph, settings.samples, *chosen, input_data=inputs.data,
             memory_limit=_activation_memory(settings),
             progress=report(f"Measuring {name}", draw, 1),
         )  # fmt: skip
@@ -153,7 +169,7 @@ def compare(
             what = f"The gradients with {name} weights"
             with _told(findings, "gradients_not_measured", what, (MemoryError,)):
                 gradients = probe_gradients(
-                    graph, settings.samples, *inputs, training, settings.device, logits=True,
+                    graph, settings.samples, *chosen, input_data=inputs.data, logits=True,
                     memory_limit=_activation_memory(settings),
                     progress=report(f"Measuring gradients, {name}", draw, _GRADIENT_STEPS),
                 )  # fmt: skip
@@ -184,6 +200,7 @@ def compare(
                     predicted = predict(graph, signals, options, registry)
                 findings += predicted.findings
                 measure(name, draw, predicted)
+            comparison.deviations[name] = _deviations(graph)
             # The first draw's weights are in place: what does the other model say of them?
             with _told(
                 findings, "other_model_failed",
@@ -194,18 +211,21 @@ def compare(
                 what = f"The Jacobian with {name} weights"
                 with _told(findings, "no_jacobian", what, (ValueError, MemoryError)):
                     comparison.jacobians[name] = probe_jacobian(
-                        graph, settings.jacobian, seeds[0], settings.input_mean,
-                        settings.input_variance, device=settings.device, logits=True,
+                        graph, settings.jacobian, seeds[0], inputs.mean, inputs.variance,
+                        input_data=inputs.data, device=settings.device, logits=True,
                         progress=report(f"Measuring the Jacobian, {name}", None, settings.jacobian),
                     )  # fmt: skip
     frozen = frozen_weights(graph, came=uploaded, keep=settings.keep_frozen)
     findings += [frozen] if frozen else []
-    comparison.findings = _unique([*findings, *_notes(model, comparison, settings)])
+    comparison.findings = _unique([*findings, *_notes(model, comparison, settings, inputs)])
     return comparison
 
 
-def _notes(model: Any, comparison: Comparison, settings: Settings) -> Iterator[Finding]:
+def _notes(
+    model: Any, comparison: Comparison, settings: Settings, inputs: Inputs
+) -> Iterator[Finding]:
     graph = comparison.graph
+    yield from inputs.findings
     for name, shape in graph.assumed.items():
         sizes = ", ".join("any" if size is None else str(size) for size in shape)
         yield Finding(
@@ -220,7 +240,7 @@ def _notes(model: Any, comparison: Comparison, settings: Settings) -> Iterator[F
             f"Keras recurses {depth} calls deep to open this model: a plain Python process must "
             f"call sys.setrecursionlimit({2 * depth + 1000}) before keras.models.load_model.",
         )  # fmt: skip
-    yield from input_scaling(graph, settings.input_mean, settings.input_variance)
+    yield from input_scaling(graph, inputs.mean, inputs.variance, inputs.from_data)
     yield from _not_self_averaging(comparison)
     if comparison.batch_size < settings.samples:
         yield Finding(
@@ -233,6 +253,16 @@ def _notes(model: Any, comparison: Comparison, settings: Settings) -> Iterator[F
             "constraint_needs_import", "", "",
             "The model carries AutoInit's constraint: `import autoinit` before loading it.",
         )  # fmt: skip
+
+
+def _deviations(graph: ModelGraph) -> dict[int, float]:
+    """Standard deviations of the entries of all kernels, as they are now."""
+    return {
+        id(weight): float(as_array(weight).std(dtype=np.float64))
+        for layer in graph.layers()
+        for weight in getattr(layer, "weights", ())
+        if len(weight.shape) > 1
+    }
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -34,6 +35,7 @@ def calls_as_data(comparison: Comparison) -> list[dict[str, Any]]:
     signals_of = [call for call in graph.calls if not call.is_internal]
     numbers = {call.index: number for number, call in enumerate(signals_of)}
     producers = {index: call.index for index, call in graph.producers().items()}
+    kernels = _kernels(comparison)
     rows = []
     for call in signals_of:
         outcome = comparison.predictions["autoinit"][0].outcomes[call.index]
@@ -56,6 +58,8 @@ def calls_as_data(comparison: Comparison) -> list[dict[str, Any]]:
                 )
             ),
         }
+        if call.path in kernels:
+            row["kernels"] = kernels[call.path]
         # At one position there is nothing to correlate with.
         has_positions = math.prod(call.outputs[0].positions) > 1
         expected = _PREDICTED if has_positions else _PREDICTED[:-1]
@@ -161,6 +165,42 @@ def _gradient(draws: Sequence[Moments | None], entries: int) -> dict[str, Any] |
     block = _over_draws(known, _GRADIENT)
     norms = [entries * (draw.variance + draw.mean**2) for draw in known]
     return block | {"square_norm": _figure(_geometric(norms))}
+
+
+def rules_as_data(comparison: Comparison) -> dict[str, dict[str, str]]:
+    """The `rules` of a result file: for each class of calls, its rule and what that says."""
+    found: dict[str, dict[str, str]] = {}
+    for call in comparison.graph.calls:
+        if call.is_internal or call.class_name in found:
+            continue
+        registration = None if call.opaque else comparison.registry.of_call(call)
+        if registration is not None:
+            text = inspect.getdoc(registration.rule) or ""
+            says = " ".join(text.partition("\n\n")[0].split())
+            name = getattr(registration.rule, "__name__", type(registration.rule).__name__)
+            found[call.class_name] = {"rule": name, "says": says}
+    return found
+
+
+def _kernels(comparison: Comparison) -> dict[str, list[dict[str, Any]]]:
+    """The kernels that AutoInit draws, by the path of the call that they were planned for."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for plan in comparison.predictions["autoinit"][0].plans:
+        kernel = plan.kernel
+        deviations = {
+            series: _figure(known[id(kernel.variable)])
+            for series, known in comparison.deviations.items()
+            if id(kernel.variable) in known
+        }
+        found.setdefault(plan.path, []).append({
+            "variable": kernel.variable.path,
+            "shape": list(kernel.shape),
+            "fan_in": kernel.fan_in,
+            "effective_fan_in": kernel.drawn(centred=False).power,
+            "planned": _figure(plan.standard_deviation),
+            "deviation": deviations,
+        })  # fmt: skip
+    return found
 
 
 def gradients_as_data(comparison: Comparison) -> dict[str, dict[str, Any]]:

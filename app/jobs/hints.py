@@ -10,18 +10,29 @@ from keras import layers
 from autoinit.arrays import as_array
 from autoinit.estimators import RULES
 from autoinit.graph import Call, ModelGraph
+from autoinit.input_moments import PerInput, input_moments
 from autoinit.registry import Context, Outcome
 from autoinit.report import Finding
 from autoinit.signals.independent import IndependentSignal
 
 
-def input_scaling(graph: ModelGraph, mean: float, variance: float) -> Iterator[Finding]:
+def input_scaling(
+    graph: ModelGraph, mean: PerInput, variance: PerInput, from_data: bool = False
+) -> Iterator[Finding]:
     """For inputs that Rescaling or Normalization layers receive: the input that they expect.
 
     That is the one which leaves them with mean 0 and variance 1; nothing is said where the
     input's moments are close to it.
+
+    Args:
+        graph: the model.
+        mean, variance: of its inputs.
+        from_data: whether they are those of real data, not a choice.
     """
+    moments = input_moments(graph, mean, variance)
+    which = "the input" if len(graph.inputs) == 1 else "this input's"
     for entrance in graph.inputs:
+        own_mean, own_variance = moments[entrance.outputs[0].index]
         scalers = _scalers(graph, entrance)
         if not scalers:
             continue
@@ -29,15 +40,21 @@ def input_scaling(graph: ModelGraph, mean: float, variance: float) -> Iterator[F
         gain = _through(scalers, 1.0, 0.0).mean - offset.mean
         if gain == 0.0:
             continue
-        expected_mean, expected_variance = -offset.mean / gain, 1.0 / gain**2
-        off = abs(mean - expected_mean) > 0.5 * expected_variance**0.5
-        if off or not 0.5 < variance / expected_variance < 2.0:
+        expected_mean, expected_variance = 0.0 - offset.mean / gain, 1.0 / gain**2
+        off = abs(own_mean - expected_mean) > 0.5 * expected_variance**0.5
+        if off or not 0.5 < own_variance / expected_variance < 2.0:
             first = scalers[0]
+            expected = (
+                f"it is made for data of mean {expected_mean:.6g} and variance "
+                f"{expected_variance:.6g}. Data that were scaled before are scaled twice."
+                if from_data
+                else f"set {which} mean to {expected_mean:.6g} and {which} variance to "
+                f"{expected_variance:.6g}."
+            )
             yield Finding(
                 "input_scaling", first.path, first.class_name,
                 f"The network scales its input {entrance.path!r} itself ({first.class_name}) and "
-                f"does not expect mean {mean:g} and variance {variance:g}: set the input mean to "
-                f"{expected_mean:.6g} and the input variance to {expected_variance:.6g}.",
+                f"does not expect mean {own_mean:g} and variance {own_variance:g}: {expected}",
             )  # fmt: skip
 
 

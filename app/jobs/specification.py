@@ -19,8 +19,13 @@ SIGNAL_MODELS = ("correlated", "independent")
 UNSUPPORTED = ("sample", "pass_through", "error")
 DISTRIBUTIONS = ("truncated_normal", "untruncated_normal", "uniform", "orthogonal")
 DEVICES = ("auto", "cpu", "gpu")
+INPUT_SOURCES = ("data", "noise")
 SAMPLE_PREFIX = "sample:"
 LARGEST_INPUT_SIZE = 65_536
+MOMENTS_BYTES = 16_384  # as JSON; a job crosses to the worker on one line
+RECEIVED_SHOWN = 200
+LARGEST_MEAN = 1e15
+SMALLEST_VARIANCE, LARGEST_VARIANCE = 1e-30, 1e30
 CUSTOM_OBJECTS_VARIABLE = "AUTOINIT_CUSTOM_OBJECTS"
 
 
@@ -32,6 +37,12 @@ class Settings:
         samples: how many inputs are fed through the network.
         seed: of the weights and of the inputs.
         input_mean, input_variance: of the Gaussian inputs.
+        input_moments: mean and variance of some inputs, by name; the others have those above.
+        input_data: path of a `.npy`, `.npz` or `.csv` file of samples. Mean and variance of every
+            input are then its own.
+        input_data_name: what to call that file.
+        input_source: with such a file, whether its samples are fed through the network (`data`)
+            or Gaussian inputs with its mean and variance (`noise`).
         mode: whether layers such as Dropout and BatchNormalization behave as in `training` or
             as in `inference`.
         distribution: that AutoInit draws weights from.
@@ -58,6 +69,10 @@ class Settings:
     seed: int = 0
     input_mean: float = 0.0
     input_variance: float = 1.0
+    input_moments: dict[str, list[float]] | None = None
+    input_data: str | None = None
+    input_data_name: str | None = None
+    input_source: str = "data"
     mode: str = "training"
     distribution: str = "truncated_normal"
     signal_model: str = "correlated"
@@ -72,6 +87,11 @@ class Settings:
     custom_objects: str | None = None
     input_size: int = 32
 
+    @property
+    def data_name(self) -> str:
+        """What to call the file of data: as its owner does, or else as it is called on disk."""
+        return self.input_data_name or Path(self.input_data or "").name
+
     def __post_init__(self) -> None:
         self._require_whole("samples", 1, 65_536)
         self._require_whole("seed", 0, 2**32 - 1)
@@ -79,9 +99,14 @@ class Settings:
         self._require_whole("jacobian", 0, 16)
         self._require_whole("input_size", 1, LARGEST_INPUT_SIZE)
         # Bounds that single precision can hold, squares included.
-        self._require_number("input_mean", -1e15, 1e15)
-        self._require_number("input_variance", 1e-30, 1e30)
-        self._require_number("signal_variance", 1e-30, 1e30)
+        self._require_number("input_mean", -LARGEST_MEAN, LARGEST_MEAN)
+        self._require_number("input_variance", SMALLEST_VARIANCE, LARGEST_VARIANCE)
+        self._require_number("signal_variance", SMALLEST_VARIANCE, LARGEST_VARIANCE)
+        self._require_moments()
+        self._require_one_of("input_source", INPUT_SOURCES)
+        for name in ("input_data", "input_data_name"):
+            if not isinstance(getattr(self, name), str | None):
+                self._refuse(name, "text, or left out")
         self._require_one_of("mode", MODES)
         self._require_one_of("distribution", DISTRIBUTIONS)
         self._require_one_of("device", DEVICES)
@@ -100,18 +125,35 @@ class Settings:
 
     def _require_number(self, name: str, low: float, high: float) -> None:
         value = getattr(self, name)
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not math.isfinite(value) or not low <= value <= high:
+        if not _is_number(value, low, high):
             self._refuse(name, f"a number from {low:g} to {high:g}")
         # 1 and 1.0 are the same setting, and must give the same key.
         object.__setattr__(self, name, float(value))
+
+    def _require_moments(self) -> None:
+        given = self.input_moments
+        if given is None:
+            return
+        if not isinstance(given, dict) or not all(map(_are_moments, given.items())):
+            self._refuse(
+                "input_moments",
+                "by an input's name its mean and variance, two numbers as input_mean and "
+                "input_variance take them",
+            )
+        if len(json.dumps(given)) > MOMENTS_BYTES:
+            self._refuse("input_moments", "of fewer inputs")
+        moments = {name: [float(number) for number in pair] for name, pair in given.items()}
+        object.__setattr__(self, "input_moments", moments or None)
 
     def _require_one_of(self, name: str, values: tuple[str, ...]) -> None:
         if getattr(self, name) not in values:
             self._refuse(name, "one of " + ", ".join(values))
 
     def _refuse(self, name: str, expected: str) -> None:
-        raise ValueError(f"{name} must be {expected}; received {getattr(self, name)!r}.")
+        received = repr(getattr(self, name))
+        if len(received) > RECEIVED_SHOWN:
+            received = f"{received[:RECEIVED_SHOWN]}…"
+        raise ValueError(f"{name} must be {expected}; received {received}.")
 
 
 @dataclass(frozen=True)
@@ -134,19 +176,24 @@ class JobSpec:
         """Whether the model is a sample's name, not a file's."""
         return self.model.startswith(SAMPLE_PREFIX)
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that the job reads: of the model, and of data for its inputs."""
+        model = () if self.is_sample else (Path(self.model),)
+        return (*model, Path(self.settings.input_data)) if self.settings.input_data else model
+
     def key(self) -> str:
         """Identifies the result: equal keys mean equal files, names, settings and program.
 
         Raises:
-            OSError: the model file cannot be read.
+            OSError: a file cannot be read.
         """
-        if self.is_sample:
-            model = self.model
-        else:
-            with open(self.model, "rb") as file:
-                model = hashlib.file_digest(file, "sha256").hexdigest()
+        model = self.model if self.is_sample else sha256(self.model)
+        settings = asdict(self.settings)
+        if self.settings.input_data is not None:
+            settings["input_data"] = sha256(self.settings.input_data)
         allowed = os.environ.get(CUSTOM_OBJECTS_VARIABLE, "")
-        identity = [model, self.name, asdict(self.settings), allowed, program_version()]
+        identity = [model, self.name, settings, allowed, program_version()]
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
@@ -168,6 +215,16 @@ class JobSpec:
         return cls(data["model"], data["name"], Settings(**data["settings"]))
 
 
+def sha256(path: str) -> str:
+    """The digest of a file's contents.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 @cache
 def program_version() -> str:
     """The release and a digest of its source: an edited rule must not show yesterday's figures."""
@@ -176,8 +233,27 @@ def program_version() -> str:
     for package in ("autoinit", "probes", "sample_models", "app/jobs"):
         for source in sorted((root / package).rglob("*.py")):
             digest.update(source.read_bytes())
-    digest.update((root / "app/diagnosis.py").read_bytes())
+    for module in ("diagnosis", "input_data"):
+        digest.update((root / f"app/{module}.py").read_bytes())
     return f"{app.__version__}+{digest.hexdigest()}"
+
+
+def _is_number(value: object, low: float, high: float) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) and low <= value <= high
+
+
+def _are_moments(item: tuple[object, object]) -> bool:
+    """Whether this is an input's name with its mean and variance."""
+    name, pair = item
+    return (
+        isinstance(name, str)
+        and isinstance(pair, list | tuple)
+        and len(pair) == 2
+        and _is_number(pair[0], -LARGEST_MEAN, LARGEST_MEAN)
+        and _is_number(pair[1], SMALLEST_VARIANCE, LARGEST_VARIANCE)
+    )
 
 
 def _is_module_name(value: object) -> bool:

@@ -108,7 +108,7 @@ class Workers:
             if known is not None and known.status in ACTIVE and known.hold(holder or ""):
                 return known
             self._forget_old_jobs()
-            self._sweep(Path(spec.model))
+            self._sweep(*spec.files)
             job = self._jobs[key] = JobHandle(self.root / key, spec, key)
             if len(self._line_of(spec)) > self._limits.queue:
                 job._end(_busy(self._limits))
@@ -135,10 +135,10 @@ class Workers:
             return job
 
     def in_use(self) -> set[Path]:
-        """The folders and the model files of the jobs that have not ended."""
+        """The folders and the files of the jobs that have not ended."""
         with self._lock:
             active = [job for line in self._lines.values() for job in line]
-        return {path for job in active if job.spec for path in (job.folder, Path(job.spec.model))}
+        return {path for job in active if job.spec for path in (job.folder, *job.spec.files)}
 
     def refresh(self) -> None:
         """Replaces a spare worker that has died."""

@@ -14,6 +14,7 @@ from autoinit.estimators.estimate_layer_output_distribution import (
 from autoinit.initializer.cloning import as_model, clone_with_weights
 from autoinit.initializer.configuration import Configuration
 from autoinit.initializer.drawing import apply_plans
+from autoinit.input_moments import PerInput, require_finite
 from autoinit.propagate import Options, Propagation, input_signals, plan
 from autoinit.reading import read_model
 
@@ -31,7 +32,8 @@ class AutoInit:
             `untruncated_normal`, `uniform` or `orthogonal`), `constrain_weights`,
             `signal_model`, `keep_frozen`, `unsupported`, `monte_carlo_samples`,
             `recurrent_monte_carlo_samples`, `seed`.
-        input_data_mean, input_data_var: moments of the training data.
+        input_data_mean, input_data_var: moments of the training data: one number for all inputs,
+            or numbers by the inputs' names (0 and 1 where an input is not named).
         custom_distribution_estimators: layer class → subclass of
             `LayerOutputDistributionEstimator`.
         signal_variance: variance of pre-activations to aim at.
@@ -46,20 +48,18 @@ class AutoInit:
     def __init__(
         self,
         weight_init_config: Mapping[str, Any] | None = None,
-        input_data_mean: float = 0.0,
-        input_data_var: float = 1.0,
+        input_data_mean: PerInput = 0.0,
+        input_data_var: PerInput = 1.0,
         custom_distribution_estimators: Estimators | None = None,
         signal_variance: float = 1.0,
     ) -> None:
         self.configuration = Configuration.from_mapping(weight_init_config)
-        if not math.isfinite(input_data_mean):
-            raise ValueError(f"input_data_mean must be finite. Received: {input_data_mean!r}")
-        if not (math.isfinite(input_data_var) and input_data_var >= 0):
-            raise ValueError(f"input_data_var must not be negative. Received: {input_data_var!r}")
+        require_finite("input_data_mean", input_data_mean)
+        require_finite("input_data_var", input_data_var, least=0.0)
         if not (math.isfinite(signal_variance) and signal_variance > 0):
             raise ValueError(f"signal_variance must be positive. Received: {signal_variance!r}")
-        self.input_data_mean = float(input_data_mean)
-        self.input_data_var = float(input_data_var)
+        self.input_data_mean = input_data_mean
+        self.input_data_var = input_data_var
         self.signal_variance = float(signal_variance)
         self.registry = RULES.overridden(as_rules(custom_distribution_estimators))
 

@@ -34,14 +34,18 @@ class Archive:
         archive: open for reading.
         name: what errors call it.
         budgets: the limits.
+        writer: what writes such archives, for errors.
 
     Raises:
         ModelFileError: `unsafe_archive` or `over_budget`.
     """
 
-    def __init__(self, archive: zipfile.ZipFile, name: str, budgets: Budgets) -> None:
+    def __init__(
+        self, archive: zipfile.ZipFile, name: str, budgets: Budgets, writer: str = "Keras"
+    ) -> None:
         self._archive = archive
         self._name = name
+        self._writer = writer
         self._budgets = budgets
         members = archive.infolist()
         budgets.require("members", len(members), f"The archive {shown(name)}")
@@ -105,7 +109,7 @@ class Archive:
         if info.flag_bits & _ENCRYPTED:
             raise self._refused(f"is encrypted ({shown(member)})")
         if info.compress_type not in _METHODS:
-            raise self._refused(f"packs {shown(member)} in a way that Keras does not")
+            raise self._refused(f"packs {shown(member)} in a way that {self._writer} does not")
 
     def _check_places(self, members: list[zipfile.ZipInfo]) -> None:
         """No two members may share a stretch of the file, which each would unpack anew."""
@@ -119,19 +123,22 @@ class Archive:
     def _refused(self, what: str) -> ModelFileError:
         return ModelFileError(
             "unsafe_archive",
-            f"The archive {shown(self._name)} {what}: Keras writes no such file, and it is not "
-            "read.",
+            f"The archive {shown(self._name)} {what}: {self._writer} writes no such file, and it "
+            "is not read.",
         )
 
 
 @contextlib.contextmanager
-def open_archive(path: Path, name: str, budgets: Budgets) -> Iterator[Archive]:
+def open_archive(
+    path: Path, name: str, budgets: Budgets, writer: str = "Keras"
+) -> Iterator[Archive]:
     """Open a zip archive for reading, and check its directory.
 
     Args:
         path: of the file.
         name: what errors call it.
         budgets: the limits.
+        writer: what writes such archives, for errors.
 
     Raises:
         ModelFileError: `unsafe_archive`, `over_budget` or `broken_file`.
@@ -142,7 +149,7 @@ def open_archive(path: Path, name: str, budgets: Budgets) -> Iterator[Archive]:
             archive = zipfile.ZipFile(bounded)
         bounded.limit = None
         with archive:
-            yield Archive(archive, name, budgets)
+            yield Archive(archive, name, budgets, writer)
 
 
 @contextlib.contextmanager

@@ -1,10 +1,14 @@
 """Whole jobs on real models: in this process, and through a real worker and the command line."""
 
+import ast
+import contextlib
+import io
 import json
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 
 import keras
 import numpy as np
@@ -14,7 +18,9 @@ from keras import layers
 from app.jobs.analysis import run
 from app.jobs.specification import JobSpec, Settings
 from app.jobs.workers import Workers
+from app.snippet import snippet
 from autoinit.errors import ModelFileError, UnsupportedLayerError
+from autoinit.manifest import differing
 from sample_models import FILES_FOLDER
 from tests.autoinit.closed import Closed
 
@@ -350,3 +356,51 @@ def test_the_command_line_on_a_real_file(tmp_path):
     assert json.loads((tmp_path / "result.json").read_text())["calls"]
     assert (tmp_path / "new.keras").exists()
     assert (tmp_path / "report.html").stat().st_size > 1e6
+
+
+def test_a_manifest_lies_beside_the_model_and_the_snippet_does_it_again(tmp_path, monkeypatch):
+    result = analyse("sample:all-cnn-c", tmp_path, samples=128)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    model = keras.models.load_model(tmp_path / "reinitialized.keras")
+    assert differing(manifest, model) == []
+    assert manifest["settings"] == result["settings"]
+    statuses = {entry["variable"]: entry["status"] for entry in manifest["variables"]}
+    assert statuses["conv1/kernel"] == "drawn"
+    assert statuses["conv1/bias"] == "kept"
+    # The library gives the same weights, and measures the same.
+    result["model"]["name"] = "all-cnn-c"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "reinitialized.keras").unlink()
+    told = io.StringIO()
+    with contextlib.redirect_stdout(told):
+        exec(compile(snippet(result), "snippet", "exec"), {})
+    assert differing(manifest, keras.models.load_model(tmp_path / "reinitialized.keras")) == []
+    line = next(line for line in told.getvalue().splitlines() if line.startswith("conv5 "))
+    measured = call(result, "conv5")["autoinit"]["measured"]["variance"]
+    assert float(line.split()[1]) == pytest.approx(measured, rel=1e-4)
+
+
+def test_rules_and_kernels_are_told(tmp_path):
+    result = analyse("sample:all-cnn-c", tmp_path)
+    assert result["rules"]["Conv2D"]["rule"] == "convolution"
+    assert result["rules"]["Dropout"]["says"]
+    assert set(result["rules"]) <= {row["class"] for row in result["calls"]}
+    row = call(result, "conv1")
+    (kernel,) = row["kernels"]
+    assert (kernel["variable"], kernel["fan_in"]) == ("conv1/kernel", 27)
+    assert kernel["effective_fan_in"] < 27
+    assert kernel["deviation"]["autoinit"] == pytest.approx(kernel["planned"], rel=0.1)
+    assert kernel["deviation"]["default"] != pytest.approx(kernel["planned"], rel=0.05)
+    assert "kernels" not in call(result, "softmax")
+
+
+@pytest.mark.parametrize("name", ["a'b.keras", 'x"; import os; os.abort() #.h5', "a\\nb.keras"])
+def test_a_files_name_stays_a_name_in_the_snippet(name):
+    settings = asdict(Settings())
+    result = {"settings": settings, "model": {"name": name, "format": "keras"}}
+    tree = ast.parse(snippet(result))
+    (load,) = [
+        node for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "load_model"
+    ]  # fmt: skip
+    assert load.args[0].value == name

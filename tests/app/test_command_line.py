@@ -136,7 +136,8 @@ def test_every_option_reaches_the_worker(
     (tmp_path / "my model.keras").touch()
     monkeypatch.chdir(tmp_path)
     options = (
-        "--samples 16 --seed 3 --input-mean -0.5 --input-var 2 --mode inference --seeds 4 "
+        "--samples 16 --seed 3 --input-mean -0.5 --input-var 2 "
+        "--input-var left=3 --input-mean a=b=4 --mode inference --seeds 4 "
         "--gradients --jacobian 3 "
         "--distribution orthogonal --signal-variance 0.5 --device cpu --constrain-weights "
         "--custom-objects package.layers --input-size 64 --keep-frozen "
@@ -151,6 +152,10 @@ def test_every_option_reaches_the_worker(
             "seed": 3,
             "input_mean": -0.5,
             "input_variance": 2.0,
+            "input_moments": {"left": [-0.5, 3.0], "a=b": [4.0, 2.0]},
+            "input_data": None,
+            "input_data_name": None,
+            "input_source": "data",
             "mode": "inference",
             "distribution": "orthogonal",
             "signal_model": "independent",
@@ -166,6 +171,18 @@ def test_every_option_reaches_the_worker(
             "input_size": 64,
         },
     }
+
+
+def test_data_reach_the_worker_by_path_and_name(
+    stand_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my data.npz").touch()
+    monkeypatch.chdir(tmp_path)
+    assert main(["analyze", "sample:a", "--input-data", "my data.npz", "--input-noise"]) == 0
+    settings = json.loads((stand_in / "job.json").read_text())["spec"]["settings"]
+    assert settings["input_data"] == str(tmp_path / "my data.npz")
+    assert settings["input_data_name"] == "my data.npz"
+    assert settings["input_source"] == "noise"
 
 
 def test_several_models_one_after_the_other(
@@ -396,12 +413,17 @@ def test_an_interrupt_leaves_nothing_behind(
         stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": root, "TMPDIR": str(temporary)},
         text=True,
+        # A shell has its background jobs ignore interrupts, and the tests may be one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
-        assert process.stderr is not None
-        assert process.stderr.readline() == " 50%  Hanging\n"
-        assert list(temporary.iterdir())
-        process.send_signal(sent)
-        assert process.wait(20) == status
+        try:
+            assert process.stderr is not None
+            assert process.stderr.readline() == " 50%  Hanging\n"
+            assert list(temporary.iterdir())
+            process.send_signal(sent)
+            assert process.wait(20) == status
+        finally:
+            process.kill()
     assert not list(temporary.iterdir())
 
 
@@ -418,6 +440,14 @@ def test_an_interrupt_leaves_nothing_behind(
         ("analyze sample:x --samples many", "invalid int value: 'many'"),
         ("analyze sample:x --samples 0", "samples must be a whole number from 1"),
         ("analyze sample:x --input-var nan", "input_variance must be a number"),
+        ("analyze sample:x --input-var image=0", "input_moments must be by an input's name"),
+        ("analyze sample:x --input-mean image", "such as 0.5 or image=0.5; got 'image'"),
+        ("analyze sample:x --input-mean =1", "such as 0.5 or image=0.5; got '=1'"),
+        ("analyze sample:x --input-noise", "--input-noise goes with --input-data"),
+        ("analyze sample:x --input-data no.npy", "there is no file no.npy"),
+        ("analyze sample:x --input-data .", "give a .npy, .npz or .csv file"),
+        ("analyze sample:x --input-data model.keras --input-mean 1", "leave --input-mean and"),
+        ("analyze sample:x --input-data model.keras --output model.keras", "different files"),
         ("analyze sample:x --custom-objects a/b.py", "the dotted name of a module"),
         ("analyze sample:x --output nowhere/a.json", "there is no folder"),
         ("analyze sample:x --report .", "it is a folder"),

@@ -21,10 +21,10 @@ def test_only_settings_that_differ_are_told(build_result):
 def test_the_table_has_what_became_of_the_signal(build_result):
     rows = runs_table([build_result(50), build_result(50, uploaded=True)])
     assert rows[0]["run"] == "1: made-up.keras"
-    assert rows[0]["default"].startswith("explodes, ")
-    assert rows[0]["autoinit"].startswith("stable, ")
-    assert "uploaded" not in rows[0]
-    assert rows[1]["uploaded"].startswith("stable")
+    assert rows[0]["Default"].startswith("explodes, ")
+    assert rows[0]["AutoInit"].startswith("stable, ")
+    assert "Uploaded" not in rows[0]
+    assert rows[1]["Uploaded"].startswith("stable")
 
 
 def test_differences_are_taken_between_calls_of_one_name(build_result):

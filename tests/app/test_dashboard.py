@@ -1,6 +1,7 @@
 """The page in each of its states, by Streamlit's AppTest; the jobs are stand-ins."""
 
 import errno
+import html
 import io
 import json
 import os
@@ -202,7 +203,7 @@ def test_an_upload_goes_to_disk_under_a_name_of_our_own(jobs):
     page = open_page()
     page.file_uploader[0].set_value(("../<b>evil.KERAS", b"PK model", "application/zip"))
     checked(page.run())
-    assert not page.file_uploader
+    assert [uploader.label for uploader in page.file_uploader] == ["Samples of the inputs"]
     press(page, "Analyse")
     (spec,) = jobs.submitted
     stored = Path(spec.model)
@@ -211,6 +212,63 @@ def test_an_upload_goes_to_disk_under_a_name_of_our_own(jobs):
     assert stored.read_bytes() == b"PK model"
     assert spec.name.endswith("evil.KERAS")
     assert stored.parent.stat().st_mode & 0o777 == 0o700
+
+
+def field(page: AppTest, kind: str, label: str) -> Any:
+    (found,) = [each for each in page.get(kind) if each.label == label]
+    return found
+
+
+def upload_data(page: AppTest, name: str, content: bytes = b"1,2") -> AppTest:
+    field(page, "file_uploader", "Samples of the inputs").set_value((name, content, "text/csv"))
+    return checked(page.run())
+
+
+def test_data_go_to_disk_and_are_fed(jobs):
+    page = open_page()
+    checked(page.button_group(key="source").set_value("Try a sample").run())
+    page = upload_data(page, "../<i>pixels.CSV")
+    assert not page.file_uploader
+    assert "pixels" in "".join(text.value for text in page.sidebar.markdown)
+    press(page, "Analyse")
+    settings = jobs.submitted[0].settings
+    stored = Path(settings.input_data)
+    assert stored.parent == uploads.uploads_folder()
+    assert (stored.suffix, stored.read_bytes()) == (".csv", b"1,2")
+    assert settings.input_data_name.endswith("pixels.CSV")
+    assert settings.input_source == "data"
+
+
+def test_noise_like_the_data_and_no_data_again(jobs):
+    page = open_page()
+    checked(page.button_group(key="source").set_value("Try a sample").run())
+    page = upload_data(page, "pixels.npy")
+    checked(page.button_group(key="input-source").set_value("noise").run())
+    page = press(page, "Analyse")
+    assert jobs.submitted[0].settings.input_source == "noise"
+    jobs.job.status = "cancelled"
+    page = press(press(page, "Remove the data"), "Analyse")
+    assert jobs.submitted[1].settings == Settings()
+
+
+def test_data_of_another_kind_are_refused_with_a_sentence(jobs):
+    with pytest.raises(ValueError, match=r"file of data ends in \.npy, \.npz, \.csv"):
+        uploads.store(io.BytesIO(b"x"), "data.pkl", uploads.DATA_SUFFIXES)
+
+
+def test_moments_per_input_are_asked_for_where_there_are_several(done, jobs, result):
+    label = "Mean and variance per input"
+    (only,) = result["model"]["inputs"]
+    assert not [box for box in done(result).text_input if box.label == label]
+    result["model"]["inputs"] = [{**only, "name": name} for name in ("left", HOSTILE)]
+    page = done(result)
+    checked(page.button_group(key="source").set_value("Try a sample").run())
+    field(page, "text_input", label).set_value("left: 0.5 0.25")
+    page = press(page, "Analyse")
+    assert "Expected name: mean, variance" in html.unescape(page.error[0].value)
+    field(page, "text_input", label).set_value("left: 0.5, 0.25; a: b: -1, 2;")
+    press(page, "Analyse")
+    assert jobs.submitted[-1].settings.input_moments == {"left": [0.5, 0.25], "a: b": [-1, 2]}
 
 
 def test_another_file_can_be_chosen(jobs):

@@ -148,6 +148,12 @@ def is_alive(pid: int) -> bool:
         ("input_mean", "0", "a number"),
         ("input_variance", 0.0, "a number from 1e-30"),
         ("signal_variance", -1.0, "a number from 1e-30"),
+        ("input_moments", {"left": [0.0]}, "by an input's name its mean and variance"),
+        ("input_moments", {"left": [0.0, 0.0]}, "by an input's name its mean and variance"),
+        ("input_moments", [["left", 0.0, 1.0]], "by an input's name its mean and variance"),
+        ("input_moments", {"x" * 20_000: [0.0, 1.0]}, "of fewer inputs"),
+        ("input_data", 5, "text, or left out"),
+        ("input_source", "file", "one of data, noise"),
         ("mode", "train", "one of training, inference"),
         ("distribution", "normal", "one of truncated_normal, untruncated_normal"),
         ("device", "tpu", "one of auto, cpu, gpu"),
@@ -162,7 +168,10 @@ def test_wrong_settings_name_the_right_values(name: str, value: object, expected
 
 
 def test_a_specification_survives_json() -> None:
-    settings = Settings(samples=7, mode="inference", custom_objects="package.layers")
+    settings = Settings(
+        samples=7, mode="inference", custom_objects="package.layers",
+        input_moments={"left": [0, 1]}, input_data="/data/x.npz", input_data_name="x.npz",
+    )  # fmt: skip
     sent = JobSpec("/models/a.h5", "a.h5", settings)
     assert JobSpec.from_json(json.loads(json.dumps(sent.to_json()))) == sent
 
@@ -197,7 +206,14 @@ def test_the_key_follows_from_contents_name_and_settings(tmp_path: Path) -> None
         replace(job, settings=Settings(unsupported="pass_through")),
         replace(job, settings=Settings(unsupported="error")),
         replace(job, model="sample:all-cnn-c"),
+        replace(job, settings=Settings(input_moments={"in": [0, 1]})),
+        replace(job, settings=Settings(input_data=str(one))),
+        replace(job, settings=Settings(input_data=str(other))),
+        replace(job, settings=Settings(input_data=str(one), input_source="noise")),
     ]
+    first, second = (replace(job, settings=Settings(input_data=str(f))) for f in (one, copy))
+    assert first.key() == second.key()
+    assert first.files == (one, one)
     assert len({job.key(), *(each.key() for each in changed)}) == 1 + len(changed)
 
 

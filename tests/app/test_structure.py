@@ -53,5 +53,10 @@ def test_neighbours_are_the_nearest_calls():
     assert neighbourhood(diamond(), 0) == [0, 1, 2, 3, 4]
 
 
+def test_what_reads_nothing_in_sight_stands_before_its_reader():
+    calls = [*diamond(), {"index": 5, "inputs": [99]}, {"index": 6, "inputs": [4, 5]}]
+    assert layers_of(calls)[5] == (3, 1)
+
+
 def test_branches_lie_in_lanes_of_one_column():
     assert layers_of(diamond()) == {0: (0, 0), 1: (1, 0), 2: (1, 1), 3: (2, 0), 4: (3, 0)}

@@ -13,16 +13,41 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-# As many of those that run layers as fit into a minute.
+# Of the gradients' tests those that JAX does not take long over.
+_GRADIENTS = (
+    "a_linear_chain_is_a_product_of_matrices",
+    "the_cotangent_is_standard_normal_and_not_the_input",
+    "a_layer_of_several_segments_goes_on_where_it_was",
+    "the_forward_pass_is_that_of_the_forward_probe",
+    "what_no_gradient_reaches_has_none",
+    "a_model_of_whole_numbers_has_no_gradients",
+    "gradients_start_from_what_can_be_run",
+    "a_value_that_layers_pass_on_as_it_is_counts_once_for_each_reader",
+    "gradients_reach_calls_without_anything_trainable",
+    "variables_of_one_path_are_told_apart",
+    "half_precision_has_gradients",
+)
+# As many of those that run layers as fit into little more than a minute.
 TESTS = (
     "tests/probes/test_forward.py",
+    "tests/probes/test_moments.py",
+    "tests/probes/test_correlations.py",
+    "tests/probes/test_distributions.py",
+    "tests/probes/test_isometry.py",
+    *(f"tests/probes/test_gradients.py::test_{name}" for name in _GRADIENTS),
     "tests/autoinit/test_arrays.py",
     "tests/autoinit/test_frozen.py",
     "tests/autoinit/test_interface.py",
     "tests/autoinit/test_keras2_models.py",
 )
-# Many sizes of batches: JAX compiles for half a minute.
-LEFT_OUT = "not however_many_samples"
+# Many shapes, each of which JAX compiles for a second.
+LEFT_OUT = " and ".join(
+    f"not {words}"
+    for words in (
+        "however_many_samples", "how_samples_are_split", "positions_are_added_whole",
+        "only_a_softmax_or_sigmoid", "has_a_coarser_zero",
+    )
+)  # fmt: skip
 
 # Keras's own code on JAX asks for int64 and for one-hot vectors of floats.
 WARNINGS = (

@@ -1,4 +1,4 @@
-"""One server and one browser for all tests in a module; without a browser they fail, with why."""
+"""One server and one browser for all tests here; without a browser they fail, with why."""
 
 import os
 import shutil
@@ -15,6 +15,8 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Error, Page, sync_playwright
 
 import app
+from tests.e2e import axe
+from tests.e2e.driving import screenshots_folder
 
 PATIENCE = 90.0  # seconds; the first page of a fresh server takes about ten
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -30,9 +32,22 @@ SWITCHES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a dashboard of our own, with a data folder of its own."""
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if screenshots_folder().exists():
+        terminalreporter.write_line(f"Pictures of the page in its states: {screenshots_folder()}")
+    if not axe.SCRIPT.exists():
+        terminalreporter.write_line(axe.MISSING, yellow=True, bold=True)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the dashboard keeps uploads and results."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Iterator[str]:
+    """The address of a dashboard of our own."""
     folder = tmp_path_factory.mktemp("server")
     port = free_port()
     address = f"http://localhost:{port}"
@@ -42,7 +57,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
-            env=os.environ | {"AUTOINIT_DATA": str(folder / "data")},
+            env=os.environ | {"AUTOINIT_DATA": str(data)},
             stdout=output,
             stderr=subprocess.STDOUT,
         )
@@ -75,7 +90,7 @@ def wait_until_healthy(address: str, process: subprocess.Popen[bytes], log: Path
     pytest.fail(f"The dashboard did not start; its log:\n{log.read_text()}")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """A headless browser: Debian's, or the one that `playwright install chromium` got."""
     path = next(filter(None, map(shutil.which, BROWSERS)), None)

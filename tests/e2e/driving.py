@@ -1,14 +1,40 @@
-"""What a visitor does on the page, for the browser tests and the benchmark of faults."""
+"""What a visitor does on the page, for the browser tests and the benchmarks."""
 
+import os
+import re
+import tempfile
 from pathlib import Path
+from typing import Any
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 PATIENCE = 90_000  # milliseconds
+SCREENSHOTS = "AUTOINIT_SCREENSHOTS"
+
+READ_CHART = """gd => ({
+    traces: gd._fullData.map(t => ({name: t.name, type: t.type, visible: t.visible,
+                                    finite: Array.from(t.y).filter(Number.isFinite).length})),
+    scale: gd._fullLayout.yaxis.type,
+    plotTop: gd._fullLayout._size.t,
+    plotHeight: gd._fullLayout._size.h,
+})"""
+# Where a point of a trace lies in the window, and where the plot does.
+FIND_POINT = """(gd, [name, place]) => {
+    const {xaxis, yaxis} = gd._fullLayout, box = gd.getBoundingClientRect();
+    const trace = gd._fullData.find(t => t.name === name);
+    return {x: box.x + xaxis._offset + xaxis.d2p(trace.x[place]),
+            y: box.y + yaxis._offset + yaxis.d2p(trace.y[place]), call: trace.x[place]};
+}"""
+FIND_PLOT = """gd => {
+    const {l, t, w, h} = gd._fullLayout._size, box = gd.getBoundingClientRect();
+    return {left: box.x + l, top: box.y + t, width: w, height: h};
+}"""
+WHOLE_HEIGHT = """Math.max(...['stMain', 'stSidebarContent'].map(
+    name => document.querySelector(`[data-testid=${name}]`)?.scrollHeight ?? 0))"""
 
 
 def upload(page: Page, *files: Path) -> None:
-    page.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(files)
+    page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(files)
     expect(page.get_by_role("button", name="Choose another file")).to_be_visible(timeout=PATIENCE)
 
 
@@ -24,3 +50,98 @@ def choose_sample(page: Page, name: str) -> None:
     box.click()
     box.fill(name)
     page.get_by_role("option", name=name, exact=True).click()
+
+
+def main_chart(page: Page) -> Locator:
+    return page.locator(".js-plotly-plot").first
+
+
+def choose(page: Page, label: str) -> None:
+    """One of the choices that lie side by side."""
+    page.get_by_role("radio", name=label, exact=True).click()
+    settle(page)
+
+
+def settle(page: Page) -> None:
+    """Waits until the page has answered to what was just done, without an error."""
+    page.wait_for_timeout(300)
+    expect(page.get_by_test_id("stApp")).to_have_attribute(
+        "data-test-script-state", "notRunning", timeout=PATIENCE
+    )
+    expect(page.locator("[data-stale=true]")).to_have_count(0, timeout=PATIENCE)
+    assert page.get_by_test_id("stException").count() == 0
+
+
+def await_result(page: Page) -> dict[str, Any]:
+    """Waits for the finished job's page and reads its first chart as Plotly drew it."""
+    expect(page.get_by_test_id("stDataFrame").last).to_be_visible(timeout=PATIENCE)
+    # Charts are drawn in any order: the first is the one with the target.
+    first = main_chart(page)
+    expect(first.get_by_text(re.compile("^Target variance"))).to_be_visible(timeout=PATIENCE)
+    settle(page)
+    return first.evaluate(READ_CHART)
+
+
+def drawn(chart: dict[str, Any], name: str) -> int:
+    """How many points of a trace can be seen."""
+    (trace,) = [trace for trace in chart["traces"] if trace["name"] == name]
+    assert trace["visible"] is True
+    return trace["finite"]
+
+
+def download(page: Page, label: str, folder: Path) -> Path:
+    with page.expect_download(timeout=PATIENCE) as found:
+        page.get_by_test_id("stDownloadButton").get_by_role(
+            "button", name=re.compile(label)
+        ).click()
+    path = folder / found.value.suggested_filename
+    found.value.save_as(path)
+    return path
+
+
+def click_point(page: Page, trace: str, place: int) -> int:
+    """Clicks a point of the chart; the index of its call."""
+    chart = main_chart(page)
+    chart.scroll_into_view_if_needed()
+    point = chart.evaluate(FIND_POINT, [trace, place])
+    page.mouse.move(point["x"], point["y"])
+    page.wait_for_timeout(100)
+    page.mouse.click(point["x"], point["y"])
+    settle(page)
+    return int(point["call"])
+
+
+def zoom(page: Page, start: float, stop: float) -> None:
+    """Draws a box over a stretch of the chart, given in shares of its width."""
+    chart = main_chart(page)
+    chart.scroll_into_view_if_needed()
+    plot = chart.evaluate(FIND_PLOT)
+    middle = plot["top"] + plot["height"] / 2
+    page.mouse.move(plot["left"] + start * plot["width"], middle)
+    page.mouse.down()
+    page.mouse.move(plot["left"] + stop * plot["width"], middle, steps=5)
+    page.mouse.up()
+    settle(page)
+
+
+def shown_calls(page: Page) -> list[float]:
+    """The stretch of calls that the chart shows."""
+    return main_chart(page).evaluate("gd => gd.layout.xaxis.range.map(Number)")
+
+
+def screenshots_folder() -> Path:
+    """Where pictures of the page's states are put, for a person to look at."""
+    chosen = os.environ.get(SCREENSHOTS)
+    return Path(chosen or f"{tempfile.gettempdir()}/autoinit-screenshots-{os.getuid()}")
+
+
+def photograph(page: Page, name: str) -> None:
+    """A picture of all of the page, its sidebar and what has to be scrolled to."""
+    size = page.viewport_size
+    height = max(page.evaluate(WHOLE_HEIGHT), size["height"])
+    page.set_viewport_size({"width": size["width"], "height": height})
+    page.wait_for_timeout(300)
+    folder = screenshots_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=folder / f"{name}.png", animations="disabled")
+    page.set_viewport_size(size)

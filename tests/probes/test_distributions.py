@@ -1,5 +1,7 @@
 """Kurtosis, variances of channels, dead channels and saturation, by both paths."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -80,6 +82,14 @@ def test_small_tensors_and_whole_numbers_have_no_shape(recorder):
 ])  # fmt: skip
 def test_bounds_are_found_by_looking_far(function, expected):
     assert bounds_of(function) == (None if expected is None else pytest.approx(expected))
+
+
+@pytest.mark.parametrize("function", [keras.activations.softmax, keras.activations.log_softmax])
+def test_nothing_is_said_while_bounds_are_looked_for(function):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert bounds_of(function) is None
+    assert said == []
 
 
 def test_a_probe_tells_dead_units_and_saturation():

@@ -14,10 +14,11 @@ from autoinit.graph import Call
 from autoinit.opaque import Opaque
 from autoinit.reading import read_model
 from probes import gradients, probe_gradients, probe_model, segments
-from probes.differentiation import differentiate, seeded
+from probes.differentiation import differentiate
 from probes.inputs import draw_inputs
 from probes.moments import Moments
 from probes.segments import Passes, needed, segments_of
+from probes.state import unchanged
 
 BOTH = pytest.mark.parametrize("checkpoint", [False, True])
 
@@ -48,7 +49,7 @@ def tape_of(model, tensors, samples, training=True, seed=0):
     given = [ops.convert_to_tensor(noise[call.outputs[0].index]) for call in graph.inputs]
     cotangents = [ops.convert_to_tensor(drawn[value.index]) for value in graph.outputs]
     way = {"tensorflow": _by_tensorflow, "jax": _by_jax, "torch": _by_torch}
-    with seeded(graph, seed):
+    with unchanged(graph, seed):
         found = way[keras.backend.backend()](model, tensors, given, cotangents, training)
     found = [
         part if part is None or part is ... else np.array(ops.convert_to_numpy(part))
@@ -387,7 +388,6 @@ def test_a_kernel_divided_by_its_norm_is_the_same_when_run_again():
         np.testing.assert_array_equal(old, new)
 
 
-@pytest.mark.skipif(keras.backend.backend() == "torch", reason="its dropout ignores layers' seeds")
 def test_the_forward_pass_is_that_of_the_forward_probe():
     """ReLU passes a gradient where its output is not zero: the masks agree."""
     inputs = keras.Input((30,))
@@ -607,6 +607,13 @@ def test_moments_are_taken_on_an_accelerator_too(monkeypatch):
         Passes, "__init__", lambda passes, *arguments: make(passes, *arguments[:-1], on_host=False)
     )
     close(host, probe_gradients(model, 8))
+
+
+def test_what_is_free_on_the_device_limits_the_batch(monkeypatch):
+    asked = []
+    monkeypatch.setattr(gradients, "free_memory", lambda device: asked.append(device) or 1 << 30)
+    probe = probe_gradients(conv_net(), 4)
+    assert asked == [probe.device]
 
 
 def test_variables_of_one_path_are_told_apart():

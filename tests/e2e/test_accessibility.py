@@ -1,0 +1,150 @@
+"""The page for those who use no mouse, a small or a dark screen; and what axe-core says of it."""
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.e2e import axe
+from tests.e2e.axe import Known
+from tests.e2e.driving import (
+    PATIENCE,
+    analyse,
+    await_result,
+    choose_sample,
+    click_point,
+    main_chart,
+    photograph,
+    settle,
+)
+
+pytestmark = pytest.mark.e2e
+
+SAMPLE = "deep-tanh-mlp"
+SELECTED = "[data-selected=true] *"
+KNOWN = (
+    Known("color-contrast", SELECTED,
+          "Streamlit writes what is chosen in its segmented control in the primary colour on a "
+          "tint of it: 3.1 in dark, where white on the primary button needs the "
+          "opposite."),
+)  # fmt: skip
+
+# What has the focus; and whether what surrounds it looks otherwise than without. Streamlit draws
+# the ring around some of its hidden inputs on a neighbour or on what holds them.
+FOCUSED = """() => {
+    const look = element => ['', '::before', '::after'].map(part => {
+        const style = getComputedStyle(element, part || null);
+        return [style.outline, style.boxShadow, style.borderColor, style.backgroundColor,
+                style.textDecoration].join();
+    }).join();
+    const element = document.activeElement;
+    const around = [element];
+    for (let up = element.parentElement, i = 0; up && i < 3; up = up.parentElement, i++)
+        around.push(up, ...up.children);
+    const looks = () => around.map(look).join();
+    window.autoinitFocus = {focused: looks(), looks};
+    return (element.getAttribute('aria-label') || element.labels?.[0]?.innerText
+            || element.innerText || element.tagName).trim().replaceAll('\\n', ' ');
+}"""
+LOOKS_OTHERWISE = "() => window.autoinitFocus.looks() !== window.autoinitFocus.focused"
+
+
+def tab(page: Page, until: str, most: int = 40) -> list[str]:
+    """Presses Tab until something of that name has the focus; all that had it on the way."""
+    passed: list[str] = []
+    unseen: list[str] = []
+    for _ in range(most):
+        page.wait_for_timeout(250)  # Rings come in gently.
+        name = page.evaluate(FOCUSED)
+        passed.append(name)
+        if name.endswith(until):
+            assert not unseen, f"No ring shows that these have the focus: {unseen}"
+            return passed
+        page.keyboard.press("Tab")
+        page.wait_for_timeout(250)
+        if not page.evaluate(LOOKS_OTHERWISE):
+            unseen.append(name)
+    raise AssertionError(f"{until!r} is not reached by Tab; these are: {passed}")
+
+
+def test_everything_is_reached_from_the_keyboard(page):
+    expect(page.get_by_role("button", name="Analyse")).to_be_visible(timeout=PATIENCE)
+    settle(page)
+    photograph(page, "welcome")
+    page.get_by_role("radio", name="Upload a file").focus()
+    passed = tab(page, "Analyse")
+    for name in ("Input", "Initialisation", "Measurement"):
+        assert any(one.endswith(name) for one in passed), passed
+    assert any("pload" in one for one in passed[1:]), passed
+
+    page.get_by_role("radio", name="Upload a file").focus()
+    page.keyboard.press("ArrowRight")
+    if page.get_by_role("combobox", name="Sample").count() == 0:
+        page.keyboard.press("Space")
+    box = page.get_by_role("combobox", name="Sample")
+    expect(box).to_be_visible()
+    settle(page)
+    tab(page, "Sample")
+    page.keyboard.type(SAMPLE)
+    page.keyboard.press("Enter")
+    settle(page)
+    tab(page, "Analyse")
+    page.keyboard.press("Enter")
+    await_result(page)
+
+    page.get_by_role("button", name="Analyse").focus()
+    tab(page, "Variance")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Space")
+    expect(main_chart(page).locator(".ytitle")).to_contain_text("mean", timeout=PATIENCE)
+
+
+def test_a_narrow_dark_screen_shows_the_whole_chart(page, browser: Browser):
+    choose_sample(page, SAMPLE)
+    analyse(page)
+    await_result(page)
+    with browser.new_context(
+        viewport={"width": 390, "height": 844}, color_scheme="dark", has_touch=True
+    ) as phone:
+        narrow = phone.new_page()
+        narrow.goto(page.url)
+        chart = await_result(narrow)
+        assert narrow.evaluate("document.documentElement.scrollWidth") <= 390
+        assert chart["plotHeight"] > 200
+        plot = main_chart(narrow)
+        bottom = plot.locator(".legend").evaluate("legend => legend.getBoundingClientRect().bottom")
+        top = plot.evaluate("gd => gd.getBoundingClientRect().top")
+        assert bottom - top <= chart["plotTop"]
+        photograph(narrow, "narrow-dark")
+
+
+@pytest.mark.skipif(not axe.SCRIPT.exists(), reason=axe.MISSING)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(browser: Browser, server: str, scheme: Any):
+    with browser.new_context(
+        viewport={"width": 1440, "height": 900}, color_scheme=scheme
+    ) as context:
+        page = context.new_page()
+        page.goto(server)
+        expect(page.get_by_role("button", name="Analyse")).to_be_visible(timeout=PATIENCE)
+        settle(page)
+        assert not axe.violations(page, KNOWN), "the first visit"
+
+        choose_sample(page, "resnet-812-nobn")
+        analyse(page)
+        expect(page.get_by_role("button", name="Cancel")).to_be_visible(timeout=PATIENCE)
+        assert not axe.violations(page, KNOWN), "a running job"
+        photograph(page, f"running-{scheme}")
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.get_by_text("Cancelled.")).to_be_visible(timeout=PATIENCE)
+        assert not axe.violations(page, KNOWN), "a cancelled job"
+
+        choose_sample(page, SAMPLE)
+        analyse(page)
+        await_result(page)
+        page.get_by_text("Model, settings and timings").click()
+        click_point(page, "Default weighted", 3)
+        expect(page.locator(".st-key-call-details")).to_be_visible(timeout=PATIENCE)
+        settle(page)
+        assert not axe.violations(page, KNOWN), "a result"
+        photograph(page, f"done-{scheme}")

@@ -1,0 +1,152 @@
+"""What a visitor does with a result: views, blocks, details, choices; and several runs at once."""
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.driving import (
+    PATIENCE,
+    analyse,
+    await_result,
+    choose,
+    choose_sample,
+    click_point,
+    drawn,
+    main_chart,
+    photograph,
+    settle,
+    shown_calls,
+    zoom,
+)
+
+pytestmark = pytest.mark.e2e
+
+DEEP, QUICK = "resnet-56-nobn", "deep-tanh-mlp"
+
+
+def open_sample(page: Page, name: str) -> None:
+    choose_sample(page, name)
+    analyse(page)
+    await_result(page)
+
+
+def y_title(page: Page, text: str) -> None:
+    expect(main_chart(page).locator(".ytitle")).to_contain_text(text, timeout=PATIENCE)
+
+
+def test_a_run_that_is_reloaded_goes_on_and_its_result_can_be_explored(page):
+    choose_sample(page, DEEP)
+    analyse(page)
+    expect(page.get_by_test_id("stProgress")).to_be_visible(timeout=PATIENCE)
+    address = page.url
+    page.reload()
+    expect(page.get_by_test_id("stProgress").or_(page.get_by_test_id("stDataFrame")).first
+           ).to_be_visible(timeout=PATIENCE)  # fmt: skip
+    await_result(page)
+    assert page.url == address
+
+    # From a finding to its call.
+    jump = page.get_by_role("button", name=re.compile("Show "))
+    path = jump.first.inner_text().rpartition("Show ")[2].strip()
+    jump.first.click()
+    details = page.locator(".st-key-call-details")
+    expect(details.get_by_text(path, exact=True)).to_be_visible(timeout=PATIENCE)
+    settle(page)
+    expect(details).to_be_in_viewport(timeout=5000)
+    photograph(page, "details")
+
+    # A point of the chart: the table and the details follow.
+    place = click_point(page, "Default weighted", 7)
+    expect(page.get_by_text("1 of 143 calls, those chosen in the chart")).to_be_visible()
+    paths = main_chart(page).evaluate(
+        "gd => gd._fullData.find(t => t.name === 'Default measured').customdata.map(row => row[0])"
+    )
+    shown = paths[place]
+    assert shown in details.inner_text()
+
+    # The table's filter, which is a regular expression.
+    page.get_by_role("textbox", name="Filter").fill("^stage[12]_.*add$")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text(re.compile(r"^0 of 143 calls"))).to_be_visible(timeout=PATIENCE)
+    main_chart(page).locator(".nsewdrag").first.dblclick()
+    expect(page.get_by_text(re.compile(r"^18 of 143 calls$"))).to_be_visible(timeout=PATIENCE)
+    page.get_by_role("textbox", name="Filter").fill("")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text(re.compile(r"^143 of 143 calls$"))).to_be_visible(timeout=PATIENCE)
+
+
+def test_views_and_blocks_of_a_result(page):
+    open_sample(page, DEEP)
+    photograph(page, "done")
+    views = (("Mean", "mean"), ("Correlation", "correlation"), ("Largest entry", ""))
+    for label, title in views:
+        choose(page, label)
+        y_title(page, title)
+        photograph(page, f"view-{label.split()[0].lower()}")
+
+    choose(page, "33 blocks")
+    expect(main_chart(page).locator(".xtitle")).to_contain_text("33", timeout=PATIENCE)
+    photograph(page, "blocks")
+
+
+def test_a_zoom_is_kept_from_view_to_view(page):
+    open_sample(page, DEEP)
+    whole = shown_calls(page)
+    zoom(page, 0.2, 0.5)
+    part = shown_calls(page)
+    if not whole[0] < part[0] < part[1] < whole[1]:
+        pytest.fail("The chart was not zoomed.")
+    choose(page, "Mean")
+    y_title(page, "mean")
+    assert shown_calls(page) == pytest.approx(part)
+
+
+def test_gradient_and_jacobian_are_measured_on_demand(page):
+    open_sample(page, QUICK)
+    first = page.url
+    for label, shot in (("Gradient", "gradient"), ("Jacobian", "jacobian")):
+        choose(page, label)
+        measure = page.get_by_role("button", name=f"Measure: {label.lower()}")
+        expect(measure).to_be_visible()
+        photograph(page, f"view-{shot}-not-measured")
+        before = page.url
+        measure.click()
+        page.wait_for_url(lambda url, before=before: url != before, timeout=PATIENCE)
+        expect(page.get_by_test_id("stDataFrame").last).to_be_visible(timeout=PATIENCE)
+        settle(page)
+        choose(page, label)
+        assert not measure.count()
+        expect(main_chart(page)).to_be_visible(timeout=PATIENCE)
+        photograph(page, f"view-{shot}")
+    assert page.url != first
+    # What was measured before is measured again.
+    choose(page, "Gradient")
+    y_title(page, "gradient")
+
+
+def test_two_runs_are_compared_and_a_reload_keeps_them(page):
+    for name in (QUICK, DEEP):
+        open_sample(page, name)
+        page.get_by_role("button", name="Keep this run").click()
+        expect(page.get_by_role("button", name="Let go of this run")).to_be_visible()
+        settle(page)
+    kept = re.search(r"kept=([0-9a-f,%C]+)", page.url).group(1)
+    assert len(re.findall("[0-9a-f]{64}", kept)) == 2
+
+    runs = page.locator(".js-plotly-plot").last
+    expect(runs.locator(".xtitle")).to_contain_text("relative depth", timeout=PATIENCE)
+    assert runs.evaluate("gd => gd._fullData.length") == 2
+    photograph(page, "compare")
+    choose(page, "Difference")
+    expect(runs.locator(".ytitle")).to_contain_text("factor", timeout=PATIENCE)
+    photograph(page, "compare-difference")
+
+    page.reload()
+    await_result(page)
+    expect(runs.locator(".xtitle")).to_contain_text("relative depth", timeout=PATIENCE)
+    assert runs.evaluate("gd => gd._fullData.length") == 2
+    page.get_by_role("button", name="Let go of all").click()
+    expect(page.get_by_role("button", name="Keep this run")).to_be_visible()
+    assert "kept" not in page.url
+    assert drawn(await_result(page), "AutoInit measured") > 100
