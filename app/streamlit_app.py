@@ -16,7 +16,6 @@ from app.page_compare import show_comparison
 from app.page_explore import show_exploration
 from app.server import MIDDLEWARE, workers
 from app.sidebar import sidebar
-from app.streamlit_identity import keep_charts
 from app.visitors import visitor
 
 ACTIVE = ("queued", "running")
@@ -41,7 +40,6 @@ def main() -> None:
     """Draws the page in the state that its address asks for."""
     st.set_page_config(page_title="AutoInit", page_icon=ICON, layout="wide")
     warm_up()
-    keep_charts()
     spec = sidebar()
     if spec is not None:
         start(spec)

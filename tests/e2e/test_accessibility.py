@@ -61,8 +61,9 @@ def tab(page: Page, until: str, most: int = 40) -> list[str]:
             assert not unseen, f"No ring shows that these have the focus: {unseen}"
             return passed
         page.keyboard.press("Tab")
-        page.wait_for_timeout(250)
-        if not page.evaluate(LOOKS_OTHERWISE):
+        try:
+            page.wait_for_function(LOOKS_OTHERWISE, timeout=3000)
+        except TimeoutError:
             unseen.append(name)
     raise AssertionError(f"{until!r} is not reached by Tab; these are: {passed}")
 
@@ -88,6 +89,7 @@ def test_everything_is_reached_from_the_keyboard(page):
     page.keyboard.type(SAMPLE)
     page.keyboard.press("Enter")
     settle(page)
+    page.wait_for_timeout(1000)  # The page is drawn anew, for another sample's options.
     tab(page, "Analyse")
     page.keyboard.press("Enter")
     await_result(page)
