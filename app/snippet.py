@@ -4,13 +4,15 @@ from typing import Any
 
 Result = dict[str, Any]
 
-# Settings of `AutoInit` that a result has by the same name, and what they are if nobody says.
-_CONFIGURED = {
-    "distribution": "truncated_normal",
-    "signal_model": "correlated",
-    "unsupported": "pass_through",
-    "constrain_weights": False,
-    "keep_frozen": False,
+# Options of `AutoInit`, the settings that they are called here, and what they are if nobody says.
+_OPTIONS = {
+    "distribution": ("distribution", "truncated_normal"),
+    "signal_model": ("signal_model", "correlated"),
+    "unsupported": ("unsupported", "pass_through"),
+    "constrain_weights": ("constrain_weights", False),
+    "keep_frozen": ("keep_frozen", False),
+    "batch_size": ("samples", 128),
+    "unknown_size": ("input_size", 32),
 }
 
 
@@ -19,14 +21,15 @@ def snippet(result: Result) -> str:
 
     Names from the file stand in it as Python writes text, whatever they hold.
     """
-    settings, model = result["settings"], result["model"]
-    name = model["name"]
-    if model["format"] == "sample":
-        imports, opening = "from sample_models import build", f"model = build({name!r})"
-    else:
-        imports, opening = "import keras", f"model = keras.models.load_model({name!r})"
-    config = {"seed": settings["seed"]}
-    config |= {key: settings[key] for key, usual in _CONFIGURED.items() if settings[key] != usual}
+    settings = result["settings"]
+    imports, opening = _opening(result["model"])
+    training = settings["mode"] == "training"
+    config: dict[str, Any] = {"seed": settings["seed"]} | ({} if training else {"training": False})
+    config |= {
+        option: settings[name]
+        for option, (name, usual) in _OPTIONS.items()
+        if settings[name] != usual
+    }
     named = settings.get("input_moments") or {}
     mean = {key: pair[0] for key, pair in named.items()} or settings["input_mean"]
     variance = {key: pair[1] for key, pair in named.items()} or settings["input_variance"]
@@ -35,7 +38,7 @@ def snippet(result: Result) -> str:
 from autoinit import AutoInit
 from probes import probe_model
 
-{opening}
+{opening}{_caveat(settings)}
 autoinit = AutoInit(
     {config!r},
     input_data_mean={mean!r},
@@ -49,10 +52,33 @@ figures = probe_model(
     seed={settings["seed"]!r},
     input_mean={mean!r},
     input_variance={variance!r},
-    training={(settings["mode"] == "training")!r},
+    training={training!r},
     unknown_size={settings["input_size"]!r},
 )
 for path, moments in figures.items():
     print(path, moments.variance)
 better.save("reinitialized.keras")
 """
+
+
+def _opening(model: dict[str, Any]) -> tuple[str, str]:
+    """What to import, and how to come by the model."""
+    name = model["name"]
+    if model["format"] == "sample":
+        return "from sample_models import build", f"model = build({name!r})"
+    if model["format"] == "json" or model.get("keras") == 2:
+        return (
+            "from autoinit.model_files import open_model_file",
+            f"model = open_model_file({name!r}).model",
+        )
+    return "import keras", f"model = keras.models.load_model({name!r})"
+
+
+def _caveat(settings: dict[str, Any]) -> str:
+    """What the library does otherwise than the page, where it does."""
+    told = []
+    if settings["keep_frozen"]:
+        told.append("The page draws for the signal that frozen layers were measured to give.")
+    if settings.get("input_data"):
+        told.append("The page fed samples of the data; this is noise with the same moments.")
+    return "".join(f"\n# {sentence}" for sentence in told)

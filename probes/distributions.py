@@ -17,9 +17,18 @@ from numpy.typing import NDArray
 
 # Within this share of its range an activation counts as saturated.
 _NEAR = 0.01
+_BINS, _BINNED = 40, 2**13  # of a histogram: bins, and entries that are counted
 _ENTRIES = 2**17  # at most so many are looked at, positions apart
 _LANES = 512  # entries that are added at once
 _FAR = 1e4  # where a bounded activation has reached its bounds
+
+
+class Histogram(NamedTuple):
+    """Counts of entries in equal bins between `low` and `high`, the smallest and the largest."""
+
+    low: float
+    high: float
+    counts: tuple[int, ...]
 
 
 class Shape(NamedTuple):
@@ -32,12 +41,14 @@ class Shape(NamedTuple):
         dead_fraction: share of channels that are zero at every position of every sample.
         saturated_fraction: of a bounded activation, share of entries that lie within 1 % of its
             range from either bound.
+        histogram: of some entries; on the CPU only.
     """
 
     kurtosis: float | None = None
     channel_variances: tuple[float, float, float] | None = None
     dead_fraction: float | None = None
     saturated_fraction: float | None = None
+    histogram: Histogram | None = None
 
 
 NO_SHAPE = Shape()
@@ -72,7 +83,19 @@ def on_host(
         (ordered[0], middle, ordered[-1]),
         None,
         None if bounds is None else _saturated(table, *bounds),
+        histogram_of(table),
     )
+
+
+def histogram_of(values: NDArray[Any]) -> Histogram:
+    """Of some of a tensor's entries, at equal distances; finite and not all the same."""
+    flat = values.reshape(-1)
+    entries = flat[:: max(flat.size // _BINNED, 1)].astype(np.float64)
+    low, high = float(entries.min()), float(entries.max())
+    # What is all the same but for entries that are passed over has one bin.
+    places = (entries - low) * (_BINS / (high - low)) if high > low else np.zeros_like(entries)
+    counts = np.bincount(np.minimum(places.astype(np.intp), _BINS - 1), minlength=_BINS)
+    return Histogram(low, high, tuple(counts.tolist()))
 
 
 def _over_rows(table: NDArray[Any]) -> NDArray[np.float64]:

@@ -22,11 +22,12 @@ from app.jobs.comparison import Comparison, compare
 from app.jobs.figures import (
     calls_as_data,
     gradients_as_data,
+    histograms_as_data,
     jacobian_as_data,
     phases_as_data,
     rules_as_data,
 )
-from app.jobs.folders import MANIFEST, RESULT
+from app.jobs.folders import HISTOGRAMS, MANIFEST, RESULT
 from app.jobs.manifest import manifest
 from app.jobs.specification import (
     CUSTOM_OBJECTS_VARIABLE,
@@ -101,6 +102,7 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
     timings["total"] = round(time.perf_counter() - start, 4)
     result = as_data(comparison, model, describe(file), spec, findings, timings)
     result["downloads"] = [asdict(download) for download in downloads]
+    _write(folder / HISTOGRAMS, histograms_as_data(comparison))
     _write(folder / MANIFEST, manifest(comparison, model, result))
     _write(folder / RESULT, result)
     progress(1.0, "Done")

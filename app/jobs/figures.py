@@ -203,6 +203,19 @@ def _kernels(comparison: Comparison) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
+def histograms_as_data(comparison: Comparison) -> dict[str, dict[str, Any]]:
+    """The file of histograms: by series and path, the first draw's; nothing of what has none."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, probes in comparison.probes.items():
+        pairs = zip(comparison.graph.calls, probes[0].moments, strict=True)
+        found[name] = {
+            call.path: moments.shape.histogram._asdict()
+            for call, moments in pairs
+            if moments is not None and moments.shape.histogram is not None
+        }
+    return found
+
+
 def gradients_as_data(comparison: Comparison) -> dict[str, dict[str, Any]]:
     """The `gradients` of a result file: by series, the figures for each trainable variable."""
     return {name: _variables(draws) for name, draws in comparison.gradients.items()}

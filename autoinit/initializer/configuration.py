@@ -29,6 +29,10 @@ class Configuration:
         unsupported: what becomes of layers without a rule: `pass_through` (taken as unchanged, as
             the paper does), `sample` (estimated by Monte Carlo through the layer itself) or
             `error`.
+        training: mode of the model that kernels are drawn for; in inference mode, say, dropout
+            passes everything.
+        batch_size: how many samples batch normalisation is predicted to see together.
+        unknown_size: size taken for axes that the model leaves open.
         seed: of every draw; None takes one from Python's generator, as Keras does.
     """
 
@@ -39,6 +43,9 @@ class Configuration:
     signal_model: str = DEFAULT_SIGNAL_MODEL
     keep_frozen: bool = False
     unsupported: str = "pass_through"
+    training: bool = True
+    batch_size: int = 128
+    unknown_size: int = 32
     seed: int | None = None
 
     @classmethod
@@ -64,11 +71,18 @@ class Configuration:
                     f"weight_init_config[{name!r}] must be one of {', '.join(choices)}. "
                     f"Received: {getattr(made, name)!r}"
                 )
-        for name in ("constrain_weights", "keep_frozen"):
+        for name in ("constrain_weights", "keep_frozen", "training"):
             if not isinstance(getattr(made, name), bool):
                 raise ValueError(
                     f"weight_init_config[{name!r}] must be True or False. "
                     f"Received: {getattr(made, name)!r}"
+                )
+        for name in ("batch_size", "unknown_size"):
+            size = getattr(made, name)
+            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+                raise ValueError(
+                    f"weight_init_config[{name!r}] must be a whole number of at least 1. "
+                    f"Received: {size!r}"
                 )
         for name in ("monte_carlo_samples", "recurrent_monte_carlo_samples"):
             number = getattr(made, name)

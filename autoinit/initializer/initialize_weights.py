@@ -31,7 +31,7 @@ class AutoInit:
         weight_init_config: options, see `Configuration`: `distribution` (`truncated_normal`,
             `untruncated_normal`, `uniform` or `orthogonal`), `constrain_weights`,
             `signal_model`, `keep_frozen`, `unsupported`, `monte_carlo_samples`,
-            `recurrent_monte_carlo_samples`, `seed`.
+            `recurrent_monte_carlo_samples`, `training`, `batch_size`, `unknown_size`, `seed`.
         input_data_mean, input_data_var: moments of the training data: one number for all inputs,
             or numbers by the inputs' names (0 and 1 where an input is not named).
         custom_distribution_estimators: layer class → subclass of
@@ -92,7 +92,7 @@ class AutoInit:
         twin = clone_with_weights(source, self.registry, custom_objects)
         config = self.configuration
         # A model that was just made from a configuration has no weights worth keeping.
-        propagation = self._plan(twin, keep_frozen=config.keep_frozen and source is model)
+        propagation = self._plan(twin, config.training, config.keep_frozen and source is model)
         apply_plans(
             propagation.plans, config.distribution, config.seed, constrain=config.constrain_weights
         )
@@ -103,14 +103,15 @@ class AutoInit:
         return self._plan(model, training, self.configuration.keep_frozen)
 
     def _plan(self, model: Any, training: bool = True, keep_frozen: bool = False) -> Propagation:
-        graph = read_model(model, registry=self.registry, training=training)
         config = self.configuration
+        graph = read_model(model, config.unknown_size, registry=self.registry, training=training)
         options = Options(
             training=training,
             signal_variance=self.signal_variance,
             centred=config.constrain_weights,
             keep_frozen=keep_frozen,
             seed=config.seed or 0,
+            batch=config.batch_size,
             samples=int(config.recurrent_monte_carlo_samples),
             unsupported=config.unsupported,
             config=config.as_dict(),

@@ -358,30 +358,56 @@ def test_the_command_line_on_a_real_file(tmp_path):
     assert (tmp_path / "report.html").stat().st_size > 1e6
 
 
-def test_a_manifest_lies_beside_the_model_and_the_snippet_does_it_again(tmp_path, monkeypatch):
-    result = analyse("sample:all-cnn-c", tmp_path, samples=128)
+@pytest.mark.parametrize(
+    "settings",
+    [{"samples": 128}, {"samples": 32, "mode": "inference", "distribution": "uniform", "seed": 3}],
+)
+def test_a_manifest_lies_beside_the_model_and_the_snippet_does_it_again(
+    settings, tmp_path, monkeypatch
+):
+    inputs = keras.Input((None, None, 3))
+    x = layers.Conv2D(8, 3, name="conv")(inputs)
+    x = layers.Dropout(0.3)(layers.BatchNormalization()(layers.Activation("relu")(x)))
+    x = layers.Conv2D(8, 3, name="last")(x)
+    keras.Model(inputs, x).save(tmp_path / "mine.keras")
+    result = analyse(tmp_path / "mine.keras", tmp_path, input_size=12, **settings)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     model = keras.models.load_model(tmp_path / "reinitialized.keras")
     assert differing(manifest, model) == []
     assert manifest["settings"] == result["settings"]
     statuses = {entry["variable"]: entry["status"] for entry in manifest["variables"]}
-    assert statuses["conv1/kernel"] == "drawn"
-    assert statuses["conv1/bias"] == "kept"
+    assert (statuses["conv/kernel"], statuses["conv/bias"]) == ("drawn", "kept")
     # The library gives the same weights, and measures the same.
-    result["model"]["name"] = "all-cnn-c"
     monkeypatch.chdir(tmp_path)
+    result["model"]["name"] = "mine.keras"
     (tmp_path / "reinitialized.keras").unlink()
     told = io.StringIO()
     with contextlib.redirect_stdout(told):
         exec(compile(snippet(result), "snippet", "exec"), {})
     assert differing(manifest, keras.models.load_model(tmp_path / "reinitialized.keras")) == []
-    line = next(line for line in told.getvalue().splitlines() if line.startswith("conv5 "))
-    measured = call(result, "conv5")["autoinit"]["measured"]["variance"]
+    line = next(line for line in told.getvalue().splitlines() if line.startswith("last "))
+    measured = call(result, "last")["autoinit"]["measured"]["variance"]
     assert float(line.split()[1]) == pytest.approx(measured, rel=1e-4)
+
+
+def test_the_snippet_opens_what_keras_alone_does_not():
+    settings = asdict(Settings(keep_frozen=True))
+    for model in ({"format": "json", "keras": 3}, {"format": "h5", "keras": 2}):
+        text = snippet({"settings": settings, "model": model | {"name": "a.h5"}})
+        assert "open_model_file('a.h5').model" in text
+        assert "# The page draws for the signal that frozen layers were measured to give." in text
 
 
 def test_rules_and_kernels_are_told(tmp_path):
     result = analyse("sample:all-cnn-c", tmp_path)
+    histograms = json.loads((tmp_path / "histograms.json").read_text())
+    assert set(histograms) == {"default", "autoinit"}
+    found = histograms["autoinit"]["conv5"]
+    variance = call(result, "conv5")["autoinit"]["measured"]["variance"]
+    centres = (
+        np.linspace(found["low"], found["high"], 41)[:-1] + (found["high"] - found["low"]) / 80
+    )
+    assert np.cov(centres, aweights=found["counts"]) == pytest.approx(variance, rel=0.2)
     assert result["rules"]["Conv2D"]["rule"] == "convolution"
     assert result["rules"]["Dropout"]["says"]
     assert set(result["rules"]) <= {row["class"] for row in result["calls"]}

@@ -8,7 +8,7 @@ import pytest
 from keras import layers, ops
 
 from probes import probe_model
-from probes.distributions import bounds_of
+from probes.distributions import NO_SHAPE, Shape, bounds_of, histogram_of
 from probes.moments import DeviceRecorder, HostRecorder
 
 
@@ -56,7 +56,7 @@ def test_a_channel_that_speaks_up_in_the_last_sample_is_not_dead(recorder):
 
 @PATHS
 def test_a_tensor_of_zeros_is_dead(recorder):
-    assert recorded(recorder(), np.zeros((9, 4), np.float32)).shape == (None, None, 1.0, None)
+    assert recorded(recorder(), np.zeros((9, 4), np.float32)).shape == Shape(dead_fraction=1.0)
 
 
 @PATHS
@@ -71,7 +71,7 @@ def test_saturation(recorder):
 @PATHS
 def test_small_tensors_and_whole_numbers_have_no_shape(recorder):
     for values in (np.ones((1, 5), np.float32), np.arange(6).reshape(3, 2)):
-        assert recorded(recorder(), values).shape == (None, None, None, None)
+        assert recorded(recorder(), values).shape == NO_SHAPE
 
 
 @pytest.mark.parametrize(("function", "expected"), [
@@ -127,3 +127,26 @@ def test_a_channel_that_hardly_varies_keeps_its_small_variance(recorder):
     expected = values.astype(np.float64).var(0).min()
     found = recorded(recorder(), values).shape.channel_variances
     assert found[0] == pytest.approx(expected, rel=1e-2)
+
+
+def test_a_histogram_counts_entries_between_the_smallest_and_the_largest():
+    values = np.random.default_rng(0).standard_normal((64, 10, 12), dtype=np.float32)
+    found = histogram_of(values)
+    assert (found.low, found.high) == (values.min(), values.max())
+    assert sum(found.counts) == values.size
+    assert np.argmax(found.counts) == pytest.approx(20, abs=4)
+    expected, _ = np.histogram(values.astype(np.float64), 40)
+    assert np.abs(np.array(found.counts) - expected).max() <= 1
+    large = histogram_of(np.array([-3e38, 3e38, 0.0], np.float32))
+    assert (large.counts[0], large.counts[20], large.counts[39]) == (1, 1, 1)
+    assert histogram_of(np.ones(7, np.float32)).counts[0] == 7
+    # Of many entries some are counted.
+    assert sum(histogram_of(np.zeros(10**6, np.float32)).counts) < 2**14
+
+
+def test_a_probe_leaves_a_histogram_of_each_call():
+    inputs = keras.Input((12,))
+    model = keras.Model(inputs, layers.Dense(8, activation="relu", name="dense")(inputs))
+    found = probe_model(model, 100)["dense/relu"].shape.histogram
+    assert found.low == 0.0
+    assert found.counts[0] > 0.4 * sum(found.counts)
