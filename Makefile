@@ -13,7 +13,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 app: .venv/installed  ## start the dashboard on PORT
 	$(BIN)/streamlit run app/streamlit_app.py --server.port $(PORT)
 
-test: .venv/installed-dev browser  ## everything that fits into 12 minutes
+test: .venv/installed-dev browser  ## everything that fits into a quarter of an hour
 	$(BIN)/python -m pytest -m "not slow"
 
 test-all: .venv/installed-hub browser  ## everything; builds the wheel and tries it elsewhere
