@@ -88,9 +88,12 @@ def on_host(
 
 
 def histogram_of(values: NDArray[Any]) -> Histogram:
-    """Of some of a tensor's entries, at equal distances; finite and not all the same."""
+    """Of some entries of (…, channels), at equal distances; they are finite."""
     flat = values.reshape(-1)
-    entries = flat[:: max(flat.size // _BINNED, 1)].astype(np.float64)
+    step = max(flat.size // _BINNED, 1)
+    while math.gcd(step, values.shape[-1]) > 1:  # or some channels would never be counted
+        step += 1
+    entries = flat[::step].astype(np.float64)
     low, high = float(entries.min()), float(entries.max())
     # What is all the same but for entries that are passed over has one bin.
     places = (entries - low) * (_BINS / (high - low)) if high > low else np.zeros_like(entries)

@@ -144,6 +144,13 @@ def test_a_histogram_counts_entries_between_the_smallest_and_the_largest():
     assert sum(histogram_of(np.zeros(10**6, np.float32)).counts) < 2**14
 
 
+def test_a_histogram_counts_all_channels_alike():
+    values = np.zeros((8, 4096, 16), np.float32) + np.arange(16, dtype=np.float32)
+    counts = np.array(histogram_of(values).counts)
+    assert (counts > 0).sum() == 16
+    assert counts[counts > 0] == pytest.approx(counts.sum() / 16, rel=0.05)
+
+
 def test_a_probe_leaves_a_histogram_of_each_call():
     inputs = keras.Input((12,))
     model = keras.Model(inputs, layers.Dense(8, activation="relu", name="dense")(inputs))
