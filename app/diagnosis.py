@@ -229,12 +229,15 @@ def _relative(call: Call, series: str) -> float | None:
 
 
 def _collapse(calls: Sequence[Call], series: str) -> Iterator[Finding]:
-    """Inputs that are no longer told apart, from a call on to the end."""
+    """Inputs that are no longer told apart, from a call on to the end.
+
+    Those that are alike where the first figure is were fed so: real data, or words unknown to it.
+    """
     telling = _telling(calls, series)
     found = [(c, _measured(c, series, "sample_correlation")) for c in telling]
     known = [(call, value) for call, value in found if value is not None]
     start = None
-    for (_, before), (call, value) in pairwise([({}, 0.0), *known]):
+    for (_, before), (call, value) in pairwise(known):
         if value >= ALIKE > before:
             start = call
         elif value < ALIKE:

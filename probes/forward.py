@@ -247,7 +247,7 @@ class _Noise:
             measured = iter(recorder.results())
         idle = graph.not_run()
         return tuple(
-            None if call.index in idle or call.is_internal else next(measured)
+            next(measured) if call.index not in idle and _has_figures(call) else None
             for call in graph.calls
         )
 
@@ -320,7 +320,7 @@ def _run(
                 outputs = call.run(tensors, training, batch)
                 same = _handed_on(call, tensors, outputs[0])
                 del tensors
-            if not call.is_internal:
+            if _has_figures(call):
                 of = None if same is None else recorded.get(same)
                 if call.outputs[0].constant:
                     if number == 0:  # a table of positions is like one sample, of every batch
@@ -343,6 +343,11 @@ def _run(
                 del alive[index]
             if call.index % every == 0:
                 progress(call.index / len(graph.calls))
+
+
+def _has_figures(call: Call) -> bool:
+    """Whether a call that runs is measured: internal ones are not, and text has no moments."""
+    return not call.is_internal and call.outputs[0].dtype != "string"
 
 
 def _handed_on(call: Call, tensors: Sequence[Any], output: Any) -> int | None:

@@ -17,8 +17,11 @@ from autoinit.randomness import derived
 
 Data = Mapping[str, NDArray[Any]]
 
-# NumPy's names where they are others. The words that a text input gets are numbers.
-_DTYPES: dict[str, Any] = {"bool": bool, "string": str}
+# NumPy's names where they are others.
+_DTYPES: dict[str, Any] = {"bool": bool}
+# Words in a text, and how many numbers are words where no vocabulary is known.
+_TEXT_LENGTH = 32
+_NUMBERS = 1000
 # Entries that are converted to double precision at once.
 _PIECE = 1 << 20
 
@@ -39,7 +42,8 @@ def draw_inputs(
         seed: the same seed gives the same inputs.
         mean, variance: of Gaussian inputs: one number for all, or numbers by the inputs' names (0
             and 1 where one is not named). Integer inputs, and those that an embedding looks up,
-            are uniform over the valid indices (over 0 and 1 where nothing tells).
+            are uniform over the valid indices (over 0 and 1 where nothing tells). Text consists of
+            words from the vocabulary of the layer that reads it (of numbers where it has none).
         data: real data to take samples from, by the inputs' names, the samples' axis first. The
             same samples are taken for all inputs, each once where there are enough. Inputs that
             are not among them get noise.
@@ -62,6 +66,8 @@ def draw_inputs(
         if call.path in data:
             real = keras.backend.is_float_dtype(value.dtype)
             arrays[value.index] = data[call.path][rows].astype(np.float32 if real else dtype)
+        elif value.dtype == "string":
+            arrays[value.index] = _texts(graph, value.index, shape, generator)
         elif value.index in sizes:
             _require_unnamed(call, mean, variance)
             arrays[value.index] = generator.integers(0, sizes[value.index], shape).astype(dtype)
@@ -71,6 +77,23 @@ def draw_inputs(
             scaled = noise * np.float32(math.sqrt(own_variance)) + np.float32(own_mean)
             arrays[value.index] = scaled
     return arrays
+
+
+def _texts(
+    graph: ModelGraph, index: int, shape: tuple[int, ...], generator: np.random.Generator
+) -> NDArray[np.str_]:
+    """Words of the first reader that has a vocabulary; many an entry where it splits texts."""
+    words, length = [str(number) for number in range(_NUMBERS)], 1
+    for call in graph.calls:
+        if any(value.index == index for value in call.inputs):
+            if isinstance(call.layer, keras.layers.TextVectorization):
+                length = _TEXT_LENGTH
+            if hasattr(call.layer, "get_vocabulary"):
+                listed = call.layer.get_vocabulary(include_special_tokens=False)
+                words = [str(word) for word in listed] or words
+                break
+    chosen = np.array(words)[generator.integers(0, len(words), (math.prod(shape), length))]
+    return np.array([" ".join(text) for text in chosen]).reshape(shape)
 
 
 def check_data(graph: ModelGraph, data: Data) -> None:

@@ -102,6 +102,14 @@ def test_where_inputs_become_alike():
     assert told(chain([1.0] * 3, sample_correlation=[0.2, 0.999, 0.3])) == {}
 
 
+def test_inputs_that_are_fed_alike_are_no_collapse():
+    assert told(chain([1.0] * 3, sample_correlation=[0.995, 0.999, 0.999])) == {}
+    assert told(chain([1.0] * 3, sample_correlation=[None, 0.995, 0.999])) == {}
+    assert set(told(chain([1.0] * 4, sample_correlation=[0.995, 0.2, 0.999, 0.999]))) == {
+        "correlation_collapse"
+    }
+
+
 def test_what_pooling_leaves_of_noise_is_no_collapse():
     correlations = [0.1, 0.2, 0.3, 0.999, 0.999]
     calls = chain([1.0] * 5, sample_correlation=correlations)

@@ -83,6 +83,26 @@ def test_integer_inputs_have_no_moments_of_noise():
     assert set(np.unique(*draw_inputs(graph, 50, 0, 3.0, 7.0).values())) == set(range(10))
 
 
+def test_a_text_is_made_of_the_words_that_are_known():
+    import tensorflow as tf
+
+    vocabulary = ["a", "the", "of"]
+    text = keras.Input((1,), dtype="string", name="text")
+    word = keras.Input((2,), dtype="string", name="word")
+    name = keras.Input((1,), dtype="string", name="name")
+    split = keras.layers.TextVectorization(vocabulary=vocabulary, output_sequence_length=16)(text)
+    looked_up = keras.layers.StringLookup(vocabulary=vocabulary)(word)
+    hashed = keras.layers.Hashing(50)(name)
+    model = keras.Model([text, word, name], [split, looked_up, hashed])
+    drawn = list(draw_inputs(read_model(model), 64, 0).values())
+    assert [array.shape for array in drawn] == [(64, 1), (64, 2), (64, 1)]
+    found = [np.asarray(array) for array in model([tf.constant(array) for array in drawn])]
+    # 0 is padding and 1 an unknown word for the one, and 0 an unknown word for the other.
+    assert np.unique(found[0]).tolist() == [2, 3, 4]
+    assert np.unique(found[1]).tolist() == [1, 2, 3]
+    assert len(np.unique(found[2])) > 20
+
+
 def test_real_data_are_what_is_measured():
     model, data = two_inputs(), {"left": uniform(300, 40), "right": 5 + uniform(300, 10, seed=1)}
     probe = probe_model(model, 300, input_data=data, device="cpu")
