@@ -33,6 +33,16 @@ def parse_moments(text: str) -> dict[str, list[float]] | None:
     return moments or None
 
 
+def moments_text(moments: dict[str, list[float]] | None) -> str:
+    """What `parse_moments` reads as these moments; nothing where no text would be."""
+    named = (moments or {}).items()
+    text = "; ".join(f"{name}: {mean!r}, {variance!r}" for name, (mean, variance) in named)
+    try:
+        return text if parse_moments(text) == moments else ""
+    except ValueError:
+        return ""
+
+
 def parse_moment(text: str) -> tuple[str | None, float]:
     """One number, for all inputs (`0.5`, name None) or for one of them (`left=0.5`).
 

@@ -13,6 +13,7 @@ from app.charts import (
     largest_chart,
     mark,
     mean_chart,
+    overview_chart,
     spectrum_chart,
     variance_chart,
 )
@@ -26,7 +27,8 @@ Result = dict[str, Any]
 # Starts the same analysis with other settings; None where the page does not know how.
 Again = Callable[[dict[str, Any]], None]
 
-OTHER_MODEL, VIEW = "other_model", "view"
+OTHER_MODEL, VIEW, SHOWN = "other_model", "view", "shown_calls"
+FEW_CALLS = 40  # that can be told apart without a closer look
 PICTURE, PICTURES = "picture", ("svg", "png")  # what a chart's camera saves
 CORRELATION_CAPTIONS = {
     "sample_correlation": "Of one channel's entries for two inputs, at one position. At 1 the "
@@ -109,12 +111,42 @@ VIEWS = {
 }
 
 
-def show_chart(result: Result, again: Again | None, marked: Sequence[int]) -> list[int]:
+def choose_calls(result: Result) -> range:
+    """Which calls are shown: all of a short network, a stretch of a deep one.
+
+    The slider keeps it whatever else is chosen; a zoom by the mouse ends when the chart is redrawn.
+    """
+    last = len(result["calls"]) - 1
+    if last < FEW_CALLS:
+        return range(last + 1)
+    strip = st.container(key="overview")
+    start, stop = st.slider(
+        "Calls shown in chart and table",
+        0,
+        last,
+        (0, last),
+        key=SHOWN,
+        help="Drag either end, or step with the arrow keys. The strip above has all calls.",
+    )
+    shown = range(start, stop + 1)
+    strip.plotly_chart(
+        overview_chart(result, shown),
+        key="strip",
+        config={"staticPlot": True},
+        alt=f"Variance of all {last + 1:,} calls; the chart shows {start:,} to {stop:,}.",
+    )
+    return shown
+
+
+def show_chart(
+    result: Result, again: Again | None, shown: range, marked: Sequence[int]
+) -> list[int]:
     """The chart that the page is for, in the view that is chosen.
 
     Args:
         result: of the job, its blocks collapsed where that is chosen.
         again: starts the analysis with other settings.
+        shown: indices of the calls that are drawn.
         marked: indices of the calls that are chosen in the table.
 
     Returns:
@@ -138,7 +170,8 @@ def show_chart(result: Result, again: Again | None, marked: Sequence[int]) -> li
         choose_correlation(result)
     if view.has_predictions:
         offer_other_model(result)
-    figure = view.draw(result, draws_other())
+    drawn = result | {"calls": result["calls"][shown.start : shown.stop]}
+    figure = view.draw(drawn, draws_other())
     if name == "jacobian":
         st.plotly_chart(
             figure,
@@ -148,11 +181,11 @@ def show_chart(result: Result, again: Again | None, marked: Sequence[int]) -> li
         )
         st.markdown("\n".join(f"- {sentence}" for sentence in isometry_sentences(result)))
         return []
-    mark(figure, marked)
-    # A zoom along the calls is kept from view to view, and along the figures in each.
-    figure.update_layout(
-        dragmode="zoom", uirevision="calls", xaxis_uirevision="calls", yaxis_uirevision=name
-    )
+    mark(figure, [index - shown.start for index in marked if index in shown])
+    if len(drawn["calls"]) < len(result["calls"]):
+        figure.update_layout(xaxis_title=f"calls {shown.start:,} to {shown.stop - 1:,} of "
+                             f"{len(result['calls']):,}, in order of execution")  # fmt: skip
+    figure.update_layout(dragmode="zoom")
     event = st.plotly_chart(
         figure,
         key="chart",
@@ -161,8 +194,9 @@ def show_chart(result: Result, again: Again | None, marked: Sequence[int]) -> li
         on_select="rerun",
         selection_mode=("points", "box"),
     )
-    places = {int(point["x"]) for point in event["selection"]["points"] if "x" in point}
-    return sorted(place for place in places if 0 <= place < len(result["calls"]))
+    points = event["selection"]["points"]
+    places = {int(point["x"]) + shown.start for point in points if "x" in point}
+    return sorted(place for place in places if place in shown)
 
 
 def show_missing(view: View, again: Again | None) -> None:

@@ -7,7 +7,7 @@ import streamlit as st
 
 from app.formatting import plural
 from app.page_call import show_call
-from app.page_charts import Again, show_chart
+from app.page_charts import Again, choose_calls, show_chart
 from app.page_table import show_table
 from app.structure import collapsed, levels
 
@@ -36,8 +36,11 @@ def show_exploration(result: Result, folder: Path, again: Again | None) -> None:
     depth = choose_depth(result)
     shown = collapsed(result, depth)
     marked = st.session_state.get(IN_TABLE, [])
-    in_chart = show_chart(shown, again, [i for i in marked if i < len(shown["calls"])])
-    in_table = show_table(shown, in_chart)[:MOST_MARKED]
+    chart = st.container()
+    stretch = choose_calls(shown)
+    with chart:
+        in_chart = show_chart(shown, again, stretch, marked)
+    in_table = show_table(shown, stretch, in_chart)[:MOST_MARKED]
     if in_table != marked:
         st.session_state[IN_TABLE] = in_table
         st.rerun(scope="fragment")

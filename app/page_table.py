@@ -45,11 +45,12 @@ FIGURE_LABELS = {
 }
 
 
-def show_table(result: Result, in_chart: Sequence[int]) -> list[int]:
+def show_table(result: Result, shown: range, in_chart: Sequence[int]) -> list[int]:
     """The table behind the charts.
 
     Args:
         result: of the job.
+        shown: indices of the calls that the chart shows.
         in_chart: indices of the calls that are chosen in the chart; none is all.
 
     Returns:
@@ -58,14 +59,13 @@ def show_table(result: Result, in_chart: Sequence[int]) -> list[int]:
     table = pd.DataFrame(rows(result), columns=columns(result["series"]))
     found = {warning["path"] for warning in result["warnings"] if warning.get("path")}
     chosen = filtered(table, found)
-    if in_chart:
-        chosen = chosen[chosen["index"].isin(in_chart)]
+    chosen = chosen[chosen["index"].isin(in_chart or shown)]
     told = f"{len(chosen):,} of {plural(len(table), 'call')}"
     st.caption(told + (", those chosen in the chart" if in_chart else ""))
-    shown = {name: chosen[name].map(plain_text) for name in TEXTS}
-    shown["path"] = chosen["path"].map(lambda path: plain_text(path, PATH_LENGTH))
+    texts = {name: chosen[name].map(plain_text) for name in TEXTS}
+    texts["path"] = chosen["path"].map(lambda path: plain_text(path, PATH_LENGTH))
     event = st.dataframe(
-        chosen.assign(**shown),
+        chosen.assign(**texts),
         hide_index=True,
         height=min(420, 80 + 35 * len(chosen)),
         # Figures that were not measured of any call are left out.

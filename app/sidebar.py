@@ -1,5 +1,7 @@
 """The page's sidebar: which model, which settings, and the button that starts the analysis."""
 
+import contextlib
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
@@ -12,7 +14,7 @@ from streamlit.typing import UploadedFile
 from app import jobs, uploads
 from app.escaping import markdown_text, plain_text
 from app.formatting import size
-from app.input_moments import EXAMPLE, parse_moments
+from app.input_moments import EXAMPLE, moments_text, parse_moments
 from app.jobs.specification import (
     DEVICES,
     DISTRIBUTIONS,
@@ -28,7 +30,8 @@ from sample_models import MODELS
 
 UPLOAD, SAMPLE = "Upload a file", "Try a sample"
 FIRST_SAMPLE = "resnet-56-nobn"
-DEFAULTS = Settings()
+# Settings that are no fields here: the operator's, and data that came with another visit.
+NOT_CHOSEN = {"custom_objects", "input_data", "input_data_name", "input_source"}
 UNSUPPORTED_LABELS = {
     "sample": "Estimate by sampling",
     "pass_through": "Pass through (the paper)",
@@ -220,33 +223,37 @@ def sample_options(name: str) -> dict[str, Any]:
 
 
 def settings_fields() -> dict[str, Any]:
-    """The settings' fields, by the names that `Settings` gives them; their defaults are its own."""
+    """The settings' fields, by the names that `Settings` gives them.
+
+    They begin as those of the job on the page, which may be a colleague's.
+    """
+    names, last = last_job()
     fields: dict[str, Any] = {}
     with st.expander("Input", icon=":material/input:"):
         fields["samples"] = st.number_input(
             "Samples",
             1,
-            value=DEFAULTS.samples,
+            value=last.samples,
             help="How many Gaussian inputs are fed through the network. More are slower and "
             "steadier.",
         )
         fields["input_mean"] = st.number_input(
             "Input mean",
-            value=DEFAULTS.input_mean,
+            value=last.input_mean,
             format="%g",
             help="The mean of the data that the network will be trained on, after scaling.",
         )
         fields["input_variance"] = st.number_input(
             "Input variance",
-            value=DEFAULTS.input_variance,
+            value=last.input_variance,
             format="%g",
             help="The variance of that data; its standard deviation, squared.",
         )
-        names = inputs_of_last_result()
         if len(names) > 1:
             listed = "; ".join(f"{plain_text(name, 40)}: 0, 1" for name in names[:INPUTS_TOLD])
             fields["input_moments"] = st.text_input(
                 "Mean and variance per input",
+                moments_text(last.input_moments),
                 placeholder=listed,
                 help="For inputs that have a mean and a variance of their own, such as "
                 f"{EXAMPLE}. The others have those above.",
@@ -254,7 +261,7 @@ def settings_fields() -> dict[str, Any]:
         fields["input_size"] = st.number_input(
             "Size for unknown dimensions",
             1,
-            value=DEFAULTS.input_size,
+            value=last.input_size,
             help="Stands in for None in the input shape, such as an image's height or a "
             "sequence's length.",
         )
@@ -262,6 +269,7 @@ def settings_fields() -> dict[str, Any]:
         fields["signal_model"] = st.selectbox(
             "Signal model",
             SIGNAL_MODELS,
+            SIGNAL_MODELS.index(last.signal_model),
             format_func=words,
             help="What predictions carry through the network: distributions and correlations, or "
             "the mean and variance of the paper. AutoInit scales weights by what is predicted.",
@@ -269,6 +277,7 @@ def settings_fields() -> dict[str, Any]:
         fields["unsupported"] = st.selectbox(
             "Layers without a rule",
             UNSUPPORTED,
+            UNSUPPORTED.index(last.unsupported),
             format_func=UNSUPPORTED_LABELS.__getitem__,
             help="Layers are predicted by a rule each, or opened into parts that have one. Where "
             "neither can be done, its output is estimated by running the layer itself on random "
@@ -278,22 +287,25 @@ def settings_fields() -> dict[str, Any]:
         fields["distribution"] = st.selectbox(
             "Distribution",
             DISTRIBUTIONS,
+            DISTRIBUTIONS.index(last.distribution),
             format_func=words,
             help="What AutoInit draws the weights from. The variance is the same for each.",
         )
         fields["signal_variance"] = st.number_input(
             "Signal variance",
-            value=DEFAULTS.signal_variance,
+            value=last.signal_variance,
             format="%g",
             help="The variance that AutoInit gives the output of every layer with a kernel.",
         )
         fields["constrain_weights"] = st.checkbox(
             "Constrain weights during training",
+            last.constrain_weights,
             help="Keeps every kernel centred and at its scale while the network trains. A model "
             "saved so opens only after `import autoinit`.",
         )
         fields["keep_frozen"] = st.checkbox(
             "Keep frozen layers' weights",
+            last.keep_frozen,
             help="Layers with trainable=False keep the weights that came with the file, and the "
             "others are drawn to go with them: for a pretrained body under a new head.",
         )
@@ -301,6 +313,7 @@ def settings_fields() -> dict[str, Any]:
         fields["mode"] = st.selectbox(
             "Mode",
             MODES,
+            MODES.index(last.mode),
             format_func=words,
             help="In training, dropout drops and batch normalisation uses the batch; in "
             "inference, neither.",
@@ -309,14 +322,15 @@ def settings_fields() -> dict[str, Any]:
             "Draws",
             1,
             100,
-            value=DEFAULTS.seeds,
+            value=last.seeds,
             help="How many times weights and inputs are drawn; the figures are means over draws.",
         )
         fields["seed"] = st.number_input(
-            "Seed", 0, value=DEFAULTS.seed, help="The same seed gives the same figures."
+            "Seed", 0, value=last.seed, help="The same seed gives the same figures."
         )
         fields["gradients"] = st.checkbox(
             "Gradients",
+            last.gradients,
             help="Also measures what flows back to every call and every kernel. A pass back takes "
             "several times as long as a pass forward.",
         )
@@ -324,35 +338,38 @@ def settings_fields() -> dict[str, Any]:
             "Inputs for the Jacobian",
             0,
             16,
-            value=DEFAULTS.jacobian,
+            value=last.jacobian,
             help="At how many random inputs to take the singular values of the input–output "
             "Jacobian; 0 leaves them out.",
         )
         fields["device"] = st.selectbox(
             "Device",
             DEVICES,
+            DEVICES.index(last.device),
             format_func=lambda device: device if device == "auto" else device.upper(),
             help="auto takes a GPU where there is one.",
         )
     return fields
 
 
-def inputs_of_last_result() -> tuple[str, ...]:
-    """The names of the inputs of the model whose result is on the page."""
+def last_job() -> tuple[tuple[str, ...], Settings]:
+    """The inputs of the model whose result is on the page, and the settings of its job."""
     key = st.query_params.get("job")
     handle = None if key is None else jobs.find(key)
-    if handle is None or handle.status != "done":
-        return ()
-    try:
-        return input_names(handle.key, handle)
-    except (OSError, ValueError):  # The page itself says that there is no such result any more.
-        return ()
+    if handle is not None and handle.status == "done":
+        # The page itself says where there is no such result any more.
+        with contextlib.suppress(OSError, ValueError):
+            return asked_for(handle.key, handle)
+    return (), Settings() if handle is None or handle.spec is None else handle.spec.settings
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def input_names(key: str, _handle: jobs.JobHandle) -> tuple[str, ...]:
-    """The inputs of a result, which is read once for them."""
-    return tuple(str(each["name"]) for each in _handle.result()["model"].get("inputs", ()))
+def asked_for(key: str, _handle: jobs.JobHandle) -> tuple[tuple[str, ...], Settings]:
+    """A result's inputs and the settings that can be chosen here, for which it is read once."""
+    result = _handle.result()
+    names = tuple(str(each["name"]) for each in result["model"].get("inputs", ()))
+    known = {field.name for field in dataclasses.fields(Settings)} - NOT_CHOSEN
+    return names, Settings(**{k: v for k, v in result["settings"].items() if k in known})
 
 
 def words(value: str) -> str:

@@ -4,6 +4,7 @@ Lines are SVG over a numeric x axis and only weighted calls carry markers, so th
 stay quick; names live in hover texts and in a dozen tick labels.
 """
 
+from app.charts.overview import overview_chart
 from app.charts.spectrum import spectrum_chart
 from app.charts.traces import mark
 from app.charts.views import (
@@ -20,6 +21,7 @@ __all__ = [
     "largest_chart",
     "mark",
     "mean_chart",
+    "overview_chart",
     "spectrum_chart",
     "variance_chart",
 ]

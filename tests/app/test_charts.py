@@ -13,12 +13,14 @@ from app.charts import (
     largest_chart,
     mark,
     mean_chart,
+    overview_chart,
     spectrum_chart,
     variance_chart,
 )
 from app.charts.axes import runs, symmetric_logarithm, tick_positions
 from app.charts.histograms import histogram_chart
 from app.charts.neighbourhood import neighbourhood_chart
+from app.charts.overview import extremes
 from app.charts.theme import MARKED_CALLS, TICK_LABELS
 from app.correlations import has_correlations, phases
 
@@ -495,3 +497,27 @@ def test_histograms_are_densities_over_each_series_own_range():
     assert list(line.x) == [0.0, 1.0, 2.0]
     assert list(line.y) == [0.25, 0.75, 0.0]
     assert line.name == "Default"
+
+
+def test_the_strip_keeps_the_extremes_and_shades_what_is_not_shown(build_result):
+    result = build_result(50)
+    figure = overview_chart(result, range(10, 31))
+    assert [len(trace.y) for trace in figure.data] == [50] * len(result["series"])
+    assert [(shape.x0, shape.x1) for shape in figure.layout.shapes] == [(0, 10), (30, 49)]
+    assert not overview_chart(result, range(50)).layout.shapes
+    low, high = figure.layout.yaxis.range
+    drawn = [value for trace in figure.data for value in trace.y]
+    assert low < math.log10(min(drawn))
+    assert high > math.log10(max(drawn))
+
+
+def test_a_long_column_is_thinned_to_its_peaks():
+    column: list[float | None] = [1.0 + place % 7 for place in range(4000)]
+    column[1234], column[2345], column[3456] = 1e9, 1e-9, None
+    found = extremes(column)
+    assert len(found) <= 1000
+    assert list(found) == sorted(found)
+    assert (found[1234], found[2345]) == (1e9, 1e-9)
+    assert all(column[place] == value for place, value in found.items())
+    assert extremes([None] * 5) == {}
+    assert extremes([2.0, None, 3.0]) == {0: 2.0, 2: 3.0}

@@ -271,6 +271,27 @@ def test_moments_per_input_are_asked_for_where_there_are_several(done, jobs, res
     assert jobs.submitted[-1].settings.input_moments == {"left": [0.5, 0.25], "a: b": [-1, 2]}
 
 
+def test_the_form_begins_with_the_settings_of_the_job_on_the_page(done, jobs, build_result):
+    result = build_result(10)
+    moments = {"left": [0.5, 2.0], "right": [0.0, 1.0]}
+    result["settings"] |= {"samples": 33, "mode": "inference", "keep_frozen": True, "seed": 7,
+                           "input_moments": moments, "input_data": "/gone.npy"}  # fmt: skip
+    result["model"]["inputs"] = [{"name": "left"}, {"name": "right"}]
+    page = done(result)
+    assert field(page, "number_input", "Samples").value == 33
+    assert field(page, "number_input", "Seed").value == 7
+    assert field(page, "selectbox", "Mode").value == "inference"
+    assert field(page, "checkbox", "Keep frozen layers' weights").value is True
+    text = field(page, "text_input", "Mean and variance per input").value
+    assert text == "left: 0.5, 2.0; right: 0.0, 1.0"
+    checked(page.button_group(key="source").set_value("Try a sample").run())
+    checked(page.selectbox(key="sample").set_value("all-cnn-c").run())
+    press(page, "Analyse")
+    assert jobs.submitted[-1].settings == Settings(
+        samples=33, seed=7, mode="inference", keep_frozen=True, input_moments=moments
+    )
+
+
 def test_another_file_can_be_chosen(jobs):
     page = open_page()
     page.file_uploader[0].set_value(("one.h5", b"one", "application/x-hdf5"))
@@ -445,7 +466,7 @@ def test_a_result_has_headline_charts_table_and_downloads(done, deep_result):
     ]
     assert [metric.value for metric in page.metric][:3] == ["Explodes", "Stable", "Stable"]
     charts = [json.loads(chart.proto.spec) for chart in page.get("plotly_chart")]
-    assert len(charts) == 1
+    assert len(charts) == 2
     assert {trace["name"] for trace in charts[0]["data"]} >= {
         "Default measured",
         "AutoInit predicted",
@@ -599,7 +620,7 @@ def test_the_column_of_paths_is_as_wide_as_they_are():
 
 
 def drawn_names(page):
-    (chart,) = page.get("plotly_chart")
+    chart, *_ = page.get("plotly_chart")
     return [trace["name"] for trace in json.loads(chart.proto.spec)["data"]]
 
 
@@ -643,8 +664,6 @@ def test_every_view_of_what_was_measured(done, build_result):
         (chart,) = view(page, name).get("plotly_chart")
         layout = json.loads(chart.proto.spec)["layout"]
         assert layout["yaxis"]["title"]["text"] == title
-        # A zoom along the calls is kept from view to view; singular values are no calls.
-        assert layout["yaxis"].get("uirevision") == (None if name == "jacobian" else name)
     assert any("condition number 1.0×10⁶" in text.value for text in page.markdown)
     assert any("at 2 random inputs" in text.value for text in page.markdown)
 
@@ -672,6 +691,31 @@ def test_a_result_of_which_the_page_knows_no_job_points_to_the_sidebar(done, res
     page = view(done(result), "gradient")
     assert not any(button.label.startswith("Measure") for button in page.button)
     assert any("under Measurement" in caption.value for caption in page.caption)
+
+
+def drawn_calls(page: AppTest) -> list[str]:
+    """The calls in the chart, by the names that their measured line tells on hover."""
+    chart, *_ = page.get("plotly_chart")
+    (line,) = [t for t in json.loads(chart.proto.spec)["data"] if t["name"] == "Default measured"]
+    return [row[0] for row in line["customdata"]]
+
+
+def test_a_stretch_of_a_deep_network_is_shown_in_chart_and_table(done, build_result):
+    assert not done(build_result(40)).slider
+    page = done(build_result(50))
+    chart, strip = page.get("plotly_chart")
+    assert "the chart shows 0 to 49" in strip.proto.alt
+    page = checked(page.slider(key="shown_calls").set_value((12, 16)).run())
+    chart, strip = page.get("plotly_chart")
+    assert "the chart shows 12 to 16" in strip.proto.alt
+    title = json.loads(chart.proto.spec)["layout"]["xaxis"]["title"]["text"]
+    assert title == "calls 12 to 16 of 50, in order of execution"
+    assert drawn_calls(page) == list(page.dataframe[-1].value["path"])
+    assert list(page.dataframe[-1].value["index"]) == [12, 13, 14, 15, 16]
+    # It is kept from view to view, and for other settings of the same network.
+    for view in ("mean", "correlation", "variance"):
+        page = checked(page.segmented_control(key="view").set_value(view).run())
+        assert len(drawn_calls(page)) == 5
 
 
 def test_blocks_can_be_looked_at_in_place_of_calls(done, build_result):

@@ -111,19 +111,6 @@ def click_point(page: Page, trace: str, place: int) -> int:
     return int(point["call"])
 
 
-def zoom(page: Page, start: float, stop: float) -> None:
-    """Draws a box over a stretch of the chart, given in shares of its width."""
-    chart = main_chart(page)
-    chart.scroll_into_view_if_needed()
-    plot = chart.evaluate(FIND_PLOT)
-    middle = plot["top"] + plot["height"] / 2
-    page.mouse.move(plot["left"] + start * plot["width"], middle)
-    page.mouse.down()
-    page.mouse.move(plot["left"] + stop * plot["width"], middle, steps=5)
-    page.mouse.up()
-    settle(page)
-
-
 def shown_calls(page: Page) -> list[float]:
     """The stretch of calls that the chart shows."""
     return main_chart(page).evaluate("gd => gd.layout.xaxis.range.map(Number)")

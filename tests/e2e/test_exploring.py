@@ -17,7 +17,6 @@ from tests.e2e.driving import (
     photograph,
     settle,
     shown_calls,
-    zoom,
 )
 
 pytestmark = pytest.mark.e2e
@@ -90,20 +89,34 @@ def test_views_and_blocks_of_a_result(page):
     photograph(page, "blocks")
 
 
-@pytest.mark.xfail(
-    reason="Streamlit makes a chart with on_select anew whenever its figure changes: its identity "
-    "is its figure, whatever its key, and uirevision has nothing to keep the zoom in."
-)
-def test_a_zoom_is_kept_from_view_to_view(page):
+def test_a_stretch_of_calls_is_kept_from_view_to_view_and_from_job_to_job(page):
     open_sample(page, DEEP)
     whole = shown_calls(page)
-    zoom(page, 0.2, 0.5)
-    part = shown_calls(page)
-    if not whole[0] < part[0] < part[1] < whole[1]:
-        pytest.fail("The chart was not zoomed.")
-    choose(page, "Mean")
-    y_title(page, "mean")
-    assert shown_calls(page) == pytest.approx(part)
+    assert whole[1] > 142
+    last = page.get_by_role("slider").last
+    last.focus()
+    for _ in range(3):
+        page.keyboard.press("PageDown")
+    settle(page)
+    first = page.get_by_role("slider").first
+    first.focus()
+    page.keyboard.press("PageUp")
+    settle(page)
+    low, high = (int(each.input_value()) for each in (first, last))
+    assert 0 < low < high < 142
+    photograph(page, "stretch")
+    title = f"calls {low} to {high} of 143"
+    for label, figure in (("Mean", "mean"), ("Variance", "variance")):
+        choose(page, label)
+        y_title(page, figure)
+        expect(main_chart(page).locator(".xtitle")).to_contain_text(title)
+    before = page.url
+    page.get_by_text("Measurement", exact=True).click()
+    page.get_by_role("spinbutton", name="Seed").fill("5")
+    page.keyboard.press("Enter")
+    page.wait_for_url(lambda url: url != before, timeout=PATIENCE)
+    expect(page.get_by_test_id("stDataFrame").last).to_be_visible(timeout=PATIENCE)
+    expect(main_chart(page).locator(".xtitle")).to_contain_text(title, timeout=PATIENCE)
 
 
 def test_gradient_and_jacobian_are_measured_on_demand(page):
