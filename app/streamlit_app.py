@@ -30,6 +30,14 @@ CLOSE_SIDEBAR_IF_IT_COVERS = """<script>
 if (window.innerWidth < 768)
   document.querySelector('[data-testid="stSidebarCollapseButton"] button')?.click();
 </script>"""
+# Text in the primary colour is too dim in the dark, where white on a primary button wants it so.
+# Where nothing hovers, a chart's buttons would lie over its legend all the time.
+STYLE = """<style>
+[data-selected=true] *, [data-testid=stSliderThumbValue] * {
+  color: light-dark(#006BA8, #7BBDEB) !important;
+}
+@media (hover: none) { .js-plotly-plot .modebar { display: none; } }
+</style>"""
 SAMPLES_TO_TRY = {
     "ResNet-56 without batch normalisation": "resnet-56-nobn",
     "All-CNN-C": "all-cnn-c",
@@ -39,6 +47,7 @@ SAMPLES_TO_TRY = {
 def main() -> None:
     """Draws the page in the state that its address asks for."""
     st.set_page_config(page_title="AutoInit", page_icon=ICON, layout="wide")
+    st.html(STYLE)
     warm_up()
     spec = sidebar()
     if spec is not None:

@@ -1,6 +1,5 @@
 """What axe-core says of a page: the rules of WCAG 2, levels A and AA."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +11,18 @@ MISSING = (
     f"axe-core is not at {SCRIPT}: `bash tests/e2e/install_browser.sh` gets it from the npm "
     "registry. NOTHING WAS CHECKED."
 )
-RUN = """async known => {
+RUN = """async () => {
     const found = await axe.run(document, {
         runOnly: {type: 'tag', values: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']},
         resultTypes: ['violations'],
     });
     return found.violations.flatMap(rule => rule.nodes
-        .filter(node => !known.some(([id, selector]) => id === rule.id
-            && document.querySelector(node.target[0])?.matches(selector)))
         .map(node => ({rule: rule.id, html: node.html.slice(0, 160), why: node.failureSummary})));
 }"""
 
 
-@dataclass(frozen=True)
-class Known:
-    """What is known to be violated, and why it stays so."""
-
-    rule: str
-    selector: str
-    reason: str
-
-
-def violations(page: Page, known: tuple[Known, ...]) -> list[dict[str, Any]]:
-    """What is wrong with the page, apart from what is known."""
+def violations(page: Page) -> list[dict[str, Any]]:
+    """What is wrong with the page."""
     # Not by a script element: the page's own headers would rightly keep that from running.
     page.evaluate(SCRIPT.read_text(encoding="utf-8") + "; null")
-    return page.evaluate(RUN, [[each.rule, each.selector] for each in known])
+    return page.evaluate(RUN)

@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -45,9 +46,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("data")
 
 
+@dataclass(frozen=True)
+class Running:
+    """A dashboard: its address, and its process."""
+
+    address: str
+    pid: int
+
+
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Iterator[str]:
-    """The address of a dashboard of our own."""
+def running(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Iterator[Running]:
+    """A dashboard of our own."""
     folder = tmp_path_factory.mktemp("server")
     port = free_port()
     address = f"http://localhost:{port}"
@@ -63,7 +72,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Iterator[str
         )
     try:
         wait_until_healthy(address, process, log)
-        yield address
+        yield Running(address, process.pid)
     finally:
         process.terminate()
         try:
@@ -71,6 +80,12 @@ def server(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Iterator[str
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+@pytest.fixture(scope="session")
+def server(running: Running) -> str:
+    """The address of the dashboard."""
+    return running.address
 
 
 def free_port() -> int:

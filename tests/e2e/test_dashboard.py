@@ -2,7 +2,9 @@
 
 import csv
 import json
+import os
 import re
+import signal
 from pathlib import Path
 
 import keras
@@ -21,6 +23,7 @@ from tests.e2e.driving import (
     drawn,
     main_chart,
     photograph,
+    settle,
     upload,
 )
 
@@ -117,6 +120,34 @@ def test_a_job_can_be_cancelled_and_another_one_started(page):
     photograph(page, "cancelled")
 
     choose_sample(page, "deep-tanh-mlp")
+    analyse(page)
+    await_result(page)
+
+
+CHILDREN = "/proc/{}/task"
+
+
+@pytest.mark.skipif(not Path(CHILDREN.format("self")).exists(), reason="needs Linux's /proc")
+def test_a_worker_that_dies_gets_a_sentence_and_the_job_can_be_started_again(page, running):
+    choose_sample(page, "deep-tanh-mlp")
+    settle(page)
+    page.get_by_text("Measurement", exact=True).click()
+    page.get_by_role("spinbutton", name="Draws").fill("100")
+    page.keyboard.press("Tab")
+    analyse(page)
+    expect(page.get_by_test_id("stProgress")).to_be_visible(timeout=PATIENCE)
+    # As the kernel does where memory ends. The worker that stands by is not missed.
+    for listed in Path(CHILDREN.format(running.pid)).glob("*/children"):
+        for child in listed.read_text().split():
+            os.kill(int(child), signal.SIGKILL)
+    alert = page.get_by_test_id("stAlert")
+    expect(alert).to_be_visible(timeout=PATIENCE)
+    assert "memory" in alert.inner_text()
+    assert page.get_by_text("Press Analyse to try again").is_visible()
+    photograph(page, "failed")
+
+    page.get_by_role("spinbutton", name="Draws").fill("1")
+    page.keyboard.press("Tab")
     analyse(page)
     await_result(page)
 
