@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
@@ -22,6 +23,7 @@ from app.downloads import file_stem
 from app.escaping import markdown_text
 from app.formatting import number, plural, shape
 from app.headline import cards, is_number, model_name, other_model, series_name
+from app.jobs.handles import read_result
 
 Result = dict[str, Any]
 # Starts the same analysis with other settings; None where the page does not know how.
@@ -197,6 +199,28 @@ def show_chart(
     points = event["selection"]["points"]
     places = {int(point["x"]) + shown.start for point in points if "x" in point}
     return sorted(place for place in places if place in shown)
+
+
+def show_preview(path: Path, written: int) -> None:
+    """The variances that a job under way knows: predicted at first, and then measured."""
+    figure = preview_chart(str(path), written)
+    if figure is not None:
+        st.subheader("So far", anchor=False)
+        st.plotly_chart(
+            figure,
+            key="preview",
+            config={"displayModeBar": False},
+            alt="Variance of each call, as far as it is known.",
+        )
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def preview_chart(path: str, written: int) -> go.Figure | None:
+    """The chart, drawn once each time that the job writes; None if the job has just ended."""
+    try:
+        return variance_chart(read_result(Path(path)))
+    except (OSError, ValueError):
+        return None
 
 
 def show_missing(view: View, again: Again | None) -> None:

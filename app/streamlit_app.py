@@ -11,7 +11,7 @@ import streamlit as st
 from app import page_sections
 from app.escaping import markdown_text
 from app.jobs import AlreadyRunningError, JobHandle, JobSpec, Settings, find, submit, warm_up
-from app.page_charts import Again
+from app.page_charts import Again, show_preview
 from app.page_compare import show_comparison
 from app.page_explore import show_exploration
 from app.server import MIDDLEWARE, workers
@@ -169,6 +169,9 @@ def watch(key: str) -> None:
         handle.cancel(visitor())
         st.rerun()
     st.caption("You may close this page: the address above leads back to the analysis.")
+    preview = handle.preview()
+    if preview is not None:
+        show_preview(*preview)
 
 
 def show_end(handle: JobHandle) -> None:

@@ -4,9 +4,8 @@
 
 `visit`: until the page is there, from a server that has just started and from one that is warm.
 `upload`: from choosing a file of ResNet-50's size to its chart. `interaction`: a chart of 4,000
-calls, made up, without and with a strip of all calls below it. `memory`: of the web process and of
-its workers after up to 20 analyses in a row. Needs Linux, the development requirements and a
-browser (`make browser`).
+calls, made up. `memory`: of the web process and of its workers after up to 20 analyses in a row.
+Needs Linux, the development requirements and a browser (`make browser`).
 """
 
 from __future__ import annotations
@@ -74,9 +73,8 @@ def first_visits(browser: Browser, folder: Path) -> Iterator[Line]:
             page.goto(running.address)
             page.get_by_role("button", name="Analyse").wait_for()
             seconds = time.perf_counter() - start
-            paint = page.evaluate(
-                "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
-            )
+            painted = "() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+            paint = page.wait_for_function(painted).json_value()
             yield told, seconds, f"usable; first paint after {paint / 1000:.2f} s"
             context.close()
 
@@ -95,6 +93,8 @@ def uploads(browser: Browser, folder: Path) -> Iterator[Line]:
         upload(page, path)
         uploaded = time.perf_counter() - start
         analyse(page)
+        main_chart(page).locator(".trace").first.wait_for(timeout=PATIENCE * 1000)
+        first = time.perf_counter() - start
         (key_folder,) = poll(lambda: [f for f in data.iterdir() if len(f.name) == 64])
         result = key_folder / "result.json"
         poll(result.exists)
@@ -108,6 +108,7 @@ def uploads(browser: Browser, folder: Path) -> Iterator[Line]:
         yield "upload", uploaded, f"{size}; {uploaded / total:.0%} of the whole"
         yield "analysis", analysed, f"{analysed / total:.0%}; seconds of the worker's: {told}"
         yield "drawing", rest, f"{rest / total:.0%}, the page's half second of polling included"
+        yield "first chart", first, "what is predicted of the default weights, upload included"
         yield "all of it", total, ""
 
 
@@ -138,23 +139,25 @@ def interactions(browser: Browser, folder: Path) -> Iterator[Line]:
         page.keyboard.press("Enter")
         page.get_by_text(f"10 of {CALLS:,} calls").wait_for()
         yield "filter the table", time.perf_counter() - start, "by a regular expression"
-        strip = "Plotly.relayout(gd, {'xaxis.rangeslider': {visible: true, thickness: 0.08}})"
-        yield "draw the strip", timed(page, strip), "a range slider of all calls"
-        yield from chart_times(page, ", with the strip")
+        start = time.perf_counter()
+        page.get_by_role("slider").last.press("PageDown")
+        page.locator(".xtitle", has_text=f"of {CALLS:,}").wait_for()
+        await_drawn(page)
+        yield "fewer calls by the slider", time.perf_counter() - start, "server and browser"
 
 
-def chart_times(page: Page, suffix: str = "") -> Iterator[Line]:
+def chart_times(page: Page) -> Iterator[Line]:
     """Plotly's own times."""
-    yield f"draw{suffix}", repeated(page, "Plotly.redraw(gd)"), "in the browser alone"
+    yield "draw", repeated(page, "Plotly.redraw(gd)"), "in the browser alone"
     zoom = "Plotly.relayout(gd, {'xaxis.range': argument})"
     seconds = [
         timed(page, zoom, [CALLS * start, CALLS * (start + 0.2)]) for start in (0.1, 0.3, 0.6)
     ]
-    yield f"zoom{suffix}", median(seconds), "to a fifth of the calls"
+    yield "zoom", median(seconds), "to a fifth of the calls"
     whole = [-0.01 * CALLS, 1.01 * CALLS]
-    yield f"zoom out{suffix}", repeated(page, zoom, whole), "to all calls"
+    yield "zoom out", repeated(page, zoom, whole), "to all calls"
     toggle = "Plotly.restyle(gd, {visible: gd._fullData[0].visible === true ? 'legendonly' : true}"
-    yield f"toggle a trace{suffix}", repeated(page, f"{toggle}, [0])", times=4), ""
+    yield "toggle a trace", repeated(page, f"{toggle}, [0])", times=4), ""
     plot = main_chart(page).evaluate(FIND_PLOT)
     middle = plot["top"] + plot["height"] / 2
     start = time.perf_counter()
@@ -164,7 +167,7 @@ def chart_times(page: Page, suffix: str = "") -> Iterator[Line]:
     page.mouse.up()
     timed(page, "null")
     seconds = time.perf_counter() - start
-    yield f"zoom by mouse{suffix}", seconds, "ten steps of dragging included"
+    yield "zoom by mouse", seconds, "ten steps of dragging included"
     timed(page, zoom, whole)
 
 

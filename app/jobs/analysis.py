@@ -27,7 +27,7 @@ from app.jobs.figures import (
     phases_as_data,
     rules_as_data,
 )
-from app.jobs.folders import HISTOGRAMS, MANIFEST, RESULT
+from app.jobs.folders import HISTOGRAMS, MANIFEST, PREVIEW, RESULT
 from app.jobs.manifest import manifest
 from app.jobs.specification import (
     CUSTOM_OBJECTS_VARIABLE,
@@ -54,6 +54,7 @@ from probes.devices import find_device
 from probes.inputs import Data
 
 Progress = Callable[[float, str], None]
+SERIES = ("default", "autoinit", "uploaded")  # as they are told
 
 
 def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
@@ -86,6 +87,7 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
     comparison = compare(
         model, settings, uploaded=file is not None and file.has_weights,
         progress=lambda share, stage: progress(0.05 + 0.88 * share, stage), data=data,
+        preview=lambda found: _replace(folder / PREVIEW, preview_as_data(found, settings)),
     )  # fmt: skip
     progress(0.93, "Saving the re-initialised model")
     downloads: tuple[Download, ...]
@@ -105,11 +107,28 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
     _write(folder / HISTOGRAMS, histograms_as_data(comparison))
     _write(folder / MANIFEST, manifest(comparison, model, result))
     _write(folder / RESULT, result)
+    (folder / PREVIEW).unlink(missing_ok=True)
     progress(1.0, "Done")
 
 
 def _write(path: Path, data: dict[str, Any]) -> None:
     path.write_text(json.dumps(data, allow_nan=False), encoding="utf-8")
+
+
+def _replace(path: Path, data: dict[str, Any]) -> None:
+    """Whoever reads meanwhile gets the old file or the new one."""
+    new = path.with_suffix(".new")
+    _write(new, data)
+    new.replace(path)
+
+
+def preview_as_data(comparison: Comparison, settings: Settings) -> dict[str, Any]:
+    """The part of a result that its chart needs, of a comparison that is under way."""
+    return {
+        "settings": {"signal_variance": settings.signal_variance},
+        "series": [name for name in SERIES if name in comparison.predictions],
+        "calls": calls_as_data(comparison),
+    }
 
 
 def _sufficient_size(model: Any, size: int) -> int:
@@ -163,7 +182,7 @@ def as_data(
     """
     graph = comparison.graph
     calls = calls_as_data(comparison)
-    series = [name for name in ("default", "autoinit", "uploaded") if name in comparison.probes]
+    series = [name for name in SERIES if name in comparison.probes]
     warnings = [finding.as_dict() for finding in findings]
     warnings += diagnose(calls, series, spec.settings.signal_variance)
     return {

@@ -96,6 +96,7 @@ def compare(
     uploaded: bool,
     registry: Registry = RULES,
     progress: Progress = lambda fraction, stage: None,
+    preview: Callable[[Comparison], None] = lambda comparison: None,
     data: Data | None = None,
 ) -> Comparison:
     """Analyse a model with its default, its uploaded and AutoInit's weights.
@@ -110,6 +111,8 @@ def compare(
             its initialisers.
         registry: rules to use.
         progress: told the share done and what is being done.
+        preview: given what is known so far whenever a series has been predicted, of which nothing
+            has been measured then.
         data: real data for the inputs, by their names.
 
     Raises:
@@ -157,13 +160,15 @@ def compare(
         return lambda share: progress(start + share * size / steps, stage)
 
     def measure(name: str, draw: int, predicted: Propagation) -> None:
+        comparison.predictions.setdefault(name, []).insert(0, predicted)
+        if name not in comparison.probes:
+            preview(comparison)
         chosen = (seeds[draw], inputs.mean, inputs.variance, training, settings.device)
         probe = probe_model(
             graph, settings.samples, *chosen, input_data=inputs.data,
             memory_limit=_activation_memory(settings),
             progress=report(f"Measuring {name}", draw, 1),
         )  # fmt: skip
-        comparison.predictions.setdefault(name, []).insert(0, predicted)
         comparison.probes.setdefault(name, []).insert(0, probe)
         if settings.gradients:
             what = f"The gradients with {name} weights"

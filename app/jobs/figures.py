@@ -30,15 +30,16 @@ _BINS = (8, 60)  # of a spectrum's density: fewest and most
 
 
 def calls_as_data(comparison: Comparison) -> list[dict[str, Any]]:
-    """The `calls` of a result file."""
+    """The `calls` of a result file; of a comparison that is under way, as far as it has come."""
     graph = comparison.graph
+    latest = next(reversed(comparison.predictions.values()))[0]
     signals_of = [call for call in graph.calls if not call.is_internal]
     numbers = {call.index: number for number, call in enumerate(signals_of)}
     producers = {index: call.index for index, call in graph.producers().items()}
     kernels = _kernels(comparison)
     rows = []
     for call in signals_of:
-        outcome = comparison.predictions["autoinit"][0].outcomes[call.index]
+        outcome = latest.outcomes[call.index]
         row: dict[str, Any] = {
             "index": numbers[call.index],
             "path": call.path,
@@ -70,7 +71,7 @@ def calls_as_data(comparison: Comparison) -> list[dict[str, Any]]:
                 _as_one_draw(prediction.outcomes[call.index].signals[0])
                 for prediction in predictions
             ]
-            every = [probe.moments[call.index] for probe in comparison.probes[name]]
+            every = [probe.moments[call.index] for probe in comparison.probes.get(name, ())]
             measured = [moments for moments in every if moments is not None]
             row[name] = {
                 "predicted": _over_draws(signals, expected),
@@ -185,7 +186,8 @@ def rules_as_data(comparison: Comparison) -> dict[str, dict[str, str]]:
 def _kernels(comparison: Comparison) -> dict[str, list[dict[str, Any]]]:
     """The kernels that AutoInit draws, by the path of the call that they were planned for."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for plan in comparison.predictions["autoinit"][0].plans:
+    planned = comparison.predictions.get("autoinit")
+    for plan in planned[0].plans if planned else ():
         kernel = plan.kernel
         deviations = {
             series: _figure(known[id(kernel.variable)])

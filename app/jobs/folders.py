@@ -21,6 +21,7 @@ from pathlib import Path
 RESULT = "result.json"
 HISTOGRAMS = "histograms.json"
 MANIFEST = "manifest.json"
+PREVIEW = "preview.json"  # of a job that is under way
 REINITIALIZED_KERAS = "reinitialized.keras"
 REINITIALIZED_H5 = "reinitialized.h5"
 LOG = "worker.log"

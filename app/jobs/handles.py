@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Callable
@@ -16,6 +17,21 @@ from app.jobs.specification import JobSpec
 ACTIVE = ("queued", "running")
 # The web process parses a result as a whole; those of 4,000 calls take 10 MB.
 RESULT_LIMIT = 128 * 2**20
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """What a worker has written.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is broken, or no worker would have made it so large.
+    """
+    with path.open("rb") as file:
+        text = file.read(RESULT_LIMIT + 1)
+    if len(text) > RESULT_LIMIT:
+        raise ValueError(f"The result is larger than {RESULT_LIMIT} bytes.")
+    parsed: dict[str, Any] = json.loads(text)
+    return parsed
 
 
 class JobHandle:
@@ -59,12 +75,14 @@ class JobHandle:
         """
         if self.status != "done":
             raise RuntimeError(f"The job has no result: its status is {self.status!r}.")
-        with (self.folder / folders.RESULT).open("rb") as file:
-            text = file.read(RESULT_LIMIT + 1)
-        if len(text) > RESULT_LIMIT:
-            raise ValueError(f"The result is larger than {RESULT_LIMIT} bytes.")
-        parsed: dict[str, Any] = json.loads(text)
-        return parsed
+        return read_result(self.folder / folders.RESULT)
+
+    def preview(self) -> tuple[Path, int] | None:
+        """Where a job under way keeps what it has found so far, and when it wrote that."""
+        for path in self.folder.glob(f"{folders.PARTIAL_PREFIX}*/{folders.PREVIEW}"):
+            with contextlib.suppress(OSError):
+                return path, path.stat().st_mtime_ns
+        return None
 
     def wait(self, timeout: float | None = None) -> bool:
         """Waits for the end of the job, whatever it is; whether it has come."""

@@ -33,7 +33,7 @@ def scaled_residual(call: Call, inputs: Sequence[Signal], context: Context) -> S
 
 @rule(StochasticDepth)
 def stochastic_depth(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | Signal:
-    """As dropout, of whole samples (ConvNeXt)."""
+    """Whole samples zero with probability `rate`, the others x/(1 − rate) (ConvNeXt)."""
     rate = call.layer.drop_path_rate
     if not (context.training and rate > 0):
         return Outcome((inputs[0],), Support.NEUTRAL)

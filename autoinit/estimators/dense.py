@@ -27,7 +27,7 @@ def dense(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
 
 @rule(layers.EinsumDense)
 def einsum_dense(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
-    """As Dense; summed over the axes that the output does not have."""
+    """Fan_in·E w²·(v + m²) as in Dense; fan-in counts the axes that the output does not have."""
     kernel = Kernel(call.layer, "kernel", "kernel", summed_axes=())
     shapes = (0, *call.inputs[0].sample), kernel.shape
     found = spelled_out(call.layer.equation, shapes)

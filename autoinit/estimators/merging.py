@@ -58,7 +58,7 @@ def maximum(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
 
 @rule(layers.Minimum)
 def minimum(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
-    """Minus the largest of the negatives."""
+    """The smallest of independent Gaussians, as minus the largest of the negatives."""
     parts = [signal for signal, _ in _distinct(call, inputs)]
     return parts[0].combine("minimum", parts[1:]) if len(parts) > 1 else parts[0]
 

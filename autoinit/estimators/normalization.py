@@ -70,7 +70,7 @@ def group_normalization(call: Call, inputs: Sequence[Signal], context: Context) 
 
 @rule(layers.RMSNormalization)
 def rms_normalization(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
-    """scale·x/√(mean(x²) + ε)."""
+    """scale·x/√(mean(x²) + ε), the mean taken over the layer's axes."""
     layer = call.layer
     count = _count(call, layer.axis)
     scale = _load(context, layer.scale)

@@ -28,13 +28,13 @@ def average_pooling(call: Call, inputs: Sequence[Signal], context: Context) -> S
 
 @rule(layers.GlobalMaxPooling1D, layers.GlobalMaxPooling2D, layers.GlobalMaxPooling3D)
 def global_max_pooling(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
-    """The largest of all positions."""
+    """The largest of all K positions, as max pooling (eq. 7 and 8)."""
     return _pooled(call, at_spatial_axes(call, inputs[0]).maximum_of(_everything(call)))
 
 
 @rule(layers.GlobalAveragePooling1D, layers.GlobalAveragePooling2D, layers.GlobalAveragePooling3D)
 def global_average_pooling(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
-    """The mean of all positions."""
+    """The mean of all K positions: variance v/K where they are independent."""
     return _pooled(call, at_spatial_axes(call, inputs[0]).mean_of(_everything(call)))
 
 

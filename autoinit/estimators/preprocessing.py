@@ -15,7 +15,7 @@ from autoinit.signals.signal import Signal
 
 @rule(layers.Rescaling)
 def rescaling(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
-    """scale·x + offset."""
+    """scale·x + offset: mean scale·m + offset, variance scale²·v."""
     return inputs[0].affine(call.layer.scale, call.layer.offset)
 
 

@@ -66,7 +66,7 @@ def alpha_dropout(call: Call, inputs: Sequence[Signal], context: Context) -> Out
 
 @rule(layers.GaussianNoise)
 def gaussian_noise(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | Signal:
-    """X + N(0, stddev²)."""
+    """X + N(0, stddev²) in training: variance v + stddev²."""
     if not (context.training and call.layer.stddev > 0):
         return Outcome((inputs[0],), Support.NEUTRAL)
     noise = type(inputs[0]).gaussian(0.0, call.layer.stddev**2)
@@ -75,7 +75,7 @@ def gaussian_noise(call: Call, inputs: Sequence[Signal], context: Context) -> Ou
 
 @rule(layers.GaussianDropout)
 def gaussian_dropout(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | Signal:
-    """x·N(1, rate/(1 − rate))."""
+    """x·N(1, rate/(1 − rate)) in training: mean m, second moment (v + m²)/(1 − rate)."""
     rate = call.layer.rate
     if not _active(call, context):
         return Outcome((inputs[0],), Support.NEUTRAL)
@@ -85,7 +85,7 @@ def gaussian_dropout(call: Call, inputs: Sequence[Signal], context: Context) -> 
 
 @rule(layers.ActivityRegularization, support=Support.NEUTRAL)
 def activity_regularization(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
-    """Adds to the loss and leaves the signal."""
+    """The same tensor; what it adds goes to the loss."""
     return inputs[0]
 
 

@@ -25,7 +25,7 @@ def unchanged(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
 
 @rule(layers.Flatten, support=Support.NEUTRAL)
 def flatten(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
-    """Positions become units."""
+    """The same entries; positions become units."""
     return inputs[0].flatten()
 
 
@@ -56,7 +56,7 @@ def repeat_vector(call: Call, inputs: Sequence[Signal], context: Context) -> Sig
 
 @rule(layers.Cropping1D, layers.Cropping2D, layers.Cropping3D, support=Support.NEUTRAL)
 def cropping(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
-    """Some of the entries."""
+    """Some of the entries, which are distributed like all."""
     ends = _per_axis(call.layer.cropping)
     sizes = spatial_sizes(call.inputs[0], call.layer)
     kept = [
@@ -80,7 +80,7 @@ def zero_padding(call: Call, inputs: Sequence[Signal], context: Context) -> Sign
 
 @rule(layers.UpSampling1D, layers.UpSampling3D, support=Support.NEUTRAL)
 def repetition(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
-    """Every entry several times."""
+    """Every entry several times: the same mean and variance."""
     sizes = spatial_sizes(call.inputs[0], call.layer)
     factors = call.layer.size if len(sizes) > 1 else (call.layer.size,)
     return at_spatial_axes(call, inputs[0]).resample(_repeated(sizes, factors))

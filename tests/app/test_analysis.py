@@ -33,6 +33,7 @@ SHAPE = {"kurtosis", "dead_fraction", "saturated_fraction", "channel_variances"}
 def analyse(model, folder, **settings):
     settings = {"samples": 64, **settings}
     run(JobSpec(str(model), "a model", Settings(**settings)), folder, lambda fraction, stage: None)
+    assert not list(folder.glob("preview.*"))
     return json.loads((folder / "result.json").read_text(), parse_constant=pytest.fail)
 
 

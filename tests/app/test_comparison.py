@@ -379,3 +379,27 @@ def test_a_model_without_a_jacobian_is_analysed_all_the_same():
     table = rows(comparison)
     assert table["before"]["default"]["gradient"] is not None
     assert table["after"]["default"]["gradient"] is None
+
+
+def test_what_is_known_so_far_is_told_series_by_series():
+    told = []
+
+    def preview(comparison):
+        told.append([
+            {name: (row[name]["predicted"]["variance"], row[name]["measured"] is not None)
+             for name in comparison.predictions}
+            for row in calls_as_data(comparison)
+        ])  # fmt: skip
+
+    settings = Settings(seeds=2, **QUICK)
+    final = rows(compare(chain("relu"), settings, uploaded=True, preview=preview)).values()
+    first, second, third = told
+    assert all({"default"} == set(row) for row in first)
+    assert not any(measured for row in first for _, measured in row.values())
+    for found, new, old in (
+        (second, "uploaded", {"default"}), (third, "autoinit", {"default", "uploaded"}),
+    ):  # fmt: skip
+        for row, end in zip(found, final, strict=True):
+            assert set(row) == {*old, new}
+            assert not row[new][1]
+            assert all(row[name] == (end[name]["predicted"]["variance"], True) for name in old)

@@ -22,6 +22,7 @@ from app import uploads
 from app.downloads import downloads, file_stem
 from app.escaping import markdown_text
 from app.jobs import AlreadyRunningError, JobSpec, Settings, folders
+from app.jobs.handles import JobHandle
 from app.jobs.processes import Progress
 from app.jobs.specification import UNSUPPORTED
 from app.page_table import path_width
@@ -43,6 +44,8 @@ class StandInJob:
 
     def result(self) -> dict[str, Any]:
         return json.loads((self.folder / "result.json").read_text())
+
+    preview = JobHandle.preview
 
     def held_by(self, holder: str) -> bool:
         return holder in self.holders
@@ -338,6 +341,28 @@ def test_a_running_job_shows_stage_and_fraction_and_can_be_cancelled(jobs):
     assert jobs.job.status == "cancelled"
     assert page.info[0].value.startswith("Cancelled.")
     assert "Analyse" in [button.label for button in page.button]
+
+
+def test_a_running_job_shows_what_it_knows_so_far(jobs, build_result):
+    page = press(open_page(), "All-CNN-C")
+    assert not page.get("plotly_chart")
+    result = build_result(12)
+    for call in result["calls"]:
+        del call["autoinit"]
+        call["default"]["measured"] = None
+    known = {"calls": result["calls"], "series": ["default"], "settings": {"signal_variance": 1.0}}
+    partial = jobs.job.folder / "partial-123" / "preview.json"
+    partial.parent.mkdir(parents=True)
+    partial.write_text(json.dumps(known))
+    (chart,) = checked(page.run()).get("plotly_chart")
+    lines = {trace["name"]: trace["y"] for trace in json.loads(chart.proto.spec)["data"]}
+    predicted = [call["default"]["predicted"]["variance"] for call in known["calls"]]
+    assert lines["Default predicted"] == predicted
+    assert lines["Default measured"] == [None] * 12
+    assert not any("AutoInit" in name for name in lines)
+    partial.write_text("half of a")
+    os.utime(partial, (1, 1))
+    assert not checked(page.run()).get("plotly_chart")
 
 
 def test_a_job_that_others_wait_for_goes_on_without_who_cancels(jobs):
