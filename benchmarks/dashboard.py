@@ -93,7 +93,7 @@ def uploads(browser: Browser, folder: Path) -> Iterator[Line]:
         upload(page, path)
         uploaded = time.perf_counter() - start
         analyse(page)
-        main_chart(page).locator(".trace").first.wait_for(timeout=PATIENCE * 1000)
+        main_chart(page).locator(".xtitle").wait_for(timeout=PATIENCE * 1000)
         first = time.perf_counter() - start
         (key_folder,) = poll(lambda: [f for f in data.iterdir() if len(f.name) == 64])
         result = key_folder / "result.json"
