@@ -6,19 +6,32 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from app.charts.theme import GRID_COLOUR, HEIGHT, TICK_LABELS, TICK_LENGTH, Call, Moments
+from app.charts.theme import (
+    GRID_COLOUR,
+    HEIGHT,
+    LEGEND_ENTRIES,
+    LEGEND_LINE,
+    TICK_LABELS,
+    TICK_LENGTH,
+    Call,
+    Moments,
+)
 from app.escaping import html_text
 from app.formatting import number, plural, power_of_ten
 from app.headline import is_number, out_of_range
 
 
 def style(figure: go.Figure, calls: Sequence[Call]) -> None:
-    """Axes, legend and background; text colours are left to the page's or the report's theme."""
+    """Axes, legend and background of a figure that has its traces.
+
+    Text colours are left to the page's or the report's theme.
+    """
     count = len(calls)
     shown = tick_positions(count)
     margin = max(0.5, 0.01 * count)
+    entries = sum(trace.showlegend is not False for trace in figure.data)
     figure.update_layout(
-        height=HEIGHT,
+        height=HEIGHT + LEGEND_LINE * max(0, entries - LEGEND_ENTRIES),
         margin={"l": 8, "r": 12, "t": 8, "b": 8},
         paper_bgcolor="rgba(0, 0, 0, 0)",
         plot_bgcolor="rgba(0, 0, 0, 0)",
@@ -32,6 +45,7 @@ def style(figure: go.Figure, calls: Sequence[Call]) -> None:
             "yanchor": "bottom",
             "font": {"size": 11},
             "groupclick": "toggleitem",
+            "traceorder": "grouped",  # Plotly reverses it where there are bands.
             "tracegroupgap": 4,
         },
         xaxis={

@@ -27,6 +27,8 @@ OUTLINED_CALLS = 60  # beyond, marks are too small for an outline of their own
 TICK_LABELS = 12
 TICK_LENGTH = 18
 HEIGHT = 580
+LEGEND_ENTRIES = 7  # beyond, a narrow legend, one entry to a line, would leave the chart no room
+LEGEND_LINE = 19
 
 
 def marker_size(count: int) -> int:

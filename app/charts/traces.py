@@ -235,7 +235,7 @@ def add_outside_marks(figure: go.Figure, calls: Sequence[Call], series: str) -> 
     found = [i for i, call in enumerate(calls) if (call.get(series) or {}).get("outside_band")]
     if not found:
         return
-    name = series_name(series)
+    name, few = series_name(series), len(calls) <= MARKED_CALLS
     figure.add_trace(
         go.Scatter(
             x=found,
@@ -246,10 +246,11 @@ def add_outside_marks(figure: go.Figure, calls: Sequence[Call], series: str) -> 
             marker={
                 "symbol": "circle-open",
                 "color": WARNING_COLOUR,
-                "size": marker_size(len(calls)) + 3,
-                "line": {"width": 1.5},
+                "size": marker_size(len(calls)) + (3 if few else 0),
+                "line": {"width": 1.5 if few else 1},
             },
-            zorder=5,
+            # Thousands of rings would hide all lines.
+            zorder=5 if few else 0,
             customdata=[
                 [html_text(calls[i]["path"], 60), outside(calls[i], series)] for i in found
             ],
