@@ -31,10 +31,14 @@ if (window.innerWidth < 768)
   document.querySelector('[data-testid="stSidebarCollapseButton"] button')?.click();
 </script>"""
 # Text in the primary colour is too dim in the dark, where white on a primary button wants it so.
+# After a choice Streamlit's box may have the focus without its ring.
 # Where nothing hovers, a chart's buttons would lie over its legend all the time.
 STYLE = """<style>
 [data-selected=true] *, [data-testid=stSliderThumbValue] * {
   color: light-dark(#006BA8, #7BBDEB) !important;
+}
+[data-testid=stSelectbox] div:has(> input:focus) {
+  border-color: light-dark(#006BA8, #7BBDEB) !important;
 }
 @media (hover: none) { .js-plotly-plot .modebar { display: none; } }
 </style>"""
