@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import platform
 from typing import Any
 
@@ -25,13 +26,15 @@ def manifest(comparison: Comparison, model: Any, result: dict[str, Any]) -> dict
         result: of the job, as it stands in its file.
     """
     settings = result["settings"]
+    backend = keras.backend.backend()
     return {
         "schema": 1,
         "program": program_version(),
         "versions": {
             "python": platform.python_version(),
             "keras": keras.__version__,
-            "backend": keras.backend.backend(),
+            "backend": backend,
+            backend: importlib.import_module(backend).__version__,
             "numpy": np.__version__,
         },
         "model": result["model"],

@@ -9,6 +9,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from importlib.metadata import version
 
 import keras
 import numpy as np
@@ -376,6 +377,7 @@ def test_a_manifest_lies_beside_the_model_and_the_snippet_does_it_again(
     model = keras.models.load_model(tmp_path / "reinitialized.keras")
     assert differing(manifest, model) == []
     assert manifest["settings"] == result["settings"]
+    assert manifest["versions"][keras.backend.backend()] == version("tensorflow")
     statuses = {entry["variable"]: entry["status"] for entry in manifest["variables"]}
     assert (statuses["conv/kernel"], statuses["conv/bias"]) == ("drawn", "kept")
     # The library gives the same weights, and measures the same.
