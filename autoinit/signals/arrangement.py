@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from autoinit.signals.combination import product
 from autoinit.signals.marginals import STANDARD
 from autoinit.signals.pairs import each_with_each
 from autoinit.signals.positions import Axis, axes_of
-from autoinit.signals.signal import Array
+from autoinit.signals.signal import Array, next_identity
 
 if TYPE_CHECKING:
     from autoinit.signals.correlated import CorrelatedSignal
@@ -149,8 +150,6 @@ def contracted(
         labels: a letter for each axis of a sample of x, y and the result, channels last.
         sizes: by letter.
     """
-    from autoinit.signals.correlated import CorrelatedSignal
-
     tables = [
         _classes(signal, tuple(sizes[letter] for letter in letters))
         for signal, letters in ((first, labels[0]), (second, labels[1]))
@@ -172,8 +171,8 @@ def contracted(
         (covariances[sample][..., channel])[kinds] if axes else covariances[sample, channel]
         for channel in (0, 1) for sample in (0, 1)
     )  # fmt: skip
-    shape = first._product(second).shape if count == 1 else STANDARD
-    return CorrelatedSignal(
+    shape = product(first, second).shape if count == 1 else STANDARD
+    return type(first)(
         axes, np.full([axis.count for axis in axes], mean), np.array(within), np.array(between),
         shape, across=(np.array(across), np.array(across_between)),
         scatter=first.scatter + second.scatter,
@@ -185,7 +184,7 @@ def _classes(signal: CorrelatedSignal, sizes: Sizes) -> Array:
     signal = signal.arrange(sizes[:-1])
     axes = signal.axes or ()
     apart = signal.across or (np.zeros_like(signal.within), np.zeros_like(signal.between))
-    every = np.array([[signal.within, apart[0]], [signal.between, apart[1]]]) + signal._products
+    every = np.array([[signal.within, apart[0]], [signal.between, apart[1]]]) + signal.mean_products
     every = np.moveaxis(every, 1, -1)  # sample, pairs…, channel
     for number, axis in enumerate(axes, 1):
         rows = np.array([_same(axis), _apart(axis)])
@@ -279,8 +278,6 @@ def _collapsed(
     signal: CorrelatedSignal, axes: tuple[Axis, ...], arrays: Sequence[Array]
 ) -> CorrelatedSignal:
     """The last axis as channels."""
-    from autoinit.signals.correlated import _next_identity
-
     means, *moments = arrays
     channel, positions = axes[-1], axes_of(tuple(axis.size for axis in axes[:-1]))
     means = means @ channel.shares
@@ -295,6 +292,6 @@ def _collapsed(
     return replace(
         signal, axes=positions, means=means, within=np.asarray(within),
         between=np.asarray(between), across=None if alone else (across[0], across[1]),
-        stored_shape=signal.shape, source=_next_identity(), parts=(), centred=None,
+        stored_shape=signal.shape, source=next_identity(), parts=(), centred=None,
         unevenness=None, normalised=0, logits=None,
     )  # fmt: skip

@@ -129,3 +129,12 @@ def going_with(signal: CorrelatedSignal, other: CorrelatedSignal) -> Array:
     relative = energies / energies.mean() if energies.mean() > 0 else np.ones(len(rows))
     shared = math.sqrt(1 - signal.noise)
     return np.asarray(rows * (relative ** ((shared - 1) / 2))[:, None])
+
+
+def summed_scatter(signal: CorrelatedSignal, other: CorrelatedSignal) -> float:
+    """Of two energies that are added; their draws are taken as independent."""
+    mine, theirs = signal.second_moment, other.second_moment
+    if not mine + theirs > 0:
+        return 0.0
+    share = mine / (mine + theirs)
+    return share**2 * signal.scatter + (1 - share) ** 2 * other.scatter

@@ -10,7 +10,6 @@ mean only (dropout, padding), the general one stands here and `docs/rules.md` sa
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,9 +19,8 @@ import numpy as np
 
 from autoinit import bivariate, gaussian
 from autoinit.geometry import Taps, Windows, counts
-from autoinit.signals.signal import BiasMoments, KernelMoments, Masking, Signal
+from autoinit.signals.signal import BiasMoments, KernelMoments, Masking, Signal, next_identity
 
-_next_identity = itertools.count().__next__
 # How many functions one evaluation may go through; longer chains start anew, as Gaussians.
 _LONGEST = 64
 _OPERATIONS = {
@@ -58,7 +56,7 @@ class IndependentSignal(Signal):
 
     mean: float
     variance: float
-    source: Hashable = field(default_factory=_next_identity, compare=False, repr=False)
+    source: Hashable = field(default_factory=next_identity, compare=False, repr=False)
     origin: _Origin | None = field(default=None, compare=False, repr=False)
 
     @classmethod
@@ -78,7 +76,7 @@ class IndependentSignal(Signal):
         return self.origin or _Origin(self.mean, self._deviation, lambda points: points, 0)
 
     def elsewhere(self, origin: Hashable = None) -> IndependentSignal:
-        source = _next_identity() if origin is None else ("elsewhere", origin)
+        source = next_identity() if origin is None else ("elsewhere", origin)
         return replace(self, source=source)
 
     def map(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoinit import bivariate
-from autoinit.signals import marginals
+from autoinit.signals import fluctuations, marginals
 from autoinit.signals.marginals import COARSE, GRID, WEIGHTS
 from autoinit.signals.pairs import at_diagonal
 from autoinit.signals.signal import Array
@@ -105,7 +105,7 @@ def _of_two(
     result = type(one)(
         one.axes, np.full_like(one.means, mean),
         at_diagonal(within, np.full(one.means.shape, variance)), between,
-        marginals.standardised(shape), scatter=one.summed_scatter(two),
+        marginals.standardised(shape), scatter=fluctuations.summed_scatter(one, two),
     )  # fmt: skip
     return result, converged
 

@@ -6,6 +6,7 @@ for the figures it carries, and ignores arguments that it has no use for.
 
 from __future__ import annotations
 
+import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 from autoinit.geometry import Taps, Windows
 
 Array = NDArray[np.float64]
+# Numbers for what is equal only to itself.
+next_identity = itertools.count().__next__
 # So many that what depends on their number vanishes.
 MANY = 10**9
 
