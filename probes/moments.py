@@ -9,9 +9,8 @@ the framework's own operations do, and double precision takes over where single 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
@@ -27,11 +26,13 @@ from probes.distributions import NO_SHAPE, Shape, merged
 
 # Entries summed in single precision before double takes over. Short enough, too, for the dot
 # products to stay in this thread: BLAS's own threads wait in a loop and starve the framework's.
-_ROW = 4096
-_PART = 32 * _ROW  # entries that stay in a core's cache while they are summed
+_ROW = 256
+# Entries that stay in a core's cache while they are summed. So many rows of them that NumPy lets
+# other threads run meanwhile, which for 500 and fewer it does not.
+_PART = 512 * _ROW
 _ONES = np.ones(_ROW, np.float32)
+_ZERO = np.float32(0)
 _BASIC = 7  # numbers of a tensor that `summarised` gives
-_THREADS = 8  # more wait for the memory
 Bounds = tuple[float, float] | None
 _SAFE = (1e-12, 1e12)  # largest absolute values whose squares single precision sums well
 
@@ -114,23 +115,22 @@ def _averages(left: Moments, right: Moments) -> Correlations:
 
 
 class HostRecorder:
-    """Moments of tensors in the CPU's memory, summed by all its cores before a probe goes on.
+    """Moments of tensors in the CPU's memory, summed in a thread while the framework goes on.
 
-    The framework's own threads want all cores while they compute: sums beside them would slow them
-    down, and keep tensors alive for longer.
+    The framework leaves about half a core of two idle. One tensor is summed at a time, and a call's
+    is done before the next call's is taken: that call mostly reads it, and would keep it anyway.
     """
 
     def __init__(self) -> None:
-        mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        self._cores = min(mine or 1, _THREADS)
-        self._threads = ThreadPoolExecutor(max(self._cores - 1, 1))
+        self._thread = ThreadPoolExecutor(1)
+        self._pending: Future[None] | None = None
         self._figures: dict[Hashable, _OnHost] = {}
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._threads.shutdown(cancel_futures=True)
+        self._thread.shutdown(cancel_futures=True)
 
     def record(
         self, tensor: Any, bounds: Bounds = None, key: Hashable = None, *, last: bool = False
@@ -148,7 +148,13 @@ class HostRecorder:
         """
         known = self._figures.setdefault(object() if key is None else key, _OnHost(bounds))
         values = as_array(tensor).astype(np.float32, copy=False).reshape(_shape(tensor))
-        known.add(values, self._sums, last or key is None)
+        self._wait()
+        self._pending = self._thread.submit(known.add, values, last or key is None)
+
+    def _wait(self) -> None:
+        if self._pending is not None:
+            self._pending.result()
+            self._pending = None
 
     def again(self, key: Hashable, of: Hashable) -> None:
         """A tensor whose figures are those of another, all batches of it."""
@@ -156,21 +162,12 @@ class HostRecorder:
 
     def results(self) -> list[Moments]:
         """Of all tensors or keys, in the order of their first recording."""
+        self._wait()
         return [figures.moments() for figures in self._figures.values()]
 
     def by_key(self) -> dict[Hashable, Moments]:
         """The same by the keys."""
         return dict(zip(self._figures, self.results(), strict=True))
-
-    def _sums(self, flat: NDArray[np.float32]) -> _Sums:
-        size = -(-flat.size // self._cores // _PART) * _PART
-        if size >= flat.size:
-            return _sums(flat)
-        others = [
-            self._threads.submit(_sums, flat[start : start + size])
-            for start in range(size, flat.size, size)
-        ]
-        return _joined([_sums(flat[:size]), *(other.result() for other in others)])
 
 
 class DeviceRecorder:
@@ -240,7 +237,7 @@ class _OnHost:
         self._few: list[NDArray[np.float32]] = []
         self._looked: tuple[Correlations, Shape] | None = None
 
-    def add(self, values: NDArray[np.float32], sums_of: Callable[..., _Sums], last: bool) -> None:
+    def add(self, values: NDArray[np.float32], last: bool) -> None:
         """Take samples, positions, channels; `last` where no more follow."""
         flat = values.reshape(-1)
         wanted = correlations.enough(values.shape)
@@ -248,8 +245,8 @@ class _OnHost:
         if wanted and self._looked is None:
             few = min(len(values), wanted.samples - sum(map(len, self._few)))
         entries = few * math.prod(values.shape[1:])
-        first = sums_of(flat[:entries])
-        sums = _joined([first, sums_of(flat[entries:])])
+        first = _sums(flat[:entries])
+        sums = _joined([first, _sums(flat[entries:])])
         moments = _of_sums(flat, sums)
         self._moments = moments if self._moments is None else self._moments.merge(moments)
         if not wanted:
@@ -304,7 +301,7 @@ def of_array(values: NDArray[np.float32], bounds: Bounds = None) -> Moments:
         bounds: of the activation that gave it, where it has some.
     """
     figures = _OnHost(bounds)
-    figures.add(values, _sums, last=True)
+    figures.add(values, last=True)
     return figures.moments()
 
 
@@ -403,7 +400,7 @@ def _sums(flat: NDArray[np.float32]) -> _Sums:
             lowest.append(np.minimum.reduce(part))
             highest.append(np.maximum.reduce(part))
             if not (lowest[-1] > 0.0 or highest[-1] < 0.0):
-                zeros += np.count_nonzero(np.equal(part, 0, out=is_zero[: part.size]))
+                zeros += np.count_nonzero(np.equal(part, _ZERO, out=is_zero[: part.size]))
         if rest.size:
             lowest.append(rest.min())
             highest.append(rest.max())

@@ -142,6 +142,6 @@ def test_batches_are_averaged_and_what_is_not_known_does_not_count():
         first, second = (getattr(part, name) for part in parts)
         assert getattr(merged, name) == pytest.approx(0.75 * first + 0.25 * second)
     left_over = parts[0].merge(of_array(values[:1]))
-    assert left_over.sample_correlation == parts[0].sample_correlation
+    assert left_over.sample_correlation == pytest.approx(parts[0].sample_correlation)
     values[31] = np.nan
     assert parts[0].merge(of_array(values[30:])).sample_correlation is None
