@@ -38,12 +38,17 @@ def products(first: Array, second: Array, counts: Sequence[int]) -> Array:
     Returns:
         (…, count₁², count₂², …).
     """
+    outer = first.shape[:-2]
+    shape = (*outer, *(count * count for count in counts))
+    if first.shape[-2] == 1:  # nothing to sum: in the order of the result at once
+        left = first.reshape([*outer, *(n for count in counts for n in (count, 1))])
+        right = second.reshape([*outer, *(n for count in counts for n in (1, count))])
+        return np.asarray(left * right).reshape(shape)
     matrix = np.swapaxes(first, -1, -2) @ second
-    outer = matrix.shape[:-2]
     rank, lead = len(counts), len(outer)
     order = [lead + axis + place for axis in range(rank) for place in (0, rank)]
     split = matrix.reshape((*outer, *counts, *counts)).transpose([*range(lead), *order])
-    return split.reshape((*outer, *(count * count for count in counts)))
+    return split.reshape(shape)
 
 
 def as_matrix(pairs: Array, counts: Sequence[int]) -> Array:
