@@ -160,7 +160,7 @@ def _signal(calls: Sequence[Call], series: str, target: float) -> Iterator[Findi
             code, way.start, series,
             f"the signal {verb}: from {way.start['path']!r} to {way.end['path']!r} its variance "
             f"{grows} from {number(way.first)} to {number(way.last)}, by a factor of "
-            f"{way.rate:.2f} for each of {way.steps:,} layers with a kernel."
+            f"{_each_layer(way)}."
             + _with_autoinit(series, _measured(way.end, "autoinit", "variance"), "a variance of"),
         )  # fmt: skip
 
@@ -176,16 +176,23 @@ def _gradient(calls: Sequence[Call], series: str) -> Iterator[Finding]:
         way = steepest(figures, sign)
         if way is None or way.factor < GRADIENT_FACTOR:
             continue
-        told = f"the gradient {verb} on its way back"
-        told += (
-            f": from {way.start['path']!r} to {way.end['path']!r} its mean square {grows} by a "
-            f"factor of {number(way.factor)}, {way.rate:.2f} for each of {way.steps:,} layers "
-            "with a kernel."
+        whole = "" if way.steps == 1 else f"{number(way.factor)}, "
+        told = (
+            f"the gradient {verb} on its way back: from {way.start['path']!r} to "
+            f"{way.end['path']!r} its mean square {grows} by a factor of {whole}"
+            f"{_each_layer(way)}."
         )
         yield _finding(
             code, way.end, series,
             told + _with_autoinit(series, _change(way, "autoinit"), "a factor of"),
         )  # fmt: skip
+
+
+def _each_layer(way: Way) -> str:
+    """The rate, and over how many layers."""
+    if way.steps == 1:
+        return f"{number(way.rate)} at one layer with a kernel"
+    return f"{way.rate:.2f} for each of {way.steps:,} layers with a kernel"
 
 
 def _change(way: Way, series: str) -> float | None:
