@@ -3,7 +3,7 @@
 import signal
 import sys
 
-from app import command_line
+from app.cli import main as command_line
 
 
 def main() -> int:

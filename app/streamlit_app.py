@@ -8,15 +8,15 @@ from typing import Any
 
 import streamlit as st
 
-from app import page_sections
-from app.escaping import markdown_text
+from app.dashboard import sections as page_sections
+from app.dashboard.charts import Again, show_preview
+from app.dashboard.compare import show_comparison
+from app.dashboard.explore import show_exploration
+from app.dashboard.server import MIDDLEWARE, workers
+from app.dashboard.sidebar import sidebar
+from app.dashboard.visitors import visitor
 from app.jobs import AlreadyRunningError, JobHandle, JobSpec, Settings, find, submit, warm_up
-from app.page_charts import Again, show_preview
-from app.page_compare import show_comparison
-from app.page_explore import show_exploration
-from app.server import MIDDLEWARE, workers
-from app.sidebar import sidebar
-from app.visitors import visitor
+from app.text.escaping import markdown_text
 
 ACTIVE = ("queued", "running")
 # Drawn here, because Streamlit has its own icons fetched from another site.

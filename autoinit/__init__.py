@@ -14,12 +14,13 @@ import importlib
 from typing import Any
 
 from autoinit.constraints import CenteredUnitNorm
-from autoinit.weighted_sum import WeightedSum, wrap_addition
+from autoinit.weighted_sum import WeightedSum
 
 _PUBLIC = {
-    "AutoInit": "autoinit.initializer.initialize_weights",
-    "AutoInitVisualizer": "autoinit.util.visualize_init",
-    "LayerOutputDistributionEstimator": "autoinit.estimators.estimate_layer_output_distribution",
+    "wrap_addition": "autoinit.initializers.additions",
+    "AutoInit": "autoinit.initializers.autoinit",
+    "AutoInitVisualizer": "autoinit.visualizer",
+    "LayerOutputDistributionEstimator": "autoinit.rules.estimators",
 }
 
 __all__ = [

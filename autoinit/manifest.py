@@ -10,7 +10,7 @@ import numpy as np
 
 from autoinit.arrays import as_array
 from autoinit.randomness import derived
-from autoinit.registry import WeightPlan
+from autoinit.rules.registry import WeightPlan
 
 
 def variables_as_data(

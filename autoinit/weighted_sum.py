@@ -67,25 +67,3 @@ class WeightedSum(keras.layers.Layer):
         """The arguments."""
         own = {"trainable_coefficients": self.trainable_coefficients}
         return {**super().get_config(), **own}
-
-
-def wrap_addition(model: Any) -> Any:
-    """A copy of a model with a `WeightedSum` in place of each `Add` layer.
-
-    It computes what the model does until `AutoInit` sets the coefficients; weights are copied.
-
-    Args:
-        model: a functional or sequential model, which is left as it is.
-
-    Raises:
-        GraphError: for a model without a graph of layers.
-    """
-    # Imported here: the layer alone must be known to whoever loads a model.
-    from autoinit.initializer.cloning import clone_with_weights
-
-    def weighted(layer: Any) -> Any:
-        if type(layer) is not keras.layers.Add:
-            return None
-        return WeightedSum(name=layer.name, dtype=layer.dtype_policy)
-
-    return clone_with_weights(model, replaced=weighted)

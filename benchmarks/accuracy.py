@@ -16,8 +16,8 @@ import keras
 import numpy as np
 from scipy.stats import t as student
 
-from app.jobs.comparison import calls_as_data, compare
-from app.jobs.specification import SIGNAL_MODELS, Settings
+from app.analysis.comparison import calls_as_data, compare
+from app.analysis.settings import SIGNAL_MODELS, Settings
 
 NAMES = ("VGG16", "ResNet50", "MobileNetV2", "DenseNet121", "EfficientNetB0")
 SIZE, SAMPLES, DRAWS = 96, 16, 5

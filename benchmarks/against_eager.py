@@ -82,16 +82,16 @@ def times(name: str, rounds: int) -> str:
 
 def analytic_pass(graph: Any) -> Callable[[], object]:
     """The analytic pass with the weights drawn."""
-    from autoinit.initializer.drawing import apply_plans
-    from autoinit.propagate import input_signals, plan
+    from autoinit.initializers.drawing import apply_plans
+    from autoinit.propagation import input_signals, plan
 
     signals = input_signals(graph)
     return lambda: apply_plans(plan(graph, signals).plans, "truncated_normal", 0)
 
 
 def drawing(name: str, rounds: int) -> str:
-    from autoinit.initializer.drawing import apply_plans, draw_configured_weights
-    from autoinit.propagate import input_signals, plan
+    from autoinit.initializers.drawing import apply_plans, draw_configured_weights
+    from autoinit.propagation import input_signals, plan
     from autoinit.reading import read_model
 
     graph = read_model(built(name))
@@ -122,8 +122,8 @@ def draws(name: str, rounds: int) -> str:
 
 
 def memory(name: str, rounds: int) -> str:
+    from autoinit.graph.shapes import largest_alive
     from autoinit.reading import read_model
-    from autoinit.shapes import largest_alive
     from probes import probe_model
 
     graph, samples = read_model(built(name)), NETWORKS.get(name, 128)

@@ -143,8 +143,8 @@ def measure(name: str, samples: int, device: str = "gpu", rounds: int = ROUNDS) 
     """Run a network on a device, and its probe on the CPU besides."""
     import keras
 
+    from autoinit.graph.shapes import all_activations, largest_alive
     from autoinit.reading import read_model
-    from autoinit.shapes import all_activations, largest_alive
     from probes import probe_model
 
     model = build(name)

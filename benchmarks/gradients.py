@@ -79,8 +79,8 @@ def peak_of_probe(name: str) -> str:
 
 
 def checkpointed(name: str) -> str:
+    from autoinit.graph.shapes import all_activations
     from autoinit.reading import read_model
-    from autoinit.shapes import all_activations
     from probes import probe_gradients
     from sample_models import build
 

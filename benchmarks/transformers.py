@@ -57,8 +57,8 @@ def ratios(model: Any, series: str, draws: int = DRAWS) -> tuple[Any, Any, float
         The graph, the ratios (NaN for calls that are no signals, masks and constants), and the
         seconds that the last analytic pass took.
     """
-    from autoinit.initializer.drawing import apply_plans, draw_configured_weights
-    from autoinit.propagate import Options, input_signals, plan, predict
+    from autoinit.initializers.drawing import apply_plans, draw_configured_weights
+    from autoinit.propagation import Options, input_signals, plan, predict
     from autoinit.reading import read_model
     from probes import probe_model
 

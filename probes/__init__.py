@@ -14,10 +14,10 @@ _PUBLIC = {
     "Probe": "probes.forward",
     "probe_gradients": "probes.gradients",
     "Gradients": "probes.gradients",
-    "probe_jacobian": "probes.isometry",
-    "Moments": "probes.moments",
-    "Spread": "probes.spread",
-    "spread_of": "probes.spread",
+    "probe_jacobian": "probes.jacobian",
+    "Moments": "probes.moments.accumulation",
+    "Spread": "probes.moments.spread",
+    "spread_of": "probes.moments.spread",
 }
 
 __all__ = [

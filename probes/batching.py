@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import TypeVar
 
-from autoinit.graph import ModelGraph
+from autoinit.graph.model_graph import ModelGraph
 from probes.devices import Device, gpu_memory
 
 Progress = Callable[[float], None]

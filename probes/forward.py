@@ -13,19 +13,19 @@ from typing import Any
 import keras
 
 from autoinit.errors import GraphError
-from autoinit.graph import Call, ModelGraph
-from autoinit.initializer.cloning import clone_with_weights
-from autoinit.initializer.drawing import SavedWeights, draw_configured_weights
-from autoinit.input_moments import PerInput
+from autoinit.graph.input_moments import PerInput
+from autoinit.graph.model_graph import Call, ModelGraph
+from autoinit.graph.shapes import largest_alive, last_uses
+from autoinit.initializers.cloning import clone_with_weights
+from autoinit.initializers.drawing import SavedWeights, draw_configured_weights
 from autoinit.randomness import derived
 from autoinit.reading import read_model
-from autoinit.shapes import largest_alive, last_uses
 from probes.batching import Progress, fitting, fixed_batch, free_memory, while_memory_runs_out
 from probes.devices import Device, devices_of, full_precision, placed_on
-from probes.distributions import bounds_of
 from probes.inputs import Data, draw_inputs
-from probes.moments import DeviceRecorder, HostRecorder, Moments, Recorder
-from probes.spread import Spread, spread_of
+from probes.moments.accumulation import DeviceRecorder, HostRecorder, Moments, Recorder
+from probes.moments.distributions import bounds_of
+from probes.moments.spread import Spread, spread_of
 from probes.state import unchanged, without_gradients
 
 _Figures = tuple[Moments | None, ...]

@@ -29,8 +29,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from autoinit.graph import ModelGraph, Value
-from autoinit.input_moments import PerInput
+from autoinit.graph.input_moments import PerInput
+from autoinit.graph.model_graph import ModelGraph, Value
 from autoinit.randomness import derived
 from autoinit.reading import read_model
 from probes.batching import (
@@ -45,7 +45,7 @@ from probes.devices import find_device, placed_on
 from probes.forward import Probe
 from probes.inputs import Data, draw_inputs
 from probes.logits import logits_of
-from probes.moments import DeviceRecorder, Moments, Recorder
+from probes.moments.accumulation import DeviceRecorder, Moments, Recorder
 from probes.segments import (
     Passes,
     State,

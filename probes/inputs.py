@@ -10,9 +10,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from autoinit.graph import Call, ModelGraph
-from autoinit.input_moments import PerInput, input_moments, integer_inputs, require_inputs
-from autoinit.paths import shortened
+from autoinit.graph.input_moments import PerInput, input_moments, integer_inputs, require_inputs
+from autoinit.graph.model_graph import Call, ModelGraph
+from autoinit.graph.paths import shortened
 from autoinit.randomness import derived
 
 Data = Mapping[str, NDArray[Any]]

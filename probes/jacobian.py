@@ -1,322 +1,359 @@
-"""Products of a model's input–output Jacobian with vectors, on whichever backend Keras runs."""
+"""Singular values of a model's input–output Jacobian: is the network an isometry?
+
+Where they all lie near 1, signals and gradients keep their length in every direction, not only on
+average (*dynamical isometry*: Saxe et al. 2014, Pennington et al. 2017, Xiao et al. 2018).
+
+A small Jacobian is computed as a matrix. Of a large one, only products with vectors are: Lanczos
+iterations find its extremes, and stochastic Lanczos quadrature the density of its spectrum (Ubaru,
+Chen & Saad 2017; Ghorbani et al. 2019).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache, cached_property, partial
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
-import keras
 import numpy as np
 
 # Exported by no public module:
-from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
 from numpy.typing import NDArray
+from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
-from autoinit.arrays import as_array
-from autoinit.graph import Call, ModelGraph, Value
-from autoinit.shapes import all_activations
+from autoinit.graph.input_moments import PerInput
+from autoinit.graph.model_graph import ModelGraph
+from autoinit.randomness import derived
+from autoinit.reading import read_model
 from probes.batching import Progress
-from probes.logits import logits_of
-from probes.state import unchanged
+from probes.devices import Device, find_device, placed_on
+from probes.inputs import Data, draw_inputs
+from probes.jacobian_products import Array, Ends, Jacobian, find_ends, finite
 
-Array = NDArray[np.float64]
+Product = Callable[[Array], Array]
 
-_MEMORY = 1 << 30  # bytes for the activations of one pass and their derivatives
+MATRIX_SIDE = 256  # a smaller side up to this: the matrix itself
+_STEPS = 40  # of Lanczos quadrature: exact for polynomials of degree 79
+_PROBES = (2, 8)  # fewest and most random vectors
+_BASIS = 1 << 21  # entries of all random vectors: 40 times that are kept
+# Of ARPACK, some twenty products each: the smallest is found soon or not at all.
+_RESTARTS = {"LA": 30, "SA": 5}
+# Singular values below this many machine epsilons times the largest count as zero. Each row's
+# rounding errors are relative to the row's length, whatever the size of the matrix.
+_ROUNDING = 32
 
 
-def finite(values: Array) -> Array:
-    """The same values.
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """Singular values σ of an (n, m) Jacobian, of which there are min(n, m), zeros included.
 
-    Raises:
-        ValueError: where one of them is not finite.
+    Attributes:
+        obtained: `matrix` (every σ, by singular value decomposition) or `lanczos`.
+        nodes, weights: density of σ², as points and their shares, which sum to 1.
+        largest: σ.
+        smallest: σ; None where it is not known.
+        mean_square: ‖J‖²/min(n, m), the mean of σ².
+        standard_error: of `mean_square` as an estimate of this Jacobian's; 0 from the matrix.
+        condition_number: `largest` over the smallest σ that is not zero to rounding (32 machine
+            epsilons of the coarsest floating type in the model, times `largest`); None where that
+            is not known.
+        rank_deficiency: how many σ are zero to rounding; None where that is not known.
+        singular_values: every σ, the largest first; None by Lanczos.
+        note: why something is not known, or is a bound only.
     """
-    if not np.isfinite(values).all():
-        raise ValueError(
-            "The Jacobian is not finite: the signal or its gradient overflows on the way. "
-            "probe_model shows where the signal does."
-        )
-    return values
+
+    obtained: str
+    nodes: Array
+    weights: Array
+    largest: float
+    smallest: float | None
+    mean_square: float
+    standard_error: float
+    condition_number: float | None
+    rank_deficiency: int | None
+    singular_values: Array | None = None
+    note: str = ""
 
 
-class Ends(NamedTuple):
-    """Values between which the derivative is taken, and the calls before and between them."""
+@dataclass(frozen=True, eq=False)
+class Isometry:
+    """Spectra of the Jacobians at some random inputs.
 
-    sources: tuple[Value, ...]
-    targets: tuple[Value, ...]
-    source_paths: tuple[str, ...]  # of the calls that write the sources
-    target_paths: tuple[str, ...]  # of those that write the targets
-    before: tuple[Call, ...]
-    between: tuple[Call, ...]
+    Attributes:
+        spectra: one for each input.
+        pooled: all together: extremes of the extremes, the mean of the mean squares and of the
+            densities, the worst of the condition numbers and of the rank deficiencies.
+        shape: (n, m): entries of all outputs, and of all that the derivative is taken by.
+        sources: paths of the calls whose outputs the derivative is taken by: the inputs; where
+            these hold integers, the embeddings that look them up.
+        targets: paths of the calls whose outputs are differentiated: those that give the model's
+            outputs; with `logits`, what gives their logits.
+        device: where.
+    """
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Of the Jacobian."""
-        return sum(v.entries for v in self.targets), sum(v.entries for v in self.sources)
+    spectra: tuple[Spectrum, ...]
+    pooled: Spectrum
+    shape: tuple[int, int]
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    device: Device
 
 
-def find_ends(graph: ModelGraph, logits: bool = False) -> Ends:
-    """The floating inputs, or what weights first make of indices; and the floating outputs.
+def probe_jacobian(
+    model: Any,
+    num_inputs: int = 1,
+    seed: int = 0,
+    input_mean: PerInput = 0.0,
+    input_variance: PerInput = 1.0,
+    training: bool = False,
+    device: str = "auto",
+    unknown_size: int = 32,
+    logits: bool = False,
+    progress: Progress | None = None,
+    input_data: Data | None = None,
+) -> Isometry:
+    """Singular values of the Jacobian of a model at random inputs, one sample at a time.
+
+    Its rows are the entries of all outputs and its columns those of all inputs. Integers have no
+    derivative: other inputs are what counts, or else what embeddings make of integers. A softmax
+    at the end takes one rank, as its outputs sum to 1, and shrinks every singular value; what the
+    network before it does, `logits=True` tells. The model is unchanged afterwards.
 
     Args:
-        graph: of the model.
-        logits: whether what a softmax or sigmoid reads takes the place of an output that it gives.
+        model: a Keras model with a graph, or the `ModelGraph` of one.
+        num_inputs: how many random inputs.
+        seed: of the inputs, of dropout and of the random vectors.
+        input_mean, input_variance: of Gaussian inputs: one number for all, or numbers by name.
+        training: mode of the model. In training mode each input has one dropout mask, and batch
+            normalisation sees that input alone.
+        device: `auto`, `cpu` or `gpu`.
+        unknown_size: size taken for axes that the model leaves open.
+        logits: differentiate outputs that a softmax, log-softmax or sigmoid gives before that
+            activation. Other activations stay.
+        progress: told the share done, from 0 to 1.
+        input_data: samples to take in place of noise, by the inputs' names, the samples' axis
+            first: see `probes.inputs.draw_inputs`.
 
     Raises:
-        ValueError: where a call cannot be run, or there is nothing to take derivatives of.
+        ValueError: for a number of inputs below 1, a device that is not there, a name that is no
+            input's, data that do not fit, a backend other
+            than TensorFlow, JAX and PyTorch, a model that holds calls that cannot be run, and
+            one whose outputs have no derivative, one that is not finite, or, beyond a matrix, no
+            second derivatives, which Jv is computed by.
     """
-    for call in graph.calls:
-        if call.opaque is not None:
-            raise ValueError(
-                "The Jacobian needs every call of the model. This one cannot be run: "
-                f"{call.path!r} ({call.class_name})."
-            )
+    if num_inputs < 1:
+        raise ValueError(f"num_inputs must be at least 1. Received: {num_inputs}")
+    graph = (
+        model
+        if isinstance(model, ModelGraph)
+        else read_model(model, unknown_size, training=training)
+    )
+    found = find_device(device)
+    ends = find_ends(graph, logits)
+    inputs = draw_inputs(graph, num_inputs, seed, input_mean, input_variance, input_data)
+    spectra = []
+    for number in range(num_inputs):
+        sample = {index: array[number : number + 1] for index, array in inputs.items()}
 
-    def is_learned(call: Call) -> bool:
-        return bool(getattr(call.layer, "weights", ())) or any(v.parameter for v in call.inputs)
+        def part(share: float, number: int = number) -> None:
+            if progress is not None:
+                progress((number + share) / num_inputs)
 
-    # Inputs that are looked up, and what is made of them before that.
-    indices = set(graph.vocabulary())
-    for call in graph.calls:
-        if (
-            call.inputs
-            and not is_learned(call)
-            and indices.issuperset(v.index for v in call.inputs)
-        ):
-            indices.update(value.index for value in call.outputs)
+        with placed_on(found):
+            own = derived(seed, number)
+            spectra.append(_spectrum(graph, ends, sample, training, own, part))
+    return Isometry(
+        tuple(spectra), _pooled(spectra), ends.shape, ends.source_paths, ends.target_paths, found
+    )
 
-    def is_smooth(value: Value) -> bool:
-        is_float = bool(keras.backend.is_float_dtype(value.dtype))
-        return is_float and not value.constant and value.index not in indices
 
-    producers = graph.producers()
-    targets = tuple(value for value in graph.outputs if is_smooth(value))
-    if logits:
-        targets = logits_of(graph, targets)
-    # Where no input is, the first values that are: what weights make of integers, such as an
-    # embedding, rather than what a mask does.
-    first = [call for call in graph.calls if not any(is_smooth(value) for value in call.inputs)]
-    learned = [call for call in first if is_learned(call)]
-    sources: dict[int, tuple[Value, str]] = {}
-    for calls in (graph.inputs, learned, first):
-        sources = sources or {
-            v.index: (v, c.path) for c in calls for v in c.outputs if is_smooth(v)
-        }
-    reached = set(sources)
-    before: list[Call] = []
-    between: list[Call] = []
-    for call in graph.calls:
-        is_after = any(value.index in reached for value in call.inputs)
-        (between if is_after else before).append(call)
-        reached.update(value.index for value in call.outputs if is_after)
-    if not any(value.index in reached for value in targets):
+def _spectrum(
+    graph: ModelGraph,
+    ends: Ends,
+    sample: dict[int, NDArray[Any]],
+    training: bool,
+    seed: int,
+    progress: Progress,
+) -> Spectrum:
+    side = min(ends.shape)
+    zero = _ROUNDING * _epsilon(graph)
+    if side <= MATRIX_SIDE:
+        jacobian = Jacobian(graph, ends, sample, training, seed, side)
+        return _of_matrix(finite(jacobian.matrix(progress)), zero)
+    probes = int(np.clip(_BASIS // side, *_PROBES))
+    several = Jacobian(graph, ends, sample, training, seed, probes)
+    if not several.has_columns:
         raise ValueError(
-            "There is no Jacobian: no output of a floating type depends on an input, or on what a "
-            "layer makes of one, of a floating type."
+            f"The Jacobian, {ends.shape[0]} by {ends.shape[1]}, is too large for a matrix, and its "
+            "products with vectors need second derivatives that some layer's operation has not, "
+            "as resizing by interpolation has not: choose smaller inputs."
         )
-    return Ends(
-        tuple(value for value, _ in sources.values()), targets,
-        tuple(path for _, path in sources.values()),
-        tuple(producers[value.index].path for value in targets), tuple(before), tuple(between),
+    generator = np.random.default_rng(derived(seed, 1))
+    estimate = lanczos_quadrature(
+        _gram(several), side, probes, _STEPS, generator, lambda share: progress(share / 2)
+    )
+    # Extremes are sought with one vector at a time: the others' share of a pass would be wasted.
+    single = Jacobian(graph, ends, sample, training, seed, 1) if several.replicas > 1 else several
+    del several
+    return _of_products(_gram(single), side, estimate, zero, generator, progress)
+
+
+def _of_matrix(matrix: Array, zero: float) -> Spectrum:
+    values: Array = np.linalg.svd(matrix, compute_uv=False).astype(np.float64)
+    squares = values**2
+    not_zero = values[values > zero * values[0]]
+    return Spectrum(
+        "matrix", squares, np.full(len(values), 1.0 / len(values)),
+        float(values[0]), float(values[-1]), float(squares.mean()), 0.0,
+        float(values[0] / not_zero[-1]) if len(not_zero) else None,
+        len(values) - len(not_zero), values,
     )  # fmt: skip
 
 
-class Jacobian:
-    """Products with the Jacobian J, (n, m), at one sample.
+def _gram(jacobian: Jacobian) -> Product:
+    """Products with JJᵀ or JᵀJ, whichever is smaller: (vectors, size) to the same shape."""
+    outputs, inputs = jacobian.shape
+    there, back = jacobian.rows, jacobian.columns
+    if outputs > inputs:
+        there, back = back, there
 
-    The sample is repeated along the batch axis, so that one pass computes as many products. All
-    passes go back over one forward pass, and so share its dropout masks.
-    """
+    def product(vectors: Array) -> Array:
+        halfway = finite(there(vectors))
+        # σ² may be outside single precision where σ is not.
+        length = np.linalg.norm(halfway, axis=1, keepdims=True)
+        image: Array = finite(back(halfway / np.where(length > 0.0, length, 1.0))) * length
+        return image
 
-    def __init__(
-        self,
-        graph: ModelGraph,
-        ends: Ends,
-        sample: Mapping[int, NDArray[Any]],
-        training: bool,
-        seed: int,
-        wanted: int,
-    ) -> None:
-        self.shape = ends.shape
-        self._ends, self._sample, self._training = ends, sample, training
-        self._unchanged = partial(unchanged, graph, seed)
-        sizes = [call.outputs[0].shape[0] for call in graph.inputs]
-        fixed = next(filter(None, sizes), None)
-        # By what the graph says, not by what memory is free, on which figures would then depend.
-        fitting = max(_MEMORY // (3 * max(all_activations(graph, 1), 1)), 1)
-        self.replicas = fixed or (1 if training else min(wanted, fitting))
-        self._forward()
-        if self.replicas > 1 and (training or not self._agree()):
-            if fixed:
-                raise ValueError(
-                    f"The model wants {self.replicas} samples together, which do not go through "
-                    "apart from each other: it draws noise, or training=True."
-                )
-            self.replicas = 1  # some layer draws noise in inference mode, too
-            self._forward()
-
-    def _forward(self) -> None:
-        ends, batch, training = self._ends, self.replicas, self._training
-        known: dict[int, Any] = {}
-
-        def compute(calls: Sequence[Call], alive: dict[int, Any]) -> dict[int, Any]:
-            for call in calls:
-                if call.is_input:
-                    (value,) = call.outputs
-                    array = np.repeat(self._sample[value.index], batch, axis=0)
-                    outputs = [keras.ops.convert_to_tensor(array, dtype=value.dtype)]
-                else:
-                    tensors = [alive[value.index] for value in call.inputs]
-                    outputs = call.run(tensors, training, batch)
-                alive.update((v.index, t) for v, t in zip(call.outputs, outputs, strict=True))
-            return alive
-
-        def function(tensors: Sequence[Any]) -> list[Any]:
-            alive = dict(known)
-            for value, tensor in zip(ends.sources, tensors, strict=True):
-                mask = get_keras_mask(known[value.index])
-                if mask is not None:
-                    set_keras_mask(tensor, mask)  # an embedding's
-                alive[value.index] = tensor
-            alive = compute(ends.between, alive)
-            return [alive[value.index] for value in ends.targets]
-
-        with self._unchanged():  # what a pass leaves in a layer's state does not reach the next
-            compute(ends.before, known)
-            self._sources = [known[value.index] for value in ends.sources]
-            self._targets, self._pull, self._push = _linearised()(function, self._sources)
-
-    def _agree(self) -> bool:
-        values = finite(_joined(self._targets, self.replicas))
-        return bool(np.allclose(values, values[0], rtol=1e-2, atol=1e-3 * np.abs(values).max()))
-
-    def rows(self, vectors: Array) -> Array:
-        """Jᵀu for each row u: (vectors, n) to (vectors, m)."""
-        return self._products(self._pull, vectors, self._targets)
-
-    def columns(self, vectors: Array) -> Array:
-        """Jv for each row v: (vectors, m) to (vectors, n)."""
-        return self._products(self._push, vectors, self._sources)
-
-    @cached_property
-    def has_columns(self) -> bool:
-        """Whether Jv goes with Jᵀu, by random pairs: uᵀ(Jv) = (Jᵀu)ᵀv.
-
-        Some operations have no second derivatives; TensorFlow takes some of these for zero.
-        """
-        generator = np.random.default_rng(0)
-        u, v = (generator.standard_normal((3, size)) for size in self.shape)
-        try:
-            image, pulled = finite(self.columns(v)), finite(self.rows(u))
-        except LookupError:  # TensorFlow's, of an operation's gradient
-            return False
-        difference = np.abs(np.vecdot(u, image) - np.vecdot(pulled, v))
-        return bool((difference <= 0.05 * np.linalg.norm(pulled, axis=1)).all())
-
-    def matrix(self, progress: Progress) -> Array:
-        """J, or its transpose: by the products of which there are fewer, if there are both."""
-        outputs, inputs = self.shape
-        by_rows = outputs <= inputs or not self.has_columns
-        product, side = (self.rows, outputs) if by_rows else (self.columns, inputs)
-        parts = []
-        for start in range(0, side, self.replicas):
-            parts.append(product(np.eye(min(self.replicas, side - start), side, start)))
-            progress(min((start + self.replicas) / side, 1.0))
-        return np.concatenate(parts)
-
-    def _products(self, product: Any, vectors: Array, like: Sequence[Any]) -> Array:
-        parts = []
-        for start in range(0, len(vectors), self.replicas):
-            taken = vectors[start : start + self.replicas]
-            batch = np.zeros((self.replicas, vectors.shape[1]), np.float32)
-            batch[: len(taken)] = taken
-            results = product(_split(batch, like))
-            parts.append(_joined(results, self.replicas)[: len(taken)])
-        return np.concatenate(parts)
+    return product
 
 
-def _joined(tensors: Sequence[Any], batch: int) -> Array:
-    return np.concatenate(
-        [as_array(tensor).reshape(batch, -1).astype(np.float64) for tensor in tensors], axis=1
+def _of_products(
+    product: Product,
+    size: int,
+    estimate: tuple[Array, Array, Array],
+    zero: float,
+    generator: np.random.Generator,
+    progress: Progress,
+) -> Spectrum:
+    nodes, weights, means = estimate
+    # Bounds: Ritz values lie within the spectrum.
+    largest, least = float(nodes.max()), float(nodes[weights > 1e-9].min())
+    smallest, reason, notes = 0.0 if largest == 0.0 else None, "rounding hides it", []
+    if largest > 0.0:
+        found = _extreme(product, size, "LA", generator)
+        if found is None:
+            notes.append("The largest singular value is a lower bound: Lanczos did not converge.")
+        largest = max(largest, found or 0.0)
+        progress(0.75)
+    if least > zero * largest:
+        smallest = _extreme(product, size, "SA", generator)
+        if smallest is None:
+            reason = "Lanczos did not converge"
+        elif smallest <= zero * largest:
+            least, smallest = zero * largest, None
+    if smallest is None:
+        bound = np.sqrt(max(least, zero * largest))
+        notes.append(f"The smallest singular value is at most {bound:.2g}, but {reason}.")
+    progress(1.0)
+    return Spectrum(
+        "lanczos", nodes.ravel(), weights.ravel() / len(weights),
+        float(np.sqrt(largest)), None if smallest is None else float(np.sqrt(smallest)),
+        float(means.mean()), float(means.std(ddof=1) / np.sqrt(len(means))),
+        float(np.sqrt(largest / smallest)) if smallest else None,
+        size if largest == 0.0 else 0 if smallest else None,
+        note=" ".join(notes),
+    )  # fmt: skip
+
+
+def _extreme(
+    product: Product, size: int, which: str, generator: np.random.Generator
+) -> float | None:
+    """Largest (`LA`) or smallest (`SA`) eigenvalue; None where the iteration does not converge."""
+    operator = LinearOperator(
+        (size, size), matvec=lambda vector: product(vector.reshape(1, -1))[0], dtype=np.float64
     )
+    start = generator.standard_normal(size)
+    try:
+        # The eigenvalue's error is of the order of the residual's square.
+        (value,) = eigsh(
+            operator, 1, which=which, v0=start, tol=1e-4, maxiter=_RESTARTS[which],
+            return_eigenvectors=False, rng=generator,
+        )  # fmt: skip
+    except ArpackError:
+        return None
+    return float(value)
 
 
-def _split(vectors: NDArray[np.float32], like: Sequence[Any]) -> list[Any]:
-    """The inverse of `_joined`: tensors of the shapes and types of others."""
-    ends = np.cumsum([np.prod(tensor.shape) // len(vectors) for tensor in like])
-    return [
-        keras.ops.convert_to_tensor(
-            part.reshape(tuple(tensor.shape)), keras.backend.standardize_dtype(tensor.dtype)
-        )
-        for part, tensor in zip(np.split(vectors, ends[:-1], axis=1), like, strict=True)
-    ]
+def lanczos_quadrature(
+    product: Product,
+    size: int,
+    probes: int,
+    steps: int,
+    generator: np.random.Generator,
+    progress: Progress = lambda share: None,
+) -> tuple[Array, Array, Array]:
+    """Density of the eigenvalues of a positive semidefinite matrix, from products with it.
 
+    For each random vector u of signs, Lanczos's tridiagonal matrix holds the Gauss quadrature rule
+    of the eigenvalues' density as weighted by u; the mean over u is weighted evenly (Golub &
+    Welsch 1969; Ubaru, Chen & Saad 2017).
 
-def _linearised() -> Callable[..., tuple[list[Any], Any, Any]]:
-    """What turns a function of tensors and a point into its value, u ↦ Jᵀu and v ↦ Jv there."""
-    backend = keras.backend.backend()
-    ways = {"tensorflow": _by_tensorflow, "jax": _by_jax, "torch": _by_torch}
-    if backend not in ways:
-        raise ValueError(f"Keras's backend {backend!r} has no derivatives: use {', '.join(ways)}.")
-    return ways[backend]
+    Args:
+        product: (probes, size) to (probes, size).
+        size: of the matrix.
+        probes: random vectors, which go through together.
+        steps: of the iteration.
+        generator: of the vectors.
+        progress: told the share done.
 
-
-def _by_tensorflow(function: Any, sources: list[Any]) -> tuple[list[Any], Any, Any]:
-    """Jv is the derivative of u ↦ Jᵀu, which is linear, pulled back along v.
-
-    A ForwardAccumulator needs the same second derivatives, and a forward pass for each product, in
-    which dropout would draw other masks.
+    Returns:
+        Nodes and weights, (probes, steps), each row's weights summing to 1; and for each vector
+        uᵀGu/uᵀu, whose expectation is the mean eigenvalue (Hutchinson 1990).
     """
-    import tensorflow as tf
-
-    zero = tf.UnconnectedGradients.ZERO
-    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
-        tape.watch(sources)
-        targets = function(sources)
-
-    def pull(vectors: list[Any]) -> list[Any]:
-        rows = tape.gradient(targets, sources, vectors, unconnected_gradients=zero)
-        return [tf.convert_to_tensor(row) for row in rows]  # a lookup's derivative is sparse
-
-    @cache
-    def transposed() -> tuple[Any, list[Any], list[Any]]:
-        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as outer:
-            vectors = [tf.zeros_like(target) for target in targets]
-            outer.watch(vectors)
-            rows = pull(vectors)
-        return outer, vectors, rows
-
-    def push(vectors: list[Any]) -> list[Any]:
-        outer, at, rows = transposed()
-        columns = outer.gradient(rows, at, vectors, unconnected_gradients=zero)
-        return [tf.convert_to_tensor(column) for column in columns]
-
-    return targets, pull, push
+    steps = min(steps, size)
+    basis = np.zeros((probes, steps, size))
+    tridiagonal = np.zeros((probes, steps + 1, steps + 1))
+    vector = generator.choice([-1.0, 1.0], (probes, size)) / np.sqrt(size)
+    for step in range(steps):
+        basis[:, step] = vector
+        image = product(vector)
+        tridiagonal[:, step, step] = np.vecdot(image, vector)
+        known = basis[:, : step + 1]
+        for _ in range(2):  # once leaves rounding errors that grow (Parlett 1980)
+            overlaps = known @ image[:, :, None]
+            image = image - (overlaps.mT @ known)[:, 0]
+        length = np.linalg.norm(image, axis=1)
+        # What is left of a Krylov space that is exhausted is rounding error; zero vectors instead
+        # add nodes without weight.
+        length[length < 1e-6 * np.abs(tridiagonal).max(axis=(1, 2))] = 0.0
+        tridiagonal[:, step, step + 1] = tridiagonal[:, step + 1, step] = length
+        vector = np.where(length > 0.0, 1.0, 0.0)[:, None] * image
+        vector /= np.where(length > 0.0, length, 1.0)[:, None]
+        progress((step + 1) / steps)
+    nodes, vectors = np.linalg.eigh(tridiagonal[:, :steps, :steps])
+    return np.maximum(nodes, 0.0), vectors[:, 0] ** 2, tridiagonal[:, 0, 0].copy()
 
 
-def _by_jax(function: Any, sources: list[Any]) -> tuple[list[Any], Any, Any]:
-    import jax
+def _pooled(spectra: list[Spectrum]) -> Spectrum:
+    def worst(choose: Callable[[list[Any]], Any], name: str) -> Any:
+        values = [getattr(spectrum, name) for spectrum in spectra]
+        return None if None in values else choose(values)
 
-    targets, push = jax.linearize(function, sources)
-    pull = jax.linear_transpose(push, sources)
-    return targets, lambda vectors: pull(vectors)[0], push
+    count = len(spectra)
+    values = [s.singular_values for s in spectra if s.singular_values is not None]
+    return Spectrum(
+        spectra[0].obtained,
+        np.concatenate([spectrum.nodes for spectrum in spectra]),
+        np.concatenate([spectrum.weights for spectrum in spectra]) / count,
+        worst(max, "largest"), worst(min, "smallest"),
+        float(np.mean([spectrum.mean_square for spectrum in spectra])),
+        float(np.linalg.norm([spectrum.standard_error for spectrum in spectra]) / count),
+        worst(max, "condition_number"), worst(max, "rank_deficiency"),
+        np.sort(np.concatenate(values))[::-1] if values else None,
+        " ".join(dict.fromkeys(spectrum.note for spectrum in spectra if spectrum.note)),
+    )  # fmt: skip
 
 
-def _by_torch(function: Any, sources: list[Any]) -> tuple[list[Any], Any, Any]:
-    """As by TensorFlow."""
-    import torch
-
-    def gradient(of: Any, by: Any, along: Any, **options: Any) -> list[Any]:
-        return list(
-            torch.autograd.grad(of, by, along, allow_unused=True, materialize_grads=True, **options)
-        )
-
-    at = [source.detach().requires_grad_() for source in sources]
-    targets = function(at)
-    vectors = [torch.zeros_like(target, requires_grad=True) for target in targets]
-    rows = gradient(targets, at, vectors, create_graph=True)
-    return (
-        [target.detach() for target in targets],
-        lambda along: gradient(targets, at, along, retain_graph=True),
-        lambda along: gradient(rows, vectors, along, retain_graph=True),
-    )
+def _epsilon(graph: ModelGraph) -> float:
+    """Machine epsilon of the coarsest floating type that flows through a graph."""
+    bits = {"float64": 52, "float32": 23, "float16": 10, "bfloat16": 7}
+    return max((2.0 ** -bits[v.dtype] for v in graph.values if v.dtype in bits), default=2.0**-23)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import keras
 
-from autoinit.graph import Call, ModelGraph, Value, innermost
+from autoinit.graph.model_graph import Call, ModelGraph, Value, innermost
 
 # Activations that make probabilities of logits.
 _TO_PROBABILITIES = (

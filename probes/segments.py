@@ -20,14 +20,14 @@ import numpy as np
 # Exported by no public module:
 from numpy.typing import NDArray
 
-from autoinit.graph import Call, ModelGraph, Parameter
-from autoinit.shapes import bytes_of, largest_alive, last_uses
+from autoinit.graph.model_graph import Call, ModelGraph, Parameter
+from autoinit.graph.shapes import bytes_of, largest_alive, last_uses
 from probes.differentiation import (
     Tap,
     by_numpy,
     differentiate,
 )
-from probes.moments import DeviceRecorder, HostRecorder, Recorder, summarised
+from probes.moments.accumulation import DeviceRecorder, HostRecorder, Recorder, summarised
 from probes.state import noise_state, set_noise_state
 
 # What differentiation holds at most for each byte that is written: normalisation, for one, is made

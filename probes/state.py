@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from autoinit.graph import ModelGraph
+from autoinit.graph.model_graph import ModelGraph
 from autoinit.randomness import derived
 
 

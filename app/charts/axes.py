@@ -6,6 +6,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from app.analysis.headline import is_number, out_of_range
 from app.charts.theme import (
     GRID_COLOUR,
     HEIGHT,
@@ -16,9 +17,8 @@ from app.charts.theme import (
     Call,
     Moments,
 )
-from app.escaping import html_text
-from app.formatting import number, plural, power_of_ten
-from app.headline import is_number, out_of_range
+from app.text.escaping import html_text
+from app.text.formatting import number, plural, power_of_ten
 
 
 def style(figure: go.Figure, calls: Sequence[Call]) -> None:

@@ -5,9 +5,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from app.analysis.headline import series_name
 from app.charts.theme import COLOURS, GRID_COLOUR, OTHER_COLOUR, translucent
-from app.formatting import number, percentage
-from app.headline import series_name
+from app.text.formatting import number, percentage
 
 HEIGHT = 300
 

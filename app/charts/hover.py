@@ -1,10 +1,10 @@
 """What hovering over a call tells."""
 
+from app.analysis.correlations import KINDS
+from app.analysis.headline import gradient, is_number, measured, predicted
 from app.charts.theme import Call, Moments, Tell
-from app.correlations import KINDS
-from app.escaping import html_text
-from app.formatting import number, percentage, shape
-from app.headline import gradient, is_number, measured, predicted
+from app.text.escaping import html_text
+from app.text.formatting import number, percentage, shape
 
 HOVER = (
     "<b>%{customdata[0]}</b><br>%{customdata[1]}<br>"

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from app.analysis.headline import measured, series_name
+from app.analysis.structure import layers_of, neighbourhood
 from app.charts.theme import NEUTRAL_COLOUR, Call, Result
-from app.escaping import html_text
-from app.formatting import number
-from app.headline import measured, series_name
-from app.structure import layers_of, neighbourhood
+from app.text.escaping import html_text
+from app.text.formatting import number
 
 ROW = 64  # pixels of a lane
 NAME_LENGTH = 16

@@ -4,9 +4,9 @@ from itertools import groupby
 
 import plotly.graph_objects as go
 
+from app.analysis.headline import measured, predicted
 from app.charts.axes import decades, positive
 from app.charts.theme import COLOURS, OTHER_COLOUR, SHADE_COLOUR, Column, Result
-from app.headline import measured, predicted
 
 STRIP_HEIGHT = 56
 STRIP_POINTS = 1000  # about as many as a screen has pixels

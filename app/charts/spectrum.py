@@ -4,10 +4,10 @@ import math
 
 import plotly.graph_objects as go
 
+from app.analysis.headline import series_name
 from app.charts.axes import decades
 from app.charts.theme import COLOURS, GRID_COLOUR, NEUTRAL_COLOUR, OTHER_COLOUR, Result, translucent
-from app.formatting import number, percentage
-from app.headline import series_name
+from app.text.formatting import number, percentage
 
 HEIGHT = 420
 

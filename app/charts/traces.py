@@ -5,6 +5,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
+from app.analysis.headline import (
+    measured,
+    model_name,
+    other_model,
+    out_of_range,
+    predicted,
+    predicted_by,
+    series_name,
+)
 from app.charts.axes import above_zero, positive, runs
 from app.charts.hover import HOVER, any_measured, hover_fields, not_measured, outside
 from app.charts.theme import (
@@ -27,16 +36,7 @@ from app.charts.theme import (
     marker_size,
     translucent,
 )
-from app.escaping import html_text
-from app.headline import (
-    measured,
-    model_name,
-    other_model,
-    out_of_range,
-    predicted,
-    predicted_by,
-    series_name,
-)
+from app.text.escaping import html_text
 
 
 def add_draws(figure: go.Figure, calls: Sequence[Call], series: str) -> list[float]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from app.analysis.headline import gradient, measured, predicted, series_name
 from app.charts.axes import (
     above_zero,
     decades,
@@ -35,8 +36,7 @@ from app.charts.traces import (
     add_weighted_marks,
     level_line,
 )
-from app.formatting import number
-from app.headline import gradient, measured, predicted, series_name
+from app.text.formatting import number
 
 # Largest numbers of the floating types, and the smallest that they hold to full precision.
 # bfloat16 spans what float32 does.

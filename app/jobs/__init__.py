@@ -3,10 +3,18 @@
 Nothing here imports Keras, except the worker, which is a process apart.
 """
 
+from app.analysis.settings import JobSpec, Settings
 from app.jobs.handles import JobHandle
 from app.jobs.processes import Progress
-from app.jobs.specification import JobSpec, Settings
-from app.jobs.workers import AlreadyRunningError, Workers, find, in_use, shut_down, submit, warm_up
+from app.jobs.queue import (
+    AlreadyRunningError,
+    Workers,
+    find,
+    in_use,
+    shut_down,
+    submit,
+    warm_up,
+)
 
 __all__ = [
     "AlreadyRunningError",

@@ -12,7 +12,7 @@ import os
 import resource
 from pathlib import Path
 
-from app.jobs.limits import Limits
+from app.limits import Limits
 
 OPEN_FILES = 1024
 SECONDS_OF_GRACE = 5

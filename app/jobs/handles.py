@@ -10,9 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from app.analysis.settings import JobSpec
 from app.jobs import folders
 from app.jobs.processes import Outcome, Progress, WorkerProcess
-from app.jobs.specification import JobSpec
 
 ACTIVE = ("queued", "running")
 # The web process parses a result as a whole; those of 4,000 calls take 10 MB.

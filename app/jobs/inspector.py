@@ -14,9 +14,9 @@ import tempfile
 import threading
 from pathlib import Path
 
+from app.analysis.settings import JobSpec
 from app.jobs import confinement, folders, worker
-from app.jobs.limits import Limits
-from app.jobs.specification import JobSpec
+from app.limits import Limits
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def _run(channel: worker.Channel, line: bytes) -> None:
         partial = folders.create(folders.staging(folder, os.getpid()))
         os.environ["TMPDIR"] = tempfile.tempdir = str(folders.temporary(partial))
         # Keras comes with it, and threads, which must not start before the limits are set.
-        from app.jobs import inspection
+        from app.analysis import inspection
 
         inspection.run(spec, partial)
         folders.publish(partial, folder)

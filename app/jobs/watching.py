@@ -7,8 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from app.jobs.limits import Limits, shown_bytes, variable
 from app.jobs.processes import Memory, Outcome, WorkerProcess, describe_death
+from app.limits import Limits, shown_bytes, variable
 
 SECONDS_BETWEEN_LOOKS = 0.1
 # The allocation that failed is not part of what was seen before it.

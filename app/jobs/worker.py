@@ -27,10 +27,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
 
+from app.analysis.devices import device_kind
+from app.analysis.settings import JobSpec
 from app.jobs import confinement, folders
-from app.jobs.devices import device_kind
-from app.jobs.limits import Limits, shown_bytes, variable
-from app.jobs.specification import JobSpec
+from app.limits import Limits, shown_bytes, variable
 
 STACK_BYTES = 512 * 2**20
 RECURSION_LIMIT = 10**6
@@ -67,7 +67,7 @@ def main() -> None:
     lines: queue.Queue[bytes] = queue.Queue()
     threading.Thread(target=listen, args=(lines,), daemon=True).start()
     try:
-        importlib.import_module("app.jobs.analysis")  # Keras: a spare has it before its job comes
+        importlib.import_module("app.jobs.execution")  # Keras: a spare has it before its job comes
     except BaseException as error:
         report_error(channel, error)
     else:
@@ -100,7 +100,7 @@ def _run_on_large_stack(channel: Channel, line: bytes) -> None:
 
 
 def _run(channel: Channel, line: bytes) -> None:
-    from app.jobs import analysis
+    from app.jobs import execution as analysis
 
     try:
         job = json.loads(line)

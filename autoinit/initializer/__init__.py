@@ -1,1 +1,1 @@
-"""Weight initialisation: which weights, from which distribution, into which model."""
+"""Where the published package has `AutoInit`; scripts written for it run unchanged."""

@@ -2,7 +2,7 @@
 
 from autoinit.model_files.budgets import Budgets
 from autoinit.model_files.opening import ModelFile, open_model_file
-from autoinit.model_files.saving import Download, save_model, save_reinitialized
+from autoinit.model_files.write.saving import Download, save_model, save_reinitialized
 
 __all__ = [
     "Budgets",

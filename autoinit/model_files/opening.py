@@ -12,15 +12,15 @@ from typing import Any
 import keras
 
 from autoinit.errors import ModelFileError
+from autoinit.findings import Finding
 from autoinit.model_files.budgets import Budgets
-from autoinit.model_files.checking import check
-from autoinit.model_files.hdf5 import shown
-from autoinit.model_files.reading import FileRecord, read_model_file
+from autoinit.model_files.check.checking import check
+from autoinit.model_files.read.hdf5 import shown
+from autoinit.model_files.read.reading import FileRecord, read_model_file
+from autoinit.model_files.read.signatures import SAVE_WHOLE
 from autoinit.model_files.rebuilding import rebuild_keras3, refusals
-from autoinit.model_files.signatures import SAVE_WHOLE
-from autoinit.model_files.stored_shapes import stored_shapes
-from autoinit.model_files.weights import LoadedWeights, load_weights, walk
-from autoinit.report import Finding
+from autoinit.model_files.weights.loading import LoadedWeights, load_weights, walk
+from autoinit.model_files.weights.stored_shapes import stored_shapes
 
 Pair = tuple[Any, Any]
 
@@ -109,7 +109,7 @@ def _open_keras2(
 ) -> ModelFile:
     _require_tf_keras(record.name)
     # tf_keras takes seconds to import, and most files do without it.
-    from autoinit.keras2 import build_keras2, translate
+    from autoinit.model_files.keras2 import build_keras2, translate
 
     original = build_keras2(config, custom, budgets)
     weights = _load(original, record, budgets)

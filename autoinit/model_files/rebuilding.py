@@ -18,9 +18,9 @@ import keras
 from keras.src.backend.common import global_state
 
 from autoinit.errors import ModelFileError
-from autoinit.graph import ModelGraph
+from autoinit.graph.model_graph import ModelGraph
+from autoinit.graph.shapes import all_activations, largest_alive
 from autoinit.model_files.budgets import Budgets
-from autoinit.shapes import all_activations, largest_alive
 
 
 def rebuild_keras3(

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from autoinit import bivariate, gaussian
-from autoinit.geometry import Taps, Windows, counts
+from autoinit.quadrature import bivariate, gaussian
+from autoinit.signals.geometry import Taps, Windows, counts
 from autoinit.signals.signal import BiasMoments, KernelMoments, Masking, Signal, next_identity
 
 # How many functions one evaluation may go through; longer chains start anew, as Gaussians.

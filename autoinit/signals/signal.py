@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from autoinit.geometry import Taps, Windows
+from autoinit.signals.geometry import Taps, Windows
 
 Array = NDArray[np.float64]
 # Numbers for what is equal only to itself.

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from autoinit.initializer.drawing import apply_plans, draw_configured_weights
+from autoinit.initializers.drawing import apply_plans, draw_configured_weights
 from probes import probe_model
 
 

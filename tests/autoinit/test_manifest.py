@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from keras import layers
 
-from autoinit.initializer.distributions import make_initializer
-from autoinit.initializer.drawing import apply_plans
+from autoinit.initializers.distributions import make_initializer
+from autoinit.initializers.drawing import apply_plans
 from autoinit.manifest import differing, variables_as_data
-from autoinit.propagate import input_signals, plan
+from autoinit.propagation import input_signals, plan
 from autoinit.reading import read_model
 
 

@@ -10,7 +10,7 @@ import plotly.io
 import pytest
 
 from autoinit import AutoInitVisualizer
-from autoinit.util.notebook_figure import NotebookFigure
+from autoinit.notebook_figure import NotebookFigure
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from autoinit.propagate import input_signals, plan
+from autoinit.propagation import input_signals, plan
 from autoinit.reading import read_model
 from benchmarks.transformers import backbones, ratios
 

@@ -36,8 +36,8 @@ TESTS = (
     "tests/probes/test_isometry.py",
     *(f"tests/probes/test_gradients.py::test_{name}" for name in _GRADIENTS),
     "tests/autoinit/test_arrays.py",
-    "tests/autoinit/test_frozen.py",
-    "tests/autoinit/test_interface.py",
+    "tests/autoinit/graph/test_frozen.py",
+    "tests/autoinit/initializers/test_interface.py",
     "tests/autoinit/test_keras2_models.py",
 )
 # Many shapes, each of which JAX compiles for a second.

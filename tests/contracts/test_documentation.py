@@ -7,11 +7,11 @@ from typing import NamedTuple
 import keras
 import pytest
 
-from autoinit.estimators import RULES
-from autoinit.propagate import Options, predict
+from autoinit.propagation import Options, predict
 from autoinit.reading import read_model
-from autoinit.registry import Support
-from tests.autoinit.estimators.checks import signals_for
+from autoinit.rules import RULES
+from autoinit.rules.registry import Support
+from tests.autoinit.rules.checks import signals_for
 from tests.contracts.cases import CASES
 
 PAGE = Path(__file__).parents[2] / "docs" / "rules.md"

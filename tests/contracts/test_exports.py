@@ -6,11 +6,11 @@ from dataclasses import replace
 import keras
 import pytest
 
-from autoinit.estimators import RULES
-from autoinit.estimators.refused import OPENED
-from autoinit.propagate import input_signals, predict
+from autoinit.propagation import input_signals, predict
 from autoinit.reading import read_model
-from autoinit.registry import REASONS, Support, pass_through
+from autoinit.rules import RULES
+from autoinit.rules.layers.refused import OPENED
+from autoinit.rules.registry import REASONS, Support, pass_through
 from tests.contracts.cases import case
 
 EXPORTED = {

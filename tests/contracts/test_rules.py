@@ -11,14 +11,14 @@ import keras
 import numpy as np
 import pytest
 
-from autoinit.estimators import RULES
-from autoinit.initializer.drawing import apply_plans
-from autoinit.propagate import Options, plan, predict
+from autoinit.initializers.drawing import apply_plans
+from autoinit.propagation import Options, plan, predict
 from autoinit.reading import read_model
-from autoinit.registry import Outcome, Registry, Support
+from autoinit.rules import RULES
+from autoinit.rules.registry import Outcome, Registry, Support
 from autoinit.signals import SIGNAL_MODELS
-from autoinit.signals.correlated import CorrelatedSignal
-from tests.autoinit.estimators.checks import signals_for
+from autoinit.signals.correlated.state import CorrelatedSignal
+from tests.autoinit.rules.checks import signals_for
 from tests.contracts.cases import CASES
 
 

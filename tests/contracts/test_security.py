@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import app
-from app.jobs.limits import Limits
-from app.jobs.limits import variable as limit_variable
-from app.jobs.specification import CUSTOM_OBJECTS_VARIABLE
+from app.analysis.settings import CUSTOM_OBJECTS_VARIABLE
+from app.limits import Limits
+from app.limits import variable as limit_variable
 from autoinit.model_files.budgets import Budgets
 from autoinit.model_files.budgets import variable as budget_variable
 

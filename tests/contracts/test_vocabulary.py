@@ -11,10 +11,11 @@ import keras
 import pytest
 from keras.src.ops.operation import Operation
 
-from autoinit import opaque, reading
-from autoinit.model_files import vocabulary as names
+from autoinit import reading
+from autoinit.graph import placeholders as opaque
 from autoinit.model_files.budgets import Budgets
-from autoinit.model_files.checking import check
+from autoinit.model_files.check import vocabulary as names
+from autoinit.model_files.check.checking import check
 from autoinit.model_files.rebuilding import rebuild_keras3
 from sample_models import build
 from tests.autoinit.model_files.configurations import record_of

@@ -175,7 +175,8 @@ def mutated_members(draw: st.DrawFn) -> bytes:
 DANGEROUS = [
     "__lambda__", "function", "Lambda", "Popen", "os", "subprocess", "builtins", "eval", "system",
     "keras.src.utils.file_utils", "keras", "keras.layers", "tf_keras.layers", "autoinit>Opaque",
-    "Opaque", "OpaqueActivation", "autoinit.opaque", "TFSMLayer", "TFOpLambda", "SlicingOpLambda",
+    "Opaque", "OpaqueActivation", "autoinit.graph.placeholders", "TFSMLayer",
+    "TFOpLambda", "SlicingOpLambda",
     "TensorFlowOpLayer", "io.write_file", "py_function", "nn.relu", "/etc/passwd", "..", "", "\0",
     "<lambda>", "Functional", "Sequential", "Model", "InputLayer", "Dense", "MultiHeadAttention",
     "Bidirectional", "Orthogonal", "VarianceScaling", "__tensor__", "__keras_tensor__", "__numpy__",

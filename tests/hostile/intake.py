@@ -136,7 +136,7 @@ class Intake:
 
 
 def main() -> None:
-    from app.jobs import analysis
+    from app.jobs import execution as analysis
     from app.jobs.worker import RECURSION_LIMIT, STACK_BYTES
 
     channel = os.dup(1)
@@ -185,7 +185,8 @@ def _open(question: dict[str, Any]) -> list[str]:
 
 
 def _analyse(question: dict[str, Any]) -> list[str]:
-    from app.jobs import JobSpec, Settings, analysis
+    from app.jobs import JobSpec, Settings
+    from app.jobs import execution as analysis
 
     settings = Settings(samples=4, device="cpu", input_size=8)
     spec = JobSpec(question["path"], question["name"], settings)

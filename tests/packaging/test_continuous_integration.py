@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import app
-from app.command_arguments import build_parser
+from app.cli.arguments import build_parser
 from sample_models import FILES_FOLDER
 
 yaml = pytest.importorskip("yaml", reason="comes with requirements-hub.txt")

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from probes.moments import DeviceRecorder, HostRecorder, of_array
+from probes.moments.accumulation import DeviceRecorder, HostRecorder, of_array
 
 
 def recorded(recorder, values):

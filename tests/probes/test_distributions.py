@@ -8,8 +8,8 @@ import pytest
 from keras import layers, ops
 
 from probes import probe_model
-from probes.distributions import NO_SHAPE, Shape, bounds_of, histogram_of
-from probes.moments import DeviceRecorder, HostRecorder
+from probes.moments.accumulation import DeviceRecorder, HostRecorder
+from probes.moments.distributions import NO_SHAPE, Shape, bounds_of, histogram_of
 
 
 def recorded(recorder, values, bounds=None):

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from keras import layers
 
-from autoinit.graph import Call
-from autoinit.opaque import Opaque
+from autoinit.graph.model_graph import Call
+from autoinit.graph.placeholders import Opaque
+from autoinit.graph.shapes import largest_alive
 from autoinit.reading import read_model
-from autoinit.shapes import largest_alive
 from probes import forward, probe_model
 from probes.devices import find_device
-from probes.moments import DeviceRecorder, HostRecorder
+from probes.moments.accumulation import DeviceRecorder, HostRecorder
 
 
 def network():

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from autoinit.graph import Call
-from autoinit.opaque import Opaque
+from autoinit.graph.model_graph import Call
+from autoinit.graph.placeholders import Opaque
 from autoinit.reading import read_model
 from probes import gradients, probe_gradients, probe_model, segments
 from probes.differentiation import differentiate
 from probes.inputs import draw_inputs
-from probes.moments import Moments
+from probes.moments.accumulation import Moments
 from probes.segments import Passes, needed, segments_of
 from probes.state import unchanged
 

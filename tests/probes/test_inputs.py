@@ -6,12 +6,12 @@ import pytest
 from keras import layers
 
 from autoinit import AutoInit
-from autoinit.propagate import input_signals
+from autoinit.propagation import input_signals
 from autoinit.reading import read_model
 from probes.forward import probe_model
 from probes.gradients import probe_gradients
 from probes.inputs import check_data, data_moments, draw_inputs
-from probes.isometry import probe_jacobian
+from probes.jacobian import probe_jacobian
 
 
 def two_inputs():

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from keras import layers
 
-from autoinit.opaque import Opaque
+from autoinit.graph.placeholders import Opaque
 from autoinit.reading import read_model
-from probes import jacobian, probe_jacobian
+from probes import jacobian_products as jacobian
+from probes import probe_jacobian
 from probes.inputs import draw_inputs
-from probes.isometry import lanczos_quadrature
+from probes.jacobian import lanczos_quadrature
 
 OF_TENSORFLOW = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow",

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from probes.distributions import Shape
-from probes.moments import DeviceRecorder, HostRecorder, Moments, of_array
+from probes.moments.accumulation import DeviceRecorder, HostRecorder, Moments, of_array
+from probes.moments.distributions import Shape
 
 
 def recorded(recorder, values):

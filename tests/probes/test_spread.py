@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from keras import layers
 
-from autoinit.initializer.drawing import draw_configured_weights
+from autoinit.initializers.drawing import draw_configured_weights
 from autoinit.randomness import derived
 from autoinit.reading import read_model
 from probes import forward, probe_model
 from probes.devices import Device, find_device
-from probes.spread import Spread, spread_of
+from probes.moments.spread import Spread, spread_of
 
 
 def test_hand_computed_spread():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from autoinit import AutoInit
-from autoinit.propagate import Options, input_signals, predict
+from autoinit.propagation import Options, input_signals, predict
 from autoinit.reading import read_model
 from probes import probe_model
 from tests.random_networks.networks import network, recipes

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import tf_keras
 
-from app.jobs import JobSpec, Settings, analysis
+from app.jobs import JobSpec, Settings
+from app.jobs import execution as analysis
 from tests.strangers.ageing import VERSIONS, age_h5, aged_json, lambda_as_activation
 from tests.strangers.handwritten import CONFIGURATIONS
 from tests.strangers.models import BUILDERS

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from autoinit.model_files.dialects import keras_of
-from autoinit.model_files.reading import FileRecord
+from autoinit.model_files.read.reading import FileRecord
+from autoinit.model_files.read.version_detection import keras_of
 
 FLOAT32 = {
     "module": "keras", "class_name": "DTypePolicy", "config": {"name": "float32"},

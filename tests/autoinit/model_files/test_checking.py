@@ -9,7 +9,7 @@ import pytest
 
 from autoinit.errors import ModelFileError
 from autoinit.model_files.budgets import Budgets
-from autoinit.model_files.checking import check
+from autoinit.model_files.check.checking import check
 from tests.autoinit.model_files.configurations import (
     BOTH,
     FLOAT32,
@@ -210,7 +210,7 @@ def test_a_lambda_becomes_opaque_and_nothing_of_it_stays(writer):
     entry = layers_of(result.config)["code"]
     assert (entry["class_name"], entry["name"]) == ("Opaque", "code")
     assert entry.get("registered_name") == {2: None, 3: "autoinit>Opaque"}[writer.number]
-    assert entry.get("module") == {2: None, 3: "autoinit.opaque"}[writer.number]
+    assert entry.get("module") == {2: None, 3: "autoinit.graph.placeholders"}[writer.number]
     assert entry["config"] == {
         "original": "Lambda", "reason": "it holds code", "outputs": 1, "trainable": True,
         "evidence": {"declared": [7]}, "name": "code", "dtype": "float32",
@@ -238,7 +238,11 @@ OPAQUE_3 = [
     ("system", {"module": "os"}, "not part of Keras"),
     ("deserialize", {"module": "keras.layers"}, "not part of Keras"),
     ("load_model", {"module": "keras.models"}, "not part of Keras"),
-    ("Opaque", {"module": "autoinit.opaque", "registered_name": "autoinit>Opaque"}, "not part"),
+    (
+        "Opaque",
+        {"module": "autoinit.graph.placeholders", "registered_name": "autoinit>Opaque"},
+        "not part",
+    ),
     ("Map", {"module": "keras.src.ops.core"}, "it calls code"),
     ("WhileLoop", {"module": "keras.src.ops.core"}, "it calls code"),
     ("__lambda__", {}, "not part of Keras"),

@@ -3,9 +3,9 @@
 import pytest
 
 from autoinit.model_files.budgets import Budgets
-from autoinit.model_files.checking import check
-from autoinit.model_files.connections import Connections
-from autoinit.model_files.evidence import Scope, evidence_of
+from autoinit.model_files.check.checking import check
+from autoinit.model_files.check.connections import Connections
+from autoinit.model_files.check.shape_inference import Scope, evidence_of
 from tests.autoinit.model_files.configurations import BOTH, Keras2, Keras3, called, record_of
 
 

@@ -10,8 +10,8 @@ from h5py import h5d, h5p, h5s, h5t
 
 from autoinit.errors import ModelFileError
 from autoinit.model_files.budgets import Budgets
-from autoinit.model_files.hdf5 import open_arrays, shown, texts_of
-from autoinit.model_files.hdf5_texts import TextsTooLongError, attribute_texts
+from autoinit.model_files.read.hdf5 import open_arrays, shown, texts_of
+from autoinit.model_files.read.hdf5_texts import TextsTooLongError, attribute_texts
 
 KERNEL = np.arange(32, dtype=np.float32).reshape(8, 4)
 

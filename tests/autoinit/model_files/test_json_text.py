@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from autoinit.errors import ModelFileError
 from autoinit.model_files.budgets import Budgets
-from autoinit.model_files.json_text import parse, splice
+from autoinit.model_files.read.json_text import parse, splice
 
 WHAT = "The configuration"
 

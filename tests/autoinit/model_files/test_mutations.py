@@ -7,10 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autoinit.errors import ModelFileError
-from autoinit.model_files import vocabulary as names
 from autoinit.model_files.budgets import Budgets
-from autoinit.model_files.checking import check
-from autoinit.model_files.dialects import keras_of
+from autoinit.model_files.check import vocabulary as names
+from autoinit.model_files.check.checking import check
+from autoinit.model_files.read.version_detection import keras_of
 from tests.autoinit.model_files.configurations import Keras2, Keras3, called, record_of
 
 OPAQUE = {"Opaque", "OpaqueActivation"}
@@ -92,7 +92,7 @@ def audit(config, keras):
             "shared_object_id",
         }  # fmt: skip
         if kind in OPAQUE:
-            assert (keras, module) in ((2, None), (3, "autoinit.opaque"))
+            assert (keras, module) in ((2, None), (3, "autoinit.graph.placeholders"))
             continue
         places = {**vocabulary.classes.get(role, {})}
         if role in ("", names.LAYER):

@@ -11,8 +11,8 @@ from keras import layers
 
 from autoinit.errors import ModelFileError
 from autoinit.model_files import Budgets, open_model_file, save_reinitialized
-from autoinit.model_files.compiling import compile_as_recorded
 from autoinit.model_files.rebuilding import rebuild_keras3, require_activations
+from autoinit.model_files.write.compiling import compile_as_recorded
 from autoinit.reading import read_model
 
 

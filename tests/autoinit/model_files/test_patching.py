@@ -14,14 +14,15 @@ import tf_keras
 
 from autoinit import AutoInit
 from autoinit.constraints import CenteredUnitNorm
-from autoinit.initializer.drawing import apply_plans
-from autoinit.model_files import json_text, patching
+from autoinit.initializers.drawing import apply_plans
 from autoinit.model_files.budgets import Budgets
-from autoinit.model_files.entries import changed_arguments, entries_of
-from autoinit.model_files.holders import named_layers
-from autoinit.model_files.patching import save_patched_copy
-from autoinit.model_files.reading import read_model_file
-from autoinit.model_files.weights import load_weights
+from autoinit.model_files.read import json_text
+from autoinit.model_files.read.reading import read_model_file
+from autoinit.model_files.weights.loading import load_weights
+from autoinit.model_files.weights.weight_owners import named_layers
+from autoinit.model_files.write import patching
+from autoinit.model_files.write.entries import changed_arguments, entries_of
+from autoinit.model_files.write.patching import save_patched_copy
 from tests.autoinit.model_files.networks import anew, rich, saved, shuffled, small, trained, values
 
 BUDGETS = Budgets()

@@ -13,7 +13,7 @@ import pytest
 
 from autoinit.errors import ModelFileError
 from autoinit.model_files.budgets import Budgets
-from autoinit.model_files.reading import read_model_file
+from autoinit.model_files.read.reading import read_model_file
 from tests.autoinit.model_files.configurations import BOTH, Keras2, Keras3
 
 CONFIG = Keras3.functional(Keras3.input(), Keras3.layer("Dense", "dense", ["x"], units=3))

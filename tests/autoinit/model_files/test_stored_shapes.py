@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from autoinit.model_files.hdf5 import StoredArray
-from autoinit.model_files.stored_shapes import stored_shapes
+from autoinit.model_files.read.hdf5 import StoredArray
+from autoinit.model_files.weights.stored_shapes import stored_shapes
 from tests.autoinit.model_files.configurations import Keras2, Keras3
 
 

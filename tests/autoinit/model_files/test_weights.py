@@ -15,11 +15,11 @@ from keras.src.legacy.saving import legacy_h5_format
 from tf_keras.src.saving.legacy import hdf5_format
 
 from autoinit.errors import ModelFileError
-from autoinit.keras2.opaque import Opaque as Opaque2
+from autoinit.graph.placeholders import Opaque as Opaque3
 from autoinit.model_files.budgets import Budgets
-from autoinit.model_files.hdf5 import ArraysFile
-from autoinit.model_files.weights import load_weights, open_weights, walk
-from autoinit.opaque import Opaque as Opaque3
+from autoinit.model_files.keras2.placeholders import Opaque as Opaque2
+from autoinit.model_files.read.hdf5 import ArraysFile
+from autoinit.model_files.weights.loading import load_weights, open_weights, walk
 from tests.autoinit.model_files.networks import (
     anew,
     nested,

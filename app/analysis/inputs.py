@@ -1,0 +1,93 @@
+"""What a job takes its inputs to be: chosen moments, or those of real data, and what is fed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from app.analysis.settings import Settings
+from autoinit.errors import ModelFileError
+from autoinit.findings import Finding
+from autoinit.graph.input_moments import integer_inputs, require_inputs
+from autoinit.graph.model_graph import ModelGraph
+from autoinit.model_files.read.hdf5 import shown
+from probes.inputs import Data, check_data, data_moments
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A model's inputs, by their names.
+
+    Attributes:
+        mean, variance: for the predictions and for noise.
+        data: samples to feed; None for noise.
+        findings: what was taken from a file.
+        from_data: whether mean and variance are those of data.
+    """
+
+    mean: dict[str, float]
+    variance: dict[str, float]
+    data: Data | None = None
+    findings: tuple[Finding, ...] = ()
+    from_data: bool = False
+
+
+def inputs_of(graph: ModelGraph, settings: Settings, data: Data | None = None) -> Inputs:
+    """The inputs that settings ask for.
+
+    Args:
+        graph: of the model.
+        settings: of the analysis.
+        data: what the settings' file holds, by the inputs' names.
+
+    Raises:
+        ModelFileError: `bad_input_data` for data that do not fit the inputs.
+        ValueError: for moments of an input that is not there, or that takes integers.
+    """
+    integers = integer_inputs(graph)
+    chosen = settings.input_moments or {}
+    require_inputs(graph, chosen)
+    if data is None:
+        moments = {
+            call.path: chosen.get(call.path, [settings.input_mean, settings.input_variance])
+            for call in graph.inputs
+            # Their noise is uniform; the probe refuses moments that were chosen for one.
+            if call.outputs[0].index not in integers or call.path in chosen
+        }
+        return Inputs(*_columns(moments))
+    name = settings.data_name
+    try:
+        check_data(graph, data)
+    except ValueError as error:
+        raise ModelFileError("bad_input_data", f"Data file {shown(name)}: {error}") from error
+    fed = settings.input_source == "data"
+    moments = {
+        call.path: list(data_moments(data[call.path]))
+        for call in graph.inputs
+        if fed or call.outputs[0].index not in integers
+    }
+    findings = tuple(_told(graph, moments, data, name, fed))
+    return Inputs(*_columns(moments), data if fed else None, findings, from_data=True)
+
+
+def _columns(moments: dict[str, list[float]]) -> tuple[dict[str, float], dict[str, float]]:
+    means = {name: mean for name, (mean, _) in moments.items()}
+    return means, {name: variance for name, (_, variance) in moments.items()}
+
+
+def _told(
+    graph: ModelGraph, moments: dict[str, list[float]], data: Data, name: str, fed: bool
+) -> Iterator[Finding]:
+    """A sentence for each input on what its figures are."""
+    for call in graph.inputs:
+        if call.path not in moments:
+            continue
+        mean, variance = moments[call.path]
+        count = len(data[call.path])
+        samples = f"{count:,} {'sample' if count == 1 else 'samples'}"
+        what = "Samples of it were fed." if fed else "Noise of these moments was fed."
+        yield Finding(
+            "input_from_data", call.path, call.class_name,
+            f"Mean {mean:.4g} and variance {variance:.4g} of input {call.path!r} were taken from "
+            f"{shown(name)[1:-1]}, {samples}. {what}",
+        )  # fmt: skip

@@ -1,0 +1,142 @@
+"""What the commands share: exit statuses, sentences for what goes wrong, jobs that are followed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+from app.jobs import folders
+from app.jobs.handles import JobHandle
+from app.jobs.processes import Progress
+from app.jobs.queue import Workers
+from app.text.escaping import plain_text
+
+DONE, ERROR, REFUSED, OUTSIDE_BAND, INTERRUPTED = 0, 1, 2, 3, 130
+SENTENCE_LIMIT = 2000
+LOG_LINES_SHOWN = 20
+LOG_COLUMNS = 300
+
+
+class UsageError(Exception):
+    """What was asked for cannot be, whatever the model is."""
+
+
+def sentence(message: str) -> str:
+    """A message on one line, whatever it quotes."""
+    return plain_text(" ".join(message.split()), SENTENCE_LIMIT)
+
+
+def say_refused(code: str, message: str) -> int:
+    """Says in one line on standard error why a file is refused; the exit status."""
+    print(f"{plain_text(code)}: {sentence(message)}", file=sys.stderr)
+    return REFUSED
+
+
+def say_error(message: str) -> int:
+    """Says in one line on standard error what went wrong; the exit status."""
+    print(f"error: {sentence(message)}", file=sys.stderr)
+    return ERROR
+
+
+def print_text(text: str) -> None:
+    """Prints what the terminal's encoding has; it need not be UTF-8."""
+    encoding = sys.stdout.encoding or "ascii"
+    print(text.encode(encoding, "replace").decode(encoding))
+
+
+def refuse_missing(file: Path, expected: str) -> tuple[str, str] | None:
+    """Code and sentence, where there is no file that could be read.
+
+    Args:
+        file: that is to be read.
+        expected: what to give instead of what is no file.
+    """
+    if not file.exists():
+        return "file_not_found", f"there is no file {file}; check the path."
+    if not file.is_file():
+        return "not_a_model_file", f"{file} is not a file; give {expected}."
+    if not os.access(file, os.R_OK):
+        return "unreadable_file", f"{file} cannot be read; check its permissions."
+    return None
+
+
+def check_targets(targets: Sequence[Path], source: Path, names: str) -> None:
+    """Finds out before the work, not after it, that a file cannot be written.
+
+    Args:
+        targets: that are to be written.
+        source: that is read, and must not be overwritten.
+        names: of all these, for the sentence: "MODEL and --output".
+
+    Raises:
+        UsageError: says which, and why.
+    """
+    for path in targets:
+        folder = path.absolute().parent
+        if not folder.is_dir():
+            raise UsageError(f"cannot write {path}: there is no folder {folder}")
+        if path.is_dir():
+            raise UsageError(f"cannot write {path}: it is a folder; name a file in it")
+        if not os.access(path if path.exists() else folder, os.W_OK):
+            raise UsageError(f"cannot write {path}: permission denied")
+    files = [source, *targets]
+    if len({path.resolve() for path in files}) < len(files):
+        raise UsageError(f"{names} must be different files")
+
+
+def start_workers(folder: Path, module: str = "app.jobs.worker") -> Workers:
+    """Workers of this command's own, for one job.
+
+    Args:
+        folder: for their files.
+        module: what a worker runs.
+
+    Raises:
+        UsageError: a limit in the environment is not a positive number.
+    """
+    try:
+        return Workers(spare=False, root=folder, command=(sys.executable, "-m", module))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def follow(job: JobHandle, stream: TextIO) -> None:
+    """Shows how the job comes on, until it ends: a bar on a terminal, else a line per stage."""
+    shown = None
+    is_terminal = stream.isatty()
+    while not job.wait(0.1):
+        fraction, stage = job.progress
+        if is_terminal:
+            stream.write("\r\x1b[2K" + _bar(job.progress, shutil.get_terminal_size().columns))
+            stream.flush()
+        elif stage != shown and fraction > 0:  # So that a refusal, which comes first, stands alone.
+            print(f"{fraction:4.0%}  {plain_text(stage)}", file=stream, flush=True)
+            shown = stage
+    if is_terminal:
+        stream.write("\r\x1b[2K")
+        stream.flush()
+
+
+def _bar(progress: Progress, columns: int, width: int = 24) -> str:
+    filled = round(width * progress.fraction)
+    bar = "█" * filled + "░" * (width - filled)
+    return f"{bar} {progress.fraction:4.0%}  {plain_text(progress.stage)}"[: columns - 1]
+
+
+def say_why_not(job: JobHandle, verbose: bool) -> int:
+    """Says why a job is not done; the exit status."""
+    code, message = job.error or (job.status, f"The job was {job.status}.")
+    if job.status == "refused":
+        return say_refused(code, message)
+    status = say_error(message)
+    if verbose:
+        log = (job.folder / folders.LOG).read_text(errors="replace").splitlines()
+        for line in log[-LOG_LINES_SHOWN:]:
+            print(f"  {plain_text(line.expandtabs(), LOG_COLUMNS)}", file=sys.stderr)
+    else:
+        print("(--verbose shows the end of the worker's log)", file=sys.stderr)
+    return status

@@ -1,0 +1,163 @@
+"""A result in a few lines for a terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+from app.analysis.headline import band_card, condition_card, gradient_card
+from app.analysis.result import AnalysisResult, Figures, describe_variance, figures_of
+from app.text.escaping import plain_text
+
+WARNINGS_SHOWN = 20
+NOT_RUN_SHOWN = 5
+NAME_LIMIT = 80
+MESSAGE_LIMIT = 400
+BARS = "▁▂▃▄▅▆▇█"
+PLAIN_BARS = "_.-:=+*#"  # for terminals that cannot show those
+BEYOND = "x"  # a variance of 0, or one that is not finite
+COLUMNS = 20
+
+
+def summary(result: AnalysisResult, bars: str = BARS) -> str:
+    """The model, the variances per series, coverage and warnings.
+
+    Args:
+        result: of the job.
+        bars: characters for small to large variances.
+    """
+    return "\n".join(_summary_lines(result, bars))
+
+
+def sparklines(columns: Sequence[Sequence[float | None]], bars: str = BARS) -> list[str]:
+    """Columns of figures as lines of bars, all on one log scale.
+
+    Long columns are averaged to as many characters as a terminal has room for. What has no
+    logarithm is an x; None where nothing was measured is a space.
+
+    Args:
+        columns: of figures; infinity for those that overflow.
+        bars: characters for small to large.
+    """
+    lines = [_means(column) for column in columns]
+    known = [
+        value for line in lines for value in line if value is not None and math.isfinite(value)
+    ]
+    low, high = min(known, default=0.0), max(known, default=0.0)
+    step = max(high - low, 1.0) / len(bars)
+
+    def bar(value: float | None) -> str:
+        if value is None:
+            return " "
+        if not math.isfinite(value):
+            return BEYOND
+        return bars[min(int((value - low) / step), len(bars) - 1)]
+
+    return ["".join(map(bar, line)) for line in lines]
+
+
+def _means(column: Sequence[float | None]) -> list[float | None]:
+    """Logarithms, averaged over neighbours; infinite where one of them has none."""
+    count = min(len(column), COLUMNS)
+    edges = [round(place * len(column) / count) for place in range(count + 1)] if count else []
+    means: list[float | None] = []
+    for start, stop in pairwise(edges):
+        part = [value for value in column[start:stop] if value is not None]
+        if all(0.0 < value < math.inf for value in part):
+            logarithms = [math.log10(value) for value in part]
+            means.append(math.fsum(logarithms) / len(part) if part else None)
+        else:
+            means.append(math.inf)
+    return means
+
+
+def _summary_lines(result: AnalysisResult, bars: str) -> Iterator[str]:
+    model, device = result.data["model"], result.data["device"]
+    yield (
+        f"{plain_text(model['name'], NAME_LIMIT)}: {model['format']}, {model['layers']:,} layers, "
+        f"{model['calls']:,} calls, {model['parameters']:,} parameters"
+    )
+    yield (
+        f"measured on {plain_text(device['name'] or device['kind'], NAME_LIMIT)}, "
+        f"{result.data['settings']['samples']} samples, "
+        f"{result.data['timings']['total']:.1f} s"
+    )
+    yield ""
+    titles = "".join(f"{title:>13}" for title in ("smallest", "largest", "last call"))
+    yield f"{'variance measured':<18}{titles}  on its way"
+    weighted = result.weighted_calls
+    measured = sum(map(result.is_measured, weighted))
+    found = [
+        [figures_of(call, series, "measured") for call in weighted] for series in result.series
+    ]
+    drawn = sparklines([[_size(figures) for figures in column] for column in found], bars)
+    for series, column, line in zip(result.series, found, drawn, strict=True):
+        smallest, largest = _extremes(column)
+        last = figures_of(result.calls[-1], series, "measured")
+        figures = [describe_variance(each) for each in (smallest, largest, last)]
+        row = f"  {series:<16}" + "".join(f"{figure:>13}" for figure in figures)
+        yield f"{row}  {line}".rstrip()
+    which = f"{len(weighted):,} weighted calls"
+    if measured < len(weighted):
+        which = f"{measured:,} weighted calls that could be measured, of {len(weighted):,}"
+    yield f"  (smallest, largest and way, on one log scale, of the {which})"
+    yield from _card_lines(result.data)
+    yield ""
+    yield from _not_run_lines(result)
+    counts = ", ".join(f"{n:,} {support}" for support, n in result.coverage().items())
+    tainted = sum(bool(call["tainted"]) for call in result.calls)
+    yield f"coverage  {counts}" + (f"; {tainted:,} tainted" if tainted else "")
+    yield from _warning_lines(result.data["warnings"])
+
+
+def _not_run_lines(result: AnalysisResult) -> Iterator[str]:
+    """The layers that were not run, where measurements end."""
+    opaque = [call for call in result.calls if call.get("opaque")]
+    if not opaque:
+        return
+    after = len(result.unmeasured_calls) - len(opaque)
+    yield f"not run   {len(opaque):,}; {after:,} more calls, after them, are not measured"
+    for call in opaque[:NOT_RUN_SHOWN]:
+        name, reason = plain_text(call["path"], NAME_LIMIT), plain_text(call["opaque"], NAME_LIMIT)
+        yield f"  {name} ({plain_text(call['class'], NAME_LIMIT)}): {reason}"
+    if len(opaque) > NOT_RUN_SHOWN:
+        yield f"  and {len(opaque) - NOT_RUN_SHOWN:,} more"
+
+
+def _extremes(measurements: list[Figures | None]) -> tuple[Figures | None, Figures | None]:
+    """The smallest and the largest variance; one that is not finite is the largest."""
+    measured = [figures for figures in measurements if figures is not None]
+    if not measured:
+        return None, None
+
+    return min(measured, key=_variance), max(measured, key=_variance)
+
+
+def _size(figures: Figures | None) -> float | None:
+    return None if figures is None else _variance(figures)
+
+
+def _variance(figures: Figures) -> float:
+    variance: float | None = figures["variance"]
+    return math.inf if variance is None else variance
+
+
+def _card_lines(result: dict[str, Any]) -> Iterator[str]:
+    """What was measured besides, where it was."""
+    for card in (band_card(result), gradient_card(result), condition_card(result)):
+        if card is not None:
+            yield f"{card.label.lower()}  {card.value} ({card.note})"
+
+
+def _warning_lines(warnings: list[dict[str, Any]]) -> Iterator[str]:
+    if not warnings:
+        yield "warnings  none"
+        return
+    yield f"warnings  {len(warnings):,}"
+    for warning in warnings[:WARNINGS_SHOWN]:
+        where = f" {plain_text(warning['path'], NAME_LIMIT)}" if warning.get("path") else ""
+        yield f"  {warning['code']}{where}: {plain_text(warning['message'], MESSAGE_LIMIT)}"
+    if len(warnings) > WARNINGS_SHOWN:
+        yield f"  and {len(warnings) - WARNINGS_SHOWN:,} more: --output shows all"

@@ -1,0 +1,292 @@
+"""A whole job, in the worker: open the model, compare, save what people take home."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import keras
+
+from app.analysis.comparison import Comparison, compare
+from app.analysis.diagnosis.trends import diagnose
+from app.analysis.figures import (
+    calls_as_data,
+    gradients_as_data,
+    histograms_as_data,
+    jacobian_as_data,
+    phases_as_data,
+    rules_as_data,
+)
+from app.analysis.input_data import read_input_data
+from app.analysis.manifest import manifest
+from app.analysis.settings import (
+    CUSTOM_OBJECTS_VARIABLE,
+    LARGEST_INPUT_SIZE,
+    JobSpec,
+    Settings,
+    sha256,
+)
+from app.jobs.folders import HISTOGRAMS, MANIFEST, PREVIEW, RESULT
+from autoinit.errors import GraphError, ModelFileError
+from autoinit.findings import Finding
+from autoinit.graph.input_moments import integer_inputs
+from autoinit.graph.model_graph import ModelGraph
+from autoinit.model_files import (
+    Budgets,
+    Download,
+    ModelFile,
+    open_model_file,
+    save_model,
+    save_reinitialized,
+)
+from autoinit.model_files.rebuilding import require_activations
+from autoinit.reading import read_model
+from probes.devices import find_device
+from probes.inputs import Data
+
+Progress = Callable[[float, str], None]
+SERIES = ("default", "autoinit", "uploaded")  # as they are told
+
+
+def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
+    """Analyse a model; leave `result.json` and the re-initialised model in `folder`.
+
+    Args:
+        spec: which model, which settings.
+        folder: where results go; it exists.
+        progress: told the share done and what is being done.
+
+    Raises:
+        ModelFileError: for a file, sample or data that are refused.
+        GraphError: for a model without a graph of layers.
+        UnsupportedLayerError: for a layer without a rule, where the settings refuse it.
+        ValueError: for settings that this machine cannot follow, such as a GPU that is not there.
+    """
+    start = time.perf_counter()
+    progress(0.0, "Reading the model")
+    # Before anything runs there: memory growth is set while the device is still untouched.
+    find_device(spec.settings.device)
+    budgets = Budgets.from_environment()
+    custom = _custom_objects(spec.settings.custom_objects)
+    file = None if spec.is_sample else open_model_file(spec.model, custom, spec.name, budgets)
+    model = _sample(spec) if file is None else file.model
+    settings = replace(spec.settings, input_size=_sufficient_size(model, spec.settings.input_size))
+    graph = read_model(model, settings.input_size, training=settings.mode == "training")
+    require_activations(graph, settings.samples, budgets)
+    data = _input_data(settings, graph, budgets)
+    loaded = time.perf_counter()
+    comparison = compare(
+        model, settings, uploaded=file is not None and file.has_weights,
+        progress=lambda share, stage: progress(0.05 + 0.88 * share, stage), data=data,
+        preview=lambda found: _replace(folder / PREVIEW, preview_as_data(found, settings)),
+    )  # fmt: skip
+    progress(0.93, "Saving the re-initialised model")
+    downloads: tuple[Download, ...]
+    if file is None:
+        downloads, findings = (save_model(model, folder),), comparison.findings
+    else:
+        plans = comparison.predictions["autoinit"][0].plans
+        downloads, left_out = save_reinitialized(file, plans, folder, budgets)
+        # What the comparison says of a part says more, such as where its shape comes from.
+        told = {finding.code for finding in comparison.findings}
+        own = [finding for finding in file.findings if finding.code not in told]
+        findings = [*own, *comparison.findings, *left_out]
+    timings = {"load": round(loaded - start, 4), **comparison.timings}
+    timings["total"] = round(time.perf_counter() - start, 4)
+    result = as_data(comparison, model, describe(file), spec, findings, timings)
+    result["downloads"] = [asdict(download) for download in downloads]
+    _write(folder / HISTOGRAMS, histograms_as_data(comparison))
+    _write(folder / MANIFEST, manifest(comparison, model, result))
+    _write(folder / RESULT, result)
+    (folder / PREVIEW).unlink(missing_ok=True)
+    progress(1.0, "Done")
+
+
+def _write(path: Path, data: dict[str, Any]) -> None:
+    path.write_text(json.dumps(data, allow_nan=False), encoding="utf-8")
+
+
+def _replace(path: Path, data: dict[str, Any]) -> None:
+    """Whoever reads meanwhile gets the old file or the new one."""
+    new = path.with_suffix(".new")
+    _write(new, data)
+    new.replace(path)
+
+
+def preview_as_data(comparison: Comparison, settings: Settings) -> dict[str, Any]:
+    """The part of a result that its chart needs, of a comparison that is under way."""
+    return {
+        "settings": {"signal_variance": settings.signal_variance},
+        "series": [name for name in SERIES if name in comparison.predictions],
+        "calls": calls_as_data(comparison),
+    }
+
+
+def _sufficient_size(model: Any, size: int) -> int:
+    """The size for unknown dimensions, doubled until no layer finds it too small.
+
+    Where no size will do it stays as it is, and reading the graph says what is wrong.
+    """
+    inputs = getattr(model, "inputs", None) or ()
+    larger = size if any(None in tuple(tensor.shape)[1:] for tensor in inputs) else None
+    while larger is not None and larger <= LARGEST_INPUT_SIZE:
+        try:
+            read_model(model, larger)
+        except GraphError:
+            larger *= 2
+        else:
+            return larger
+    return size
+
+
+def describe(file: ModelFile | None) -> dict[str, Any]:
+    """What a result file says of where its model came from; None for a sample or a live model."""
+    if file is None:
+        return {
+            "format": "sample", "keras_version": keras.__version__, "keras": 3, "sha256": "",
+            "compiled": False,
+        }  # fmt: skip
+    record = file.record
+    return {
+        "format": record.format, "keras_version": record.keras_version, "keras": record.keras,
+        "sha256": file.sha256, "compiled": bool(record.compile_settings),
+    }  # fmt: skip
+
+
+def as_data(
+    comparison: Comparison,
+    model: Any,
+    source: Mapping[str, Any],
+    spec: JobSpec,
+    findings: Sequence[Finding],
+    timings: dict[str, float],
+) -> dict[str, Any]:
+    """A result file's contents, but for its downloads.
+
+    Args:
+        comparison: what was found.
+        model: that was compared.
+        source: as `describe` gives it.
+        spec: what was asked for.
+        findings: what a person should know.
+        timings: seconds by stage.
+    """
+    graph = comparison.graph
+    calls = calls_as_data(comparison)
+    series = [name for name in SERIES if name in comparison.probes]
+    warnings = [finding.as_dict() for finding in findings]
+    warnings += diagnose(calls, series, spec.settings.signal_variance)
+    return {
+        "schema": 1,
+        "model": {
+            "name": spec.name,
+            **source,
+            "layers": len(graph.layers()),
+            "calls": sum(not call.is_internal for call in graph.calls),
+            "parameters": int(model.count_params()),
+            "inputs": [
+                {
+                    "name": call.path,
+                    "shape": list(call.outputs[0].shape),
+                    "dtype": call.outputs[0].dtype,
+                }
+                for call in graph.inputs
+            ],
+        },
+        "settings": {
+            **_settings_as_data(spec.settings, comparison),
+            "batch_size": comparison.batch_size,
+        },
+        "device": asdict(comparison.device),
+        "series": series,
+        "timings": timings,
+        "calls": calls,
+        "phases": phases_as_data(comparison),
+        "gradients": gradients_as_data(comparison),
+        "jacobian": jacobian_as_data(comparison),
+        "rules": rules_as_data(comparison),
+        "warnings": warnings,
+    }
+
+
+def _settings_as_data(settings: Settings, comparison: Comparison) -> dict[str, Any]:
+    """The settings as a result tells them: the data's name and digest, not where they lie here.
+
+    Where inputs have moments of their own, be they chosen or the data's, those of all inputs are
+    told: who does the same again need not have the data.
+    """
+    told = asdict(settings)
+    inputs = comparison.inputs
+    if inputs is not None and (inputs.from_data or settings.input_moments):
+        integers = integer_inputs(comparison.graph)
+        told["input_moments"] = {
+            call.path: [inputs.mean[call.path], inputs.variance[call.path]]
+            for call in comparison.graph.inputs
+            if call.outputs[0].index not in integers
+        }
+    del told["input_data_name"]
+    if settings.input_data is not None:
+        told["input_data"] = settings.data_name
+        told["input_data_sha256"] = sha256(settings.input_data)
+    return told
+
+
+def _input_data(settings: Settings, graph: ModelGraph, budgets: Budgets) -> Data | None:
+    if settings.input_data is None:
+        return None
+    shapes = {
+        call.path: tuple(size or 1 for size in call.outputs[0].shape[1:]) for call in graph.inputs
+    }
+    return read_input_data(Path(settings.input_data), settings.data_name, shapes, budgets)
+
+
+def _sample(spec: JobSpec) -> Any:
+    from sample_models import build
+
+    try:
+        return build(spec.model.partition(":")[2])
+    except ValueError as error:
+        raise ModelFileError("unknown_sample", str(error)) from error
+
+
+def _custom_objects(chosen: str | None) -> dict[str, Any]:
+    """The classes and functions of the operator's modules, by name: all of `__all__`, if there.
+
+    Args:
+        chosen: the command line's module; without it those count that `AUTOINIT_CUSTOM_OBJECTS`
+            names, separated by commas.
+    """
+    modules = chosen or os.environ.get(CUSTOM_OBJECTS_VARIABLE, "")
+    found: dict[str, Any] = {}
+    for module in filter(None, map(str.strip, modules.split(","))):
+        if os.getcwd() not in sys.path:  # Where the operator's own modules may lie.
+            sys.path.append(os.getcwd())
+        try:
+            imported = importlib.import_module(module)
+            names = getattr(imported, "__all__", None) or _own_names(imported)
+            found |= {name: getattr(imported, name) for name in names}
+        except Exception as error:  # The module is code, which may raise anything.
+            raise ValueError(
+                f"The custom objects' module {module!r} cannot be imported: "
+                f"{type(error).__name__}: {error}."
+            ) from error
+    return found
+
+
+def _own_names(module: ModuleType) -> Iterator[str]:
+    """What a module or its package defines: files may name nothing else that it imports."""
+    package = module.__name__.partition(".")[0]
+    for name, member in vars(module).items():
+        usable = inspect.isclass(member) or inspect.isfunction(member)
+        origin = str(getattr(member, "__module__", "")).partition(".")[0]
+        if usable and origin == package and not name.startswith("_"):
+            yield name

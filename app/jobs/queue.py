@@ -1,0 +1,303 @@
+"""The seam between the faces and the workers: `submit(JobSpec) -> JobHandle`, and cancel kills.
+
+One job runs at a time per device, the others wait in a line of bounded length; a spare worker that
+has imported Keras already stands by, because that import costs seconds.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from app.analysis.devices import device_kind
+from app.analysis.settings import JobSpec
+from app.jobs import folders
+from app.jobs.handles import ACTIVE, JobHandle
+from app.jobs.processes import Outcome, Progress, ProtocolError
+from app.jobs.watching import Watch
+from app.jobs.worker_pool import WorkerSupply
+from app.limits import Limits, variable
+
+JOBS_REMEMBERED = 256
+
+
+class AlreadyRunningError(Exception):
+    """Who submits a job holds another one that has not ended.
+
+    Attributes:
+        job: that one.
+    """
+
+    def __init__(self, job: JobHandle) -> None:
+        super().__init__("Another analysis of yours has not ended yet.")
+        self.job = job
+
+
+class Workers:
+    """Runs jobs in worker processes, one at a time per device.
+
+    Args:
+        spare: whether to keep one worker at hand that has imported Keras.
+        command: what starts a worker.
+        root: the folder of the job folders; the default is `folders.data_root()`.
+        limits: what jobs, the line and the disk may take; the default is the environment's.
+
+    Raises:
+        ValueError: a limit in the environment is not a positive number.
+        OSError: the folder cannot be used.
+    """
+
+    def __init__(
+        self,
+        spare: bool = True,
+        command: Sequence[str] = (sys.executable, "-m", "app.jobs.worker"),
+        root: Path | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self._limits = limits or Limits.from_environment()
+        self.root = root or folders.data_root()
+        self._lock = threading.RLock()
+        self._lines: dict[str, deque[JobHandle]] = {}
+        self._jobs: dict[str, JobHandle] = {}
+        self._closed = False
+        self._claim = folders.claim(self.root)
+        self._sweep()
+        self._supply = WorkerSupply(command, self.root, spare)
+        atexit.register(self.close)
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def submit(
+        self, spec: JobSpec, folder: Path | None = None, holder: str | None = None
+    ) -> JobHandle:
+        """Puts a job in line, or finds the one that does the same already.
+
+        A line that is full gives a job that was refused.
+
+        Args:
+            spec: what to do.
+            folder: an existing folder of the job's own, for a job that shares its result with
+                no other; without it the folder is named by the job's key.
+            holder: who asks. Equal jobs of several holders are one job, which goes on until the
+                last of them cancels it.
+
+        Raises:
+            AlreadyRunningError: the holder has another job that has not ended.
+            OSError: the model file cannot be read, or the folder cannot be made.
+        """
+        if folder is not None:
+            return self._enqueue(JobHandle(folder, spec))
+        key = spec.key()
+        with self._lock:
+            known = self.find(key)
+            if known is not None and known.status == "done":
+                return known
+            if holder is not None:
+                self._require_idle(holder, key)
+            if known is not None and known.status in ACTIVE and known.hold(holder or ""):
+                return known
+            self._forget_old_jobs()
+            self._sweep(*spec.files)
+            job = self._jobs[key] = JobHandle(self.root / key, spec, key)
+            if len(self._line_of(spec)) > self._limits.queue:
+                job._end(_busy(self._limits))
+                return job
+            folders.create(job.folder)
+            job.hold(holder or "")
+            return self._enqueue(job)
+
+    def find(self, key: str) -> JobHandle | None:
+        """The job with this key, if it is known here or its result lies on disk."""
+        if not folders.is_key(key):
+            return None
+        folder = self.root / key
+        with self._lock:
+            job = self._jobs.get(key)
+            if job is not None and job.status != "done":
+                return job
+            if not folders.is_complete(folder):
+                return None
+            folders.touch(folder)
+            if job is None:
+                job = JobHandle(folder, key=key)
+                job._end(Outcome("done"))
+            return job
+
+    def in_use(self) -> set[Path]:
+        """The folders and the files of the jobs that have not ended."""
+        with self._lock:
+            active = [job for line in self._lines.values() for job in line]
+        return {path for job in active if job.spec for path in (job.folder, *job.spec.files)}
+
+    def refresh(self) -> None:
+        """Replaces a spare worker that has died."""
+        self._supply.refresh()
+
+    def close(self) -> None:
+        """Cancels what waits and runs, and ends the spare worker."""
+        with self._lock:
+            self._closed = True
+            # Last come, first cancelled: nobody moves up and starts meanwhile.
+            jobs = [job for line in self._lines.values() for job in reversed(line)]
+            claim, self._claim = self._claim, None
+        self._supply.close()
+        for job in jobs:
+            job.cancel()
+        if claim is not None:
+            os.close(claim)
+        atexit.unregister(self.close)
+
+    def _require_idle(self, holder: str, key: str) -> None:
+        for job in self._jobs.values():
+            if job.status in ACTIVE and job.held_by(holder) and job.key != key:
+                raise AlreadyRunningError(job)
+
+    def _line_of(self, spec: JobSpec) -> deque[JobHandle]:
+        return self._lines.setdefault(device_kind(spec.settings.device), deque())
+
+    def _enqueue(self, job: JobHandle) -> JobHandle:
+        assert job.spec is not None
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("The workers are closed; no job can be submitted any more.")
+            job._withdraw = self._withdraw
+            line = self._line_of(job.spec)
+            line.append(job)
+            self._move_up(line)
+        return job
+
+    def _withdraw(self, job: JobHandle) -> bool:
+        """Takes a job that has not started out of its line; whether there was such a job."""
+        with self._lock:
+            for line in self._lines.values():
+                if job in line and job.status == "queued":
+                    line.remove(job)
+                    self._move_up(line)
+                    return True
+        return False
+
+    def _move_up(self, line: deque[JobHandle]) -> None:
+        """Starts the first in line, and tells the others how long the line is."""
+        if line and line[0].status == "queued":
+            line[0].status = "running"
+            line[0].progress = Progress(0.0, "Starting the worker")
+            threading.Thread(target=self._run, args=(line, line[0]), daemon=True).start()
+        for ahead, job in enumerate(line):
+            if ahead:
+                job.progress = Progress(0.0, f"Waiting: {ahead} ahead of you")
+
+    def _run(self, line: deque[JobHandle], job: JobHandle) -> None:
+        # Whatever happens in this thread, the job must end and the line must move.
+        try:
+            outcome = self._converse(job)
+        except Exception as error:
+            outcome = Outcome("failed", ("not_run", f"The worker could not be run: {error}."))
+        with contextlib.suppress(OSError):
+            self._sweep()
+        with self._lock:
+            line.popleft()
+            job._end(outcome)
+            self._move_up(line)
+
+    def _converse(self, job: JobHandle) -> Outcome:
+        """Runs a job in a worker, from handing it over to the end of the process."""
+        assert job.spec is not None
+        process = self._supply.take(job.folder)
+        job._attach(process)
+        outcome = None
+        try:
+            with Watch(process, self._limits, job._stop) as watch:
+                process.send(
+                    {
+                        "spec": job.spec.to_json(),
+                        "folder": str(job.folder.absolute()),
+                        "limits": asdict(self._limits),
+                    }
+                )
+                for report in process.reports():
+                    if isinstance(report, Outcome):
+                        outcome = report
+                        break
+                    job.progress = report
+        except ProtocolError as error:
+            process.kill()
+            outcome = Outcome("failed", ("protocol", f"The worker process wrote {error}."))
+        finally:
+            status = process.finish()
+            folders.remove_staging(job.folder, process.pid)
+        if outcome is None:
+            has_wall = device_kind(job.spec.settings.device) == "cpu"
+            return job._stopped or watch.explain(status, has_wall)
+        if outcome.status == "done" and not folders.is_complete(job.folder):
+            return Outcome("failed", ("no_result", "The worker process left no result."))
+        return outcome
+
+    def _sweep(self, *keep: Path) -> None:
+        folders.sweep(self.root, {*self.in_use(), *keep}, self._limits.stored_bytes)
+
+    def _forget_old_jobs(self) -> None:
+        ended = [key for key, job in self._jobs.items() if job.status not in ACTIVE]
+        for key in ended[: max(0, len(self._jobs) - JOBS_REMEMBERED)]:
+            del self._jobs[key]
+
+
+_shared: Workers | None = None
+_shared_lock = threading.Lock()
+
+
+def shared_workers() -> Workers:
+    """This process's workers, started when they are first asked for."""
+    global _shared
+    with _shared_lock:
+        if _shared is None:
+            _shared = Workers()
+        return _shared
+
+
+def submit(spec: JobSpec, folder: Path | None = None, holder: str | None = None) -> JobHandle:
+    """Puts a job in this process's line: see `Workers.submit`."""
+    return shared_workers().submit(spec, folder, holder)
+
+
+def find(key: str) -> JobHandle | None:
+    """The job with this key, for links that name it: see `Workers.find`."""
+    return shared_workers().find(key)
+
+
+def warm_up() -> None:
+    """Sees to it that a spare worker stands by, so that the next job need not wait for Keras."""
+    shared_workers().refresh()
+
+
+def shut_down() -> None:
+    """Cancels what waits and runs; the next job starts anew."""
+    global _shared
+    with _shared_lock:
+        workers, _shared = _shared, None
+    if workers is not None:
+        workers.close()
+
+
+def in_use() -> set[Path]:
+    """What must not be removed: see `Workers.in_use`. Starts nothing."""
+    workers = _shared
+    return workers.in_use() if workers is not None else set()
+
+
+def _busy(limits: Limits) -> Outcome:
+    message = (
+        f"{limits.queue} analyses are waiting already, which is as many as this server takes: try "
+        f"again in a few minutes. {variable('queue')} sets the limit."
+    )
+    return Outcome("refused", ("busy", message))

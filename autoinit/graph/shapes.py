@@ -1,0 +1,79 @@
+"""The shape interpreter: how much memory a graph's activations take, before any is allocated."""
+
+from __future__ import annotations
+
+from autoinit.graph.model_graph import Call, ModelGraph, Value
+
+_BYTES = {"float64": 8, "int64": 8, "uint64": 8, "float16": 2, "bfloat16": 2, "int16": 2,
+          "uint16": 2, "int8": 1, "uint8": 1, "bool": 1}  # fmt: skip
+
+
+def bytes_of(value: Value, samples: int) -> int:
+    """Size of a tensor for a number of samples."""
+    samples = 1 if value.constant else samples
+    return samples * value.entries * _BYTES.get(value.dtype, 4)
+
+
+def _adds_bias(call: Call) -> bool:
+    return call.part != "activation" and getattr(call.layer, "bias", None) is not None
+
+
+def _padded_copy(call: Call, samples: int) -> int:
+    """Bytes of the padded input that TensorFlow rearranges for a dilated convolution."""
+    layer, given = call.layer, call.inputs[0].shape if call.inputs else ()
+    rates, sizes = getattr(layer, "dilation_rate", ()), getattr(layer, "kernel_size", ())
+    if call.part == "activation" or not sizes or len(given) != len(sizes) + 2:
+        return 0
+    if max(rates, default=1) == 1 or layer.padding == "valid":
+        return 0
+    extents = given[1:-1] if layer.data_format == "channels_last" else given[2:]
+    growth = 1.0
+    for extent, rate, size in zip(extents, rates, sizes, strict=True):
+        growth *= 1 + rate * (size - 1) / (extent or 1)
+    return int(growth * bytes_of(call.inputs[0], samples))
+
+
+def last_uses(graph: ModelGraph, *, running: bool = True) -> list[tuple[int, ...]]:
+    """For each call, the values that nobody reads after it.
+
+    Args:
+        graph: of the calls.
+        running: whether the calls are run: those that cannot be read nothing then.
+    """
+    last: dict[int, int] = {}
+    idle = graph.not_run() if running else frozenset()
+    for call in graph.calls:
+        if call.index in idle:
+            continue
+        for value in (*call.outputs, *call.inputs):
+            last[value.index] = call.index
+    ends: list[list[int]] = [[] for _ in graph.calls]
+    for value_index, call_index in last.items():
+        ends[call_index].append(value_index)
+    return [tuple(values) for values in ends]
+
+
+def largest_alive(graph: ModelGraph, samples: int) -> int:
+    """Bytes of the largest set of activations that are alive at once.
+
+    A call's inputs and outputs are alive together, and so is what Keras computes before it adds a
+    bias, or pads for a dilated kernel; an activation dies after its last use. What cannot be run
+    takes no memory.
+    """
+    ends = last_uses(graph)
+    idle = graph.not_run()
+    alive = largest = 0
+    for call, finished in zip(graph.calls, ends, strict=True):
+        if call.index in idle:
+            continue
+        written = sum(bytes_of(value, samples) for value in call.outputs)
+        alive += written
+        extra = max(written if _adds_bias(call) else 0, _padded_copy(call, samples))
+        largest = max(largest, alive + extra)
+        alive -= sum(bytes_of(graph.values[index], samples) for index in finished)
+    return largest
+
+
+def all_activations(graph: ModelGraph, samples: int) -> int:
+    """Bytes of all activations that one pass writes."""
+    return sum(bytes_of(value, samples) for value in graph.values)

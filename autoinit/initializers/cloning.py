@@ -1,0 +1,167 @@
+"""Models from what `initialize_model` accepts, and copies that leave the original alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from autoinit.errors import GraphError, keras2_advice
+from autoinit.graph.model_graph import ModelGraph
+from autoinit.reading import read_model
+from autoinit.rules import RULES
+from autoinit.rules.registry import Registry
+
+
+def as_model(model: Any, custom_objects: dict[str, Any] | None) -> Any:
+    """A Keras model from a model, a configuration dictionary or a JSON string.
+
+    A dictionary may be a model's `get_config()`, a serialised model, or a decoded `to_json()`.
+
+    Raises:
+        TypeError: for anything else.
+        ValueError: where a dictionary or string describes no model.
+    """
+    if isinstance(model, keras.Model):
+        return model
+    if isinstance(model, (str, bytes)):
+        try:
+            model = json.loads(model)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"The model's JSON cannot be read: {error}.") from error
+    if not isinstance(model, dict):
+        raise TypeError(
+            keras2_advice(model)
+            or "model must be a keras.Model, a configuration dictionary or a JSON string. "
+            f"Received type: {type(model).__name__}"
+        )
+    with keras.saving.custom_object_scope(custom_objects or {}):
+        if "class_name" in model and "config" in model:
+            made = keras.saving.deserialize_keras_object(model)
+        elif "layers" in model:
+            kind = keras.Model if "output_layers" in model else keras.Sequential
+            made = kind.from_config(model)
+        else:
+            raise ValueError(
+                "The dictionary is no model's configuration: it has neither 'layers' nor "
+                f"'class_name'. Its keys are: {', '.join(map(str, list(model)[:8]))}."
+            )
+    if not isinstance(made, keras.Model):
+        raise ValueError(f"The configuration describes a {type(made).__name__}, not a model.")
+    return made
+
+
+def clone_with_weights(
+    model: Any,
+    registry: Registry = RULES,
+    custom_objects: dict[str, Any] | None = None,
+    replaced: Callable[[Any], Any] = lambda layer: None,
+) -> Any:
+    """A copy of a model with the same variables' values, compiled the same way.
+
+    The original is left as it was. The copy's optimizer is a new one: its slots are empty.
+
+    Args:
+        model: functional, sequential, or a subclass that can be opened.
+        registry: rules to use.
+        custom_objects: classes that a configuration needs, by name.
+        replaced: gives the layer that takes the place of another, or None to copy that.
+
+    Raises:
+        GraphError: where a layer cannot be made again from its configuration.
+    """
+    graph = read_model(model, registry=registry)
+    scope = {**_custom_objects(model, graph), **(custom_objects or {})}
+    with keras.saving.custom_object_scope(scope):
+        twin = _clone(model, {}, replaced)
+    if model.compiled:
+        compile_like(twin, model)
+    copies = read_model(twin, registry=registry).layers()
+    for layer, original in zip(copies, graph.layers(), strict=True):
+        if replaced(original) is not None:
+            continue
+        for variable, value in zip(_variables(layer), _variables(original), strict=True):
+            variable.assign(value)
+    return twin
+
+
+def _variables(layer: Any) -> list[Any]:
+    return list(getattr(layer, "variables", ()))  # operations have none
+
+
+def compile_like(twin: Any, model: Any) -> None:
+    """Compile a model with another's settings; its optimizer starts afresh."""
+    # Saving a model as HDF5 drops the optimizer from this record: it is taken from the model.
+    settings = {**model._compile_config.config, "optimizer": model.optimizer}
+    settings = {name: _anew(value) for name, value in settings.items()}
+    twin.compile(**settings)
+
+
+def _anew(value: Any) -> Any:
+    """A stateless copy of an optimizer or metric; other settings serve both models."""
+    if isinstance(value, (keras.optimizers.Optimizer, keras.metrics.Metric)):
+        return type(value).from_config(value.get_config())
+    if isinstance(value, dict):
+        return {key: _anew(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_anew(part) for part in value]
+    return value
+
+
+def _clone(model: Any, made: dict[int, Any], replaced: Callable[[Any], Any]) -> Any:
+    """A model of new layers, each made once; `made` holds those that there are, by old identity."""
+
+    def part(layer: Any) -> Any:
+        if id(layer) not in made:
+            if isinstance(layer, keras.Model) and getattr(layer, "inputs", None):
+                made[id(layer)] = _clone(layer, made, replaced)
+            else:
+                fresh = replaced(layer)
+                made[id(layer)] = fresh or type(layer).from_config(layer.get_config())
+        return made[id(layer)]
+
+    if not isinstance(model, keras.Sequential) and not getattr(model, "inputs", None):
+        return _remade(model)
+    # Left to itself, Keras names the new inputs of a functional model after tensors.
+    inputs = None
+    if not isinstance(model, keras.Sequential):
+        inputs = keras.tree.map_structure(_input_like, model.input)
+    twin = keras.models.clone_model(model, input_tensors=inputs, clone_function=part)
+    # Of a functional model Keras forgets it; the layers have theirs, which may be another.
+    twin._trainable = model.trainable
+    return twin
+
+
+def _remade(model: Any) -> Any:
+    """A subclassed model from its configuration, built for the same shapes."""
+    try:
+        twin = type(model).from_config(model.get_config())
+        twin.build_from_config(model.get_build_config())
+        twin.built = model.built
+    except Exception as error:  # the model's own code, which may raise anything
+        raise GraphError(
+            f"Model {model.name!r} ({type(model).__name__}) cannot be made again from its "
+            f"configuration, so that the original could be left as it is: {error}. Give the class "
+            "a get_config() of its constructor's arguments."
+        ) from error
+    return twin
+
+
+def _input_like(tensor: Any) -> Any:
+    layer = tensor._keras_history.operation
+    return keras.Input(
+        batch_shape=tensor.shape, dtype=tensor.dtype, name=layer.name, sparse=tensor.sparse,
+        optional=layer.optional,
+    )  # fmt: skip
+
+
+def _custom_objects(model: Any, graph: ModelGraph) -> dict[str, Any]:
+    """Classes and functions of a live model that are not Keras's own, to make its parts again."""
+    kinds = {type(layer) for layer in graph.layers()}
+    found = {kind.__name__: kind for kind in kinds if not kind.__module__.startswith("keras.")}
+    settings = model._compile_config.config if model.compiled else {}
+    functions = [leaf for leaf in keras.tree.flatten(settings) if callable(leaf)]
+    named = {getattr(f, "__name__", type(f).__name__): f for f in functions}
+    return {**named, **found}

@@ -1,0 +1,104 @@
+"""`weight_init_config`: the options of the published package, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from autoinit.initializers.distributions import DISTRIBUTIONS
+from autoinit.rules.registry import UNSUPPORTED
+from autoinit.signals import DEFAULT_SIGNAL_MODEL, SIGNAL_MODELS
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Options of AutoInit.
+
+    Attributes:
+        distribution: which distribution kernels are drawn from.
+        constrain_weights: keep kernels at zero mean and their scale throughout training.
+        monte_carlo_samples: of the published package; pooling is exact here, and does not use it.
+        recurrent_monte_carlo_samples: most sequences for a recurrent layer's estimate.
+        signal_model: what is carried through the network: `correlated` (distributions, and
+            covariances between positions and samples) or `independent` (the paper's mean and
+            variance).
+        keep_frozen: leave the weights of frozen layers (`trainable=False`) as they are, and draw
+            the others for the signal that these really give. For live models only: a configuration
+            brings no weights.
+        unsupported: what becomes of layers without a rule: `pass_through` (taken as unchanged, as
+            the paper does), `sample` (estimated by Monte Carlo through the layer itself) or
+            `error`.
+        training: mode of the model that kernels are drawn for; in inference mode, say, dropout
+            passes everything.
+        batch_size: how many samples batch normalisation is predicted to see together.
+        unknown_size: size taken for axes that the model leaves open.
+        seed: of every draw; None takes one from Python's generator, as Keras does.
+    """
+
+    distribution: str = "truncated_normal"
+    constrain_weights: bool = False
+    monte_carlo_samples: float = 1e7
+    recurrent_monte_carlo_samples: float = 1e4
+    signal_model: str = DEFAULT_SIGNAL_MODEL
+    keep_frozen: bool = False
+    unsupported: str = "pass_through"
+    training: bool = True
+    batch_size: int = 128
+    unknown_size: int = 32
+    seed: int | None = None
+
+    @classmethod
+    def from_mapping(cls, config: Mapping[str, Any] | None) -> Configuration:
+        """Check a `weight_init_config`.
+
+        Raises:
+            ValueError: for an unknown key or value, listing the right ones.
+        """
+        names = [field.name for field in fields(cls)]
+        for key in config or {}:
+            if key not in names:
+                raise ValueError(
+                    f"weight_init_config has no key {key!r}. The keys are: {', '.join(names)}."
+                )
+        made = cls(**dict(config or {}))
+        for name, choices in (
+            ("distribution", DISTRIBUTIONS), ("signal_model", SIGNAL_MODELS),
+            ("unsupported", UNSUPPORTED),
+        ):  # fmt: skip
+            if getattr(made, name) not in choices:
+                raise ValueError(
+                    f"weight_init_config[{name!r}] must be one of {', '.join(choices)}. "
+                    f"Received: {getattr(made, name)!r}"
+                )
+        for name in ("constrain_weights", "keep_frozen", "training"):
+            if not isinstance(getattr(made, name), bool):
+                raise ValueError(
+                    f"weight_init_config[{name!r}] must be True or False. "
+                    f"Received: {getattr(made, name)!r}"
+                )
+        for name in ("batch_size", "unknown_size"):
+            size = getattr(made, name)
+            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+                raise ValueError(
+                    f"weight_init_config[{name!r}] must be a whole number of at least 1. "
+                    f"Received: {size!r}"
+                )
+        for name in ("monte_carlo_samples", "recurrent_monte_carlo_samples"):
+            number = getattr(made, name)
+            if isinstance(number, bool) or not isinstance(number, (int, float)) or not number >= 1:
+                raise ValueError(
+                    f"weight_init_config[{name!r}] must be a number of at least 1. "
+                    f"Received: {number!r}"
+                )
+        if made.seed is not None and (
+            isinstance(made.seed, bool) or not isinstance(made.seed, int)
+        ):
+            raise ValueError(
+                f"weight_init_config['seed'] must be an integer or None. Received: {made.seed!r}"
+            )
+        return made
+
+    def as_dict(self) -> dict[str, Any]:
+        """For estimators written by users."""
+        return asdict(self)

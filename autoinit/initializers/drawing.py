@@ -1,0 +1,164 @@
+"""Drawing weights: by AutoInit's plans, or afresh by a model's own initialisers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+from autoinit.constraints import CenteredUnitNorm
+from autoinit.findings import Finding
+from autoinit.graph.frozen import own_weights
+from autoinit.graph.model_graph import ModelGraph, Parameter
+from autoinit.initializers.distributions import make_initializer
+from autoinit.randomness import derived, python_seed
+from autoinit.rules.registry import WeightPlan
+
+
+def apply_plans(
+    plans: Sequence[WeightPlan], distribution: str, seed: int | None, *, constrain: bool = False
+) -> None:
+    """Draw the planned kernels and record their initialisers (and constraints) in their layers.
+
+    Args:
+        plans: which kernels, at which scale.
+        distribution: a key of `DISTRIBUTIONS`.
+        seed: of all draws; None draws anew each time, and so does the recorded configuration.
+        constrain: attach `CenteredUnitNorm`, and draw kernels that satisfy it.
+    """
+    for index, plan in enumerate(plans):
+        kernel, variable = plan.kernel, plan.kernel.variable
+        chosen = None if seed is None else derived(seed, index)
+        if kernel.constant:
+            variable.assign(np.full(kernel.shape, plan.standard_deviation))
+            continue
+        initializer = make_initializer(distribution, plan.standard_deviation, kernel.shape, chosen)
+        _configure(kernel.layer, f"{kernel.configured}_initializer", initializer)
+        values = initializer(kernel.shape, dtype=variable.dtype)
+        if constrain and kernel.fan_in > 1:
+            constraint = CenteredUnitNorm(plan.standard_deviation, kernel.fan_in_axes)
+            _configure(kernel.layer, f"{kernel.configured}_constraint", constraint)
+            variable.constraint = constraint
+            values = constraint(values)
+        variable.assign(values)
+
+
+def _configure(layer: Any, name: str, value: Any) -> None:
+    """Record a setting in a layer; of a parameter, in its owner if that knows such a setting."""
+    if isinstance(layer, Parameter):
+        layer = layer.owner
+        if not hasattr(layer, name):
+            return
+    setattr(layer, name, value)
+
+
+def draw_configured_weights(
+    graph: ModelGraph, seed: int, kept: frozenset[int] = frozenset()
+) -> tuple[Finding, ...]:
+    """Draw all weights of a model afresh by its layers' own initialisers.
+
+    Statistics that layers were adapted to, and vocabularies, stay.
+
+    Args:
+        graph: of the model.
+        seed: of all draws.
+        kept: identities of variables that stay as they are, as `frozen_variables` gives them.
+
+    Returns:
+        Findings for layers that could not be made again from their configuration, whose weights
+        stay as they are.
+    """
+    findings = []
+    with python_seed(seed):
+        opened = {id(layer) for layer in graph.opened}
+        for layer in graph.layers():
+            weights = getattr(layer, "weights", ())
+            # The parts of an opened layer are drawn by themselves.
+            own = own_weights(layer) if id(layer) in opened else weights
+            passed = isinstance(layer, (layers.Normalization, Parameter))
+            if passed or all(id(w) in kept for w in own):
+                continue
+            drawn = {id(variable) for variable in own} - kept
+            by_initializer = _initializers(layer)
+            if by_initializer is not None:
+                for variable, initializer in by_initializer:
+                    if id(variable) in drawn:
+                        variable.assign(initializer(variable.shape, dtype=variable.dtype))
+                continue
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # of a layer that has no `build`
+                    twin = type(layer).from_config(layer.get_config())
+                    twin.build_from_config(layer.get_build_config())
+                pairs = list(zip(weights, twin.weights, strict=True))
+            except Exception as error:  # a layer's own code, which may raise anything
+                findings.append(_kept(layer, error))
+                continue
+            for variable, fresh in pairs:
+                if id(variable) in drawn:
+                    variable.assign(fresh)
+    return tuple(findings)
+
+
+# Layers whose weights are what the initialisers of these names give for their shapes, no more. To
+# make such a layer again takes ten times as long as to draw its weights.
+_PLAIN = (
+    layers.Dense, layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.Conv1DTranspose,
+    layers.Conv2DTranspose, layers.Conv3DTranspose, layers.DepthwiseConv1D, layers.DepthwiseConv2D,
+    layers.Embedding, layers.BatchNormalization, layers.LayerNormalization,
+    layers.GroupNormalization,
+)  # fmt: skip
+_WEIGHTS = {
+    "_kernel": "kernel", "kernel": "kernel", "bias": "bias", "_embeddings": "embeddings",
+    "gamma": "gamma", "beta": "beta", "moving_mean": "moving_mean",
+    "moving_variance": "moving_variance",
+}  # fmt: skip
+
+
+def _initializers(layer: Any) -> list[tuple[Any, Any]] | None:
+    """A plain layer's variables and their initialisers, each made anew; None for other layers."""
+    if type(layer) not in _PLAIN:
+        return None
+    held = {id(getattr(layer, attribute, None)): name for attribute, name in _WEIGHTS.items()}
+    pairs = []
+    for variable in layer.weights:
+        name = held.get(id(variable), "")
+        if name == "kernel" and hasattr(layer, "depthwise_initializer"):
+            name = "depthwise"
+        initializer = getattr(layer, f"{name}_initializer", None)
+        if not isinstance(initializer, keras.Initializer):
+            return None  # adapters and quantised kernels, or a function of a user's own
+        # One without a seed takes its seed when it is made, and gives the same ever after.
+        pairs.append((variable, type(initializer).from_config(initializer.get_config())))
+    return pairs
+
+
+def _kept(layer: Any, error: Exception) -> Finding:
+    name = type(layer).__name__
+    return Finding(
+        "keeps_weights", layer.name, name,
+        f"Layer {layer.name!r} ({name}) cannot be made again from its configuration "
+        f"({type(error).__name__}): its weights are not drawn afresh.",
+    )  # fmt: skip
+
+
+class SavedWeights:
+    """Values of a model's variables, to be put back.
+
+    Args:
+        variables: those whose values are kept.
+    """
+
+    def __init__(self, variables: Iterable[Any]) -> None:
+        self._values = [
+            (variable, np.array(keras.ops.convert_to_numpy(variable))) for variable in variables
+        ]
+
+    def restore(self) -> None:
+        """Assign the kept values."""
+        for variable, values in self._values:
+            variable.assign(values)

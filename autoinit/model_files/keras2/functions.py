@@ -1,0 +1,105 @@
+"""Activations, initialisers, regularisers and constraints of Keras 2 as those of Keras 3."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+# Some of them are exported by no public module:
+from tf_keras.src import activations
+
+from autoinit.graph.placeholders import OpaqueActivation
+
+
+class NoTwinError(Exception):
+    """A part of a layer has no equal in Keras 3: the layer itself has to run."""
+
+
+@keras.saving.register_keras_serializable(package="autoinit")
+def hard_sigmoid(x: Any) -> Any:
+    """Keras 2's: max(0, min(1, 0.2·x + 0.5)). Keras 3's has the slope 1/6."""
+    return keras.ops.clip(x * 0.2 + 0.5, 0.0, 1.0)
+
+
+_SAME_NAME = (
+    "elu", "exponential", "gelu", "leaky_relu", "linear", "log_softmax", "mish", "relu", "relu6",
+    "selu", "sigmoid", "silu", "softmax", "softplus", "softsign", "swish", "tanh",
+)  # fmt: skip
+# A name may stand for another function than the attribute of that name.
+_ACTIVATIONS: dict[Any, Callable[..., Any]] = {
+    function: getattr(keras.activations, name)
+    for name in _SAME_NAME
+    for function in (getattr(activations, name), activations.get(name))
+} | {activations.hard_sigmoid: hard_sigmoid}
+
+
+def activation(function: Any) -> Any:
+    """The Keras 3 function that computes the same.
+
+    Raises:
+        NoTwinError: there is none.
+    """
+    if function is None:
+        return None
+    if isinstance(function, OpaqueActivation):
+        return function
+    try:
+        return _ACTIVATIONS[function]
+    except (KeyError, TypeError):  # a TypeError where it cannot be hashed
+        raise NoTwinError(f"the activation {function!r}") from None
+
+
+def initializer(made: Any) -> Any:
+    """The Keras 3 initialiser with the same distribution.
+
+    Raises:
+        NoTwinError: there is none.
+    """
+    return _of_same_class(made, keras.initializers)
+
+
+def regularizer(made: Any) -> Any:
+    """The Keras 3 regulariser with the same penalty.
+
+    Raises:
+        NoTwinError: there is none.
+    """
+    return _of_same_class(made, keras.regularizers)
+
+
+def constraint(made: Any) -> Any:
+    """The Keras 3 constraint that projects alike.
+
+    Raises:
+        NoTwinError: there is none.
+    """
+    return _of_same_class(made, keras.constraints)
+
+
+def _of_same_class(made: Any, module: Any) -> Any:
+    if made is None:
+        return None
+    name = type(made).__name__.removesuffix("V2")
+    twin = getattr(module, name, None)
+    if type(made).__module__.partition(".")[0] not in ("tensorflow", "tf_keras") or twin is None:
+        raise NoTwinError(name)
+    return twin(**plain(made.get_config()))
+
+
+def plain(value: Any) -> Any:
+    """A configuration in lists, tuples, dictionaries and numbers of Python's own."""
+    if isinstance(value, dict):
+        return {name: plain(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(plain, value)) if type(value) is tuple else [*map(plain, value)]
+    if isinstance(value, tf.Tensor):
+        value = value.numpy()
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    if isinstance(value, tf.TensorShape):
+        return tuple(value)
+    return value.name if isinstance(value, tf.DType) else value

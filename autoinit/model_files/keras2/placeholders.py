@@ -1,0 +1,64 @@
+"""The placeholders as tf_keras needs them to rebuild a graph around them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+
+from autoinit.graph.placeholders import OpaqueActivation, shapes_from_evidence
+
+
+class Opaque(tf_keras.layers.Layer):
+    """Holds the place of a layer that is not run: it has an output shape, and no output.
+
+    Args:
+        original: class name of the layer that it stands for.
+        reason: why that is not run.
+        outputs: how many tensors it returns.
+        evidence: see `shapes_from_evidence`.
+    """
+
+    def __init__(
+        self,
+        original: str,
+        reason: str,
+        outputs: int = 1,
+        evidence: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.original = original
+        self.reason = reason
+        self.outputs = outputs
+        self.evidence = evidence or {}
+
+    def call(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """Tensors without values, while a graph is built.
+
+        Raises:
+            RuntimeError: on values.
+        """
+        tensors = [t for t in tf.nest.flatten((inputs, args, kwargs)) if tf.is_tensor(t)]
+        if tf.executing_eagerly():
+            raise RuntimeError(
+                f"Layer {self.name!r} ({self.original}) is opaque: it cannot be run."
+            )
+        shapes = shapes_from_evidence(tuple(tensors[0].shape), self.evidence, self.outputs)
+        results = [
+            tf.raw_ops.Placeholder(dtype=self.compute_dtype, shape=shape) for shape in shapes
+        ]
+        return results[0] if self.outputs == 1 else results
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments."""
+        own = {
+            "original": self.original, "reason": self.reason, "outputs": self.outputs,
+            "evidence": dict(self.evidence),
+        }  # fmt: skip
+        return {**super().get_config(), **own}
+
+
+OPAQUE = {"Opaque": Opaque, "OpaqueActivation": OpaqueActivation}

@@ -1,0 +1,110 @@
+"""Which variable of a twin takes the values of which variable of a tf_keras layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+
+# Exported by no public module:
+from keras.src.backend.common import global_state
+
+from autoinit.model_files.keras2.functions import NoTwinError
+from autoinit.model_files.keras2.keras3_layers import inner_layers
+from autoinit.model_files.keras2.wrappers import Keras2Layer
+
+Pair = tuple[Any, Any]  # one of tf_keras, and its equal of Keras 3
+
+
+def layer_pairs(layer: Any, twin: Any) -> list[Pair]:
+    """A layer and its twin, and those that they hold, outermost first.
+
+    Raises:
+        NoTwinError: they hold different numbers of layers.
+    """
+    pairs, waiting = [], [(layer, twin)]
+    while waiting:
+        outer = waiting.pop()
+        pairs.append(outer)
+        if isinstance(outer[1], Keras2Layer):
+            continue
+        parts = [inner_layers(side) for side in outer]
+        if len(parts[0]) != len(parts[1]):
+            raise NoTwinError(type(layer).__name__)
+        waiting += reversed([*zip(*parts, strict=True)])
+    return pairs
+
+
+def variable_pairs(pairs: Sequence[Pair]) -> list[Pair]:
+    """The variables of paired layers.
+
+    Raises:
+        NoTwinError: their numbers or shapes differ.
+    """
+    result: list[Pair] = []
+    for layer, twin in pairs:
+        if isinstance(twin, Keras2Layer):
+            result += zip(layer.weights, twin.weights, strict=True)
+            continue
+        old, new = (_own_weights(side) for side in (layer, twin))
+        if not new:  # a vocabulary, say, which is an argument of the twin
+            continue
+        shapes = [[tuple(weight.shape) for weight in weights] for weights in (old, new)]
+        if shapes[0] != shapes[1]:
+            raise NoTwinError(f"variables of {shapes[0]} and {shapes[1]}")
+        result += zip(old, new, strict=True)
+    return result
+
+
+def _own_weights(layer: Any) -> list[Any]:
+    """Variables of a layer, less those of the layers that it wraps; no seeds."""
+    held = {id(weight) for inner in inner_layers(layer) for weight in inner.weights}
+    return [weight for weight in layer.weights if id(weight) not in held]
+
+
+def copy_weights(pairs: Sequence[Pair]) -> None:
+    """Give the variables of twins the values that those of tf_keras have now."""
+    for old, new in pairs:
+        if new._value is not old:
+            new.assign(old.value())
+
+
+@contextmanager
+def without_draws(pairs: Sequence[Pair], draw: bool) -> Iterator[None]:
+    """Variables made in the block get their values at its end: copies, or by their initialisers.
+
+    Args:
+        pairs: of variables; filled in the block.
+        draw: draw those in `pairs` as well, rather than copy.
+    """
+    with keras.StatelessScope(initialize_variables=False):
+        try:
+            yield
+        except BaseException:
+            global_state.set_global_attribute("uninitialized_variables", [])
+            raise
+    made = global_state.get_global_attribute("uninitialized_variables", [])
+    global_state.set_global_attribute("uninitialized_variables", [])
+    if not draw:
+        for old, new in pairs:
+            if new._value is None:
+                new._initialize(old.value())
+                new._initializer = None
+            elif new._value is not old:
+                new.assign(old.value())
+    for variable in made:
+        if variable._value is None:
+            variable._deferred_initialize()
+
+
+@contextmanager
+def with_draws() -> Iterator[None]:
+    """Undoes `without_draws` for a block: variables get their values at once."""
+    scope = global_state.get_global_attribute("stateless_scope")
+    global_state.set_global_attribute("stateless_scope", None)
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute("stateless_scope", scope)

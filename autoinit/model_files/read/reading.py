@@ -1,0 +1,292 @@
+"""What a model file says, read as data: no Keras, nothing run, nothing beyond the budgets."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import h5py
+from h5py import h5a, h5g
+
+from autoinit.errors import ModelFileError
+from autoinit.model_files.budgets import Budgets
+from autoinit.model_files.read.archives import Archive, open_archive
+from autoinit.model_files.read.hdf5 import refusing_damage, shown, texts_of
+from autoinit.model_files.read.hdf5_texts import TextsTooLongError
+from autoinit.model_files.read.json_text import parse
+from autoinit.model_files.read.signatures import (
+    SAVE_WHOLE,
+    START_BYTES,
+    archive_seems_to_be,
+    seems_to_be,
+)
+from autoinit.model_files.read.version_detection import keras_of
+
+_ZIP, _EMPTY_ZIP, _HDF5 = b"PK\x03\x04", b"PK\x05\x06", b"\x89HDF\r\n\x1a\n"
+_JSON = re.compile(rb'\s*[{"]')
+_CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """A model file before anything is made of it.
+
+    Attributes:
+        path: of the file.
+        name: what errors call it.
+        format: `keras`, `h5` or `json`.
+        keras_version: of the Keras that wrote it, or an empty string.
+        keras: 2 or 3, the Keras that rebuilds it.
+        config_text: the configuration's JSON, exactly as in the file.
+        config: the same, parsed.
+        compile_settings: as recorded: a `compile_config` or a `training_config`, or None.
+        has_weights: whether weights came with it.
+    """
+
+    path: Path
+    name: str
+    format: str
+    keras_version: str
+    keras: int
+    config_text: str
+    config: dict[str, Any]
+    compile_settings: dict[str, Any] | None
+    has_weights: bool
+
+
+def read_model_file(path: Path, name: str, budgets: Budgets) -> FileRecord:
+    """Read what a `.keras`, `.h5`/`.hdf5` or JSON file says; its extension does not matter.
+
+    Args:
+        path: of the file.
+        name: what errors call it.
+        budgets: the limits.
+
+    Raises:
+        ModelFileError: with a code and one sentence, for whatever is no whole Keras model.
+    """
+    start = _start(path, name, budgets)
+    if start.startswith((_ZIP, _EMPTY_ZIP)):
+        return _read_archive(path, name, budgets)
+    if start.startswith(_HDF5):
+        return _read_hdf5(path, name, budgets)
+    if _JSON.match(_transcoded(start)):
+        return _read_json(path, name, budgets)
+    what, advice = seems_to_be(start)
+    raise ModelFileError(
+        "not_a_model_file",
+        f"{shown(name)} seems to be {what}, not a Keras model. {advice}"
+        if what
+        else f"{shown(name)} is neither a .keras archive, nor an HDF5 file, nor JSON. {advice}",
+    )
+
+
+def _start(path: Path, name: str, budgets: Budgets) -> bytes:
+    try:
+        # A pipe would never open.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ModelFileError("unreadable_file", f"{shown(name)} is not a file.")
+        with path.open("rb") as file:
+            size, start = path.stat().st_size, file.read(START_BYTES)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ModelFileError("file_not_found", f"There is no file {shown(name)}.") from error
+    except (OSError, ValueError) as error:  # a name may hold what no path can
+        detail = getattr(error, "strerror", None) or "its name is no path"
+        raise ModelFileError(
+            "unreadable_file", f"File {shown(name)} cannot be read: {detail}."
+        ) from error
+    if not start:
+        raise ModelFileError("empty_file", f"File {shown(name)} is empty. {SAVE_WHOLE}")
+    budgets.require("file_bytes", size, f"File {shown(name)}")
+    return start
+
+
+def _read_archive(path: Path, name: str, budgets: Budgets) -> FileRecord:
+    with open_archive(path, name, budgets) as archive:
+        if _CONFIG not in archive.names:
+            what, advice = archive_seems_to_be(archive.names)
+            raise ModelFileError(
+                "not_a_model_file" if what else "no_model_config",
+                f"{shown(name)} seems to be {what}, not a Keras model. {advice}"
+                if what
+                else f"Archive {shown(name)} holds no {_CONFIG}: it is not a whole Keras model. "
+                f"{advice}",
+            )
+        others = [m for m in archive.names if m.startswith("model.weights.") and m != _WEIGHTS]
+        if others:
+            raise ModelFileError(
+                "unsafe_archive",
+                f"The archive {shown(name)} holds its weights as {shown(others[0])}: only "
+                f"{_WEIGHTS} is read. {SAVE_WHOLE}",
+            )
+        text = _member_text(archive, _CONFIG, name)
+        metadata = _parsed_metadata(archive, name, budgets)
+        has_weights = _WEIGHTS in archive.names
+    config = _model_config(parse(text, _subject(name), budgets), name)
+    return _record(
+        path, name, "keras", str(metadata.get("keras_version", "")), text, config,
+        config.get("compile_config"), has_weights,
+    )  # fmt: skip
+
+
+def _member_text(archive: Archive, member: str, name: str) -> str:
+    return _decoded(archive.read(member), f"{member} in {shown(name)}")
+
+
+def _parsed_metadata(archive: Archive, name: str, budgets: Budgets) -> dict[str, Any]:
+    if _METADATA not in archive.names:
+        return {}
+    text = _member_text(archive, _METADATA, name)
+    metadata = parse(text, f"{_METADATA} in {shown(name)}", budgets)
+    return metadata if isinstance(metadata, dict) else {}
+
+
+def _read_hdf5(path: Path, name: str, budgets: Budgets) -> FileRecord:
+    with refusing_damage(name), h5py.File(path, "r") as file:
+        root = h5g.open(file.id, b"/")
+        content = _attribute(root, "model_config", name, budgets)
+        if content is None:
+            _refuse_without_config(root, name)
+        version = _attribute(root, "keras_version", name, budgets) or b""
+        training = _attribute(root, "training_config", name, budgets)
+        has_weights = _has(root, "model_weights") or h5a.exists(root, b"layer_names")
+    text = _decoded(content, _subject(name))
+    config = _model_config(parse(text, _subject(name), budgets), name)
+    return _record(
+        path, name, "h5", version.decode("utf-8", "replace"), text, config,
+        _training_settings(training, budgets), has_weights,
+    )  # fmt: skip
+
+
+def _attribute(root: Any, attribute: str, name: str, budgets: Budgets) -> bytes | None:
+    """The text in an attribute of one string; None where there is none.
+
+    Only strings are read, for a reference or an object could be anything.
+    """
+    what = f"The attribute {shown(attribute)} of {shown(name)}"
+    try:
+        texts = texts_of(root, attribute, budgets.config_bytes)
+    except TextsTooLongError:
+        budgets.require("config_bytes", math.inf, what)
+        raise
+    except TypeError as error:
+        raise ModelFileError("bad_configuration", f"{what} is not a text.") from error
+    if texts is not None and len(texts) != 1:
+        raise ModelFileError("bad_configuration", f"{what} is not a text.")
+    return texts[0] if texts else None
+
+
+def _refuse_without_config(root: Any, name: str) -> NoReturn:
+    weights = h5a.exists(root, b"layer_names") or any(
+        _has(root, group) for group in ("layers", "_layer_checkpoint_dependencies", "model_weights")
+    )
+    if weights:
+        raise ModelFileError(
+            "no_model_config",
+            f"HDF5 file {shown(name)} holds weights only, no model configuration: build the model "
+            "in Python, load these weights into it, and save the whole of it with "
+            "model.save('model.keras').",
+        )
+    raise ModelFileError(
+        "no_model_config", f"HDF5 file {shown(name)} holds no Keras model. {SAVE_WHOLE}"
+    )
+
+
+def _has(root: Any, member: str) -> bool:
+    """Whether a group has a member; no link is followed for it."""
+    return bool(root.links.exists(member.encode()))
+
+
+def _training_settings(content: bytes | None, budgets: Budgets) -> dict[str, Any] | None:
+    """The settings of training, which an analysis can do without."""
+    if content is None:
+        return None
+    try:
+        settings = parse(content.decode("utf-8", "replace"), "The training settings", budgets)
+    except ModelFileError:
+        return None
+    return settings if isinstance(settings, dict) else None
+
+
+def _read_json(path: Path, name: str, budgets: Budgets) -> FileRecord:
+    budgets.require("config_bytes", path.stat().st_size, _subject(name))
+    text = _decoded(path.read_bytes(), _subject(name))
+    value = parse(text, _subject(name), budgets)
+    if isinstance(value, str):  # a to_json() string that was itself dumped as JSON
+        text = value
+        value = parse(text, _subject(name), budgets)
+    if isinstance(value, dict) and "class_name" not in value:
+        _refuse_other_json(value, name)
+    config = _model_config(value, name)
+    version = config.get("keras_version", "")
+    return _record(
+        path, name, "json", str(version), text, config, config.get("compile_config"), False
+    )
+
+
+def _refuse_other_json(value: dict[str, Any], name: str) -> NoReturn:
+    advice = "Write it with model.to_json()."
+    if "modelTopology" in value:
+        what = "is a TensorFlow.js model"
+        advice = "Use the Keras model that it was made from."
+    elif "cells" in value and "nbformat" in value:
+        what = "is a notebook"
+        advice = "Run it, and save its model with model.save('model.keras')."
+    elif "layers" in value:
+        what = "is the result of get_config(), which does not say which model's it is"
+    else:
+        what = "is no Keras model: it has no 'class_name'"
+    raise ModelFileError("no_model_config", f"JSON file {shown(name)} {what}. {advice}")
+
+
+def _record(
+    path: Path,
+    name: str,
+    format: str,
+    version: str,
+    text: str,
+    config: dict[str, Any],
+    settings: Any,
+    has_weights: bool,
+) -> FileRecord:
+    version = version if re.fullmatch(r"[\w.+-]{1,40}", version) else ""
+    return FileRecord(
+        path, name, format, version, keras_of(version, config, name), text, config,
+        settings if isinstance(settings, dict) else None, has_weights,
+    )  # fmt: skip
+
+
+def _model_config(value: Any, name: str) -> dict[str, Any]:
+    if isinstance(value, dict) and isinstance(value.get("class_name"), str):
+        return value
+    raise ModelFileError(
+        "no_model_config",
+        f"The configuration in {shown(name)} is not a Keras model's: it has no 'class_name'. "
+        f"{SAVE_WHOLE}",
+    )
+
+
+def _decoded(content: bytes, what: str) -> str:
+    try:
+        return content.decode(json.detect_encoding(content))
+    except UnicodeDecodeError as error:
+        raise ModelFileError(
+            "broken_file",
+            f"{what} is not text ({error.reason} at byte {error.start:,}): the file is damaged. "
+            "Copy it again.",
+        ) from error
+
+
+def _transcoded(start: bytes) -> bytes:
+    """The beginning of a text in any of Unicode's encodings, as ASCII where it is."""
+    text = start.decode(json.detect_encoding(start), "ignore")
+    return text.encode("ascii", "replace")
+
+
+def _subject(name: str) -> str:
+    return f"The configuration in {shown(name)}"

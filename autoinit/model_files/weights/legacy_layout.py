@@ -1,0 +1,187 @@
+"""Where legacy HDF5 files have a model's weights.
+
+Such a file lists a model's layers and, for each, its weights: `model_weights/dense/dense/kernel:0`.
+Those of a nested model stand in one list, the trainable ones first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from autoinit.model_files.read.hdf5 import ArraysFile, StoredArray
+from autoinit.model_files.weights.weight_owners import (
+    Holder,
+    Pairs,
+    Read,
+    flattened,
+    is_keras3,
+    is_stand_in,
+    mismatch,
+    shape_of,
+    trouble_between,
+)
+
+Entries = list[tuple[str, StoredArray | None]]
+
+# Layers whose arrays tf_keras takes apart and puts together where they come from CuDNN or Keras 1.
+_CONVERTED = frozenset(
+    {"Conv1D", "Conv2D", "Conv3D", "Conv2DTranspose", "ConvLSTM2D", "GRU", "LSTM"}
+)
+
+
+def holders_in_legacy_file(model: Any, file: ArraysFile) -> list[Holder]:
+    """All objects of a model that have weights, and where its legacy file has these.
+
+    Stand-ins have none: what is stored for their originals is left alone.
+
+    Args:
+        model: of Keras 3 or of tf_keras, not compiled.
+        file: with its weights.
+
+    Raises:
+        ModelFileError: `weights_mismatch`, where arrays are missing or have other shapes.
+    """
+    base = "model_weights" if "model_weights" in file.groups else ""
+    layers = [(layer, weights) for layer in model.layers if (weights := _legacy_weights(layer))]
+    names = file.names(base, "layer_names")
+    if names is None:
+        if not layers:
+            return []
+        raise mismatch(model, "has weights, and the file has no list of layers")
+    stored = [(name, entries) for name in names if (entries := _entries(file, _joined(base, name)))]
+    source = file.text(base, "keras_version") or "1", file.text(base, "backend") or None
+    holders = [
+        _legacy_holder(layer, weights, entries, source)
+        for (layer, weights), entries in zip(layers, _beside(model, layers, stored), strict=True)
+    ]
+    own = _own_weights(model)
+    entries = _entries(file, _joined(base, "top_level_model_weights"))
+    if own and entries:
+        holders.append(_legacy_holder(model, own, entries, source))
+    return holders
+
+
+def finish(model: Any) -> None:
+    """Let layers work out what follows from weights that were assigned to them."""
+    for layer in flattened(model):
+        if hasattr(layer, "finalize_state") and layer.weights:
+            layer.finalize_state()
+
+
+def _joined(*names: str) -> str:
+    """A path as HDF5 understands it, which skips empty names and dots."""
+    return "/".join(part for name in names for part in name.split("/") if part not in ("", "."))
+
+
+def _entries(file: ArraysFile, group: str) -> Entries:
+    names = file.names(group, "weight_names") or []
+    return [(name, file.arrays.get(_joined(group, name))) for name in names]
+
+
+def _legacy_weights(layer: Any) -> list[Any]:
+    weights = [*layer.trainable_weights, *layer.non_trainable_weights]
+    return [weight for weight in weights if hasattr(weight, "assign")]
+
+
+def _own_weights(model: Any) -> list[Any]:
+    if not is_keras3(model):
+        return [*model._trainable_weights, *model._non_trainable_weights]
+    own = [*model._trainable_variables, *model._non_trainable_variables]
+    weights = {id(weight) for weight in model.weights}
+    return [variable for variable in own if id(variable) in weights]
+
+
+def _beside(
+    model: Any, layers: Sequence[tuple[Any, list[Any]]], stored: Sequence[tuple[str, Entries]]
+) -> list[Entries]:
+    """What is stored for each layer: by its name, or as Keras does by its place among the layers.
+
+    Stand-ins take no part: they have no weights, and their originals have.
+    """
+    by_name = dict(stored)
+    names = [layer.name for layer, _ in layers]
+    if len(by_name) == len(stored) and by_name.keys() >= set(names):
+        return [by_name[name] for name in names]
+    skipped = {layer.name for layer in model.layers if is_stand_in(layer)}
+    left = [entries for name, entries in stored if name not in skipped]
+    if len(left) == len(layers):
+        return left
+    absent = next((layer for layer, _ in layers if layer.name not in by_name), layers[0][0])
+    raise mismatch(absent, "has weights, and the file has none for it")
+
+
+def _legacy_holder(
+    layer: Any, weights: list[Any], entries: Entries, source: tuple[str, str | None]
+) -> Holder:
+    if len(entries) != len(weights):
+        entries = _without_stand_ins(layer, entries)
+    arrays = [array for _, array in entries if array is not None]
+    if len(arrays) < len(entries):
+        raise mismatch(layer, "lists weights that are not there")
+    own = dict(zip(map(str, range(len(weights))), weights, strict=True))
+    trouble = trouble_between(own, dict(zip(map(str, range(len(arrays))), arrays, strict=True)))
+    if _may_need_conversion(layer, arrays, weights) and (trouble or source[0] == "1"):
+        return Holder(layer, (), lambda read: _converted(layer, weights, arrays, source, read))
+    if trouble:
+        raise mismatch(layer, trouble)
+    pairs = tuple(zip(weights, arrays, strict=True))
+
+    def load(read: Read) -> Pairs:
+        for weight, array in pairs:
+            weight.assign(read(array, weight))
+        return pairs
+
+    return Holder(layer, pairs, load)
+
+
+def _without_stand_ins(layer: Any, entries: Entries) -> Entries:
+    """Entries of a nested model but those of its stand-ins' originals, whose names they bear."""
+    skipped = {inner.name for inner in flattened(layer) if is_stand_in(inner)}
+    return [(name, array) for name, array in entries if not skipped & set(name.split("/"))]
+
+
+def _may_need_conversion(layer: Any, arrays: Sequence[StoredArray], weights: Sequence[Any]) -> bool:
+    """Whether tf_keras may make a layer's weights out of arrays of other shapes.
+
+    CuDNN stores two biases for one, and nothing takes more than that.
+    """
+    if is_keras3(layer):
+        return False
+    entries = sum(int(np.prod(shape_of(weight))) for weight in weights)
+    return sum(array.entries for array in arrays) <= 2 * entries and any(
+        type(inner).__name__ in _CONVERTED for inner in flattened(layer)
+    )
+
+
+def _converted(
+    layer: Any,
+    weights: Sequence[Any],
+    arrays: Sequence[StoredArray],
+    source: tuple[str, str | None],
+    read: Read,
+) -> Pairs:
+    """Load weights through tf_keras's conversion; what it hands on as it was is still a pair."""
+    from tf_keras.src.saving.legacy.hdf5_format import preprocess_weights_for_loading
+
+    values = [read(array, None) for array in arrays]
+    origin = {id(value): array for value, array in zip(values, arrays, strict=True)}
+    try:
+        made = preprocess_weights_for_loading(layer, list(values), *source)
+    except Exception as error:  # it takes shapes and numbers of arrays for granted
+        raise mismatch(layer, "has weights that cannot be made of what is stored") from error
+    keys = map(str, range(len(weights)))
+    trouble = trouble_between(
+        dict(zip(keys, weights, strict=True)), {str(i): value for i, value in enumerate(made)}
+    )
+    if trouble:
+        raise mismatch(layer, trouble)
+    for weight, value in zip(weights, made, strict=True):
+        weight.assign(np.asarray(value).astype(weight.dtype.as_numpy_dtype, copy=False))
+    return tuple(
+        (weight, origin[id(value)])
+        for weight, value in zip(weights, made, strict=True)
+        if id(value) in origin
+    )

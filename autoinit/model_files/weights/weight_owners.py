@@ -1,0 +1,116 @@
+"""Objects of a model that have weights, each with the arrays in which a file stores them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# Exported by no public module:
+from keras.src.saving.keras_saveable import KerasSaveable
+from numpy.typing import NDArray
+
+from autoinit.errors import ModelFileError
+from autoinit.model_files.read.hdf5 import StoredArray, shown
+
+Read = Callable[[StoredArray, Any], NDArray[Any]]
+Pairs = tuple[tuple[Any, StoredArray], ...]
+
+
+@dataclass(frozen=True)
+class Holder:
+    """An object of a model, its own variables, and where their values are stored.
+
+    Attributes:
+        part: the object.
+        pairs: its variables, and the arrays of the same shapes that belong to them.
+        load: assigns the values, given what reads an array for a variable; returns the pairs that
+            hold as they are, for some are only known then.
+        path: where the object stands in an archive.
+    """
+
+    part: Any
+    pairs: Pairs
+    load: Callable[[Read], Pairs]
+    path: str = ""
+
+
+def is_keras3(model: Any) -> bool:
+    """Whether an object is Keras 3's; it is tf_keras's otherwise."""
+    return isinstance(model, KerasSaveable)
+
+
+def is_stand_in(part: Any) -> bool:
+    """Whether a part holds the place of one that is not run, in either Keras."""
+    return type(part).__name__ == "Opaque" and hasattr(part, "original")
+
+
+def is_model(part: Any) -> bool:
+    """Whether a layer is itself a model, with layers of its own."""
+    return isinstance(getattr(part, "layers", None), (list, tuple)) and hasattr(part, "inputs")
+
+
+def shape_of(value: Any) -> tuple[int, ...]:
+    """Shape of a variable or an array."""
+    return tuple(-1 if size is None else int(size) for size in getattr(value, "shape", ()))
+
+
+def flattened(layer: Any) -> list[Any]:
+    """A layer and all that are in it."""
+    return list(layer._flatten_layers()) if hasattr(layer, "_flatten_layers") else [layer]
+
+
+def named_layers(model: Any) -> Iterator[tuple[str, Any]]:
+    """The layers of a model and of the models in it, each once, by the path of their first use."""
+    pending = [(layer, "") for layer in reversed(model.layers)]
+    seen: set[int] = set()
+    while pending:
+        layer, prefix = pending.pop()
+        if id(layer) in seen:
+            continue
+        seen.add(id(layer))
+        path = f"{prefix}{layer.name}"
+        if is_model(layer):
+            pending += [(inner, f"{path}/") for inner in reversed(layer.layers)]
+        else:
+            yield path, layer
+
+
+def trouble_between(own: Mapping[str, Any], arrays: Mapping[str, Any]) -> str:
+    """Why arrays cannot be an object's variables, as the rest of a sentence; empty if they can."""
+    if not arrays:
+        return "has weights, and the file has none for it"
+    if own.keys() != arrays.keys():
+        return f"has {_weights(len(own))}, and the file {len(arrays)} for it"
+    for key, value in own.items():
+        if shape_of(value) != shape_of(arrays[key]):
+            name = str(getattr(value, "name", key)).rpartition("/")[2].partition(":")[0]
+            return (
+                f"has a weight {shown(name)} of shape {_sizes(shape_of(value))}, and the file one "
+                f"of shape {_sizes(shape_of(arrays[key]))}"
+            )
+    return ""
+
+
+def _weights(count: int) -> str:
+    return "1 weight" if count == 1 else f"{count} weights"
+
+
+def _sizes(shape: tuple[int, ...]) -> str:
+    text = ", ".join(map(str, shape[:8]))
+    return f"({text}, …)" if len(shape) > 8 else f"({text})"
+
+
+def mismatch(part: Any, trouble: str) -> ModelFileError:
+    """A refusal: what is stored for a layer is not its own.
+
+    Args:
+        part: the layer.
+        trouble: what is wrong with it, as the middle of a sentence.
+    """
+    name = shown(str(getattr(part, "name", "")))
+    return ModelFileError(
+        "weights_mismatch",
+        f"Layer {name} ({type(part).__name__}) {trouble}: the weights in the file are those of "
+        "another model, or damaged.",
+    )

@@ -1,0 +1,293 @@
+"""A copy of a model file with new kernels: everything else in it stays as it was.
+
+What the analysis could not rebuild, layers of other people and the settings of training, is still
+there, for none of it was rebuilt: only the arrays of the planned kernels, the entries of their
+initialisers in the text of the configuration, and the optimizer's moments are written anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import h5py
+import numpy as np
+
+from autoinit.arrays import as_array
+from autoinit.constraints import CenteredUnitNorm
+from autoinit.errors import ModelFileError
+from autoinit.findings import Finding
+from autoinit.model_files.budgets import Budgets
+from autoinit.model_files.read import json_text
+from autoinit.model_files.read.archives import open_archive, refusing_damaged_archive
+from autoinit.model_files.read.hdf5 import StoredArray, refusing_damage, shown
+from autoinit.model_files.read.reading import FileRecord
+from autoinit.model_files.weights.loading import MEMBER, LoadedWeights
+from autoinit.model_files.weights.weight_owners import shape_of
+from autoinit.model_files.write.entries import changed_arguments, entries_of
+from autoinit.model_files.write.optimizer_state import reset_optimizers
+from autoinit.model_files.write.writing import open_for_writing
+from autoinit.rules.kernels import Kernel
+from autoinit.rules.registry import WeightPlan
+
+CONFIG = "config.json"
+_PIECE_BYTES = 2**20
+# Members near 2 GiB have another kind of entry in an archive.
+_LARGE_BYTES = 2**30
+Twins = Sequence[tuple[Any, Any]]
+
+
+@dataclass(frozen=True)
+class _Patch:
+    """What changes in a file.
+
+    Attributes:
+        text: the whole configuration.
+        arrays: the kernels' arrays and their new values.
+        trainable: arrays of the model's trainable weights.
+    """
+
+    text: str
+    arrays: list[tuple[StoredArray, Any]]
+    trainable: list[StoredArray | None]
+
+
+def save_patched_copy(
+    record: FileRecord,
+    model: Any,
+    weights: LoadedWeights | None,
+    plans: Sequence[WeightPlan],
+    path: Path,
+    budgets: Budgets,
+    twins: Twins = (),
+) -> tuple[Finding, ...]:
+    """Copy a model file with the kernels that were drawn, and their initialisers.
+
+    Args:
+        record: of the file.
+        model: as the file's own Keras rebuilt it.
+        weights: what was loaded into it; None where the file has none.
+        plans: of the kernels, applied: their layers have the new initialisers, their variables the
+            new values.
+        path: where to write the copy, in a folder of this process's own.
+        budgets: the limits.
+        twins: for a model of Keras 2, its layers and those of Keras 3 that stand for them, which
+            the plans are about.
+
+    Returns:
+        Findings. No copy is written where one of them has the code `not_patched`.
+    """
+    originals = {id(twin): layer for pair in twins for layer, twin in _with_parts(*pair)}
+    findings: list[Finding] = []
+    try:
+        entries = entries_of(model, record.config)
+        inner = {
+            id(plan.kernel.layer) for plan in plans
+            if id(originals.get(id(plan.kernel.layer), plan.kernel.layer)) not in entries
+        }  # fmt: skip
+        patch = _planned(record, model, weights, plans, originals)
+    except _NotFoundError as error:
+        return (_not_patched(record, error),)
+    held = [plan.path for plan in plans if weights is None and id(plan.kernel.layer) in inner]
+    if held:
+        findings.append(_not_recorded(held))
+    if record.keras == 2 and any(_constraint(plan.kernel) for plan in plans):
+        findings.append(_constraint_dropped())
+    try:
+        with _appearing(path) as partial:
+            if record.format == "json":
+                _write_json(record, patch, partial)
+            elif record.format == "h5":
+                shutil.copyfile(record.path, partial)
+                _change_arrays(record, patch, partial, budgets)
+                with refusing_damage(record.name):
+                    _change_attribute(partial, patch.text)
+            else:
+                _write_archive(record, patch, partial, budgets)
+    except ModelFileError as error:  # damage where nothing had to be read
+        return (Finding("not_patched", "", "", f"No copy of your file is offered. {error}"),)
+    return tuple(findings)
+
+
+def _with_parts(layer: Any, twin: Any) -> Iterator[tuple[Any, Any]]:
+    """A layer and its twin, and the parts of theirs that go by the same name."""
+    yield layer, twin
+    if not hasattr(layer, "_flatten_layers") or not hasattr(twin, "_flatten_layers"):
+        return
+    parts = {part.name: part for part in layer._flatten_layers(include_self=False)}
+    for part in twin._flatten_layers(include_self=False):
+        if part.name in parts:
+            yield parts[part.name], part
+
+
+class _NotFoundError(Exception):
+    """A kernel has no place in the file that could be changed."""
+
+    def __init__(self, plan: WeightPlan, reason: str) -> None:
+        super().__init__(reason)
+        self.plan = plan
+
+
+def _planned(
+    record: FileRecord,
+    model: Any,
+    weights: LoadedWeights | None,
+    plans: Sequence[WeightPlan],
+    originals: Mapping[int, Any],
+) -> _Patch:
+    entries = entries_of(model, record.config)
+    arguments: dict[int, dict[str, Any]] = {}
+    arrays = []
+    for plan in plans:
+        kernel = plan.kernel
+        layer = originals.get(id(kernel.layer), kernel.layer)
+        # Parts of a composite layer have no entry of their own: of these only the values change.
+        if id(layer) in entries and not kernel.constant:
+            changes = arguments.setdefault(id(layer), {})
+            name = f"{kernel.configured}_initializer"
+            changes[name] = getattr(kernel.layer, name)
+            if record.keras == 3 and _constraint(kernel):
+                changes[f"{kernel.configured}_constraint"] = _constraint(kernel)
+        if weights is not None:
+            array = weights.array_of(_own_variable(layer, kernel))
+            if array is None or array.shape != kernel.shape:
+                raise _NotFoundError(plan, "it is stored in another form")
+            arrays.append((array, kernel.variable))
+    replacements: dict[json_text.Path, Any] = {}
+    for identity, changes in arguments.items():
+        replacements |= changed_arguments(record.config, entries[identity], changes, record.keras)
+    text = json_text.splice(record.config_text, replacements)
+    trainable = model.trainable_variables if weights is not None else []
+    return _Patch(text, arrays, [weights.array_of(own) if weights else None for own in trainable])
+
+
+def _own_variable(layer: Any, kernel: Kernel) -> Any:
+    """The kernel's variable in the layer that the file's own Keras made.
+
+    Keras 3 and Keras 2 have two names for that of a depthwise convolution.
+    """
+    if layer is kernel.layer:
+        return kernel.variable
+    for name in (kernel.attribute, f"{kernel.configured}_kernel"):
+        variable = getattr(layer, name, None)
+        if variable is not None and shape_of(variable) == kernel.shape:
+            return variable
+    return None
+
+
+def _constraint(kernel: Kernel) -> CenteredUnitNorm | None:
+    constraint = getattr(kernel.layer, f"{kernel.configured}_constraint", None)
+    return constraint if isinstance(constraint, CenteredUnitNorm) else None
+
+
+@contextlib.contextmanager
+def _appearing(path: Path) -> Iterator[Path]:
+    """A file beside `path` that takes its name at the end, if all went well."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        partial = Path(folder) / path.name
+        yield partial
+        os.replace(partial, path)
+
+
+def _write_json(record: FileRecord, patch: _Patch, path: Path) -> None:
+    content = record.path.read_bytes()
+    encoding = json.detect_encoding(content)
+    text = patch.text
+    if content.decode(encoding) != record.config_text:  # JSON in a string of JSON
+        text = json.dumps(text)
+    path.write_bytes(text.encode(encoding))
+
+
+def _change_arrays(record: FileRecord, patch: _Patch, path: Path, budgets: Budgets) -> None:
+    if not patch.arrays:
+        return
+    with open_for_writing(path, record.name, budgets) as writer:
+        for array, variable in patch.arrays:
+            writer.write(array, as_array(variable))
+        reset_optimizers(writer, record.compile_settings, patch.trainable, record.keras)
+
+
+def _change_attribute(path: Path, text: str) -> None:
+    """Store the configuration in the way in which it was stored."""
+    with h5py.File(path, "r+") as file:
+        old = file.attrs.get_id("model_config")
+        kind, content = h5py.check_string_dtype(old.dtype), text.encode()
+
+        def create(length: int | None) -> None:
+            value = np.full(old.shape, content, object if length is None else f"S{length}")
+            dtype = h5py.string_dtype(kind.encoding, length)
+            file.attrs.create("model_config", value, dtype=dtype)
+
+        try:
+            create(None if kind.length is None else len(content))
+        except OSError:  # an object's header has room for 64 KiB, and for references to more
+            create(None)
+
+
+def _write_archive(record: FileRecord, patch: _Patch, path: Path, budgets: Budgets) -> None:
+    """Write the archive's members in their order, packed as they were."""
+    with (
+        tempfile.NamedTemporaryFile(dir=path.parent) as weights,
+        zipfile.ZipFile(record.path) as old,
+        zipfile.ZipFile(path, "w") as new,
+    ):
+        encoding = json.detect_encoding(old.read(CONFIG))
+        changed: dict[str, IO[bytes]] = {CONFIG: io.BytesIO(patch.text.encode(encoding))}
+        if patch.arrays:
+            with open_archive(record.path, record.name, budgets) as archive:
+                archive.copy(MEMBER, weights)
+            _change_arrays(record, patch, Path(weights.name), budgets)
+            weights.seek(0)
+            changed[MEMBER] = weights
+        new.comment = old.comment
+        for info in old.infolist():
+            with (
+                refusing_damaged_archive(record.name),
+                changed.get(info.filename) or old.open(info) as content,
+            ):
+                _write_member(new, info, content)
+
+
+def _write_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, content: IO[bytes]) -> None:
+    fresh = zipfile.ZipInfo(info.filename, info.date_time)
+    for attribute in ("compress_type", "comment", "create_system", "external_attr"):
+        setattr(fresh, attribute, getattr(info, attribute))
+    if info.is_dir():
+        archive.writestr(fresh, b"")
+        return
+    with archive.open(fresh, "w", force_zip64=info.file_size >= _LARGE_BYTES) as target:
+        shutil.copyfileobj(content, target, _PIECE_BYTES)
+
+
+def _not_recorded(paths: Sequence[str]) -> Finding:
+    return Finding(
+        "initializer_not_recorded", paths[0], "",
+        f"The configuration has no place for the initialisers of {len(paths)} kernels inside "
+        f"composite layers ({paths[0]!r} is the first): whoever builds it gets Keras's own there.",
+    )  # fmt: skip
+
+
+def _not_patched(record: FileRecord, error: _NotFoundError) -> Finding:
+    layer = error.plan.kernel.layer
+    return Finding(
+        "not_patched", error.plan.path, type(layer).__name__,
+        f"{shown(record.name)} cannot be offered with new weights: of the "
+        f"{error.plan.kernel.configured} of layer {shown(error.plan.path)}, {error}.",
+    )  # fmt: skip
+
+
+def _constraint_dropped() -> Finding:
+    return Finding(
+        "constraint_dropped", "", "",
+        "The copy for Keras 2 has weights that satisfy AutoInit's constraint, but not the "
+        "constraint, which is for Keras 3: training will not keep them so.",
+    )  # fmt: skip

@@ -1,0 +1,90 @@
+"""The base class for estimators written by users."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from autoinit.graph.model_graph import Call
+from autoinit.rules.registry import Context, Outcome, Registration, Support
+from autoinit.signals.signal import Signal
+
+
+class LayerOutputDistributionEstimator:
+    """How a layer changes the mean and variance of its input; override `estimate`.
+
+    Args:
+        layer: the layer.
+        estimator_config: the `weight_init_config` in use.
+        signal_variance: variance that AutoInit aims at.
+
+    Example:
+        class Doubling(LayerOutputDistributionEstimator):
+            def estimate(self, means_in, vars_in):
+                return 2.0 * means_in[0], 4.0 * vars_in[0]
+
+        AutoInit(custom_distribution_estimators={MyLayer: Doubling}).initialize_model(model)
+    """
+
+    def __init__(
+        self,
+        layer: Any,
+        estimator_config: Mapping[str, Any] | None = None,
+        signal_variance: float = 1.0,
+    ) -> None:
+        self.layer = layer
+        self.estimator_config = dict(estimator_config or {})
+        self.signal_variance = signal_variance
+
+    def estimate(self, means_in: Sequence[float], vars_in: Sequence[float]) -> tuple[float, float]:
+        """Mean and variance of the output.
+
+        Args:
+            means_in, vars_in: one for each input tensor.
+
+        Returns:
+            (mean, variance); unchanged unless overridden.
+        """
+        return means_in[0], vars_in[0]
+
+
+class PassThroughOutputDistributionEstimator(LayerOutputDistributionEstimator):
+    """The paper's fallback: mean and variance are returned unchanged."""
+
+
+def as_rules(
+    estimators: Mapping[type, type[LayerOutputDistributionEstimator]] | None,
+) -> dict[type, Registration]:
+    """Users' estimators as rules of the registry.
+
+    Raises:
+        TypeError: where a key is not a class or a value not a subclass of the base class.
+    """
+    rules = {}
+    for layer_class, estimator in (estimators or {}).items():
+        if not isinstance(layer_class, type):
+            raise TypeError(
+                "custom_distribution_estimators maps layer classes to estimator classes. "
+                f"Received the key: {layer_class!r}"
+            )
+        if not (
+            isinstance(estimator, type) and issubclass(estimator, LayerOutputDistributionEstimator)
+        ):
+            raise TypeError(
+                f"The estimator of {layer_class.__name__} must be a subclass of "
+                f"LayerOutputDistributionEstimator. Received: {estimator!r}"
+            )
+        rules[layer_class] = Registration(_rule_of(estimator), Support.EXACT)
+    return rules
+
+
+def _rule_of(estimator: type[LayerOutputDistributionEstimator]) -> Any:
+    def rule(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+        made = estimator(call.layer, context.options, signal_variance=context.signal_variance)
+        mean, variance = made.estimate(
+            [signal.mean for signal in inputs], [signal.variance for signal in inputs]
+        )
+        signal = type(inputs[0]).gaussian(float(mean), float(variance))
+        return Outcome((signal,) * len(call.outputs))
+
+    return rule

@@ -1,0 +1,30 @@
+"""Recurrent layers: Monte Carlo through a copy of the layer (appendix A, "Recurrent Layers").
+
+They keep their configured initialisers, and so are not weighted calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from keras import layers
+
+from autoinit.graph.model_graph import Call
+from autoinit.rules.registry import Context, Outcome, Support, rule
+from autoinit.rules.sampling import sample_layer
+from autoinit.signals.signal import Signal
+
+
+@rule(
+    layers.SimpleRNN, layers.GRU, layers.LSTM, layers.Bidirectional, layers.RNN,
+    layers.ConvLSTM1D, layers.ConvLSTM2D, layers.ConvLSTM3D,
+    layers.SimpleRNNCell, layers.GRUCell, layers.LSTMCell, layers.StackedRNNCells,
+    support=Support.SAMPLED,
+)  # fmt: skip
+def recurrent(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+    """Mean and variance of each output over Gaussian sequences, with the standard error.
+
+    A cell that stands alone is one step: its state is one of its inputs.
+    """
+    signals, error = sample_layer(call, inputs, context)
+    return Outcome(signals, standard_error=error)

@@ -1,0 +1,176 @@
+"""`keras.ops` operations in a functional model, told apart by class name.
+
+What an operation does is found out by trying it: one that treats entries one by one is evaluated
+at the quadrature's points, constants and all; one that moves entries, or maps them linearly, by
+what it does to chosen tensors. Only what that cannot tell has a rule by name; the rest is sampled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from autoinit.graph.model_graph import Call
+from autoinit.rules.layers.activation import is_elementwise, mapped, on_points
+from autoinit.rules.operations.linear import linear
+from autoinit.rules.operations.moving import moved
+from autoinit.rules.operations.named import NAMED
+from autoinit.rules.registry import Context, Outcome, Support, pass_through, rule
+from autoinit.rules.sampling import sample_operation
+from autoinit.signals.signal import Signal
+
+# The same entries where they were.
+_KEEPING = frozenset({"BroadcastTo", "Cast", "Copy", "StopGradient"})
+# Of these it is found out where each entry comes from; if not, entries elsewhere.
+_PICKING = frozenset({"Flip", "GetItem", "Roll", "Split"})
+# JAX takes the few points that a function is tried on for channels that have no positions, so that
+# a window leaves them as they are.
+_WINDOWS = frozenset({"AdaptiveAveragePool", "AdaptiveMaxPool", "AveragePool", "MaxPool"})
+_ARITHMETIC = {
+    "Add": "add", "Subtract": "subtract", "Multiply": "multiply",
+    "Maximum": "maximum", "Minimum": "minimum", "Fmax": "maximum", "Fmin": "minimum",
+}  # fmt: skip
+# These compare a difference with nothing.
+_COMPARING = frozenset({"Equal", "NotEqual", "Greater", "GreaterEqual", "Less", "LessEqual"})
+
+
+@rule(keras.Operation)
+def operation(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+    """Element-wise operations by quadrature, linear ones by their matrix; others by sampling.
+
+    Operands that are functions of the same tensor are taken together, others as independent.
+    """
+    name = type(call.layer).__name__
+    if not inputs:
+        return pass_through(call, [])
+    if name in _KEEPING:
+        return Outcome((inputs[0].repeat(call.outputs[0].positions),), Support.NEUTRAL)
+    if name in NAMED:
+        result = NAMED[name](call, inputs, context)
+        if result is not None:
+            return _outcome(result)
+    # A slice may leave the few points as they are that a function is tried on.
+    never = name in _PICKING or name in _WINDOWS
+    found = None if never else _entry_by_entry(name, call, inputs, context)
+    if found is None and _is_of_one(call):
+        found = moved(call, inputs[0]) or _of_channels(call, inputs[0], context)
+        found = found or linear(call, inputs[0])
+    if found is None and name in _PICKING:
+        signals = (inputs[0].arrange(value.positions).elsewhere() for value in call.outputs)
+        found = Outcome(tuple(signals), Support.NEUTRAL)
+    return found or _sampled(call, inputs, context)
+
+
+def _outcome(result: Outcome | Signal) -> Outcome:
+    return result if isinstance(result, Outcome) else Outcome((result,), Support.EXACT)
+
+
+def _is_of_one(call: Call) -> bool:
+    return len({value.index for value in call.inputs}) == 1
+
+
+def _entry_by_entry(
+    name: str, call: Call, inputs: Sequence[Signal], context: Context
+) -> Outcome | None:
+    """Of one tensor, or of several with two sources between them; None for anything else."""
+    values = list({value.index: value for value in call.inputs}.values())
+    if len(call.outputs) != 1:
+        return None
+    function = _function(call, [value.index for value in values], context)
+    if not is_elementwise(function, len(values)):
+        return None
+    operands = _operands(call, inputs)
+    sources = {signal.source for signal in operands}
+    if name in ("Where", "Select") and len(sources) == 3 and len(values) == 3:
+        share = min(max(operands[0].mean, 0.0), 1.0)
+        if share in (0.0, 1.0):
+            return _outcome(operands[1 if share else 2])
+        return _outcome(type(operands[0]).mixture(operands[1:], [share, 1 - share]))
+    if len(sources) > 2:
+        return None
+    if len(operands) == 2 and len(sources) == 2 and len(call.inputs) == 2:
+        if name in _ARITHMETIC:
+            return _outcome(operands[0].combine(_ARITHMETIC[name], operands[1:]))
+        if name in _COMPARING:
+            difference = operands[0].combine("subtract", operands[1:])
+            return mapped(call, [difference], lambda x: function(x, keras.ops.zeros_like(x)))
+    return mapped(call, operands, function)
+
+
+def _operands(call: Call, inputs: Sequence[Signal]) -> list[Signal]:
+    """Each tensor's signal once; what is broadcast meets other entries than its own."""
+    found = {value.index: signal for value, signal in zip(call.inputs, inputs, strict=True)}
+    shapes = {value.index: value.sample for value in call.inputs}
+    whole = call.outputs[0].sample
+    return [
+        signal if shapes[index] == whole or len(found) == 1 else signal.elsewhere()
+        for index, signal in found.items()
+    ]
+
+
+def _function(call: Call, indices: Sequence[int], context: Context) -> Callable[..., Any]:
+    """The operation as a function of its different tensors, in the order of `indices`.
+
+    Points are numbers. A truth value among the operands chooses, as in `where`: a probability, by
+    as much.
+    """
+    truths = [value.index for value in call.inputs if value.dtype == "bool"]
+    chooses = len(truths) == 1 and call.outputs[0].dtype != "bool"
+
+    def run(by_index: dict[int, Any]) -> Any:
+        return call.run([by_index[value.index] for value in call.inputs], context.training)[0]
+
+    def function(*points: Any) -> Any:
+        by_index = dict(zip(indices, points, strict=True))
+        truth = {index: by_index[index] > 0.5 for index in truths}
+        if not chooses:
+            return run({**by_index, **truth})
+        (index,) = truths
+        share = by_index[index]
+        yes, no = (
+            run({**by_index, index: keras.ops.full_like(share, value, dtype="bool")})
+            for value in (True, False)
+        )
+        yes, no = (keras.ops.cast(each, share.dtype) for each in (yes, no))
+        mixed = share * yes + (1 - share) * no
+        return keras.ops.where(share >= 1, yes, keras.ops.where(share <= 0, no, mixed))
+
+    return function
+
+
+def _of_channels(call: Call, signal: Signal, context: Context) -> Outcome | None:
+    """Arithmetic with constants of several values: per channel, or a table of positions."""
+    value = call.inputs[0]
+    if len(call.outputs) != 1 or call.outputs[0].sample != value.sample:
+        return None
+    shape = value.sizes(3)
+    evaluate = on_points(_function(call, [value.index], context))
+    points = np.random.default_rng(0).standard_normal(shape)
+    try:
+        offset, one, values = (evaluate(x) for x in (np.zeros(shape), np.ones(shape), points))
+    except Exception:  # shapes, or dtypes, that only fit the model's own tensors
+        return None
+    if not offset.shape == one.shape == values.shape == shape:
+        return None
+    scale = one - offset
+    if not np.allclose(scale * points + offset, values, rtol=1e-4):
+        return None
+    channels = (1, *(1 for _ in value.positions), -1)
+    alike = [np.allclose(each, each.reshape(-1, shape[-1])[0].reshape(channels)) for each in
+             (scale, offset)]  # fmt: skip
+    if all(alike):
+        return Outcome((signal.affine(scale, offset),), Support.EXACT)
+    scaled = signal.combine("multiply", [type(signal).of_values(scale[0])])
+    return Outcome((scaled.combine("add", [type(signal).of_values(offset[0])]),), Support.EXACT)
+
+
+def _sampled(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+    """Through the operation itself, with Gaussian inputs; where it runs on these."""
+    found = sample_operation(call, inputs, context)
+    if found is None:
+        return pass_through(call, inputs)
+    signals, error = found
+    return Outcome(signals, Support.SAMPLED, standard_error=error)

@@ -1,0 +1,303 @@
+"""Operations on several entries that have a closed form, by class name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from autoinit.graph.model_graph import Call, Value
+from autoinit.rules.registry import Context, Outcome, Support
+from autoinit.signals.geometry import Windows, windows
+from autoinit.signals.signal import NO_BIAS, KernelMoments, Signal
+
+# Deviations beyond which tails are too small for a double.
+_FARTHEST = 35.0
+
+
+class Reduced:
+    """The axes that an operation reduces.
+
+    Attributes:
+        places: of these axes in the tensor; those of the samples and of the channels count too.
+        count: entries that become one.
+        channels: whether channels are among them, and how many there are.
+        windows: one over each spatial axis that is reduced; the others stay.
+    """
+
+    def __init__(self, value: Value, axis: Any) -> None:
+        rank = len(value.shape)
+        axes = range(rank) if axis is None else axis if isinstance(axis, (tuple, list)) else (axis,)
+        self.places = {place % rank for place in axes} if rank else set()
+        self.of_batch = not value.constant and 0 in self.places
+        sizes = value.sizes(1)
+        self.count = math.prod(sizes[place] for place in self.places)
+        self.channels = sizes[-1] if rank - 1 in self.places else 0
+        first = 0 if value.constant else 1
+        self.spatial = bool(self.places - {rank - 1})
+        self.windows: tuple[Windows, ...] = tuple(
+            np.arange(size)[None, :] if place in self.places else np.arange(size)[:, None]
+            for place, size in enumerate(value.positions, first)
+        )
+
+
+def _reduced(call: Call, axis: Any = None) -> Reduced | None:
+    """None where other tensors take part, or the samples are reduced with the rest."""
+    if len({value.index for value in call.inputs}) > 1 or not call.inputs[0].shape:
+        return None
+    reduced = Reduced(call.inputs[0], getattr(call.layer, "axis", None) if axis is None else axis)
+    return None if reduced.of_batch or not reduced.places else reduced
+
+
+def mean(call: Call, inputs: Sequence[Signal], context: Context) -> Signal | None:
+    """Positions share what they have in common; channels nothing."""
+    reduced = _reduced(call)
+    return None if reduced is None else _mean(inputs[0], reduced)
+
+
+def total(call: Call, inputs: Sequence[Signal], context: Context) -> Signal | None:
+    """The mean, times the number of entries."""
+    reduced = _reduced(call)
+    return None if reduced is None else _mean(inputs[0], reduced).affine(reduced.count, 0.0)
+
+
+def count_nonzero(call: Call, inputs: Sequence[Signal], context: Context) -> Signal | None:
+    """A sum of truth values."""
+    reduced = _reduced(call)
+    if reduced is None:
+        return None
+    return _mean(_is_true(call, inputs[0]), reduced).affine(reduced.count, 0.0)
+
+
+def average(call: Call, inputs: Sequence[Signal], context: Context) -> Signal | None:
+    """A mean, where there are no weights; else a linear map."""
+    given = [*call.arguments[0][1:], *call.arguments[1].values()]
+    return mean(call, inputs, context) if all(each is None for each in given) else None
+
+
+def _mean(signal: Signal, reduced: Reduced) -> Signal:
+    result = signal.mean_of(reduced.windows) if reduced.spatial else signal
+    if reduced.channels:
+        result = result.mix(KernelMoments(1 / reduced.channels, 1.0, 1.0), NO_BIAS)
+    return result
+
+
+def largest(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | Signal | None:
+    """As max pooling."""
+    reduced = _reduced(call)
+    if reduced is None or getattr(call.layer, "initial", None) is not None:
+        return None
+    return _largest(inputs[0], reduced)
+
+
+def smallest(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | Signal | None:
+    """Minus the largest of the negatives."""
+    reduced = _reduced(call)
+    if reduced is None or getattr(call.layer, "initial", None) is not None:
+        return None
+    return _largest(inputs[0].affine(-1.0, 0.0), reduced).affine(-1.0, 0.0)
+
+
+def _largest(signal: Signal, reduced: Reduced) -> Signal:
+    if reduced.channels:
+        # Channels are like positions that have nothing in common.
+        return signal.flatten().arrange((reduced.count,)).maximum_of(
+            (np.arange(reduced.count)[None, :],)
+        )  # fmt: skip
+    return signal.maximum_of(reduced.windows)
+
+
+def every(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | None:
+    """P(all) = pᴷ of K independent truth values."""
+    reduced = _reduced(call)
+    if reduced is None:
+        return None
+    probability = _is_true(call, inputs[0]).mean ** reduced.count
+    return _truth(inputs[0], probability, reduced)
+
+
+def any_of(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | None:
+    """1 − P(none)."""
+    reduced = _reduced(call)
+    if reduced is None:
+        return None
+    probability = 1 - (1 - _is_true(call, inputs[0]).mean) ** reduced.count
+    return _truth(inputs[0], probability, reduced)
+
+
+def _is_true(call: Call, signal: Signal) -> Signal:
+    """Whether entries are not zero, as 0 and 1."""
+    if call.inputs[0].dtype == "bool":
+        return signal
+    return signal.map(partial(np.not_equal, 0.0))[0]
+
+
+def _truth(signal: Signal, probability: float, reduced: Reduced) -> Outcome:
+    found = type(signal).gaussian(probability, probability * (1 - probability))
+    return Outcome((found,), _support(reduced))
+
+
+def _support(reduced: Reduced) -> Support:
+    """Channels are independent; positions need not be."""
+    return Support.APPROXIMATE if reduced.spatial else Support.EXACT
+
+
+def product(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | None:
+    """Means and second moments multiply (eq. 14)."""
+    reduced = _reduced(call)
+    if reduced is None:
+        return None
+    mean, second = inputs[0].mean, inputs[0].second_moment
+    with np.errstate(over="ignore"):
+        power = float(np.float64(mean) ** reduced.count)
+        variance = float(np.float64(second) ** reduced.count - np.float64(power) ** 2)
+    return Outcome((type(inputs[0]).gaussian(power, variance),), _support(reduced))
+
+
+def spread(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | None:
+    """Of K Gaussian entries around their mean: v/K times a χ² variable of K − 1 degrees."""
+    reduced = _reduced(call)
+    if reduced is None:
+        return None
+    return Outcome((_variance(inputs[0], reduced),), _support(reduced))
+
+
+def deviation(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | None:
+    """The root of the variance."""
+    reduced = _reduced(call)
+    if reduced is None:
+        return None
+    return Outcome((_variance(inputs[0], reduced).map(np.sqrt)[0],), _support(reduced))
+
+
+def _variance(signal: Signal, reduced: Reduced) -> Signal:
+    if reduced.count < 2:
+        return type(signal).gaussian(0.0, 0.0)
+    scale = signal.variance / reduced.count
+    return type(signal).gaussian(0.0, 1.0).map(partial(_chi_square, scale, reduced.count - 1))[0]
+
+
+def _chi_square(scale: float, freedom: int, z: Any) -> Any:
+    """Scale·χ² as an increasing function of a standard Gaussian."""
+    z = np.clip(z, -_FARTHEST, _FARTHEST)
+    low = special.gammaincinv(freedom / 2, special.ndtr(np.minimum(z, 0.0)))
+    high = special.gammainccinv(freedom / 2, special.ndtr(-np.maximum(z, 0.0)))
+    return 2 * scale * np.where(z < 0, low, high)
+
+
+def moments(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | None:
+    """Mean and variance."""
+    reduced = _reduced(call, call.layer.axes)
+    if reduced is None:
+        return None
+    found = (_mean(inputs[0], reduced), _variance(inputs[0], reduced))
+    return Outcome(found, _support(reduced))
+
+
+def place(call: Call, inputs: Sequence[Signal], context: Context) -> Signal | None:
+    """Where the largest is: every place is as likely."""
+    reduced = _reduced(call)
+    if reduced is None:
+        return None
+    return type(inputs[0]).gaussian((reduced.count - 1) / 2, (reduced.count**2 - 1) / 12)
+
+
+def softmax(call: Call, inputs: Sequence[Signal], context: Context) -> Signal | None:
+    """As the layer."""
+    reduced = _reduced(call)
+    return None if reduced is None else inputs[0].softmax(reduced.count)
+
+
+def joining(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+    """Entries of each tensor in proportion to their number (eq. 15 and 16)."""
+    found = dict(zip((value.index for value in call.inputs), inputs, strict=True))
+    if len(found) == 1:
+        signal = inputs[0].arrange(call.outputs[0].positions)
+        return Outcome((signal.elsewhere(),), Support.NEUTRAL)
+    mixed = type(inputs[0]).mixture(inputs, [value.entries for value in call.inputs])
+    return Outcome((mixed,), Support.EXACT)
+
+
+def max_pool(call: Call, inputs: Sequence[Signal], context: Context) -> Signal | None:
+    """As the layer."""
+    layer, value = call.layer, call.inputs[0]
+    if layer.data_format == "channels_first":
+        return None
+    sizes = value.positions
+    pool, strides = (
+        (each,) * len(sizes) if isinstance(each, int) else tuple(each)
+        for each in (layer.pool_size, layer.strides or layer.pool_size)
+    )
+    found = zip(sizes, pool, strides, strict=True)
+    return inputs[0].maximum_of(
+        tuple(windows(size, taps, stride, 1, layer.padding) for size, taps, stride in found)
+    )
+
+
+def normalised(
+    call: Call, inputs: Sequence[Signal], context: Context, *, centred: bool
+) -> Outcome | Signal | None:
+    """As the layers, over the last axes; then scale and offset."""
+    reduced = _reduced(call)
+    if reduced is None or getattr(call.layer, "rms_scaling", False) or reduced.spatial:
+        return None
+    # Keras's default; the layers have others.
+    epsilon = 1e-7 if call.layer.epsilon is None else call.layer.epsilon
+    scale, offset = _constants(call, ("gamma", "scale"), 1.0), _constants(call, ("beta",), 0.0)
+    signal = inputs[0].normalise(epsilon, reduced.count, centred=centred)
+    return signal.affine(scale, offset)
+
+
+def _constants(call: Call, names: Sequence[str], otherwise: float) -> Any:
+    places = {"gamma": 1, "scale": 1, "beta": 2}
+    positional, named = call.arguments
+    for name in names:
+        given = named.get(name)
+        if given is None and len(positional) > places[name]:
+            given = positional[places[name]]
+        if given is not None:
+            return np.asarray(given, np.float64)
+    return otherwise
+
+
+def unit(call: Call, inputs: Sequence[Signal], context: Context) -> Signal | None:
+    """X/‖x‖ over n entries: second moment 1/n."""
+    reduced = _reduced(call)
+    if reduced is None or call.layer.order != 2 or reduced.spatial:
+        return None
+    signal = inputs[0].normalise(0.0, reduced.count, centred=False)
+    return signal.affine(1 / math.sqrt(reduced.count), 0.0)
+
+
+def one_hot(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
+    """One of n entries is 1."""
+    share = 1 / call.layer.num_classes
+    return type(inputs[0]).gaussian(share, share * (1 - share))
+
+
+NAMED: dict[str, Callable[[Call, Sequence[Signal], Context], Outcome | Signal | None]] = {
+    **dict.fromkeys(("Mean", "Nanmean"), mean),
+    **dict.fromkeys(("Sum", "Nansum"), total),
+    **dict.fromkeys(("Max", "Amax", "Nanmax"), largest),
+    **dict.fromkeys(("Min", "Amin", "Nanmin"), smallest),
+    **dict.fromkeys(("Var", "Nanvar"), spread),
+    **dict.fromkeys(("Std", "Nanstd"), deviation),
+    **dict.fromkeys(("Prod", "Nanprod"), product),
+    **dict.fromkeys(("Argmax", "Argmin", "Nanargmax", "Nanargmin"), place),
+    **dict.fromkeys(("Append", "Concatenate", "Dstack", "Hstack", "Stack", "Vstack"), joining),
+    "All": every,
+    "Any": any_of,
+    "Average": average,
+    "CountNonzero": count_nonzero,
+    "LayerNorm": partial(normalised, centred=True),
+    "MaxPool": max_pool,
+    "Moments": moments,
+    "Normalize": unit,
+    "OneHot": one_hot,
+    "RMSNorm": partial(normalised, centred=False),
+    "Softmax": softmax,
+}

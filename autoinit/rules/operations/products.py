@@ -1,0 +1,282 @@
+"""Sums of products: matrix products, `einsum`, and the attention that is made of them.
+
+One operand may be a parameter, which is then a kernel that AutoInit draws. Two signals are taken
+as independent; that is right for queries, keys and values, which have weights of their own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+
+from autoinit.graph.model_graph import Call, Slot, Value
+from autoinit.rules.kernels import Kernel
+from autoinit.rules.layers.activation import masking_of, masking_of_rows
+from autoinit.rules.operations.named import NAMED
+from autoinit.rules.registry import Context, Outcome, Support, pass_through
+from autoinit.rules.weighted import weighted
+from autoinit.signals.signal import Signal
+
+# What is added to a logit that does not count lies below this.
+_MASKED = -1e4
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+def project(
+    call: Call, signal: Signal, context: Context, kernel: Kernel, labels: tuple[str, str, str],
+    bias: Any = None,
+) -> Outcome:  # fmt: skip
+    """An input times a kernel, summed over the axes that the output does not have (eq. 3, 4).
+
+    Args:
+        call: the weighted call.
+        signal: of its input.
+        context: of the pass.
+        kernel: to be drawn; its `summed_axes` are set here.
+        labels: a letter for each axis of a sample of the input, of the kernel, and of a sample of
+            the output.
+        bias: the bias variable, or None.
+    """
+    data, weights, output = labels
+    sizes = dict(zip(weights, kernel.shape, strict=True))
+    sizes |= dict(zip(data, call.inputs[0].sample, strict=True))
+    lost = [letter for letter in data if letter not in weights and letter not in output]
+    kept = [letter for letter in data if letter in output and letter not in weights]
+    shared = [letter for letter in data if letter in weights]
+    units = [letter for letter in weights if letter in output]
+    leading = [*lost, *kept, *shared]
+    signal = signal.transpose([sizes[x] for x in data], [data.index(x) for x in leading])
+    count, places = math.prod(sizes[x] for x in lost), [sizes[x] for x in kept]
+    inputs = math.prod(sizes[x] for x in shared)
+    if lost:
+        signal = signal.reshape([sizes[x] for x in leading], [count, *places, inputs])
+        windows = [np.arange(count)[None, :], *(np.arange(size)[:, None] for size in places)]
+        signal = signal.mean_of(tuple(windows)).affine(count, 0.0).arrange(places)
+    else:
+        signal = signal.reshape([sizes[x] for x in leading], [*places, inputs])
+    summed = tuple(axis for axis, letter in enumerate(weights) if letter not in output)
+    placed = tuple(weights.index(letter) if letter in weights else None for letter in output)
+    kernel = replace(kernel, summed_axes=summed, output_axes=placed)
+    outcome = weighted(call, signal, context, kernel, bias)
+    (mixed,) = outcome.signals
+    split = [*places, *(sizes[x] for x in units)]
+    mixed = cast(Signal, mixed).reshape([*places, math.prod(split[len(places) :])], split)
+    arranged = [*kept, *units]
+    return replace(outcome, signals=(mixed.transpose(split, [arranged.index(x) for x in output]),))
+
+
+def equation_of(call: Call) -> tuple[list[str], str] | None:
+    """Letters of the operands and of the output of a product, the batch axis among them.
+
+    None for what is no sum of products of two tensors over axes of theirs.
+    """
+    name, shapes = type(call.layer).__name__, _operand_shapes(call)
+    if shapes is None or len(shapes) != 2:
+        return None
+    first, second = len(shapes[0]), len(shapes[1])
+    if name == "Einsum":
+        return spelled_out(call.layer.subscripts, shapes)
+    if name == "Matmul":
+        left, right = _LETTERS[:first], _LETTERS[:second]
+        if first < 1 or second < 1:
+            return None
+        # …ij,…jk->…ik; of a vector there is no i or no k.
+        lead = "abcdefg"[: max(first - 2, second - 2, 0)]
+        left = (lead[-(first - 2) :] if first > 2 else "") + ("x" if first > 1 else "") + "y"
+        right = (lead[-(second - 2) :] if second > 2 else "") + "y" + ("z" if second > 1 else "")
+        output = lead + ("x" if first > 1 else "") + ("z" if second > 1 else "")
+        return [left, right], output
+    if name == "Dot" and second <= 2 <= first:
+        left = _LETTERS[:first]
+        right = left[-1] + ("z" if second > 1 else "")
+        return [left, right], left[:-1] + right[1:]
+    if name == "Tensordot" and isinstance(call.layer.axes, int):
+        axes = call.layer.axes
+        left = _LETTERS[:first]
+        right = left[first - axes :] + _LETTERS[first : first + second - axes]
+        return [left, right], left[: first - axes] + right[axes:]
+    return None
+
+
+def _operand_shapes(call: Call) -> list[tuple[int, ...]] | None:
+    values = {value.index: value for value in call.inputs}
+    shapes: list[tuple[int, ...]] = []
+    for operand in operands_of(call):
+        if isinstance(operand, Slot):
+            value = values[operand.value]
+            shapes.append(value.sample if value.constant else (0, *value.sample))
+        elif hasattr(operand, "shape"):
+            shapes.append(tuple(operand.shape))
+        else:
+            return None
+    return shapes
+
+
+def operands_of(call: Call) -> list[Any]:
+    """The tensors that a product takes: slots, or constants."""
+    args, kwargs = call.arguments
+    names = {"x1", "x2", "a", "b", "x"}
+    given = [*args, *(value for name, value in kwargs.items() if name in names)]
+    if type(call.layer).__name__ == "Einsum":
+        given = list(args)
+    return [leaf for leaf in given if leaf is not None]
+
+
+def spelled_out(subscripts: str, shapes: Sequence[Sequence[int]]) -> tuple[list[str], str] | None:
+    """An equation of two operands with letters in place of dots; None for another one.
+
+    Args:
+        subscripts: `ab,bc->ac`, as `einsum` takes it.
+        shapes: of the operands.
+    """
+    subscripts = subscripts.replace(" ", "")
+    if "->" not in subscripts:
+        return None
+    terms, output = subscripts.split("->")
+    operands = terms.split(",")
+    if len(operands) != 2 or any(
+        len(set(term)) != len(term) for term in operands if "." not in term
+    ):
+        return None
+    free = [letter for letter in _LETTERS if letter not in subscripts]
+    longest = max(
+        len(shape) - len(term.replace("...", ""))
+        for term, shape in zip(operands, shapes, strict=True)
+    )
+    dots = "".join(free[:longest])
+
+    def spelled(term: str, rank: int) -> str:
+        missing = rank - len(term.replace("...", ""))
+        return term.replace("...", dots[len(dots) - missing :] if missing else "")
+
+    spelled_terms = [spelled(t, len(s)) for t, s in zip(operands, shapes, strict=True)]
+    return spelled_terms, output.replace("...", dots)
+
+
+def product(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+    """Matmul, einsum, dot and tensordot of two tensors, one of which may be a parameter."""
+    found = equation_of(call)
+    operands = operands_of(call)
+    if found is None or len(inputs) != len(call.inputs):
+        return pass_through(call, inputs)
+    terms, output = found
+    by_value = {v.index: (v, s) for v, s in zip(call.inputs, inputs, strict=True)}
+    values: list[Value | None] = []
+    signals: list[Signal] = []
+    samples: list[str] = []  # of each operand that has samples, the letter of their axis
+    for operand, term in zip(operands, terms, strict=True):
+        if isinstance(operand, Slot):
+            value, signal = by_value[operand.value]
+            values.append(value)
+            signals.append(signal)
+            if not value.constant:
+                samples.append(term[0])
+        else:
+            array = np.asarray(operand, np.float64)
+            values.append(None)
+            signals.append(type(inputs[0]).of_values(array))
+    if len(set(samples)) != 1 or not output.startswith(samples[0]):
+        return pass_through(call, inputs)
+    batch = samples[0]
+    shapes = _operand_shapes(call) or []
+    plain = [
+        (term[1:], shape[1:]) if term.startswith(batch) else (term, shape)
+        for term, shape in zip(terms, shapes, strict=True)
+    ]
+    if any(batch in term for term, _ in plain):
+        return pass_through(call, inputs)
+    sizes: dict[str, int] = {}
+    for term, shape in plain:
+        for letter, size in zip(term, shape, strict=True):
+            sizes[letter] = max(size, sizes.get(letter, 1))
+    wanted = output[1:]
+    for place in (1, 0):
+        kernel = values[place].parameter if values[place] is not None else None  # type: ignore[union-attr]
+        other = plain[1 - place][0]
+        summed_alone = [x for x in plain[place][0] if x not in other and x not in wanted]
+        if kernel is not None and values[1 - place] is not None and not summed_alone:
+            made = Kernel(kernel, "variable", kernel.attribute, summed_axes=())
+            labels = (other, plain[place][0], wanted)
+            moved = call if place else replace(call, inputs=call.inputs[::-1])
+            return project(moved, signals[1 - place], context, made, labels)
+    signals = [_broadcast(signal, term, shape, sizes) for signal, (term, shape) in
+               zip(signals, plain, strict=True)]  # fmt: skip
+    labels = (plain[0][0], plain[1][0], wanted)
+    result = signals[0].contract(signals[1], labels, sizes)
+    same = values[0] is not None and values[0] == values[1]
+    return Outcome((result,), Support.APPROXIMATE if same else Support.EXACT)
+
+
+def _broadcast(signal: Signal, term: str, shape: tuple[int, ...], sizes: dict[str, int]) -> Signal:
+    wanted = [sizes[letter] for letter in term]
+    return signal if list(shape) == wanted else signal.repeat(wanted[:-1])
+
+
+def attention(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+    """softmax(q·kᵀ·scale)·v, per head; shapes (samples, tokens, heads, units)."""
+    args, kwargs = call.arguments
+    names = ("query", "key", "value", "bias", "mask", "scale", "is_causal")
+    given = dict(zip(names, args, strict=False)) | kwargs
+    by_value = {v.index: (v, s) for v, s in zip(call.inputs, inputs, strict=True)}
+    slots = [each for name in names[:3] if isinstance(each := given.get(name), Slot)]
+    if len(slots) < 3:
+        return pass_through(call, inputs)
+    (q, query), (k, key), (_, value) = (by_value[slot.value] for slot in slots)
+    if len(q.sample) != 3 or len(k.sample) != 3:
+        return pass_through(call, inputs)
+    targets, heads, units = q.sample
+    sources, groups, _ = k.sample
+    if groups != heads:  # grouped queries: each key is read by several heads
+        key, value = (
+            each.reshape([sources, groups, units], [sources, groups, units])
+            .transpose([sources, groups, units], (1, 0, 2))
+            .transpose([groups, sources, units], (1, 0, 2))
+            for each in (key, value)
+        )
+        key, value = (each.arrange([sources, heads]) for each in (key, value))
+    sizes = {"t": targets, "n": heads, "h": units, "s": sources}
+    scale = given.get("scale")
+    scale = 1 / math.sqrt(units) if scale is None else float(scale)
+    logits = query.contract(key, ("tnh", "snh", "nts"), sizes).affine(scale, 0.0)
+    bias = given.get("bias")
+    approximate = isinstance(bias, Slot) or call.inputs[0] in call.inputs[1:]
+    if isinstance(bias, Slot):
+        logits = logits.combine("add", [by_value[bias.value][1].arrange([heads, targets])])
+    mask = given.get("mask")
+    if given.get("is_causal") or getattr(call.layer, "is_causal", False):
+        mask = np.tri(targets, sources, max(sources - targets, 0))[None]
+    shares = logits.softmax(sources, masking_of(mask, call, inputs, context, sources))
+    result = shares.contract(value, ("nts", "snh", "tnh"), sizes)
+    return Outcome((result,), Support.APPROXIMATE if approximate else Support.EXACT)
+
+
+def masked_sum(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | None:
+    """Logits plus a mask: 0 where an entry counts, and a large negative number elsewhere."""
+    if len(call.inputs) != 2:
+        return None
+    for place in (1, 0):
+        added = context.known.get(call.inputs[place].index)
+        if added is None or not added.size or not added.min() < _MASKED:
+            continue
+        logits, mask = inputs[1 - place], call.inputs[place]
+        rows = (added if not mask.constant else added[None]) > _MASKED
+        masking = masking_of_rows(rows, call.outputs[0].sample[-1])
+        whole = logits.combine("add", [inputs[place]])
+        placed = logits.repeat(call.outputs[0].positions)
+        return Outcome((whole.masked(placed, masking),), Support.EXACT)
+    return None
+
+
+def all_true(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+    """A mask that comes with a tensor hides few entries: taken as none."""
+    return Outcome((type(inputs[0]).gaussian(1.0, 0.0),), Support.APPROXIMATE)
+
+
+NAMED.update(
+    dict.fromkeys(("Matmul", "Einsum", "Dot", "Tensordot"), product)
+    | {"DotProductAttention": attention, "Add": masked_sum, "Mask": all_true}
+)

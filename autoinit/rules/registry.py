@@ -1,0 +1,234 @@
+"""Layer class → rule.
+
+A rule is a pure function `rule(call, inputs, context) → Outcome` (or just the outgoing signal). It
+says what one call does to the signals that it reads, and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import keras
+from keras import layers
+
+from autoinit.findings import Finding
+from autoinit.graph.model_graph import Call, stock_class
+from autoinit.graph.placeholders import Opaque
+from autoinit.rules.kernels import Kernel, Loader
+from autoinit.signals.signal import BiasMoments, KernelMoments, Observed, Signal
+
+
+class Support(StrEnum):
+    """How a call's outgoing signal was obtained."""
+
+    EXACT = "exact"  # closed form, or quadrature to a stated error
+    SAMPLED = "sampled"  # Monte Carlo, with its standard error
+    NEUTRAL = "neutral"  # known not to change the distribution
+    APPROXIMATE = "approximate"  # a stated assumption is broken
+    PASS_THROUGH = "pass_through"  # no rule: unchanged, the paper's fallback
+
+
+@dataclass(frozen=True)
+class WeightPlan:
+    """How AutoInit draws one kernel.
+
+    Attributes:
+        kernel: which one.
+        standard_deviation: of its entries.
+        path: the call that it was worked out for (its first use).
+    """
+
+    kernel: Kernel
+    standard_deviation: float
+    path: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a rule has to say about a call.
+
+    Attributes:
+        signals: one for each output; in a finished pass, what a measurement would show of it.
+        support: how they were obtained; None leaves it to the rule's registration.
+        weighted: whether the call has a kernel that AutoInit sets.
+        plans: the kernels to draw.
+        findings: what a person should know.
+        standard_error: of the variance, where it was sampled.
+        tainted: set by the interpreter downstream of a call without a rule.
+    """
+
+    signals: tuple[Signal | Observed, ...]
+    support: Support | None = None
+    weighted: bool = False
+    plans: tuple[WeightPlan, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    standard_error: float | None = None
+    tainted: bool = False
+
+
+Weigh = Callable[[Call, Signal, Kernel, Any], tuple[KernelMoments, BiasMoments, Outcome]]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a rule may know besides the call and its inputs.
+
+    Attributes:
+        training: mode of the model.
+        weigh: reads the moments of a kernel and a bias, or chooses the kernel's scale:
+            `weigh(call, signal, kernel, bias)`.
+        load: gives the values of a variable as a NumPy array.
+        seed, samples: for rules that sample.
+        options: `weight_init_config`, for estimators written by users.
+        signal_variance: variance that AutoInit aims at.
+        registry: for rules of wrappers, which look up the rule of what they wrap.
+        batch: how many samples batch normalisation sees at once.
+        unsupported: what becomes of calls without a rule, a key of `UNSUPPORTED`.
+        known: arrays of the constants, and of samples of the masks, that are read next, by value
+            index.
+    """
+
+    training: bool
+    weigh: Weigh
+    load: Loader
+    seed: int = 0
+    samples: int = 10_000
+    options: dict[str, Any] = field(default_factory=dict)
+    signal_variance: float = 1.0
+    registry: Registry | None = None
+    batch: int = 128
+    unsupported: str = "pass_through"
+    known: dict[int, Any] = field(default_factory=dict)
+
+
+# What may become of a call without a rule.
+UNSUPPORTED = {
+    "pass_through": "taken as unchanged, as the paper does",
+    "sample": "estimated by Monte Carlo through the layer itself",
+    "error": "refused",
+}
+
+Rule = Callable[[Call, Sequence[Any], Context], "Outcome | Signal"]
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A rule and what its results are worth where it does not say so itself."""
+
+    rule: Rule
+    support: Support
+
+
+class Registry:
+    """A table of rules by layer class."""
+
+    def __init__(self, rules: dict[type, Registration] | None = None) -> None:
+        self._rules = dict(rules or {})
+
+    def register(self, *classes: type, support: Support = Support.EXACT) -> Callable[[Rule], Rule]:
+        """Decorator that makes a function the rule of one or more layer classes.
+
+        Raises:
+            ValueError: where a class has a rule already.
+        """
+
+        def decorate(rule: Rule) -> Rule:
+            for layer_class in classes:
+                if layer_class in self._rules:
+                    raise ValueError(f"{layer_class.__name__} has a rule already.")
+                self._rules[layer_class] = Registration(rule, support)
+            return rule
+
+        return decorate
+
+    def overridden(self, rules: dict[type, Registration]) -> Registry:
+        """A copy in which `rules` come first."""
+        return Registry({**self._rules, **rules})
+
+    def of_call(self, call: Call) -> Registration | None:
+        """The rule of a call; fused activations have that of the `Activation` layer."""
+        if call.part == "activation":
+            return self._rules.get(layers.Activation)
+        return self.find(call.layer)
+
+    def find(self, layer: Any) -> Registration | None:
+        """The rule of a layer, or None.
+
+        A subclass has its parent's rule as long as it does not override `call`.
+        """
+        exact = self._rules.get(type(layer))
+        if exact is not None:
+            return exact
+        parent = stock_class(layer, tuple(self._rules))
+        if parent is None and not isinstance(layer, keras.Layer):
+            # Operations have one rule that tells them apart by name: Keras exports no classes.
+            parent = keras.Operation if keras.Operation in self._rules else None
+        return None if parent is None else self._rules[parent]
+
+    def classes(self) -> Iterable[type]:
+        """The classes that have a rule."""
+        return self._rules.keys()
+
+
+RULES = Registry()
+rule = RULES.register
+# Class name → why it has no rule, as a clause; `autoinit/rules/layers/refused.py` has them all.
+REASONS: dict[str, str] = {}
+
+
+def pass_through(call: Call, inputs: Sequence[Signal]) -> Outcome:
+    """The paper's fallback for a call without a rule: its signal is taken as unchanged."""
+    reason = REASONS.get(call.class_name)
+    why = ": its" if reason is None else f": {reason}. Its"
+    if reason is None and call.closed:
+        why = f", and it cannot be opened into its parts ({call.closed}): its"
+    message = (
+        f"No rule for {call.path!r} ({call.class_name}){why} output is taken to be distributed "
+        "like its input, and everything after it is uncertain."
+    )
+    return Outcome(
+        (inputs[0],) * len(call.outputs),
+        Support.PASS_THROUGH,
+        findings=(Finding("unsupported_layer", call.path, call.class_name, message),),
+    )
+
+
+def not_run(call: Call, inputs: Sequence[Signal]) -> Outcome:
+    """The same for an opaque call; measurements, too, end before it."""
+    part = call.opaque
+    reason = "its code is not at hand" if part is None else part.reason
+    end = "Nothing after it is measured, and the predictions there are uncertain."
+    if isinstance(part, Opaque):
+        code = "opaque_layer"
+        held = (
+            "" if part is call.layer else f"holds {part.name[:80]!r} ({part.original[:80]}), and "
+        )
+        message = (
+            f"Layer {call.path!r} ({call.class_name}) {held}is not run: {reason[:300]}. "
+            f"{_origin_of_shape(part, call)} {end}"
+        )
+    else:
+        code = "opaque_activation"
+        name = "" if part is None else part.name[:80]
+        message = f"The activation {name!r} at {call.path!r} is not run: {reason[:300]}. {end}"
+    return Outcome(
+        (inputs[0],) * len(call.outputs),
+        Support.PASS_THROUGH,
+        findings=(Finding(code, call.path, call.class_name, message),),
+    )
+
+
+def _origin_of_shape(part: Opaque, call: Call) -> str:
+    shape = "×".join("?" if size is None else str(size) for size in call.outputs[0].shape[1:])
+    shape = shape or "one number"
+    declared = part.evidence.get("declared")
+    if declared is not None and None not in declared:
+        return f"Its output shape is the one that its file declares: {shape}."
+    if declared is not None:
+        return f"Its file declares its output shape in part; it is assumed to be {shape}."
+    if part.evidence.get("size") is not None:
+        return f"Its output shape is inferred from the layers that read it: {shape}."
+    return f"Its output shape is assumed to be that of its input: {shape}."

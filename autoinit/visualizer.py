@@ -1,0 +1,87 @@
+"""`AutoInitVisualizer`: signal propagation with default and with AutoInit weights, as a figure."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from autoinit.initializers.autoinit import Estimators
+from autoinit.initializers.cloning import as_model, clone_with_weights
+from autoinit.rules import RULES
+from autoinit.rules.estimators import as_rules
+
+
+class AutoInitVisualizer:
+    """Compare default and AutoInit weights of a model, layer by layer.
+
+    Args:
+        custom_distribution_estimators: layer class → subclass of
+            `LayerOutputDistributionEstimator`, as for `AutoInit`.
+
+    Example:
+        AutoInitVisualizer().visualize(model)  # the last line of a notebook's cell shows it
+        AutoInitVisualizer().visualize(model, plot_path="signal.html")
+    """
+
+    def __init__(self, custom_distribution_estimators: Estimators | None = None) -> None:
+        self.registry = RULES.overridden(as_rules(custom_distribution_estimators))
+
+    def visualize(
+        self,
+        model: Any,
+        custom_objects: dict[str, Any] | None = None,
+        plot_path: str | Path | None = None,
+        num_samples: int = 100,
+        ylim: tuple[float, float] | None = None,
+        signal_variance: float = 1.0,
+    ) -> Any:
+        """An interactive figure of each call's variance, measured and predicted.
+
+        The model passed in is left as it was.
+
+        Args:
+            model: a `keras.Model`, a configuration dictionary or a JSON string.
+            custom_objects: classes that a configuration needs, by name.
+            plot_path: where to write the figure, too: `.html`, or an image format of Kaleido where
+                that is installed. Nothing is written without it.
+            num_samples: samples of Gaussian noise to feed through the model.
+            ylim: lowest and highest variance shown.
+            signal_variance: variance that AutoInit aims at.
+
+        Returns:
+            A `plotly.graph_objects.Figure`, which a notebook shows.
+
+        Raises:
+            GraphError: for a model without a graph of layers.
+            ValueError: for limits that are not positive and increasing.
+        """
+        # The one place in this package that reaches up to probes and charts.
+        from app.analysis.comparison import compare
+        from app.analysis.settings import JobSpec, Settings
+        from app.charts import variance_chart
+        from app.jobs.execution import as_data, describe
+        from autoinit.notebook_figure import NotebookFigure
+
+        if ylim is not None and not 0 < ylim[0] < ylim[1]:
+            raise ValueError(f"ylim must be two positive, increasing variances. Received: {ylim!r}")
+        source = as_model(model, custom_objects)
+        twin = clone_with_weights(source, self.registry, custom_objects)
+        settings = Settings(samples=num_samples, signal_variance=signal_variance)
+        comparison = compare(twin, settings, uploaded=False, registry=self.registry)
+        spec = JobSpec("", str(source.name), settings)
+        figure = NotebookFigure(variance_chart(
+            as_data(comparison, twin, describe(None), spec, comparison.findings, comparison.timings)
+        ))  # fmt: skip
+        if ylim is not None:
+            figure.update_layout(yaxis_range=[math.log10(limit) for limit in ylim])
+        if plot_path is not None:
+            _write(figure, Path(plot_path))
+        return figure
+
+
+def _write(figure: Any, path: Path) -> None:
+    if path.suffix.lower() in (".html", ".htm"):
+        figure.write_html(path, include_plotlyjs=True)
+    else:
+        figure.write_image(path)

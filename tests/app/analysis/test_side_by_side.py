@@ -1,0 +1,73 @@
+"""Several results at once: pure functions of results that were made up."""
+
+import json
+
+import pytest
+
+from app.analysis.side_by_side import differences, differing_settings, runs_table
+from app.charts.side_by_side import differences_chart, runs_chart
+
+
+def test_only_settings_that_differ_are_told(build_result):
+    first, second, third = build_result(seeds=1), build_result(seeds=5), build_result(seeds=1)
+    second["settings"]["input_mean"] = 0.5
+    del third["settings"]["gradients"]  # of an older program
+    assert differing_settings([first, second, third]) == {
+        "input_mean": [0.0, 0.5, 0.0], "seeds": [1, 5, 1], "gradients": [False, False, None],
+    }  # fmt: skip
+    assert differing_settings([first, first]) == {}
+
+
+def test_the_table_has_what_became_of_the_signal(build_result):
+    rows = runs_table([build_result(50), build_result(50, uploaded=True)])
+    assert rows[0]["run"] == "1: made-up.keras"
+    assert rows[0]["Default"].startswith("explodes, ")
+    assert rows[0]["AutoInit"].startswith("stable, ")
+    assert "Uploaded" not in rows[0]
+    assert rows[1]["Uploaded"].startswith("stable")
+
+
+def test_differences_are_taken_between_calls_of_one_name(build_result):
+    first, other = build_result(10), build_result(15)
+    other["calls"][3]["default"]["measured"]["variance"] = 7.0
+    other["calls"][4]["default"]["measured"]["variance"] = 0.0
+    other["calls"][5]["default"]["measured"] = None
+    found = differences(first, other, "default")
+    assert len(found) == 8
+    path, before, after = found[3]
+    assert (path, after) == (first["calls"][3]["path"], 7.0)
+    assert before == first["calls"][3]["default"]["measured"]["variance"]
+
+
+def test_runs_of_as_many_calls_share_their_axis(build_result):
+    figure = runs_chart([build_result(10), build_result(10, growth=0.8)], "default")
+    assert list(figure.data[0].x) == list(range(10))
+    assert figure.layout.yaxis.type == "log"
+    assert figure.data[0].line.dash != figure.data[1].line.dash
+
+
+def test_other_runs_are_drawn_over_relative_depth(build_result):
+    figure = runs_chart([build_result(10), build_result(21)], "autoinit")
+    assert figure.data[1].x[10] == pytest.approx(0.5)
+    assert figure.layout.xaxis.title.text == "relative depth"
+    assert figure.layout.xaxis.tickvals is None
+
+
+def test_differences_are_factors_to_the_first(build_result):
+    first, other = build_result(10), build_result(10)
+    for call in other["calls"]:
+        call["default"]["measured"]["variance"] *= 3.0
+    other["calls"][2]["default"]["measured"]["variance"] = 1e300
+    first["calls"][2]["default"]["measured"]["variance"] = 1e-300
+    line = differences_chart([first, other], "default").data[0]
+    assert line.y[1] == pytest.approx(3.0)
+    assert line.y[2] == 1e300
+
+
+def test_names_never_become_markup(build_result):
+    hostile = build_result(5, name="<img src=x onerror=alert(1)>")
+    text = json.dumps(
+        [c([hostile, hostile], "default").to_plotly_json()["data"][0]["name"]
+         for c in (runs_chart, differences_chart)]
+    )  # fmt: skip
+    assert "<img" not in text

@@ -1,0 +1,877 @@
+"""The page in each of its states, by Streamlit's AppTest; the jobs are stand-ins."""
+
+import errno
+import html
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+import app.jobs
+from app.analysis.settings import UNSUPPORTED
+from app.dashboard import uploads
+from app.dashboard.sidebar import UNSUPPORTED_LABELS
+from app.dashboard.table import path_width
+from app.export.downloads import downloads, file_stem
+from app.jobs import AlreadyRunningError, JobSpec, Settings, folders
+from app.jobs.handles import JobHandle
+from app.jobs.processes import Progress
+from app.text.escaping import markdown_text
+
+PAGE = str(Path(app.__file__).parent / "streamlit_app.py")
+KEY = "a" * 64
+HOSTILE = "<img src=x onerror=alert(1)> **bold** [a](http://b) :red[r] $x$"
+
+
+class StandInJob:
+    """A job that stays in whichever state the test puts it."""
+
+    def __init__(self, folder: Path, status: str = "running", spec: JobSpec | None = None) -> None:
+        self.key, self.folder, self.status, self.spec = KEY, folder, status, spec
+        self.progress = Progress(0.31, "Measuring default")
+        self.error: tuple[str, str] | None = None
+        self.holders: set[str] = set()
+
+    def result(self) -> dict[str, Any]:
+        return json.loads((self.folder / "result.json").read_text())
+
+    preview = JobHandle.preview
+
+    def held_by(self, holder: str) -> bool:
+        return holder in self.holders
+
+    def cancel(self, holder: str) -> None:
+        self.holders.discard(holder)
+        if not self.holders:
+            self.status = "cancelled"
+
+
+class Jobs:
+    """What stands in for `app.jobs`: remembers what was submitted, finds one job."""
+
+    def __init__(self, folder: Path) -> None:
+        self.job = StandInJob(folder)
+        self.submitted: list[JobSpec] = []
+        self.others: dict[str, StandInJob] = {}
+        self.running: StandInJob | None = None
+
+    def submit(self, spec: JobSpec, holder: str) -> StandInJob:
+        if self.running is not None and self.running.held_by(holder):
+            raise AlreadyRunningError(self.running)
+        self.submitted.append(spec)
+        self.job.spec = spec
+        self.job.holders.add(holder)
+        return self.job
+
+    def find(self, key: str) -> StandInJob | None:
+        return self.job if key == KEY else self.others.get(key)
+
+    def finish(self, result: dict[str, Any], *files: str) -> None:
+        self.job.folder.mkdir(exist_ok=True)
+        (self.job.folder / "result.json").write_text(json.dumps(result, allow_nan=False))
+        for name in files:
+            (self.job.folder / name).write_bytes(b"model")
+        self.job.status = "done"
+
+
+@pytest.fixture
+def jobs(tmp_path, monkeypatch) -> Jobs:
+    monkeypatch.setenv("AUTOINIT_DATA", str(tmp_path / "data"))
+    stand_in = Jobs(tmp_path / "job")
+    monkeypatch.setattr(app.jobs, "submit", stand_in.submit)
+    monkeypatch.setattr(app.jobs, "find", stand_in.find)
+    monkeypatch.setattr(app.jobs, "warm_up", lambda: None)
+    return stand_in
+
+
+def open_page(key: str | None = None) -> AppTest:
+    page = AppTest.from_file(PAGE, default_timeout=30)
+    if key is not None:
+        page.query_params["job"] = key
+    return checked(page.run())
+
+
+def checked(page: AppTest) -> AppTest:
+    assert not page.exception, page.exception
+    return page
+
+
+def press(page: AppTest, label: str) -> AppTest:
+    (button,) = [button for button in page.button if button.label == label]
+    return checked(button.click().run())
+
+
+@pytest.fixture
+def done(jobs) -> Callable[..., AppTest]:
+    """Opens the page of a job that has left this result."""
+
+    def open_result(result: dict[str, Any], *files: str) -> AppTest:
+        st.cache_resource.clear()
+        jobs.finish(result, *files)
+        return open_page(KEY)
+
+    return open_result
+
+
+def test_the_page_never_imports_keras():
+    heavy = "{'keras', 'tensorflow', 'tf_keras', 'autoinit', 'probes'}"
+    program = f"import sys, app.streamlit_app; print({heavy} & set(sys.modules))"
+    shown = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.strip() == "set()"
+
+
+def test_the_first_visit_explains_and_offers_samples(jobs):
+    page = open_page()
+    assert page.title[0].value == "How does your network start?"
+    labels = [button.label for button in page.button]
+    assert "Analyse" in labels
+    assert "All-CNN-C" in labels
+    assert page.file_uploader
+    assert not jobs.submitted
+
+
+def test_a_sample_starts_with_one_click(jobs):
+    page = press(open_page(), "All-CNN-C")
+    assert jobs.submitted == [JobSpec("sample:all-cnn-c", "all-cnn-c", Settings())]
+    assert page.query_params["job"] == KEY
+    assert [button.label for button in page.button].count("Cancel") == 1
+
+
+def test_analysing_nothing_asks_for_a_file(jobs):
+    page = press(open_page(), "Analyse")
+    assert "Choose a model file" in page.warning[0].value
+    assert not jobs.submitted
+
+
+def test_a_sample_takes_options_and_settings(jobs):
+    page = open_page()
+    checked(page.button_group(key="source").set_value("Try a sample").run())
+    checked(page.selectbox(key="sample").set_value("all-cnn-c").run())
+    page.selectbox(key="all-cnn-c-activation").set_value("elu")
+    for label, value in (("Samples", 32), ("Draws", 2), ("Input variance", 2.5), ("Seed", 7)):
+        (field,) = [field for field in page.number_input if field.label == label]
+        field.set_value(value)
+    for label, value in (
+        ("Distribution", "orthogonal"),
+        ("Mode", "inference"),
+        ("Layers without a rule", "pass_through"),
+    ):
+        (field,) = [field for field in page.selectbox if field.label == label]
+        field.set_value(value)
+    for box in page.checkbox:
+        box.check()
+    (field,) = [field for field in page.number_input if field.label == "Inputs for the Jacobian"]
+    field.set_value(3)
+    press(page, "Analyse")
+    settings = Settings(
+        gradients=True,
+        jacobian=3,
+        samples=32,
+        seeds=2,
+        seed=7,
+        input_variance=2.5,
+        distribution="orthogonal",
+        mode="inference",
+        unsupported="pass_through",
+        constrain_weights=True,
+        keep_frozen=True,
+    )
+    name = "all-cnn-c?activation=elu"
+    assert jobs.submitted == [JobSpec(f"sample:{name}", name, settings)]
+
+
+def test_a_wrong_setting_gets_a_sentence(jobs):
+    page = open_page()
+    checked(page.button_group(key="source").set_value("Try a sample").run())
+    (field,) = [field for field in page.number_input if field.label == "Input variance"]
+    field.set_value(-1.0)
+    page = press(page, "Analyse")
+    assert "1e-30" in page.error[0].value.replace("&#45;", "-")
+    assert not jobs.submitted
+
+
+def test_an_upload_goes_to_disk_under_a_name_of_our_own(jobs):
+    page = open_page()
+    page.file_uploader[0].set_value(("../<b>evil.KERAS", b"PK model", "application/zip"))
+    checked(page.run())
+    assert [uploader.label for uploader in page.file_uploader] == ["Samples of the inputs"]
+    press(page, "Analyse")
+    (spec,) = jobs.submitted
+    stored = Path(spec.model)
+    assert stored.parent == uploads.uploads_folder()
+    assert stored.suffix == ".keras"
+    assert stored.read_bytes() == b"PK model"
+    assert spec.name.endswith("evil.KERAS")
+    assert stored.parent.stat().st_mode & 0o777 == 0o700
+
+
+def field(page: AppTest, kind: str, label: str) -> Any:
+    (found,) = [each for each in page.get(kind) if each.label == label]
+    return found
+
+
+def upload_data(page: AppTest, name: str, content: bytes = b"1,2") -> AppTest:
+    field(page, "file_uploader", "Samples of the inputs").set_value((name, content, "text/csv"))
+    return checked(page.run())
+
+
+def test_data_go_to_disk_and_are_fed(jobs):
+    page = open_page()
+    checked(page.button_group(key="source").set_value("Try a sample").run())
+    page = upload_data(page, "../<i>pixels.CSV")
+    assert not page.file_uploader
+    assert "pixels" in "".join(text.value for text in page.sidebar.markdown)
+    press(page, "Analyse")
+    settings = jobs.submitted[0].settings
+    stored = Path(settings.input_data)
+    assert stored.parent == uploads.uploads_folder()
+    assert (stored.suffix, stored.read_bytes()) == (".csv", b"1,2")
+    assert settings.input_data_name.endswith("pixels.CSV")
+    assert settings.input_source == "data"
+
+
+def test_noise_like_the_data_and_no_data_again(jobs):
+    page = open_page()
+    checked(page.button_group(key="source").set_value("Try a sample").run())
+    page = upload_data(page, "pixels.npy")
+    checked(page.button_group(key="input-source").set_value("noise").run())
+    page = press(page, "Analyse")
+    assert jobs.submitted[0].settings.input_source == "noise"
+    jobs.job.status = "cancelled"
+    page = press(press(page, "Remove the data"), "Analyse")
+    assert jobs.submitted[1].settings == Settings()
+
+
+def test_data_of_another_kind_are_refused_with_a_sentence(jobs):
+    with pytest.raises(ValueError, match=r"file of data ends in \.npy, \.npz, \.csv"):
+        uploads.store(io.BytesIO(b"x"), "data.pkl", uploads.DATA_SUFFIXES)
+
+
+def test_moments_per_input_are_asked_for_where_there_are_several(done, jobs, result):
+    label = "Mean and variance per input"
+    (only,) = result["model"]["inputs"]
+    assert not [box for box in done(result).text_input if box.label == label]
+    result["model"]["inputs"] = [{**only, "name": name} for name in ("left", HOSTILE)]
+    page = done(result)
+    checked(page.button_group(key="source").set_value("Try a sample").run())
+    field(page, "text_input", label).set_value("left: 0.5 0.25")
+    page = press(page, "Analyse")
+    assert "Expected name: mean, variance" in html.unescape(page.error[0].value)
+    field(page, "text_input", label).set_value("left: 0.5, 0.25; a: b: -1, 2;")
+    press(page, "Analyse")
+    assert jobs.submitted[-1].settings.input_moments == {"left": [0.5, 0.25], "a: b": [-1, 2]}
+
+
+def test_the_form_begins_with_the_settings_of_the_job_on_the_page(done, jobs, build_result):
+    result = build_result(10)
+    moments = {"left": [0.5, 2.0], "right": [0.0, 1.0]}
+    result["settings"] |= {"samples": 33, "mode": "inference", "keep_frozen": True, "seed": 7,
+                           "input_moments": moments, "input_data": "/gone.npy"}  # fmt: skip
+    result["model"]["inputs"] = [{"name": "left"}, {"name": "right"}]
+    page = done(result)
+    assert field(page, "number_input", "Samples").value == 33
+    assert field(page, "number_input", "Seed").value == 7
+    assert field(page, "selectbox", "Mode").value == "inference"
+    assert field(page, "checkbox", "Keep frozen layers' weights").value is True
+    text = field(page, "text_input", "Mean and variance per input").value
+    assert text == "left: 0.5, 2.0; right: 0.0, 1.0"
+    checked(page.button_group(key="source").set_value("Try a sample").run())
+    checked(page.selectbox(key="sample").set_value("all-cnn-c").run())
+    press(page, "Analyse")
+    assert jobs.submitted[-1].settings == Settings(
+        samples=33, seed=7, mode="inference", keep_frozen=True, input_moments=moments
+    )
+
+
+def test_another_file_can_be_chosen(jobs):
+    page = open_page()
+    page.file_uploader[0].set_value(("one.h5", b"one", "application/x-hdf5"))
+    page = press(checked(page.run()), "Choose another file")
+    page.file_uploader[0].set_value(("two.json", b"{}", "application/json"))
+    press(checked(page.run()), "Analyse")
+    assert [spec.name for spec in jobs.submitted] == ["two.json"]
+
+
+def test_uploads_are_of_a_bounded_size(jobs, monkeypatch):
+    monkeypatch.setenv("AUTOINIT_MAX_FILE_BYTES", "2048")
+    assert uploads.store(io.BytesIO(bytes(2048)), "x" * 300 + ".h5").name.endswith("x.h5")
+    with pytest.raises(ValueError, match=r"more than 2 KiB.*AUTOINIT_MAX_FILE_BYTES"):
+        uploads.store(io.BytesIO(bytes(2049)), "model.h5")
+    (stored,) = uploads.uploads_folder().iterdir()
+    assert stored.stat().st_size == 2048
+
+
+def test_new_uploads_make_room_but_not_for_what_is_in_use(jobs, monkeypatch):
+    monkeypatch.setenv("AUTOINIT_MAX_STORED_BYTES", "2500")
+    in_use, unused = (uploads.store(io.BytesIO(bytes([n]) * 1000), "a.h5") for n in range(2))
+    monkeypatch.setattr(app.jobs, "in_use", lambda: {in_use.path})
+    new = uploads.store(io.BytesIO(b"new" * 333), "a.h5")
+    assert [upload.path.exists() for upload in (in_use, unused, new)] == [True, False, True]
+
+
+def test_uploads_are_swept_after_a_day_unless_used(jobs, tmp_path):
+    yesterday = time.time() - folders.SECONDS_KEPT - 60
+    old, used = (uploads.store(io.BytesIO(content), "model.h5") for content in (b"old", b"used"))
+    for upload in (old, used):
+        os.utime(upload.path, (yesterday, yesterday))
+    assert uploads.keep(used)
+    uploads.store(io.BytesIO(b"new"), "model.h5")
+    assert used.path.exists()
+    assert not old.path.exists()
+    assert not uploads.keep(old)
+
+
+def test_a_running_job_shows_stage_and_fraction_and_can_be_cancelled(jobs):
+    page = press(open_page(), "All-CNN-C")
+    progress = page.get("progress")[0].proto
+    assert (progress.value, progress.text) == (31, "Measuring default")
+    page = press(page, "Cancel")
+    assert jobs.job.status == "cancelled"
+    assert page.info[0].value.startswith("Cancelled.")
+    assert "Analyse" in [button.label for button in page.button]
+
+
+def test_a_running_job_shows_what_it_knows_so_far(jobs, build_result):
+    page = press(open_page(), "All-CNN-C")
+    assert not page.get("plotly_chart")
+    result = build_result(12)
+    for call in result["calls"]:
+        del call["autoinit"]
+        call["default"]["measured"] = None
+    known = {"calls": result["calls"], "series": ["default"], "settings": {"signal_variance": 1.0}}
+    partial = jobs.job.folder / "partial-123" / "preview.json"
+    partial.parent.mkdir(parents=True)
+    partial.write_text(json.dumps(known))
+    (chart,) = checked(page.run()).get("plotly_chart")
+    lines = {trace["name"]: trace["y"] for trace in json.loads(chart.proto.spec)["data"]}
+    predicted = [call["default"]["predicted"]["variance"] for call in known["calls"]]
+    assert lines["Default predicted"] == predicted
+    assert lines["Default measured"] == [None] * 12
+    assert not any("AutoInit" in name for name in lines)
+    partial.write_text("half of a")
+    os.utime(partial, (1, 1))
+    assert not checked(page.run()).get("plotly_chart")
+
+
+def test_a_job_that_others_wait_for_goes_on_without_who_cancels(jobs):
+    page = press(open_page(), "All-CNN-C")
+    jobs.job.holders.add("someone else")
+    page = press(page, "Cancel")
+    assert jobs.job.status == "running"
+    assert page.info[0].value.startswith("Cancelled.")
+    assert not page.get("progress")
+    page = press(page, "Analyse")  # Which asks for a file, and changes nothing here.
+    assert page.info[0].value.startswith("Cancelled.")
+    checked(page.button_group(key="source").set_value("Try a sample").run())
+    page = press(page, "Analyse")
+    assert page.get("progress")
+    assert "Cancel" in [button.label for button in page.button]
+
+
+def test_whoever_has_only_the_address_cannot_cancel(jobs):
+    jobs.job.holders.add("someone else")
+    page = open_page(KEY)
+    assert page.get("progress")
+    assert "Cancel" not in [button.label for button in page.button]
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_second_job_waits_for_a_choice(jobs, tmp_path, keep):
+    page = press(open_page(), "All-CNN-C")
+    first = jobs.running = jobs.job
+    first.spec = JobSpec("sample:x", HOSTILE, Settings())
+    jobs.job = StandInJob(tmp_path / "second")
+    del page.query_params["job"]
+    page = press(checked(page.run()), "ResNet-56 without batch normalisation")
+    assert len(jobs.submitted) == 1
+    (sentence,) = [each.value for each in page.markdown if "one analysis at a time" in each.value]
+    assert "<img" not in sentence
+    if keep:
+        page = press(page, "Keep it")
+        assert (first.status, len(jobs.submitted)) == ("running", 1)
+    else:
+        page = press(page, "Cancel it and start the new one")
+        assert first.status == "cancelled"
+        assert jobs.submitted[1].name == "resnet-56-nobn"
+    assert page.query_params["job"] == KEY
+    assert not any("one analysis at a time" in each.value for each in page.markdown)
+
+
+def test_a_full_disk_gets_a_sentence_without_our_paths(jobs, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", "/secret/path")
+
+    monkeypatch.setattr(app.jobs, "submit", fail)
+    page = press(open_page(), "All-CNN-C")
+    assert "No space left on device" in page.error[0].value
+    assert "secret" not in page.error[0].value
+
+
+def test_the_page_moves_on_when_the_job_is_done(jobs, result):
+    page = press(open_page(), "All-CNN-C")
+    jobs.finish(result, "reinitialized.keras")
+    checked(page.run())
+    assert len(page.get("plotly_chart")) == 1
+    assert not page.get("progress")
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        ("refused", "model.keras is not a model file: it is a PNG picture."),
+        ("failed", "The worker process was killed by signal 9 (SIGKILL)."),
+    ],
+)
+def test_a_job_that_ends_without_a_result_gets_its_sentence(jobs, status, message):
+    page = press(open_page(), "All-CNN-C")
+    jobs.job.status, jobs.job.error = status, ("code", message)
+    checked(page.run())
+    assert page.error[0].value == markdown_text(message)
+    assert not page.get("plotly_chart")
+    press(page, "Analyse")
+    assert page.warning  # The app goes on.
+
+
+def test_a_model_refused_for_a_layer_without_a_rule_leads_to_the_setting(jobs):
+    page = press(open_page(), "All-CNN-C")
+    jobs.job.status, jobs.job.error = "refused", ("unsupported_layer", "No rule for 'a'.")
+    checked(page.run())
+    assert "No rule for" in page.error[0].value
+    assert any("setting in the sidebar" in caption.value for caption in page.caption)
+
+
+def test_every_choice_for_layers_without_a_rule_has_a_label():
+    assert tuple(UNSUPPORTED_LABELS) == UNSUPPORTED
+
+
+def test_a_job_knows_an_upload_by_its_owners_name(jobs):
+    page = open_page()
+    page.file_uploader[0].set_value(("holiday.keras", b"PNG", "image/png"))
+    press(checked(page.run()), "Analyse")
+    assert jobs.submitted[0].name == "holiday.keras"
+    assert Path(jobs.submitted[0].model).name != "holiday.keras"
+
+
+def test_an_unknown_address_says_so(jobs):
+    page = open_page("b" * 64)
+    assert "no result at this address" in page.warning[0].value
+
+
+def test_a_result_that_cannot_be_read_says_so(jobs):
+    jobs.job.folder.mkdir()
+    (jobs.job.folder / "result.json").write_text("{")
+    jobs.job.status = "done"
+    st.cache_resource.clear()
+    page = open_page(KEY)
+    assert "cannot be read" in page.error[0].value
+
+
+def test_a_result_has_headline_charts_table_and_downloads(done, deep_result):
+    page = done(deep_result, "reinitialized.keras", "reinitialized.h5", "manifest.json")
+    assert [metric.label for metric in page.metric] == [
+        "Default weights",
+        "AutoInit weights",
+        "Uploaded weights",
+        "Prediction off by",
+        "Outside the band",
+        "Calls covered",
+        "Time",
+    ]
+    assert [metric.value for metric in page.metric][:3] == ["Explodes", "Stable", "Stable"]
+    charts = [json.loads(chart.proto.spec) for chart in page.get("plotly_chart")]
+    assert len(charts) == 2
+    assert {trace["name"] for trace in charts[0]["data"]} >= {
+        "Default measured",
+        "AutoInit predicted",
+        "Uploaded weighted",
+        "Calls without a rule",
+    }
+    assert not any("predicted by" in trace["name"] for trace in charts[0]["data"])
+    assert len(page.dataframe[-1].value) == 140
+    assert [button.label for button in page.download_button] == [
+        "Re-initialised model, .keras (5 B)",
+        "As .h5 (5 B)",
+        "Table, CSV",
+        "Result, JSON",
+        "Report, HTML",
+        "Manifest, JSON",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("vgg16.keras", "vgg16-autoinit"),
+        ("all-cnn-c?activation=elu&dropout=0.25", "all-cnn-c-activation-elu-dropout-0-25-autoinit"),
+        ("sub/../we<i>rd\u202e.H5", "sub-we-i-rd-autoinit"),
+        ("模型.keras", "model-autoinit"),
+    ],
+)
+def test_downloads_carry_a_name_that_is_safe_everywhere(result, name, stem):
+    result["model"]["name"] = name
+    assert file_stem(result) == stem
+
+
+def test_without_a_model_there_is_no_model_to_download(done, result):
+    page = done(result)
+    assert len(page.download_button) == 3
+    assert any("no re-initialised model" in caption.value for caption in page.caption)
+
+
+def test_formats_are_offered_in_the_jobs_order_with_their_notes(done, result):
+    note = "Opens in **Keras 2**."
+    result["downloads"] = [
+        {"file": "reinitialized.h5", "label": "Re-initialised model, .h5", "note": note},
+        {"file": "reinitialized.keras", "label": "For Keras 3, .keras", "note": ""},
+        {"file": "reinitialized.json", "label": "Not there", "note": "Not there"},
+    ]
+    page = done(result, "reinitialized.keras", "reinitialized.h5")
+    assert [button.label for button in page.download_button][:3] == [
+        "Re-initialised model, .h5 (5 B)",
+        "For Keras 3, .keras (5 B)",
+        "Table, CSV",
+    ]
+    shown = [caption.value for caption in page.caption]
+    assert markdown_text(".h5") + ": " + markdown_text(note) in shown
+    assert not any("Not there" in text for text in shown)
+
+
+def test_a_model_and_a_result_in_json_have_names_of_their_own(result, tmp_path):
+    result["downloads"] = [
+        {"file": "../reinitialized.json", "label": "Architecture, .json", "note": None}
+    ]
+    (tmp_path / "reinitialized.json").write_text("{}")
+    (offered,) = downloads(result, tmp_path)
+    assert (offered.path, offered.note) == (tmp_path / "reinitialized.json", "")
+
+
+def test_a_network_that_is_measured_in_part(done, cut_result):
+    page = done(cut_result)
+    assert [metric.value for metric in page.metric][:3] == ["Stable so far"] * 3
+    assert "1 call of **Lambda** was not run" in page.warning[0].value
+    assert "it holds code" in page.warning[0].value
+    table = page.dataframe[-1].value
+    assert list(table["not_run"][11:14]) == ["", "it holds code", ""]
+    assert table["autoinit_measured_variance"][13:].isna().all()
+
+
+def test_a_constrained_model_comes_with_the_import_it_needs(done, result):
+    result["settings"]["constrain_weights"] = True
+    page = done(result, "reinitialized.keras")
+    assert any(code.value.startswith("import autoinit") for code in page.code)
+
+
+def test_warnings_stand_above_the_chart_and_notes_are_folded(done, deep_result):
+    for code in ("input_scaling", "shared_layer"):
+        warning = {"code": code, "path": "a", "class": "B", "message": f"about {code}"}
+        deep_result["warnings"].append(warning)
+    page = done(deep_result)
+    kinds = [element.type for element in page.main]
+    assert "1 call of **Swirl** has no rule" in page.warning[0].value
+    assert "\n\nno rule for Swirl" in page.warning[0].value, "the message has the reason"
+    assert "about input" in page.info[0].value.replace("&#95;", "_")
+    assert max(kinds.index("warning"), kinds.index("info")) < kinds.index("plotly_chart")
+    assert "1 more note" in [expander.label for expander in page.expander]
+
+
+def test_names_are_never_markdown(done, build_result):
+    result = build_result(20, name=HOSTILE, unsupported=(7,))
+    for call in result["calls"]:
+        call["class"] = HOSTILE
+    page = done(result)
+    shown = [
+        element.value
+        for kind in ("header", "caption", "warning", "markdown")
+        for element in getattr(page, kind)
+    ]
+    assert any("img" in text for text in shown)
+    assert not any("<img" in text or "[a](" in text or ":red[" in text for text in shown)
+
+
+def test_the_table_can_be_filtered(done, deep_result):
+    page = done(deep_result)
+    checked(page.text_input(key="filter").set_value("BLOCK12/").run())
+    assert len(page.dataframe[-1].value) == 5
+    page.multiselect(key="classes").set_value(["Conv2D", "relu"])
+    assert len(checked(page.run()).dataframe[-1].value) == 2
+    page.toggle(key="only_weighted").set_value(True)
+    assert list(checked(page.run()).dataframe[-1].value["path"]) == ["block12/conv"]
+
+
+def test_sampled_layers_are_a_note(done, result):
+    result["calls"][3] |= {"class": "Swirl", "support": "sampled"}
+    message = "No rule for 'block0/flip': its output was estimated by Monte Carlo."
+    warning = {"code": "sampled_layer", "path": "block0/flip", "class": "Swirl"}
+    result["warnings"] = [warning | {"message": message}]
+    page = done(result)
+    assert "1 more note" in [expander.label for expander in page.expander]
+    (note,) = page.warning
+    assert "**Layers without a rule, estimated by sampling**" in note.value
+    assert "estimated by Monte Carlo" in note.value
+    (card,) = [metric for metric in page.metric if metric.label == "Calls covered"]
+    assert card.value == "100 %"
+    assert "1 sampled" in card.help
+    assert "Calls without a rule" not in drawn_names(page)
+
+
+def test_parts_of_an_opened_layer_are_told_apart_in_the_table(done, build_result):
+    parts = ("conv", "add", "dropout")
+    longest = "encoder/transformer_layer_11/self_attention_layer/"
+    result = build_result(10, path=lambda block, layer: f"{longest}{block}/{layer}")
+    page = done(result)
+    shown = list(page.dataframe[-1].value["path"])
+    assert len(set(shown)) == 10
+    assert all(len(path) <= 48 for path in shown)
+    assert {path.rpartition("/")[2] for path in shown} >= set(parts)
+    page.text_input(key="filter").set_value("layer_11/self_attention_layer/1/add")
+    assert len(checked(page.run()).dataframe[-1].value) == 1
+
+
+def test_the_column_of_paths_is_as_wide_as_they_are():
+    assert path_width(["a", "conv1/relu"]) == path_width([]) == 200
+    assert 200 < path_width(["a" * 35]) < path_width(["a" * 48]) == path_width(["a" * 4000]) < 400
+
+
+def drawn_names(page):
+    chart, *_ = page.get("plotly_chart")
+    return [trace["name"] for trace in json.loads(chart.proto.spec)["data"]]
+
+
+def view(page, name):
+    return checked(page.segmented_control(key="view").set_value(name).run())
+
+
+def test_the_other_models_predictions_can_be_drawn_in_every_view_that_has_predictions(
+    done, deep_result
+):
+    for call in deep_result["calls"]:
+        for series in deep_result["series"]:
+            call[series]["predicted_by"]["independent"]["sample_correlation"] = 0.5
+    page = done(deep_result)
+    name = "AutoInit predicted by the paper's model"
+    assert name not in drawn_names(page)
+    page = checked(page.toggle(key="other_model").set_value(True).run())
+    for chosen in ("variance", "mean", "correlation"):
+        assert name in drawn_names(view(page, chosen))
+    assert name not in drawn_names(view(page, "largest"))
+
+
+def test_correlations_between_samples_or_between_positions(done, deep_result):
+    page = view(done(deep_result), "correlation")
+    assert "1: inputs cannot be told apart" in drawn_names(page)
+    page.segmented_control(key="correlation_kind").set_value("position_correlation")
+    assert "1: the same at every position" in drawn_names(checked(page.run()))
+
+
+def test_every_view_of_what_was_measured(done, build_result):
+    page = done(build_result(12, gradients=True, jacobian=2))
+    titles = {
+        "variance": "variance",
+        "mean": "mean",
+        "correlation": "correlation",
+        "gradient": "variance of the gradient",
+        "largest": "largest absolute value",
+        "jacobian": "share",
+    }
+    for name, title in titles.items():
+        (chart,) = view(page, name).get("plotly_chart")
+        layout = json.loads(chart.proto.spec)["layout"]
+        assert layout["yaxis"]["title"]["text"] == title
+    assert any("condition number 1.0×10⁶" in text.value for text in page.markdown)
+    assert any("at 2 random inputs" in text.value for text in page.markdown)
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "settings"),
+    [
+        ("gradient", "Measure: gradient", {"gradients": True}),
+        ("jacobian", "Measure: jacobian", {"jacobian": 1}),
+    ],
+)
+def test_what_was_not_measured_is_offered(jobs, result, name, label, settings):
+    st.cache_resource.clear()
+    page = press(open_page(), "All-CNN-C")
+    jobs.finish(result, "reinitialized.keras")
+    page = view(checked(page.run()), name)
+    assert not page.get("plotly_chart")
+    press(page, label)
+    assert jobs.submitted[1] == replace(
+        jobs.submitted[0], settings=replace(jobs.submitted[0].settings, **settings)
+    )
+
+
+def test_a_result_of_which_the_page_knows_no_job_points_to_the_sidebar(done, result):
+    page = view(done(result), "gradient")
+    assert not any(button.label.startswith("Measure") for button in page.button)
+    assert any("under Measurement" in caption.value for caption in page.caption)
+
+
+def drawn_calls(page: AppTest) -> list[str]:
+    """The calls in the chart, by the names that their measured line tells on hover."""
+    chart, *_ = page.get("plotly_chart")
+    (line,) = [t for t in json.loads(chart.proto.spec)["data"] if t["name"] == "Default measured"]
+    return [row[0] for row in line["customdata"]]
+
+
+def test_a_stretch_of_a_deep_network_is_shown_in_chart_and_table(done, build_result):
+    assert not done(build_result(40)).slider
+    page = done(build_result(50))
+    chart, strip = page.get("plotly_chart")
+    assert "the chart shows 0 to 49" in strip.proto.alt
+    page = checked(page.slider(key="shown_calls").set_value((12, 16)).run())
+    chart, strip = page.get("plotly_chart")
+    assert "the chart shows 12 to 16" in strip.proto.alt
+    title = json.loads(chart.proto.spec)["layout"]["xaxis"]["title"]["text"]
+    assert title == "calls 12 to 16 of 50, in order of execution"
+    assert drawn_calls(page) == list(page.dataframe[-1].value["path"])
+    assert list(page.dataframe[-1].value["index"]) == [12, 13, 14, 15, 16]
+    # It is kept from view to view, and for other settings of the same network.
+    for view in ("mean", "correlation", "variance"):
+        page = checked(page.segmented_control(key="view").set_value(view).run())
+        assert len(drawn_calls(page)) == 5
+
+
+def test_blocks_can_be_looked_at_in_place_of_calls(done, build_result):
+    page = done(build_result(50))
+    page = checked(page.segmented_control(key="depth").set_value(1).run())
+    assert list(page.dataframe[0].value["path"]) == [f"block{n}" for n in range(10)]
+    (chart,) = page.get("plotly_chart")
+    assert len(json.loads(chart.proto.spec)["data"][0]["y"]) == 10
+
+
+@pytest.mark.parametrize(
+    ("pattern", "count"), [("CONV$", 10), ("^block[12]/", 10), ("(", 0), ("conv/", 10), ("", 50)]
+)
+def test_the_table_is_filtered_by_a_pattern(done, build_result, pattern, count):
+    page = done(build_result(50))
+    page = checked(page.text_input(key="filter").set_value(pattern).run())
+    assert len(page.dataframe[0].value) == count
+    assert any("is no regular expression" in c.value for c in page.caption) is (pattern == "(")
+
+
+def test_a_pattern_that_would_keep_python_busy_for_ever_takes_no_time(done, build_result):
+    result = build_result(5, path=lambda block, layer: "a" * 200 + layer)
+    page = done(result)
+    assert len(checked(page.text_input(key="filter").set_value("(a+)+$").run()).dataframe) == 1
+
+
+def test_only_calls_that_findings_name(done, deep_result):
+    page = done(deep_result)
+    page = checked(page.toggle(key="only_findings").set_value(True).run())
+    assert list(page.dataframe[0].value["path"]) == ["block12/dropout"]
+
+
+def test_a_finding_leads_to_the_details_of_its_call(done, deep_result, jobs):
+    deep_result["rules"] = {"Swirl": {"rule": "swirl", "says": "Turns <b>everything</b> around."}}
+    page = done(deep_result)
+    assert any("Choose a call" in caption.value for caption in page.caption)
+    press(page, f"Show {markdown_text('block12/dropout')}")
+    assert any(text.value == f"**{markdown_text('block12/dropout')}**" for text in page.markdown)
+    assert any("there is no rule" in caption.value for caption in page.caption)
+    (rule,) = [text.value for text in page.markdown if text.value.startswith("Rule: ")]
+    assert "<b>" not in rule
+    assert not any("Choose a call" in caption.value for caption in page.caption)
+
+
+def test_details_have_kernels_and_histograms_where_the_job_left_them(done, result, jobs):
+    kernel = {
+        "variable": "conv/kernel", "shape": [3, 3, 16, 16], "fan_in": 144,
+        "effective_fan_in": 138.1, "planned": 0.1,
+        "deviation": {"default": 0.05, "autoinit": 0.1},
+    }  # fmt: skip
+    result["calls"][0]["kernels"] = [kernel]
+    code = {"code": "saturated", "path": "block0/conv", "class": "Conv2D", "message": "a"}
+    result["warnings"] = [code]
+    jobs.job.folder.mkdir(exist_ok=True)
+    counts = {"low": -1.0, "high": 1.0, "counts": [1, 2, 1]}
+    (jobs.job.folder / "histograms.json").write_text(
+        json.dumps({"default": {"block0/conv": counts}})
+    )
+    page = done(result)
+    press(page, f"Show {markdown_text('block0/conv')}")
+    kernels = page.dataframe[2].value
+    assert list(kernels["σ, AutoInit"]) == ["0.1"]
+    assert list(kernels["fan-in"]) == ["144"]
+    assert len(page.get("plotly_chart")) == 3  # variance, histogram, neighbours
+
+
+def test_pictures_are_saved_as_svg_or_png(done, result):
+    page = done(result)
+
+    def picture():
+        (chart,) = page.get("plotly_chart")
+        return json.loads(chart.proto.config)["toImageButtonOptions"]["format"]
+
+    assert picture() == "svg"
+    page = checked(page.segmented_control(key="picture").set_value("png").run())
+    assert picture() == "png"
+
+
+OTHER = "b" * 64
+
+
+@pytest.fixture
+def another(jobs, tmp_path) -> Callable[[dict[str, Any]], None]:
+    """Leaves a second result, under the key `OTHER`."""
+
+    def leave(result: dict[str, Any]) -> None:
+        folder = tmp_path / "other"
+        folder.mkdir()
+        (folder / "result.json").write_text(json.dumps(result))
+        jobs.others[OTHER] = StandInJob(folder, "done")
+        jobs.others[OTHER].key = OTHER
+
+    return leave
+
+
+def test_a_run_is_kept_in_the_address_and_let_go(done, result):
+    page = done(result)
+    press(page, "Keep this run")
+    assert page.query_params["kept"] in (KEY, [KEY])
+    press(page, "Let go of this run")
+    assert "kept" not in page.query_params
+
+
+def test_runs_are_compared_side_by_side_and_by_their_difference(done, another, build_result):
+    other = build_result(10, growth=0.9, name="other.keras")
+    other["settings"]["distribution"] = "uniform"
+    another(other)
+    page = done(build_result(10))
+    page.query_params["kept"] = OTHER
+    page = checked(page.run())
+    table = page.dataframe[-1].value
+    assert list(table["run"]) == ["1: made-up.keras", "2: other.keras"]
+    assert list(table["distribution"]) == ["truncated_normal", "uniform"]
+    assert "seed" not in table
+    runs = json.loads(page.get("plotly_chart")[1].proto.spec)
+    assert [trace["name"] for trace in runs["data"]] == ["1: made-up.keras", "2: other.keras"]
+    page = checked(page.segmented_control(key="compared_how").set_value("Difference").run())
+    runs = json.loads(page.get("plotly_chart")[1].proto.spec)
+    assert [trace["name"] for trace in runs["data"]] == [
+        "2: other.keras ÷ 1: made-up.keras", "1: no difference",
+    ]  # fmt: skip
+
+
+def test_runs_that_are_gone_and_keys_that_are_none_are_told(done, result):
+    page = done(result)
+    page.query_params["kept"] = "nonsense,../../etc"
+    page = checked(page.run())
+    assert any("2 of the runs in the address" in caption.value for caption in page.caption)
+
+
+def test_four_thousand_calls(done, deepest_result):
+    page = done(deepest_result)
+    assert len(page.dataframe[-1].value) == 4000
+    assert page.metric[0].value == "Overflows"

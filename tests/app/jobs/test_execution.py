@@ -1,0 +1,435 @@
+"""Whole jobs on real models: in this process, and through a real worker and the command line."""
+
+import ast
+import contextlib
+import io
+import json
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from importlib.metadata import version
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from app.analysis.settings import JobSpec, Settings
+from app.export.snippet import snippet
+from app.jobs.execution import run
+from app.jobs.queue import Workers
+from autoinit.errors import ModelFileError, UnsupportedLayerError
+from autoinit.manifest import differing
+from sample_models import FILES_FOLDER
+from tests.autoinit.closed import Closed
+
+CORRELATIONS = {"sample_correlation", "position_correlation"}
+PREDICTED = {"mean", "variance"}
+MEASURED = PREDICTED | {"minimum", "maximum", "zero_fraction", "finite_fraction"}
+SHAPE = {"kurtosis", "dead_fraction", "saturated_fraction", "channel_variances"}
+
+
+def analyse(model, folder, **settings):
+    settings = {"samples": 64, **settings}
+    run(JobSpec(str(model), "a model", Settings(**settings)), folder, lambda fraction, stage: None)
+    assert not list(folder.glob("preview.*"))
+    return json.loads((folder / "result.json").read_text(), parse_constant=pytest.fail)
+
+
+def on_large_stack(function):
+    """As the worker runs its job."""
+    limit, size = sys.getrecursionlimit(), threading.stack_size(2**28)
+    sys.setrecursionlimit(10**5)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(function).result()
+    finally:
+        sys.setrecursionlimit(limit)
+        threading.stack_size(size)
+
+
+def call(result, path):
+    return next(row for row in result["calls"] if row["path"] == path)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A compiled model with weights unlike its initialisers', as .keras and .h5."""
+    folder = tmp_path_factory.mktemp("trained")
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            layers.Conv2D(16, 3, activation="relu", name="conv"),
+            layers.BatchNormalization(name="bn"),
+            layers.Flatten(name="flatten"),
+            layers.Dense(10, activation="softmax", name="head"),
+        ]
+    )
+    # Keras 3 cannot read the string "mse" back from HDF5, but the class.
+    loss, metric = keras.losses.MeanSquaredError(), keras.metrics.MeanAbsoluteError()
+    model.compile(keras.optimizers.SGD(0.25, momentum=0.5), loss, metrics=[metric])
+    model.optimizer.build(model.trainable_variables)
+    model.get_layer("conv").kernel.assign(model.get_layer("conv").kernel * 10.0)
+    model.get_layer("head").bias.assign(np.linspace(-0.5, 0.5, 10))
+    model.save(folder / "model.keras")
+    model.save(folder / "model.h5")
+    return folder
+
+
+@pytest.mark.parametrize("format", ["keras", "h5"])
+def test_an_uploaded_file_has_three_series_and_the_plotted_weights_go_home(
+    trained, tmp_path, format
+):
+    result = analyse(trained / f"model.{format}", tmp_path)
+    assert result["schema"] == 1
+    assert result["series"] == ["default", "autoinit", "uploaded"]
+    assert result["model"]["format"] == format
+    assert result["model"]["parameters"] == 6282
+    assert [row["path"] for row in result["calls"]][1:] == [
+        "conv", "conv/relu", "bn", "flatten", "head", "head/softmax",
+    ]  # fmt: skip
+    for row in result["calls"]:
+        for series in result["series"]:
+            positions = len(row["output_shape"]) > 2
+            told = CORRELATIONS if positions else {"sample_correlation"}
+            # Data, and a flattened tensor of parts, are no functions of one Gaussian.
+            slope = {"correlation_slope"} if row["path"] == "conv" else set()
+            assert set(row[series]["measured"]) - SHAPE == MEASURED | told
+            assert set(row[series]["predicted"]) == PREDICTED | told | {"spread"} | slope
+            assert set(row[series]["predicted_by"]["independent"]) == PREDICTED
+    conv = call(result, "conv")
+    assert conv["weighted"]
+    assert conv["output_shape"] == [None, 6, 6, 16]
+    assert conv["uploaded"]["measured"]["variance"] > 20 * conv["default"]["measured"]["variance"]
+    assert conv["autoinit"]["measured"]["variance"] == pytest.approx(1.0, rel=0.2)
+    assert conv["autoinit"]["predicted"]["variance"] == pytest.approx(1.0, rel=0.01)
+    for series in result["series"]:
+        measured, predicted = (conv[series][kind]["variance"] for kind in ("measured", "predicted"))
+        assert predicted == pytest.approx(measured, rel=0.1)
+
+    original = keras.models.load_model(trained / "model.keras")
+    formats = ["keras", "h5"] if format == "h5" else ["keras"]
+    assert sorted(path.suffix[1:] for path in tmp_path.glob("reinitialized.*")) == sorted(formats)
+    for extension in formats:
+        saved = tmp_path / f"reinitialized.{extension}"
+        assert b"autoinit" not in saved.read_bytes().lower()
+        with pytest.MonkeyPatch.context() as patch:
+            # Keras warns about every saved optimizer that was never used.
+            patch.setattr("warnings.warn", lambda *arguments, **keywords: None)
+            new = keras.models.load_model(saved)
+        assert new.compiled
+        assert float(new.optimizer.learning_rate) == 0.25
+        assert [layer.name for layer in new.layers] == [layer.name for layer in original.layers]
+        np.testing.assert_array_equal(new.get_layer("head").bias, original.get_layer("head").bias)
+        noise = np.random.default_rng(0).standard_normal((64, 8, 8, 3), dtype=np.float32)
+        activation = new.get_layer("conv")
+        activation.activation = keras.activations.linear
+        variance = float(np.var(keras.ops.convert_to_numpy(activation(noise))))
+        assert variance == pytest.approx(conv["autoinit"]["measured"]["variance"], rel=1e-4)
+
+
+def test_json_has_no_uploaded_series_and_opens_home(trained, tmp_path):
+    path = tmp_path / "model.json"
+    path.write_text(keras.models.load_model(trained / "model.keras", compile=False).to_json())
+    result = analyse(path, tmp_path)
+    assert result["series"] == ["default", "autoinit"]
+    assert result["model"]["format"] == "json"
+    assert keras.models.load_model(tmp_path / "reinitialized.keras").layers
+
+
+def test_several_draws_are_listed_and_averaged(tmp_path):
+    result = analyse("sample:deep-tanh-mlp?depth=3&width=32", tmp_path, seeds=3)
+    row = next(row for row in result["calls"] if row["weighted"])
+    for kind in ("measured", "predicted"):
+        draws = row["default"][kind]["variance_draws"]
+        assert len(draws) == 3
+        assert row["default"][kind]["variance"] == pytest.approx(np.exp(np.mean(np.log(draws))))
+    assert len(set(row["default"]["measured"]["variance_draws"])) == 3
+
+
+def test_the_first_draw_is_the_one_that_is_saved(tmp_path):
+    one, three = tmp_path / "one", tmp_path / "three"
+    for folder, seeds in ((one, 1), (three, 3)):
+        folder.mkdir()
+        analyse("sample:deep-tanh-mlp?depth=2&width=16", folder, seeds=seeds)
+    first, second = (
+        keras.models.load_model(folder / "reinitialized.keras").get_weights()
+        for folder in (one, three)
+    )
+    for left, right in zip(first, second, strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_same_seed_same_result(tmp_path):
+    results = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        results.append(analyse("sample:all-cnn-c", tmp_path / name, samples=8)["calls"])
+    assert results[0] == results[1]
+
+
+def test_inference_mode_uses_moving_statistics(trained, tmp_path):
+    result = analyse(trained / "model.keras", tmp_path, mode="inference")
+    conv, norm = call(result, "conv/relu")["uploaded"], call(result, "bn")["uploaded"]
+    # Statistics as they were made, 0 and 1: normalisation leaves the signal.
+    assert norm["measured"]["variance"] == pytest.approx(conv["measured"]["variance"], rel=0.01)
+    assert norm["predicted"]["variance"] == pytest.approx(conv["predicted"]["variance"], rel=0.01)
+
+
+@pytest.fixture(scope="module")
+def closed(tmp_path_factory):
+    """A file of a model with a layer that has no rule and cannot be opened."""
+    path = tmp_path_factory.mktemp("closed") / "closed.keras"
+    first = layers.Dense(64, activation="relu", name="first")
+    parts = [first, Closed(3.0, name="closed"), layers.Dense(64, name="last")]
+    keras.Sequential([keras.Input((50,)), *parts]).save(path)
+    return path
+
+
+OWN_LAYERS = {"custom_objects": "tests.autoinit.closed"}
+
+
+def test_a_layer_without_a_rule_is_sampled(closed, tmp_path):
+    result = analyse(closed, tmp_path, **OWN_LAYERS)
+    assert [item["code"] for item in result["warnings"]].count("sampled_layer") == 1
+    assert not [item for item in result["warnings"] if item["code"] == "unsupported_layer"]
+    row = call(result, "closed")
+    assert row["support"] == "sampled"
+    assert row["standard_error"] > 0
+    for series in result["series"]:
+        measured, predicted = (row[series][kind]["variance"] for kind in ("measured", "predicted"))
+        assert predicted == pytest.approx(measured, rel=0.15)
+        before = call(result, "first/relu")[series]["predicted"]["variance"]
+        other = row[series]["predicted_by"]["independent"]["variance"]
+        assert other > 5 * before, "the other signal model samples it as well"
+    assert not any(row["tainted"] for row in result["calls"])
+    last = call(result, "last")["autoinit"]["measured"]["variance"]
+    assert last == pytest.approx(1.0, rel=0.25)
+
+
+def test_a_layer_without_a_rule_may_be_refused(closed, tmp_path):
+    with pytest.raises(UnsupportedLayerError, match=r"No rule for 'closed' \(Closed\)"):
+        analyse(closed, tmp_path, unsupported="error", **OWN_LAYERS)
+    assert not (tmp_path / "result.json").exists()
+    assert analyse("sample:deep-tanh-mlp?depth=2&width=8", tmp_path, unsupported="error")["calls"]
+
+
+def test_an_opened_layer_has_a_row_for_each_part(tmp_path):
+    inputs = keras.Input((12, 16), name="in")
+    attention = layers.MultiHeadAttention(2, 8, name="attention")(inputs, inputs)
+    outputs = layers.Dense(16, name="head")(layers.Add(name="add")([inputs, attention]))
+    keras.Model(inputs, outputs).save(tmp_path / "model.keras")
+    result = analyse(tmp_path / "model.keras", tmp_path)
+    table = {row["path"]: row for row in result["calls"]}
+    assert {"attention/query", "attention/key", "attention/value"} < set(table)
+    assert table["attention/attention_output"]["weighted"]
+    assert result["model"]["calls"] == len(result["calls"])
+    assert [row["index"] for row in result["calls"]] == list(range(len(result["calls"])))
+    for row in result["calls"]:
+        assert all(source < row["index"] for source in row["inputs"])
+        assert row["support"] in ("exact", "neutral")
+        assert not row["tainted"]
+    weighted = [path for path, row in table.items() if row["weighted"]]
+    assert weighted == [
+        "attention/query", "attention/key", "attention/value", "attention/attention_output", "head",
+    ]  # fmt: skip
+
+
+def test_a_layer_without_a_rule_that_is_passed_through_taints_what_follows(closed, tmp_path):
+    result = analyse(closed, tmp_path, samples=8, unsupported="pass_through", **OWN_LAYERS)
+    unsupported = [item for item in result["warnings"] if item["code"] == "unsupported_layer"]
+    assert len(unsupported) == 1
+    place = [row["path"] for row in result["calls"]].index(unsupported[0]["path"])
+    assert result["calls"][place]["support"] == "pass_through"
+    assert "cannot be opened into its parts" in unsupported[0]["message"]
+    assert not any(row["tainted"] for row in result["calls"][: place + 1])
+    assert all(row["tainted"] for row in result["calls"][place + 1 :])
+
+
+def test_a_network_that_scales_its_own_input_gets_a_hint(tmp_path):
+    inputs = keras.Input((16, 16, 3))
+    x = layers.Normalization(mean=[0.5] * 3, variance=[0.25] * 3)(layers.Rescaling(1 / 255)(inputs))
+    path = tmp_path / "model.json"
+    path.write_text(keras.Model(inputs, layers.Conv2D(4, 3)(x)).to_json())
+    result = analyse(path, tmp_path, samples=4)
+    (hint,) = [item for item in result["warnings"] if item["code"] == "input_scaling"]
+    # (x/255 − 0.5)/0.5 has mean 0 and variance 1 for mean 127.5 and variance 127.5².
+    assert "input mean to 127.5" in hint["message"]
+    assert "variance to 16256." in hint["message"]
+    result = analyse(path, tmp_path, samples=4, input_mean=127.5, input_variance=127.5**2)
+    assert not [item for item in result["warnings"] if item["code"] == "input_scaling"]
+
+
+def test_overflow_is_null_and_reported(tmp_path):
+    inputs = keras.Input((4,))
+    x = inputs
+    for _ in range(4):
+        x = layers.Rescaling(1e15)(x)
+    path = tmp_path / "model.json"
+    path.write_text(keras.Model(inputs, layers.Dense(2, name="last")(x)).to_json())
+    result = analyse(path, tmp_path)
+    row = call(result, "last")
+    assert row["default"]["measured"]["variance"] is None
+    assert row["default"]["measured"]["finite_fraction"] == 0.0
+    assert "not_finite" in {item["code"] for item in result["warnings"]}
+
+
+def test_constrained_models_say_that_autoinit_must_be_imported(tmp_path):
+    result = analyse("sample:deep-tanh-mlp?depth=2&width=8", tmp_path, constrain_weights=True)
+    assert "constraint_needs_import" in {item["code"] for item in result["warnings"]}
+    assert keras.models.load_model(tmp_path / "reinitialized.keras").layers
+
+
+def test_assumed_sizes_are_reported(tmp_path):
+    inputs = keras.Input((None, 3))
+    path = tmp_path / "model.json"
+    path.write_text(keras.Model(inputs, layers.Conv1D(2, 3)(inputs)).to_json())
+    result = analyse(path, tmp_path, input_size=11)
+    assert result["model"]["inputs"][0]["shape"] == [None, 11, 3]
+    assert "assumed_size" in {item["code"] for item in result["warnings"]}
+
+
+@pytest.mark.parametrize(("depth", "reported"), [(300, False), (950, True)])
+def test_models_that_a_plain_process_may_not_open_are_reported(tmp_path, depth, reported):
+    model = f"sample:deep-tanh-mlp?depth={depth}&width=2"
+    result = on_large_stack(lambda: analyse(model, tmp_path, samples=2))
+    assert ("deep_model" in {item["code"] for item in result["warnings"]}) is reported
+
+
+@pytest.mark.parametrize(
+    ("model", "error", "says"),
+    [
+        ("sample:no-such-network", ModelFileError, "all-cnn-c"),
+        ("nowhere.keras", ModelFileError, "no file"),
+    ],
+)
+def test_refusals(tmp_path, model, error, says):
+    with pytest.raises(error, match=says):
+        analyse(model, tmp_path)
+
+
+def test_a_model_without_a_graph_is_refused(tmp_path):
+    path = tmp_path / "model.json"
+    path.write_text(keras.Sequential([layers.Dense(2)]).to_json())
+    with pytest.raises(ModelFileError, match="does not say what its input is"):
+        analyse(path, tmp_path)
+
+
+def test_a_real_worker_takes_an_upload_to_a_result(trained, tmp_path):
+    workers = Workers(spare=False)
+    (tmp_path / "job").mkdir()
+    try:
+        spec = JobSpec(str(trained / "model.h5"), "model.h5", Settings(samples=16))
+        handle = workers.submit(spec, tmp_path / "job")
+        handle.wait(120)
+        assert handle.status == "done", handle.error
+        assert handle.result()["model"]["name"] == "model.h5"
+        assert (handle.folder / "reinitialized.h5").exists()
+    finally:
+        workers.close()
+
+
+def test_the_command_line_refuses_a_layer_without_a_rule(closed):
+    finished = subprocess.run(
+        [
+            sys.executable, "-m", "app", "analyze", str(closed), "--samples", "4",
+            "--unsupported", "error", "--custom-objects", "tests.autoinit.closed",
+        ],
+        capture_output=True, text=True, timeout=180, check=False,
+    )  # fmt: skip
+    assert finished.returncode == 2, finished.stderr
+    assert finished.stderr.startswith("unsupported_layer: No rule for 'closed' (Closed)")
+    assert finished.stderr.count("\n") == 1
+
+
+def test_the_command_line_on_a_real_file(tmp_path):
+    finished = subprocess.run(
+        [
+            sys.executable, "-m", "app", "analyze", str(FILES_FOLDER / "small-cnn.keras"),
+            "--samples", "16", "--output", str(tmp_path / "result.json"),
+            "--save", str(tmp_path / "new.keras"), "--report", str(tmp_path / "report.html"),
+            "--fail-outside", "0.999999,1.000001",
+        ],
+        capture_output=True, text=True, timeout=180, check=False,
+    )  # fmt: skip
+    assert finished.returncode == 3, finished.stderr
+    assert json.loads((tmp_path / "result.json").read_text())["calls"]
+    assert (tmp_path / "new.keras").exists()
+    assert (tmp_path / "report.html").stat().st_size > 1e6
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"samples": 128}, {"samples": 32, "mode": "inference", "distribution": "uniform", "seed": 3}],
+)
+def test_a_manifest_lies_beside_the_model_and_the_snippet_does_it_again(
+    settings, tmp_path, monkeypatch
+):
+    inputs = keras.Input((None, None, 3))
+    x = layers.Conv2D(8, 3, name="conv")(inputs)
+    x = layers.Dropout(0.3)(layers.BatchNormalization()(layers.Activation("relu")(x)))
+    x = layers.Conv2D(8, 3, name="last")(x)
+    keras.Model(inputs, x).save(tmp_path / "mine.keras")
+    result = analyse(tmp_path / "mine.keras", tmp_path, input_size=12, **settings)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    model = keras.models.load_model(tmp_path / "reinitialized.keras")
+    assert differing(manifest, model) == []
+    assert manifest["settings"] == result["settings"]
+    assert manifest["versions"][keras.backend.backend()] == version("tensorflow")
+    statuses = {entry["variable"]: entry["status"] for entry in manifest["variables"]}
+    assert (statuses["conv/kernel"], statuses["conv/bias"]) == ("drawn", "kept")
+    # The library gives the same weights, and measures the same.
+    monkeypatch.chdir(tmp_path)
+    result["model"]["name"] = "mine.keras"
+    (tmp_path / "reinitialized.keras").unlink()
+    told = io.StringIO()
+    with contextlib.redirect_stdout(told):
+        exec(compile(snippet(result), "snippet", "exec"), {})
+    assert differing(manifest, keras.models.load_model(tmp_path / "reinitialized.keras")) == []
+    line = next(line for line in told.getvalue().splitlines() if line.startswith("last "))
+    measured = call(result, "last")["autoinit"]["measured"]["variance"]
+    assert float(line.split()[1]) == pytest.approx(measured, rel=1e-4)
+
+
+def test_the_snippet_opens_what_keras_alone_does_not():
+    settings = asdict(Settings(keep_frozen=True))
+    for model in ({"format": "json", "keras": 3}, {"format": "h5", "keras": 2}):
+        text = snippet({"settings": settings, "model": model | {"name": "a.h5"}})
+        assert "open_model_file('a.h5').model" in text
+        assert "# The page draws for the signal that frozen layers were measured to give." in text
+
+
+def test_rules_and_kernels_are_told(tmp_path):
+    result = analyse("sample:all-cnn-c", tmp_path)
+    histograms = json.loads((tmp_path / "histograms.json").read_text())
+    assert set(histograms) == {"default", "autoinit"}
+    found = histograms["autoinit"]["conv5"]
+    variance = call(result, "conv5")["autoinit"]["measured"]["variance"]
+    centres = (
+        np.linspace(found["low"], found["high"], 41)[:-1] + (found["high"] - found["low"]) / 80
+    )
+    assert np.cov(centres, aweights=found["counts"]) == pytest.approx(variance, rel=0.2)
+    assert result["rules"]["Conv2D"]["rule"] == "convolution"
+    assert result["rules"]["Dropout"]["says"]
+    assert set(result["rules"]) <= {row["class"] for row in result["calls"]}
+    row = call(result, "conv1")
+    (kernel,) = row["kernels"]
+    assert (kernel["variable"], kernel["fan_in"]) == ("conv1/kernel", 27)
+    assert kernel["effective_fan_in"] < 27
+    assert kernel["deviation"]["autoinit"] == pytest.approx(kernel["planned"], rel=0.1)
+    assert kernel["deviation"]["default"] != pytest.approx(kernel["planned"], rel=0.05)
+    assert "kernels" not in call(result, "softmax")
+
+
+@pytest.mark.parametrize("name", ["a'b.keras", 'x"; import os; os.abort() #.h5', "a\\nb.keras"])
+def test_a_files_name_stays_a_name_in_the_snippet(name):
+    settings = asdict(Settings())
+    result = {"settings": settings, "model": {"name": name, "format": "keras"}}
+    tree = ast.parse(snippet(result))
+    (load,) = [
+        node for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "load_model"
+    ]  # fmt: skip
+    assert load.args[0].value == name

@@ -1,0 +1,834 @@
+"""Jobs: the line, the spare, cancelling, and every way in which a worker can go away.
+
+A stand-in speaks the worker's protocol where only the parent is looked at; `app.jobs.worker` itself
+runs with an analysis of a few lines instead of the one that imports Keras.
+"""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+import app
+from app.jobs import AlreadyRunningError, JobHandle, JobSpec, Settings, Workers, folders
+from app.jobs.processes import (
+    LINE_LIMIT,
+    Outcome,
+    Progress,
+    WorkerProcess,
+    worker_environment,
+)
+from app.limits import Limits
+
+PATIENCE = 20.0
+LIMITS = Limits(seconds=60.0)
+
+STAND_IN = """
+import json, os, pathlib, signal, subprocess, sys, time
+
+def say(**event):
+    print(json.dumps(event), flush=True)
+
+def finish():
+    (folder / "result.json").write_text(json.dumps({"pid": os.getpid()}))
+    say(event="done")
+
+print("the stand-in is alive", file=sys.stderr, flush=True)
+say(event="ready")
+job = json.loads(sys.stdin.readline())
+folder = pathlib.Path(job["folder"])
+with open(folder.parent / "started.txt", "a") as started:
+    started.write(job["spec"]["name"] + "\\n")
+match job["spec"]["model"].removeprefix("sample:"):
+    case "quick":
+        finish()
+    case "waits":
+        say(event="progress", fraction=0.5, stage="Waiting for the test")
+        while not (folder.parent / "go.txt").exists():
+            time.sleep(0.01)
+        finish()
+    case "hangs":
+        child = subprocess.Popen(["sleep", "600"])
+        (folder / f"partial-{os.getpid()}").mkdir()
+        say(event="progress", fraction=0.25, stage=f"{os.getpid()} {child.pid}")
+        time.sleep(600)
+    case "refuses":
+        say(event="refused", code="not_a_model_file", message="This is a picture.")
+    case "fails":
+        say(event="failed", message="KeyError: 'kernel'")
+    case "exits":
+        sys.exit(3)
+    case "is out of time":
+        os.kill(os.getpid(), signal.SIGXCPU)
+    case "segfaults":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    case "is out of memory":
+        sys.stdout.write('{"event": "prog')
+        sys.stdout.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    case "talks":
+        print("x" * 100_000, flush=True)
+        time.sleep(600)
+    case "mumbles":
+        print("hello", flush=True)
+        time.sleep(600)
+    case "shouts":
+        say(event="shout")
+        time.sleep(600)
+    case "claims":
+        say(event="done")
+"""
+
+
+def spec(what: str, name: str = "a", device: str = "cpu") -> JobSpec:
+    return JobSpec(f"sample:{what}", name, Settings(device=device))
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path) -> list[str]:
+    program = tmp_path / "stand_in.py"
+    program.write_text(STAND_IN)
+    return [sys.executable, str(program)]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "data"
+    root.mkdir()
+    return root
+
+
+@pytest.fixture
+def workers(stand_in: list[str], root: Path) -> Iterator[Workers]:
+    with Workers(spare=False, command=stand_in, root=root, limits=LIMITS) as workers:
+        yield workers
+
+
+def ended(job: JobHandle) -> JobHandle:
+    assert job.wait(PATIENCE), f"still {job.status}: {job.progress}"
+    return job
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs; one that only its parent has yet to take note of does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+# The specification
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("samples", 0, "a whole number from 1 to 65536"),
+        ("samples", 1.5, "a whole number"),
+        ("samples", True, "a whole number"),
+        ("seed", -1, "a whole number from 0"),
+        ("seeds", 0, "a whole number from 1 to 100"),
+        ("input_size", 0, "a whole number from 1"),
+        ("input_mean", float("nan"), "a number"),
+        ("input_mean", "0", "a number"),
+        ("input_variance", 0.0, "a number from 1e-30"),
+        ("signal_variance", -1.0, "a number from 1e-30"),
+        ("input_moments", {"left": [0.0]}, "by an input's name its mean and variance"),
+        ("input_moments", {"left": [0.0, 0.0]}, "by an input's name its mean and variance"),
+        ("input_moments", [["left", 0.0, 1.0]], "by an input's name its mean and variance"),
+        ("input_moments", {"x" * 20_000: [0.0, 1.0]}, "of fewer inputs"),
+        ("input_data", 5, "text, or left out"),
+        ("input_source", "file", "one of data, noise"),
+        ("mode", "train", "one of training, inference"),
+        ("distribution", "normal", "one of truncated_normal, untruncated_normal"),
+        ("device", "tpu", "one of auto, cpu, gpu"),
+        ("unsupported", "guess", "one of sample, pass_through, error"),
+        ("constrain_weights", 1, "true or false"),
+        ("custom_objects", "os; import sys", "the dotted name of a module"),
+    ],
+)
+def test_wrong_settings_name_the_right_values(name: str, value: object, expected: str) -> None:
+    with pytest.raises(ValueError, match=f"^{name} must be {expected}.*received"):
+        Settings(**{name: value})
+
+
+def test_a_specification_survives_json() -> None:
+    settings = Settings(
+        samples=7, mode="inference", custom_objects="package.layers",
+        input_moments={"left": [0, 1]}, input_data="/data/x.npz", input_data_name="x.npz",
+    )  # fmt: skip
+    sent = JobSpec("/models/a.h5", "a.h5", settings)
+    assert JobSpec.from_json(json.loads(json.dumps(sent.to_json()))) == sent
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"extra": 1}, "unknown or missing: extra"),
+        ({"settings": {"sample": 1}}, "unknown or missing: sample"),
+        ({"settings": []}, "settings must be an object"),
+        ({"model": 5}, "must be text"),
+    ],
+)
+def test_a_wrong_specification_is_refused(change: dict[str, object], expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        JobSpec.from_json({**spec("quick").to_json(), **change})
+
+
+def test_the_key_follows_from_contents_name_and_settings(tmp_path: Path) -> None:
+    one, copy, other = (tmp_path / name for name in ("one.h5", "copy.h5", "other.h5"))
+    one.write_bytes(b"model")
+    copy.write_bytes(b"model")
+    other.write_bytes(b"another")
+    job = JobSpec(str(one), "one.h5", Settings())
+    assert folders.is_key(job.key())
+    assert replace(job, model=str(copy)).key() == job.key()
+    assert replace(job, settings=Settings(input_mean=0)).key() == job.key()
+    changed = [
+        replace(job, model=str(other)),
+        replace(job, name="two.h5"),
+        replace(job, settings=Settings(samples=64)),
+        replace(job, settings=Settings(unsupported="pass_through")),
+        replace(job, settings=Settings(unsupported="error")),
+        replace(job, model="sample:all-cnn-c"),
+        replace(job, settings=Settings(input_moments={"in": [0, 1]})),
+        replace(job, settings=Settings(input_data=str(one))),
+        replace(job, settings=Settings(input_data=str(other))),
+        replace(job, settings=Settings(input_data=str(one), input_source="noise")),
+    ]
+    first, second = (replace(job, settings=Settings(input_data=str(f))) for f in (one, copy))
+    assert first.key() == second.key()
+    assert first.files == (one, one)
+    assert len({job.key(), *(each.key() for each in changed)}) == 1 + len(changed)
+
+
+# What becomes of a job
+
+
+def test_a_job_that_is_done(workers: Workers) -> None:
+    job = ended(workers.submit(spec("quick")))
+    assert (job.status, job.error, job.progress) == ("done", None, (1.0, "Done"))
+    assert set(job.result()) == {"pid"}
+    assert job.folder == workers.root / job.key
+    assert stat.S_IMODE(job.folder.stat().st_mode) == 0o700
+    assert "alive" in (job.folder / "worker.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("what", "status", "code", "sentence"),
+    [
+        ("refuses", "refused", "not_a_model_file", "This is a picture."),
+        ("fails", "failed", "failed", "KeyError: 'kernel'"),
+        ("exits", "failed", "worker_died", "exit status 3"),
+        ("segfaults", "failed", "worker_died", "signal 11 (SIGSEGV)"),
+        ("is out of memory", "failed", "worker_died", "signal 9 (SIGKILL); most likely memory"),
+        ("is out of time", "failed", "deadline_exceeded", "60 seconds"),
+        ("talks", "failed", "protocol", f"more than {LINE_LIMIT} bytes"),
+        ("mumbles", "failed", "protocol", "not a report in JSON"),
+        ("shouts", "failed", "protocol", "unknown kind"),
+        ("claims", "failed", "no_result", "left no result"),
+    ],
+)
+def test_a_job_that_is_not_done(
+    workers: Workers, what: str, status: str, code: str, sentence: str
+) -> None:
+    job = ended(workers.submit(spec(what)))
+    assert job.status == status
+    assert job.error is not None
+    assert job.error[0] == code
+    assert sentence in job.error[1]
+    with pytest.raises(RuntimeError, match=status):
+        job.result()
+    assert ended(workers.submit(spec("quick"))).status == "done", "the line must go on"
+
+
+def test_a_worker_that_cannot_be_started(root: Path) -> None:
+    with Workers(spare=True, command=["/nowhere/python"], root=root) as workers:
+        job = ended(workers.submit(spec("quick")))
+    assert job.status == "failed"
+    assert job.error is not None
+    assert "/nowhere/python" in job.error[1]
+
+
+def test_the_deadline_kills(stand_in: list[str], root: Path) -> None:
+    hasty = replace(LIMITS, seconds=1.5)
+    with Workers(spare=False, command=stand_in, root=root, limits=hasty) as workers:
+        job = ended(workers.submit(spec("hangs")))
+    assert job.status == "failed"
+    assert job.error is not None
+    assert job.error[0] == "deadline_exceeded"
+    assert "1.5 seconds" in job.error[1]
+    assert not is_alive(int(job.progress.stage.split()[0]))
+
+
+# Cancelling and waiting
+
+
+def test_cancel_kills_the_worker_and_what_it_started(workers: Workers) -> None:
+    job = workers.submit(spec("hangs"))
+    wait_for(lambda: job.progress.fraction == 0.25)
+    pids = [int(word) for word in job.progress.stage.split()]
+    assert all(is_alive(pid) for pid in pids)
+    job.cancel()
+    assert (job.status, job.error) == ("cancelled", None)
+    wait_for(lambda: not any(is_alive(pid) for pid in pids))
+    assert not list(job.folder.glob("partial-*")), "nothing half written may stay behind"
+    job.cancel()
+    assert job.status == "cancelled"
+
+
+def test_cancel_before_the_worker_has_said_anything(workers: Workers) -> None:
+    job = workers.submit(spec("hangs"))
+    job.cancel()
+    assert job.status == "cancelled"
+
+
+def test_cancel_does_not_undo_a_finished_job(workers: Workers) -> None:
+    job = ended(workers.submit(spec("quick")))
+    job.cancel()
+    assert job.status == "done"
+
+
+def test_jobs_wait_in_line(workers: Workers) -> None:
+    jobs = [workers.submit(spec("waits", name)) for name in "abcd"]
+    wait_for(lambda: jobs[0].progress.stage == "Waiting for the test")
+    assert [job.status for job in jobs] == ["running", "queued", "queued", "queued"]
+    assert [job.progress.stage for job in jobs[1:]] == [
+        f"Waiting: {ahead} ahead of you" for ahead in (1, 2, 3)
+    ]
+    jobs[1].cancel()
+    assert jobs[1].status == "cancelled"
+    assert [job.progress.stage for job in jobs[2:]] == [
+        f"Waiting: {ahead} ahead of you" for ahead in (1, 2)
+    ]
+    (workers.root / "go.txt").touch()
+    for job in (jobs[0], *jobs[2:]):
+        assert ended(job).status == "done"
+    assert (workers.root / "started.txt").read_text().split() == ["a", "c", "d"]
+
+
+def test_a_full_line_takes_no_more(stand_in: list[str], root: Path) -> None:
+    short = replace(LIMITS, queue=2)
+    with Workers(spare=False, command=stand_in, root=root, limits=short) as workers:
+        jobs = [workers.submit(spec("waits", name)) for name in "abc"]
+        refused = workers.submit(spec("waits", "d"))
+        assert refused.status == "refused"
+        assert refused.error is not None
+        assert refused.error[0] == "busy"
+        assert "2 analyses are waiting" in refused.error[1]
+        assert "AUTOINIT_MAX_QUEUE" in refused.error[1]
+        assert workers.find(refused.key) is refused, "its address shows the sentence"
+        assert not refused.folder.exists()
+        assert workers.submit(spec("waits", "b")) is jobs[1], "what is in line already is no more"
+        gpu = workers.submit(spec("waits", "e", device="gpu"))
+        assert gpu.status == "running", "the other device's line is another"
+        jobs[2].cancel()
+        again = workers.submit(spec("waits", "d"))
+        assert again.status == "queued"
+        (root / "go.txt").touch()
+        assert [ended(job).status for job in (*jobs[:2], again)] == ["done"] * 3
+
+
+def test_one_person_cancels_for_oneself(workers: Workers) -> None:
+    job = workers.submit(spec("hangs"), holder="anna")
+    assert workers.submit(spec("hangs"), holder="ben") is job
+    assert workers.submit(spec("hangs"), holder="ben") is job
+    wait_for(lambda: job.progress.fraction == 0.25)
+    job.cancel("someone who only knows the address")
+    job.cancel("anna")
+    assert (job.status, job.held_by("anna"), job.held_by("ben")) == ("running", False, True)
+    job.cancel("ben")
+    assert job.status == "cancelled"
+    again = workers.submit(spec("hangs"), holder="anna")
+    assert again is not job
+    assert again.status == "running"
+
+
+def test_a_job_that_is_being_ended_is_nobodys(workers: Workers) -> None:
+    job = workers.submit(spec("hangs"), holder="anna")
+    job._stopped = Outcome("cancelled")  # As between the request and the end.
+    assert not job.hold("ben")
+    assert workers.submit(spec("hangs"), holder="ben") is not job
+
+
+def test_everyone_has_one_job_at_a_time(workers: Workers) -> None:
+    first = workers.submit(spec("waits", "a"), holder="anna")
+    with pytest.raises(AlreadyRunningError) as caught:
+        workers.submit(spec("waits", "b"), holder="anna")
+    assert caught.value.job is first
+    other = workers.submit(spec("waits", "b"), holder="ben")
+    first.cancel("anna")
+    assert workers.submit(spec("waits", "b"), holder="anna") is other
+    (workers.root / "go.txt").touch()
+    assert ended(other).status == "done"
+    assert workers.submit(spec("quick", "c"), holder="anna").status in ("running", "done")
+
+
+def test_each_device_has_a_line_of_its_own(workers: Workers) -> None:
+    jobs = [workers.submit(spec("waits", device=device)) for device in ("cpu", "gpu")]
+    for job in jobs:
+        wait_for(lambda job=job: job.progress.fraction == 0.5)
+    (workers.root / "go.txt").touch()
+    assert [ended(job).status for job in jobs] == ["done", "done"]
+
+
+def test_closing_ends_everything(stand_in: list[str], root: Path) -> None:
+    workers = Workers(spare=True, command=stand_in, root=root)
+    running, queued = (workers.submit(spec("hangs", name)) for name in "ab")
+    wait_for(lambda: running.progress.fraction == 0.25)
+    pid = int(running.progress.stage.split()[0])
+    workers.close()
+    assert (running.status, queued.status) == ("cancelled", "cancelled")
+    assert not is_alive(pid)
+    assert not list(root.glob("spare-*"))
+    with pytest.raises(RuntimeError, match="closed"):
+        workers.submit(spec("quick"))
+
+
+# Results that are there already
+
+
+def test_a_finished_job_is_not_computed_again(workers: Workers, stand_in: list[str]) -> None:
+    first = ended(workers.submit(spec("quick")))
+    again = workers.submit(spec("quick"))
+    assert again.status == "done"
+    assert again.result() == first.result()
+    with Workers(spare=False, command=stand_in, root=workers.root) as after_a_restart:
+        found = after_a_restart.find(first.key)
+        assert found is not None
+        assert (found.key, found.status) == (first.key, "done")
+        assert after_a_restart.submit(spec("quick")).result() == first.result()
+    assert (workers.root / "started.txt").read_text().split() == ["a"]
+
+
+def test_the_same_job_runs_once(workers: Workers) -> None:
+    job = workers.submit(spec("hangs"))
+    assert workers.submit(spec("hangs")) is job
+    assert workers.find(job.key) is job
+
+
+def test_a_job_that_was_not_done_is_tried_again(workers: Workers) -> None:
+    first = ended(workers.submit(spec("refuses")))
+    assert workers.find(first.key) is first
+    assert workers.submit(spec("refuses")) is not first
+
+
+def test_a_result_that_was_removed_is_computed_again(workers: Workers) -> None:
+    first = ended(workers.submit(spec("quick")))
+    (first.folder / "result.json").unlink()
+    assert workers.find(first.key) is None
+    assert ended(workers.submit(spec("quick"))).status == "done"
+    assert len((workers.root / "started.txt").read_text().split()) == 2
+
+
+@pytest.mark.parametrize("key", ["", "..", "../secret", "A" * 64, "a" * 63, "a" * 64 + "\n", "/"])
+def test_only_a_key_finds_anything(workers: Workers, key: str) -> None:
+    assert workers.find(key) is None
+
+
+def test_a_private_folder_shares_nothing(workers: Workers, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        folder.mkdir()
+        job = ended(workers.submit(spec("quick"), folder))
+        assert (job.status, job.folder) == ("done", folder)
+        assert workers.find(job.key) is None
+
+
+# The spare
+
+
+def test_the_spare_takes_the_next_job(stand_in: list[str], root: Path) -> None:
+    with Workers(spare=True, command=stand_in, root=root) as workers:
+        (log,) = root.glob("spare-*")
+        wait_for(lambda: "alive" in log.read_text())
+        log.write_text("this is the spare's log\n")
+        job = ended(workers.submit(spec("quick")))
+        assert job.status == "done"
+        assert "the spare's log" in (job.folder / "worker.log").read_text()
+        assert not log.exists()
+        assert len(list(root.glob("spare-*"))) == 1, "a new spare stands by"
+
+
+def test_a_dead_spare_is_replaced(tmp_path: Path, stand_in: list[str], root: Path) -> None:
+    marker = tmp_path / "first.txt"
+    program = tmp_path / "dies_once.py"
+    program.write_text(
+        "import os, pathlib, sys\n"
+        f"marker = pathlib.Path({str(marker)!r})\n"
+        "if not marker.exists():\n"
+        "    marker.write_text(str(os.getpid()))\n"
+        "    sys.exit(1)\n"
+        f"os.execv(sys.executable, {stand_in!r})\n"
+    )
+    with Workers(spare=True, command=[sys.executable, str(program)], root=root) as workers:
+        wait_for(lambda: marker.exists() and not is_alive(int(marker.read_text() or os.getpid())))
+        assert ended(workers.submit(spec("quick"))).status == "done"
+
+
+def test_a_spare_that_died_of_age_is_replaced(
+    stand_in: list[str], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Workers(spare=True, command=stand_in, root=root) as workers:
+        first = workers._supply._spare
+        assert first is not None
+        workers.refresh()
+        assert workers._supply._spare is first
+        first.kill()
+        wait_for(lambda: not first.alive)
+        workers.refresh()
+        assert workers._supply._spare is first, "one that dies young is not tried over and over"
+        monkeypatch.setattr("app.jobs.worker_pool.SECONDS_BETWEEN_SPARES", 0.0)
+        workers.refresh()
+        second = workers._supply._spare
+        assert second is not None
+        assert second.alive
+        assert len(list(root.glob("spare-*"))) == 1
+    assert not second.alive
+
+
+# Folders and surroundings
+
+
+def test_what_a_worker_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_TOKEN", "hush")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+    told = worker_environment()
+    assert "SECRET_TOKEN" not in told
+    assert told["CUDA_VISIBLE_DEVICES"] == "1"
+    assert told["PATH"] == os.environ["PATH"]
+    assert told["TF_CPP_MIN_LOG_LEVEL"] == "3"
+
+
+def test_a_worker_imports_nothing_from_where_it_is_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('code of a stranger has run')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep)  # An empty entry would stand for that folder.
+    program = [sys.executable, "-c", "import json, app.limits"]
+    subprocess.run(program, env=worker_environment(), check=True)
+
+
+def test_what_is_old_is_swept_and_nothing_else(stand_in: list[str], root: Path) -> None:
+    old, recent = root / ("a" * 64), root / ("b" * 64)
+    foreign, log = root / "keep me", root / "spare-x"
+    for folder in (old, recent, foreign):
+        folder.mkdir()
+        (folder / "result.json").write_text("{}")
+    log.touch()
+    two_days_ago = time.time() - 2 * 24 * 3600
+    for path in (old, foreign, log):
+        os.utime(path, (two_days_ago, two_days_ago))
+    Workers(spare=False, command=stand_in, root=root).close()
+    assert {path.name for path in root.iterdir()} == {recent.name, foreign.name}
+
+
+def test_what_a_killed_server_left_half_done_is_removed(stand_in: list[str], root: Path) -> None:
+    job, uploads = root / ("a" * 64), root / "uploads"
+    for folder in (job / "partial-123" / "temporary", uploads):
+        folder.mkdir(parents=True)
+    half = [job / "partial-123", uploads / "partial-abc", root / "spare-abc"]
+    for path in half[1:]:
+        path.touch()
+    (uploads / "model.h5").touch()
+    with Workers(spare=False, command=stand_in, root=root):
+        assert not any(path.exists() for path in half)
+        assert (uploads / "model.h5").exists()
+        for path in half[1:]:
+            path.touch()
+        with Workers(spare=False, command=stand_in, root=root):
+            assert all(path.exists() for path in half[1:]), "another server is at work here"
+
+
+def test_the_least_recently_used_makes_room(stand_in: list[str], root: Path) -> None:
+    uploads = root / "uploads"
+    uploads.mkdir()
+    now = time.time()
+    stored = []
+    for age, path in enumerate([uploads / "new.h5", root / ("b" * 64), uploads / "old.h5"]):
+        file = path if path.suffix else path / "reinitialized.keras"
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(bytes(1000))
+        os.utime(path, (now - 60 * age, now - 60 * age))
+        stored.append(path)
+    (uploads / "partial-1").write_bytes(bytes(5000))
+    folders.sweep(root, {stored[2]}, 2500)
+    assert [path.exists() for path in stored] == [True, False, True], "one of them is in use"
+    folders.sweep(root, set(), 1500)
+    assert [path.exists() for path in stored] == [True, False, False]
+    small = replace(LIMITS, stored_bytes=1)
+    with Workers(spare=False, command=stand_in, root=root, limits=small) as workers:
+        assert not stored[0].exists()
+        job = ended(workers.submit(spec("quick")))
+        assert job.result(), "what has just been finished stays until something else is asked"
+        upload = uploads / "next.h5"
+        upload.write_bytes(bytes(1000))
+        waiting = workers.submit(JobSpec(str(upload), "next", Settings()))
+        assert workers.in_use() >= {upload, waiting.folder}
+        assert ended(waiting).status == "failed"
+        assert not job.folder.exists()
+
+
+def test_a_result_in_use_is_not_swept(stand_in: list[str], root: Path) -> None:
+    used = root / ("a" * 64)
+    with Workers(spare=False, command=stand_in, root=root) as workers:
+        used.mkdir()
+        (used / "result.json").write_text("{}")
+        os.utime(used, (0, 0))
+        assert workers.find(used.name) is not None
+        ended(workers.submit(spec("quick")))
+    assert used.exists()
+
+
+def test_the_data_root_is_private(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("AUTOINIT_DATA", raising=False)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    root = folders.data_root()
+    assert root.parent == tmp_path
+    assert stat.S_IMODE(root.stat().st_mode) == 0o700
+    root.rmdir()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    root.symlink_to(elsewhere)
+    with pytest.raises(PermissionError, match="AUTOINIT_DATA"):
+        folders.data_root()
+    monkeypatch.setenv("AUTOINIT_DATA", str(tmp_path / "a" / "b"))
+    assert folders.data_root() == tmp_path / "a" / "b"
+
+
+# The worker itself
+
+ANALYSIS = """
+import argparse, json, mmap, os, pathlib, resource, signal, socket, sys, tempfile, time, types
+import app.jobs
+
+# The package without its `__init__`, which imports Keras.
+autoinit = sys.modules["autoinit"] = types.ModuleType("autoinit")
+autoinit.__path__ = [str(pathlib.Path(app.__file__).parent.parent / "autoinit")]
+
+def run(spec, folder, progress):
+    from autoinit.errors import ModelFileError
+    hoard = []
+    print("a library prints")
+    os.write(1, b"and so does its C code\\n")
+    progress(0.5, "Half-way")
+    match spec.model.removeprefix("sample:"):
+        case "deep":
+            depth = lambda n: 0 if n == 0 else 1 + depth(n - 1)
+            assert depth(50_000) == 50_000
+        case "refused":
+            raise ModelFileError("not_a_model_file", "This is a picture.")
+        case "wrong setting":
+            raise ValueError("seeds must be fewer.")
+        case "wrong value":
+            json.loads("x")
+        case "their value":
+            argparse.ArgumentParser().add_argument("-x", dest="x", nargs=0)
+        case "memory":
+            raise MemoryError
+        case "memory while rebuilding":
+            raise ModelFileError("cannot_rebuild", "Keras says: OOM") from MemoryError()
+        case "device memory":
+            class ResourceExhaustedError(Exception): ...
+            raise ResourceExhaustedError("OOM when allocating")
+        case "bug":
+            raise KeyError("kernel")
+        case "leaves":
+            sys.exit(5)
+        case "hangs":
+            time.sleep(600)
+        case "fills memory":
+            hoard = [bytearray(b"x") * 2**24 for _ in iter(int, 1)]
+        case "maps memory":
+            bytearray(2**50)
+        case "crashes for memory":
+            while True:
+                try:
+                    hoard.append(mmap.mmap(-1, 2**28))
+                except OSError:
+                    time.sleep(0.5)
+                    os.kill(os.getpid(), signal.SIGSEGV)
+        case "stumbles for memory":
+            while True:
+                try:
+                    hoard.append(mmap.mmap(-1, 2**26))
+                except OSError:
+                    raise KeyError("could not create a primitive")
+        case "fills its disk":
+            with open(folder / "reinitialized.keras", "wb") as file:
+                file.write(bytes(3 * 2**20))
+        case "finds the disk full":
+            raise OSError("Can't write data (file write failed: errno = 28, error message = ...)")
+        case "leaves temporary files":
+            pathlib.Path(tempfile.mkdtemp(), "left").write_text("x")
+            assert pathlib.Path(tempfile.gettempdir()).is_relative_to(folder)
+            assert os.environ["TMPDIR"] == tempfile.gettempdir()
+        case "looks around":
+            status = pathlib.Path("/proc/self/status").read_text()
+            seen = {
+                "limits": {
+                    name: resource.getrlimit(getattr(resource, name))
+                    for name in ("RLIMIT_AS", "RLIMIT_CORE", "RLIMIT_CPU", "RLIMIT_FSIZE")
+                },
+                "no_new_privileges": "NoNewPrivs:\t1" in status,
+                "interfaces": [name for _, name in socket.if_nameindex()],
+                "first_to_die": pathlib.Path("/proc/self/oom_score_adj").read_text().strip(),
+                "user": os.getuid(),
+                "path": sys.path,
+                "devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
+            }
+            (folder / "result.json").write_text(json.dumps(seen))
+            return
+    (folder / "result.json").write_text('{"name": "%s"}' % spec.name)
+    (folder / "reinitialized.keras").write_text("weights")
+
+__name__ = "app.jobs.execution"
+app.jobs.execution = sys.modules[__name__] = types.ModuleType(__name__)
+app.jobs.execution.run = run
+from app.jobs import worker
+worker.main()
+"""
+
+
+@pytest.fixture
+def real_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setenv("PYTHONPATH", str(Path(app.__file__).parent.parent))
+    program = tmp_path / "worker_with_small_analysis.py"
+    program.write_text(ANALYSIS)
+    return [sys.executable, str(program)]
+
+
+@pytest.fixture
+def real_workers(real_worker: list[str], root: Path) -> Iterator[Workers]:
+    with Workers(spare=False, command=real_worker, root=root, limits=LIMITS) as workers:
+        yield workers
+
+
+@pytest.mark.parametrize("what", ["quick", "deep"])
+def test_the_worker_delivers(real_workers: Workers, what: str) -> None:
+    job = ended(real_workers.submit(spec(what)))
+    assert (job.status, job.error) == ("done", None)
+    assert job.result() == {"name": "a"}
+    log = (job.folder / "worker.log").read_text()
+    assert "a library prints" in log
+    assert "and so does its C code" in log
+    assert {path.name for path in job.folder.iterdir()} == {
+        "result.json",
+        "reinitialized.keras",
+        "worker.log",
+    }
+    assert stat.S_IMODE((job.folder / "result.json").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("what", "status", "code", "sentence"),
+    [
+        ("refused", "refused", "not_a_model_file", "This is a picture."),
+        ("wrong setting", "refused", "bad_settings", "seeds must be fewer."),
+        ("wrong value", "failed", "failed", "JSONDecodeError: Expecting value"),
+        ("their value", "failed", "failed", "ValueError: nargs for store actions"),
+        ("memory", "refused", "out_of_memory", "fewer samples"),
+        ("memory while rebuilding", "refused", "out_of_memory", "fewer samples"),
+        ("device memory", "refused", "out_of_memory", "fewer samples"),
+        ("bug", "failed", "failed", "KeyError: 'kernel'"),
+        ("leaves", "failed", "failed", "SystemExit: 5"),
+    ],
+)
+def test_the_worker_says_what_went_wrong(
+    real_workers: Workers, what: str, status: str, code: str, sentence: str
+) -> None:
+    job = ended(real_workers.submit(spec(what)))
+    assert job.status == status
+    assert job.error is not None
+    assert job.error[0] == code
+    assert sentence in job.error[1]
+    assert "Traceback" in (job.folder / "worker.log").read_text()
+    assert {path.name for path in job.folder.iterdir()} == {"worker.log"}
+
+
+@pytest.mark.parametrize(
+    ("what", "status", "code", "sentence"),
+    [
+        ("fills memory", "refused", "out_of_memory", "more than 512 MiB of memory"),
+        ("maps memory", "refused", "out_of_memory", "fewer samples"),
+        ("crashes for memory", "refused", "out_of_memory", "AUTOINIT_MAX_MEMORY_BYTES"),
+        ("stumbles for memory", "refused", "out_of_memory", "fewer samples"),
+        ("fills its disk", "refused", "disk_full", "larger than 2 MiB"),
+        ("finds the disk full", "refused", "disk_full", "The disk is full"),
+    ],
+)
+def test_a_worker_takes_no_more_than_it_may(
+    real_worker: list[str], root: Path, what: str, status: str, code: str, sentence: str
+) -> None:
+    tight = replace(LIMITS, memory_bytes=2**29, output_bytes=2 * 2**20)
+    with Workers(spare=False, command=real_worker, root=root, limits=tight) as workers:
+        job = ended(workers.submit(spec(what)))
+        assert job.error is not None
+        assert (job.status, job.error[0]) == (status, code), job.error[1]
+        assert sentence in job.error[1]
+        assert {path.name for path in job.folder.iterdir()} == {"worker.log"}
+        assert ended(workers.submit(spec("quick"))).status == "done", "the next job is well"
+
+
+def test_temporary_files_go_with_the_job(real_workers: Workers) -> None:
+    job = ended(real_workers.submit(spec("leaves temporary files")))
+    assert job.error is None
+    left = {path.name for path in job.folder.rglob("*")}
+    assert left == {"result.json", "reinitialized.keras", "worker.log"}
+
+
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_what_a_worker_has_given_up(real_workers: Workers, device: str) -> None:
+    seen = ended(real_workers.submit(spec("looks around", device=device))).result()
+    seconds = LIMITS.seconds * len(os.sched_getaffinity(0))
+    soft, hard = seen["limits"]["RLIMIT_CPU"]
+    assert seconds < soft < hard < seconds + 60
+    assert seen["limits"]["RLIMIT_CORE"] == [0, 0]
+    assert seen["limits"]["RLIMIT_FSIZE"] == [LIMITS.output_bytes] * 2
+    wall = seen["limits"]["RLIMIT_AS"]
+    assert (wall == [LIMITS.address_space] * 2) == (device == "cpu")
+    assert (seen["devices"] == "-1") == (device == "cpu")
+    assert seen["no_new_privileges"]
+    assert seen["first_to_die"] == "1000"
+    assert seen["user"] == os.getuid()
+    assert not {"", os.getcwd()} & set(seen["path"][1:]) - {str(Path(app.__file__).parents[1])}
+    if can_leave_the_network():
+        assert seen["interfaces"] == ["lo"]
+
+
+def can_leave_the_network() -> bool:
+    """Whether this system lets a process into a network namespace of its own."""
+    tried = ["unshare", "--net", *([] if os.getuid() == 0 else ["--user"]), "true"]
+    try:
+        return subprocess.run(tried, stderr=subprocess.DEVNULL, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+def test_the_worker_dies_with_its_parent(real_worker: list[str], root: Path) -> None:
+    folder = root / "job"
+    folder.mkdir()
+    process = WorkerProcess(real_worker, folder / "worker.log")
+    job = {"spec": spec("hangs").to_json(), "folder": str(folder), "limits": asdict(LIMITS)}
+    process.send(job)
+    assert next(process.reports()) == Progress(0.5, "Half-way")
+    process._stdin.close()  # As the kernel does for a parent that is killed.
+    assert process._process.wait(PATIENCE) == -signal.SIGKILL
+    process.finish()

@@ -1,0 +1,76 @@
+import logging
+
+import keras
+import pytest
+from keras import layers
+
+from autoinit.propagation import input_signals, predict
+from autoinit.reading import read_model
+from autoinit.rules.registry import Registration, Registry, Support
+from tests.autoinit.closed import Closed
+
+
+class Custom(Closed):
+    """Has no rule, and cannot be opened."""
+
+
+def halved(call, inputs, context):
+    return inputs[0].affine(0.5, 0.0)
+
+
+def test_registering_a_class_twice_is_an_error():
+    registry = Registry()
+    registry.register(layers.ReLU)(halved)
+    with pytest.raises(ValueError, match="ReLU has a rule already"):
+        registry.register(layers.Dense, layers.ReLU)(halved)
+
+
+def test_a_rule_is_found_for_subclasses_that_keep_call():
+    registry = Registry()
+    registry.register(layers.ReLU, support=Support.APPROXIMATE)(halved)
+    kept = type("Kept", (layers.ReLU,), {})
+    changed = type("Changed", (layers.ReLU,), {"call": lambda self, inputs: inputs})
+    assert registry.find(kept()) == Registration(halved, Support.APPROXIMATE)
+    assert registry.find(changed()) is None
+    assert registry.find(layers.ELU()) is None
+
+
+def test_overriding_leaves_the_original_table_alone():
+    registry = Registry()
+    registry.register(layers.ReLU)(halved)
+    other = Registration(lambda call, inputs, context: inputs[0], Support.EXACT)
+    copy = registry.overridden({layers.ReLU: other, Custom: other})
+    assert copy.find(layers.ReLU()) is other
+    assert copy.find(Custom()) is other
+    assert registry.find(layers.ReLU()).rule is halved
+    assert list(registry.classes()) == [layers.ReLU]
+
+
+def test_support_is_the_registrations_unless_the_rule_says_otherwise():
+    model = keras.Sequential([keras.Input((3,)), Custom()])
+    graph = read_model(model)
+    registry = Registry()
+    registry.register(Custom, support=Support.SAMPLED)(halved)
+    outcome = predict(graph, input_signals(graph), registry=registry).outcomes[-1]
+    assert outcome.support is Support.SAMPLED
+    assert outcome.signals[0].variance == 0.25
+
+
+def test_an_unknown_layer_is_warned_of_once_however_often_it_is_used(caplog):
+    custom = Custom(name="custom")
+    model = keras.Sequential(
+        [keras.Input((3,)), custom, layers.ReLU(), Custom(name="another")], name="inner"
+    )
+    data = keras.Input((3,))
+    graph = read_model(keras.Model(data, custom(model(data))))
+    with caplog.at_level(logging.WARNING):
+        result = predict(graph, input_signals(graph))
+    warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert {record.name for record in warnings} == {"root"}
+    assert [record.getMessage() for record in warnings] == [
+        "No LayerOutputDistributionEstimator found for layer Custom. "
+        "Using the default PassThroughOutputDistributionEstimator instead."
+    ] * 2
+    assert [finding.path for finding in result.findings] == [
+        "inner/custom", "inner/another", "custom",
+    ]  # fmt: skip

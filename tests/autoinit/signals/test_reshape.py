@@ -1,0 +1,140 @@
+"""Reshaping, transposing and sums of products of correlated signals, counted out by hand.
+
+Second moments of the tensors here depend on whether two entries have the same position and the same
+channel; each pair of entries is followed to where it goes.
+"""
+
+import math
+
+import numpy as np
+import pytest
+
+from autoinit.signals.correlated.pairs import at_diagonal
+from autoinit.signals.correlated.positions import axes_of
+from autoinit.signals.correlated.reshape import segments
+from autoinit.signals.correlated.state import CorrelatedSignal
+
+MEAN = 0.5
+# Covariances: [same or another sample][same or another channel][same or another position].
+COVARIANCES = np.array([[[1.0, 0.3], [0.25, 0.1]], [[0.2, 0.15], [0.05, 0.02]]])
+
+
+@pytest.mark.parametrize(("before", "after", "expected"), [
+    ((4, 6), (4, 2, 3), [([0], [0]), ([1], [1, 2])]),
+    ((14, 14, 32), (196, 32), [([0, 1], [0]), ([2], [1])]),
+    ((4, 1, 6), (4, 6), [([0], [0]), ([1], []), ([2], [1])]),
+    ((5,), (5, 1), [([0], [0]), ([], [1])]),
+    ((8, 4), (4, 8), [([0, 1], [0, 1])]),
+    ((4, 6), (24,), [([0, 1], [0])]),
+])  # fmt: skip
+def test_axes_of_a_reshaped_tensor_come_from_the_shortest_runs(before, after, expected):
+    assert segments(before, after) == expected
+
+
+def signal(sizes):
+    """A signal with these covariances."""
+    made = CorrelatedSignal.gaussian(MEAN, 1.0).arrange(sizes[:-1])
+    counts = [axis.count for axis in axes_of(tuple(sizes[:-1]))]
+    pairs = [count**2 for count in counts]
+    within, across, between, across_between = (
+        at_diagonal(np.full(pairs, other), np.full(counts, same))
+        for sample in COVARIANCES for same, other in sample
+    )  # fmt: skip
+    return CorrelatedSignal(
+        made.axes, made.means, within, between, made.shape, across=(across, across_between)
+    )
+
+
+def moments(sizes):
+    """Second moments of all pairs of entries: (2, entries, entries), within and between samples."""
+    places, channels = math.prod(sizes[:-1]), sizes[-1]
+    place, channel = np.divmod(np.arange(places * channels), channels)
+    other_place = (place[:, None] != place[None]).astype(int)
+    other_channel = (channel[:, None] != channel[None]).astype(int)
+    return COVARIANCES[:, other_channel, other_place] + MEAN**2
+
+
+def classes(table, sizes):
+    """Means of second moments: [sample][same or another channel][same or another position]."""
+    places, channels = math.prod(sizes[:-1]), sizes[-1]
+    place, channel = np.divmod(np.arange(places * channels), channels)
+    alike = place[:, None] == place[None], channel[:, None] == channel[None]
+    found = np.full((2, 2, 2), np.nan)
+    for sample, c, p in np.ndindex(2, 2, 2):
+        chosen = (alike[0] != p) & (alike[1] != c)
+        if chosen.any():
+            found[sample, c, p] = table[sample][chosen].mean()
+    return found
+
+
+def predicted(found, sizes):
+    """The same of a signal."""
+    axes, places = found.axes, math.prod(sizes[:-1])
+    apart = found.across or (np.zeros_like(found.within), np.zeros_like(found.between))
+    table = np.full((2, 2, 2), np.nan)
+    arrays = [[found.within, apart[0]], [found.between, apart[1]]]
+    for sample, c in np.ndindex(2, 2):
+        pairs = arrays[sample][c] + found.mean**2
+        same = pairs
+        for axis in reversed(axes):
+            itself = np.zeros((axis.count, axis.count))
+            np.fill_diagonal(itself, axis.shares)
+            same = same @ itself.ravel()
+        table[sample, c, 0] = same
+        if places > 1:
+            table[sample, c, 1] = (places * found.over_pairs(pairs) - same) / (places - 1)
+    if sizes[-1] == 1:
+        table[:, 1] = np.nan
+    return table
+
+
+@pytest.mark.parametrize(("before", "after"), [
+    ((6, 24), (6, 4, 6)), ((6, 4, 6), (6, 24)), ((3, 4, 6), (12, 6)), ((12, 6), (3, 4, 6)),
+    ((12, 1, 6), (12, 6)), ((12, 6), (72,)), ((40, 4), (8, 5, 4)), ((6,), (2, 3)), ((6,), (6, 1)),
+    ((30, 2), (30, 1, 2)),
+])  # fmt: skip
+def test_a_reshaped_signal(before, after):
+    found = signal(before).reshape(before, after)
+    expected = classes(moments(before), after)
+    np.testing.assert_allclose(predicted(found, after), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize(("sizes", "order"), [
+    ((6, 24), (1, 0)), ((3, 8, 4), (1, 0, 2)), ((3, 4, 5), (0, 2, 1)), ((3, 4, 5), (2, 0, 1)),
+    ((40, 3), (1, 0)),
+])  # fmt: skip
+def test_a_transposed_signal(sizes, order):
+    found = signal(sizes).transpose(sizes, order)
+    places = np.arange(math.prod(sizes)).reshape(sizes).transpose(order).ravel()
+    moved = moments(sizes)[:, places][:, :, places]
+    after = tuple(sizes[axis] for axis in order)
+    np.testing.assert_allclose(predicted(found, after), classes(moved, after), atol=1e-9)
+
+
+def test_reshaping_and_back_leaves_what_positions_have_in_common():
+    first = signal((14, 14, 8))
+    again = first.reshape((14, 14, 8), (196, 8)).reshape((196, 8), (14, 14, 8))
+    assert again.variance == pytest.approx(first.variance)
+    assert again.over_pairs(again.within) == pytest.approx(first.over_pairs(first.within))
+
+
+@pytest.mark.parametrize(("labels", "sizes"), [
+    (("tnh", "snh", "nts"), {"t": 3, "n": 2, "h": 4, "s": 5}),
+    (("nts", "snh", "tnh"), {"n": 2, "t": 3, "s": 5, "h": 4}),
+    (("th", "hs", "ts"), {"t": 3, "h": 4, "s": 5}),
+    (("h", "h", ""), {"h": 6}),
+    (("tc", "tc", "c"), {"t": 5, "c": 4}),
+    (("tc", "sd", "tsd"), {"t": 2, "c": 3, "s": 4, "d": 3}),
+])  # fmt: skip
+def test_sums_of_products(labels, sizes):
+    """E[Σx·y·Σx′·y′] of independent x and y is a sum over all pairs of their second moments."""
+    shapes = [tuple(sizes[letter] for letter in each) for each in labels]
+    found = signal(shapes[0]).contract(signal(shapes[1]), labels[:3], sizes)
+    first, second = (moments(shape).reshape(2, *shape, *shape) for shape in shapes[:2])
+    primed = [each.upper() for each in labels]
+    equation = f"Z{labels[0]}{primed[0]},Z{labels[1]}{primed[1]}->Z{labels[2]}{primed[2]}"
+    table = np.einsum(equation, first, second).reshape(2, math.prod(shapes[2]), -1)
+    after = shapes[2] or (1,)
+    summed = math.prod(size for letter, size in sizes.items() if letter not in labels[2])
+    assert found.mean == pytest.approx(summed * MEAN**2)
+    np.testing.assert_allclose(predicted(found, after), classes(table, after), rtol=1e-9)
