@@ -230,11 +230,9 @@ def program_version() -> str:
     """The release and a digest of its source: an edited rule must not show yesterday's figures."""
     root = Path(app.__file__).parent.parent
     digest = hashlib.sha256()
-    for package in ("autoinit", "probes", "sample_models", "app/jobs"):
+    for package in ("autoinit", "probes", "sample_models", "app/analysis", "app/jobs"):
         for source in sorted((root / package).rglob("*.py")):
             digest.update(source.read_bytes())
-    for module in ("diagnosis", "input_data"):
-        digest.update((root / f"app/{module}.py").read_bytes())
     return f"{app.__version__}+{digest.hexdigest()}"
 
 
