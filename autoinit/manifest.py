@@ -10,12 +10,12 @@ import numpy as np
 
 from autoinit.arrays import as_array
 from autoinit.randomness import derived
-from autoinit.rules.registry import WeightPlan
+from autoinit.rules.registry import KernelScale
 
 
 def variables_as_data(
     model: Any,
-    plans: Sequence[WeightPlan],
+    plans: Sequence[KernelScale],
     distribution: str,
     seed: int,
     kept: frozenset[int] = frozenset(),

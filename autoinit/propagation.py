@@ -24,11 +24,11 @@ from autoinit.rules import RULES
 from autoinit.rules.kernels import Kernel, Loader, bias_moments
 from autoinit.rules.registry import (
     Context,
-    Outcome,
+    KernelScale,
+    KernelSource,
     Registry,
+    RuleResult,
     Support,
-    Weigh,
-    WeightPlan,
     not_run,
     pass_through,
 )
@@ -79,33 +79,33 @@ class Propagation:
 
     Attributes:
         graph: what it ran through.
-        outcomes: one for each call.
-        plans: the kernels that AutoInit draws; empty for a pass over given weights.
+        results: one for each call.
+        scales: of the kernels that AutoInit draws; empty for a pass over given weights.
         findings: what a person should know, in order of the calls.
     """
 
     graph: ModelGraph
-    outcomes: tuple[Outcome, ...]
-    plans: tuple[WeightPlan, ...]
+    results: tuple[RuleResult, ...]
+    scales: tuple[KernelScale, ...]
     findings: tuple[Finding, ...]
 
     def estimates(self) -> dict[str, tuple[float, float]]:
         """Mean and variance of each layer's output, after its activation, by path."""
-        result: dict[str, tuple[float, float]] = {}
+        found: dict[str, tuple[float, float]] = {}
         signals: dict[int, Signal | Observed] = {}
-        for call, outcome in zip(self.graph.calls, self.outcomes, strict=True):
+        for call, result in zip(self.graph.calls, self.results, strict=True):
             # A fused activation is told under the name of its layer, the call before it.
             path = self.graph.calls[call.index - (call.part == "activation")].path
-            result[path] = (outcome.signals[0].mean, outcome.signals[0].variance)
+            found[path] = (result.signals[0].mean, result.signals[0].variance)
             signals.update(
                 (value.index, signal)
-                for value, signal in zip(call.outputs, outcome.signals, strict=True)
+                for value, signal in zip(call.outputs, result.signals, strict=True)
             )
         for path, values in self.graph.scopes.items():
-            result.setdefault(
+            found.setdefault(
                 path, (signals[values[0].index].mean, signals[values[0].index].variance)
             )
-        return result
+        return found
 
 
 def input_signals(
@@ -177,12 +177,12 @@ def _propagate(
     options: Options,
     registry: Registry,
     load: Loader,
-    weigh: Weigh,
+    kernel_moments: KernelSource,
     known: Mapping[int, Signal] | None = None,
 ) -> Propagation:
     context = Context(
         training=options.training,
-        weigh=weigh,
+        kernel_moments=kernel_moments,
         load=load,
         seed=options.seed,
         samples=options.samples,
@@ -194,52 +194,52 @@ def _propagate(
     )
     signals: dict[int, Signal] = {}
     tainted: set[int] = set()
-    outcomes: list[Outcome] = []
+    results: list[RuleResult] = []
     findings: dict[tuple[str, str], Finding] = {}
-    plans: list[WeightPlan] = []
+    scales: list[KernelScale] = []
     warned: set[int] = set()
     known_values = _Known(graph, context, type(next(iter(inputs.values()))))
     for call, finished in zip(graph.calls, last_uses(graph, running=False), strict=True):
         if call.is_input:
-            outcome = Outcome((inputs[call.outputs[0].index],), Support.NEUTRAL)
+            result = RuleResult((inputs[call.outputs[0].index],), Support.NEUTRAL)
         elif call.outputs[0].constant:
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-                outcome = known_values.outcome(call, [signals[v.index] for v in call.inputs])
+                result = known_values.result(call, [signals[v.index] for v in call.inputs])
         else:
             arrived = [signals[value.index] for value in call.inputs]
-            outcome = _apply(call, arrived, context, registry)
-            without_rule = outcome.support is Support.PASS_THROUGH and call.opaque is None
+            result = _apply(call, arrived, context, registry)
+            without_rule = result.support is Support.PASS_THROUGH and call.opaque is None
             if without_rule and id(call.layer) not in warned:
                 warned.add(id(call.layer))
                 _warn_unsupported(call)
             if known and call.outputs[0].index in known:
-                outcome = _as_measured(outcome, known[call.outputs[0].index])
-        spoilt = outcome.support is Support.PASS_THROUGH
+                result = _as_measured(result, known[call.outputs[0].index])
+        spoilt = result.support is Support.PASS_THROUGH
         if spoilt or any(value.index in tainted for value in call.inputs):
             tainted.update(value.index for value in call.outputs)
         if any(value.index in tainted for value in call.inputs):
-            outcome = replace(outcome, tainted=True)
+            result = replace(result, tainted=True)
         if call.inputs and not call.outputs[0].constant:
             known_values.sample(call)
-        for value, signal in zip(call.outputs, outcome.signals, strict=True):
+        for value, signal in zip(call.outputs, result.signals, strict=True):
             signals[value.index] = cast(Signal, signal).arrange(value.positions)
         with np.errstate(over="ignore", invalid="ignore"):
             seen = tuple(
                 signals[value.index].observed(value.channels, options.batch)
                 for value in call.outputs
             )
-            if outcome.weighted and call.inputs:
+            if result.weighted and call.inputs:
                 slope = signals[call.inputs[0].index].correlation_slope
                 seen = (replace(seen[0], correlation_slope=slope), *seen[1:])
         # Signals may be large: they are let go of once nothing reads them.
         for index in finished:
             del signals[index]
             context.known.pop(index, None)
-        outcomes.append(replace(outcome, signals=seen))
-        plans.extend(outcome.plans)
-        for finding in outcome.findings:
+        results.append(replace(result, signals=seen))
+        scales.extend(result.scales)
+        for finding in result.findings:
             findings.setdefault((finding.code, finding.path), finding)
-    return Propagation(graph, tuple(outcomes), tuple(plans), tuple(findings.values()))
+    return Propagation(graph, tuple(results), tuple(scales), tuple(findings.values()))
 
 
 class _Known:
@@ -273,57 +273,59 @@ class _Known:
             return
         tensors = [keras.ops.convert_to_tensor(self.values[v.index]) for v in call.inputs]
         with contextlib.suppress(Exception):  # any layer's code; there are no samples then
-            results = call.run(tensors, self.context.training)
-            for value, result in zip(call.outputs, results, strict=True):
-                self.values[value.index] = np.asarray(keras.ops.convert_to_numpy(result))
+            tensors = call.run(tensors, self.context.training)
+            for value, tensor in zip(call.outputs, tensors, strict=True):
+                self.values[value.index] = np.asarray(keras.ops.convert_to_numpy(tensor))
 
-    def outcome(self, call: Call, arrived: Sequence[Signal]) -> Outcome:
+    def result(self, call: Call, arrived: Sequence[Signal]) -> RuleResult:
         """Computed from the values that there are; a layer's table is drawn like an embedding."""
         if isinstance(call.layer, Parameter):
             return self._parameter(call, call.layer)
         if isinstance(call.layer, keras.Layer):
             given = list(arrived) or [self.kind.gaussian(0.0, 1.0)]
             assert self.context.registry is not None
-            outcome = _apply(call, given, self.context, self.context.registry)
+            result = _apply(call, given, self.context, self.context.registry)
             places = call.outputs[0].positions
             signals = tuple(
-                cast(Signal, signal).arrange(places).of_every_sample() for signal in outcome.signals
+                cast(Signal, signal).arrange(places).of_every_sample() for signal in result.signals
             )
-            return replace(outcome, signals=signals)
+            return replace(result, signals=signals)
         if not all(value.index in self.values for value in call.inputs):
             return _apply(call, arrived, self.context, self.context.registry or RULES)
         tensors = [keras.ops.convert_to_tensor(self.values[v.index]) for v in call.inputs]
-        results = call.run(tensors, self.context.training)
-        for value, result in zip(call.outputs, results, strict=True):
-            self.values[value.index] = as_array(result)
+        tensors = call.run(tensors, self.context.training)
+        for value, tensor in zip(call.outputs, tensors, strict=True):
+            self.values[value.index] = as_array(tensor)
         signals = tuple(self._signal(self.values[value.index]) for value in call.outputs)
-        return Outcome(signals, Support.EXACT)
+        return RuleResult(signals, Support.EXACT)
 
-    def _parameter(self, call: Call, parameter: Parameter) -> Outcome:
+    def _parameter(self, call: Call, parameter: Parameter) -> RuleResult:
         """A table that is added, such as one of positions, is drawn; other values stay.
 
         A kernel is drawn where it is multiplied.
         """
         values = np.asarray(self.context.load(parameter.variable), np.float64)
         (value,) = call.outputs
-        outcome = Outcome((), Support.EXACT)
+        result = RuleResult((), Support.EXACT)
         spread = float(values.std()) if values.size else 0.0
         wide = sum(size > 1 for size in values.shape) > 1
         if value.index not in self.factors and wide and spread > 0 and parameter.trainable:
             kernel = Kernel(parameter, "variable", parameter.attribute, summed_axes=())
             one = self.kind.gaussian(1.0, 0.0)
-            moments, _, outcome = self.context.weigh(call, one, kernel, None)
-            outcome = replace(outcome, support=Support.EXACT)
+            moments, _, result = self.context.kernel_moments(call, one, kernel, None)
+            result = replace(result, support=Support.EXACT)
             values = values * math.sqrt(moments.power / float((values**2).mean()))
         self.values[value.index] = values
-        return replace(outcome, signals=(self._signal(values),))
+        return replace(result, signals=(self._signal(values),))
 
     def _signal(self, values: Array) -> Signal:
         values = np.asarray(values, np.float64)
         return self.kind.of_values(values) if values.size else self.kind.gaussian(0.0, 0.0)
 
 
-def _apply(call: Call, arrived: Sequence[Signal], context: Context, registry: Registry) -> Outcome:
+def _apply(
+    call: Call, arrived: Sequence[Signal], context: Context, registry: Registry
+) -> RuleResult:
     if call.opaque is not None:
         return not_run(call, arrived)
     registration = registry.of_call(call)
@@ -332,20 +334,19 @@ def _apply(call: Call, arrived: Sequence[Signal], context: Context, registry: Re
     known = all(signal.finite for signal in arrived)
     # Signals that leave the range of floating point are findings, not warnings.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        result = registration.rule(call, arrived, context)
-    outcome = result if isinstance(result, Outcome) else Outcome((result,) * len(call.outputs))
-    if outcome.support is Support.PASS_THROUGH:
-        outcome = _without_rule(outcome, call, arrived, context)
+        result = registration.apply(call, arrived, context)
+    if result.support is Support.PASS_THROUGH:
+        result = _without_rule(result, call, arrived, context)
     if not known:
         # Some rules would make figures of it again, as normalisation does.
         unknown = type(arrived[0]).gaussian(math.nan, math.nan)
-        outcome = replace(outcome, signals=(unknown,) * len(call.outputs))
-    return outcome if outcome.support else replace(outcome, support=registration.support)
+        result = replace(result, signals=(unknown,) * len(call.outputs))
+    return result
 
 
 def _without_rule(
-    passed: Outcome, call: Call, arrived: Sequence[Signal], context: Context
-) -> Outcome:
+    passed: RuleResult, call: Call, arrived: Sequence[Signal], context: Context
+) -> RuleResult:
     """What becomes of a call without a rule.
 
     Raises:
@@ -368,15 +369,15 @@ def _without_rule(
         f"No rule for {call.path!r} ({call.class_name}): its output was estimated by Monte Carlo "
         "through the layer itself, for independent Gaussian input.",
     )  # fmt: skip
-    return Outcome(signals, Support.SAMPLED, standard_error=error, findings=(finding,))
+    return RuleResult(signals, Support.SAMPLED, standard_error=error, findings=(finding,))
 
 
-def _as_measured(outcome: Outcome, signal: Signal) -> Outcome:
-    by_rule = outcome.support in (Support.EXACT, Support.APPROXIMATE)
+def _as_measured(result: RuleResult, signal: Signal) -> RuleResult:
+    by_rule = result.support in (Support.EXACT, Support.APPROXIMATE)
     return replace(
-        outcome,
-        signals=(signal, *outcome.signals[1:]),
-        support=Support.SAMPLED if by_rule else outcome.support,
+        result,
+        signals=(signal, *result.signals[1:]),
+        support=Support.SAMPLED if by_rule else result.support,
     )
 
 
@@ -389,13 +390,13 @@ def _warn_unsupported(call: Call) -> None:
     )
 
 
-def _weights_as_they_are(load: Loader) -> Weigh:
-    def weigh(
+def _weights_as_they_are(load: Loader) -> KernelSource:
+    def kernel_moments(
         call: Call, signal: Signal, kernel: Kernel, bias: Any
-    ) -> tuple[KernelMoments, BiasMoments, Outcome]:
-        return *_actual(kernel, load, bias), Outcome((), weighted=True)
+    ) -> tuple[KernelMoments, BiasMoments, RuleResult]:
+        return *_actual(kernel, load, bias), RuleResult((), weighted=True)
 
-    return weigh
+    return kernel_moments
 
 
 def _actual(kernel: Kernel, load: Loader, bias: Any) -> tuple[KernelMoments, BiasMoments]:
@@ -413,14 +414,14 @@ class _Planner:
         self.options = options
         self.load = load
         self.kept = kept
-        self.chosen: dict[int, WeightPlan | None] = {}
+        self.chosen: dict[int, KernelScale | None] = {}
 
     def __call__(
         self, call: Call, signal: Signal, kernel: Kernel, bias: Any
-    ) -> tuple[KernelMoments, BiasMoments, Outcome]:
+    ) -> tuple[KernelMoments, BiasMoments, RuleResult]:
         key = id(kernel.variable)
         if key in self.kept:
-            return *_actual(kernel, self.load, bias), Outcome((), weighted=True)
+            return *_actual(kernel, self.load, bias), RuleResult((), weighted=True)
         given = bias_moments(bias, self.load)
         if not math.isfinite(given.second_moment):
             # No weights could make up for it; those after it are drawn as if it were mended.
@@ -434,9 +435,9 @@ class _Planner:
                 "drawn once, for its first use.",
             )  # fmt: skip
             if earlier is None:
-                return *_actual(kernel, self.load, bias), Outcome((), weighted=True)
+                return *_actual(kernel, self.load, bias), RuleResult((), weighted=True)
             moments = drawn.scaled(earlier.standard_deviation)
-            return moments, given, Outcome((), weighted=True, findings=(finding,))
+            return moments, given, RuleResult((), weighted=True, findings=(finding,))
         target = self.options.signal_variance
         findings: list[Finding] = []
         if given.variance >= target:
@@ -455,10 +456,10 @@ class _Planner:
                 f"The signal that reaches {call.path!r} has a second moment of {incoming:g}, which "
                 f"no weights can bring to {target:.3g}: its configured initialiser stays.",
             ))  # fmt: skip
-            outcome = Outcome((), weighted=True, findings=tuple(findings))
-            return *_actual(kernel, self.load, bias), outcome
+            result = RuleResult((), weighted=True, findings=tuple(findings))
+            return *_actual(kernel, self.load, bias), result
         deviation = math.sqrt(target / incoming)
-        choice = WeightPlan(kernel, deviation, call.path)
+        choice = KernelScale(kernel, deviation, call.path)
         self.chosen[key] = choice
-        outcome = Outcome((), weighted=True, plans=(choice,), findings=tuple(findings))
-        return drawn.scaled(deviation), given, outcome
+        result = RuleResult((), weighted=True, scales=(choice,), findings=tuple(findings))
+        return drawn.scaled(deviation), given, result

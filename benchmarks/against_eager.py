@@ -86,7 +86,7 @@ def analytic_pass(graph: Any) -> Callable[[], object]:
     from autoinit.propagation import input_signals, plan
 
     signals = input_signals(graph)
-    return lambda: apply_plans(plan(graph, signals).plans, "truncated_normal", 0)
+    return lambda: apply_plans(plan(graph, signals).scales, "truncated_normal", 0)
 
 
 def drawing(name: str, rounds: int) -> str:
@@ -95,7 +95,7 @@ def drawing(name: str, rounds: int) -> str:
     from autoinit.reading import read_model
 
     graph = read_model(built(name))
-    plans = plan(graph, input_signals(graph)).plans
+    plans = plan(graph, input_signals(graph)).scales
     found = in_turns(
         rounds,
         analytic_pass(graph),

@@ -71,7 +71,7 @@ def ratios(model: Any, series: str, draws: int = DRAWS) -> tuple[Any, Any, float
         interpret = plan if series == "autoinit" else predict
         result = interpret(graph, signals, options)
         seconds = time.perf_counter() - start
-        apply_plans(result.plans, "truncated_normal", seed)
+        apply_plans(result.scales, "truncated_normal", seed)
         probe = probe_model(graph, SAMPLES, seed)
         rows.append([
             moments.variance / outcome.signals[0].expected_variance
@@ -79,7 +79,7 @@ def ratios(model: Any, series: str, draws: int = DRAWS) -> tuple[Any, Any, float
             and call.outputs[0].dtype.startswith("float") and not call.is_input
             else np.nan
             for call, outcome, moments in zip(
-                graph.calls, result.outcomes, probe.moments, strict=True)
+                graph.calls, result.results, probe.moments, strict=True)
         ])  # fmt: skip
     return graph, np.exp(np.log(np.array(rows)).mean(0)), seconds
 

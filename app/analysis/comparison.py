@@ -191,7 +191,7 @@ def compare(
                     findings += draw_configured_weights(graph, seeds[draw], comparison.kept)
                 if name == "autoinit":
                     predicted = plan(graph, signals, options, registry)
-                    drawn = {id(choice.kernel.variable) for choice in predicted.plans}
+                    drawn = {id(choice.kernel.variable) for choice in predicted.scales}
                     if uploaded and draw == 0:
                         findings += weights_not_finite(graph, drawn)
                     if comparison.kept:
@@ -199,7 +199,7 @@ def compare(
                         known = _known(comparison, drawn, probe, settings.signal_model)
                         predicted = plan(graph, signals, options, registry, known=known)
                     apply_plans(
-                        predicted.plans, settings.distribution, seeds[draw],
+                        predicted.scales, settings.distribution, seeds[draw],
                         constrain=settings.constrain_weights,
                     )  # fmt: skip
                 else:
@@ -295,7 +295,7 @@ def _told(
 
 def _not_self_averaging(comparison: Comparison) -> Iterator[Finding]:
     """One sentence for all calls of which single draws scatter, with AutoInit's weights."""
-    outcomes = comparison.predictions["autoinit"][0].outcomes
+    outcomes = comparison.predictions["autoinit"][0].results
     seen = [
         (outcome.signals[0], call)
         for call, outcome in zip(comparison.graph.calls, outcomes, strict=True)

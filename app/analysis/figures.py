@@ -39,7 +39,7 @@ def calls_as_data(comparison: Comparison) -> list[dict[str, Any]]:
     kernels = _kernels(comparison)
     rows = []
     for call in signals_of:
-        outcome = latest.outcomes[call.index]
+        outcome = latest.results[call.index]
         row: dict[str, Any] = {
             "index": numbers[call.index],
             "path": call.path,
@@ -68,7 +68,7 @@ def calls_as_data(comparison: Comparison) -> list[dict[str, Any]]:
             row["standard_error"] = _figure(outcome.standard_error)
         for name, predictions in comparison.predictions.items():
             signals = [
-                _as_one_draw(prediction.outcomes[call.index].signals[0])
+                _as_one_draw(prediction.results[call.index].signals[0])
                 for prediction in predictions
             ]
             every = [probe.moments[call.index] for probe in comparison.probes.get(name, ())]
@@ -90,7 +90,7 @@ def calls_as_data(comparison: Comparison) -> list[dict[str, Any]]:
                     call.outputs[0].entries,
                 )
             if name in comparison.by_other:
-                signal = comparison.by_other[name].outcomes[call.index].signals[0]
+                signal = comparison.by_other[name].results[call.index].signals[0]
                 row[name]["predicted_by"] = {
                     comparison.other_model: _over_draws([_as_one_draw(signal)], expected)
                 }
@@ -107,7 +107,7 @@ def phases_as_data(comparison: Comparison) -> dict[str, dict[str, Any]]:
         return {}
     phases = {}
     for name, predictions in comparison.predictions.items():
-        seen = (outcome.signals[0] for outcome in predictions[0].outcomes if outcome.weighted)
+        seen = (outcome.signals[0] for outcome in predictions[0].results if outcome.weighted)
         slopes = [signal.correlation_slope for signal in seen]
         # The first reads data, and the rest of a network has to repeat something.
         known = [slope for slope in slopes[1:] if slope is not None and math.isfinite(slope)]
@@ -187,7 +187,7 @@ def _kernels(comparison: Comparison) -> dict[str, list[dict[str, Any]]]:
     """The kernels that AutoInit draws, by the path of the call that they were planned for."""
     found: dict[str, list[dict[str, Any]]] = {}
     planned = comparison.predictions.get("autoinit")
-    for plan in planned[0].plans if planned else ():
+    for plan in planned[0].scales if planned else ():
         kernel = plan.kernel
         deviations = {
             series: _figure(known[id(kernel.variable)])

@@ -41,7 +41,7 @@ def manifest(comparison: Comparison, model: Any, result: dict[str, Any]) -> dict
         "settings": settings,
         "variables": variables_as_data(
             model,
-            comparison.predictions["autoinit"][0].plans,
+            comparison.predictions["autoinit"][0].scales,
             settings["distribution"],
             settings["seed"],
             comparison.kept,

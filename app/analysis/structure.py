@@ -16,7 +16,7 @@ Call = dict[str, Any]
 
 DEEPEST = 4  # parts that are looked at
 # From what says least of a prediction to what says most.
-SUPPORTS = ("pass_through", "approximate", "sampled", "exact", "neutral")
+_WEAKEST_FIRST = ("pass_through", "approximate", "sampled", "exact", "neutral")
 
 
 def block(path: str, depth: int) -> str:
@@ -67,7 +67,7 @@ def _merged(name: str, parts: Sequence[Call], place: int) -> Call:
         "class": f"{len(parts)} calls, to {last['class']}",
         "weighted": any(part["weighted"] for part in parts),
         "frozen": any(part["frozen"] for part in parts),
-        "support": min((part["support"] for part in parts), key=SUPPORTS.index),
+        "support": min((part["support"] for part in parts), key=_WEAKEST_FIRST.index),
         "tainted": any(part["tainted"] for part in parts),
         "opaque": next((part["opaque"] for part in parts if part["opaque"]), None),
         "inputs": [index for part in parts for index in part["inputs"]],

@@ -17,7 +17,7 @@ from app.text.formatting import number, percentage, shape
 Result = dict[str, Any]
 Call = dict[str, Any]
 
-SUPPORTS = {
+_MEANINGS = {
     "exact": "in closed form or by quadrature",
     "sampled": "by Monte Carlo",
     "neutral": "it does not change the distribution",
@@ -69,7 +69,7 @@ def show_call(result: Result, call: Call, folder: Path) -> None:
 def facts_of(call: Call) -> list[str]:
     """Class, shape, and how the prediction was obtained."""
     found = [markdown_text(call["class"], 80), shape(call.get("output_shape"))]
-    found.append(f"{call['support'].replace('_', ' ')}: {SUPPORTS.get(call['support'], '')}")
+    found.append(f"{call['support'].replace('_', ' ')}: {_MEANINGS.get(call['support'], '')}")
     marks = {
         "weighted": "has a kernel",
         "frozen": "keeps its weights",

@@ -94,7 +94,7 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
     if file is None:
         downloads, findings = (save_model(model, folder),), comparison.findings
     else:
-        plans = comparison.predictions["autoinit"][0].plans
+        plans = comparison.predictions["autoinit"][0].scales
         downloads, left_out = save_reinitialized(file, plans, folder, budgets)
         # What the comparison says of a part says more, such as where its shape comes from.
         told = {finding.code for finding in comparison.findings}

@@ -91,7 +91,7 @@ class AutoInit:
         # A model that was just made from a configuration has no weights worth keeping.
         propagation = self._plan(twin, config.training, config.keep_frozen and source is model)
         apply_plans(
-            propagation.plans, config.distribution, config.seed, constrain=config.constrain_weights
+            propagation.scales, config.distribution, config.seed, constrain=config.constrain_weights
         )
         return (twin, propagation.estimates()) if return_estimates else twin
 

@@ -16,11 +16,11 @@ from autoinit.graph.frozen import own_weights
 from autoinit.graph.model_graph import ModelGraph, Parameter
 from autoinit.initializers.distributions import make_initializer
 from autoinit.randomness import derived, python_seed
-from autoinit.rules.registry import WeightPlan
+from autoinit.rules.registry import KernelScale
 
 
 def apply_plans(
-    plans: Sequence[WeightPlan], distribution: str, seed: int | None, *, constrain: bool = False
+    plans: Sequence[KernelScale], distribution: str, seed: int | None, *, constrain: bool = False
 ) -> None:
     """Draw the planned kernels and record their initialisers (and constraints) in their layers.
 

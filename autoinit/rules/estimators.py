@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autoinit.graph.model_graph import Call
-from autoinit.rules.registry import Context, Outcome, Registration, Support
+from autoinit.rules.registry import Context, Registration, RuleResult, Support
 from autoinit.signals.signal import Signal
 
 
@@ -79,12 +79,12 @@ def as_rules(
 
 
 def _rule_of(estimator: type[LayerOutputDistributionEstimator]) -> Any:
-    def rule(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+    def rule(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
         made = estimator(call.layer, context.options, signal_variance=context.signal_variance)
         mean, variance = made.estimate(
             [signal.mean for signal in inputs], [signal.variance for signal in inputs]
         )
         signal = type(inputs[0]).gaussian(float(mean), float(variance))
-        return Outcome((signal,) * len(call.outputs))
+        return RuleResult((signal,) * len(call.outputs))
 
     return rule

@@ -1,13 +1,13 @@
 """Layer class → rule.
 
-A rule is a pure function `rule(call, inputs, context) → Outcome` (or just the outgoing signal). It
-says what one call does to the signals that it reads, and changes nothing.
+A rule is a pure function `rule(call, inputs, context) → RuleResult` (or just the outgoing signal).
+It says what one call does to the signals that it reads, and changes nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -32,7 +32,7 @@ class Support(StrEnum):
 
 
 @dataclass(frozen=True)
-class WeightPlan:
+class KernelScale:
     """How AutoInit draws one kernel.
 
     Attributes:
@@ -47,14 +47,14 @@ class WeightPlan:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RuleResult:
     """What a rule has to say about a call.
 
     Attributes:
         signals: one for each output; in a finished pass, what a measurement would show of it.
         support: how they were obtained; None leaves it to the rule's registration.
         weighted: whether the call has a kernel that AutoInit sets.
-        plans: the kernels to draw.
+        scales: of the kernels to draw.
         findings: what a person should know.
         standard_error: of the variance, where it was sampled.
         tainted: set by the interpreter downstream of a call without a rule.
@@ -63,13 +63,13 @@ class Outcome:
     signals: tuple[Signal | Observed, ...]
     support: Support | None = None
     weighted: bool = False
-    plans: tuple[WeightPlan, ...] = ()
+    scales: tuple[KernelScale, ...] = ()
     findings: tuple[Finding, ...] = ()
     standard_error: float | None = None
     tainted: bool = False
 
 
-Weigh = Callable[[Call, Signal, Kernel, Any], tuple[KernelMoments, BiasMoments, Outcome]]
+KernelSource = Callable[[Call, Signal, Kernel, Any], tuple[KernelMoments, BiasMoments, RuleResult]]
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ class Context:
 
     Attributes:
         training: mode of the model.
-        weigh: reads the moments of a kernel and a bias, or chooses the kernel's scale:
-            `weigh(call, signal, kernel, bias)`.
+        kernel_moments: reads the moments of a kernel and a bias, or chooses the kernel's scale:
+            `kernel_moments(call, signal, kernel, bias)`.
         load: gives the values of a variable as a NumPy array.
         seed, samples: for rules that sample.
         options: `weight_init_config`, for estimators written by users.
@@ -92,7 +92,7 @@ class Context:
     """
 
     training: bool
-    weigh: Weigh
+    kernel_moments: KernelSource
     load: Loader
     seed: int = 0
     samples: int = 10_000
@@ -111,7 +111,7 @@ UNSUPPORTED = {
     "error": "refused",
 }
 
-Rule = Callable[[Call, Sequence[Any], Context], "Outcome | Signal"]
+Rule = Callable[[Call, Sequence[Any], Context], "RuleResult | Signal"]
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,13 @@ class Registration:
 
     rule: Rule
     support: Support
+
+    def apply(self, call: Call, inputs: Sequence[Any], context: Context) -> RuleResult:
+        """The rule's result for a call, with its support; one signal is that of every output."""
+        given = self.rule(call, inputs, context)
+        if not isinstance(given, RuleResult):
+            given = RuleResult((given,) * len(call.outputs))
+        return given if given.support else replace(given, support=self.support)
 
 
 class Registry:
@@ -179,7 +186,7 @@ rule = RULES.register
 REASONS: dict[str, str] = {}
 
 
-def pass_through(call: Call, inputs: Sequence[Signal]) -> Outcome:
+def pass_through(call: Call, inputs: Sequence[Signal]) -> RuleResult:
     """The paper's fallback for a call without a rule: its signal is taken as unchanged."""
     reason = REASONS.get(call.class_name)
     why = ": its" if reason is None else f": {reason}. Its"
@@ -189,14 +196,14 @@ def pass_through(call: Call, inputs: Sequence[Signal]) -> Outcome:
         f"No rule for {call.path!r} ({call.class_name}){why} output is taken to be distributed "
         "like its input, and everything after it is uncertain."
     )
-    return Outcome(
+    return RuleResult(
         (inputs[0],) * len(call.outputs),
         Support.PASS_THROUGH,
         findings=(Finding("unsupported_layer", call.path, call.class_name, message),),
     )
 
 
-def not_run(call: Call, inputs: Sequence[Signal]) -> Outcome:
+def not_run(call: Call, inputs: Sequence[Signal]) -> RuleResult:
     """The same for an opaque call; measurements, too, end before it."""
     part = call.opaque
     reason = "its code is not at hand" if part is None else part.reason
@@ -214,7 +221,7 @@ def not_run(call: Call, inputs: Sequence[Signal]) -> Outcome:
         code = "opaque_activation"
         name = "" if part is None else part.name[:80]
         message = f"The activation {name!r} at {call.path!r} is not run: {reason[:300]}. {end}"
-    return Outcome(
+    return RuleResult(
         (inputs[0],) * len(call.outputs),
         Support.PASS_THROUGH,
         findings=(Finding(code, call.path, call.class_name, message),),

@@ -7,11 +7,11 @@ from typing import Any
 
 from autoinit.graph.model_graph import Call
 from autoinit.rules.kernels import Kernel
-from autoinit.rules.registry import Context, Outcome
+from autoinit.rules.registry import Context, RuleResult
 from autoinit.signals.signal import Signal
 
 
-def weighted(call: Call, signal: Signal, context: Context, kernel: Kernel, bias: Any) -> Outcome:
+def weighted(call: Call, signal: Signal, context: Context, kernel: Kernel, bias: Any) -> RuleResult:
     """Mix a signal with one kernel, given or still to be drawn (eq. 3 and 4).
 
     Args:
@@ -21,5 +21,5 @@ def weighted(call: Call, signal: Signal, context: Context, kernel: Kernel, bias:
         kernel: which axes are summed, which positions are seen.
         bias: the bias variable, or None.
     """
-    kernel_moments, bias_moments, outcome = context.weigh(call, signal, kernel, bias)
-    return replace(outcome, signals=(signal.mix(kernel_moments, bias_moments),))
+    moments, bias_moments, result = context.kernel_moments(call, signal, kernel, bias)
+    return replace(result, signals=(signal.mix(moments, bias_moments),))

@@ -19,7 +19,7 @@ def drawn():
     x = layers.Flatten()(layers.BatchNormalization(name="norm")(x))
     model = keras.Model(inputs, layers.Dense(4, name="head")(x))
     graph = read_model(model)
-    plans = plan(graph, input_signals(graph)).plans
+    plans = plan(graph, input_signals(graph)).scales
     apply_plans(plans, "uniform", 7)
     frozen = frozenset({id(model.get_layer("norm").gamma)})
     return model, {"variables": variables_as_data(model, plans, "uniform", 7, frozen)}

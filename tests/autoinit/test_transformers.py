@@ -26,13 +26,13 @@ def test_a_transformer_has_no_call_without_a_rule_and_is_predicted(name, makers)
     graph = read_model(model)
     assert not [call.path for call in graph.calls if call.closed]
     result = plan(graph, input_signals(graph))
-    states = {str(outcome.support) for outcome in result.outcomes}
+    states = {str(outcome.support) for outcome in result.results}
     assert "pass_through" not in states
-    assert len(result.plans) >= 8
+    assert len(result.scales) >= 8
     for series in ("default", "autoinit"):
         _, found, _ = ratios(model, series, draws=3)
         logs = np.abs(np.log(found[np.isfinite(found)]))
         assert np.median(logs) < math.log(1.15), series
-        pairs = zip(graph.calls, result.outcomes, strict=True)
+        pairs = zip(graph.calls, result.results, strict=True)
         weighted = [outcome.weighted and not call.is_internal for call, outcome in pairs]
         assert np.quantile(np.abs(np.log(found[weighted])), 0.9) < math.log(1.6), series

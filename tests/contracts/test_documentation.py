@@ -71,7 +71,7 @@ def test_support_is_what_the_page_says(case):
     graph = read_model(case.model())
     options = Options(training=case.training, samples=128)
     result = predict(graph, signals_for(case, graph), options)
-    for call, outcome in zip(graph.calls, result.outcomes, strict=True):
+    for call, outcome in zip(graph.calls, result.results, strict=True):
         assert outcome.support.value in BY_NAME[documented_name(call)].support
 
 

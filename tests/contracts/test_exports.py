@@ -50,6 +50,6 @@ def test_a_layer_that_refuses_its_own_configuration_is_passed_through():
     # In Keras 3.15 a factor of 0.3 is stored as −0.3 to 0.3, and −0.3 is refused.
     shear = case(keras.layers.RandomShear, "", (6, 6, 1), x_factor=0.3)
     graph = read_model(shear.model())
-    outcome = predict(graph, input_signals(graph)).outcomes[-1]
+    outcome = predict(graph, input_signals(graph)).results[-1]
     assert outcome.support in (Support.PASS_THROUGH, Support.SAMPLED)
     assert [each.code for each in outcome.findings] in (["unsupported_layer"], [])

@@ -15,7 +15,7 @@ from autoinit.initializers.drawing import apply_plans
 from autoinit.propagation import Options, plan, predict
 from autoinit.reading import read_model
 from autoinit.rules import RULES
-from autoinit.rules.registry import Outcome, Registry, Support
+from autoinit.rules.registry import Registry, RuleResult, Support
 from autoinit.signals import SIGNAL_MODELS
 from autoinit.signals.correlated.state import CorrelatedSignal
 from tests.autoinit.rules.checks import signals_for
@@ -66,14 +66,14 @@ def state_of(model):
 
 
 def figures(result):
-    outcomes = [(o.signals, o.support, o.standard_error) for o in result.outcomes]
-    plans = [(found.path, found.standard_deviation) for found in result.plans]
+    outcomes = [(o.signals, o.support, o.standard_error) for o in result.results]
+    plans = [(found.path, found.standard_deviation) for found in result.scales]
     return outcomes, plans, result.findings
 
 
 def test_signals_are_finite_and_variances_not_negative(run):
     for result in run.passes:
-        for call, outcome in zip(run.graph.calls, result.outcomes, strict=True):
+        for call, outcome in zip(run.graph.calls, result.results, strict=True):
             assert len(outcome.signals) == len(call.outputs)
             for signal in outcome.signals:
                 assert math.isfinite(signal.mean)
@@ -82,15 +82,15 @@ def test_signals_are_finite_and_variances_not_negative(run):
 
 def test_support_is_one_of_the_five_states_and_the_class_has_a_rule(run):
     for result in run.passes:
-        states = [outcome.support for outcome in result.outcomes]
+        states = [outcome.support for outcome in result.results]
         assert all(isinstance(state, Support) for state in states)
         assert Support.PASS_THROUGH not in states
-        assert not any(outcome.tainted for outcome in result.outcomes)
+        assert not any(outcome.tainted for outcome in result.results)
 
 
 def test_sampled_rules_state_their_error(run):
     for result in run.passes:
-        for outcome in result.outcomes:
+        for outcome in result.results:
             assert (outcome.standard_error is not None) == (outcome.support is Support.SAMPLED)
 
 
@@ -103,9 +103,9 @@ def test_sampled_figures_do_not_depend_on_the_signal_model(run):
     """A sample is drawn from the first two moments, which all models agree on at the entrance."""
     signals = signals_for(run.case, run.graph)
     options = Options(training=run.case.training, samples=256)
-    for call, outcome in zip(run.graph.calls, run.passes[0].outcomes, strict=True):
+    for call, outcome in zip(run.graph.calls, run.passes[0].results, strict=True):
         if outcome.support is Support.SAMPLED:
-            expected = predict(run.graph, signals, options).outcomes[call.index]
+            expected = predict(run.graph, signals, options).results[call.index]
             assert outcome.signals[0].variance == pytest.approx(expected.signals[0].variance)
 
 
@@ -115,14 +115,14 @@ def test_the_model_and_all_random_state_stay_as_they_were(run):
 
 def test_only_the_analytic_pass_that_plans_has_plans(run):
     given, planned = run.passes
-    assert not given.plans
-    weighted = any(outcome.weighted for outcome in planned.outcomes)
-    assert weighted == bool(planned.plans)
-    assert weighted == any(outcome.weighted for outcome in given.outcomes)
+    assert not given.scales
+    weighted = any(outcome.weighted for outcome in planned.results)
+    assert weighted == bool(planned.scales)
+    assert weighted == any(outcome.weighted for outcome in given.results)
 
 
 def test_weighted_calls_reach_the_target(run):
-    for call, outcome in zip(run.graph.calls, run.passes[1].outcomes, strict=True):
+    for call, outcome in zip(run.graph.calls, run.passes[1].results, strict=True):
         if outcome.weighted:
             assert outcome.signals[0].variance == pytest.approx(1.0), call.path
 
@@ -140,7 +140,7 @@ def test_shapes_are_those_of_real_tensors(run):
 
 def test_drawing_the_planned_weights_changes_them_and_nothing_else(run):
     # The last test with this model: it is the one that changes it.
-    plans = run.passes[1].plans
+    plans = run.passes[1].scales
     if not plans:
         assert run.model.get_config()
         return
@@ -182,7 +182,9 @@ class Recording(Registry):
     def _applied(self, rule, call, inputs, context):
         before = [contents(signal) for signal in inputs]
         result = rule(call, inputs, context)
-        signals = result.signals if isinstance(result, Outcome) else (result,) * len(call.outputs)
+        signals = (
+            result.signals if isinstance(result, RuleResult) else (result,) * len(call.outputs)
+        )
         after = [contents(signal) for signal in inputs]
         self.calls.append(SimpleNamespace(call=call, signals=signals, before=before, after=after))
         return result

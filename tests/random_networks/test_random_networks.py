@@ -20,7 +20,7 @@ _SETTINGS = {
 def check(model, folder):
     graph = read_model(model)
     result = predict(graph, input_signals(graph), Options(samples=512))
-    for call, outcome in zip(graph.calls, result.outcomes, strict=True):
+    for call, outcome in zip(graph.calls, result.results, strict=True):
         assert str(outcome.support) != "pass_through", (call.path, call.class_name)
         assert np.isfinite([outcome.signals[0].mean, outcome.signals[0].variance]).all(), call.path
         assert outcome.signals[0].variance >= 0

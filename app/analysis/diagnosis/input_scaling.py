@@ -12,7 +12,7 @@ from autoinit.findings import Finding
 from autoinit.graph.input_moments import PerInput, input_moments
 from autoinit.graph.model_graph import Call, ModelGraph
 from autoinit.rules import RULES
-from autoinit.rules.registry import Context, Outcome
+from autoinit.rules.registry import Context, RuleResult
 from autoinit.signals.independent import IndependentSignal
 
 
@@ -78,7 +78,7 @@ def _through(calls: list[Call], mean: float, variance: float) -> IndependentSign
         if registration is None:
             continue
         result = registration.rule(call, [signal], _CONTEXT)
-        outcome = result.signals[0] if isinstance(result, Outcome) else result
+        outcome = result.signals[0] if isinstance(result, RuleResult) else result
         signal = IndependentSignal.gaussian(outcome.mean, outcome.variance)
     return signal
 
@@ -87,4 +87,4 @@ def _no_weights(*arguments: object) -> NoReturn:
     raise AssertionError("Scaling layers have no kernel.")
 
 
-_CONTEXT = Context(training=False, weigh=_no_weights, load=as_array)
+_CONTEXT = Context(training=False, kernel_moments=_no_weights, load=as_array)

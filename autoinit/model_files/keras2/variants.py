@@ -24,7 +24,7 @@ from keras.src.layers.merging.base_merge import Merge
 from autoinit.graph.model_graph import Call
 from autoinit.rules.layers import normalization, recurrent, regularization
 from autoinit.rules.layers.wrappers import time_distributed
-from autoinit.rules.registry import Context, Outcome, Rule, Support, rule
+from autoinit.rules.registry import Context, Rule, RuleResult, Support, rule
 from autoinit.signals.signal import Signal
 
 
@@ -153,7 +153,7 @@ def _always(kind: Any, training: bool) -> Any:
 
 def _in_mode(
     parents_rule: Rule, training: bool, call: Call, inputs: Sequence[Any], context: Context
-) -> Outcome | Signal:
+) -> RuleResult | Signal:
     return parents_rule(call, inputs, replace(context, training=training))
 
 

@@ -37,7 +37,7 @@ from autoinit.model_files.write.entries import changed_arguments, entries_of
 from autoinit.model_files.write.optimizer_state import reset_optimizers
 from autoinit.model_files.write.writing import open_for_writing
 from autoinit.rules.kernels import Kernel
-from autoinit.rules.registry import WeightPlan
+from autoinit.rules.registry import KernelScale
 
 CONFIG = "config.json"
 _PIECE_BYTES = 2**20
@@ -65,7 +65,7 @@ def save_patched_copy(
     record: FileRecord,
     model: Any,
     weights: LoadedWeights | None,
-    plans: Sequence[WeightPlan],
+    plans: Sequence[KernelScale],
     path: Path,
     budgets: Budgets,
     twins: Twins = (),
@@ -132,7 +132,7 @@ def _with_parts(layer: Any, twin: Any) -> Iterator[tuple[Any, Any]]:
 class _NotFoundError(Exception):
     """A kernel has no place in the file that could be changed."""
 
-    def __init__(self, plan: WeightPlan, reason: str) -> None:
+    def __init__(self, plan: KernelScale, reason: str) -> None:
         super().__init__(reason)
         self.plan = plan
 
@@ -141,7 +141,7 @@ def _planned(
     record: FileRecord,
     model: Any,
     weights: LoadedWeights | None,
-    plans: Sequence[WeightPlan],
+    plans: Sequence[KernelScale],
     originals: Mapping[int, Any],
 ) -> _Patch:
     entries = entries_of(model, record.config)

@@ -14,7 +14,7 @@ from autoinit.model_files.budgets import Budgets
 from autoinit.model_files.opening import ModelFile
 from autoinit.model_files.write.compiling import compile_as_recorded
 from autoinit.model_files.write.patching import save_patched_copy
-from autoinit.rules.registry import WeightPlan
+from autoinit.rules.registry import KernelScale
 
 STEM = "reinitialized"
 _SUFFIXES = {"keras": ".keras", "h5": ".h5", "json": ".json"}
@@ -36,7 +36,7 @@ class Download:
 
 
 def save_reinitialized(
-    file: ModelFile, plans: Sequence[WeightPlan], folder: Path, budgets: Budgets
+    file: ModelFile, plans: Sequence[KernelScale], folder: Path, budgets: Budgets
 ) -> tuple[tuple[Download, ...], tuple[Finding, ...]]:
     """Save a re-initialised model: in the format that it came in, and as `.keras` for Keras 3.
 

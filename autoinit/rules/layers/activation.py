@@ -14,7 +14,7 @@ from keras import layers
 from autoinit.arrays import double_precision
 from autoinit.findings import Finding
 from autoinit.graph.model_graph import Call, Slot
-from autoinit.rules.registry import Context, Outcome, Support, rule
+from autoinit.rules.registry import Context, RuleResult, Support, rule
 from autoinit.rules.sampling import sample_function
 from autoinit.signals.signal import Masking, Signal
 
@@ -25,24 +25,24 @@ _MISSING = 0.1
 
 
 @rule(layers.Activation)
-def activation(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+def activation(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
     """Moments of f(x) by adaptive quadrature (eq. 5 and 6).
 
     Softmax exactly; other functions of several entries by sampling.
     """
     function = call.activation
     if function is keras.activations.linear:
-        return Outcome((inputs[0],), Support.NEUTRAL)
+        return RuleResult((inputs[0],), Support.NEUTRAL)
     if function is keras.activations.softmax:
         return _softmax(call, inputs[0], (-1,))
     if is_elementwise(function):
         return mapped(call, inputs, function)
     moments, error = sample_function(function, call.inputs[0].shape, inputs[0], context.seed)
-    return Outcome((moments,), Support.SAMPLED, standard_error=error)
+    return RuleResult((moments,), Support.SAMPLED, standard_error=error)
 
 
 @rule(layers.ReLU, layers.LeakyReLU, layers.ELU)
-def activation_layer(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+def activation_layer(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
     """Moments of f(x) by adaptive quadrature (eq. 5 and 6), f being the layer itself."""
     return mapped(call, inputs, call.layer.call)
 
@@ -65,7 +65,7 @@ def _leaky(slope: float, x: Any) -> Any:
 
 
 @rule(layers.Softmax)
-def softmax_layer(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+def softmax_layer(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
     """Mean 1/n; second moment from 1/S² = ∫₀^∞ t e^{−tS} dt. Masked entries have a share of 0."""
     args, kwargs = call.arguments
     mask = args[1] if len(args) > 1 else kwargs.get("mask")
@@ -78,8 +78,8 @@ def softmax_layer(call: Call, inputs: Sequence[Signal], context: Context) -> Out
 
 def _softmax(
     call: Call, signal: Signal, axes: tuple[int, ...], masking: Masking | None = None
-) -> Outcome:
-    return Outcome((signal.softmax(_count(call, axes), masking),))
+) -> RuleResult:
+    return RuleResult((signal.softmax(_count(call, axes), masking),))
 
 
 def _count(call: Call, axes: tuple[int, ...]) -> int:
@@ -119,8 +119,8 @@ def masking_of_rows(rows: Any, count: int) -> Masking:
     return Masking.of_samples(rows.reshape(len(rows), -1, count))
 
 
-def mapped(call: Call, operands: Sequence[Signal], function: Callable[..., Any]) -> Outcome:
-    """Outcome of an element-wise function of one or more tensors.
+def mapped(call: Call, operands: Sequence[Signal], function: Callable[..., Any]) -> RuleResult:
+    """RuleResult of an element-wise function of one or more tensors.
 
     A function of positive numbers only, such as a logarithm, is one of x's size: values that are
     positive by their making may have Gaussians that reach below 0. Of a function that is not
@@ -130,18 +130,18 @@ def mapped(call: Call, operands: Sequence[Signal], function: Callable[..., Any])
     first, *others = operands
     result, converged = first.map(evaluate, others)
     if converged and result.finite:
-        return Outcome((result,))
+        return RuleResult((result,))
     if not all(signal.finite for signal in operands):
-        return Outcome((result,), Support.APPROXIMATE)
+        return RuleResult((result,), Support.APPROXIMATE)
     of_size = partial(_of_size, evaluate)
     missing = first.map(partial(_has_no_value, evaluate), others)[0].mean
     result, converged = first.map(of_size, others)
     if not (converged and result.finite):
         result, _ = first.map(of_size, others, trimmed=True)
         finding = not_integrable(call)
-        return Outcome((result,), Support.APPROXIMATE, findings=(finding,))
+        return RuleResult((result,), Support.APPROXIMATE, findings=(finding,))
     findings = (_undefined(call, missing),) if missing > _MISSING else ()
-    return Outcome((result,), Support.APPROXIMATE, findings=findings)
+    return RuleResult((result,), Support.APPROXIMATE, findings=findings)
 
 
 def not_integrable(call: Call) -> Finding:

@@ -12,7 +12,7 @@ from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 
 from autoinit.graph.model_graph import Call
 from autoinit.rules.layers.regularization import dropped
-from autoinit.rules.registry import Context, Outcome, Support, rule
+from autoinit.rules.registry import Context, RuleResult, Support, rule
 from autoinit.signals.signal import Signal
 
 
@@ -32,9 +32,9 @@ def scaled_residual(call: Call, inputs: Sequence[Signal], context: Context) -> S
 
 
 @rule(StochasticDepth)
-def stochastic_depth(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | Signal:
+def stochastic_depth(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | Signal:
     """Whole samples zero with probability `rate`, the others x/(1 − rate) (ConvNeXt)."""
     rate = call.layer.drop_path_rate
     if not (context.training and rate > 0):
-        return Outcome((inputs[0],), Support.NEUTRAL)
+        return RuleResult((inputs[0],), Support.NEUTRAL)
     return dropped(inputs[0], rate, context, frozenset({"positions", "channels"}))

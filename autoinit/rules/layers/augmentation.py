@@ -12,7 +12,7 @@ from dataclasses import replace
 from keras import layers
 
 from autoinit.graph.model_graph import Call
-from autoinit.rules.registry import Context, Outcome, Support, pass_through, rule
+from autoinit.rules.registry import Context, RuleResult, Support, pass_through, rule
 from autoinit.rules.sampling import sample_layer
 from autoinit.signals.signal import Signal
 
@@ -23,12 +23,12 @@ _TOGETHER = 32
 
 
 @rule(layers.RandomFlip, layers.MaxNumBoundingBoxes, support=Support.NEUTRAL)
-def same_entries(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+def same_entries(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
     """The same entries, some of them at other places; only boxes beside images change.
 
     Labels and masks may come with the images, as they do to all of these layers.
     """
-    return Outcome(tuple(inputs))
+    return RuleResult(tuple(inputs))
 
 
 @rule(
@@ -40,10 +40,10 @@ def same_entries(call: Call, inputs: Sequence[Signal], context: Context) -> Outc
     layers.RandomSharpness, layers.RandomShear, layers.RandomTranslation, layers.RandomZoom,
     layers.Solarization, support=Support.SAMPLED,
 )  # fmt: skip
-def augmentation(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+def augmentation(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
     """Nothing in inference; in training, what the layer makes of Gaussian images."""
     if not context.training:
-        return Outcome(tuple(inputs), Support.NEUTRAL)
+        return RuleResult(tuple(inputs), Support.NEUTRAL)
     return _sampled(call, inputs, context)
 
 
@@ -51,12 +51,12 @@ def augmentation(call: Call, inputs: Sequence[Signal], context: Context) -> Outc
     layers.AutoContrast, layers.ContrastLimitedAdaptiveHistogramEqualization,
     layers.MelSpectrogram, layers.STFTSpectrogram, support=Support.SAMPLED,
 )  # fmt: skip
-def transformation(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+def transformation(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
     """What the layer makes of Gaussian images or sounds, in either mode."""
     return _sampled(call, inputs, context)
 
 
-def _sampled(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+def _sampled(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
     most = min(_SAMPLES, _ENTRIES // call.inputs[0].entries + 1)
     few = replace(context, samples=min(context.samples, most))
     given = [
@@ -67,4 +67,4 @@ def _sampled(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
         signals, error = sample_layer(replace(call, inputs=tuple(given)), inputs, few)
     except Exception:  # of its own configuration, of so few channels: it raises what it likes
         return pass_through(call, inputs)
-    return Outcome(signals, standard_error=error)
+    return RuleResult(signals, standard_error=error)

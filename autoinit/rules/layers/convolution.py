@@ -9,7 +9,7 @@ from keras import layers
 
 from autoinit.graph.model_graph import Call
 from autoinit.rules.kernels import Kernel
-from autoinit.rules.registry import Context, Outcome, rule
+from autoinit.rules.registry import Context, RuleResult, rule
 from autoinit.rules.spatial import at_spatial_axes, spatial_sizes
 from autoinit.rules.weighted import weighted
 from autoinit.signals.geometry import Windows, transposed_windows, windows
@@ -17,7 +17,7 @@ from autoinit.signals.signal import NO_BIAS, Signal
 
 
 @rule(layers.Conv1D, layers.Conv2D, layers.Conv3D)
-def convolution(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+def convolution(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
     """A dense layer with sparse connections; with groups, fan-in is that of one group.
 
     Positions near the border of a padded map see fewer taps: the average number counts.
@@ -28,7 +28,7 @@ def convolution(call: Call, inputs: Sequence[Signal], context: Context) -> Outco
 
 
 @rule(layers.DepthwiseConv1D, layers.DepthwiseConv2D)
-def depthwise(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+def depthwise(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
     """A convolution with one input channel per unit: fan-in is the number of taps."""
     rank = call.layer.rank
     kernel = Kernel(call.layer, "kernel", "depthwise", (), tuple(range(rank)), _windows(call))
@@ -36,7 +36,7 @@ def depthwise(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome
 
 
 @rule(layers.SeparableConv1D, layers.SeparableConv2D)
-def separable(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+def separable(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
     """A depthwise convolution, then a pointwise one; both keep the variance at its target."""
     rank = call.layer.rank
     depthwise_kernel = Kernel(
@@ -44,17 +44,17 @@ def separable(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome
         _windows(call),
     )  # fmt: skip
     signal = at_spatial_axes(call, inputs[0])
-    first, _, outcome = context.weigh(call, signal, depthwise_kernel, None)
+    first, _, result = context.kernel_moments(call, signal, depthwise_kernel, None)
     between = signal.mix(first, NO_BIAS)
     pointwise_kernel = Kernel(call.layer, "pointwise_kernel", "pointwise", (*range(rank), rank))
     last = weighted(call, between, context, pointwise_kernel, call.layer.bias)
     return replace(
-        last, plans=outcome.plans + last.plans, findings=outcome.findings + last.findings
+        last, scales=result.scales + last.scales, findings=result.findings + last.findings
     )
 
 
 @rule(layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
-def transposed(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+def transposed(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
     """The adjoint of a convolution: an output position sees the taps that the stride leaves it."""
     layer, rank = call.layer, call.layer.rank
     sizes = zip(

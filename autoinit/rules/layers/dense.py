@@ -13,20 +13,20 @@ from keras import layers
 from autoinit.graph.model_graph import Call
 from autoinit.rules.kernels import Kernel
 from autoinit.rules.operations.products import project, spelled_out
-from autoinit.rules.registry import Context, Outcome, pass_through, rule
+from autoinit.rules.registry import Context, RuleResult, pass_through, rule
 from autoinit.rules.weighted import weighted
 from autoinit.signals.signal import Signal
 
 
 @rule(layers.Dense)
-def dense(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+def dense(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
     """Y = Wx + b: variance fan_in·E w²·(v + m²) for weights of zero mean (eq. 3 and 4)."""
     kernel = Kernel(call.layer, "kernel", "kernel", summed_axes=(0,))
     return weighted(call, inputs[0], context, kernel, call.layer.bias)
 
 
 @rule(layers.EinsumDense)
-def einsum_dense(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+def einsum_dense(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
     """Fan_in·E w²·(v + m²) as in Dense; fan-in counts the axes that the output does not have."""
     kernel = Kernel(call.layer, "kernel", "kernel", summed_axes=())
     shapes = (0, *call.inputs[0].sample), kernel.shape
@@ -39,24 +39,24 @@ def einsum_dense(call: Call, inputs: Sequence[Signal], context: Context) -> Outc
 
 
 @rule(layers.Embedding)
-def embedding(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+def embedding(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
     """Each output is one entry of the table: its variance is that of the entries."""
     return _looked_up(call, inputs, context)
 
 
-def _looked_up(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+def _looked_up(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
     kernel = Kernel(call.layer, "embeddings", "embeddings", summed_axes=())
     one = type(inputs[0]).gaussian(1.0, 0.0)
-    outcome = weighted(call, one, context, kernel, None)
-    (entry,) = outcome.signals
+    result = weighted(call, one, context, kernel, None)
+    (entry,) = result.signals
     # Indices that depend on no input are those of positions, each of which has its own row.
     rows = kernel.shape[0] if call.inputs and not call.inputs[0].constant else math.inf
     found = cast(Signal, entry).looked_up(call.outputs[0].positions, rows)
-    return replace(outcome, signals=(found,))
+    return replace(result, signals=(found,))
 
 
 @rule(layers.ReversibleEmbedding)
-def reversible_embedding(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+def reversible_embedding(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
     """A table that is looked up, or, in reverse, a projection onto its rows.
 
     With `logit_soft_cap` c the projection, which has the target variance, goes through
@@ -69,9 +69,9 @@ def reversible_embedding(call: Call, inputs: Sequence[Signal], context: Context)
         kernel = Kernel(call.layer, "embeddings", "embeddings", summed_axes=(1,))
     else:
         kernel = Kernel(call.layer, "reverse_embeddings", "embeddings", summed_axes=(0,))
-    outcome = weighted(call, inputs[0], context, kernel, None)
+    result = weighted(call, inputs[0], context, kernel, None)
     cap = call.layer.logit_soft_cap
     if cap is None:
-        return outcome
-    capped, _ = cast(Signal, outcome.signals[0]).map(lambda logits: cap * np.tanh(logits / cap))
-    return replace(outcome, signals=(capped,))
+        return result
+    capped, _ = cast(Signal, result.signals[0]).map(lambda logits: cap * np.tanh(logits / cap))
+    return replace(result, signals=(capped,))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from autoinit.arrays import double_precision
 from autoinit.graph.model_graph import Call
-from autoinit.rules.registry import Context, Outcome, Support, pass_through, rule
+from autoinit.rules.registry import Context, RuleResult, Support, pass_through, rule
 from autoinit.signals.signal import Array, Signal
 
 # Of more integers, so many stand for all.
@@ -31,7 +31,7 @@ _EDGE = 0.1
 
 
 @rule(layers.CategoryEncoding, layers.Hashing, layers.HashedCrossing, layers.IntegerLookup)
-def categories(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+def categories(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
     """What the layer makes of each integer (of each tuple of integers, in a crossing)."""
     counts = call.arguments[1].get("count_weights") is not None or len(call.arguments[0]) > 1
     looked_up, weights = (inputs[:1], inputs[1]) if counts else (inputs, None)
@@ -41,12 +41,12 @@ def categories(call: Call, inputs: Sequence[Signal], context: Context) -> Outcom
         mean, second = _shares(call, ranges)
     except Exception:  # of integers that it does not know, a layer raises what it likes
         return pass_through(call, inputs)
-    outcome = _encoded(call, mean, second, weights or type(inputs[0]).gaussian(1.0, 0.0))
-    return Outcome((outcome,), Support.APPROXIMATE if total > _MOST else Support.EXACT)
+    result = _encoded(call, mean, second, weights or type(inputs[0]).gaussian(1.0, 0.0))
+    return RuleResult((result,), Support.APPROXIMATE if total > _MOST else Support.EXACT)
 
 
 @rule(layers.Discretization)
-def discretization(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | Signal:
+def discretization(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | Signal:
     """Shares of the bins: differences of P(x ≥ edge)."""
     edges = call.layer.bin_boundaries
     if edges is None:  # it has seen no data yet, and would not run

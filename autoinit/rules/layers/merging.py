@@ -14,7 +14,7 @@ from keras import layers
 
 from autoinit.graph.model_graph import Call
 from autoinit.rules.kernels import Kernel
-from autoinit.rules.registry import Context, Outcome, Support, rule
+from autoinit.rules.registry import Context, RuleResult, Support, rule
 from autoinit.signals.signal import Signal
 from autoinit.weighted_sum import WeightedSum
 
@@ -64,7 +64,7 @@ def minimum(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
 
 
 @rule(layers.Dot)
-def dot(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | Signal:
+def dot(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | Signal:
     """A sum of n products; of unit vectors' entries where the layer normalises."""
     axes = call.layer.axes
     axis = axes if isinstance(axes, int) else axes[0]
@@ -74,7 +74,7 @@ def dot(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | Sig
         return product
     if len(call.inputs[0].shape) > 2:
         # Rows with themselves and with each other: only the latter are independent.
-        return Outcome((product,), Support.APPROXIMATE)
+        return RuleResult((product,), Support.APPROXIMATE)
     if call.layer.normalize:
         return type(inputs[0]).gaussian(1.0, 0.0)
     squares, _ = inputs[0].map(np.square)
@@ -88,18 +88,18 @@ def concatenate(call: Call, inputs: Sequence[Signal], context: Context) -> Signa
 
 
 @rule(WeightedSum)
-def weighted_sum(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+def weighted_sum(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
     """Σ cᵢxᵢ; AutoInit sets all cᵢ to √(target/Var Σ xᵢ)."""
     total = inputs[0].combine("add", inputs[1:])
     kernel = Kernel(call.layer, "coefficients", "coefficients", summed_axes=(), constant=True)
-    moments, _, outcome = context.weigh(call, total.affine(1.0, -total.mean), kernel, None)
+    moments, _, result = context.kernel_moments(call, total.affine(1.0, -total.mean), kernel, None)
     given = np.asarray(context.load(call.layer.coefficients), np.float64)
     if not np.isclose(moments.power, (given**2).mean()):  # set anew
         given = np.full(len(given), math.sqrt(moments.power))
     scaled = [
         signal.affine(coefficient, 0.0) for signal, coefficient in zip(inputs, given, strict=True)
     ]
-    return replace(outcome, signals=(scaled[0].combine("add", scaled[1:]),))
+    return replace(result, signals=(scaled[0].combine("add", scaled[1:]),))
 
 
 def _sum(call: Call, inputs: Sequence[Signal]) -> Signal:

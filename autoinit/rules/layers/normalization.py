@@ -10,7 +10,7 @@ import numpy as np
 from keras import layers
 
 from autoinit.graph.model_graph import Call
-from autoinit.rules.registry import Context, Outcome, Support, rule
+from autoinit.rules.registry import Context, RuleResult, Support, rule
 from autoinit.signals.signal import Signal
 
 
@@ -44,14 +44,16 @@ def _renormalisation(layer: Any, signal: Signal, context: Context) -> tuple[Any,
 
 
 @rule(layers.LayerNormalization)
-def layer_normalization(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | Signal:
+def layer_normalization(
+    call: Call, inputs: Sequence[Signal], context: Context
+) -> RuleResult | Signal:
     """γ·(x − mean)/√(variance + ε) + β over the layer's axes."""
     layer = call.layer
     gamma, beta = _scale_and_offset(layer, context)
     if layer.rms_scaling:
         # Keras divides by the deviation and leaves the mean: as for a great many entries.
         scale = gamma / math.sqrt(inputs[0].variance + layer.epsilon)
-        return Outcome((inputs[0].affine(scale, 0.0),), Support.APPROXIMATE)
+        return RuleResult((inputs[0].affine(scale, 0.0),), Support.APPROXIMATE)
     normalised = inputs[0].normalise(layer.epsilon, _count(call, layer.axis), centred=True)
     return normalised.affine(gamma, beta)
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from keras import layers
 
 from autoinit.graph.model_graph import Call
-from autoinit.rules.registry import Context, Outcome, Support, rule
+from autoinit.rules.registry import Context, RuleResult, Support, rule
 from autoinit.rules.sampling import sample_layer
 from autoinit.signals.signal import Signal
 
@@ -21,10 +21,10 @@ from autoinit.signals.signal import Signal
     layers.SimpleRNNCell, layers.GRUCell, layers.LSTMCell, layers.StackedRNNCells,
     support=Support.SAMPLED,
 )  # fmt: skip
-def recurrent(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+def recurrent(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
     """Mean and variance of each output over Gaussian sequences, with the standard error.
 
     A cell that stands alone is one step: its state is one of its inputs.
     """
     signals, error = sample_layer(call, inputs, context)
-    return Outcome(signals, standard_error=error)
+    return RuleResult(signals, standard_error=error)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from keras import layers
 
 from autoinit.graph.model_graph import Call
-from autoinit.rules.registry import Context, Outcome, Support, rule
+from autoinit.rules.registry import Context, RuleResult, Support, rule
 from autoinit.signals.signal import Signal
 
 # SELU's constants, as alpha dropout has them (Klambauer et al. 2017).
@@ -16,14 +16,14 @@ _SPATIAL = (layers.SpatialDropout1D, layers.SpatialDropout2D, layers.SpatialDrop
 
 
 @rule(layers.Dropout, *_SPATIAL)
-def dropout(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | Signal:
+def dropout(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | Signal:
     """Zero with probability `rate`, else x/(1 − rate): mean m, second moment (v + m²)/(1 − rate).
 
     Keras rescales in spatial dropout as well. A noise shape drops entries together, which leaves
     the distribution of one entry as it is, and what entries have in common.
     """
     if not _active(call, context):
-        return Outcome((inputs[0],), Support.NEUTRAL)
+        return RuleResult((inputs[0],), Support.NEUTRAL)
     return dropped(inputs[0], call.layer.rate, context, _together(call))
 
 
@@ -53,11 +53,11 @@ def _together(call: Call) -> frozenset[str]:
 
 
 @rule(layers.AlphaDropout)
-def alpha_dropout(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | Signal:
+def alpha_dropout(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | Signal:
     """α' = −αλ with probability `rate`, then the affine map that keeps mean 0 and variance 1."""
     rate = call.layer.rate
     if not _active(call, context):
-        return Outcome((inputs[0],), Support.NEUTRAL)
+        return RuleResult((inputs[0],), Support.NEUTRAL)
     floor = -_ALPHA * _SCALE
     scale = ((1 - rate) * (1 + rate * floor**2)) ** -0.5
     kept = inputs[0].keep(1 - rate, 1.0, otherwise=floor, shared=_together(call))
@@ -65,20 +65,20 @@ def alpha_dropout(call: Call, inputs: Sequence[Signal], context: Context) -> Out
 
 
 @rule(layers.GaussianNoise)
-def gaussian_noise(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | Signal:
+def gaussian_noise(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | Signal:
     """X + N(0, stddev²) in training: variance v + stddev²."""
     if not (context.training and call.layer.stddev > 0):
-        return Outcome((inputs[0],), Support.NEUTRAL)
+        return RuleResult((inputs[0],), Support.NEUTRAL)
     noise = type(inputs[0]).gaussian(0.0, call.layer.stddev**2)
     return inputs[0].combine("add", [noise])
 
 
 @rule(layers.GaussianDropout)
-def gaussian_dropout(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | Signal:
+def gaussian_dropout(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | Signal:
     """x·N(1, rate/(1 − rate)) in training: mean m, second moment (v + m²)/(1 − rate)."""
     rate = call.layer.rate
     if not _active(call, context):
-        return Outcome((inputs[0],), Support.NEUTRAL)
+        return RuleResult((inputs[0],), Support.NEUTRAL)
     noise = type(inputs[0]).gaussian(1.0, rate / (1 - rate))
     return inputs[0].combine("multiply", [noise])
 

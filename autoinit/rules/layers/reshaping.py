@@ -11,7 +11,7 @@ import numpy as np
 from keras import layers
 
 from autoinit.graph.model_graph import Call, Shape, Value
-from autoinit.rules.registry import Context, Outcome, Support, rule
+from autoinit.rules.registry import Context, RuleResult, Support, rule
 from autoinit.rules.spatial import at_spatial_axes, spatial_sizes
 from autoinit.signals.geometry import Taps
 from autoinit.signals.signal import Array, Signal
@@ -87,13 +87,13 @@ def repetition(call: Call, inputs: Sequence[Signal], context: Context) -> Signal
 
 
 @rule(layers.UpSampling2D)
-def up_sampling(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | Signal:
+def up_sampling(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | Signal:
     """Repetition leaves the distribution; interpolation mixes neighbours, one matrix per axis."""
     layer = call.layer
     sizes = spatial_sizes(call.inputs[0], call.layer)
     if layer.interpolation == "nearest":
         repeated = at_spatial_axes(call, inputs[0]).resample(_repeated(sizes, layer.size))
-        return Outcome((repeated,), Support.NEUTRAL)
+        return RuleResult((repeated,), Support.NEUTRAL)
     mixed = [
         Taps.of_matrix(interpolation_matrix(size, size * factor, layer.interpolation))
         for size, factor in zip(sizes, layer.size, strict=True)

@@ -10,7 +10,7 @@ import numpy as np
 from keras import layers
 
 from autoinit.graph.model_graph import Call
-from autoinit.rules.registry import Context, Outcome, Support, pass_through, rule
+from autoinit.rules.registry import Context, RuleResult, Support, pass_through, rule
 from autoinit.rules.spatial import at_spatial_axes, spatial_sizes
 from autoinit.signals.geometry import Taps
 from autoinit.signals.signal import Array, Signal
@@ -36,7 +36,7 @@ class _Cut:
 
 
 @rule(layers.Resizing)
-def resizing(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | Signal:
+def resizing(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | Signal:
     """Interpolation along each axis, after cropping or padding to the aspect ratio where asked."""
     layer = call.layer
     sizes, target = spatial_sizes(call.inputs[0], layer), (layer.height, layer.width)
@@ -59,7 +59,7 @@ def resizing(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome 
 
 
 @rule(layers.CenterCrop)
-def center_crop(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+def center_crop(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
     """The middle; where the image is too small, the largest part of the same shape, resized."""
     layer = call.layer
     sizes, target = spatial_sizes(call.inputs[0], layer), (layer.height, layer.width)
@@ -72,11 +72,11 @@ def center_crop(call: Call, inputs: Sequence[Signal], context: Context) -> Outco
         Taps.of_matrix(_interpolation(cut.length, size) @ cut.matrix)
         for cut, size in zip(_cropped(sizes, target), target, strict=True)
     ]
-    return Outcome((signal.resample(maps),), Support.EXACT)
+    return RuleResult((signal.resample(maps),), Support.EXACT)
 
 
 @rule(layers.RandomCrop)
-def random_crop(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+def random_crop(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
     """Training: a part anywhere, which the middle stands for; small images as `CenterCrop`.
 
     In inference Keras leaves the image as it is, whatever shape the layer declares.
@@ -96,20 +96,20 @@ def random_crop(call: Call, inputs: Sequence[Signal], context: Context) -> Outco
     ]
     if tuple(cut.length for cut in cuts) == target:
         maps = [Taps.of_matrix(cut.matrix) for cut in cuts]
-        return Outcome((signal.resample(maps),), Support.NEUTRAL)
+        return RuleResult((signal.resample(maps),), Support.NEUTRAL)
     maps = [
         Taps.of_matrix(_interpolation(cut.length, size) @ cut.matrix)
         for cut, size in zip(cuts, target, strict=True)
     ]
-    return Outcome((signal.resample(maps),), Support.EXACT)
+    return RuleResult((signal.resample(maps),), Support.EXACT)
 
 
-def _middle(signal: Signal, sizes: Sequence[int], target: Sequence[int]) -> Outcome:
+def _middle(signal: Signal, sizes: Sequence[int], target: Sequence[int]) -> RuleResult:
     maps = [
         Taps.of_matrix(_Cut(size, (size - kept) // 2, kept).matrix)
         for size, kept in zip(sizes, target, strict=True)
     ]
-    return Outcome((signal.resample(maps),), Support.NEUTRAL)
+    return RuleResult((signal.resample(maps),), Support.NEUTRAL)
 
 
 def _cropped(sizes: Sequence[int], target: Sequence[int]) -> list[_Cut]:

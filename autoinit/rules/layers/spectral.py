@@ -12,13 +12,12 @@ from keras import layers
 from autoinit.findings import Finding
 from autoinit.graph.model_graph import Call
 from autoinit.rules.kernels import Kernel
-from autoinit.rules.layers.wrappers import applied
-from autoinit.rules.registry import Context, Outcome, Support, Weigh, pass_through, rule
+from autoinit.rules.registry import Context, KernelSource, RuleResult, Support, pass_through, rule
 from autoinit.signals.signal import Array, BiasMoments, KernelMoments, Signal
 
 
 @rule(layers.SpectralNormalization)
-def spectral_normalization(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+def spectral_normalization(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
     """Training: as the wrapped layer with W/σ, σ from the power iterations of one step.
 
     The kernel keeps its configured initialiser: from the first step on nothing is left of its
@@ -34,25 +33,25 @@ def spectral_normalization(call: Call, inputs: Sequence[Signal], context: Contex
         divisor = largest_singular_value(
             context.load(layer.kernel), context.load(layer.vector_u), layer.power_iterations
         )
-    given = replace(context, weigh=_weighing(context, divisor))
-    outcome = applied(registration, inner, inputs, given)
+    given = replace(context, kernel_moments=_divided(context, divisor))
+    result = registration.apply(inner, inputs, given)
     if getattr(inner.layer, "activation", None) is not None:
-        outcome = _activated(replace(inner, part="activation"), outcome, context)
-    signal = outcome.signals[0]
+        result = _activated(replace(inner, part="activation"), result, context)
+    signal = result.signals[0]
     if not call.inputs[0].dtype.startswith(("float", "bfloat")):
         # Keras casts the output to the input's type: rows of a table that integers look up, too.
         signal = cast(Signal, signal).map(np.trunc)[0]
-    return replace(outcome, signals=(signal,), findings=(*outcome.findings, _keeps(call)))
+    return replace(result, signals=(signal,), findings=(*result.findings, _keeps(call)))
 
 
-def _activated(part: Call, outcome: Outcome, context: Context) -> Outcome:
+def _activated(part: Call, result: RuleResult, context: Context) -> RuleResult:
     """The wrapped layer's own activation, which stays inside the wrapper's call."""
     registration = context.registry.of_call(part) if context.registry else None
     assert registration is not None
-    activated = applied(registration, part, cast(Sequence[Signal], outcome.signals), context)
+    activated = registration.apply(part, result.signals, context)
     if activated.support is Support.NEUTRAL:
-        return outcome
-    return replace(activated, findings=(*outcome.findings, *activated.findings))
+        return result
+    return replace(activated, findings=(*result.findings, *activated.findings))
 
 
 def _keeps(call: Call) -> Finding:
@@ -63,17 +62,17 @@ def _keeps(call: Call) -> Finding:
     return Finding("keeps_initializer", call.path, call.class_name, message)
 
 
-def _weighing(context: Context, divisor: float) -> Weigh:
+def _divided(context: Context, divisor: float) -> KernelSource:
     """Reads the kernel that there is, over `divisor`; nothing is drawn."""
 
-    def weigh(
+    def kernel_moments(
         call: Call, signal: Signal, kernel: Kernel, bias: Any
-    ) -> tuple[KernelMoments, BiasMoments, Outcome]:
+    ) -> tuple[KernelMoments, BiasMoments, RuleResult]:
         moments, offsets = kernel.actual(context.load, bias)
         offsets = replace(offsets, cross=offsets.cross / divisor)
-        return moments.scaled(1 / divisor), offsets, Outcome(())
+        return moments.scaled(1 / divisor), offsets, RuleResult(())
 
-    return weigh
+    return kernel_moments
 
 
 def largest_singular_value(kernel: Array, start: Array, iterations: int) -> float:

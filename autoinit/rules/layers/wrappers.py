@@ -8,13 +8,13 @@ from dataclasses import replace
 from keras import layers
 
 from autoinit.graph.model_graph import Call, Value
-from autoinit.rules.registry import Context, Outcome, Registration, Support, rule
+from autoinit.rules.registry import Context, RuleResult, Support, rule
 from autoinit.rules.sampling import sample_layer
 from autoinit.signals.signal import Signal
 
 
 @rule(layers.TimeDistributed)
-def time_distributed(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+def time_distributed(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
     """The rule of the wrapped layer, applied to one time step; sampled where it has none."""
     inner = replace(
         call,
@@ -27,17 +27,8 @@ def time_distributed(call: Call, inputs: Sequence[Signal], context: Context) -> 
     registration = context.registry.find(inner.layer) if context.registry else None
     if registration is None:
         signals, error = sample_layer(call, inputs, context)
-        return Outcome(signals, Support.SAMPLED, standard_error=error)
-    return applied(registration, inner, inputs, context)
-
-
-def applied(
-    registration: Registration, call: Call, inputs: Sequence[Signal], context: Context
-) -> Outcome:
-    """The outcome of a rule of one output, with its support."""
-    result = registration.rule(call, inputs, context)
-    outcome = result if isinstance(result, Outcome) else Outcome((result,))
-    return outcome if outcome.support else replace(outcome, support=registration.support)
+        return RuleResult(signals, Support.SAMPLED, standard_error=error)
+    return registration.apply(inner, inputs, context)
 
 
 def _one_step(value: Value) -> Value:

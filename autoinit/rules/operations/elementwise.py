@@ -18,7 +18,7 @@ from autoinit.rules.layers.activation import is_elementwise, mapped, on_points
 from autoinit.rules.operations.linear import linear
 from autoinit.rules.operations.moving import moved
 from autoinit.rules.operations.named import NAMED
-from autoinit.rules.registry import Context, Outcome, Support, pass_through, rule
+from autoinit.rules.registry import Context, RuleResult, Support, pass_through, rule
 from autoinit.rules.sampling import sample_operation
 from autoinit.signals.signal import Signal
 
@@ -38,7 +38,7 @@ _COMPARING = frozenset({"Equal", "NotEqual", "Greater", "GreaterEqual", "Less", 
 
 
 @rule(keras.Operation)
-def operation(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+def operation(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
     """Element-wise operations by quadrature, linear ones by their matrix; others by sampling.
 
     Operands that are functions of the same tensor are taken together, others as independent.
@@ -47,11 +47,11 @@ def operation(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome
     if not inputs:
         return pass_through(call, [])
     if name in _KEEPING:
-        return Outcome((inputs[0].repeat(call.outputs[0].positions),), Support.NEUTRAL)
+        return RuleResult((inputs[0].repeat(call.outputs[0].positions),), Support.NEUTRAL)
     if name in NAMED:
         result = NAMED[name](call, inputs, context)
         if result is not None:
-            return _outcome(result)
+            return _as_result(result)
     # A slice may leave the few points as they are that a function is tried on.
     never = name in _PICKING or name in _WINDOWS
     found = None if never else _entry_by_entry(name, call, inputs, context)
@@ -60,12 +60,12 @@ def operation(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome
         found = found or linear(call, inputs[0])
     if found is None and name in _PICKING:
         signals = (inputs[0].arrange(value.positions).elsewhere() for value in call.outputs)
-        found = Outcome(tuple(signals), Support.NEUTRAL)
+        found = RuleResult(tuple(signals), Support.NEUTRAL)
     return found or _sampled(call, inputs, context)
 
 
-def _outcome(result: Outcome | Signal) -> Outcome:
-    return result if isinstance(result, Outcome) else Outcome((result,), Support.EXACT)
+def _as_result(result: RuleResult | Signal) -> RuleResult:
+    return result if isinstance(result, RuleResult) else RuleResult((result,), Support.EXACT)
 
 
 def _is_of_one(call: Call) -> bool:
@@ -74,7 +74,7 @@ def _is_of_one(call: Call) -> bool:
 
 def _entry_by_entry(
     name: str, call: Call, inputs: Sequence[Signal], context: Context
-) -> Outcome | None:
+) -> RuleResult | None:
     """Of one tensor, or of several with two sources between them; None for anything else."""
     values = list({value.index: value for value in call.inputs}.values())
     if len(call.outputs) != 1:
@@ -87,13 +87,13 @@ def _entry_by_entry(
     if name in ("Where", "Select") and len(sources) == 3 and len(values) == 3:
         share = min(max(operands[0].mean, 0.0), 1.0)
         if share in (0.0, 1.0):
-            return _outcome(operands[1 if share else 2])
-        return _outcome(type(operands[0]).mixture(operands[1:], [share, 1 - share]))
+            return _as_result(operands[1 if share else 2])
+        return _as_result(type(operands[0]).mixture(operands[1:], [share, 1 - share]))
     if len(sources) > 2:
         return None
     if len(operands) == 2 and len(sources) == 2 and len(call.inputs) == 2:
         if name in _ARITHMETIC:
-            return _outcome(operands[0].combine(_ARITHMETIC[name], operands[1:]))
+            return _as_result(operands[0].combine(_ARITHMETIC[name], operands[1:]))
         if name in _COMPARING:
             difference = operands[0].combine("subtract", operands[1:])
             return mapped(call, [difference], lambda x: function(x, keras.ops.zeros_like(x)))
@@ -141,7 +141,7 @@ def _function(call: Call, indices: Sequence[int], context: Context) -> Callable[
     return function
 
 
-def _of_channels(call: Call, signal: Signal, context: Context) -> Outcome | None:
+def _of_channels(call: Call, signal: Signal, context: Context) -> RuleResult | None:
     """Arithmetic with constants of several values: per channel, or a table of positions."""
     value = call.inputs[0]
     if len(call.outputs) != 1 or call.outputs[0].sample != value.sample:
@@ -162,15 +162,15 @@ def _of_channels(call: Call, signal: Signal, context: Context) -> Outcome | None
     alike = [np.allclose(each, each.reshape(-1, shape[-1])[0].reshape(channels)) for each in
              (scale, offset)]  # fmt: skip
     if all(alike):
-        return Outcome((signal.affine(scale, offset),), Support.EXACT)
+        return RuleResult((signal.affine(scale, offset),), Support.EXACT)
     scaled = signal.combine("multiply", [type(signal).of_values(scale[0])])
-    return Outcome((scaled.combine("add", [type(signal).of_values(offset[0])]),), Support.EXACT)
+    return RuleResult((scaled.combine("add", [type(signal).of_values(offset[0])]),), Support.EXACT)
 
 
-def _sampled(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+def _sampled(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
     """Through the operation itself, with Gaussian inputs; where it runs on these."""
     found = sample_operation(call, inputs, context)
     if found is None:
         return pass_through(call, inputs)
     signals, error = found
-    return Outcome(signals, Support.SAMPLED, standard_error=error)
+    return RuleResult(signals, Support.SAMPLED, standard_error=error)

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from autoinit.graph.model_graph import Call, Value
-from autoinit.rules.registry import Outcome, Support
+from autoinit.rules.registry import RuleResult, Support
 from autoinit.signals.geometry import Taps
 from autoinit.signals.signal import Array, BiasMoments, KernelMoments, Signal
 
@@ -22,7 +22,7 @@ _TOLERANCE = 1e-4
 Map = Callable[[Array], Array]
 
 
-def linear(call: Call, signal: Signal) -> Outcome | None:
+def linear(call: Call, signal: Signal) -> RuleResult | None:
     """Σ over positions, one matrix along each axis, or else over all entries, which then are
     taken as independent of each other.
 
@@ -64,7 +64,7 @@ def _close(measured: Array, expected: Array) -> bool:
     return bool(np.allclose(measured, expected, rtol=_TOLERANCE, atol=atol))
 
 
-def _along_axes(function: Map, signal: Signal, value: Value, output: Value) -> Outcome | None:
+def _along_axes(function: Map, signal: Signal, value: Value, output: Value) -> RuleResult | None:
     """Channel by channel, a matrix along each spatial axis; zeros may become another constant."""
     rank, channels = len(value.positions), value.sample[-1] if value.sample else 0
     if not rank or len(output.positions) != rank or output.sample[-1] != channels:
@@ -102,7 +102,7 @@ def _along_axes(function: Map, signal: Signal, value: Value, output: Value) -> O
     if border:
         moved = moved.affine(1.0, -border)
     moved = moved.resample(maps)
-    return Outcome((moved.affine(1.0, border) if border else moved,), Support.EXACT)
+    return RuleResult((moved.affine(1.0, border) if border else moved,), Support.EXACT)
 
 
 def _responses(function: Map, value: Value, axis: int, place: int) -> Array:
@@ -123,7 +123,7 @@ def _rounded(matrix: Array) -> Array:
     return np.where(np.abs(matrix) > 1e-6 * np.abs(matrix).max(initial=0.0), matrix, 0.0)
 
 
-def _as_matrix(function: Map, signal: Signal, value: Value, output: Value) -> Outcome | None:
+def _as_matrix(function: Map, signal: Signal, value: Value, output: Value) -> RuleResult | None:
     """Any other linear map: sums over rows of its matrix, as of a dense layer's kernel."""
     entries, results = math.prod(value.sample), math.prod(output.sample)
     if value.rows != 1 or not 0 < entries * results <= _MOST_KEPT:
@@ -148,4 +148,4 @@ def _as_matrix(function: Map, signal: Signal, value: Value, output: Value) -> Ou
     alone = all(size == 1 for size in value.positions)
     support = Support.EXACT if alone else Support.APPROXIMATE
     mixed: Any = signal.flatten().mix(kernel, bias)
-    return Outcome((mixed,), support)
+    return RuleResult((mixed,), support)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from autoinit.arrays import double_precision
 from autoinit.graph.model_graph import Call, Value
-from autoinit.rules.registry import Outcome, Support
+from autoinit.rules.registry import RuleResult, Support
 from autoinit.signals.geometry import Taps
 from autoinit.signals.signal import Signal
 
@@ -20,7 +20,7 @@ Places = NDArray[np.int64]
 _MOST_ENTRIES = 2**24
 
 
-def moved(call: Call, signal: Signal) -> Outcome | None:
+def moved(call: Call, signal: Signal) -> RuleResult | None:
     """Every entry of the outputs is one of the input's, or zero: slices, rolls, patches, padding.
 
     Along axes that keep their order, positions keep what they have in common.
@@ -37,7 +37,7 @@ def moved(call: Call, signal: Signal) -> Outcome | None:
         for output, each in zip(call.outputs, origins, strict=True)
     ]
     padded = any((each < 0).any() for each in origins)
-    return Outcome(tuple(signals), Support.EXACT if padded else Support.NEUTRAL)
+    return RuleResult(tuple(signals), Support.EXACT if padded else Support.NEUTRAL)
 
 
 def _origins(call: Call, value: Value) -> list[Places] | None:

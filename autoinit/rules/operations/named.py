@@ -11,7 +11,7 @@ import numpy as np
 from scipy import special
 
 from autoinit.graph.model_graph import Call, Value
-from autoinit.rules.registry import Context, Outcome, Support
+from autoinit.rules.registry import Context, RuleResult, Support
 from autoinit.signals.geometry import Windows, windows
 from autoinit.signals.signal import NO_BIAS, KernelMoments, Signal
 
@@ -86,7 +86,7 @@ def _mean(signal: Signal, reduced: Reduced) -> Signal:
     return result
 
 
-def largest(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | Signal | None:
+def largest(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | Signal | None:
     """As max pooling."""
     reduced = _reduced(call)
     if reduced is None or getattr(call.layer, "initial", None) is not None:
@@ -94,7 +94,7 @@ def largest(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome |
     return _largest(inputs[0], reduced)
 
 
-def smallest(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | Signal | None:
+def smallest(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | Signal | None:
     """Minus the largest of the negatives."""
     reduced = _reduced(call)
     if reduced is None or getattr(call.layer, "initial", None) is not None:
@@ -111,7 +111,7 @@ def _largest(signal: Signal, reduced: Reduced) -> Signal:
     return signal.maximum_of(reduced.windows)
 
 
-def every(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | None:
+def every(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | None:
     """P(all) = pᴷ of K independent truth values."""
     reduced = _reduced(call)
     if reduced is None:
@@ -120,7 +120,7 @@ def every(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | N
     return _truth(inputs[0], probability, reduced)
 
 
-def any_of(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | None:
+def any_of(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | None:
     """1 − P(none)."""
     reduced = _reduced(call)
     if reduced is None:
@@ -136,9 +136,9 @@ def _is_true(call: Call, signal: Signal) -> Signal:
     return signal.map(partial(np.not_equal, 0.0))[0]
 
 
-def _truth(signal: Signal, probability: float, reduced: Reduced) -> Outcome:
+def _truth(signal: Signal, probability: float, reduced: Reduced) -> RuleResult:
     found = type(signal).gaussian(probability, probability * (1 - probability))
-    return Outcome((found,), _support(reduced))
+    return RuleResult((found,), _support(reduced))
 
 
 def _support(reduced: Reduced) -> Support:
@@ -146,7 +146,7 @@ def _support(reduced: Reduced) -> Support:
     return Support.APPROXIMATE if reduced.spatial else Support.EXACT
 
 
-def product(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | None:
+def product(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | None:
     """Means and second moments multiply (eq. 14)."""
     reduced = _reduced(call)
     if reduced is None:
@@ -155,23 +155,23 @@ def product(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome |
     with np.errstate(over="ignore"):
         power = float(np.float64(mean) ** reduced.count)
         variance = float(np.float64(second) ** reduced.count - np.float64(power) ** 2)
-    return Outcome((type(inputs[0]).gaussian(power, variance),), _support(reduced))
+    return RuleResult((type(inputs[0]).gaussian(power, variance),), _support(reduced))
 
 
-def spread(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | None:
+def spread(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | None:
     """Of K Gaussian entries around their mean: v/K times a χ² variable of K − 1 degrees."""
     reduced = _reduced(call)
     if reduced is None:
         return None
-    return Outcome((_variance(inputs[0], reduced),), _support(reduced))
+    return RuleResult((_variance(inputs[0], reduced),), _support(reduced))
 
 
-def deviation(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | None:
+def deviation(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | None:
     """The root of the variance."""
     reduced = _reduced(call)
     if reduced is None:
         return None
-    return Outcome((_variance(inputs[0], reduced).map(np.sqrt)[0],), _support(reduced))
+    return RuleResult((_variance(inputs[0], reduced).map(np.sqrt)[0],), _support(reduced))
 
 
 def _variance(signal: Signal, reduced: Reduced) -> Signal:
@@ -189,13 +189,13 @@ def _chi_square(scale: float, freedom: int, z: Any) -> Any:
     return 2 * scale * np.where(z < 0, low, high)
 
 
-def moments(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | None:
+def moments(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | None:
     """Mean and variance."""
     reduced = _reduced(call, call.layer.axes)
     if reduced is None:
         return None
     found = (_mean(inputs[0], reduced), _variance(inputs[0], reduced))
-    return Outcome(found, _support(reduced))
+    return RuleResult(found, _support(reduced))
 
 
 def place(call: Call, inputs: Sequence[Signal], context: Context) -> Signal | None:
@@ -212,14 +212,14 @@ def softmax(call: Call, inputs: Sequence[Signal], context: Context) -> Signal | 
     return None if reduced is None else inputs[0].softmax(reduced.count)
 
 
-def joining(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+def joining(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
     """Entries of each tensor in proportion to their number (eq. 15 and 16)."""
     found = dict(zip((value.index for value in call.inputs), inputs, strict=True))
     if len(found) == 1:
         signal = inputs[0].arrange(call.outputs[0].positions)
-        return Outcome((signal.elsewhere(),), Support.NEUTRAL)
+        return RuleResult((signal.elsewhere(),), Support.NEUTRAL)
     mixed = type(inputs[0]).mixture(inputs, [value.entries for value in call.inputs])
-    return Outcome((mixed,), Support.EXACT)
+    return RuleResult((mixed,), Support.EXACT)
 
 
 def max_pool(call: Call, inputs: Sequence[Signal], context: Context) -> Signal | None:
@@ -240,7 +240,7 @@ def max_pool(call: Call, inputs: Sequence[Signal], context: Context) -> Signal |
 
 def normalised(
     call: Call, inputs: Sequence[Signal], context: Context, *, centred: bool
-) -> Outcome | Signal | None:
+) -> RuleResult | Signal | None:
     """As the layers, over the last axes; then scale and offset."""
     reduced = _reduced(call)
     if reduced is None or getattr(call.layer, "rms_scaling", False) or reduced.spatial:
@@ -279,7 +279,7 @@ def one_hot(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
     return type(inputs[0]).gaussian(share, share * (1 - share))
 
 
-NAMED: dict[str, Callable[[Call, Sequence[Signal], Context], Outcome | Signal | None]] = {
+NAMED: dict[str, Callable[[Call, Sequence[Signal], Context], RuleResult | Signal | None]] = {
     **dict.fromkeys(("Mean", "Nanmean"), mean),
     **dict.fromkeys(("Sum", "Nansum"), total),
     **dict.fromkeys(("Max", "Amax", "Nanmax"), largest),

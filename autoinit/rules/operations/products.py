@@ -17,7 +17,7 @@ from autoinit.graph.model_graph import Call, Slot, Value
 from autoinit.rules.kernels import Kernel
 from autoinit.rules.layers.activation import masking_of, masking_of_rows
 from autoinit.rules.operations.named import NAMED
-from autoinit.rules.registry import Context, Outcome, Support, pass_through
+from autoinit.rules.registry import Context, RuleResult, Support, pass_through
 from autoinit.rules.weighted import weighted
 from autoinit.signals.signal import Signal
 
@@ -29,7 +29,7 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 def project(
     call: Call, signal: Signal, context: Context, kernel: Kernel, labels: tuple[str, str, str],
     bias: Any = None,
-) -> Outcome:  # fmt: skip
+) -> RuleResult:  # fmt: skip
     """An input times a kernel, summed over the axes that the output does not have (eq. 3, 4).
 
     Args:
@@ -61,12 +61,12 @@ def project(
     summed = tuple(axis for axis, letter in enumerate(weights) if letter not in output)
     placed = tuple(weights.index(letter) if letter in weights else None for letter in output)
     kernel = replace(kernel, summed_axes=summed, output_axes=placed)
-    outcome = weighted(call, signal, context, kernel, bias)
-    (mixed,) = outcome.signals
+    result = weighted(call, signal, context, kernel, bias)
+    (mixed,) = result.signals
     split = [*places, *(sizes[x] for x in units)]
     mixed = cast(Signal, mixed).reshape([*places, math.prod(split[len(places) :])], split)
     arranged = [*kept, *units]
-    return replace(outcome, signals=(mixed.transpose(split, [arranged.index(x) for x in output]),))
+    return replace(result, signals=(mixed.transpose(split, [arranged.index(x) for x in output]),))
 
 
 def equation_of(call: Call) -> tuple[list[str], str] | None:
@@ -157,7 +157,7 @@ def spelled_out(subscripts: str, shapes: Sequence[Sequence[int]]) -> tuple[list[
     return spelled_terms, output.replace("...", dots)
 
 
-def product(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+def product(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
     """Matmul, einsum, dot and tensordot of two tensors, one of which may be a parameter."""
     found = equation_of(call)
     operands = operands_of(call)
@@ -208,7 +208,7 @@ def product(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
     labels = (plain[0][0], plain[1][0], wanted)
     result = signals[0].contract(signals[1], labels, sizes)
     same = values[0] is not None and values[0] == values[1]
-    return Outcome((result,), Support.APPROXIMATE if same else Support.EXACT)
+    return RuleResult((result,), Support.APPROXIMATE if same else Support.EXACT)
 
 
 def _broadcast(signal: Signal, term: str, shape: tuple[int, ...], sizes: dict[str, int]) -> Signal:
@@ -216,7 +216,7 @@ def _broadcast(signal: Signal, term: str, shape: tuple[int, ...], sizes: dict[st
     return signal if list(shape) == wanted else signal.repeat(wanted[:-1])
 
 
-def attention(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+def attention(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
     """softmax(q·kᵀ·scale)·v, per head; shapes (samples, tokens, heads, units)."""
     args, kwargs = call.arguments
     names = ("query", "key", "value", "bias", "mask", "scale", "is_causal")
@@ -251,10 +251,10 @@ def attention(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome
         mask = np.tri(targets, sources, max(sources - targets, 0))[None]
     shares = logits.softmax(sources, masking_of(mask, call, inputs, context, sources))
     result = shares.contract(value, ("nts", "snh", "tnh"), sizes)
-    return Outcome((result,), Support.APPROXIMATE if approximate else Support.EXACT)
+    return RuleResult((result,), Support.APPROXIMATE if approximate else Support.EXACT)
 
 
-def masked_sum(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome | None:
+def masked_sum(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | None:
     """Logits plus a mask: 0 where an entry counts, and a large negative number elsewhere."""
     if len(call.inputs) != 2:
         return None
@@ -267,13 +267,13 @@ def masked_sum(call: Call, inputs: Sequence[Signal], context: Context) -> Outcom
         masking = masking_of_rows(rows, call.outputs[0].sample[-1])
         whole = logits.combine("add", [inputs[place]])
         placed = logits.repeat(call.outputs[0].positions)
-        return Outcome((whole.masked(placed, masking),), Support.EXACT)
+        return RuleResult((whole.masked(placed, masking),), Support.EXACT)
     return None
 
 
-def all_true(call: Call, inputs: Sequence[Signal], context: Context) -> Outcome:
+def all_true(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
     """A mask that comes with a tensor hides few entries: taken as none."""
-    return Outcome((type(inputs[0]).gaussian(1.0, 0.0),), Support.APPROXIMATE)
+    return RuleResult((type(inputs[0]).gaussian(1.0, 0.0),), Support.APPROXIMATE)
 
 
 NAMED.update(

@@ -103,7 +103,7 @@ def test_the_other_model_predicts_for_the_very_same_weights():
     paper_rows = rows(compare(twin, paper, uploaded=True))
     for call, (path, row) in zip(graph.calls, rows(chosen).items(), strict=True):
         other = {series: row[series]["predicted_by"]["independent"] for series in chosen.probes}
-        assert other["autoinit"]["variance"] == again.outcomes[call.index].signals[0].variance
+        assert other["autoinit"]["variance"] == again.results[call.index].signals[0].variance
         for series in ("default", "uploaded"):
             assert other[series] == paper_rows[path][series]["predicted"]
         assert list(paper_rows[path]["default"]["predicted_by"]) == ["correlated"]

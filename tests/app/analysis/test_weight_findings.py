@@ -70,7 +70,7 @@ def test_a_prediction_is_not_made_of_what_is_not_finite(name, value):
     model = network()
     spoil(getattr(model.get_layer("dense"), name), value)
     graph = read_model(model)
-    outcomes = predict(graph, input_signals(graph)).outcomes
+    outcomes = predict(graph, input_signals(graph)).results
     assert [outcome.signals[0].finite for outcome in outcomes] == [True] + [False] * 4
 
 
@@ -82,6 +82,6 @@ def test_autoinit_draws_kernels_as_if_they_were_sound(name):
     for model in (sound, spoilt):
         graph = read_model(model)
         result = plan(graph, input_signals(graph))
-        scales.append([found.standard_deviation for found in result.plans])
+        scales.append([found.standard_deviation for found in result.scales])
     assert len(scales[0]) == 2
     assert scales[0] == scales[1]

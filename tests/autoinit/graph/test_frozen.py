@@ -92,14 +92,14 @@ def test_the_planner_leaves_frozen_kernels_and_goes_by_the_signal_that_they_give
     graph = read_model(model)
     signals = input_signals(graph)
     result = plan(graph, signals, Options(keep_frozen=True))
-    assert [found.path for found in result.plans] == ["head"]
+    assert [found.path for found in result.scales] == ["head"]
     power = float(np.square(model.get_layer("body").kernel).sum(0).mean())
-    body = result.outcomes[1]
+    body = result.results[1]
     assert body.weighted
     assert body.signals[0].variance == pytest.approx(power, rel=1e-5)
     # Half the second moment is left by the ReLU.
-    assert result.plans[0].standard_deviation == pytest.approx((2 / (64 * power)) ** 0.5, rel=1e-4)
-    assert [found.path for found in plan(graph, signals).plans] == ["body", "head"]
+    assert result.scales[0].standard_deviation == pytest.approx((2 / (64 * power)) ** 0.5, rel=1e-4)
+    assert [found.path for found in plan(graph, signals).scales] == ["body", "head"]
 
 
 def test_a_frozen_kernel_may_be_used_twice():
@@ -107,7 +107,7 @@ def test_a_frozen_kernel_may_be_used_twice():
     data = keras.Input((4,), name="data")
     graph = read_model(keras.Model(data, dense(layers.ReLU()(dense(data)))))
     result = plan(graph, input_signals(graph), Options(keep_frozen=True))
-    assert not result.plans
+    assert not result.scales
     assert not result.findings
 
 
@@ -115,8 +115,8 @@ def test_measured_signals_take_the_place_of_the_rules():
     graph = read_model(transfer_model())
     known = {graph.calls[2].outputs[0].index: IndependentSignal.gaussian(3.0, 1.0)}
     result = plan(graph, input_signals(graph), Options(keep_frozen=True), known=known)
-    assert result.plans[0].standard_deviation == pytest.approx((1 / (64 * 10)) ** 0.5)
-    assert str(result.outcomes[2].support) == "sampled"
+    assert result.scales[0].standard_deviation == pytest.approx((1 / (64 * 10)) ** 0.5)
+    assert str(result.results[2].support) == "sampled"
 
 
 def test_settled_is_what_depends_on_frozen_weights_alone():

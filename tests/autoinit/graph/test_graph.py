@@ -82,10 +82,10 @@ def test_a_shared_layer_is_drawn_once_for_its_first_use():
     model = keras.Model(data, dense(layers.ReLU()(dense(data))))
     graph = read_model(model)
     result = plan(graph, input_signals(graph))
-    assert [found.path for found in result.plans] == ["dense"]
+    assert [found.path for found in result.scales] == ["dense"]
     assert [(f.code, f.path) for f in result.findings] == [("shared_layer", "dense:2")]
     # The same kernel on half the second moment.
-    assert result.outcomes[-1].signals[0].variance == pytest.approx(0.5, rel=1e-5)
+    assert result.results[-1].signals[0].variance == pytest.approx(0.5, rel=1e-5)
 
 
 def test_a_shared_model_is_flattened_for_each_use():
@@ -200,7 +200,7 @@ def test_a_subclass_that_overrides_call_has_no_rule(caplog):
     graph = read_model(chain(Overriding(3, name="dense", activation="relu")))
     assert [call.path for call in graph.calls] == ["data", "dense"]  # it might not end with it
     assert "symbolic" in graph.calls[-1].closed
-    outcome = predict(graph, input_signals(graph)).outcomes[-1]
+    outcome = predict(graph, input_signals(graph)).results[-1]
     assert outcome.support is Support.PASS_THROUGH
     assert "No LayerOutputDistributionEstimator found for layer Overriding." in caplog.text
 
@@ -209,8 +209,8 @@ def test_a_subclass_that_does_not_keeps_its_parents_rule():
     graph = read_model(chain(Documented(3, name="dense", activation="relu")))
     assert [call.path for call in graph.calls] == ["data", "dense", "dense/relu"]
     result = plan(graph, input_signals(graph))
-    assert [outcome.support for outcome in result.outcomes[1:]] == [Support.EXACT] * 2
-    assert result.outcomes[1].weighted
+    assert [outcome.support for outcome in result.results[1:]] == [Support.EXACT] * 2
+    assert result.results[1].weighted
 
 
 def test_calls_after_one_without_a_rule_are_tainted(caplog):
@@ -222,7 +222,7 @@ def test_calls_after_one_without_a_rule_are_tainted(caplog):
     result = predict(graph, input_signals(graph))
     tainted = {
         call.path: outcome.tainted
-        for call, outcome in zip(graph.calls, result.outcomes, strict=True)
+        for call, outcome in zip(graph.calls, result.results, strict=True)
     }
     assert tainted == {"data": False, "unknown": False, "clean": False, "sum": True}
     assert caplog.text.count("No LayerOutputDistributionEstimator") == 1
@@ -251,7 +251,7 @@ def test_what_has_no_graph_is_refused_with_what_to_do(model, message):
 def test_a_subclassed_model_inside_another_is_opened():
     graph = read_model(chain(Subclassed(name="inner"), layers.ReLU(name="relu")))
     assert [call.path for call in graph.calls] == ["data", "inner/dense", "relu"]
-    outcomes = plan(graph, input_signals(graph)).outcomes
+    outcomes = plan(graph, input_signals(graph)).results
     assert outcomes[1].weighted
 
 
@@ -388,7 +388,7 @@ def test_four_thousand_calls_in_a_chain_without_recursion():
     assert len(graph.calls) == 4001
     assert graph.calls[-1].path == "relu:4000"
     # Of what a ReLU leaves, another one leaves as good as all.
-    assert predict(graph, input_signals(graph)).outcomes[-1].signals[0].finite
+    assert predict(graph, input_signals(graph)).results[-1].signals[0].finite
 
 
 def test_long_names_are_shortened_in_their_middle_and_stay_apart():

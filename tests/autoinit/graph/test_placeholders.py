@@ -89,11 +89,11 @@ def test_the_signal_passes_through_and_what_follows_is_tainted_and_planned():
     joined = layers.Add(name="sum")([layers.Dense(6, name="after")(cut), beside])
     graph = read_model(keras.Model(data, joined))
     result = plan(graph, input_signals(graph, variance=4.0))
-    outcomes = by_path(graph, result.outcomes)
+    outcomes = by_path(graph, result.results)
     assert outcomes["cut"].support is Support.PASS_THROUGH
     assert outcomes["cut"].signals[0].variance == outcomes["before"].signals[0].variance
     assert {path for path, outcome in outcomes.items() if outcome.tainted} == {"after", "sum"}
-    scales = {found.path: found.standard_deviation for found in result.plans}
+    scales = {found.path: found.standard_deviation for found in result.scales}
     assert scales["after"] == pytest.approx((1 / 6) ** 0.5)
     assert scales["beside"] == pytest.approx((1 / (4 * 4)) ** 0.5)
 
@@ -124,7 +124,7 @@ def test_an_opaque_activation_is_a_call_that_is_not_run(layer):
 def test_a_layer_that_holds_one_is_not_run_as_a_whole(layer):
     graph = read_model(chain(layer, shape=(5, 4)))
     assert graph.not_run() == {1}
-    (outcome,) = predict(graph, input_signals(graph)).outcomes[1:]
+    (outcome,) = predict(graph, input_signals(graph)).results[1:]
     assert outcome.support is Support.PASS_THROUGH
     assert "'outer'" in outcome.findings[0].message
 
@@ -136,7 +136,7 @@ def test_several_outputs():
     graph = read_model(keras.Model(data, [layers.Dense(1)(first), second, third]))
     shapes = [value.shape for value in graph.calls[1].outputs]
     assert shapes == [(None, 3), (None, 5), (None, 4)]
-    assert len(predict(graph, input_signals(graph)).outcomes[1].signals) == 3
+    assert len(predict(graph, input_signals(graph)).results[1].signals) == 3
 
 
 def test_inside_nested_models_and_after_a_mask():

@@ -82,7 +82,7 @@ def paths(graph):
 
 def outcomes_of(graph):
     result = plan(graph, input_signals(graph))
-    return dict(zip(paths(graph), result.outcomes, strict=True))
+    return dict(zip(paths(graph), result.results, strict=True))
 
 
 def outputs_of(graph, *inputs, training=False):
@@ -166,9 +166,9 @@ def test_a_matrix_of_a_layers_own_is_a_kernel_and_a_table_an_embedding():
     model = on((6, 16), Projection(64, name="own"))
     graph = read_model(model)
     result = plan(graph, input_signals(graph))
-    assert [found.path for found in result.plans] == ["own/table", "own/matmul"]
+    assert [found.path for found in result.scales] == ["own/table", "own/matmul"]
     before = model.layers[-1].offset.numpy().copy()
-    apply_plans(result.plans, "truncated_normal", 0)
+    apply_plans(result.scales, "truncated_normal", 0)
     assert model.layers[-1].table.numpy().std() == pytest.approx(1.0, rel=0.2)
     assert probe_model(model)["own/matmul"].variance == pytest.approx(1.0, rel=0.15)
     np.testing.assert_array_equal(model.layers[-1].offset.numpy(), before)
@@ -211,7 +211,7 @@ def test_a_table_of_positions_is_a_weighted_call():
     assert found["positions/add"].signals[0].variance == pytest.approx(2.0)
     x = noise(5, 9, 16)
     np.testing.assert_allclose(outputs_of(graph, x)[0], model(x), rtol=1e-5)
-    apply_plans(plan(graph, input_signals(graph)).plans, "truncated_normal", 0)
+    apply_plans(plan(graph, input_signals(graph)).scales, "truncated_normal", 0)
     probe = probe_model(graph)
     assert probe["positions/table"].variance == pytest.approx(1.0, rel=0.3)
     np.testing.assert_allclose(outputs_of(graph, x)[0], model(x), rtol=1e-5)

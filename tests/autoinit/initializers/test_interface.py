@@ -177,7 +177,7 @@ def test_a_shared_layer_is_drawn_once_for_its_first_use():
     once = shared(inputs)
     model = keras.Model(inputs, shared(layers.Rescaling(3.0)(once)))
     plan = AutoInit().plan(model)
-    assert [item.path for item in plan.plans] == ["shared"]
+    assert [item.path for item in plan.scales] == ["shared"]
     assert plan.estimates()["shared:2"][1] == pytest.approx(9.0)
     assert [finding.code for finding in plan.findings] == ["shared_layer"]
 
@@ -306,7 +306,7 @@ def test_what_follows_a_pass_through_is_tainted():
     plan = AutoInit().plan(custom_model())
     states = {
         call.path: (str(outcome.support), outcome.tainted)
-        for call, outcome in zip(plan.graph.calls, plan.outcomes, strict=True)
+        for call, outcome in zip(plan.graph.calls, plan.results, strict=True)
     }
     assert states["twice"] == ("pass_through", False)
     assert states["after"] == ("exact", True)

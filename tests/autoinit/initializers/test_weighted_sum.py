@@ -60,7 +60,7 @@ def test_given_coefficients_by_hand(signal_model):
     model = keras.Model(tensors, layer(tensors))
     layer.coefficients.assign([2.0, -3.0])
     graph = read_model(model)
-    outcome = predict(graph, input_signals(graph, 0.5, 1.5, signal_model)).outcomes[-1]
+    outcome = predict(graph, input_signals(graph, 0.5, 1.5, signal_model)).results[-1]
     assert outcome.weighted
     assert outcome.signals[0].mean == pytest.approx(-0.5)
     assert outcome.signals[0].variance == pytest.approx(19.5)

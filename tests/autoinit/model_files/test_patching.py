@@ -46,7 +46,7 @@ def patch(path, copy, build, constrain=False):
         record.has_weights
     ) else None  # fmt: skip
     options = {"seed": 3, "constrain_weights": constrain, "recurrent_monte_carlo_samples": 10}
-    plans = AutoInit(options).plan(twin).plans
+    plans = AutoInit(options).plan(twin).scales
     apply_plans(plans, "truncated_normal", 3, constrain=constrain)
     twins = () if record.keras == 3 else pairs(model, twin)
     return save_patched_copy(record, model, weights, plans, copy, BUDGETS, twins), plans
@@ -498,7 +498,7 @@ def test_a_layer_that_is_called_optimizer_is_none(tmp_path):
         path, copy = saved(source, tmp_path / "model.keras"), tmp_path / "copy.keras"
         record = read_model_file(path, path.name, BUDGETS)
         weights = load_weights(source, path, "keras", path.name, BUDGETS)
-        plans = [plan for plan in AutoInit({"seed": 1}).plan(source).plans if plan.path == "b"]
+        plans = [plan for plan in AutoInit({"seed": 1}).plan(source).scales if plan.path == "b"]
         apply_plans(plans, "uniform", 1)
         assert save_patched_copy(record, source, weights, plans, copy, BUDGETS) == ()
     np.testing.assert_array_equal(

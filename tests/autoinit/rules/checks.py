@@ -54,7 +54,7 @@ def predicted(case, *, planned=False, **options):
 
 def last_signal(case, *, planned=False, **options):
     """The signal that leaves a case with one output."""
-    return predicted(case, planned=planned, **options).outcomes[-1].signals[0]
+    return predicted(case, planned=planned, **options).results[-1].signals[0]
 
 
 def check_given_weights(case, known_to=0.01):
@@ -72,7 +72,7 @@ def check_given_weights(case, known_to=0.01):
         return {name: _outputs(result) for name, result in results.items()}
 
     first = predict(graph, signals_for(case, graph), options)
-    sampled = any(outcome.support is Support.SAMPLED for outcome in first.outcomes)
+    sampled = any(outcome.support is Support.SAMPLED for outcome in first.results)
     found = None
     predicted, measured = [], []
     for batch in range(FEW_BATCHES if sampled else BATCHES):
@@ -97,7 +97,7 @@ def check_planned_weights(case, known_to=0.01):
     samples = case.samples // 6
     options = Options(training=case.training, batch=samples)
     results = {name: plan(graph, signals_for(case, graph, name), options) for name in SIGNAL_MODELS}
-    plans = results["independent"].plans
+    plans = results["independent"].scales
     assert plans, "the case has no kernel that AutoInit sets"
     generator = np.random.default_rng(2)
     measured = []
@@ -107,7 +107,7 @@ def check_planned_weights(case, known_to=0.01):
     for name, result in results.items():
         if missed(case, name):
             continue
-        deviations = [found.standard_deviation for found in result.plans]
+        deviations = [found.standard_deviation for found in result.scales]
         expected = [found.standard_deviation for found in plans]
         assert deviations == pytest.approx(expected, rel=1e-3)
         table = np.array([[_outputs(result), seen] for seen in measured])
@@ -118,7 +118,7 @@ def _outputs(propagation):
     """Predicted first two moments of each output: (outputs, 2)."""
     signals = {
         value.index: signal
-        for call, outcome in zip(propagation.graph.calls, propagation.outcomes, strict=True)
+        for call, outcome in zip(propagation.graph.calls, propagation.results, strict=True)
         for value, signal in zip(call.outputs, outcome.signals, strict=True)
     }
     found = [signals[value.index] for value in propagation.graph.outputs]

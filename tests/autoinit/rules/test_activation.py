@@ -90,7 +90,7 @@ def test_real_layer(case):
 )
 def test_support(function, support):
     result = predicted(case(layers.Activation, "", (4,), activation=function))
-    assert result.outcomes[-1].support is support
+    assert result.results[-1].support is support
 
 
 def test_an_activation_that_is_a_layer_is_called():

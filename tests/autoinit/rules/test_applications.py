@@ -50,7 +50,7 @@ def test_a_whole_sample_that_is_dropped_lets_its_positions_go_together():
     graph = read_model(keras.Model(inputs, keras.layers.GlobalAveragePooling1D()(x)))
     result = predict(graph, input_signals(graph, 1.0, 0.8), Options())
     # A mean over 8 positions of mean 1 and variance 0.1, all zero in every other sample.
-    assert result.outcomes[-1].signals[0].variance == pytest.approx(2 * 1.1 - 1)
+    assert result.results[-1].signals[0].variance == pytest.approx(2 * 1.1 - 1)
 
 
 @pytest.mark.parametrize("name", ["ConvNeXtTiny", "InceptionResNetV2", "MobileNetV3Small"])
@@ -64,6 +64,6 @@ def test_nothing_is_dropped_in_inference():
     unchanged = case(StochasticDepth, "", (5, 4), drop_path_rate=0.5, training=False)
     graph = read_model(unchanged.model())
     result = predict(graph, input_signals(graph), Options(training=False))
-    assert result.outcomes[-1].support is Support.NEUTRAL
+    assert result.results[-1].support is Support.NEUTRAL
     data = np.ones((3, 5, 4), "float32")
     np.testing.assert_array_equal(unchanged.model()([data], training=False), data)

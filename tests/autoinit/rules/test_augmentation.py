@@ -29,7 +29,7 @@ HAND = [
 
 @pytest.mark.parametrize(("case", "mean", "variance"), HAND, ids=str)
 def test_by_hand(case, mean, variance):
-    outcome = predicted(case, samples=512).outcomes[-1]
+    outcome = predicted(case, samples=512).results[-1]
     assert outcome.support is Support.SAMPLED
     assert outcome.signals[0].variance == pytest.approx(variance, abs=5 * outcome.standard_error)
     assert outcome.signals[0].mean == pytest.approx(mean, abs=0.005)
@@ -44,7 +44,7 @@ RANDOM = [case for case in AUGMENTATION if case.kind.__name__.startswith("Random
 def test_nothing_is_random_in_inference(kind):
     found = next(case for case in RANDOM if case.kind is kind)
     still = replace(found, shapes=(IMAGE,), training=False, moments=BRIGHT)
-    outcome = predicted(still).outcomes[-1]
+    outcome = predicted(still).results[-1]
     assert outcome.support is Support.NEUTRAL
     signal = outcome.signals[0]
     assert (signal.mean, signal.variance) == pytest.approx(BRIGHT[0])
@@ -60,7 +60,7 @@ def test_labels_beside_images_have_a_signal_of_their_own(kind, training):
         kind, "with labels", IMAGE, (5,), moments=(*BRIGHT, (0.2, 0.16)), training=training,
         build=lambda x, y: list(kind()({"images": x, "labels": y}).values()),
     )  # fmt: skip
-    images, labels = predicted(both, samples=2048).outcomes[-1].signals
+    images, labels = predicted(both, samples=2048).results[-1].signals
     assert (images.mean, labels.mean) == pytest.approx((0.5, 0.2), abs=0.02)
     mixed = training and kind is layers.MixUp
     # λ of Beta(0.2, 0.2) has variance 1/5.6.
@@ -72,7 +72,7 @@ def test_labels_beside_images_have_a_signal_of_their_own(kind, training):
 @pytest.mark.parametrize("case", AUGMENTATION, ids=str)
 def test_real_layer(case):
     """One prediction, whose own error counts; these layers are too slow for one per batch."""
-    outcome = predicted(case, samples=BATCHES * SIZE).outcomes[-1]
+    outcome = predicted(case, samples=BATCHES * SIZE).results[-1]
     model = case.model()
     generator = np.random.default_rng(1)
     (mean, variance), (shape,) = case.moments[0], case.shapes

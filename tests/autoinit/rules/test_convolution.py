@@ -100,9 +100,9 @@ PLANS = [
 @pytest.mark.parametrize(("case", "incoming"), PLANS, ids=str)
 def test_planned_scale_by_hand(case, incoming):
     result = predicted(case, planned=True)
-    deviations = [plan.standard_deviation for plan in result.plans]
+    deviations = [plan.standard_deviation for plan in result.scales]
     assert deviations == pytest.approx([1 / math.sqrt(second) for second in incoming])
-    signal = result.outcomes[-1].signals[0]
+    signal = result.results[-1].signals[0]
     assert (signal.mean, signal.variance) == pytest.approx((0.0, 1.0), abs=1e-12)
 
 

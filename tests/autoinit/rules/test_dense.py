@@ -109,10 +109,10 @@ PLANS = [
 @pytest.mark.parametrize(("case", "options", "deviation"), PLANS, ids=str)
 def test_planned_scale_by_hand(case, options, deviation):
     result = predicted(case, planned=True, **options)
-    (found,) = result.plans
+    (found,) = result.scales
     assert found.standard_deviation == pytest.approx(deviation)
     target = options.get("signal_variance", 1.0)
-    signal = result.outcomes[-1].signals[0]
+    signal = result.results[-1].signals[0]
     assert (signal.mean, signal.variance) == pytest.approx((0.0, target), abs=1e-12)
 
 
@@ -122,20 +122,20 @@ def test_a_bias_above_the_target_is_reported():
     assert [finding.code for finding in result.findings] == ["bias_exceeds_target"]
     assert "variance 4, the target is 1" in result.findings[0].message
     # The kernel is drawn as if there were no bias: both add up.
-    assert result.outcomes[-1].signals[0].variance == pytest.approx(5.0)
+    assert result.results[-1].signals[0].variance == pytest.approx(5.0)
 
 
 @pytest.mark.parametrize("moments", [(0.0, 0.0), (0.0, math.inf), (math.nan, 1.0)])
 def test_where_no_weights_reach_the_target_the_initialiser_stays(moments):
     unreachable = case(layers.Dense, "", (8,), units=3, moments=(moments,))
     result = predicted(unreachable, planned=True)
-    assert not result.plans
+    assert not result.scales
     assert [finding.code for finding in result.findings] == ["keeps_initializer"]
 
 
 def test_a_fused_activation_follows_a_call_of_variance_one():
     fused = case(layers.Dense, "", (8,), units=3, activation="relu", moments=SHIFTED)
-    _, linear, relu = predicted(fused, planned=True).outcomes
+    _, linear, relu = predicted(fused, planned=True).results
     assert (linear.weighted, relu.weighted) == (True, False)
     assert linear.signals[0].variance == pytest.approx(1.0)
     assert relu.signals[0].mean == pytest.approx(1 / math.sqrt(2 * math.pi))

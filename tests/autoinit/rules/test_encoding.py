@@ -65,7 +65,7 @@ def test_some_integers_stand_for_very_many(signal_model):
     size = 100_000
     many = SIGNAL_MODELS[signal_model].gaussian((size - 1) / 2, (size**2 - 1) / 12)
     few = input_signals(graph, signal_model=signal_model)[0]
-    sampled, exact = (predict(graph, {0: signal}, Options()).outcomes[-1] for signal in (many, few))
+    sampled, exact = (predict(graph, {0: signal}, Options()).results[-1] for signal in (many, few))
     assert (sampled.support, exact.support) == (Support.APPROXIMATE, Support.EXACT)
     # Three bins, hit alike: ⅓(0 + 1 + 2) and ⅓(0 + 1 + 4) − 1.
     assert sampled.signals[0].mean == pytest.approx(1.0, abs=0.03)
@@ -90,7 +90,7 @@ def test_some_integers_stand_for_very_many(signal_model):
     ids=str,
 )  # fmt: skip
 def test_what_a_layer_refuses_is_passed_through(refusing):
-    outcome = predicted(refusing).outcomes[-1]
+    outcome = predicted(refusing).results[-1]
     assert outcome.support is Support.PASS_THROUGH
     assert [finding.code for finding in outcome.findings] == ["unsupported_layer"]
 

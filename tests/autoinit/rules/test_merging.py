@@ -66,7 +66,7 @@ def test_by_hand(case, mean, variance):
 
 def test_rows_with_themselves_are_approximate():
     outer = case(layers.Dot, "", (2, 6), build=of_one(lambda: layers.Dot(axes=(2, 2))))
-    assert predicted(outer).outcomes[-1].support is Support.APPROXIMATE
+    assert predicted(outer).results[-1].support is Support.APPROXIMATE
 
 
 @pytest.mark.parametrize("case", MERGING, ids=str)

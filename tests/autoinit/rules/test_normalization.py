@@ -89,7 +89,7 @@ def test_a_frozen_layer_uses_its_moving_statistics(training):
 def test_rms_scaling_is_approximate():
     # Keras divides by the deviation, which varies from sample to sample, and leaves the mean.
     scaled = case(layers.LayerNormalization, "", (1000,), rms_scaling=True, moments=SHIFTED)
-    outcome = predicted(scaled).outcomes[-1]
+    outcome = predicted(scaled).results[-1]
     assert outcome.support is Support.APPROXIMATE
     data = 0.5 + math.sqrt(1.5) * np.random.default_rng(0).standard_normal((500, 1000))
     measured = ops.convert_to_numpy(scaled.model()([data]))

@@ -120,7 +120,7 @@ TOGETHER = [
 def test_functions_of_the_same_tensor_are_taken_together(case, mean, variance, signal_model):
     graph = read_model(case.model())
     signals = signals_for(case, graph, signal_model)
-    signal = predict(graph, signals, Options()).outcomes[-1].signals[0]
+    signal = predict(graph, signals, Options()).results[-1].signals[0]
     # Single precision; kinks on a grid.
     assert signal.mean == pytest.approx(mean, rel=2e-3, abs=2e-3)
     assert signal.variance == pytest.approx(variance, rel=2e-3, abs=1e-6)
@@ -142,7 +142,7 @@ def test_by_hand(case, mean, variance):
     lambda x: ops.diagonal(x, axis1=1, axis2=2), lambda x: ops.hstack([x, x]),
 ])  # fmt: skip
 def test_moving_entries_is_neutral(build):
-    outcome = predicted(operation("", build, (3, 4))).outcomes[-1]
+    outcome = predicted(operation("", build, (3, 4))).results[-1]
     assert outcome.support is Support.NEUTRAL
     assert (outcome.signals[0].mean, outcome.signals[0].variance) == (0.5, 1.5)
 
@@ -156,7 +156,7 @@ def test_moving_entries_is_neutral(build):
 ])  # fmt: skip
 def test_what_no_rule_describes_is_sampled(build):
     result = predicted(operation("", build, (3, 4)))
-    outcome = result.outcomes[-1]
+    outcome = result.results[-1]
     assert outcome.support is Support.SAMPLED
     assert outcome.standard_error < 0.1 * outcome.signals[0].variance
     assert not result.findings
@@ -164,13 +164,13 @@ def test_what_no_rule_describes_is_sampled(build):
 
 def test_a_mean_over_the_batch_is_sampled_with_as_many_samples():
     mean = operation("mean", lambda x: ops.mean(x, 0, keepdims=True), (3, 40))
-    outcome = predicted(mean, batch=32).outcomes[-1]
+    outcome = predicted(mean, batch=32).results[-1]
     assert outcome.signals[0].variance == pytest.approx(1.5 / 32, rel=0.05)
 
 
 def test_what_cannot_be_run_on_gaussians_is_passed_through(caplog):
     result = predicted(operation("", ops.cholesky, (3, 3)))
-    outcome = result.outcomes[-1]
+    outcome = result.results[-1]
     assert outcome.support is Support.PASS_THROUGH
     assert result.findings[-1].code == "unsupported_layer"
     assert "No LayerOutputDistributionEstimator found for layer" in caplog.text
@@ -192,7 +192,7 @@ def test_what_has_no_variance_is_cut_off_and_told(build, signal_model):
     case = operation("", build, (4,), (4,))
     graph = read_model(case.model())
     result = predict(graph, signals_for(case, graph, signal_model))
-    outcome, finding = result.outcomes[-1], result.findings[-1]
+    outcome, finding = result.results[-1], result.findings[-1]
     assert outcome.support is Support.APPROXIMATE
     assert finding.code == "not_integrable"
     assert finding.path == graph.calls[-1].path
@@ -210,15 +210,15 @@ def test_where_it_is_cut_off(signal_model):
     density = math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
     # ∫ φ(t)/t² dt = φ(z)/z − P(Z > z), on either side; and what was cut off.
     expected = 2 * (density / z - 0.4995) + 0.001 / z**2
-    assert result.outcomes[-1].signals[0].variance == pytest.approx(expected, rel=0.05)
+    assert result.results[-1].signals[0].variance == pytest.approx(expected, rel=0.05)
 
 
 def test_what_has_no_value_is_told():
     result = predicted(operation("", lambda x: ops.log(x), (4,)))
-    assert result.outcomes[-1].support is Support.APPROXIMATE
+    assert result.results[-1].support is Support.APPROXIMATE
     assert result.findings[-1].code == "undefined_values"
     assert "about 34% of the entries" in result.findings[-1].message  # Φ(−0.5/√1.5)
-    assert result.outcomes[-1].signals[0].finite
+    assert result.results[-1].signals[0].finite
 
 
 @pytest.mark.parametrize("case", OPERATIONS, ids=str)
@@ -235,7 +235,7 @@ def test_functions_of_a_concatenation_are_taken_together_part_by_part():
 
     whole = operation("", swish_of_both, (15,), (5,))
     graph = read_model(whole.model())
-    signal = predict(graph, signals_for(whole, graph, "correlated")).outcomes[-1].signals[0]
+    signal = predict(graph, signals_for(whole, graph, "correlated")).results[-1].signals[0]
     generator = np.random.default_rng(0)
     parts = [generator.normal(0.5, math.sqrt(1.5), 3 * 10**6),
              generator.normal(-1.0, math.sqrt(0.4), 10**6)]  # fmt: skip
@@ -250,7 +250,7 @@ def test_chains_are_one_function(signal_model):
     """sqrt(x² + 0.1): positive by its making, though not by its mean and variance."""
     norm = operation("norm", lambda x: ops.sqrt(ops.square(x) + 0.1), (4,))
     graph = read_model(norm.model())
-    outcome = predict(graph, signals_for(norm, graph, signal_model)).outcomes[-1]
+    outcome = predict(graph, signals_for(norm, graph, signal_model)).results[-1]
     assert outcome.support is Support.EXACT
     values = np.sqrt(np.random.default_rng(0).normal(0.5, math.sqrt(1.5), 10**6) ** 2 + 0.1)
     assert outcome.signals[0].mean == pytest.approx(values.mean(), rel=0.003)
@@ -263,14 +263,14 @@ def test_long_chains_start_anew():
     for _ in range(100):
         x = x - 0.5 * ops.tanh(x)
     graph = read_model(keras.Model(inputs, x))
-    outcomes = predict(graph, input_signals(graph, signal_model="independent")).outcomes
+    outcomes = predict(graph, input_signals(graph, signal_model="independent")).results
     assert all(outcome.signals[0].finite for outcome in outcomes)
     assert outcomes[-1].signals[0].variance < 1e-6
 
 
 def test_masks_are_probabilities():
     chosen = operation("mask", lambda x: ops.any(ops.greater(x, 0.5), -1), (3, 4))
-    outcomes = predicted(chosen).outcomes
+    outcomes = predicted(chosen).results
     assert not any(outcome.tainted for outcome in outcomes)
     assert outcomes[-2].signals[0].mean == pytest.approx(0.5)
     assert outcomes[-1].signals[0].mean == pytest.approx(15 / 16)
@@ -281,7 +281,7 @@ def test_a_mean_over_channels_leaves_what_positions_have_in_common():
     inputs = keras.Input((1, 8))
     wide = ops.broadcast_to(inputs, (1, 6, 8))
     graph = read_model(keras.Model(inputs, ops.mean(ops.mean(wide, -1, keepdims=True), 1)))
-    outcomes = predict(graph, input_signals(graph, 0.0, 4.0)).outcomes
+    outcomes = predict(graph, input_signals(graph, 0.0, 4.0)).results
     assert [o.signals[0].variance for o in outcomes[-2:]] == pytest.approx([0.5, 0.5])
     assert outcomes[-2].signals[0].position_correlation == pytest.approx(1.0)
 
@@ -290,5 +290,5 @@ def test_a_mean_over_one_axis_leaves_the_other():
     inputs = keras.Input((5, 4, 8))
     rows = ops.mean(inputs, 2)
     graph = read_model(keras.Model(inputs, keras.layers.GlobalAveragePooling1D()(rows)))
-    outcomes = predict(graph, input_signals(graph, 1.0, 4.0)).outcomes
+    outcomes = predict(graph, input_signals(graph, 1.0, 4.0)).results
     assert [o.signals[0].variance for o in outcomes[-2:]] == pytest.approx([1.0, 0.2])

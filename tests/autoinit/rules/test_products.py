@@ -17,7 +17,7 @@ models = pytest.mark.parametrize("signal_model", SIGNAL_MODELS)
 def last(model, signal_model="correlated", **options):
     graph = read_model(model)
     result = predict(graph, input_signals(graph, signal_model=signal_model), Options(**options))
-    return result.outcomes[-1]
+    return result.results[-1]
 
 
 def measured(model, draws=3, samples=256):
@@ -93,7 +93,7 @@ def test_einsum_dense_keeps_what_tokens_have_in_common(equation, signal_model):
         layer = layers.EinsumDense(equation[0], (32, 6), name="dense")
     graph = read_model(keras.Model(data, layer(x)))
     result = plan(graph, input_signals(graph, signal_model=signal_model))
-    outcome = result.outcomes[-1]
+    outcome = result.results[-1]
     assert outcome.weighted
     assert outcome.signals[0].variance == pytest.approx(1.0, rel=0.1)
     if signal_model == "correlated":
@@ -169,18 +169,18 @@ def test_multi_head_attention_is_planned_and_predicted(dropout, causal):
     model = keras.Model(data, layer(data, data, use_causal_mask=causal))
     graph = read_model(model)
     result = plan(graph, input_signals(graph))
-    states = {str(outcome.support) for outcome in result.outcomes}
+    states = {str(outcome.support) for outcome in result.results}
     assert states <= {"exact", "neutral"}
-    assert len(result.plans) == 4
+    assert len(result.scales) == 4
     variances = []
     from autoinit.initializers.drawing import apply_plans
 
     for seed in range(6):
-        apply_plans(result.plans, "truncated_normal", seed)
+        apply_plans(result.scales, "truncated_normal", seed)
         probe = probe_model(graph, 128, seed)
         variances.append([moments.variance for moments in probe.moments])
     means = np.array(variances).mean(0)
-    for call, outcome, mean in zip(graph.calls, result.outcomes, means, strict=True):
+    for call, outcome, mean in zip(graph.calls, result.results, means, strict=True):
         if not call.outputs[0].dtype.startswith("bool") and mean > 0:
             assert outcome.signals[0].variance == pytest.approx(mean, rel=0.15), call.path
 
@@ -201,5 +201,5 @@ def test_grouped_queries_read_the_same_keys():
     layer = layers.GroupQueryAttention(8, 4, 2, name="attention")
     graph = read_model(keras.Model(data, layer(data, data)))
     result = plan(graph, input_signals(graph))
-    assert {str(outcome.support) for outcome in result.outcomes} <= {"exact", "neutral"}
-    assert len(result.plans) == 4
+    assert {str(outcome.support) for outcome in result.results} <= {"exact", "neutral"}
+    assert len(result.scales) == 4

@@ -74,9 +74,9 @@ def predictions(function):
         for name in SIGNAL_MODELS:
             result = predict(graph, input_signals(graph, signal_model=name))
             codes = {finding.code for finding in result.findings}
-            told = [o for o in result.outcomes if o.support is Support.APPROXIMATE]
+            told = [o for o in result.results if o.support is Support.APPROXIMATE]
             assert bool(told) >= bool(codes), "what is told of a call is that it is approximate"
-            found[form, name] = result.outcomes[-1].signals[0], codes
+            found[form, name] = result.results[-1].signals[0], codes
     return found
 
 
@@ -179,7 +179,7 @@ def test_all_cnn_c(function):
         result = plan(graph, input_signals(graph, signal_model=name), Options())
         codes = {finding.code for finding in result.findings}
         assert codes <= TELLING | {"keeps_initializer"}
-        for call, outcome in zip(graph.calls, result.outcomes, strict=True):
+        for call, outcome in zip(graph.calls, result.results, strict=True):
             if outcome.weighted and not codes:
                 assert outcome.signals[0].variance == pytest.approx(1.0), call.path
             assert outcome.signals[0].finite or codes

@@ -44,7 +44,7 @@ LINEAR = {
               [layers.SimpleRNNCell(2, **LINEAR) for _ in range(2)])(x, [[h], [k]])), 3.0, 18.0),
 ], ids=str)  # fmt: skip
 def test_by_hand(case, mean, variance):
-    outcome = predicted(case, samples=2000).outcomes[-1]
+    outcome = predicted(case, samples=2000).results[-1]
     signal = outcome.signals[0]
     assert outcome.support is Support.SAMPLED
     assert signal.variance == pytest.approx(variance, abs=5 * outcome.standard_error)
@@ -56,7 +56,7 @@ def test_standard_error_is_the_spread_over_seeds():
     model = case(layers.GRU, "", (3, 4), units=8, moments=SHIFTED)
     graph = read_model(model.model())
     outcomes = [
-        predict(graph, signals_for(model, graph), Options(seed=seed, samples=512)).outcomes[-1]
+        predict(graph, signals_for(model, graph), Options(seed=seed, samples=512)).results[-1]
         for seed in range(12)
     ]
     spread = np.std([outcome.signals[0].variance for outcome in outcomes], ddof=1)
@@ -67,21 +67,21 @@ def test_standard_error_is_the_spread_over_seeds():
 def test_sampling_ends_when_the_variance_is_known():
     # One step of a wide layer has many entries: eight batches are enough.
     wide = case(layers.SimpleRNN, "", (1, 40), units=200)
-    outcome = predicted(wide, samples=10**9).outcomes[-1]
+    outcome = predicted(wide, samples=10**9).results[-1]
     assert outcome.standard_error <= 0.005 * outcome.signals[0].variance
 
 
 def test_recurrent_layers_keep_their_initialisers():
     model = case(layers.LSTM, "", (3, 4), units=8)
     result = predicted(model, planned=True, samples=128)
-    assert not result.plans
-    assert not result.outcomes[-1].weighted
+    assert not result.scales
+    assert not result.results[-1].weighted
 
 
 def test_the_outputs_of_a_layer_with_states_have_signals_of_their_own():
     # The cell's state is not squashed: its variance is larger than the output's.
     model = case(layers.LSTM, "", (3, 4), units=8, return_state=True, moments=((0.0, 9.0),))
-    output, state, cell = predicted(model, samples=512).outcomes[-1].signals
+    output, state, cell = predicted(model, samples=512).results[-1].signals
     assert output == state
     assert cell.variance > 1.5 * output.variance
 
@@ -92,14 +92,14 @@ def test_a_stateful_layer_is_sampled_without_memory():
     model = keras.Model(data, layer(data))
     layer.states[0].assign(np.full((4, 8), 7.0))
     graph = read_model(model)
-    stateful = predict(graph, input_signals(graph), Options(samples=512)).outcomes[-1]
+    stateful = predict(graph, input_signals(graph), Options(samples=512)).results[-1]
     assert (keras.ops.convert_to_numpy(layer.states[0]) == 7.0).all()
     fresh = layers.LSTM(8)
     data = keras.Input((3, 5))
     model = keras.Model(data, fresh(data))
     fresh.set_weights(layer.get_weights()[:3])
     graph = read_model(model)
-    other = predict(graph, input_signals(graph), Options(samples=512)).outcomes[-1]
+    other = predict(graph, input_signals(graph), Options(samples=512)).results[-1]
     error = math.hypot(stateful.standard_error, other.standard_error)
     assert abs(stateful.signals[0].variance - other.signals[0].variance) < 5 * error
 

@@ -51,7 +51,7 @@ def test_support_is_the_registrations_unless_the_rule_says_otherwise():
     graph = read_model(model)
     registry = Registry()
     registry.register(Custom, support=Support.SAMPLED)(halved)
-    outcome = predict(graph, input_signals(graph), registry=registry).outcomes[-1]
+    outcome = predict(graph, input_signals(graph), registry=registry).results[-1]
     assert outcome.support is Support.SAMPLED
     assert outcome.signals[0].variance == 0.25
 

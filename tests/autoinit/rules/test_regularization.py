@@ -44,7 +44,7 @@ def test_by_hand(case, mean, variance):
 ], ids=lambda layer: type(layer).__name__)  # fmt: skip
 def test_in_inference_they_do_nothing(layer):
     idle = case(type(layer), "", (3, 4), build=layer, training=False, moments=SHIFTED)
-    outcome = predicted(idle).outcomes[-1]
+    outcome = predicted(idle).results[-1]
     assert outcome.support is Support.NEUTRAL
     assert (outcome.signals[0].mean, outcome.signals[0].variance) == (0.5, 1.5)
 
@@ -71,4 +71,4 @@ def test_positions_that_are_dropped_together_do_not_average_out(layer, variance)
     inputs = keras.Input((8, 4))
     graph = read_model(keras.Model(inputs, layers.GlobalAveragePooling1D()(layer(inputs))))
     result = predict(graph, input_signals(graph, 1.0, 0.8))
-    assert result.outcomes[-1].signals[0].variance == pytest.approx(variance)
+    assert result.results[-1].signals[0].variance == pytest.approx(variance)

@@ -43,7 +43,7 @@ MOVING = [
 
 @pytest.mark.parametrize("case", MOVING, ids=str)
 def test_moving_entries_is_neutral(case):
-    outcome = predicted(case).outcomes[-1]
+    outcome = predicted(case).results[-1]
     assert outcome.support is Support.NEUTRAL
     assert (outcome.signals[0].mean, outcome.signals[0].variance) == (0.5, 1.5)
 

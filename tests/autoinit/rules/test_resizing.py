@@ -44,16 +44,16 @@ def test_by_hand(case, mean, variance):
 
 
 def test_a_part_of_an_image_is_neutral_and_a_resized_one_is_not():
-    smaller, _, larger = (predicted(case).outcomes[-1].support for case in RANDOM)
+    smaller, _, larger = (predicted(case).results[-1].support for case in RANDOM)
     assert (smaller, larger) == (Support.NEUTRAL, Support.EXACT)
     crops = [case for case in RESIZING if case.kind is layers.CenterCrop]
-    supports = [predicted(case).outcomes[-1].support for case in crops]
+    supports = [predicted(case).results[-1].support for case in crops]
     assert supports == [Support.NEUTRAL, Support.EXACT]
 
 
 @pytest.mark.parametrize("kind", [layers.Resizing, layers.CenterCrop, layers.RandomCrop])
 def test_a_tensor_that_is_no_batch_of_images_is_passed_through(kind):
-    outcome = predicted(case(kind, "", (8, 8), height=4, width=4)).outcomes[-1]
+    outcome = predicted(case(kind, "", (8, 8), height=4, width=4)).results[-1]
     assert outcome.support is Support.PASS_THROUGH
 
 

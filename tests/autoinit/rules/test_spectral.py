@@ -70,8 +70,8 @@ def test_many_iterations_find_the_largest_singular_value():
 
 def test_there_is_no_scale_to_plan_and_a_finding_says_so():
     result = predicted(SPECTRAL[0], planned=True)
-    assert not result.plans
-    assert not any(outcome.weighted for outcome in result.outcomes)
+    assert not result.scales
+    assert not any(outcome.weighted for outcome in result.results)
     assert [finding.code for finding in result.findings] == ["keeps_initializer"]
     assert "largest singular value" in result.findings[0].message
 
@@ -82,7 +82,7 @@ def test_a_layer_without_a_rule_is_passed_through():
             return inputs @ self.kernel
 
     own = case(layers.SpectralNormalization, "", (3,), build=lambda x: wrapped(x, Own(2)))
-    outcome = predicted(own).outcomes[-1]
+    outcome = predicted(own).results[-1]
     assert outcome.support is Support.PASS_THROUGH
     assert outcome.findings[0].code == "unsupported_layer"
 

@@ -48,11 +48,11 @@ def outcomes(layer, unsupported, signal_model="correlated"):
 def test_a_layer_without_a_rule_is_sampled(kind, signal_model):
     layer = kind(3.0)
     result = outcomes(layer, "sample", signal_model)
-    sampled = result.outcomes[1]
+    sampled = result.results[1]
     assert str(sampled.support) == "sampled"
     assert sampled.signals[0].variance == pytest.approx(9.0, abs=4 * sampled.standard_error)
     assert 0 < sampled.standard_error < 0.1
-    assert not result.outcomes[2].tainted
+    assert not result.results[2].tainted
     (finding,) = result.findings
     assert finding.code == "sampled_layer"
     assert "Monte Carlo through the layer itself" in finding.message
@@ -62,14 +62,14 @@ def test_a_layer_without_a_rule_is_sampled(kind, signal_model):
 
 def test_a_layer_that_cannot_be_run_is_passed_through_all_the_same():
     result = outcomes(Unrunnable(), "sample")
-    assert str(result.outcomes[1].support) == "pass_through"
-    assert result.outcomes[2].tainted
+    assert str(result.results[1].support) == "pass_through"
+    assert result.results[2].tainted
 
 
 def test_a_layer_without_a_rule_may_be_an_error():
     with pytest.raises(UnsupportedLayerError, match=r"\(Closed\), and it cannot be opened"):
         outcomes(Closed(name="closed"), "error")
-    assert all(str(o.support) != "pass_through" for o in outcomes(layers.ReLU(), "error").outcomes)
+    assert all(str(o.support) != "pass_through" for o in outcomes(layers.ReLU(), "error").results)
 
 
 def test_the_option_is_one_of_three():

@@ -46,7 +46,7 @@ def test_a_fused_activation_is_a_call_of_its_own(wrap):
     fused = case(layers.TimeDistributed, "", shape, build=wrap(layers.Dense(3, activation="relu")))
     result = predicted(fused, planned=True)
     assert [call.path.rsplit("/")[-1] for call in result.graph.calls[2:]] == ["relu"]
-    _, linear, relu = result.outcomes
+    _, linear, relu = result.results
     assert linear.weighted
     assert linear.signals[0].variance == pytest.approx(1.0)
     assert relu.signals[0].mean == pytest.approx(1 / math.sqrt(2 * math.pi), rel=1e-5)
@@ -55,8 +55,8 @@ def test_a_fused_activation_is_a_call_of_its_own(wrap):
 def test_a_layer_without_a_rule_is_sampled():
     model = keras.Sequential([layers.Input((6,)), layers.Dense(5, "tanh")])
     outcome = predicted(case(layers.TimeDistributed, "", (3, 6), build=each_step(model)))
-    assert outcome.outcomes[-1].support is Support.SAMPLED
-    assert outcome.outcomes[-1].standard_error > 0
+    assert outcome.results[-1].support is Support.SAMPLED
+    assert outcome.results[-1].standard_error > 0
 
 
 @pytest.mark.parametrize("case", WRAPPERS, ids=str)

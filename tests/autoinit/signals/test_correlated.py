@@ -270,8 +270,8 @@ def test_whole_networks_run_as_predicted(build):
     samples, draws = 24, 12
     signals = input_signals(graph, signal_model="correlated")
     found = plan(graph, signals, Options(batch=samples))
-    table = measured_variances(graph, found.plans, draws, samples)
-    for call, outcome, column in zip(graph.calls, found.outcomes, table.T, strict=True):
+    table = measured_variances(graph, found.scales, draws, samples)
+    for call, outcome, column in zip(graph.calls, found.results, table.T, strict=True):
         error = 3 * column.std(ddof=1) / math.sqrt(draws)
         predicted = outcome.signals[0].expected_variance
         assert abs(predicted - column.mean()) < 0.1 * predicted + error, call.path

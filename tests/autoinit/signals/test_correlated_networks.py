@@ -120,8 +120,8 @@ def comparison():
     for seed in range(NETWORKS):
         graph = read_model(network(seed))
         found = plan(graph, input_signals(graph), Options(batch=SAMPLES))
-        table = measured_variances(graph, found.plans, DRAWS, SAMPLES)
-        for call, outcome, values in zip(graph.calls, found.outcomes, table.T, strict=True):
+        table = measured_variances(graph, found.scales, DRAWS, SAMPLES)
+        for call, outcome, values in zip(graph.calls, found.results, table.T, strict=True):
             if not call.is_input:
                 logarithms = np.log(values)
                 ratio = math.exp(logarithms.mean()) / outcome.signals[0].expected_variance

@@ -211,9 +211,9 @@ def test_a_gated_network_with_stochastic_depth_by_measurement():
         x = layers.Add()([x, y])
     graph = read_model(keras.Model(inputs, x))
     planned = plan(graph, input_signals(graph), Options(batch=32))
-    logarithms = np.log(measured_variances(graph, planned.plans, 8, 32))
+    logarithms = np.log(measured_variances(graph, planned.scales, 8, 32))
     measured, error = np.mean(logarithms, 0), np.std(logarithms, 0, ddof=1) / math.sqrt(8)
-    predicted = np.log([o.signals[0].expected_variance for o in planned.outcomes])
+    predicted = np.log([o.signals[0].expected_variance for o in planned.results])
     off = np.abs(predicted - measured)
     assert (off < np.maximum(math.log(1.1), 2.4 * error)).mean() > 0.85
     assert np.quantile(off, 0.9) < math.log(1.3)

@@ -358,7 +358,7 @@ def test_element_wise_functions_are_found_by_their_values() -> None:
     assert (copy.name, copy.original) == ("f", "math.erfc")
     np.testing.assert_allclose(copy(np.zeros(2, np.float32)), [1.0, 1.0])
     graph = read_model(translate(model_of(call("math.erfc"), (MATRIX,))).model)
-    (outcome,) = predict(graph, input_signals(graph)).outcomes[1:]
+    (outcome,) = predict(graph, input_signals(graph)).results[1:]
     assert outcome.support is Support.EXACT
     # erfc(x) = 1 − erf(x), and erf is odd.
     assert outcome.signals[0].mean == pytest.approx(1.0)

@@ -154,7 +154,7 @@ def test_a_body_that_was_called_in_inference_stays_in_inference() -> None:
     trained = predict(graph, input_signals(graph), Options(training=True))
     rested = predict(graph, input_signals(graph), Options(training=False))
     assert trained.estimates() == rested.estimates()
-    assert {outcome.support for outcome in trained.outcomes} <= {Support.EXACT, Support.NEUTRAL}
+    assert {outcome.support for outcome in trained.results} <= {Support.EXACT, Support.NEUTRAL}
 
 
 def test_frozen_weights_stay_frozen() -> None:
@@ -292,7 +292,7 @@ def test_common_operations_have_rules() -> None:
     result = translate(reread(model))
     assert result.native
     graph = read_model(result.model)
-    outcomes = plan(graph, input_signals(graph)).outcomes
+    outcomes = plan(graph, input_signals(graph)).results
     without = [
         call.class_name for call, outcome in zip(graph.calls, outcomes, strict=True)
         if outcome.support is Support.PASS_THROUGH
@@ -400,7 +400,7 @@ def test_a_network_of_keras_applications(name: str) -> None:
     assert len(result.variables) == len(original.weights)
     assert result.model.count_params() == original.count_params()
     graph = read_model(result.model)
-    outcomes = plan(graph, input_signals(graph)).outcomes
+    outcomes = plan(graph, input_signals(graph)).results
     without = {
         call.class_name for call, outcome in zip(graph.calls, outcomes, strict=True)
         if outcome.support is Support.PASS_THROUGH
