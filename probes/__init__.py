@@ -15,7 +15,7 @@ _PUBLIC = {
     "probe_gradients": "probes.gradients",
     "Gradients": "probes.gradients",
     "probe_jacobian": "probes.jacobian",
-    "Moments": "probes.moments.accumulation",
+    "Moments": "probes.moments.figures",
     "Spread": "probes.moments.spread",
     "spread_of": "probes.moments.spread",
 }

@@ -23,8 +23,11 @@ from autoinit.reading import read_model
 from probes.batching import Progress, fitting, fixed_batch, free_memory, while_memory_runs_out
 from probes.devices import Device, devices_of, full_precision, placed_on
 from probes.inputs import Data, draw_inputs
-from probes.moments.accumulation import DeviceRecorder, HostRecorder, Moments, Recorder
-from probes.moments.distributions import bounds_of
+from probes.moments.device import DeviceRecorder
+from probes.moments.distribution import bounds_of
+from probes.moments.figures import Moments
+from probes.moments.host import HostRecorder
+from probes.moments.recorder import Recorder
 from probes.moments.spread import Spread, spread_of
 from probes.state import unchanged, without_gradients
 

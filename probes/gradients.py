@@ -45,7 +45,9 @@ from probes.devices import find_device, placed_on
 from probes.forward import Probe
 from probes.inputs import Data, draw_inputs
 from probes.logits import logits_of
-from probes.moments.accumulation import DeviceRecorder, Moments, Recorder
+from probes.moments.device import DeviceRecorder
+from probes.moments.figures import Moments
+from probes.moments.recorder import Recorder
 from probes.segments import (
     Passes,
     State,

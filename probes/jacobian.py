@@ -75,7 +75,7 @@ class Spectrum:
 
 
 @dataclass(frozen=True, eq=False)
-class Isometry:
+class JacobianSpectrum:
     """Spectra of the Jacobians at some random inputs.
 
     Attributes:
@@ -110,7 +110,7 @@ def probe_jacobian(
     logits: bool = False,
     progress: Progress | None = None,
     input_data: Data | None = None,
-) -> Isometry:
+) -> JacobianSpectrum:
     """Singular values of the Jacobian of a model at random inputs, one sample at a time.
 
     Its rows are the entries of all outputs and its columns those of all inputs. Integers have no
@@ -161,7 +161,7 @@ def probe_jacobian(
         with placed_on(found):
             own = derived(seed, number)
             spectra.append(_spectrum(graph, ends, sample, training, own, part))
-    return Isometry(
+    return JacobianSpectrum(
         tuple(spectra), _pooled(spectra), ends.shape, ends.source_paths, ends.target_paths, found
     )
 

@@ -27,7 +27,9 @@ from probes.differentiation import (
     by_numpy,
     differentiate,
 )
-from probes.moments.accumulation import DeviceRecorder, HostRecorder, Recorder, summarised
+from probes.moments.device import DeviceRecorder, summarised
+from probes.moments.host import HostRecorder
+from probes.moments.recorder import Recorder
 from probes.state import noise_state, set_noise_state
 
 # What differentiation holds at most for each byte that is written: normalisation, for one, is made

@@ -34,7 +34,7 @@ from probes.devices import Device
 from probes.forward import Probe, probe_model
 from probes.gradients import Gradients, probe_gradients
 from probes.inputs import Data
-from probes.jacobian import Isometry, probe_jacobian
+from probes.jacobian import JacobianSpectrum, probe_jacobian
 
 Progress = Callable[[float, str], None]
 # Standard deviation of a logarithm from which a call is not self-averaging: one draw in three lies
@@ -71,7 +71,7 @@ class Comparison:
     probes: dict[str, list[Probe]] = field(default_factory=dict)
     by_other: dict[str, Propagation] = field(default_factory=dict)
     gradients: dict[str, list[Gradients]] = field(default_factory=dict)
-    jacobians: dict[str, Isometry] = field(default_factory=dict)
+    jacobians: dict[str, JacobianSpectrum] = field(default_factory=dict)
     deviations: dict[str, dict[int, float]] = field(default_factory=dict)
     registry: Registry = RULES
     inputs: Inputs | None = None

@@ -15,9 +15,9 @@ from app.analysis.comparison import Comparison
 from autoinit.graph.frozen import is_frozen
 from autoinit.signals.phases import phase
 from probes.gradients import Gradients
-from probes.jacobian import Isometry
-from probes.moments.accumulation import Moments
-from probes.moments.distributions import Shape
+from probes.jacobian import JacobianSpectrum
+from probes.moments.distribution import Distribution
+from probes.moments.figures import Moments
 from probes.moments.spread import spread_of
 
 _CORRELATIONS = ("sample_correlation", "position_correlation")
@@ -243,10 +243,10 @@ def jacobian_as_data(comparison: Comparison) -> dict[str, dict[str, Any]]:
     `density` is a histogram over the logarithm of the singular value: edges, to the base of 10,
     and shares; what is zero to rounding is left out of it.
     """
-    return {name: _isometry(found) for name, found in comparison.jacobians.items()}
+    return {name: _jacobian(found) for name, found in comparison.jacobians.items()}
 
 
-def _isometry(found: Isometry) -> dict[str, Any]:
+def _jacobian(found: JacobianSpectrum) -> dict[str, Any]:
     pooled = found.pooled
     figures = (
         "largest", "smallest", "mean_square", "standard_error", "condition_number",
@@ -274,7 +274,7 @@ def _isometry(found: Isometry) -> dict[str, Any]:
     }
 
 
-def _shape_over_draws(draws: Sequence[Shape]) -> dict[str, Any]:
+def _shape_over_draws(draws: Sequence[Distribution]) -> dict[str, Any]:
     """Kurtosis, channels' variances, dead and saturated shares, as far as they are known."""
     block = _over_draws(draws, ("kurtosis", "dead_fraction", "saturated_fraction"))
     channels = [draw.channel_variances for draw in draws]

@@ -33,7 +33,7 @@ TESTS = (
     "tests/probes/test_moments.py",
     "tests/probes/test_correlations.py",
     "tests/probes/test_distributions.py",
-    "tests/probes/test_isometry.py",
+    "tests/probes/test_jacobian.py",
     *(f"tests/probes/test_gradients.py::test_{name}" for name in _GRADIENTS),
     "tests/autoinit/test_arrays.py",
     "tests/autoinit/graph/test_frozen.py",

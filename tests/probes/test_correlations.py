@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from probes.moments.accumulation import DeviceRecorder, HostRecorder, of_array
+from probes.moments.device import DeviceRecorder
+from probes.moments.host import HostRecorder, of_array
 
 
 def recorded(recorder, values):

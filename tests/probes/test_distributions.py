@@ -8,8 +8,9 @@ import pytest
 from keras import layers, ops
 
 from probes import probe_model
-from probes.moments.accumulation import DeviceRecorder, HostRecorder
-from probes.moments.distributions import NO_SHAPE, Shape, bounds_of, histogram_of
+from probes.moments.device import DeviceRecorder
+from probes.moments.distribution import UNKNOWN, Distribution, bounds_of, histogram_of
+from probes.moments.host import HostRecorder
 
 
 def recorded(recorder, values, bounds=None):
@@ -56,7 +57,9 @@ def test_a_channel_that_speaks_up_in_the_last_sample_is_not_dead(recorder):
 
 @PATHS
 def test_a_tensor_of_zeros_is_dead(recorder):
-    assert recorded(recorder(), np.zeros((9, 4), np.float32)).shape == Shape(dead_fraction=1.0)
+    assert recorded(recorder(), np.zeros((9, 4), np.float32)).shape == Distribution(
+        dead_fraction=1.0
+    )
 
 
 @PATHS
@@ -71,7 +74,7 @@ def test_saturation(recorder):
 @PATHS
 def test_small_tensors_and_whole_numbers_have_no_shape(recorder):
     for values in (np.ones((1, 5), np.float32), np.arange(6).reshape(3, 2)):
-        assert recorded(recorder(), values).shape == NO_SHAPE
+        assert recorded(recorder(), values).shape == UNKNOWN
 
 
 @pytest.mark.parametrize(("function", "expected"), [

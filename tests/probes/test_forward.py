@@ -13,7 +13,8 @@ from autoinit.graph.shapes import largest_alive
 from autoinit.reading import read_model
 from probes import forward, probe_model
 from probes.devices import find_device
-from probes.moments.accumulation import DeviceRecorder, HostRecorder
+from probes.moments.device import DeviceRecorder
+from probes.moments.host import HostRecorder
 
 
 def network():

@@ -16,7 +16,7 @@ from autoinit.reading import read_model
 from probes import gradients, probe_gradients, probe_model, segments
 from probes.differentiation import differentiate
 from probes.inputs import draw_inputs
-from probes.moments.accumulation import Moments
+from probes.moments.figures import Moments
 from probes.segments import Passes, needed, segments_of
 from probes.state import unchanged
 

@@ -6,8 +6,10 @@ import keras
 import numpy as np
 import pytest
 
-from probes.moments.accumulation import DeviceRecorder, HostRecorder, Moments, of_array
-from probes.moments.distributions import Shape
+from probes.moments.device import DeviceRecorder
+from probes.moments.distribution import Distribution
+from probes.moments.figures import Moments
+from probes.moments.host import HostRecorder, of_array
 
 
 def recorded(recorder, values):
@@ -184,7 +186,7 @@ def test_batches_of_fewer_than_8_large_samples_tell_by_the_first_of_them(recorde
     alone = in_batches(recorder, values, 1)
     assert alone.variance == pytest.approx(parts.variance, rel=1e-5)
     assert alone.sample_correlation is None
-    assert alone.shape == Shape(dead_fraction=0.0)
+    assert alone.shape == Distribution(dead_fraction=0.0)
 
 
 @RECORDERS
@@ -193,7 +195,7 @@ def test_one_batch_that_is_not_finite_leaves_the_moments_only(recorder):
     values[25, 3, 2] = np.inf
     figures = in_batches(recorder, values, 10)
     assert figures.finite_fraction == pytest.approx(1 - 1 / values.size)
-    assert figures.shape == Shape()
+    assert figures.shape == Distribution()
     assert figures.sample_correlation is None
 
 

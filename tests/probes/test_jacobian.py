@@ -250,7 +250,7 @@ def test_all_products_share_one_dropout_mask(columns):
     assert 0 < (values < 1e-5 * values[0]).sum() < 20
 
 
-@keras.saving.register_keras_serializable(package="test_isometry")
+@keras.saving.register_keras_serializable(package="test_jacobian")
 class Gain(layers.Layer):
     """A random gain for each sample, in inference mode too."""
 
@@ -342,7 +342,7 @@ def test_a_fixed_batch_works_in_inference_mode_only():
         probe_jacobian(model, training=True)
 
 
-@keras.saving.register_keras_serializable(package="test_isometry")
+@keras.saving.register_keras_serializable(package="test_jacobian")
 class Counting(layers.Layer):
     """A gain that is one more in each pass."""
 

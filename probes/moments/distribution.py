@@ -8,7 +8,7 @@ Whether channels are dead is looked up in all samples, by the recorders.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,7 +31,7 @@ class Histogram(NamedTuple):
     counts: tuple[int, ...]
 
 
-class Shape(NamedTuple):
+class Distribution(NamedTuple):
     """None where a tensor is too small to tell.
 
     Attributes:
@@ -51,12 +51,12 @@ class Shape(NamedTuple):
     histogram: Histogram | None = None
 
 
-NO_SHAPE = Shape()
+UNKNOWN = Distribution()
 
 
 def on_host(
     few: NDArray[Any], mean: float, variance: float, bounds: tuple[float, float] | None = None
-) -> Shape:
+) -> Distribution:
     """Of a few samples that are finite and not constant; dead channels are another's business.
 
     Args:
@@ -78,7 +78,7 @@ def on_host(
     of_channels[still] = table[:, still].var(0, dtype=np.float64)
     ordered = np.sort(of_channels).tolist()
     middle = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
-    return Shape(
+    return Distribution(
         float(np.add.reduce(np.square(squares), axis=None)) / squares.size,
         (ordered[0], middle, ordered[-1]),
         None,
@@ -131,11 +131,13 @@ def on_device(few: Any, variance: Any, bounds: Sequence[Any] | None = None) -> l
     return [kurtosis, ops.min(each), ops.median(each), ops.max(each), saturated]
 
 
-def from_device(numbers: Sequence[float], scale: float) -> Shape:
+def from_device(numbers: Sequence[float], scale: float) -> Distribution:
     """What `on_device` gave for entries that had been divided by a scale."""
     kurtosis, *each, saturated = numbers
     low, middle, high = (variance * scale * scale for variance in each)
-    return Shape(kurtosis, (low, middle, high), None, None if math.isnan(saturated) else saturated)
+    return Distribution(
+        kurtosis, (low, middle, high), None, None if math.isnan(saturated) else saturated
+    )
 
 
 def _saturated(table: NDArray[Any], low: float, high: float) -> float:
@@ -158,24 +160,28 @@ def bounds_of(function: Callable[[Any], Any]) -> tuple[float, float] | None:
     return min(values[0], values[3]), max(values[0], values[3])
 
 
-def merged(first: tuple[int, Shape], second: tuple[int, Shape]) -> Shape:
+def merged(first: tuple[int, Distribution], second: tuple[int, Distribution]) -> Distribution:
     """Of two tensors together, by their numbers of entries; extremes of the channels are kept.
 
     A channel is dead only where it is so in both: the smaller share bounds that from above.
     """
 
     def mean(name: str) -> float | None:
-        pairs = [(n, getattr(shape, name)) for n, shape in (first, second)]
-        known = [(n, value) for n, value in pairs if value is not None]
-        total = sum(n for n, _ in known)
-        return sum(n * value for n, value in known) / total if total else None
+        return mean_of_known([(n, getattr(shape, name)) for n, shape in (first, second)])
 
     found = [s.channel_variances for _, s in (first, second) if s.channel_variances is not None]
     dead = [s.dead_fraction for _, s in (first, second) if s.dead_fraction is not None]
     low, middle, high = zip(*found, strict=True) if found else ((), (), ())
-    return Shape(
+    return Distribution(
         mean("kurtosis"),
         (min(low), math.fsum(middle) / len(middle), max(high)) if found else None,
         min(dead) if dead else None,
         mean("saturated_fraction"),
     )
+
+
+def mean_of_known(pairs: Iterable[tuple[int, float | None]]) -> float | None:
+    """Mean of the values that are known, each weighted by a number of entries."""
+    known = [(n, value) for n, value in pairs if value is not None]
+    total = sum(n for n, _ in known)
+    return sum(n * value for n, value in known) / total if total else None

@@ -1,0 +1,162 @@
+"""Moments of tensors in the CPU's memory.
+
+Such a tensor is viewed as a NumPy array. Squares of entries of 1e-38 or 1e+38, which no float32
+can hold, are taken in double precision.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoinit.arrays import as_array
+from probes.moments import correlation, distribution
+from probes.moments.correlation import Correlations
+from probes.moments.distribution import UNKNOWN, Distribution
+from probes.moments.figures import Bounds, Moments, nothing_finite
+from probes.moments.recorder import Recorder, recorded_shape
+from probes.moments.sums import Sums, joined, mean_and_variance, silent_columns, sums_of
+
+
+class HostRecorder(Recorder):
+    """Moments of tensors in the CPU's memory, summed in a thread while the framework goes on.
+
+    The framework leaves about half a core of two idle. One tensor is summed at a time, and a call's
+    is done before the next call's is taken: that call mostly reads it, and would keep it anyway.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = ThreadPoolExecutor(1)
+        self._pending: Future[None] | None = None
+
+    def __exit__(self, *exception: object) -> None:
+        self._thread.shutdown(cancel_futures=True)
+
+    def record(
+        self, tensor: Any, bounds: Bounds = None, key: Hashable = None, *, last: bool = False
+    ) -> None:
+        """Take a tensor's moments: see `Recorder.record`."""
+        known = self._figures.setdefault(object() if key is None else key, _OnHost(bounds))
+        values = as_array(tensor).astype(np.float32, copy=False).reshape(recorded_shape(tensor))
+        self._wait()
+        self._pending = self._thread.submit(known.add, values, last or key is None)
+
+    def _wait(self) -> None:
+        if self._pending is not None:
+            self._pending.result()
+            self._pending = None
+
+    def results(self) -> list[Moments]:
+        """Of all tensors or keys, in the order of their first recording."""
+        self._wait()
+        return [figures.moments() for figures in self._figures.values()]
+
+
+class _OnHost:
+    """The figures of one tensor, whose samples come batch by batch."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+        self._moments: Moments | None = None
+        self._samples = self._channels = 0
+        self._silent: NDArray[np.intp] | None = None  # channels that were zero so far
+        self._few: list[NDArray[np.float32]] = []
+        self._looked: tuple[Correlations, Distribution] | None = None
+
+    def add(self, values: NDArray[np.float32], last: bool) -> None:
+        """Take samples, positions, channels; `last` where no more follow."""
+        flat = values.reshape(-1)
+        wanted = correlation.enough(values.shape)
+        few = 0
+        if wanted and self._looked is None:
+            few = min(len(values), wanted.samples - sum(map(len, self._few)))
+        entries = few * math.prod(values.shape[1:])
+        first = sums_of(flat[:entries])
+        sums = joined([first, sums_of(flat[entries:])])
+        moments = _of_sums(flat, sums)
+        self._moments = moments if self._moments is None else self._moments.merge(moments)
+        if not wanted:
+            return
+        self._samples += len(values)
+        self._channels = wanted.channels
+        table = values.reshape(-1, wanted.channels)
+        self._silent = silent_columns(table, self._silent) if sums.zeros else np.empty(0, np.intp)
+        if not few:
+            return
+        shaped = values[:few].reshape(few, wanted.positions, wanted.channels)
+        if not self._few and (last or few == wanted.samples or not wanted.collected):
+            self._looked = _look(shaped, first, self._bounds)
+        else:
+            self._few.append(shaped.copy())
+            if last or sum(map(len, self._few)) == wanted.samples:
+                self._look_at_few()
+
+    def moments(self) -> Moments:
+        """Of all samples."""
+        if self._moments is None:
+            raise ValueError("No tensor was recorded.")
+        if self._silent is None or self._samples < 2 or self._moments.finite_fraction < 1.0:
+            return self._moments
+        if self._looked is None:
+            self._look_at_few()
+        found, shape = self._looked or (Correlations(), UNKNOWN)
+        shape = shape._replace(dead_fraction=self._silent.size / self._channels)
+        return self._moments.with_details(found, shape)
+
+    def _look_at_few(self) -> None:
+        few = np.concatenate(self._few)
+        self._few.clear()
+        self._looked = _look(few, sums_of(few.reshape(-1)), self._bounds)
+
+
+def of_array(values: NDArray[np.float32], bounds: Bounds = None) -> Moments:
+    """Moments of a single-precision array: samples, positions, channels.
+
+    Args:
+        values: the array.
+        bounds: of the activation that gave it, where it has some.
+    """
+    figures = _OnHost(bounds)
+    figures.add(values, last=True)
+    return figures.moments()
+
+
+def _of_sums(flat: NDArray[np.float32], sums: Sums) -> Moments:
+    """Moments of entries of which the sums are known."""
+    if not flat.size:
+        return nothing_finite(0)
+    zero_fraction = sums.zeros / flat.size
+    if not math.isfinite(sums.largest):
+        return _of_unruly(flat, zero_fraction)
+    mean, variance = mean_and_variance(flat, sums)
+    return Moments(flat.size, mean, variance, sums.minimum, sums.maximum, zero_fraction, 1.0)
+
+
+def _look(
+    few: NDArray[np.float32], sums: Sums, bounds: Bounds
+) -> tuple[Correlations, Distribution]:
+    """What the first samples tell: (samples, positions, channels), of which the sums are known."""
+    if len(few) < 2 or not math.isfinite(sums.largest):
+        return Correlations(), UNKNOWN
+    mean, variance = mean_and_variance(few.reshape(-1), sums)
+    if not variance > 0.0:
+        return Correlations(), UNKNOWN
+    squares = correlation.on_host(few if sums.safe else few.astype(np.float64))
+    found = correlation.solve(few.shape, variance, squares)
+    return found, distribution.on_host(few, mean, variance, bounds)
+
+
+def _of_unruly(flat: NDArray[np.float32], zero_fraction: float) -> Moments:
+    finite = flat[np.isfinite(flat)]
+    share = finite.size / flat.size
+    if not finite.size:
+        return nothing_finite(flat.size, zero_fraction)
+    part = _of_sums(finite, sums_of(finite))
+    return replace(part, count=flat.size, zero_fraction=zero_fraction, finite_fraction=share)
