@@ -70,7 +70,7 @@ def start(spec: JobSpec) -> None:
     st.session_state.pop("postponed", None)
     st.session_state.pop("left", None)
     try:
-        handle = submit(spec, holder=visitor())
+        handle = submit(spec, owner=visitor())
     except AlreadyRunningError as error:
         st.session_state.postponed = (spec, error.job)
         st.rerun()
@@ -168,7 +168,7 @@ def watch(key: str) -> None:
     fraction, stage = handle.progress
     st.progress(min(max(fraction, 0.0), 1.0), text=markdown_text(stage))
     # Whoever was only given the address may look.
-    if handle.held_by(visitor()) and st.button("Cancel", icon=":material/stop_circle:"):
+    if handle.is_owned_by(visitor()) and st.button("Cancel", icon=":material/stop_circle:"):
         st.session_state.left = key
         handle.cancel(visitor())
         st.rerun()

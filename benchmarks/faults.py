@@ -57,11 +57,11 @@ class Server:
     peaks: dict[str, int] = field(default_factory=lambda: {"web": 0, "worker": 0, "all": 0})
 
     def workers(self) -> list[int]:
-        """Process ids of the workers, the spare among them."""
+        """Process ids of the workers, the warm one among them."""
         return [pid for pid, (parent, _) in processes().items() if parent == self.process.pid]
 
     def busy_worker(self) -> int | None:
-        """The worker whose log lies in a job's folder: the spare's lies beside them."""
+        """The worker whose log lies in a job's folder: a warm one's lies beside them."""
         for pid in self.workers():
             with contextlib.suppress(OSError):
                 if os.readlink(f"/proc/{pid}/fd/2").endswith("/worker.log"):

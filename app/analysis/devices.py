@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def device_kind(device: str) -> str:
-    """`cpu` or `gpu`, each of which has a line of its own: `auto` means the GPU where there is one.
+    """`cpu` or `gpu`, each with its own queue: `auto` means the GPU where there is one.
 
     Args:
         device: as in the settings: `auto`, `cpu` or `gpu`.

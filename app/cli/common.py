@@ -99,7 +99,7 @@ def start_workers(folder: Path, module: str = "app.jobs.worker") -> Workers:
         UsageError: a limit in the environment is not a positive number.
     """
     try:
-        return Workers(spare=False, root=folder, command=(sys.executable, "-m", module))
+        return Workers(keep_warm=False, root=folder, command=(sys.executable, "-m", module))
     except ValueError as error:
         raise UsageError(str(error)) from error
 

@@ -108,7 +108,7 @@ class UploadGuard:
 
 @contextlib.asynccontextmanager
 async def workers(_: App) -> AsyncIterator[dict[str, Any] | None]:
-    """The spare worker stands by before the first visitor comes, and ends with the server.
+    """A warm worker stands by before the first visitor comes, and ends with the server.
 
     Raises:
         ValueError: a limit in the environment is not a positive number.

@@ -2,7 +2,7 @@
 
 A finished job is `KEY/result.json` and its companions; until then its worker writes to
 `KEY/partial-PID/`, with a folder of temporary files in it. Beside the jobs lie `uploads/` and
-`spare-…`, the log of the worker that has no job yet.
+`warm-…`, the log of the worker that has no job yet.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ REINITIALIZED_H5 = "reinitialized.h5"
 LOG = "worker.log"
 UPLOADS = "uploads"
 PARTIAL_PREFIX = "partial-"
-SPARE_LOG_PREFIX = "spare-"
+WARM_LOG_PREFIX = "warm-"
 SECONDS_KEPT = 24 * 3600
 
 
@@ -111,7 +111,7 @@ def claim(root: Path) -> int | None:
         os.close(descriptor)
         return None
     for entry in root.iterdir():
-        if entry.name.startswith(SPARE_LOG_PREFIX):
+        if entry.name.startswith(WARM_LOG_PREFIX):
             _remove(entry)
         elif is_key(entry.name) or entry.name == UPLOADS:
             for partial in entry.glob(f"{PARTIAL_PREFIX}*"):

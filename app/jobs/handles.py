@@ -53,7 +53,7 @@ class JobHandle:
         self._key = key
         self._lock = threading.Lock()
         self._ended = threading.Event()
-        self._holders: set[str] = set()
+        self._owners: set[str] = set()
         self._process: WorkerProcess | None = None
         self._stopped: Outcome | None = None
         self._withdraw: Callable[[JobHandle], bool] = lambda _: False
@@ -88,29 +88,29 @@ class JobHandle:
         """Waits for the end of the job, whatever it is; whether it has come."""
         return self._ended.wait(timeout)
 
-    def hold(self, holder: str) -> bool:
+    def add_owner(self, owner: str) -> bool:
         """Counts one more who waits for this job; False if it is being ended already."""
         with self._lock:
             if self._stopped is None:
-                self._holders.add(holder)
+                self._owners.add(owner)
             return self._stopped is None
 
-    def held_by(self, holder: str) -> bool:
+    def is_owned_by(self, owner: str) -> bool:
         """Whether this one has asked for the job and not cancelled it."""
-        return holder in self._holders
+        return owner in self._owners
 
-    def cancel(self, holder: str | None = None) -> None:
-        """Takes the job out of the line, or kills its worker; returns when that has happened.
+    def cancel(self, owner: str | None = None) -> None:
+        """Takes the job out of the queue, or kills its worker; returns when that has happened.
 
         Args:
-            holder: who cancels. The job goes on as long as others hold it. Without a holder it
+            owner: who cancels. The job goes on as long as others hold it. Without a owner it
                 ends for everyone.
         """
         outcome = Outcome("cancelled")
         with self._lock:
-            if holder is not None:
-                self._holders.discard(holder)
-                if self._holders:
+            if owner is not None:
+                self._owners.discard(owner)
+                if self._owners:
                     return
             self._stopped = self._stopped or outcome
         if self._withdraw(self):

@@ -1,6 +1,6 @@
 """The seam between the faces and the workers: `submit(JobSpec) -> JobHandle`, and cancel kills.
 
-One job runs at a time per device, the others wait in a line of bounded length; a spare worker that
+One job runs at a time per device, the others wait in a queue of bounded length; a warm worker that
 has imported Keras already stands by, because that import costs seconds.
 """
 
@@ -22,7 +22,7 @@ from app.jobs import folders
 from app.jobs.handles import ACTIVE, JobHandle
 from app.jobs.processes import Outcome, Progress, ProtocolError
 from app.jobs.watching import Watch
-from app.jobs.worker_pool import WorkerSupply
+from app.jobs.worker_pool import WorkerPool
 from app.limits import Limits, variable
 
 JOBS_REMEMBERED = 256
@@ -44,10 +44,10 @@ class Workers:
     """Runs jobs in worker processes, one at a time per device.
 
     Args:
-        spare: whether to keep one worker at hand that has imported Keras.
+        keep_warm: whether to keep one worker at hand that has imported Keras.
         command: what starts a worker.
         root: the folder of the job folders; the default is `folders.data_root()`.
-        limits: what jobs, the line and the disk may take; the default is the environment's.
+        limits: what jobs, the queue and the disk may take; the default is the environment's.
 
     Raises:
         ValueError: a limit in the environment is not a positive number.
@@ -56,7 +56,7 @@ class Workers:
 
     def __init__(
         self,
-        spare: bool = True,
+        keep_warm: bool = True,
         command: Sequence[str] = (sys.executable, "-m", "app.jobs.worker"),
         root: Path | None = None,
         limits: Limits | None = None,
@@ -64,12 +64,12 @@ class Workers:
         self._limits = limits or Limits.from_environment()
         self.root = root or folders.data_root()
         self._lock = threading.RLock()
-        self._lines: dict[str, deque[JobHandle]] = {}
+        self._queues: dict[str, deque[JobHandle]] = {}
         self._jobs: dict[str, JobHandle] = {}
         self._closed = False
         self._claim = folders.claim(self.root)
         self._sweep()
-        self._supply = WorkerSupply(command, self.root, spare)
+        self._pool = WorkerPool(command, self.root, keep_warm)
         atexit.register(self.close)
 
     def __enter__(self) -> Workers:
@@ -79,21 +79,21 @@ class Workers:
         self.close()
 
     def submit(
-        self, spec: JobSpec, folder: Path | None = None, holder: str | None = None
+        self, spec: JobSpec, folder: Path | None = None, owner: str | None = None
     ) -> JobHandle:
-        """Puts a job in line, or finds the one that does the same already.
+        """Puts a job into the queue, or finds the one that does the same already.
 
-        A line that is full gives a job that was refused.
+        A queue that is full gives a job that was refused.
 
         Args:
             spec: what to do.
             folder: an existing folder of the job's own, for a job that shares its result with
                 no other; without it the folder is named by the job's key.
-            holder: who asks. Equal jobs of several holders are one job, which goes on until the
+            owner: who asks. Equal jobs of several owners are one job, which goes on until the
                 last of them cancels it.
 
         Raises:
-            AlreadyRunningError: the holder has another job that has not ended.
+            AlreadyRunningError: the owner has another job that has not ended.
             OSError: the model file cannot be read, or the folder cannot be made.
         """
         if folder is not None:
@@ -103,18 +103,18 @@ class Workers:
             known = self.find(key)
             if known is not None and known.status == "done":
                 return known
-            if holder is not None:
-                self._require_idle(holder, key)
-            if known is not None and known.status in ACTIVE and known.hold(holder or ""):
+            if owner is not None:
+                self._require_idle(owner, key)
+            if known is not None and known.status in ACTIVE and known.add_owner(owner or ""):
                 return known
             self._forget_old_jobs()
             self._sweep(*spec.files)
             job = self._jobs[key] = JobHandle(self.root / key, spec, key)
-            if len(self._line_of(spec)) > self._limits.queue:
+            if len(self._queue_of(spec)) > self._limits.queue:
                 job._end(_busy(self._limits))
                 return job
             folders.create(job.folder)
-            job.hold(holder or "")
+            job.add_owner(owner or "")
             return self._enqueue(job)
 
     def find(self, key: str) -> JobHandle | None:
@@ -137,34 +137,34 @@ class Workers:
     def in_use(self) -> set[Path]:
         """The folders and the files of the jobs that have not ended."""
         with self._lock:
-            active = [job for line in self._lines.values() for job in line]
+            active = [job for queue in self._queues.values() for job in queue]
         return {path for job in active if job.spec for path in (job.folder, *job.spec.files)}
 
     def refresh(self) -> None:
-        """Replaces a spare worker that has died."""
-        self._supply.refresh()
+        """Replaces a warm worker that has died."""
+        self._pool.refresh()
 
     def close(self) -> None:
-        """Cancels what waits and runs, and ends the spare worker."""
+        """Cancels what waits and runs, and ends the warm worker."""
         with self._lock:
             self._closed = True
             # Last come, first cancelled: nobody moves up and starts meanwhile.
-            jobs = [job for line in self._lines.values() for job in reversed(line)]
+            jobs = [job for queue in self._queues.values() for job in reversed(queue)]
             claim, self._claim = self._claim, None
-        self._supply.close()
+        self._pool.close()
         for job in jobs:
             job.cancel()
         if claim is not None:
             os.close(claim)
         atexit.unregister(self.close)
 
-    def _require_idle(self, holder: str, key: str) -> None:
+    def _require_idle(self, owner: str, key: str) -> None:
         for job in self._jobs.values():
-            if job.status in ACTIVE and job.held_by(holder) and job.key != key:
+            if job.status in ACTIVE and job.is_owned_by(owner) and job.key != key:
                 raise AlreadyRunningError(job)
 
-    def _line_of(self, spec: JobSpec) -> deque[JobHandle]:
-        return self._lines.setdefault(device_kind(spec.settings.device), deque())
+    def _queue_of(self, spec: JobSpec) -> deque[JobHandle]:
+        return self._queues.setdefault(device_kind(spec.settings.device), deque())
 
     def _enqueue(self, job: JobHandle) -> JobHandle:
         assert job.spec is not None
@@ -172,33 +172,33 @@ class Workers:
             if self._closed:
                 raise RuntimeError("The workers are closed; no job can be submitted any more.")
             job._withdraw = self._withdraw
-            line = self._line_of(job.spec)
-            line.append(job)
-            self._move_up(line)
+            queue = self._queue_of(job.spec)
+            queue.append(job)
+            self._move_up(queue)
         return job
 
     def _withdraw(self, job: JobHandle) -> bool:
-        """Takes a job that has not started out of its line; whether there was such a job."""
+        """Takes a job that has not started out of its queue; whether there was such a job."""
         with self._lock:
-            for line in self._lines.values():
-                if job in line and job.status == "queued":
-                    line.remove(job)
-                    self._move_up(line)
+            for queue in self._queues.values():
+                if job in queue and job.status == "queued":
+                    queue.remove(job)
+                    self._move_up(queue)
                     return True
         return False
 
-    def _move_up(self, line: deque[JobHandle]) -> None:
-        """Starts the first in line, and tells the others how long the line is."""
-        if line and line[0].status == "queued":
-            line[0].status = "running"
-            line[0].progress = Progress(0.0, "Starting the worker")
-            threading.Thread(target=self._run, args=(line, line[0]), daemon=True).start()
-        for ahead, job in enumerate(line):
+    def _move_up(self, queue: deque[JobHandle]) -> None:
+        """Starts the first in the queue, and tells the others how many are ahead."""
+        if queue and queue[0].status == "queued":
+            queue[0].status = "running"
+            queue[0].progress = Progress(0.0, "Starting the worker")
+            threading.Thread(target=self._run, args=(queue, queue[0]), daemon=True).start()
+        for ahead, job in enumerate(queue):
             if ahead:
                 job.progress = Progress(0.0, f"Waiting: {ahead} ahead of you")
 
-    def _run(self, line: deque[JobHandle], job: JobHandle) -> None:
-        # Whatever happens in this thread, the job must end and the line must move.
+    def _run(self, queue: deque[JobHandle], job: JobHandle) -> None:
+        # Whatever happens in this thread, the job must end and the queue must move.
         try:
             outcome = self._converse(job)
         except Exception as error:
@@ -206,14 +206,14 @@ class Workers:
         with contextlib.suppress(OSError):
             self._sweep()
         with self._lock:
-            line.popleft()
+            queue.popleft()
             job._end(outcome)
-            self._move_up(line)
+            self._move_up(queue)
 
     def _converse(self, job: JobHandle) -> Outcome:
         """Runs a job in a worker, from handing it over to the end of the process."""
         assert job.spec is not None
-        process = self._supply.take(job.folder)
+        process = self._pool.take(job.folder)
         job._attach(process)
         outcome = None
         try:
@@ -265,9 +265,9 @@ def shared_workers() -> Workers:
         return _shared
 
 
-def submit(spec: JobSpec, folder: Path | None = None, holder: str | None = None) -> JobHandle:
-    """Puts a job in this process's line: see `Workers.submit`."""
-    return shared_workers().submit(spec, folder, holder)
+def submit(spec: JobSpec, folder: Path | None = None, owner: str | None = None) -> JobHandle:
+    """Puts a job into this process's queue: see `Workers.submit`."""
+    return shared_workers().submit(spec, folder, owner)
 
 
 def find(key: str) -> JobHandle | None:
@@ -276,7 +276,7 @@ def find(key: str) -> JobHandle | None:
 
 
 def warm_up() -> None:
-    """Sees to it that a spare worker stands by, so that the next job need not wait for Keras."""
+    """Sees to it that a warm worker stands by, so that the next job need not wait for Keras."""
     shared_workers().refresh()
 
 

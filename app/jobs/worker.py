@@ -67,7 +67,9 @@ def main() -> None:
     lines: queue.Queue[bytes] = queue.Queue()
     threading.Thread(target=listen, args=(lines,), daemon=True).start()
     try:
-        importlib.import_module("app.jobs.execution")  # Keras: a spare has it before its job comes
+        importlib.import_module(
+            "app.jobs.execution"
+        )  # Keras: a warm worker has it before its job comes
     except BaseException as error:
         report_error(channel, error)
     else:

@@ -1,4 +1,4 @@
-"""Where worker processes come from: one that has imported Keras already stands by as a spare."""
+"""Where worker processes come from: one that has imported Keras already stands by, warm."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from app.jobs import folders
 from app.jobs.processes import WorkerProcess
 
 # A worker that dies while it imports would die again at once.
-SECONDS_BETWEEN_SPARES = 60.0
+SECONDS_BETWEEN_STARTS = 60.0
 
 
-class WorkerSupply:
-    """Hands out a worker per job; when the spare goes, the next one is started.
+class WorkerPool:
+    """Hands out a worker per job; when the warm one goes, the next one is started.
 
     Args:
         command: what starts a worker.
-        root: the folder of the job folders, and of the spare's log.
-        spare: whether to keep a spare at all.
+        root: the folder of the job folders, and of the warm worker's log.
+        keep_warm: whether to keep one at all.
     """
 
-    def __init__(self, command: Sequence[str], root: Path, spare: bool) -> None:
+    def __init__(self, command: Sequence[str], root: Path, keep_warm: bool) -> None:
         self._command = command
         self._root = root
         self._lock = threading.Lock()
-        self._keeps_spare = spare
+        self._keeps_warm = keep_warm
         self._started = 0.0
-        self._spare = self._start_spare()
+        self._warm_worker = self._start_warm()
 
     def take(self, folder: Path) -> WorkerProcess:
         """A worker whose log lies in `folder`.
@@ -42,47 +42,47 @@ class WorkerSupply:
         """
         log = folder / folders.LOG
         log.unlink(missing_ok=True)
-        # The spare's log can be renamed into the job's folder within one file system only.
-        spare = self._take_spare() if folder.parent == self._root else None
-        if spare is not None and spare.alive:
-            spare.log.rename(log)
-            return spare
-        if spare is not None:
-            _discard(spare)
+        # Its log can be renamed into the job's folder within one file system only.
+        warm_worker = self._take_warm() if folder.parent == self._root else None
+        if warm_worker is not None and warm_worker.alive:
+            warm_worker.log.rename(log)
+            return warm_worker
+        if warm_worker is not None:
+            _discard(warm_worker)
         return WorkerProcess(self._command, log)
 
     def refresh(self) -> None:
-        """Replaces a spare that has died, unless it died young; the next job replaces that one."""
+        """Replaces a warm worker that has died; one that died young is left to the next job."""
         with self._lock:
-            dead = self._spare
+            dead = self._warm_worker
             if dead is not None and dead.alive:
                 return
-            if time.monotonic() - self._started < SECONDS_BETWEEN_SPARES:
+            if time.monotonic() - self._started < SECONDS_BETWEEN_STARTS:
                 return
-            self._spare = self._start_spare()
+            self._warm_worker = self._start_warm()
         if dead is not None:
             _discard(dead)
 
     def close(self) -> None:
-        """Ends the spare; there will be no other."""
+        """Ends the warm worker; there will be no other."""
         with self._lock:
-            self._keeps_spare = False
-            spare, self._spare = self._spare, None
-        if spare is not None:
-            _discard(spare)
+            self._keeps_warm = False
+            warm_worker, self._warm_worker = self._warm_worker, None
+        if warm_worker is not None:
+            _discard(warm_worker)
 
-    def _take_spare(self) -> WorkerProcess | None:
+    def _take_warm(self) -> WorkerProcess | None:
         with self._lock:
-            spare, self._spare = self._spare, self._start_spare()
-        return spare
+            warm_worker, self._warm_worker = self._warm_worker, self._start_warm()
+        return warm_worker
 
-    def _start_spare(self) -> WorkerProcess | None:
-        if not self._keeps_spare:
+    def _start_warm(self) -> WorkerProcess | None:
+        if not self._keeps_warm:
             return None
         self._started = time.monotonic()
-        # A spare is a convenience: if there is no room for one, the job itself will say so.
+        # It is a convenience: if there is no room for one, the job itself will say so.
         with contextlib.suppress(OSError):
-            descriptor, log = tempfile.mkstemp(prefix=folders.SPARE_LOG_PREFIX, dir=self._root)
+            descriptor, log = tempfile.mkstemp(prefix=folders.WARM_LOG_PREFIX, dir=self._root)
             os.close(descriptor)
             return WorkerProcess(self._command, Path(log))
         return None

@@ -41,7 +41,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def workers(tmp_path: Path, temporary: Path) -> Iterator[Workers]:
     root = tmp_path / "data"
     root.mkdir()
-    with Workers(spare=True, root=root) as workers:
+    with Workers(keep_warm=True, root=root) as workers:
         yield workers
 
 

@@ -40,19 +40,19 @@ class StandInJob:
         self.key, self.folder, self.status, self.spec = KEY, folder, status, spec
         self.progress = Progress(0.31, "Measuring default")
         self.error: tuple[str, str] | None = None
-        self.holders: set[str] = set()
+        self.owners: set[str] = set()
 
     def result(self) -> dict[str, Any]:
         return json.loads((self.folder / "result.json").read_text())
 
     preview = JobHandle.preview
 
-    def held_by(self, holder: str) -> bool:
-        return holder in self.holders
+    def is_owned_by(self, owner: str) -> bool:
+        return owner in self.owners
 
-    def cancel(self, holder: str) -> None:
-        self.holders.discard(holder)
-        if not self.holders:
+    def cancel(self, owner: str) -> None:
+        self.owners.discard(owner)
+        if not self.owners:
             self.status = "cancelled"
 
 
@@ -65,12 +65,12 @@ class Jobs:
         self.others: dict[str, StandInJob] = {}
         self.running: StandInJob | None = None
 
-    def submit(self, spec: JobSpec, holder: str) -> StandInJob:
-        if self.running is not None and self.running.held_by(holder):
+    def submit(self, spec: JobSpec, owner: str) -> StandInJob:
+        if self.running is not None and self.running.is_owned_by(owner):
             raise AlreadyRunningError(self.running)
         self.submitted.append(spec)
         self.job.spec = spec
-        self.job.holders.add(holder)
+        self.job.owners.add(owner)
         return self.job
 
     def find(self, key: str) -> StandInJob | None:
@@ -367,7 +367,7 @@ def test_a_running_job_shows_what_it_knows_so_far(jobs, build_result):
 
 def test_a_job_that_others_wait_for_goes_on_without_who_cancels(jobs):
     page = press(open_page(), "All-CNN-C")
-    jobs.job.holders.add("someone else")
+    jobs.job.owners.add("someone else")
     page = press(page, "Cancel")
     assert jobs.job.status == "running"
     assert page.info[0].value.startswith("Cancelled.")
@@ -381,7 +381,7 @@ def test_a_job_that_others_wait_for_goes_on_without_who_cancels(jobs):
 
 
 def test_whoever_has_only_the_address_cannot_cancel(jobs):
-    jobs.job.holders.add("someone else")
+    jobs.job.owners.add("someone else")
     page = open_page(KEY)
     assert page.get("progress")
     assert "Cancel" not in [button.label for button in page.button]

@@ -318,7 +318,7 @@ def test_a_model_without_a_graph_is_refused(tmp_path):
 
 
 def test_a_real_worker_takes_an_upload_to_a_result(trained, tmp_path):
-    workers = Workers(spare=False)
+    workers = Workers(keep_warm=False)
     (tmp_path / "job").mkdir()
     try:
         spec = JobSpec(str(trained / "model.h5"), "model.h5", Settings(samples=16))

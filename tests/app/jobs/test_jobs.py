@@ -1,4 +1,4 @@
-"""Jobs: the line, the spare, cancelling, and every way in which a worker can go away.
+"""Jobs: the queue, the warm worker, cancelling, and every way in which a worker can go away.
 
 A stand-in speaks the worker's protocol where only the parent is looked at; `app.jobs.worker` itself
 runs with an analysis of a few lines instead of the one that imports Keras.
@@ -108,7 +108,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def workers(stand_in: list[str], root: Path) -> Iterator[Workers]:
-    with Workers(spare=False, command=stand_in, root=root, limits=LIMITS) as workers:
+    with Workers(keep_warm=False, command=stand_in, root=root, limits=LIMITS) as workers:
         yield workers
 
 
@@ -258,7 +258,7 @@ def test_a_job_that_is_not_done(
 
 
 def test_a_worker_that_cannot_be_started(root: Path) -> None:
-    with Workers(spare=True, command=["/nowhere/python"], root=root) as workers:
+    with Workers(keep_warm=True, command=["/nowhere/python"], root=root) as workers:
         job = ended(workers.submit(spec("quick")))
     assert job.status == "failed"
     assert job.error is not None
@@ -267,7 +267,7 @@ def test_a_worker_that_cannot_be_started(root: Path) -> None:
 
 def test_the_deadline_kills(stand_in: list[str], root: Path) -> None:
     hasty = replace(LIMITS, seconds=1.5)
-    with Workers(spare=False, command=stand_in, root=root, limits=hasty) as workers:
+    with Workers(keep_warm=False, command=stand_in, root=root, limits=hasty) as workers:
         job = ended(workers.submit(spec("hangs")))
     assert job.status == "failed"
     assert job.error is not None
@@ -324,7 +324,7 @@ def test_jobs_wait_in_line(workers: Workers) -> None:
 
 def test_a_full_line_takes_no_more(stand_in: list[str], root: Path) -> None:
     short = replace(LIMITS, queue=2)
-    with Workers(spare=False, command=stand_in, root=root, limits=short) as workers:
+    with Workers(keep_warm=False, command=stand_in, root=root, limits=short) as workers:
         jobs = [workers.submit(spec("waits", name)) for name in "abc"]
         refused = workers.submit(spec("waits", "d"))
         assert refused.status == "refused"
@@ -345,38 +345,38 @@ def test_a_full_line_takes_no_more(stand_in: list[str], root: Path) -> None:
 
 
 def test_one_person_cancels_for_oneself(workers: Workers) -> None:
-    job = workers.submit(spec("hangs"), holder="anna")
-    assert workers.submit(spec("hangs"), holder="ben") is job
-    assert workers.submit(spec("hangs"), holder="ben") is job
+    job = workers.submit(spec("hangs"), owner="anna")
+    assert workers.submit(spec("hangs"), owner="ben") is job
+    assert workers.submit(spec("hangs"), owner="ben") is job
     wait_for(lambda: job.progress.fraction == 0.25)
     job.cancel("someone who only knows the address")
     job.cancel("anna")
-    assert (job.status, job.held_by("anna"), job.held_by("ben")) == ("running", False, True)
+    assert (job.status, job.is_owned_by("anna"), job.is_owned_by("ben")) == ("running", False, True)
     job.cancel("ben")
     assert job.status == "cancelled"
-    again = workers.submit(spec("hangs"), holder="anna")
+    again = workers.submit(spec("hangs"), owner="anna")
     assert again is not job
     assert again.status == "running"
 
 
 def test_a_job_that_is_being_ended_is_nobodys(workers: Workers) -> None:
-    job = workers.submit(spec("hangs"), holder="anna")
+    job = workers.submit(spec("hangs"), owner="anna")
     job._stopped = Outcome("cancelled")  # As between the request and the end.
-    assert not job.hold("ben")
-    assert workers.submit(spec("hangs"), holder="ben") is not job
+    assert not job.add_owner("ben")
+    assert workers.submit(spec("hangs"), owner="ben") is not job
 
 
 def test_everyone_has_one_job_at_a_time(workers: Workers) -> None:
-    first = workers.submit(spec("waits", "a"), holder="anna")
+    first = workers.submit(spec("waits", "a"), owner="anna")
     with pytest.raises(AlreadyRunningError) as caught:
-        workers.submit(spec("waits", "b"), holder="anna")
+        workers.submit(spec("waits", "b"), owner="anna")
     assert caught.value.job is first
-    other = workers.submit(spec("waits", "b"), holder="ben")
+    other = workers.submit(spec("waits", "b"), owner="ben")
     first.cancel("anna")
-    assert workers.submit(spec("waits", "b"), holder="anna") is other
+    assert workers.submit(spec("waits", "b"), owner="anna") is other
     (workers.root / "go.txt").touch()
     assert ended(other).status == "done"
-    assert workers.submit(spec("quick", "c"), holder="anna").status in ("running", "done")
+    assert workers.submit(spec("quick", "c"), owner="anna").status in ("running", "done")
 
 
 def test_each_device_has_a_line_of_its_own(workers: Workers) -> None:
@@ -388,14 +388,14 @@ def test_each_device_has_a_line_of_its_own(workers: Workers) -> None:
 
 
 def test_closing_ends_everything(stand_in: list[str], root: Path) -> None:
-    workers = Workers(spare=True, command=stand_in, root=root)
+    workers = Workers(keep_warm=True, command=stand_in, root=root)
     running, queued = (workers.submit(spec("hangs", name)) for name in "ab")
     wait_for(lambda: running.progress.fraction == 0.25)
     pid = int(running.progress.stage.split()[0])
     workers.close()
     assert (running.status, queued.status) == ("cancelled", "cancelled")
     assert not is_alive(pid)
-    assert not list(root.glob("spare-*"))
+    assert not list(root.glob("warm-*"))
     with pytest.raises(RuntimeError, match="closed"):
         workers.submit(spec("quick"))
 
@@ -408,7 +408,7 @@ def test_a_finished_job_is_not_computed_again(workers: Workers, stand_in: list[s
     again = workers.submit(spec("quick"))
     assert again.status == "done"
     assert again.result() == first.result()
-    with Workers(spare=False, command=stand_in, root=workers.root) as after_a_restart:
+    with Workers(keep_warm=False, command=stand_in, root=workers.root) as after_a_restart:
         found = after_a_restart.find(first.key)
         assert found is not None
         assert (found.key, found.status) == (first.key, "done")
@@ -450,22 +450,22 @@ def test_a_private_folder_shares_nothing(workers: Workers, tmp_path: Path) -> No
         assert workers.find(job.key) is None
 
 
-# The spare
+# The warm worker
 
 
-def test_the_spare_takes_the_next_job(stand_in: list[str], root: Path) -> None:
-    with Workers(spare=True, command=stand_in, root=root) as workers:
-        (log,) = root.glob("spare-*")
+def test_the_warm_worker_takes_the_next_job(stand_in: list[str], root: Path) -> None:
+    with Workers(keep_warm=True, command=stand_in, root=root) as workers:
+        (log,) = root.glob("warm-*")
         wait_for(lambda: "alive" in log.read_text())
-        log.write_text("this is the spare's log\n")
+        log.write_text("this is the warm worker's log\n")
         job = ended(workers.submit(spec("quick")))
         assert job.status == "done"
-        assert "the spare's log" in (job.folder / "worker.log").read_text()
+        assert "the warm worker's log" in (job.folder / "worker.log").read_text()
         assert not log.exists()
-        assert len(list(root.glob("spare-*"))) == 1, "a new spare stands by"
+        assert len(list(root.glob("warm-*"))) == 1, "a new one stands by"
 
 
-def test_a_dead_spare_is_replaced(tmp_path: Path, stand_in: list[str], root: Path) -> None:
+def test_a_dead_warm_worker_is_replaced(tmp_path: Path, stand_in: list[str], root: Path) -> None:
     marker = tmp_path / "first.txt"
     program = tmp_path / "dies_once.py"
     program.write_text(
@@ -476,29 +476,29 @@ def test_a_dead_spare_is_replaced(tmp_path: Path, stand_in: list[str], root: Pat
         "    sys.exit(1)\n"
         f"os.execv(sys.executable, {stand_in!r})\n"
     )
-    with Workers(spare=True, command=[sys.executable, str(program)], root=root) as workers:
+    with Workers(keep_warm=True, command=[sys.executable, str(program)], root=root) as workers:
         wait_for(lambda: marker.exists() and not is_alive(int(marker.read_text() or os.getpid())))
         assert ended(workers.submit(spec("quick"))).status == "done"
 
 
-def test_a_spare_that_died_of_age_is_replaced(
+def test_a_warm_worker_that_died_of_age_is_replaced(
     stand_in: list[str], root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Workers(spare=True, command=stand_in, root=root) as workers:
-        first = workers._supply._spare
+    with Workers(keep_warm=True, command=stand_in, root=root) as workers:
+        first = workers._pool._warm_worker
         assert first is not None
         workers.refresh()
-        assert workers._supply._spare is first
+        assert workers._pool._warm_worker is first
         first.kill()
         wait_for(lambda: not first.alive)
         workers.refresh()
-        assert workers._supply._spare is first, "one that dies young is not tried over and over"
-        monkeypatch.setattr("app.jobs.worker_pool.SECONDS_BETWEEN_SPARES", 0.0)
+        assert workers._pool._warm_worker is first, "one that dies young is not tried over and over"
+        monkeypatch.setattr("app.jobs.worker_pool.SECONDS_BETWEEN_STARTS", 0.0)
         workers.refresh()
-        second = workers._supply._spare
+        second = workers._pool._warm_worker
         assert second is not None
         assert second.alive
-        assert len(list(root.glob("spare-*"))) == 1
+        assert len(list(root.glob("warm-*"))) == 1
     assert not second.alive
 
 
@@ -528,7 +528,7 @@ def test_a_worker_imports_nothing_from_where_it_is_started(
 
 def test_what_is_old_is_swept_and_nothing_else(stand_in: list[str], root: Path) -> None:
     old, recent = root / ("a" * 64), root / ("b" * 64)
-    foreign, log = root / "keep me", root / "spare-x"
+    foreign, log = root / "keep me", root / "warm-x"
     for folder in (old, recent, foreign):
         folder.mkdir()
         (folder / "result.json").write_text("{}")
@@ -536,7 +536,7 @@ def test_what_is_old_is_swept_and_nothing_else(stand_in: list[str], root: Path) 
     two_days_ago = time.time() - 2 * 24 * 3600
     for path in (old, foreign, log):
         os.utime(path, (two_days_ago, two_days_ago))
-    Workers(spare=False, command=stand_in, root=root).close()
+    Workers(keep_warm=False, command=stand_in, root=root).close()
     assert {path.name for path in root.iterdir()} == {recent.name, foreign.name}
 
 
@@ -544,16 +544,16 @@ def test_what_a_killed_server_left_half_done_is_removed(stand_in: list[str], roo
     job, uploads = root / ("a" * 64), root / "uploads"
     for folder in (job / "partial-123" / "temporary", uploads):
         folder.mkdir(parents=True)
-    half = [job / "partial-123", uploads / "partial-abc", root / "spare-abc"]
+    half = [job / "partial-123", uploads / "partial-abc", root / "warm-abc"]
     for path in half[1:]:
         path.touch()
     (uploads / "model.h5").touch()
-    with Workers(spare=False, command=stand_in, root=root):
+    with Workers(keep_warm=False, command=stand_in, root=root):
         assert not any(path.exists() for path in half)
         assert (uploads / "model.h5").exists()
         for path in half[1:]:
             path.touch()
-        with Workers(spare=False, command=stand_in, root=root):
+        with Workers(keep_warm=False, command=stand_in, root=root):
             assert all(path.exists() for path in half[1:]), "another server is at work here"
 
 
@@ -574,7 +574,7 @@ def test_the_least_recently_used_makes_room(stand_in: list[str], root: Path) -> 
     folders.sweep(root, set(), 1500)
     assert [path.exists() for path in stored] == [True, False, False]
     small = replace(LIMITS, stored_bytes=1)
-    with Workers(spare=False, command=stand_in, root=root, limits=small) as workers:
+    with Workers(keep_warm=False, command=stand_in, root=root, limits=small) as workers:
         assert not stored[0].exists()
         job = ended(workers.submit(spec("quick")))
         assert job.result(), "what has just been finished stays until something else is asked"
@@ -588,7 +588,7 @@ def test_the_least_recently_used_makes_room(stand_in: list[str], root: Path) -> 
 
 def test_a_result_in_use_is_not_swept(stand_in: list[str], root: Path) -> None:
     used = root / ("a" * 64)
-    with Workers(spare=False, command=stand_in, root=root) as workers:
+    with Workers(keep_warm=False, command=stand_in, root=root) as workers:
         used.mkdir()
         (used / "result.json").write_text("{}")
         os.utime(used, (0, 0))
@@ -717,7 +717,7 @@ def real_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def real_workers(real_worker: list[str], root: Path) -> Iterator[Workers]:
-    with Workers(spare=False, command=real_worker, root=root, limits=LIMITS) as workers:
+    with Workers(keep_warm=False, command=real_worker, root=root, limits=LIMITS) as workers:
         yield workers
 
 
@@ -778,7 +778,7 @@ def test_a_worker_takes_no_more_than_it_may(
     real_worker: list[str], root: Path, what: str, status: str, code: str, sentence: str
 ) -> None:
     tight = replace(LIMITS, memory_bytes=2**29, output_bytes=2 * 2**20)
-    with Workers(spare=False, command=real_worker, root=root, limits=tight) as workers:
+    with Workers(keep_warm=False, command=real_worker, root=root, limits=tight) as workers:
         job = ended(workers.submit(spec(what)))
         assert job.error is not None
         assert (job.status, job.error[0]) == (status, code), job.error[1]
