@@ -208,7 +208,7 @@ def _propagate(
         else:
             arrived = [signals[value.index] for value in call.inputs]
             result = _apply(call, arrived, context, registry)
-            without_rule = result.support is Support.PASS_THROUGH and call.opaque is None
+            without_rule = result.support is Support.PASS_THROUGH and call.placeholder is None
             if without_rule and id(call.layer) not in warned:
                 warned.add(id(call.layer))
                 _warn_unsupported(call)
@@ -269,7 +269,7 @@ class _Known:
         known = all(value.index in self.values for value in call.inputs)
         size = self.graph.batch * max(value.entries for value in call.outputs)
         has_weights = bool(getattr(call.layer, "weights", None))
-        if not known or has_weights or call.opaque or size > _MOST_ENTRIES:
+        if not known or has_weights or call.placeholder or size > _MOST_ENTRIES:
             return
         tensors = [keras.ops.convert_to_tensor(self.values[v.index]) for v in call.inputs]
         with contextlib.suppress(Exception):  # any layer's code; there are no samples then
@@ -326,7 +326,7 @@ class _Known:
 def _apply(
     call: Call, arrived: Sequence[Signal], context: Context, registry: Registry
 ) -> RuleResult:
-    if call.opaque is not None:
+    if call.placeholder is not None:
         return not_run(call, arrived)
     registration = registry.of_call(call)
     if registration is None:
@@ -353,7 +353,11 @@ def _without_rule(
         UnsupportedLayerError: where that is an error.
     """
     if context.unsupported == "error":
-        why = f", and it cannot be opened into its parts ({call.closed})" if call.closed else ""
+        why = (
+            f", and it cannot be opened into its parts ({call.untraceable})"
+            if call.untraceable
+            else ""
+        )
         raise UnsupportedLayerError(
             f"No rule for {call.path!r} ({call.class_name}){why}. Write an estimator for it "
             "(custom_distribution_estimators), or choose to have it sampled or passed through."

@@ -248,7 +248,7 @@ class _Noise:
 
                 _run(graph, batch, self.training, recorder, part, number, len(starts))
             measured = iter(recorder.results())
-        idle = graph.not_run()
+        idle = graph.behind_placeholders()
         return tuple(
             next(measured) if call.index not in idle and _has_figures(call) else None
             for call in graph.calls
@@ -305,7 +305,7 @@ def _run(
         batches: how many there are.
     """
     alive: dict[int, Any] = {}
-    idle = graph.not_run()
+    idle = graph.behind_placeholders()
     every = max(len(graph.calls) // 50, 1)
     batch = len(next(iter(inputs.values())))
     bounds = _bounds(graph)
@@ -368,7 +368,7 @@ def _bounds(graph: ModelGraph) -> dict[int, tuple[float, float]]:
     for call in graph.calls:
         if call.part != "activation" and not isinstance(call.layer, keras.layers.Activation):
             continue
-        if call.opaque is not None:
+        if call.placeholder is not None:
             continue
         function = call.activation
         if id(function) not in known:

@@ -267,8 +267,8 @@ class _Probing:
         """
         for segment in self.segments:
             for call in segment.calls:
-                if call.recorded is not None:
-                    call.recorded(batch)  # is kept: made while compiling, it would not last
+                if call.retrace is not None:
+                    call.retrace(batch)  # is kept: made while compiling, it would not last
         borders: list[dict[int, Any]] = []  # what each segment leaves for later ones
         states: list[State] = []
         for segment in self.segments[:-1]:
@@ -333,7 +333,7 @@ def _of_variable(identity: int) -> tuple[str, int]:
 
 def _targets(graph: ModelGraph, logits: bool) -> list[Value]:
     """The outputs that can be run; where none can, what can be run and is not read."""
-    idle = graph.not_run()
+    idle = graph.behind_placeholders()
     calls = [call for call in graph.calls if call.index not in idle]
     written = {value.index: value for call in calls for value in call.outputs}
     targets = [value for value in graph.outputs if value.index in written]

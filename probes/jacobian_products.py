@@ -66,7 +66,7 @@ def find_ends(graph: ModelGraph, logits: bool = False) -> Ends:
         ValueError: where a call cannot be run, or there is nothing to take derivatives of.
     """
     for call in graph.calls:
-        if call.opaque is not None:
+        if call.placeholder is not None:
             raise ValueError(
                 "The Jacobian needs every call of the model. This one cannot be run: "
                 f"{call.path!r} ({call.class_name})."

@@ -192,7 +192,7 @@ def passes_through(graph: ModelGraph, checkpoint: bool, training: bool, on_host:
 
 def segments_of(graph: ModelGraph, checkpoint: bool) -> list[list[Call]]:
     """The calls that can be run: all together, or the root of their number at a time."""
-    idle = graph.not_run()
+    idle = graph.behind_placeholders()
     calls = [call for call in graph.calls if call.index not in idle]
     size = math.isqrt(len(calls)) if checkpoint else len(calls)
     return [calls[start : start + size] for start in range(0, len(calls), max(size, 1))]

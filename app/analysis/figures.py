@@ -49,7 +49,7 @@ def calls_as_data(comparison: Comparison) -> list[dict[str, Any]]:
             "output_shape": list(call.outputs[0].shape),
             "support": str(outcome.support),
             "tainted": outcome.tainted,
-            "opaque": call.opaque.reason if call.opaque else None,
+            "opaque": call.placeholder.reason if call.placeholder else None,
             "frozen": is_frozen(call, comparison.kept),
             "inputs": list(
                 dict.fromkeys(
@@ -174,7 +174,7 @@ def rules_as_data(comparison: Comparison) -> dict[str, dict[str, str]]:
     for call in comparison.graph.calls:
         if call.is_internal or call.class_name in found:
             continue
-        registration = None if call.opaque else comparison.registry.of_call(call)
+        registration = None if call.placeholder else comparison.registry.of_call(call)
         if registration is not None:
             text = inspect.getdoc(registration.rule) or ""
             says = " ".join(text.partition("\n\n")[0].split())

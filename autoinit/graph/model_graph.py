@@ -1,6 +1,6 @@
 """A model as a list of calls: the one thing that every interpreter reads.
 
-`autoinit/reading.py` makes it of a Keras model.
+`autoinit/graph/reading.py` makes it of a Keras model.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Value:
 
 
 @dataclass(frozen=True)
-class Slot:
+class TensorRef:
     """Stands in a call's arguments for the tensor of a value."""
 
     value: int
@@ -128,10 +128,10 @@ class Call:
         inputs, outputs: values read (one that is read twice stands there twice) and written.
         arguments: positional and keyword arguments of the recorded call.
         frozen: whether the layer, or a model around it, has `trainable=False`.
-        opaque: the stand-in that makes it a call that cannot be run, or None.
-        recorded: for a call inside an opened layer, gives its operation and arguments for a batch
-            of another size than the recorded one.
-        closed: why a layer that has no rule could not be opened, as the end of a sentence.
+        placeholder: what makes it a call that cannot be run, or None.
+        retrace: for a call inside a traced layer, gives its operation and arguments for a batch of
+            another size than the traced one.
+        untraceable: why a layer that has no rule could not be traced, as the end of a sentence.
     """
 
     index: int
@@ -142,9 +142,9 @@ class Call:
     outputs: tuple[Value, ...]
     arguments: tuple[tuple[Any, ...], dict[str, Any]] = field(repr=False, default=((), {}))
     frozen: bool = False
-    opaque: Opaque | OpaqueActivation | None = None
-    recorded: Callable[[int], tuple[Any, Any]] | None = field(default=None, repr=False)
-    closed: str = ""
+    placeholder: Opaque | OpaqueActivation | None = None
+    retrace: Callable[[int], tuple[Any, Any]] | None = field(default=None, repr=False)
+    untraceable: str = ""
 
     @property
     def layer_name(self) -> str:
@@ -155,7 +155,7 @@ class Call:
     def class_name(self) -> str:
         """Class of the layer or operation; a fused activation counts as `Activation`.
 
-        A stand-in goes by the class of what it stands for, and a wrapper of ours around a layer or
+        A placeholder goes by the class of what it stands for, a wrapper of ours around a layer or
         function of Keras 2 by that of the wrapped one.
         """
         if self.part == "activation":
@@ -188,7 +188,7 @@ class Call:
         Args:
             tensors: one for each of `inputs`, in their order.
             training: mode of the model.
-            batch: number of samples; inside opened layers, None means as many as were recorded.
+            batch: number of samples; inside traced layers, None means as many as were traced.
         """
         if isinstance(self.layer, Parameter):
             return [keras.ops.cast(self.layer.variable, self.layer.dtype)]
@@ -201,11 +201,11 @@ class Call:
             return [result]
         by_value = {value.index: tensor for value, tensor in zip(self.inputs, tensors, strict=True)}
         layer, arguments = self.layer, self.arguments
-        if self.recorded is not None and batch is not None:
-            operation, arguments = self.recorded(batch)
+        if self.retrace is not None and batch is not None:
+            operation, arguments = self.retrace(batch)
             layer = layer if isinstance(layer, keras.Layer) else operation
         args, kwargs = keras.tree.map_structure(
-            lambda leaf: by_value[leaf.value] if isinstance(leaf, Slot) else leaf, arguments
+            lambda leaf: by_value[leaf.value] if isinstance(leaf, TensorRef) else leaf, arguments
         )
         if "training" in getattr(layer, "_call_context_args", ()):
             # As Keras does: the mode of the model overrides the one recorded with the call.
@@ -215,7 +215,7 @@ class Call:
         with contextlib.ExitStack() as stack:
             if self.part == "linear":
                 stack.enter_context(without_activation(layer))
-            if self.recorded and any(hasattr(tensor, "_keras_mask") for tensor in tensors):
+            if self.retrace and any(hasattr(tensor, "_keras_mask") for tensor in tensors):
                 # The layer around this one may have taken the mask off and used it itself.
                 stack.enter_context(warnings.catch_warnings())
                 warnings.simplefilter("ignore")
@@ -231,8 +231,8 @@ class ModelGraph:
         outputs: the model's outputs.
         scopes: for each nested model, the values that it returns, by path.
         assumed: inputs with unknown sizes and the shapes assumed for them, by name.
-        opened: the composite layers that were opened into their parts.
-        batch: number of samples that they were opened with.
+        traced: the composite layers that became the calls which they make.
+        batch: number of samples that they were traced with.
     """
 
     name: str
@@ -241,7 +241,7 @@ class ModelGraph:
     outputs: tuple[Value, ...]
     scopes: dict[str, tuple[Value, ...]]
     assumed: dict[str, Shape]
-    opened: tuple[Any, ...] = ()
+    traced: tuple[Any, ...] = ()
     batch: int = 11
 
     @property
@@ -263,16 +263,16 @@ class ModelGraph:
         return {value.index: call for call in self.calls for value in call.outputs}
 
     def layers(self) -> list[Any]:
-        """Opened layers, then layers and operations in order of first use; each once."""
-        every = [*self.opened, *(call.layer for call in self.calls)]
+        """Traced layers, then layers and operations in order of first use; each once."""
+        every = [*self.traced, *(call.layer for call in self.calls)]
         return list({id(layer): layer for layer in every}.values())
 
-    def not_run(self) -> frozenset[int]:
-        """Indices of the calls that cannot be run: opaque ones, and all that depend on one."""
+    def behind_placeholders(self) -> frozenset[int]:
+        """Indices of the calls that cannot be run: placeholders, and all that depend on one."""
         missing: set[int] = set()
         found: set[int] = set()
         for call in self.calls:
-            if call.opaque is not None or any(value.index in missing for value in call.inputs):
+            if call.placeholder is not None or any(value.index in missing for value in call.inputs):
                 found.add(call.index)
                 missing.update(value.index for value in call.outputs)
         return frozenset(found)

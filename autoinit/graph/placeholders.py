@@ -1,4 +1,4 @@
-"""Stand-ins for parts of a model whose code is not at hand, or must not run: they are never run.
+"""Placeholders for parts of a model whose code is not at hand, or must not run: they are never run.
 
 An `Opaque` layer holds a Lambda's or an unknown layer's place in a graph, with an output shape from
 whatever evidence there is; an `OpaqueActivation` does so for a function. The analytic pass goes
@@ -8,7 +8,7 @@ through them as `pass_through`; measurements end before them.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -16,7 +16,7 @@ import keras
 Shape = tuple[int | None, ...]
 
 
-def shape_from_evidence(given: Shape, evidence: Mapping[str, Any]) -> Shape:
+def inferred_shape(given: Shape, evidence: Mapping[str, Any]) -> Shape:
     """Output shape of a layer that cannot be asked.
 
     Args:
@@ -45,10 +45,10 @@ def shape_from_evidence(given: Shape, evidence: Mapping[str, Any]) -> Shape:
     return tuple(shape)
 
 
-def shapes_from_evidence(given: Shape, evidence: Mapping[str, Any], outputs: int) -> list[Shape]:
+def inferred_shapes(given: Shape, evidence: Mapping[str, Any], outputs: int) -> list[Shape]:
     """Shapes of several outputs: evidence of all but the first is in `others`."""
     others = [*evidence.get("others", ()), *[{}] * outputs]
-    return [shape_from_evidence(given, part) for part in (evidence, *others)[:outputs]]
+    return [inferred_shape(given, part) for part in (evidence, *others)[:outputs]]
 
 
 @keras.saving.register_keras_serializable(package="autoinit")
@@ -59,7 +59,7 @@ class Opaque(keras.layers.Layer):
         original: class name of the layer that it stands for.
         reason: why that is not run, as the end of a sentence: "it holds code".
         outputs: how many tensors it returns.
-        evidence: see `shape_from_evidence`; for several outputs `shapes_from_evidence`.
+        evidence: see `inferred_shape`; for several outputs `inferred_shapes`.
     """
 
     def __init__(
@@ -91,13 +91,13 @@ class Opaque(keras.layers.Layer):
         tensors = [t for t in keras.tree.flatten((args, kwargs)) if hasattr(t, "shape")]
         if not tensors:
             raise ValueError(f"Layer {self.name!r} ({self.original}) has no input.")
-        shapes = shapes_from_evidence(tuple(tensors[0].shape), self.evidence, self.outputs)
+        shapes = inferred_shapes(tuple(tensors[0].shape), self.evidence, self.outputs)
         results = [keras.KerasTensor(shape, self.compute_dtype) for shape in shapes]
         return results[0] if self.outputs == 1 else results
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The same for wrappers, which ask the layer that they hold for shapes alone."""
-        return shape_from_evidence(tuple(input_shape), self.evidence)
+        return inferred_shape(tuple(input_shape), self.evidence)
 
     def compute_mask(self, *_: Any, **__: Any) -> None:
         """None: what the original does to a mask is not known."""
@@ -145,22 +145,17 @@ class OpaqueActivation:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> OpaqueActivation:
-        """The stand-in that `get_config` describes."""
+        """The placeholder that `get_config` describes."""
         return cls(**config)
 
 
-def opaque_activation(function: Any) -> OpaqueActivation | None:
-    """The stand-in behind an activation, if it is one."""
+def placeholder_activation(function: Any) -> OpaqueActivation | None:
+    """The placeholder behind an activation, if it is one."""
     return function if isinstance(function, OpaqueActivation) else None
 
 
-def is_opaque(layer: Any) -> bool:
-    """Whether a layer is a stand-in."""
-    return isinstance(layer, Opaque)
-
-
-def opaque_part(layer: Any) -> Opaque | OpaqueActivation | None:
-    """The stand-in that keeps a layer from being run: itself, or one that it holds somewhere."""
+def placeholder_in(layer: Any) -> Opaque | OpaqueActivation | None:
+    """The placeholder that keeps a layer from being run: itself, or one that it holds somewhere."""
     for part in getattr(layer, "_flatten_layers", lambda: ())():
         if isinstance(part, Opaque):
             return part
@@ -168,9 +163,3 @@ def opaque_part(layer: Any) -> Opaque | OpaqueActivation | None:
             if isinstance(value, OpaqueActivation):
                 return value
     return None
-
-
-__all__: Sequence[str] = (
-    "Opaque", "OpaqueActivation", "is_opaque", "opaque_activation", "opaque_part",
-    "shape_from_evidence", "shapes_from_evidence",
-)  # fmt: skip

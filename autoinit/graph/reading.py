@@ -2,7 +2,7 @@
 
 Nested models are flattened into paths, a shared layer appears once per use, `keras.ops` operations
 are calls of their own, and a layer with a fused activation becomes two: `conv1` (the
-pre-activation, where AutoInit puts variance 1) and `conv1/relu`. A layer without a rule is opened
+pre-activation, where AutoInit puts variance 1) and `conv1/relu`. A layer without a rule is traced
 into its parts (`autoinit/graph/tracing.py`). Stand-ins for what is not run are calls too, marked as
 opaque. This module is the only place that knows Keras's graph internals, and
 nothing in it recurses on depth.
@@ -31,16 +31,16 @@ from autoinit.graph.model_graph import (
     ModelGraph,
     Parameter,
     Shape,
-    Slot,
+    TensorRef,
     Value,
     innermost,
     stock_class,
 )
 from autoinit.graph.paths import joined, shortened
-from autoinit.graph.placeholders import opaque_activation, opaque_part
-from autoinit.graph.tracing import CannotOpen, Recording, Traced, arguments_of
+from autoinit.graph.placeholders import placeholder_activation, placeholder_in
+from autoinit.graph.tracing import LayerTrace, TracedCall, UntraceableError, arguments_of
 
-# Sizes of the batch that layers are opened with.
+# Sizes of the batch that layers are traced with.
 _PRIMES = (11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101)
 # Layers whose `call` ends with `activation(...)` on the result of their weights.
 _FUSING = (
@@ -60,14 +60,14 @@ def read_graph(
     """Read the graph of a Keras 3 model.
 
     Args:
-        model: a built model: `Functional`, `Sequential`, or a subclass whose `call` can be opened.
+        model: a built model: `Functional`, `Sequential`, or a subclass whose `call` can be traced.
         unknown_size: size taken for axes that the model leaves open (other than the batch).
-        has_rule: whether a layer is a call by itself; others are opened where that is possible.
-        training: mode in which layers are opened.
+        has_rule: whether a layer is a call by itself; others are traced where that is possible.
+        training: mode in which layers are traced.
 
     Raises:
         GraphError: where there is no graph to read: a model that was never built, or a subclass
-            that cannot be opened; and where a layer does not accept the sizes that were taken.
+            that cannot be traced; and where a layer does not accept the sizes that were taken.
     """
     return _Reader(unknown_size, has_rule, training).read(model)
 
@@ -132,9 +132,9 @@ class _Frame:
     nodes: Iterator[Any]
     frozen: bool  # it, or a model around it, is not trainable
     waiting: Any = None  # the outer node that this frame computes
-    recording: Recording | None = None  # of an opened layer
-    place: int = -1  # of the current node in the recording
-    prefixes: dict[int, str] = field(default_factory=dict)  # of each use of an opened layer
+    layer_trace: LayerTrace | None = None  # of a traced layer
+    place: int = -1  # of the current node in the trace
+    prefixes: dict[int, str] = field(default_factory=dict)  # of each use of a traced layer
 
 
 class _Reader:
@@ -142,16 +142,18 @@ class _Reader:
         self.unknown_size = unknown_size
         self.has_rule = has_rule
         self.training = training
-        self.batch = 0  # that layers are opened with
+        self.batch = 0  # that layers are traced with
         self.calls: list[Call] = []
         self.values: list[Value] = []
         self.scopes: dict[str, tuple[Value, ...]] = {}
         self.assumed: dict[str, Shape] = {}
         self.uses: dict[str, int] = {}
         self.paths: set[str] = set()
-        self.opened: list[Any] = []
+        self.traced: list[Any] = []
         self.parameters: dict[tuple[int, str], Value] = {}  # by variable and dtype
-        self.opaque_origin: dict[int, Call] = {}  # of each value after an opaque call, that call
+        self.placeholder_origin: dict[
+            int, Call
+        ] = {}  # of each value after a placeholder, that call
 
     def read(self, model: Any) -> ModelGraph:
         graph = _inner_graph(model)
@@ -168,20 +170,24 @@ class _Reader:
                     self._close(frame, frames[-1])
                 continue
             frame.place += 1
-            closed = ""
-            if isinstance(node, Traced):
-                node, closed, prefix = node.node, node.closed, frame.prefixes[id(node.scope)]
+            untraceable = ""
+            if isinstance(node, TracedCall):
+                node, untraceable, prefix = (
+                    node.node,
+                    node.untraceable,
+                    frame.prefixes[id(node.scope)],
+                )
             else:
                 prefix = frame.prefix
             inner = _inner_graph(node.operation)
             if inner is not None:
                 frames.append(self._enter(node, inner, frame, prefix))
                 continue
-            opened = closed or self._open(node, frame)
-            if isinstance(opened, _Frame):
-                frames.append(opened)
+            traced = untraceable or self._trace(node, frame)
+            if isinstance(traced, _Frame):
+                frames.append(traced)
             else:
-                self._record(node, frame, prefix, closed=opened)
+                self._record(node, frame, prefix, untraceable=traced)
         outputs = tuple(top.values[id(tensor)] for tensor in top.outputs)
         return ModelGraph(
             str(model.name),
@@ -190,7 +196,7 @@ class _Reader:
             outputs,
             self.scopes,
             self.assumed,
-            tuple({id(layer): layer for layer in self.opened}.values()),
+            tuple({id(layer): layer for layer in self.traced}.values()),
             self.batch,
         )
 
@@ -203,7 +209,7 @@ class _Reader:
         return top
 
     def _subclassed(self, model: Any) -> _Frame:
-        """A subclass of `keras.Model`, opened as a whole for the shapes that it was built with."""
+        """A subclass of `keras.Model`, traced as a whole for the shapes that it was built with."""
         shapes = getattr(model, "_build_shapes_dict", None)
         if not isinstance(model, keras.Model) or not shapes:
             raise GraphError(_no_graph(model))
@@ -220,14 +226,16 @@ class _Reader:
 
             tensors = keras.tree.map_shape_structure(symbol, structure)
             given = [self._input(tensor) for tensor in keras.tree.flatten(tensors)]
-            slots = keras.tree.pack_sequence_as(tensors, [Slot(value.index) for value in given])
+            slots = keras.tree.pack_sequence_as(
+                tensors, [TensorRef(value.index) for value in given]
+            )
             named = isinstance(slots, dict) and set(slots) <= set(model._call_signature.parameters)
             arguments = ((), slots) if named else ((slots[0] if is_shape else slots,), {})
             try:
-                return self._opened_frame(
+                return self._traced_frame(
                     model, arguments, given, "", frozenset(), False, inside=False
                 )
-            except CannotOpen as error:
+            except UntraceableError as error:
                 reasons.append(str(error))
                 self.calls.clear()
                 self.values.clear()
@@ -243,13 +251,13 @@ class _Reader:
         )
         return _Frame(graph.outputs, prefix, values, nodes, frozen)
 
-    def _open(self, node: Any, frame: _Frame) -> _Frame | str:
-        """The inside of a layer without a rule, or why it stays closed."""
+    def _trace(self, node: Any, frame: _Frame) -> _Frame | str:
+        """The inside of a layer without a rule, or why it stays untraceable."""
         layer = node.operation
         has_rule = not isinstance(layer, layers.Layer) or self.has_rule(layer)
-        if has_rule or frame.recording is not None:
+        if has_rule or frame.layer_trace is not None:
             return ""
-        if opaque_part(layer) is not None:
+        if placeholder_in(layer) is not None:
             return ""
         tensors = keras.tree.flatten(arguments_of(node))
         tensors = [leaf for leaf in tensors if isinstance(leaf, keras.KerasTensor)]
@@ -261,22 +269,22 @@ class _Reader:
         )
         arguments = self._slotted(node, frame)[0]
         try:
-            opened = self._opened_frame(layer, arguments, given, frame.prefix, masked, frame.frozen)
-        except CannotOpen as error:
+            traced = self._traced_frame(layer, arguments, given, frame.prefix, masked, frame.frozen)
+        except UntraceableError as error:
             return str(error)
-        opened.waiting = node
-        return opened
+        traced.waiting = node
+        return traced
 
-    def _opened_frame(
+    def _traced_frame(
         self, layer: Any, arguments: Any, given: Sequence[Value], prefix: str,
         masked: frozenset[int], frozen: bool, *, inside: bool = True,
     ) -> _Frame:  # fmt: skip
         values = {value.index: value for value in given}
-        recording = Recording(
+        layer_trace = LayerTrace(
             layer, arguments, values, masked, self.training, self.batch,
             self.has_rule,
         )  # fmt: skip
-        trace = recording.trace
+        trace = layer_trace.trace
         order = list(dict.fromkeys(value.index for value in given))
         constants = {id(tensor) for _, tensor, _ in trace.parameters}
         constants |= {
@@ -293,12 +301,12 @@ class _Reader:
                     _rows(tensor, self.batch)
         path = self._path(prefix, str(layer.name)) if inside else ""
         frozen = frozen or not layer.trainable
-        frame = _Frame(trace.outputs, path, {}, iter(trace.calls), frozen, recording=recording)
+        frame = _Frame(trace.outputs, path, {}, iter(trace.calls), frozen, layer_trace=layer_trace)
         for scope, _ in trace.scopes:
             above = path if scope.parent is None else frame.prefixes[id(scope.parent)]
             inner = scope.parent is not None
             frame.prefixes[id(scope)] = self._path(above, scope.layer.name) if inner else path
-            self.opened.append(scope.layer)
+            self.traced.append(scope.layer)
         masks = trace.given[len(order) :]
         for tensor, index in zip(trace.given, order, strict=False):
             self._place(frame, tensor, values[index])
@@ -313,21 +321,21 @@ class _Reader:
     def _mask(self, masked: Value, prefix: str) -> Value:
         mask = self._value((None, *masked.shape[1:2]), "bool")
         path = self._path(prefix, "mask")
-        arguments: Any = (Slot(masked.index),), {}
+        arguments: Any = (TensorRef(masked.index),), {}
         call = Call(len(self.calls), path, Mask(), "whole", (masked,), (mask,), arguments)
         self._append(call)
         return mask
 
     def _place(self, frame: _Frame, tensor: Any, value: Value) -> None:
         frame.values[id(tensor)] = value
-        if frame.recording is not None:
-            frame.recording.slots[id(tensor)] = Slot(value.index)
+        if frame.layer_trace is not None:
+            frame.layer_trace.slots[id(tensor)] = TensorRef(value.index)
 
     def _close_scopes(self, frame: _Frame) -> None:
-        """What opened layers returned, by their paths."""
-        if frame.recording is None:
+        """What traced layers returned, by their paths."""
+        if frame.layer_trace is None:
             return
-        for scope, tensors in frame.recording.trace.scopes:
+        for scope, tensors in frame.layer_trace.trace.scopes:
             known = [frame.values[id(tensor)] for tensor in tensors if id(tensor) in frame.values]
             if known:
                 self.scopes[frame.prefixes[id(scope)]] = tuple(known)
@@ -383,8 +391,8 @@ class _Reader:
         inputs: list[Value] = []
 
         def slot(leaf: Any) -> Any:
-            if isinstance(leaf, keras.Variable) and frame.recording is not None:
-                owner = frame.recording.layer
+            if isinstance(leaf, keras.Variable) and frame.layer_trace is not None:
+                owner = frame.layer_trace.layer
                 parameter = Parameter(owner, leaf.name, leaf, leaf.dtype)
                 value = self._parameter(parameter, frame.prefix, frame.frozen)
             elif isinstance(leaf, keras.KerasTensor):
@@ -392,54 +400,54 @@ class _Reader:
             else:
                 return leaf
             inputs.append(value)
-            return Slot(value.index)
+            return TensorRef(value.index)
 
         return keras.tree.map_structure(slot, arguments_of(node)), inputs
 
-    def _record(self, node: Any, frame: _Frame, prefix: str, closed: str) -> None:
+    def _record(self, node: Any, frame: _Frame, prefix: str, untraceable: str) -> None:
         layer = node.operation
         arguments, inputs = self._slotted(node, frame)
         outputs = tuple(self._outputs(node, frame, arguments, inputs))
         for tensor, value in zip(node.outputs, outputs, strict=True):
             self._place(frame, tensor, value)
-        recorded = partial(frame.recording.at, place=frame.place) if frame.recording else None
+        retrace = partial(frame.layer_trace.at, place=frame.place) if frame.layer_trace else None
         name = str(layer.name)
-        if frame.recording is not None and not isinstance(layer, layers.Layer):
+        if frame.layer_trace is not None and not isinstance(layer, layers.Layer):
             name = _own_name(layer)
         path = self._path(prefix, name)
         activation = _fused_activation(layer)
         call = Call(
             len(self.calls), path, layer, "whole", tuple(inputs), outputs, arguments,
             frozen=frame.frozen or not getattr(layer, "trainable", True),
-            recorded=recorded, closed=closed,
+            retrace=retrace, untraceable=untraceable,
         )  # fmt: skip
         if activation is None:
-            self._append(replace(call, opaque=opaque_part(layer)))
+            self._append(replace(call, placeholder=placeholder_in(layer)))
             return
         (after,) = outputs
         before = replace(after, index=len(self.values))
         self.values.append(before)
         self._append(replace(call, part="linear", outputs=(before,)))
         path = self._path(path, activation)
-        part = opaque_activation(innermost(layer).activation)
+        part = placeholder_activation(innermost(layer).activation)
         self._append(
             Call(
                 len(self.calls), path, layer, "activation", (before,), (after,),
-                frozen=call.frozen, opaque=part,
+                frozen=call.frozen, placeholder=part,
             )
         )  # fmt: skip
 
     def _append(self, call: Call) -> None:
         self.calls.append(call)
-        origins = [self.opaque_origin.get(value.index) for value in call.inputs]
-        origin = next(filter(None, origins), call if call.opaque is not None else None)
+        origins = [self.placeholder_origin.get(value.index) for value in call.inputs]
+        origin = next(filter(None, origins), call if call.placeholder is not None else None)
         if origin is not None:
-            self.opaque_origin.update((value.index, origin) for value in call.outputs)
+            self.placeholder_origin.update((value.index, origin) for value in call.outputs)
 
     def _outputs(
         self, node: Any, frame: _Frame, arguments: Any, inputs: Sequence[Value]
     ) -> Iterator[Value]:
-        if frame.recording is None:
+        if frame.layer_trace is None:
             for tensor, shape in zip(node.outputs, self._shapes(node, arguments), strict=True):
                 yield self._value(shape, tensor.dtype)
             return
@@ -475,14 +483,14 @@ class _Reader:
     def _shapes(self, node: Any, arguments: Any) -> list[Shape]:
         """Output shapes for the sizes that really flow here; inferred anew where they differ."""
         recorded = [tuple(tensor.shape) for tensor in node.outputs]
-        slots = [leaf for leaf in keras.tree.flatten(arguments) if isinstance(leaf, Slot)]
+        slots = [leaf for leaf in keras.tree.flatten(arguments) if isinstance(leaf, TensorRef)]
         arrived = [self.values[slot.value].shape for slot in slots]
         expected = [tuple(tensor.shape) for tensor in node.input_tensors]
         if arrived == expected and all(None not in shape[1:] for shape in recorded):
             return recorded
 
         def symbol(leaf: Any) -> Any:
-            if not isinstance(leaf, Slot):
+            if not isinstance(leaf, TensorRef):
                 return leaf
             value = self.values[leaf.value]
             return keras.KerasTensor(value.shape, value.dtype)
@@ -495,7 +503,7 @@ class _Reader:
                 assert_input_compatibility(layer.input_spec, args[0], layer.name)
             spec = layer.compute_output_spec(*args, **kwargs)
             is_open = any(None in tensor.shape[1:] for tensor in keras.tree.flatten(spec))
-            if is_open and opaque_part(layer) is None:
+            if is_open and placeholder_in(layer) is None:
                 # Some layers, such as EinsumDense, leave open what their computation knows.
                 spec = backend.compute_output_spec(layer.call, *args, **kwargs)
             shapes = [tuple(tensor.shape) for tensor in keras.tree.flatten(spec)]
@@ -503,9 +511,9 @@ class _Reader:
             raise GraphError(self._does_not_accept(layer, slots, error)) from error
         return [self._known(shape) for shape in shapes]
 
-    def _does_not_accept(self, layer: Any, slots: Sequence[Slot], error: Exception) -> str:
+    def _does_not_accept(self, layer: Any, slots: Sequence[TensorRef], error: Exception) -> str:
         arrived = [self.values[slot.value].shape for slot in slots]
-        origins = [self.opaque_origin.get(slot.value) for slot in slots]
+        origins = [self.placeholder_origin.get(slot.value) for slot in slots]
         origin = next(filter(None, origins), None)
         advice = "Give the model's inputs definite sizes, or choose another size for unknown ones"
         if origin is not None:
@@ -547,7 +555,7 @@ def _rows(tensor: Any, batch: int) -> int:
     """How many rows of the first axis each sample has."""
     shape = tuple(tensor.shape)
     if not shape or shape[0] % batch:
-        raise CannotOpen(f"it moves the batch axis: it computes a tensor of shape {shape}")
+        raise UntraceableError(f"it moves the batch axis: it computes a tensor of shape {shape}")
     return int(shape[0] // batch)
 
 

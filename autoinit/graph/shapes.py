@@ -41,7 +41,7 @@ def last_uses(graph: ModelGraph, *, running: bool = True) -> list[tuple[int, ...
         running: whether the calls are run: those that cannot be read nothing then.
     """
     last: dict[int, int] = {}
-    idle = graph.not_run() if running else frozenset()
+    idle = graph.behind_placeholders() if running else frozenset()
     for call in graph.calls:
         if call.index in idle:
             continue
@@ -61,7 +61,7 @@ def largest_alive(graph: ModelGraph, samples: int) -> int:
     takes no memory.
     """
     ends = last_uses(graph)
-    idle = graph.not_run()
+    idle = graph.behind_placeholders()
     alive = largest = 0
     for call, finished in zip(graph.calls, ends, strict=True):
         if call.index in idle:

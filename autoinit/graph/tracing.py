@@ -2,7 +2,7 @@
 
 A layer whose `call` is made of Keras layers and operations becomes the calls that it makes, and so
 do such layers inside it. It is opened with concrete sizes, the batch included, because much code
-asks for them; a batch of another size is recorded anew (`Recording.at`). The layer is left as it
+asks for them; a batch of another size is recorded anew (`LayerTrace.at`). The layer is left as it
 was.
 """
 
@@ -26,7 +26,7 @@ from keras.src.ops import operation as operation_module
 from keras.src.ops.node import Node
 
 from autoinit.errors import GraphError
-from autoinit.graph.model_graph import Parameter, Slot, Value
+from autoinit.graph.model_graph import Parameter, TensorRef, Value
 
 # Where layers keep lists of all of their variables, besides the attributes that code reads.
 _BOOKS = frozenset({"_trainable_variables", "_non_trainable_variables", "_losses", "_metrics"})
@@ -34,7 +34,7 @@ _BOOKS = frozenset({"_trainable_variables", "_non_trainable_variables", "_losses
 _one_at_a_time = threading.RLock()
 
 
-class CannotOpen(GraphError):  # noqa: N818 — it is caught, and says why a layer stays closed
+class UntraceableError(GraphError):
     """Why a layer stays one call, as the end of a sentence."""
 
 
@@ -52,18 +52,18 @@ class Scope:
 
 
 @dataclass(frozen=True, eq=False)
-class Traced:
+class TracedCall:
     """One call inside an opened layer.
 
     Attributes:
         node: of Keras.
         scope: the innermost opened layer around it.
-        closed: why the called layer, which has no rule, could not be opened; or "".
+        untraceable: why the called layer, which has no rule, could not be traced; or "".
     """
 
     node: Any
     scope: Scope
-    closed: str = ""
+    untraceable: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Trace:
         scopes: uses of opened layers with what they returned, the outermost first.
     """
 
-    calls: tuple[Traced, ...]
+    calls: tuple[TracedCall, ...]
     given: tuple[Any, ...]
     parameters: tuple[tuple[Parameter, Any, Scope], ...]
     outputs: tuple[Any, ...]
@@ -87,7 +87,7 @@ class Trace:
 
 
 @dataclass
-class Recording:
+class LayerTrace:
     """The trace of one use of a composite layer, and the same for batches of other sizes.
 
     Attributes:
@@ -110,7 +110,7 @@ class Recording:
     batch: int
     has_rule: Callable[[Any], bool]
     trace: Trace = field(init=False, repr=False)
-    slots: dict[int, Slot] = field(default_factory=dict, repr=False)
+    slots: dict[int, TensorRef] = field(default_factory=dict, repr=False)
     _others: dict[int, list[tuple[Any, Any]]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -124,7 +124,7 @@ class Recording:
             place: of the call in the trace.
 
         Raises:
-            CannotOpen: where the layer makes other calls for that size.
+            UntraceableError: where the layer makes other calls for that size.
         """
         if batch not in self._others:
             self._others = {batch: self._again(self._traced(batch))}
@@ -133,7 +133,7 @@ class Recording:
     def _again(self, fresh: Trace) -> list[tuple[Any, Any]]:
         kinds = [[type(c.node.operation) for c in trace.calls] for trace in (self.trace, fresh)]
         if kinds[0] != kinds[1]:
-            raise CannotOpen(
+            raise UntraceableError(
                 f"{self.layer.name!r} ({type(self.layer).__name__}) makes other calls for a batch "
                 f"of another size than {self.batch}"
             )
@@ -156,7 +156,7 @@ class Recording:
         masks: list[Any] = []
 
         def symbol(leaf: Any) -> Any:
-            if not isinstance(leaf, Slot):
+            if not isinstance(leaf, TensorRef):
                 return leaf
             if leaf.value not in given:
                 value = self.values[leaf.value]
@@ -190,12 +190,12 @@ class _Tracer:
     def __init__(self, layer: Any, has_rule: Callable[[Any], bool]) -> None:
         self.layer = layer
         self.has_rule = has_rule
-        self.calls: list[Traced] = []
+        self.calls: list[TracedCall] = []
         self.scopes: list[tuple[Scope, tuple[Any, ...]]] = []
         self.parameters: dict[int, tuple[Parameter, Any, Scope]] = {}
         self.around: list[Scope] = []
         self.finished: list[Any] = []  # opened layers whose own node is still to be refused
-        self.closed: dict[int, str] = {}
+        self.untraceable: dict[int, str] = {}
 
     def run(self, args: Any, kwargs: Any, given: Sequence[Any]) -> Trace:
         """Record one call.
@@ -205,22 +205,24 @@ class _Tracer:
             given: those tensors.
 
         Raises:
-            CannotOpen: where that does not end with tensors that depend on those given.
+            UntraceableError: where that does not end with tensors that depend on those given.
         """
         parts = list(self.layer._flatten_layers())
-        with _put_back(parts), self._told_of_nodes(), _Watched(parts), warnings.catch_warnings():
+        with _put_back(parts), self._hearing_of_nodes(), _Watched(parts), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they came when the model was made
             for part in parts:
                 self._listen_to(part)
             try:
                 results = self.layer(*args, **kwargs)
             except Exception as error:  # in Keras's words around those of the layer
-                raise CannotOpen(self.closed.get(id(self.layer)) or _told(error)) from error
+                raise UntraceableError(
+                    self.untraceable.get(id(self.layer)) or _message(error)
+                ) from error
             if self.layer in map(_layer_of, self.calls):
-                raise CannotOpen(self.closed[id(self.layer)])
+                raise UntraceableError(self.untraceable[id(self.layer)])
             outputs = keras.tree.flatten(results)
             if not all(isinstance(output, KerasTensor) for output in outputs):
-                raise CannotOpen("what it returns is no tensor that depends on its input")
+                raise UntraceableError("what it returns is no tensor that depends on its input")
         known = {id(tensor) for tensor in given}
         known |= {id(tensor) for _, tensor, _ in self.parameters.values()}
         calls, used = _behind(outputs, self.calls, known)
@@ -253,9 +255,9 @@ class _Tracer:
                 self.scopes.append((scope, tuple(tensors)))
                 return results
             except Exception as error:  # any layer's code runs here, and raises what it likes
-                self.closed[id(part)] = _told(error)
+                self.untraceable[id(part)] = _message(error)
                 if part is self.layer:
-                    raise CannotOpen(self.closed[id(part)]) from error
+                    raise UntraceableError(self.untraceable[id(part)]) from error
                 del self.calls[calls:], self.scopes[scopes:]
                 self.parameters = parameters
                 return symbolic_call(*args, **kwargs)
@@ -265,7 +267,7 @@ class _Tracer:
         vars(part)["symbolic_call"] = opened
 
     @contextlib.contextmanager
-    def _told_of_nodes(self) -> Iterator[None]:
+    def _hearing_of_nodes(self) -> Iterator[None]:
         """Keras makes a node of every symbolic call; those of opened layers are refused."""
         me = threading.get_ident()
 
@@ -276,8 +278,8 @@ class _Tracer:
                 return self.finished.pop()
             node = Node(operation=operation, **details)
             if self.around:
-                reason = self.closed.get(id(operation), "")
-                self.calls.append(Traced(node, self.around[-1], reason))
+                reason = self.untraceable.get(id(operation), "")
+                self.calls.append(TracedCall(node, self.around[-1], reason))
             return node
 
         layer_module.Node = operation_module.Node = recorded
@@ -322,13 +324,13 @@ class _Tracer:
                 return original(*args, **kwargs)
             outputs = compute_output_spec(original, *args, **kwargs)
             node = Node(operation=part, call_args=args, call_kwargs=kwargs, outputs=outputs)
-            self.calls.append(Traced(node, self.around[-1]))
+            self.calls.append(TracedCall(node, self.around[-1]))
             return outputs
 
         return call
 
 
-def _layer_of(call: Traced) -> Any:
+def _layer_of(call: TracedCall) -> Any:
     return call.node.operation
 
 
@@ -337,8 +339,8 @@ def _is_functional(layer: Any) -> bool:
 
 
 def _behind(
-    outputs: Sequence[Any], calls: Sequence[Traced], known: set[int]
-) -> tuple[list[Traced], set[int]]:
+    outputs: Sequence[Any], calls: Sequence[TracedCall], known: set[int]
+) -> tuple[list[TracedCall], set[int]]:
     """The calls that some tensors depend on, and the tensors that these read."""
     needed = {id(tensor) for tensor in outputs}
     found = []
@@ -348,7 +350,7 @@ def _behind(
             needed |= {id(tensor) for tensor in call.node.input_tensors}
     made = {id(tensor) for call in found for tensor in call.node.outputs}
     if needed - made - known:
-        raise CannotOpen("it reads a tensor that is neither given to it nor computed by it")
+        raise UntraceableError("it reads a tensor that is neither given to it nor computed by it")
     return found[::-1], needed
 
 
@@ -397,7 +399,7 @@ class _Watched(keras.StatelessScope):
 
     def get_current_value(self, variable: Any) -> Any:
         if id(variable) in self._weights:
-            raise CannotOpen(f"it computes with the values of {variable.path!r} directly")
+            raise UntraceableError(f"it computes with the values of {variable.path!r} directly")
         return super().get_current_value(variable)
 
 
@@ -421,9 +423,9 @@ def _spec_of(part: Any) -> Callable[..., Any]:
     return specify
 
 
-def _told(error: Exception) -> str:
+def _message(error: Exception) -> str:
     """What an error says, in one line; Keras wraps it in a report on the arguments."""
     lines = [re.sub(r"\x1b\[\d*m", "", line).strip() for line in str(error).splitlines()]
     told = [line for line in lines if line and not line.startswith("Exception encountered when")]
     reason = told[0].split(". ")[0].rstrip(".")[:300] if told else "no message"
-    return reason if isinstance(error, CannotOpen) else f"{type(error).__name__}: {reason}"
+    return reason if isinstance(error, UntraceableError) else f"{type(error).__name__}: {reason}"

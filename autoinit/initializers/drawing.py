@@ -74,7 +74,7 @@ def draw_configured_weights(
     """
     findings = []
     with python_seed(seed):
-        opened = {id(layer) for layer in graph.opened}
+        opened = {id(layer) for layer in graph.traced}
         for layer in graph.layers():
             weights = getattr(layer, "weights", ())
             # The parts of an opened layer are drawn by themselves.

@@ -190,8 +190,8 @@ def pass_through(call: Call, inputs: Sequence[Signal]) -> RuleResult:
     """The paper's fallback for a call without a rule: its signal is taken as unchanged."""
     reason = REASONS.get(call.class_name)
     why = ": its" if reason is None else f": {reason}. Its"
-    if reason is None and call.closed:
-        why = f", and it cannot be opened into its parts ({call.closed}): its"
+    if reason is None and call.untraceable:
+        why = f", and it cannot be opened into its parts ({call.untraceable}): its"
     message = (
         f"No rule for {call.path!r} ({call.class_name}){why} output is taken to be distributed "
         "like its input, and everything after it is uncertain."
@@ -205,7 +205,7 @@ def pass_through(call: Call, inputs: Sequence[Signal]) -> RuleResult:
 
 def not_run(call: Call, inputs: Sequence[Signal]) -> RuleResult:
     """The same for an opaque call; measurements, too, end before it."""
-    part = call.opaque
+    part = call.placeholder
     reason = "its code is not at hand" if part is None else part.reason
     end = "Nothing after it is measured, and the predictions there are uncertain."
     if isinstance(part, Opaque):

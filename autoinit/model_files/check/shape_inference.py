@@ -4,7 +4,7 @@ First what it declares: a Lambda's own `output_shape`, the shapes that Keras 3 r
 tensor, those that the layers which read it were built for, the input of a nested model that reads
 it. Otherwise what the weights of the layers that read it need. Layers in between that keep shapes,
 or at least the number of channels, are looked through.
-`autoinit.graph.placeholders.shape_from_evidence` reads the result.
+`autoinit.graph.placeholders.inferred_shape` reads the result.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def evidence_of(name: str, scope: Scope, stored: StoredShapes) -> Evidence:
         stored: shapes of the stored weights of each layer, by the names that lead to it.
 
     Returns:
-        What `shape_from_evidence` reads, for the first output; `others` has the same for each
+        What `inferred_shape` reads, for the first output; `others` has the same for each
         further one.
     """
     declared = _own(scope.connections.entries[name])

@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from autoinit.graph.placeholders import OpaqueActivation, shapes_from_evidence
+from autoinit.graph.placeholders import OpaqueActivation, inferred_shapes
 
 
 class Opaque(tf_keras.layers.Layer):
@@ -18,7 +18,7 @@ class Opaque(tf_keras.layers.Layer):
         original: class name of the layer that it stands for.
         reason: why that is not run.
         outputs: how many tensors it returns.
-        evidence: see `shapes_from_evidence`.
+        evidence: see `inferred_shapes`.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Opaque(tf_keras.layers.Layer):
             raise RuntimeError(
                 f"Layer {self.name!r} ({self.original}) is opaque: it cannot be run."
             )
-        shapes = shapes_from_evidence(tuple(tensors[0].shape), self.evidence, self.outputs)
+        shapes = inferred_shapes(tuple(tensors[0].shape), self.evidence, self.outputs)
         results = [
             tf.raw_ops.Placeholder(dtype=self.compute_dtype, shape=shape) for shape in shapes
         ]

@@ -59,7 +59,7 @@ def _readable(model: Any) -> ModelGraph:
         graph = read_model(model, _UNKNOWN_SIZE)
     except GraphError as error:
         raise NotComparedError(str(error).rstrip(".")) from error
-    if graph.not_run():
+    if graph.behind_placeholders():
         raise NotComparedError("a part of it is not run")
     return graph
 

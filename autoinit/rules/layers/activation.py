@@ -13,7 +13,7 @@ from keras import layers
 
 from autoinit.arrays import double_precision
 from autoinit.findings import Finding
-from autoinit.graph.model_graph import Call, Slot
+from autoinit.graph.model_graph import Call, TensorRef
 from autoinit.rules.registry import Context, RuleResult, Support, rule
 from autoinit.rules.sampling import sample_function
 from autoinit.signals.signal import Masking, Signal
@@ -100,7 +100,7 @@ def masking_of(
     """
     if mask is None:
         return None
-    if isinstance(mask, Slot):
+    if isinstance(mask, TensorRef):
         place = [value.index for value in call.inputs].index(mask.value)
         if mask.value not in context.known:
             return Masking.at_random(count, min(max(inputs[place].mean, 0.0), 1.0))

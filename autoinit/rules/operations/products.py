@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from autoinit.graph.model_graph import Call, Slot, Value
+from autoinit.graph.model_graph import Call, TensorRef, Value
 from autoinit.rules.kernels import Kernel
 from autoinit.rules.layers.activation import masking_of, masking_of_rows
 from autoinit.rules.operations.named import NAMED
@@ -106,7 +106,7 @@ def _operand_shapes(call: Call) -> list[tuple[int, ...]] | None:
     values = {value.index: value for value in call.inputs}
     shapes: list[tuple[int, ...]] = []
     for operand in operands_of(call):
-        if isinstance(operand, Slot):
+        if isinstance(operand, TensorRef):
             value = values[operand.value]
             shapes.append(value.sample if value.constant else (0, *value.sample))
         elif hasattr(operand, "shape"):
@@ -169,7 +169,7 @@ def product(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResul
     signals: list[Signal] = []
     samples: list[str] = []  # of each operand that has samples, the letter of their axis
     for operand, term in zip(operands, terms, strict=True):
-        if isinstance(operand, Slot):
+        if isinstance(operand, TensorRef):
             value, signal = by_value[operand.value]
             values.append(value)
             signals.append(signal)
@@ -222,7 +222,7 @@ def attention(call: Call, inputs: Sequence[Signal], context: Context) -> RuleRes
     names = ("query", "key", "value", "bias", "mask", "scale", "is_causal")
     given = dict(zip(names, args, strict=False)) | kwargs
     by_value = {v.index: (v, s) for v, s in zip(call.inputs, inputs, strict=True)}
-    slots = [each for name in names[:3] if isinstance(each := given.get(name), Slot)]
+    slots = [each for name in names[:3] if isinstance(each := given.get(name), TensorRef)]
     if len(slots) < 3:
         return pass_through(call, inputs)
     (q, query), (k, key), (_, value) = (by_value[slot.value] for slot in slots)
@@ -243,8 +243,8 @@ def attention(call: Call, inputs: Sequence[Signal], context: Context) -> RuleRes
     scale = 1 / math.sqrt(units) if scale is None else float(scale)
     logits = query.contract(key, ("tnh", "snh", "nts"), sizes).affine(scale, 0.0)
     bias = given.get("bias")
-    approximate = isinstance(bias, Slot) or call.inputs[0] in call.inputs[1:]
-    if isinstance(bias, Slot):
+    approximate = isinstance(bias, TensorRef) or call.inputs[0] in call.inputs[1:]
+    if isinstance(bias, TensorRef):
         logits = logits.combine("add", [by_value[bias.value][1].arrange([heads, targets])])
     mask = given.get("mask")
     if given.get("is_causal") or getattr(call.layer, "is_causal", False):

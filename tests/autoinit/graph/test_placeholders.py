@@ -5,7 +5,7 @@ import pytest
 from keras import layers
 
 from autoinit.errors import GraphError
-from autoinit.graph.placeholders import Opaque, OpaqueActivation, shape_from_evidence
+from autoinit.graph.placeholders import Opaque, OpaqueActivation, inferred_shape
 from autoinit.graph.shapes import largest_alive, last_uses
 from autoinit.propagation import input_signals, plan, predict
 from autoinit.reading import read_model
@@ -42,14 +42,14 @@ def by_path(graph, items):
     ((), {"size": 5}, (None, 5)),
 ])  # fmt: skip
 def test_shapes_follow_the_evidence(given, evidence, shape):
-    assert shape_from_evidence(given, evidence) == shape
+    assert inferred_shape(given, evidence) == shape
 
 
 def test_a_stand_in_goes_by_the_class_of_what_it_stands_for():
     graph = read_model(chain(opaque(), layers.ReLU(name="relu")))
     call = graph.calls[1]
-    assert (call.class_name, call.opaque.reason) == ("Lambda", "it holds code")
-    assert graph.calls[2].opaque is None
+    assert (call.class_name, call.placeholder.reason) == ("Lambda", "it holds code")
+    assert graph.calls[2].placeholder is None
     assert [value.shape for value in graph.values] == [(None, 4)] * 3
 
 
@@ -107,9 +107,9 @@ def test_the_signal_passes_through_and_what_follows_is_tainted_and_planned():
 def test_an_opaque_activation_is_a_call_that_is_not_run(layer):
     graph = read_model(chain(layer, layers.ReLU(name="relu"), shape=(5, 4)))
     call = graph.calls[-2]
-    assert call.opaque is SWIRL
+    assert call.placeholder is SWIRL
     assert call.index == len(graph.calls) - 2
-    assert graph.not_run() == {call.index, call.index + 1}
+    assert graph.behind_placeholders() == {call.index, call.index + 1}
     (finding,) = predict(graph, input_signals(graph)).findings
     assert (finding.code, finding.path) == ("opaque_activation", call.path)
     assert "The activation 'swirl'" in finding.message
@@ -123,7 +123,7 @@ def test_an_opaque_activation_is_a_call_that_is_not_run(layer):
 ])  # fmt: skip
 def test_a_layer_that_holds_one_is_not_run_as_a_whole(layer):
     graph = read_model(chain(layer, shape=(5, 4)))
-    assert graph.not_run() == {1}
+    assert graph.behind_placeholders() == {1}
     (outcome,) = predict(graph, input_signals(graph)).results[1:]
     assert outcome.support is Support.PASS_THROUGH
     assert "'outer'" in outcome.findings[0].message
@@ -147,7 +147,7 @@ def test_inside_nested_models_and_after_a_mask():
     graph = read_model(keras.Model(words, layers.Dense(2, name="head")(inner(unmasked))))
     paths = ["words", "table", "first", "chain/cut", "chain/lstm", "head"]
     assert [call.path for call in graph.calls] == paths
-    assert graph.not_run() == {2, 3, 4, 5}
+    assert graph.behind_placeholders() == {2, 3, 4, 5}
 
 
 def test_what_is_not_run_takes_no_memory_and_keeps_nothing_alive():

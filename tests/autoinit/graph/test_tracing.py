@@ -247,12 +247,12 @@ def test_layers_inside_are_opened_whatever_they_return():
 def test_what_cannot_be_opened_stays_a_call_inside_the_opened_layer():
     graph = read_model(on((4,), Outer(Closed(name="closed"), name="outer")))
     assert paths(graph) == ["data", "outer/holding/closed", "outer/tanh"]
-    (closed,) = (call for call in graph.calls if call.closed)
-    assert "KerasTensor cannot be used as input" in closed.closed
+    (closed,) = (call for call in graph.calls if call.untraceable)
+    assert "KerasTensor cannot be used as input" in closed.untraceable
     found = outcomes_of(graph)
     assert str(found["outer/holding/closed"].support) == "pass_through"
     (finding,) = found["outer/holding/closed"].findings
-    assert closed.closed in finding.message
+    assert closed.untraceable in finding.message
     assert found["outer/tanh"].tainted
 
 
@@ -273,7 +273,7 @@ class Tied(layers.Layer):
 
 def test_code_that_would_freeze_the_values_of_weights_is_not_opened():
     (_, call) = read_model(on((4,), Tied(name="tied"))).calls
-    assert "computes with the values of" in call.closed
+    assert "computes with the values of" in call.untraceable
 
 
 def test_frozen_parts_of_an_opened_layer_are_kept():
