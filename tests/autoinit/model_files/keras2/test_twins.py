@@ -55,15 +55,22 @@ class Case:
     random: bool = False
 
     def __str__(self) -> str:
-        given = ",".join(
-            f"{name}={getattr(value, 'name', value)}" for name, value in self.arguments.items()
-        )
+        given = ",".join(f"{name}={named(value)}" for name, value in self.arguments.items())
         return f"{self.name}({given})"[:80].replace("/", "|")
 
     def model(self) -> Any:
         if self.build is not None:
             return self.build()
         return around(getattr(layers, self.name)(**self.arguments), self.shapes, self.dtype)
+
+
+def named(value: Any) -> Any:
+    """Without addresses: every process that shares the tests must call them the same."""
+    return (
+        [named(each) for each in value]
+        if isinstance(value, list)
+        else getattr(value, "name", value)
+    )
 
 
 def case(name: str, *shapes: Any, **options: Any) -> Case:
