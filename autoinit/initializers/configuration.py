@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from autoinit.initializers.distributions import DISTRIBUTIONS
-from autoinit.rules.registry import UNSUPPORTED
+from autoinit.rules.fallbacks import UNSUPPORTED
 from autoinit.signals import DEFAULT_SIGNAL_MODEL, SIGNAL_MODELS
 
 

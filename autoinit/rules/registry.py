@@ -6,7 +6,7 @@ It says what one call does to the signals that it reads, and changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -16,7 +16,6 @@ from keras import layers
 
 from autoinit.findings import Finding
 from autoinit.graph.model_graph import Call, stock_class
-from autoinit.graph.placeholders import Opaque
 from autoinit.rules.kernels import Kernel, Loader
 from autoinit.signals.signal import BiasMoments, KernelMoments, Observed, Signal
 
@@ -86,9 +85,9 @@ class Context:
         signal_variance: variance that AutoInit aims at.
         registry: for rules of wrappers, which look up the rule of what they wrap.
         batch: how many samples batch normalisation sees at once.
-        unsupported: what becomes of calls without a rule, a key of `UNSUPPORTED`.
-        known: arrays of the constants, and of samples of the masks, that are read next, by value
-            index.
+        unsupported: what becomes of calls without a rule, a key of `fallbacks.UNSUPPORTED`.
+        known: arrays of the constants, and of samples of the masks, among the call's inputs, by
+            value index.
     """
 
     training: bool
@@ -96,20 +95,13 @@ class Context:
     load: Loader
     seed: int = 0
     samples: int = 10_000
-    options: dict[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
     signal_variance: float = 1.0
-    registry: Registry | None = None
+    registry: Registry = field(default_factory=lambda: RULES)
     batch: int = 128
     unsupported: str = "pass_through"
-    known: dict[int, Any] = field(default_factory=dict)
+    known: Mapping[int, Any] = field(default_factory=dict)
 
-
-# What may become of a call without a rule.
-UNSUPPORTED = {
-    "pass_through": "taken as unchanged, as the paper does",
-    "sample": "estimated by Monte Carlo through the layer itself",
-    "error": "refused",
-}
 
 Rule = Callable[[Call, Sequence[Any], Context], "RuleResult | Signal"]
 
@@ -180,62 +172,5 @@ class Registry:
         return self._rules.keys()
 
 
-RULES = Registry()
+RULES: Registry = Registry()
 rule = RULES.register
-# Class name → why it has no rule, as a clause; `autoinit/rules/layers/refused.py` has them all.
-REASONS: dict[str, str] = {}
-
-
-def pass_through(call: Call, inputs: Sequence[Signal]) -> RuleResult:
-    """The paper's fallback for a call without a rule: its signal is taken as unchanged."""
-    reason = REASONS.get(call.class_name)
-    why = ": its" if reason is None else f": {reason}. Its"
-    if reason is None and call.untraceable:
-        why = f", and it cannot be opened into its parts ({call.untraceable}): its"
-    message = (
-        f"No rule for {call.path!r} ({call.class_name}){why} output is taken to be distributed "
-        "like its input, and everything after it is uncertain."
-    )
-    return RuleResult(
-        (inputs[0],) * len(call.outputs),
-        Support.PASS_THROUGH,
-        findings=(Finding("unsupported_layer", call.path, call.class_name, message),),
-    )
-
-
-def not_run(call: Call, inputs: Sequence[Signal]) -> RuleResult:
-    """The same for an opaque call; measurements, too, end before it."""
-    part = call.placeholder
-    reason = "its code is not at hand" if part is None else part.reason
-    end = "Nothing after it is measured, and the predictions there are uncertain."
-    if isinstance(part, Opaque):
-        code = "opaque_layer"
-        held = (
-            "" if part is call.layer else f"holds {part.name[:80]!r} ({part.original[:80]}), and "
-        )
-        message = (
-            f"Layer {call.path!r} ({call.class_name}) {held}is not run: {reason[:300]}. "
-            f"{_origin_of_shape(part, call)} {end}"
-        )
-    else:
-        code = "opaque_activation"
-        name = "" if part is None else part.name[:80]
-        message = f"The activation {name!r} at {call.path!r} is not run: {reason[:300]}. {end}"
-    return RuleResult(
-        (inputs[0],) * len(call.outputs),
-        Support.PASS_THROUGH,
-        findings=(Finding(code, call.path, call.class_name, message),),
-    )
-
-
-def _origin_of_shape(part: Opaque, call: Call) -> str:
-    shape = "×".join("?" if size is None else str(size) for size in call.outputs[0].shape[1:])
-    shape = shape or "one number"
-    declared = part.evidence.get("declared")
-    if declared is not None and None not in declared:
-        return f"Its output shape is the one that its file declares: {shape}."
-    if declared is not None:
-        return f"Its file declares its output shape in part; it is assumed to be {shape}."
-    if part.evidence.get("size") is not None:
-        return f"Its output shape is inferred from the layers that read it: {shape}."
-    return f"Its output shape is assumed to be that of its input: {shape}."

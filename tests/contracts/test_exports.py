@@ -9,8 +9,9 @@ import pytest
 from autoinit.propagation import input_signals, predict
 from autoinit.reading import read_model
 from autoinit.rules import RULES
+from autoinit.rules.fallbacks import REASONS, pass_through
 from autoinit.rules.layers.refused import OPENED
-from autoinit.rules.registry import REASONS, Support, pass_through
+from autoinit.rules.registry import Support
 from tests.contracts.cases import case
 
 EXPORTED = {

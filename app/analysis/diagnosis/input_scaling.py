@@ -12,7 +12,7 @@ from autoinit.findings import Finding
 from autoinit.graph.input_moments import PerInput, input_moments
 from autoinit.graph.model_graph import Call, ModelGraph
 from autoinit.rules import RULES
-from autoinit.rules.registry import Context, RuleResult
+from autoinit.rules.registry import Context
 from autoinit.signals.independent import IndependentSignal
 
 
@@ -77,9 +77,8 @@ def _through(calls: list[Call], mean: float, variance: float) -> IndependentSign
         registration = RULES.find(call.layer)
         if registration is None:
             continue
-        result = registration.rule(call, [signal], _CONTEXT)
-        outcome = result.signals[0] if isinstance(result, RuleResult) else result
-        signal = IndependentSignal.gaussian(outcome.mean, outcome.variance)
+        (scaled,) = registration.apply(call, [signal], _CONTEXT).signals
+        signal = IndependentSignal.gaussian(scaled.mean, scaled.variance)
     return signal
 
 

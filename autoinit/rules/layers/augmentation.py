@@ -12,7 +12,8 @@ from dataclasses import replace
 from keras import layers
 
 from autoinit.graph.model_graph import Call
-from autoinit.rules.registry import Context, RuleResult, Support, pass_through, rule
+from autoinit.rules.fallbacks import pass_through
+from autoinit.rules.registry import Context, RuleResult, Support, rule
 from autoinit.rules.sampling import sample_layer
 from autoinit.signals.signal import Signal
 

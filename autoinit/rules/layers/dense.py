@@ -11,9 +11,10 @@ import numpy as np
 from keras import layers
 
 from autoinit.graph.model_graph import Call
+from autoinit.rules.fallbacks import pass_through
 from autoinit.rules.kernels import Kernel
 from autoinit.rules.operations.products import project, spelled_out
-from autoinit.rules.registry import Context, RuleResult, pass_through, rule
+from autoinit.rules.registry import Context, RuleResult, rule
 from autoinit.rules.weighted import weighted
 from autoinit.signals.signal import Signal
 

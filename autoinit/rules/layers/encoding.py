@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from autoinit.arrays import double_precision
 from autoinit.graph.model_graph import Call
-from autoinit.rules.registry import Context, RuleResult, Support, pass_through, rule
+from autoinit.rules.fallbacks import pass_through
+from autoinit.rules.registry import Context, RuleResult, Support, rule
 from autoinit.signals.signal import Array, Signal
 
 # Of more integers, so many stand for all.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autoinit.rules.registry import REASONS
+from autoinit.rules.fallbacks import REASONS
 
 _JAX = "it runs a function of JAX, which does not say what it computes"
 _TEXT = "it reads text, which has neither mean nor variance"

@@ -10,7 +10,8 @@ import numpy as np
 from keras import layers
 
 from autoinit.graph.model_graph import Call
-from autoinit.rules.registry import Context, RuleResult, Support, pass_through, rule
+from autoinit.rules.fallbacks import pass_through
+from autoinit.rules.registry import Context, RuleResult, Support, rule
 from autoinit.rules.spatial import at_spatial_axes, spatial_sizes
 from autoinit.signals.geometry import Taps
 from autoinit.signals.signal import Array, Signal

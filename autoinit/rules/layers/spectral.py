@@ -11,8 +11,9 @@ from keras import layers
 
 from autoinit.findings import Finding
 from autoinit.graph.model_graph import Call
+from autoinit.rules.fallbacks import pass_through
 from autoinit.rules.kernels import Kernel
-from autoinit.rules.registry import Context, KernelSource, RuleResult, Support, pass_through, rule
+from autoinit.rules.registry import Context, KernelSource, RuleResult, Support, rule
 from autoinit.signals.signal import Array, BiasMoments, KernelMoments, Signal
 
 
@@ -25,7 +26,7 @@ def spectral_normalization(call: Call, inputs: Sequence[Signal], context: Contex
     """
     layer = call.layer
     inner = replace(call, layer=layer.layer)
-    registration = context.registry.find(inner.layer) if context.registry else None
+    registration = context.registry.find(inner.layer)
     if registration is None:
         return pass_through(call, inputs)
     divisor = 1.0
@@ -46,7 +47,7 @@ def spectral_normalization(call: Call, inputs: Sequence[Signal], context: Contex
 
 def _activated(part: Call, result: RuleResult, context: Context) -> RuleResult:
     """The wrapped layer's own activation, which stays inside the wrapper's call."""
-    registration = context.registry.of_call(part) if context.registry else None
+    registration = context.registry.of_call(part)
     assert registration is not None
     activated = registration.apply(part, result.signals, context)
     if activated.support is Support.NEUTRAL:

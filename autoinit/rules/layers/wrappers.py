@@ -24,7 +24,7 @@ def time_distributed(call: Call, inputs: Sequence[Signal], context: Context) -> 
         # The mask and the mode are the wrapper's arguments; not every layer takes a mask.
         arguments=(call.arguments[0], {}),
     )
-    registration = context.registry.find(inner.layer) if context.registry else None
+    registration = context.registry.find(inner.layer)
     if registration is None:
         signals, error = sample_layer(call, inputs, context)
         return RuleResult(signals, Support.SAMPLED, standard_error=error)

@@ -14,11 +14,12 @@ import keras
 import numpy as np
 
 from autoinit.graph.model_graph import Call
+from autoinit.rules.fallbacks import pass_through
 from autoinit.rules.layers.activation import is_elementwise, mapped, on_points
 from autoinit.rules.operations.linear import linear
 from autoinit.rules.operations.moving import moved
 from autoinit.rules.operations.named import NAMED
-from autoinit.rules.registry import Context, RuleResult, Support, pass_through, rule
+from autoinit.rules.registry import Context, RuleResult, Support, rule
 from autoinit.rules.sampling import sample_operation
 from autoinit.signals.signal import Signal
 

@@ -14,10 +14,11 @@ from typing import Any, cast
 import numpy as np
 
 from autoinit.graph.model_graph import Call, TensorRef, Value
+from autoinit.rules.fallbacks import pass_through
 from autoinit.rules.kernels import Kernel
 from autoinit.rules.layers.activation import masking_of, masking_of_rows
 from autoinit.rules.operations.named import NAMED
-from autoinit.rules.registry import Context, RuleResult, Support, pass_through
+from autoinit.rules.registry import Context, RuleResult, Support
 from autoinit.rules.weighted import weighted
 from autoinit.signals.signal import Signal
 

@@ -21,7 +21,7 @@ from app.analysis.settings import Settings
 from autoinit.graph.placeholders import Opaque, OpaqueActivation
 from autoinit.propagation import Options, input_signals, predict
 from autoinit.reading import read_model
-from autoinit.rules.registry import UNSUPPORTED
+from autoinit.rules.fallbacks import UNSUPPORTED
 from autoinit.signals import SIGNAL_MODELS
 from autoinit.signals.independent import IndependentSignal
 

@@ -1,0 +1,98 @@
+"""Where the moments of kernels come from: the weights that there are, or AutoInit's choice."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from autoinit.findings import Finding
+from autoinit.graph.model_graph import Call
+from autoinit.rules.kernels import Kernel, Loader, bias_moments
+from autoinit.rules.registry import KernelScale, RuleResult
+from autoinit.signals.signal import NO_BIAS, BiasMoments, KernelMoments, Signal
+
+Found = tuple[KernelMoments, BiasMoments, RuleResult]
+
+
+class GivenKernels:
+    """Reads the kernels and biases that a model has.
+
+    Args:
+        load: gives the values of a variable.
+    """
+
+    def __init__(self, load: Loader) -> None:
+        self.load = load
+
+    def __call__(self, call: Call, signal: Signal, kernel: Kernel, bias: Any) -> Found:
+        """Moments as a `Context` gives them to its rules."""
+        return self.read(kernel, bias)
+
+    def read(self, kernel: Kernel, bias: Any, *findings: Finding) -> Found:
+        """Moments of a kernel and a bias as they are."""
+        with np.errstate(invalid="ignore", over="ignore"):  # of weights that are not finite
+            moments = kernel.actual(self.load, bias)
+        return *moments, RuleResult((), weighted=True, findings=findings)
+
+
+class PlannedKernels(GivenKernels):
+    """Chooses the scale of each kernel at its first use, for one pass, and keeps to it (eq. 3, 4).
+
+    Args:
+        load: gives the values of a variable.
+        target: variance to aim at.
+        centred: whether kernels are kept at zero mean per unit.
+        kept: identities of variables that stay as they are.
+    """
+
+    def __init__(self, load: Loader, target: float, *, centred: bool, kept: frozenset[int]) -> None:
+        super().__init__(load)
+        self.target = target
+        self.centred = centred
+        self.kept = kept
+        self.chosen: dict[int, KernelScale | None] = {}
+
+    def __call__(self, call: Call, signal: Signal, kernel: Kernel, bias: Any) -> Found:
+        """Moments as a `Context` gives them to its rules."""
+        key = id(kernel.variable)
+        if key in self.kept or (key in self.chosen and self.chosen[key] is None):
+            return self.read(kernel, bias)
+        given = bias_moments(bias, self.load)
+        if not math.isfinite(given.second_moment):
+            # No weights could make up for it; those after it are drawn as if it were mended.
+            given = NO_BIAS
+        drawn = kernel.drawn(centred=self.centred)
+        earlier = self.chosen.get(key)
+        if earlier is not None:
+            finding = Finding("shared_layer", call.path, call.class_name, (
+                f"Layer {kernel.layer.name!r} is used again at {call.path!r}: its weights are "
+                "drawn once, for its first use."
+            ))  # fmt: skip
+            again = RuleResult((), weighted=True, findings=(finding,))
+            return drawn.scaled(earlier.standard_deviation), given, again
+        target, findings = self._less_bias(call, given)
+        incoming = signal.mix(drawn, NO_BIAS).second_moment
+        if not (math.isfinite(incoming) and incoming > 0.0):
+            self.chosen[key] = None
+            message = (
+                f"The signal that reaches {call.path!r} has a second moment of {incoming:g}, which "
+                f"no weights can bring to {target:.3g}: its configured initialiser stays."
+            )
+            keeps = Finding("keeps_initializer", call.path, call.class_name, message)
+            return self.read(kernel, bias, *findings, keeps)
+        choice = KernelScale(kernel, math.sqrt(target / incoming), call.path)
+        self.chosen[key] = choice
+        result = RuleResult((), weighted=True, scales=(choice,), findings=findings)
+        return drawn.scaled(choice.standard_deviation), given, result
+
+    def _less_bias(self, call: Call, bias: BiasMoments) -> tuple[float, tuple[Finding, ...]]:
+        """What the kernel has to give to the target variance, beside the bias."""
+        if bias.variance < self.target:
+            return self.target - bias.variance, ()
+        message = (
+            f"The bias of {call.path!r} alone has variance {bias.variance:.3g}, the target is "
+            f"{self.target:.3g}: the kernel is drawn as if there were none. Start the bias at zero."
+        )
+        return self.target, (Finding("bias_exceeds_target", call.path, call.class_name, message),)
