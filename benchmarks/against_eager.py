@@ -14,16 +14,11 @@ allocators keep what they once had.
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import ctypes
 import statistics
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Callable
 from typing import Any
+
+from benchmarks.measuring import alone, in_turns, parsed, peak_of, ratio
 
 # Samples that go through together. Networks for 224x224 pixels get few: 128 would not fit.
 NETWORKS = {
@@ -44,21 +39,6 @@ def built(name: str) -> Any:
     return build(name) if name in MODELS else getattr(keras.applications, name)(weights=None)
 
 
-def seconds(function: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
-def in_turns(rounds: int, *functions: Callable[[], object]) -> list[list[float]]:
-    """Seconds of each function, round by round; the first round is not counted."""
-    return [[seconds(each) for each in functions] for _ in range(rounds + 1)][1:]
-
-
-def ratio(rows: list[list[float]], over: int, under: int) -> float:
-    return statistics.median(row[over] / row[under] for row in rows)
-
-
 def times(name: str, rounds: int) -> str:
     import keras
 
@@ -72,7 +52,7 @@ def times(name: str, rounds: int) -> str:
     def eager() -> None:
         keras.ops.convert_to_numpy(model(noise, training=True))
 
-    found = in_turns(rounds, eager, lambda: probe_model(graph, samples), analytic_pass(graph))
+    _, found = in_turns(rounds, eager, lambda: probe_model(graph, samples), analytic_pass(graph))
     unit = statistics.median(row[0] for row in found)
     return (
         f"{samples:4d} samples   eager {unit:7.3f} s   probe {ratio(found, 1, 0):5.2f}"
@@ -96,7 +76,7 @@ def drawing(name: str, rounds: int) -> str:
 
     graph = read_model(built(name))
     plans = plan(graph, input_signals(graph)).scales
-    found = in_turns(
+    _, found = in_turns(
         rounds,
         analytic_pass(graph),
         lambda: apply_plans(plans, "truncated_normal", 0),
@@ -113,7 +93,7 @@ def draws(name: str, rounds: int) -> str:
     from probes import probe_model
 
     model, samples = built(name), NETWORKS.get(name, 128)
-    found = in_turns(
+    _, found = in_turns(
         min(rounds, 3),
         lambda: probe_model(model, samples),
         lambda: probe_model(model, samples, seeds=SEEDS),
@@ -130,62 +110,22 @@ def memory(name: str, rounds: int) -> str:
     # One sample first: what the framework itself allocates once is not the probe's.
     probe_model(graph, 1)
     alive = largest_alive(graph, samples)
-    # What building the model left in the allocator's hands would hide what the probe takes.
-    with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).malloc_trim(0)
-    before = resident("VmRSS")
-    with open("/proc/self/clear_refs", "w") as reset:
-        reset.write("5")
-    probe_model(graph, samples)
-    peak = resident("VmHWM") - before
+    peak = peak_of(lambda: probe_model(graph, samples))
     return f"peak {peak / 2**20:6.0f} MiB, to alive {peak / alive:5.2f}"
-
-
-def resident(field: str) -> int:
-    with open("/proc/self/status") as status:
-        line = next(line for line in status if line.startswith(field))
-    return int(line.split()[1]) * 1024
-
-
-def on_large_stack(function: Callable[[], None]) -> None:
-    """Keras recurses on depth while it builds."""
-    sys.setrecursionlimit(10**6)
-    threading.stack_size(512 * 2**20)
-    thread = threading.Thread(target=function)
-    thread.start()
-    thread.join()
 
 
 MEASURES = {measure.__name__: measure for measure in (times, drawing, draws, memory)}
 
 
-def in_its_own_process(name: str, measure: str, rounds: int) -> str:
-    command = [sys.executable, "-m", "benchmarks.against_eager", name, "--only", measure,
-               "--rounds", str(rounds)]  # fmt: skip
-    return subprocess.run(
-        command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ).stdout.strip()
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("networks", nargs="*", default=[*NETWORKS, DEEPEST])
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--only", choices=list(MEASURES), help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.only:
-        for name in arguments.networks:
-            measure = MEASURES[arguments.only]
-            on_large_stack(
-                lambda name=name, measure=measure: print(
-                    measure(name, arguments.rounds), flush=True
-                )
-            )
+    arguments = parsed(str(__doc__), [*NETWORKS, DEEPEST], ROUNDS, MEASURES)
+    if arguments is None:
         return
     print(f"On the CPU; ratios to the plain eager pass, medians of {arguments.rounds} rounds")
     for name in arguments.networks:
         wanted = ["drawing"] if name == DEEPEST else list(MEASURES)
-        parts = [in_its_own_process(name, measure, arguments.rounds) for measure in wanted]
+        own = [name, "--rounds", str(arguments.rounds)]
+        parts = [alone("benchmarks.against_eager", *own, "--only", each) for each in wanted]
         print(f"{name:16s} {'   '.join(parts)}", flush=True)
 
 

@@ -10,31 +10,36 @@ Needs Linux, the development requirements and a browser (`make browser`).
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import hashlib
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from statistics import median
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
-from benchmarks.faults import MIB, Server, processes, server, visit
+from benchmarks.browser import (
+    MIB,
+    PATIENCE,
+    Line,
+    Server,
+    parser_for,
+    poll,
+    run,
+    server,
+    visit,
+)
 from tests.app.conftest import make_result
-from tests.e2e.conftest import BROWSERS, SWITCHES
 from tests.e2e.driving import FIND_PLOT, analyse, main_chart, upload
 from tests.hostile.parts import chain
 
-PATIENCE = 300.0
 CALLS = 4000
 ANALYSES = (1, 5, 10, 20)
 REPEATS = 3
@@ -54,9 +59,6 @@ TIMED = """async (gd, [source, argument]) => {
     await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
     return performance.now() - start;
 }"""
-
-Line = tuple[str, float, str]
-
 
 # Figures: (what, seconds, what else there is to say)
 
@@ -193,9 +195,7 @@ def growth(browser: Browser, folder: Path) -> Iterator[Line]:
 
 
 def resident(running: Server) -> str:
-    found = processes()
-    workers = [found[pid][1] for pid in running.workers() if pid in found]
-    web = found[running.process.pid][1]
+    web, workers = running.sizes()
     return f"web process {web / MIB:,.0f} MB, {len(workers)} worker(s) {sum(workers) / MIB:,.0f} MB"
 
 
@@ -224,26 +224,16 @@ def repeated(page: Page, source: str, argument: object = None, times: int = REPE
     return median(timed(page, source, argument) for _ in range(times))
 
 
-def poll(found: Callable[[], object]) -> object:
-    deadline = time.monotonic() + PATIENCE
-    while not (value := found()):
-        if time.monotonic() > deadline:
-            raise TimeoutError("What was waited for has not come.")
-        time.sleep(0.02)
-    return value
-
-
 def await_spare(running: Server) -> None:
     """Until one worker stands by that has imported Keras: its memory grows no more."""
-    before = -1
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        sizes = [processes().get(pid, (0, 0))[1] for pid in running.workers()]
-        if len(sizes) == 1 and sizes[0] > 200 * MIB and sizes[0] == before:
-            return
-        before = sizes[0] if sizes else -1
-        time.sleep(1.0)
-    raise TimeoutError("No worker stands by.")
+    seen = [0]
+
+    def stands_by() -> bool:
+        _, sizes = running.sizes()
+        seen.append(sizes[0] if len(sizes) == 1 else 0)
+        return seen[-1] > 200 * MIB and seen[-1] == seen[-2]
+
+    poll(stands_by, 1.0)
 
 
 SCENARIOS = {
@@ -259,24 +249,13 @@ def machine() -> str:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return platform.machine()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="*", choices=list(SCENARIOS), default=list(SCENARIOS))
-    arguments = parser.parse_args()
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    arguments = parser_for(str(__doc__), SCENARIOS).parse_args()
     print(f"{machine()}, {os.cpu_count()} cores, {date.today()}")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=SWITCHES)
-        for name in arguments.only:
-            print(f"\n{SCENARIOS[name].__doc__}", flush=True)
-            with tempfile.TemporaryDirectory() as folder:
-                for what, seconds, told in SCENARIOS[name](browser, Path(folder)):
-                    time_taken = f"{seconds:7.2f} s" if seconds else " " * 9
-                    print(f"  {what:38s} {time_taken}  {told}".rstrip(), flush=True)
-        browser.close()
+    run(SCENARIOS, arguments.only)
 
 
 if __name__ == "__main__":

@@ -20,10 +20,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.against_eager import on_large_stack
+from benchmarks.measuring import ROOT, alone, on_large_stack
 
 SAMPLES = ["resnet-56-nobn", "resnet-164-nobn", "resnet-812-nobn"]
-ROOT = Path(__file__).parents[1]
 
 
 def save(name: str, path: Path) -> None:
@@ -59,8 +58,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         files = {name: Path(folder) / f"{name}.keras" for name in arguments.samples}
         for name, file in files.items():
-            command = [sys.executable, "-m", "benchmarks.depth", name, "--save", str(file)]
-            subprocess.run(command, check=True, cwd=ROOT, stderr=subprocess.DEVNULL)
+            alone("benchmarks.depth", name, "--save", str(file))
         output = Path(folder) / "result.json"
         found: dict[str, list[tuple[float, int]]] = {name: [] for name in files}
         calls = {}

@@ -11,33 +11,23 @@ one, and is left out without it.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
-import shutil
 import signal
-import socket
 import subprocess
-import sys
-import tempfile
-import threading
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
+from benchmarks.browser import MIB, PATIENCE, Line, Server, parser_for, run, server, visit
 from sample_models import FILES_FOLDER
-from tests.e2e.conftest import BROWSERS, SWITCHES
 from tests.e2e.driving import analyse, choose_sample, upload
 from tests.hostile import archives, sizes_and_shapes, stored_weights
 from tests.hostile.parts import chain, dense
 
-PATIENCE = 120.0
-MIB = 2**20
 GOOD = ["small-cnn.keras", "small-mlp.h5"]
 BAD = [
     "picture.keras", "config-of-300-mb.keras", "declares-512-mb.h5", "doubled-30-times.json",
@@ -45,97 +35,6 @@ BAD = [
 HOSTILE = [archives.ROWS, stored_weights.ROWS, sizes_and_shapes.ROWS]
 LONG = "resnet-812-nobn"
 MEMORY = 1200 * MIB
-
-
-@dataclass
-class Server:
-    """A dashboard in a process of its own, and the memory that it and its workers took."""
-
-    address: str
-    process: subprocess.Popen[bytes]
-    data: Path
-    peaks: dict[str, int] = field(default_factory=lambda: {"web": 0, "worker": 0, "all": 0})
-
-    def workers(self) -> list[int]:
-        """Process ids of the workers, the warm one among them."""
-        return [pid for pid, (parent, _) in processes().items() if parent == self.process.pid]
-
-    def busy_worker(self) -> int | None:
-        """The worker whose log lies in a job's folder: a warm one's lies beside them."""
-        for pid in self.workers():
-            with contextlib.suppress(OSError):
-                if os.readlink(f"/proc/{pid}/fd/2").endswith("/worker.log"):
-                    return pid
-        return None
-
-    def watch(self, over: threading.Event) -> None:
-        while not over.wait(0.2):
-            found = processes()
-            web = found.get(self.process.pid, (0, 0))[1]
-            workers = [size for parent, size in found.values() if parent == self.process.pid]
-            for name, size in (
-                ("web", web), ("worker", max(workers, default=0)), ("all", web + sum(workers)),
-            ):  # fmt: skip
-                self.peaks[name] = max(self.peaks[name], size)
-
-
-def processes() -> dict[int, tuple[int, int]]:
-    """Parent and resident bytes of every process."""
-    found = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, KeyError):
-            lines = (entry / "status").read_text().splitlines()
-            status = dict(line.split(":", 1) for line in lines if ":" in line)
-            size = int(status.get("VmRSS", "0 kB").split()[0]) * 1024
-            found[int(entry.name)] = (int(status["PPid"]), size)
-    return found
-
-
-@contextlib.contextmanager
-def server(data: Path, **environment: str) -> Iterator[Server]:
-    with socket.socket() as listener:
-        listener.bind(("localhost", 0))
-        port = listener.getsockname()[1]
-    root = Path(__file__).parents[1]
-    command = [sys.executable, "-m", "streamlit", "run", str(root / "app/streamlit_app.py"),
-               "--server.port", str(port), "--server.headless", "true"]  # fmt: skip
-    process = subprocess.Popen(
-        command, env=os.environ | {"AUTOINIT_DATA": str(data), **environment}, cwd=root,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    running, over = Server(f"http://localhost:{port}", process, data), threading.Event()
-    watching = threading.Thread(target=running.watch, args=(over,))
-    try:
-        await_health(running.address)
-        watching.start()
-        yield running
-    finally:
-        over.set()
-        process.terminate()
-        process.wait(30)
-
-
-def await_health(address: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        with contextlib.suppress(OSError):
-            urllib.request.urlopen(f"{address}/_stcore/health", timeout=5).close()
-            return
-        if time.monotonic() > deadline:
-            raise TimeoutError("The dashboard did not start.")
-        time.sleep(0.2)
-
-
-# A visitor
-
-
-def visit(browser: Browser, address: str) -> Page:
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
-    context.set_default_timeout(PATIENCE * 1000)
-    page = context.new_page()
-    page.goto(address)
-    page.get_by_role("button", name="Analyse").wait_for()
-    return page
 
 
 def said(page: Page) -> str | None:
@@ -186,10 +85,8 @@ def run_good_file(page: Page, folder: Path, fresh: str) -> tuple[float, str]:
 
 # The scenarios: each yields lines (what, seconds, what the page says)
 
-Line = tuple[str, float, str]
 
-
-def killed(browser: Browser, folder: Path, shot: Callable[[Page, str], None]) -> Iterator[Line]:
+def killed(browser: Browser, folder: Path) -> Iterator[Line]:
     """The worker is killed by the system in the middle of a job."""
     with server(folder) as running:
         page = visit(browser, running.address)
@@ -201,13 +98,13 @@ def killed(browser: Browser, folder: Path, shot: Callable[[Page, str], None]) ->
         page.wait_for_timeout(6000)
         os.kill(worker, signal.SIGKILL)
         seconds, sentence = outcome(page)
-        shot(page, "killed")
+        screenshot(page, "killed")
         yield "the worker is killed", seconds, sentence
         yield "next job, same page", *run_good_file(page, folder, "after-kill")
         yield memory(running)
 
 
-def full_disk(browser: Browser, folder: Path, shot: Callable[[Page, str], None]) -> Iterator[Line]:
+def full_disk(browser: Browser, folder: Path) -> Iterator[Line]:
     """The disk with the results is full."""
     disk = folder / "disk"
     disk.mkdir()
@@ -222,7 +119,7 @@ def full_disk(browser: Browser, folder: Path, shot: Callable[[Page, str], None])
             analyse(page)
             page.get_by_test_id("stProgress").wait_for()
             seconds, sentence = outcome(page)
-            shot(page, "full-disk")
+            screenshot(page, "full-disk")
             yield "a result of 11 MB, a disk of 2 MB", seconds, sentence
             yield "next job, same page", *run_good_file(page, folder, "after-full-disk")
             kept = sum(file.stat().st_size for file in disk.rglob("*") if file.is_file())
@@ -232,9 +129,7 @@ def full_disk(browser: Browser, folder: Path, shot: Callable[[Page, str], None])
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
-def out_of_memory(
-    browser: Browser, folder: Path, shot: Callable[[Page, str], None]
-) -> Iterator[Line]:
+def out_of_memory(browser: Browser, folder: Path) -> Iterator[Line]:
     """A job needs more memory than a worker may have."""
     with server(folder, AUTOINIT_MAX_MEMORY_BYTES=str(MEMORY)) as running:
         page = visit(browser, running.address)
@@ -244,15 +139,13 @@ def out_of_memory(
         analyse(page)
         page.get_by_test_id("stProgress").wait_for()
         seconds, sentence = outcome(page)
-        shot(page, "out-of-memory")
+        screenshot(page, "out-of-memory")
         yield f"144 million weights, {MEMORY / MIB:,.0f} MB", seconds, sentence
         yield "next job, same page", *run_good_file(page, folder, "after-memory")
         yield memory(running)
 
 
-def eight_visitors(
-    browser: Browser, folder: Path, shot: Callable[[Page, str], None]
-) -> Iterator[Line]:
+def eight_visitors(browser: Browser, folder: Path) -> Iterator[Line]:
     """Eight browsers press Analyse at once; half of their files are refused."""
     rows = {row.name: row for rows in HOSTILE for row in rows}
     files = []
@@ -275,7 +168,7 @@ def eight_visitors(
         for file, (seconds, sentence) in zip(files, outcomes(pages), strict=True):
             yield file.name, seconds, sentence
         for name in ("good", "bad"):
-            shot(pages[name == "bad"], f"eight-{name}")
+            screenshot(pages[name == "bad"], f"eight-{name}")
         yield "next job, first page", *run_good_file(pages[0], folder, "after-eight")
         yield memory(running)
 
@@ -285,32 +178,28 @@ def memory(running: Server) -> Line:
     return "peak memory", 0.0, figures
 
 
+_PICTURES: list[Path] = []  # the folder, where there is one
+
+
+def screenshot(page: Page, name: str) -> None:
+    """Keep a picture, where `--screenshots` says so."""
+    if _PICTURES:
+        page.screenshot(path=_PICTURES[0] / f"{name}.png")
+
+
 SCENARIOS = {
     scenario.__name__: scenario for scenario in (killed, full_disk, out_of_memory, eight_visitors)
 }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="*", choices=list(SCENARIOS), default=list(SCENARIOS))
+    parser = parser_for(str(__doc__), SCENARIOS)
     parser.add_argument("--screenshots", type=Path, default=None, help="folder for pictures")
     arguments = parser.parse_args()
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=SWITCHES)
-
-        def shot(page: Page, name: str) -> None:
-            if arguments.screenshots is not None:
-                arguments.screenshots.mkdir(parents=True, exist_ok=True)
-                page.screenshot(path=arguments.screenshots / f"{name}.png")
-
-        for name in arguments.only:
-            print(f"\n{SCENARIOS[name].__doc__}", flush=True)
-            with tempfile.TemporaryDirectory() as folder:
-                for what, seconds, sentence in SCENARIOS[name](browser, Path(folder), shot):
-                    time_taken = f"{seconds:6.1f} s" if seconds else " " * 8
-                    print(f"  {what:34s} {time_taken}  {sentence}", flush=True)
-        browser.close()
+    if arguments.screenshots is not None:
+        arguments.screenshots.mkdir(parents=True, exist_ok=True)
+        _PICTURES.append(arguments.screenshots)
+    run(SCENARIOS, arguments.only)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
     python -m benchmarks.gpu [NETWORK …] [--samples 128]
 
 It runs on whichever of TensorFlow, JAX and PyTorch is installed, or on `KERAS_BACKEND`; of the
-project's requirements Keras, h5py, NumPy and SciPy will do. For each network, in a process of its
-own: the median time of `model(x, training=True)` and of the probe, in rounds in which they take
-turns, results awaited; the highest memory use that the framework saw, weights included, against
+project's requirements Keras, h5py, NumPy, SciPy and psutil will do. For each network, in a process
+of its own: the median time of `model(x, training=True)` and of the probe, in rounds in which they
+take turns, results awaited; the highest memory use that the framework saw, weights included, against
 weights and the largest set of activations alive at once; bytes of all activations over the probe's
 time; operations of dense layers and convolutions over either time. Then the probe runs on the CPU:
 where a call's variance differs by more than a thousandth, the worst is named and the exit status
@@ -15,7 +15,6 @@ is 1. Dropout is off, as no two devices draw the same noise. Without a GPU it sa
 from __future__ import annotations
 
 import argparse
-import contextlib
 import datetime
 import functools
 import importlib
@@ -27,11 +26,10 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.against_eager import on_large_stack, seconds
+from benchmarks.measuring import on_large_stack, seconds
 
 SAMPLES = ["resnet-56-nobn", "resnet-164-nobn", "vgg-like"]
 APPLICATIONS = ["VGG16", "EfficientNetB0"]  # of keras.applications, for images of 224 × 224
@@ -146,13 +144,14 @@ def measure(name: str, samples: int, device: str = "gpu", rounds: int = ROUNDS) 
     from autoinit.graph.shapes import all_activations, largest_alive
     from autoinit.reading import read_model
     from probes import probe_model
+    from probes.state import without_gradients
 
     model = build(name)
     graph = read_model(model)
     noise = keras.random.normal((samples, *model.inputs[0].shape[1:]), seed=0)
 
     def plain() -> None:
-        with _without_gradients(), keras.device(f"{device}:0"):
+        with without_gradients(), keras.device(f"{device}:0"):
             keras.ops.convert_to_numpy(model(noise, training=True))
 
     def probe() -> Any:
@@ -214,16 +213,6 @@ def _runs(function: Callable[[], object]) -> bool:
     return True
 
 
-def _without_gradients() -> contextlib.AbstractContextManager[Any]:
-    import keras
-
-    if keras.backend.backend() != "torch":
-        return contextlib.nullcontext()
-    import torch
-
-    return torch.no_grad()
-
-
 def _forget_peak(device: str) -> None:
     """JAX cannot: its peak is that of the process, which has run nothing larger before."""
     import keras
@@ -268,19 +257,6 @@ def _backend() -> str:
     return chosen or installed[0]
 
 
-def _on_large_stack(function: Callable[[], Figures]) -> Figures:
-    result: Future[Figures] = Future()
-
-    def run() -> None:
-        try:
-            result.set_result(function())
-        except BaseException as error:
-            result.set_exception(error)
-
-    on_large_stack(run)
-    return result.result()
-
-
 def _alone(arguments: argparse.Namespace) -> int:
     """One network's row, or the machine's line, in this process."""
     if arguments.only == "machine":
@@ -290,7 +266,7 @@ def _alone(arguments: argparse.Namespace) -> int:
             print(error, flush=True)
             return NO_GPU
         return 0
-    figures = _on_large_stack(functools.partial(measure, arguments.only, arguments.samples))
+    figures = on_large_stack(functools.partial(measure, arguments.only, arguments.samples))
     print(figures.row(), flush=True)
     if figures.difference <= TOLERANCE:
         return 0

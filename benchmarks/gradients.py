@@ -10,13 +10,10 @@ resident size beyond what was there before. Then the deepest sample with checkpo
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import subprocess
-import sys
 from typing import Any
 
-from benchmarks.against_eager import on_large_stack, resident, seconds
+from benchmarks.measuring import alone, in_turns, parsed, peak_of, ratio, seconds
 
 SAMPLES = ["resnet-56-nobn", "resnet-56", "vgg-like"]
 DEEPEST = "resnet-812-nobn"
@@ -25,26 +22,17 @@ FEW = 32  # samples through the deepest
 ROUNDS = 7
 
 
-def peak_of(function: Any) -> int:
-    """Bytes beyond what was resident before."""
-    before = resident("VmRSS")
-    with open("/proc/self/clear_refs", "w") as reset:
-        reset.write("5")
-    function()
-    return resident("VmHWM") - before
-
-
 def both(name: str, samples: int) -> tuple[Any, Any]:
     """A step of training and a probe of one network, as functions without arguments."""
     import keras
     import numpy as np
 
     from autoinit.reading import read_model
-    from probes import probe_gradients
+    from probes import CompiledPasses, probe_gradients
     from sample_models import build
 
     model = build(name)
-    graph = read_model(model)
+    graph, compiled = read_model(model), CompiledPasses()
     generator = np.random.default_rng(0)
     given, wanted = (
         generator.standard_normal((samples, *tensor.shape[1:]), dtype=np.float32)
@@ -54,41 +42,41 @@ def both(name: str, samples: int) -> tuple[Any, Any]:
     model.compile(optimizer=keras.optimizers.SGD(0.0), loss="mse")
     return (
         lambda: model.train_on_batch(given, wanted),
-        lambda: probe_gradients(graph, samples, checkpoint=False),
+        lambda: probe_gradients(graph, samples, checkpoint=False, compiled=compiled),
     )
 
 
-def times(name: str) -> str:
+def times(name: str, rounds: int) -> str:
     step, probe = both(name, BATCH)
-    cold = seconds(step), seconds(probe)
-    rounds = [(seconds(step), seconds(probe)) for _ in range(ROUNDS)]
-    unit = statistics.median(row[0] for row in rounds)
-    ratio = statistics.median(row[1] / row[0] for row in rounds)
+    cold, found = in_turns(rounds, step, probe)
+    unit = statistics.median(row[0] for row in found)
     return (
-        f"step {unit:6.3f} s   gradients {ratio:5.2f}   "
+        f"step {unit:6.3f} s   gradients {ratio(found, 1, 0):5.2f}   "
         f"first step {cold[0]:5.1f} s   first gradients {cold[1]:5.1f} s"
     )
 
 
-def peak_of_step(name: str) -> str:
+def peak_of_step(name: str, rounds: int) -> str:
     return str(peak_of(both(name, BATCH)[0]))
 
 
-def peak_of_probe(name: str) -> str:
+def peak_of_probe(name: str, rounds: int) -> str:
     return str(peak_of(both(name, BATCH)[1]))
 
 
-def checkpointed(name: str) -> str:
+def checkpointed(name: str, rounds: int) -> str:
     from autoinit.graph.shapes import all_activations
     from autoinit.reading import read_model
-    from probes import probe_gradients
+    from probes import CompiledPasses, probe_gradients
     from sample_models import build
 
-    graph = read_model(build(name))
+    graph, compiled = read_model(build(name)), CompiledPasses()
     took: list[float] = []
 
     def probe() -> None:
-        took.append(seconds(lambda: probe_gradients(graph, FEW, checkpoint=True)))
+        took.append(
+            seconds(lambda: probe_gradients(graph, FEW, checkpoint=True, compiled=compiled))
+        )
 
     peak = peak_of(probe)
     probe()
@@ -103,32 +91,20 @@ MEASURES = {
 }  # fmt: skip
 
 
-def measured(name: str, what: str) -> str:
-    """One of the measures, in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "benchmarks.gradients", name, "--only", what],
-        check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    ).stdout.strip()  # fmt: skip
-
-
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("samples", nargs="*", default=[*SAMPLES, DEEPEST])
-    parser.add_argument("--only", choices=MEASURES, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.only:
-        for name in arguments.samples:
-            on_large_stack(lambda name=name: print(MEASURES[arguments.only](name), flush=True))
+    arguments = parsed(str(__doc__), [*SAMPLES, DEEPEST], ROUNDS, MEASURES)
+    if arguments is None:
         return
-    print(f"{BATCH} samples on the CPU; medians of {ROUNDS} rounds")
-    for name in arguments.samples:
+    print(f"{BATCH} samples on the CPU; medians of {arguments.rounds} rounds")
+    for name in arguments.networks:
+        own = ["benchmarks.gradients", name, "--rounds", str(arguments.rounds), "--only"]
         if name == DEEPEST:
-            print(f"{name:18s} {measured(name, 'checkpointed')}", flush=True)
+            print(f"{name:18s} {alone(*own, 'checkpointed')}", flush=True)
             continue
-        step, probe = (int(measured(name, what)) for what in ("step", "probe"))
+        step, probe = (int(alone(*own, what)) for what in ("step", "probe"))
         memory = f"peak {probe / 2**20:.0f} MiB, of a step {step / 2**20:.0f}"
-        print(f"{name:18s} {measured(name, 'times')}   {memory}   ratio {probe / step:4.2f}")
+        print(f"{name:18s} {alone(*own, 'times')}   {memory}   ratio {probe / step:4.2f}")
 
 
 if __name__ == "__main__":

@@ -15,15 +15,13 @@ _PUBLIC = {
     "probe_gradients": "probes.gradients",
     "Gradients": "probes.gradients",
     "probe_jacobian": "probes.jacobian",
+    "CompiledPasses": "probes.segments",
     "Moments": "probes.moments.figures",
     "Spread": "probes.moments.spread",
     "spread_of": "probes.moments.spread",
 }
 
-__all__ = [
-    "Gradients", "Moments", "Probe", "Spread", "probe_gradients", "probe_jacobian", "probe_model",
-    "spread_of",
-]  # fmt: skip
+__all__ = list(_PUBLIC)
 
 
 def __getattr__(name: str) -> Any:

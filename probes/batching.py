@@ -4,13 +4,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import psutil
 
 from autoinit.graph.model_graph import ModelGraph
+from autoinit.reading import read_model
 from probes.devices import Device, gpu_memory
 
 Progress = Callable[[float], None]
 Measured = TypeVar("Measured")
+
+
+def graph_of(model: Any, unknown_size: int, training: bool) -> ModelGraph:
+    """The graph of a model, which may be one itself."""
+    if isinstance(model, ModelGraph):
+        return model
+    return read_model(model, unknown_size, training=training)
+
+
+def require_positive(**numbers: int) -> None:
+    """Refuse numbers below 1.
+
+    Raises:
+        ValueError: names the first of them.
+    """
+    for name, number in numbers.items():
+        if number < 1:
+            raise ValueError(f"{name} must be at least 1. Received: {number}")
 
 
 def fixed_batch(graph: ModelGraph) -> int | None:
@@ -74,14 +95,7 @@ def free_memory(device: Device | None = None) -> int:
         told = gpu_memory(device.index)
         if told is not None:
             return told
-    try:
-        with open("/proc/meminfo") as information:
-            for line in information:
-                if line.startswith("MemAvailable"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return 8 << 30
+    return int(psutil.virtual_memory().available)
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import keras
@@ -95,15 +96,21 @@ def _with_mask(tensor: Any, mask: Any) -> Any:
     return tensor
 
 
-class _ByTensorFlow:
-    def __init__(
-        self, function: Function, variables: Sequence[Any], changing: Sequence[Any],
-        measure: Measure,
-    ) -> None:  # fmt: skip
+@dataclass
+class _Way:
+    """Products with one framework; the fields are what `differentiate` takes."""
+
+    function: Function
+    variables: Sequence[Any]
+    changing: Sequence[Any]
+    measure: Measure
+
+
+class _ByTensorFlow(_Way):
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
         import tensorflow as tf
 
-        self._function, self._measure = function, measure
-        self._variables = [variable.value for variable in variables]
         self._compiled: Any = tf.function(self._run, autograph=False)
 
     def __call__(
@@ -139,7 +146,7 @@ class _ByTensorFlow:
                 # No more than two gradients wait for their measure at a time.
                 with tf.control_dependencies(order[-2:-1]):
                     gradient = tf.identity(gradient)
-                measured[key] = self._measure(key, gradient)
+                measured[key] = self.measure(key, gradient)
                 order.append(measured[key])
                 return gradient, tf.zeros(())
 
@@ -153,9 +160,10 @@ class _ByTensorFlow:
         ]
         places = _floating(given)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            sources = [anchor, *(given[place] for place in places), *self._variables]
+            variables = [variable.value for variable in self.variables]
+            sources = [anchor, *(given[place] for place in places), *variables]
             tape.watch(sources)
-            targets = list(self._function(given, settings, tap))
+            targets = list(self.function(given, settings, tap))
         # Of an embedding, it is a few rows.
         _, *gradients = (
             gradient if gradient is None else tf.convert_to_tensor(gradient)
@@ -181,14 +189,7 @@ def _without_grappler() -> Iterator[None]:
         options.set_experimental_options({name: before})
 
 
-class _ByJax:
-    def __init__(
-        self, function: Function, variables: Sequence[Any], changing: Sequence[Any],
-        measure: Measure,
-    ) -> None:  # fmt: skip
-        self._function, self._measure = function, measure
-        self._variables, self._changing = list(variables), list(changing)
-
+class _ByJax(_Way):
     def __call__(
         self, tensors: Sequence[Any], cotangents: Sequence[Any], settings: Settings
     ) -> Products:
@@ -206,7 +207,7 @@ class _ByJax:
                 return tensor
 
             def told(gradient: Any) -> None:
-                measured[key] = self._measure(key, gradient)
+                measured[key] = self.measure(key, gradient)
 
             return _with_mask(_telling(told)(tensor, anchor), get_keras_mask(tensor))
 
@@ -220,15 +221,15 @@ class _ByJax:
             given = list(tensors)
             for place, part in zip(places, parts, strict=False):
                 given[place] = _with_mask(part, masks[place])
-            values = zip(self._variables, parts[len(places) :], strict=True)
+            values = zip(self.variables, parts[len(places) :], strict=True)
             # No tracer gets into a variable: what the function changes comes out as a result.
             with keras.StatelessScope(list(values)) as scope:
-                targets = list(self._function(given, settings, tap))
-            return targets, [scope.get_current_value(variable) for variable in self._changing]
+                targets = list(self.function(given, settings, tap))
+            return targets, [scope.get_current_value(variable) for variable in self.changing]
 
-        at = [tensors[place] for place in places] + [v.value for v in self._variables]
+        at = [tensors[place] for place in places] + [v.value for v in self.variables]
         _, pull, changed = jax.vjp(pure, at, jax.numpy.zeros(()), has_aux=True)
-        for variable, value in zip(self._changing, changed, strict=True):
+        for variable, value in zip(self.changing, changed, strict=True):
             if value is not None:
                 variable.assign(value)
         gradients, _ = pull(list(cotangents))
@@ -255,14 +256,7 @@ def _telling(told: Callable[[Any], None]) -> Callable[[Any, Any], Any]:
     return result
 
 
-class _ByTorch:
-    def __init__(
-        self, function: Function, variables: Sequence[Any], changing: Sequence[Any],
-        measure: Measure,
-    ) -> None:  # fmt: skip
-        self._function, self._measure = function, measure
-        self._variables = list(variables)
-
+class _ByTorch(_Way):
     def __call__(
         self, tensors: Sequence[Any], cotangents: Sequence[Any], settings: Settings
     ) -> Products:
@@ -280,7 +274,7 @@ class _ByTorch:
 
             @staticmethod
             def backward(context: Any, gradient: Any) -> Any:
-                measured[context.key] = self._measure(context.key, gradient)
+                measured[context.key] = self.measure(context.key, gradient)
                 return None, gradient, torch.zeros(())
 
         # Only what depends on something differentiated by is gone back through: every tap does.
@@ -296,9 +290,9 @@ class _ByTorch:
         for place in places:
             leaf = tensors[place].detach().requires_grad_()
             given[place] = _with_mask(leaf, get_keras_mask(tensors[place]))
-        sources = [given[place] for place in places] + [v.value for v in self._variables]
+        sources = [given[place] for place in places] + [v.value for v in self.variables]
         with torch.enable_grad():
-            targets = list(self._function(given, settings, tap))
+            targets = list(self.function(given, settings, tap))
         _, *gradients = torch.autograd.grad(
             targets, [anchor, *sources], list(cotangents), allow_unused=True
         )

@@ -19,8 +19,15 @@ from autoinit.graph.shapes import largest_alive, last_uses
 from autoinit.initializers.cloning import clone_with_weights
 from autoinit.initializers.drawing import SavedWeights, draw_configured_weights
 from autoinit.randomness import derived
-from autoinit.reading import read_model
-from probes.batching import Progress, fitting, fixed_batch, free_memory, while_memory_runs_out
+from probes.batching import (
+    Progress,
+    fitting,
+    fixed_batch,
+    free_memory,
+    graph_of,
+    require_positive,
+    while_memory_runs_out,
+)
 from probes.devices import Device, devices_of, full_precision, placed_on
 from probes.inputs import Data, draw_inputs
 from probes.moments.device import DeviceRecorder
@@ -143,11 +150,9 @@ def probe_model(
             that is no input's, or data that do not fit.
         MemoryError: where not even one sample fits.
     """
-    for name, number in (("num_samples", num_samples), ("seeds", seeds)):
-        if number < 1:
-            raise ValueError(f"{name} must be at least 1. Received: {number}")
-    read = partial(read_model, unknown_size=unknown_size, training=training)
-    graph = model if isinstance(model, ModelGraph) else read(model)
+    require_positive(num_samples=num_samples, seeds=seeds)
+    read = partial(graph_of, unknown_size=unknown_size, training=training)
+    graph = read(model)
     noise = _Noise(num_samples, input_mean, input_variance, training, memory_limit, input_data)
     devices = devices_of(device)
     if seeds == 1:

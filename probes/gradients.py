@@ -32,13 +32,14 @@ import numpy as np
 from autoinit.graph.input_moments import PerInput
 from autoinit.graph.model_graph import ModelGraph, Value
 from autoinit.randomness import derived
-from autoinit.reading import read_model
 from probes.batching import (
     Progress,
     fitting,
     fixed_batch,
     free_memory,
+    graph_of,
     out_of_memory,
+    require_positive,
     while_memory_runs_out,
 )
 from probes.devices import find_device, placed_on
@@ -49,11 +50,11 @@ from probes.moments.device import DeviceRecorder
 from probes.moments.figures import Moments
 from probes.moments.recorder import Recorder
 from probes.segments import (
+    CompiledPasses,
     Passes,
     State,
     as_at_first,
     needed,
-    passes_through,
     segments_of,
     state_of,
     trainable,
@@ -96,15 +97,13 @@ def probe_gradients(
     logits: bool = False,
     progress: Progress | None = None,
     input_data: Data | None = None,
+    compiled: CompiledPasses | None = None,
 ) -> Gradients:
     """Feed noise or real data through a model, and a Gaussian cotangent back from its outputs.
 
     Noise and dropout are those of `probe_model` with the same seed and batch size. Where none of
     the outputs can be run, the cotangent is that of all values that nothing reads which can be
     run. The model is unchanged afterwards: weights, moving statistics and seeds.
-
-    What TensorFlow compiles is kept as long as the `ModelGraph`: the same graph with other weights
-    is measured faster.
 
     Args:
         model: a Keras model with a graph, or the `ModelGraph` of one.
@@ -125,6 +124,8 @@ def probe_gradients(
         progress: told the share done, from 0 to 1; sometimes by another thread.
         input_data: samples to feed in place of noise, by the inputs' names, the samples' axis
             first: see `probes.inputs.draw_inputs`.
+        compiled: keeps what TensorFlow compiles: the same `ModelGraph` with other weights is then
+            measured faster with the same `CompiledPasses()`.
 
     Returns:
         Moments of the gradient for each call's first output and for each trainable variable.
@@ -134,13 +135,8 @@ def probe_gradients(
             input's, data that do not fit, or a backend other than TensorFlow, JAX and PyTorch.
         MemoryError: where not even one sample fits.
     """
-    if num_samples < 1:
-        raise ValueError(f"num_samples must be at least 1. Received: {num_samples}")
-    graph = (
-        model
-        if isinstance(model, ModelGraph)
-        else read_model(model, unknown_size, training=training)
-    )
+    require_positive(num_samples=num_samples)
+    graph = graph_of(model, unknown_size, training)
     found = find_device(device)
     limit = memory_limit or free_memory(found) // 2
     whole, apart = (partial(needed, graph, segments_of(graph, each)) for each in (False, True))
@@ -150,11 +146,14 @@ def probe_gradients(
     bytes_for = apart if checkpointed else whole
     first = fixed_batch(graph) or fitting(bytes_for, num_samples, limit)
 
+    known = compiled or CompiledPasses()
+
     def measure(batch_size: int) -> _Probing:
         nonlocal checkpointed
         try:
             with placed_on(found), unchanged(graph, seed):
-                passes = passes_through(graph, checkpointed, training, found.kind == "cpu")
+                on_host = found.kind == "cpu"
+                passes = known.through(graph, checkpointed, training, on_host)
                 probing = _Probing(graph, passes, progress)
                 inputs = draw_inputs(
                     graph, num_samples, seed, input_mean, input_variance, input_data

@@ -15,16 +15,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
-# Exported by no public module:
 from numpy.typing import NDArray
 from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
 from autoinit.graph.input_moments import PerInput
 from autoinit.graph.model_graph import ModelGraph
 from autoinit.randomness import derived
-from autoinit.reading import read_model
-from probes.batching import Progress
+from probes.batching import Progress, graph_of, require_positive
 from probes.devices import Device, find_device, placed_on
 from probes.inputs import Data, draw_inputs
 from probes.jacobian_products import Array, Ends, Jacobian, find_ends, finite
@@ -140,13 +137,8 @@ def probe_jacobian(
             one whose outputs have no derivative, one that is not finite, or, beyond a matrix, no
             second derivatives, which Jv is computed by.
     """
-    if num_inputs < 1:
-        raise ValueError(f"num_inputs must be at least 1. Received: {num_inputs}")
-    graph = (
-        model
-        if isinstance(model, ModelGraph)
-        else read_model(model, unknown_size, training=training)
-    )
+    require_positive(num_inputs=num_inputs)
+    graph = graph_of(model, unknown_size, training)
     found = find_device(device)
     ends = find_ends(graph, logits)
     inputs = draw_inputs(graph, num_inputs, seed, input_mean, input_variance, input_data)

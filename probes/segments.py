@@ -9,28 +9,21 @@ from __future__ import annotations
 
 import contextlib
 import math
-import weakref
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-
-# Exported by no public module:
 from numpy.typing import NDArray
 
 from autoinit.graph.model_graph import Call, ModelGraph, Parameter
 from autoinit.graph.shapes import bytes_of, largest_alive, last_uses
-from probes.differentiation import (
-    Tap,
-    by_numpy,
-    differentiate,
-)
+from probes.differentiation import Tap, by_numpy, differentiate
 from probes.moments.device import DeviceRecorder, summarised
 from probes.moments.host import HostRecorder
 from probes.moments.recorder import Recorder
-from probes.state import noise_state, set_noise_state
+from probes.state import changing_variables, noise_state, set_noise_state, values_of
 
 # What differentiation holds at most for each byte that is written: normalisation, for one, is made
 # of several operations.
@@ -73,7 +66,7 @@ class Segment:
         self.written = sorted(written)
         self.variables = list({id(v): v for call in calls for v in trainable(call)}.values())
         known = {call.index: call for call in calls}
-        changing = {id(v): v for v in (*self.variables, *changing_variables(calls))}
+        changing = {id(v): v for v in (*self.variables, *_changing(calls))}
         self.products = differentiate(
             self._outputs, self.variables, [*changing.values()],
             lambda index, gradient: measure(known[index], gradient),
@@ -127,6 +120,7 @@ class Passes:
     def __init__(
         self, graph: ModelGraph, segments: Sequence[Sequence[Call]], training: bool, on_host: bool
     ) -> None:
+        self.graph = graph  # which keeps its identity, that `CompiledPasses` knows it by
         self.on_host = on_host
         self._on_step: Callable[[], None] = _nothing
         self._recorder: Recorder | None = None
@@ -172,22 +166,23 @@ def _nothing() -> None:
     pass
 
 
-# By the identity of a graph, for as long as it lives: the tracing of a deep network takes as long
-# as several passes, and one graph is often measured with one set of weights after the other.
-_KNOWN: dict[int, dict[Any, Passes]] = {}
+class CompiledPasses:
+    """Passes of graphs, kept by whoever measures one of them again with other weights.
 
+    The tracing of a deep network takes as long as several passes.
+    """
 
-def passes_through(graph: ModelGraph, checkpoint: bool, training: bool, on_host: bool) -> Passes:
-    """A graph's passes, which are kept as long as it lives."""
-    segments = segments_of(graph, checkpoint)
-    variables = tuple(id(v) for calls in segments for call in calls for v in trainable(call))
-    if id(graph) not in _KNOWN:
-        _KNOWN[id(graph)] = {}
-        weakref.finalize(graph, _KNOWN.pop, id(graph), None)
-    known, key = _KNOWN[id(graph)], (checkpoint, training, on_host, variables)
-    if key not in known:
-        known[key] = Passes(graph, segments, training, on_host)
-    return known[key]
+    def __init__(self) -> None:
+        self._known: dict[tuple[Any, ...], Passes] = {}
+
+    def through(self, graph: ModelGraph, checkpoint: bool, training: bool, on_host: bool) -> Passes:
+        """A graph's passes, those of an earlier time where nothing but weights has changed."""
+        segments = segments_of(graph, checkpoint)
+        variables = tuple(id(v) for calls in segments for call in calls for v in trainable(call))
+        key = id(graph), checkpoint, training, on_host, variables
+        if key not in self._known:
+            self._known[key] = Passes(graph, segments, training, on_host)
+        return self._known[key]
 
 
 def segments_of(graph: ModelGraph, checkpoint: bool) -> list[list[Call]]:
@@ -236,27 +231,15 @@ def trainable(call: Call) -> list[Any]:
     return list(getattr(call.layer, "trainable_variables", ()))
 
 
-def changing_variables(calls: Sequence[Call]) -> list[Any]:
-    """Variables that running the calls may change."""
-    layers = {id(call.layer): call.layer for call in calls}
-    found: dict[int, Any] = {}
-    for layer in layers.values():
-        for part in getattr(layer, "_flatten_layers", lambda: ())():
-            # A stateful recurrent layer's states are not among its variables.
-            held = (*part.variables, *keras.tree.flatten(getattr(part, "states", None)))
-            variables = [v for v in held if isinstance(v, keras.Variable) and not v.trainable]
-            if isinstance(part, keras.layers.SpectralNormalization):
-                variables.append(part.kernel)  # divided by its norm in each step of training
-            found |= {id(variable): variable for variable in variables}
-    return list(found.values())
-
-
 def state_of(calls: Sequence[Call]) -> State:
     """What running the calls changes, and its values now."""
-    return State(
-        [(v, np.array(keras.ops.convert_to_numpy(v.value))) for v in changing_variables(calls)],
-        noise_state(),
-    )
+    return State(values_of(_changing(calls)), noise_state())
+
+
+def _changing(calls: Sequence[Call]) -> list[Any]:
+    """Variables that running the calls may change, each once."""
+    layers = {id(call.layer): call.layer for call in calls}
+    return list({id(v): v for v in changing_variables(layers.values())}.values())
 
 
 @contextlib.contextmanager

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from autoinit.graph.model_graph import ModelGraph
 from autoinit.randomness import derived
@@ -20,19 +21,7 @@ def unchanged(graph: ModelGraph, seed: int) -> Iterator[None]:
     PyTorch's dropout ignores the layers' own seeds: there it is the generator of the device where
     Keras puts tensors at the moment that is seeded and put back.
     """
-    changing = []
-    for layer in graph.layers():
-        for part in getattr(layer, "_flatten_layers", lambda: ())():
-            changing += list(part._non_trainable_variables)
-            # A stateful recurrent layer's, which Keras does not list among a layer's variables.
-            changing += _variables(getattr(part, "states", None))
-            if isinstance(part, keras.layers.SpectralNormalization):
-                changing.append(part.kernel)  # divided by its norm in each step of training
-            for generator in part._seed_generators:
-                changing.append(generator.state)
-    kept = [
-        (variable, np.array(keras.ops.convert_to_numpy(variable.value))) for variable in changing
-    ]
+    kept = values_of(changing_variables(graph.layers()))
     for number, (variable, values) in enumerate(kept):
         if variable.name.endswith("seed_generator_state"):
             variable.assign(np.array([derived(seed, number) % 2**31, 0]).astype(values.dtype))
@@ -47,6 +36,26 @@ def unchanged(graph: ModelGraph, seed: int) -> Iterator[None]:
             variable.assign(values)
         for layer in graph.layers():
             getattr(layer, "_clear_losses", lambda: None)()
+
+
+def changing_variables(layers: Iterable[Any]) -> list[Any]:
+    """Variables that running the layers may change, in an order that noise is seeded by."""
+    changing: list[Any] = []
+    for layer in layers:
+        for part in getattr(layer, "_flatten_layers", lambda: ())():
+            changing += list(part._non_trainable_variables)
+            # A stateful recurrent layer's, which Keras does not list among a layer's variables.
+            states = keras.tree.flatten(getattr(part, "states", None))
+            changing += [v for v in states if isinstance(v, keras.Variable)]
+            if isinstance(part, keras.layers.SpectralNormalization):
+                changing.append(part.kernel)  # divided by its norm in each step of training
+            changing += [generator.state for generator in part._seed_generators]
+    return changing
+
+
+def values_of(variables: Iterable[Any]) -> list[tuple[Any, NDArray[Any]]]:
+    """Variables and copies of what they hold."""
+    return [(v, np.array(keras.ops.convert_to_numpy(v.value))) for v in variables]
 
 
 def noise_state() -> Any:
@@ -68,10 +77,6 @@ def _generator() -> Any:
     if place.type == "cuda":  # that of one GPU, as others may be at other draws
         return torch.cuda.default_generators[place.index]
     return torch.default_generator
-
-
-def _variables(nested: Any) -> list[Any]:
-    return [v for v in keras.tree.flatten(nested) if isinstance(v, keras.Variable)]
 
 
 @contextlib.contextmanager

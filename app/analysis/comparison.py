@@ -35,6 +35,7 @@ from probes.forward import Probe, probe_model
 from probes.gradients import Gradients, probe_gradients
 from probes.inputs import Data
 from probes.jacobian import JacobianSpectrum, probe_jacobian
+from probes.segments import CompiledPasses
 
 Progress = Callable[[float, str], None]
 # Standard deviation of a logarithm from which a call is not self-averaging: one draw in three lies
@@ -148,6 +149,7 @@ def compare(
     own = SavedWeights(v for layer in graph.layers() for v in getattr(layer, "weights", ()))
     series = ("default", "uploaded", "autoinit") if uploaded else ("default", "autoinit")
     findings: list[Finding] = []
+    compiled = CompiledPasses()
     each = 1 + _GRADIENT_STEPS * settings.gradients
     steps = len(series) * (len(seeds) * each + settings.jacobian)
     done = 0
@@ -176,7 +178,7 @@ def compare(
             with _told(findings, "gradients_not_measured", what, (MemoryError,)):
                 gradients = probe_gradients(
                     graph, settings.samples, *chosen, input_data=inputs.data, logits=True,
-                    memory_limit=_activation_memory(settings),
+                    memory_limit=_activation_memory(settings), compiled=compiled,
                     progress=report(f"Measuring gradients, {name}", draw, _GRADIENT_STEPS),
                 )  # fmt: skip
                 comparison.gradients.setdefault(name, []).insert(0, gradients)

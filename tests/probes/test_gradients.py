@@ -4,6 +4,7 @@ import gc
 import os
 import subprocess
 import sys
+import weakref
 
 import keras
 import numpy as np
@@ -13,11 +14,11 @@ from keras import layers, ops
 from autoinit.graph.model_graph import Call
 from autoinit.graph.placeholders import Opaque
 from autoinit.reading import read_model
-from probes import gradients, probe_gradients, probe_model, segments
+from probes import gradients, probe_gradients, probe_model
 from probes.differentiation import differentiate
 from probes.inputs import draw_inputs
 from probes.moments.figures import Moments
-from probes.segments import Passes, needed, segments_of
+from probes.segments import CompiledPasses, Passes, needed, segments_of
 from probes.state import unchanged
 
 BOTH = pytest.mark.parametrize("checkpoint", [False, True])
@@ -454,24 +455,24 @@ def test_checkpoints_take_memory_that_grows_with_the_root_of_depth():
     assert peak_of_chain(True) <= (8 + 8 + few) * 8
 
 
-def test_what_was_compiled_lives_as_long_as_the_graph(monkeypatch):
+def test_what_was_compiled_serves_the_same_graph_again_and_lives_no_longer(monkeypatch):
     run, calls = Call.run, []
     monkeypatch.setattr(Call, "run", lambda *arguments: calls.append(1) or run(*arguments))
     model = conv_net()
     model = keras.Model(model.inputs, model.outputs[0])
     graph = read_model(model)
-    first = probe_gradients(graph, 8)
+    passes = CompiledPasses()
+    first = probe_gradients(graph, 8, compiled=passes)
     compiled = len(calls)
     model.get_layer("dense").kernel.assign(2.0 * model.get_layer("dense").kernel)
-    again = probe_gradients(graph, 8)
+    again = probe_gradients(graph, 8, compiled=passes)
     if keras.backend.backend() == "tensorflow":
         assert len(calls) == compiled
     assert again["pool"].variance == pytest.approx(4.0 * first["pool"].variance, rel=1e-3)
-    identity = id(graph)
-    assert identity in segments._KNOWN
-    del graph, first, again
+    lives = weakref.ref(graph)
+    del graph, first, again, passes
     gc.collect()
-    assert identity not in segments._KNOWN
+    assert lives() is None
 
 
 def test_trainable_variables_are_those_of_the_moment():

@@ -1,0 +1,86 @@
+"""What the benchmarks share: turns, memory, and processes and stacks of their own."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROOT = Path(__file__).parents[1]
+Measure = Callable[[str, int], str]
+
+
+def seconds(function: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def in_turns(
+    rounds: int, *functions: Callable[[], object]
+) -> tuple[list[float], list[list[float]]]:
+    """Seconds of each function in the first round, which is apart, and in each of the others."""
+    first, *others = [[seconds(each) for each in functions] for _ in range(rounds + 1)]
+    return first, others
+
+
+def ratio(rows: list[list[float]], over: int, under: int) -> float:
+    return statistics.median(row[over] / row[under] for row in rows)
+
+
+def peak_of(function: Callable[[], object]) -> int:
+    """Bytes beyond what was resident before, as the kernel saw them: VmHWM, reset before."""
+    # What was let go but is still in the allocator's hands would hide what the function takes.
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
+    before = psutil.Process().memory_info().rss
+    Path("/proc/self/clear_refs").write_text("5")
+    function()
+    status = Path("/proc/self/status").read_text().splitlines()
+    highest = next(line for line in status if line.startswith("VmHWM"))
+    return int(highest.split()[1]) * 1024 - before
+
+
+def on_large_stack(function: Callable[[], Any]) -> Any:
+    """What a function gives: Keras recurses on depth while it builds."""
+    sys.setrecursionlimit(10**6)
+    threading.stack_size(512 * 2**20)
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(function).result()
+
+
+def alone(module: str, *arguments: str) -> str:
+    """What a benchmark prints with other arguments, in a process of its own."""
+    command = [sys.executable, "-m", module, *arguments]
+    return subprocess.run(
+        command, check=True, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ).stdout.strip()
+
+
+def parsed(
+    description: str, names: list[str], rounds: int, measures: Mapping[str, Measure]
+) -> argparse.Namespace | None:
+    """The command line; None where one measure was asked for, as `alone` does, and is printed."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("networks", nargs="*", default=names)
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--only", choices=list(measures), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if not arguments.only:
+        return arguments
+    for name in arguments.networks:
+        measure = measures[arguments.only]
+        print(on_large_stack(partial(measure, name, arguments.rounds)), flush=True)
+    return None
