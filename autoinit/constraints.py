@@ -12,12 +12,18 @@ import keras
 class CenteredUnitNorm(keras.constraints.Constraint):
     """Keep each unit's weights at mean 0 and a given root mean square.
 
-    w ← s·(w − mean(w))/rms(w − mean(w)), over the axes that the unit sums over. Centred weight
-    normalisation (Huang et al. 2017), with the norm that AutoInit chose in place of 1.
+    w ← s·(w − mean(w))/rms(w − mean(w)), over the axes that the unit sums over. Centered weight
+    normalization (Huang et al. 2017), with the norm that AutoInit chose in place of 1.
 
     Args:
         standard_deviation: root mean square of each unit's weights.
         axis: the kernel's axes that a unit sums over.
+
+    Example:
+        >>> from autoinit import CenteredUnitNorm
+        >>> kernel = CenteredUnitNorm(0.5, axis=[0])([[1.0], [3.0]])  # (fan_in, units)
+        >>> [round(float(weight), 4) for weight in kernel[:, 0]]
+        [-0.5, 0.5]
     """
 
     def __init__(self, standard_deviation: float, axis: Sequence[int]) -> None:

@@ -66,6 +66,14 @@ def differing(manifest: Mapping[str, Any], model: Any) -> list[str]:
 
     Raises:
         ValueError: where the model has another number of variables.
+
+    Example:
+        >>> import keras
+        >>> from autoinit.manifest import differing
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, use_bias=False)])
+        >>> other = {"variables": [{"variable": "dense/kernel", "sha256": "0" * 64}]}
+        >>> differing(other, model)
+        ['dense/kernel']
     """
     listed = manifest["variables"]
     if len(listed) != len(model.weights):

@@ -20,8 +20,12 @@ class AutoInitVisualizer:
             `LayerOutputDistributionEstimator`, as for `AutoInit`.
 
     Example:
-        AutoInitVisualizer().visualize(model)  # the last line of a notebook's cell shows it
-        AutoInitVisualizer().visualize(model, plot_path="signal.html")
+        >>> import keras
+        >>> from autoinit import AutoInitVisualizer
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4, name="out")])
+        >>> figure = AutoInitVisualizer().visualize(model, num_samples=16)  # a notebook shows it
+        >>> figure.layout.yaxis.type
+        'log'
     """
 
     def __init__(self, custom_distribution_estimators: Estimators | None = None) -> None:

@@ -19,7 +19,13 @@ class WeightedSum(keras.layers.Layer):
         trainable_coefficients: whether training changes them.
 
     Example:
-        x = WeightedSum()([x, block(x)])
+        >>> import keras
+        >>> from autoinit import AutoInit, WeightedSum
+        >>> x = keras.Input((64,))
+        >>> total = WeightedSum(name="sum")([x, keras.layers.Dense(64)(x)])
+        >>> model = AutoInit({"seed": 0}).initialize_model(keras.Model(x, total))
+        >>> [round(float(c), 2) for c in model.get_layer("sum").coefficients.numpy()]  # √(1/2)
+        [0.71, 0.71]
     """
 
     def __init__(self, trainable_coefficients: bool = False, **options: Any) -> None:

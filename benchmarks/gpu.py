@@ -5,11 +5,11 @@
 It runs on whichever of TensorFlow, JAX and PyTorch is installed, or on `KERAS_BACKEND`; of the
 project's requirements Keras, h5py, NumPy, SciPy and psutil will do. For each network, in a process
 of its own: the median time of `model(x, training=True)` and of the probe, in rounds in which they
-take turns, results awaited; the highest memory use that the framework saw, weights included, against
-weights and the largest set of activations alive at once; bytes of all activations over the probe's
-time; operations of dense layers and convolutions over either time. Then the probe runs on the CPU:
-where a call's variance differs by more than a thousandth, the worst is named and the exit status
-is 1. Dropout is off, as no two devices draw the same noise. Without a GPU it says so.
+take turns, results awaited; the highest memory use that the framework saw, weights included,
+against weights and the largest set of activations alive at once; bytes of all activations over the
+probe's time; operations of dense layers and convolutions over either time. Then the probe runs on
+the CPU: where a call's variance differs by more than a thousandth, the worst is named and the exit
+status is 1. Dropout is off, as no two devices draw the same noise. Without a GPU it says so.
 """
 
 from __future__ import annotations

@@ -134,6 +134,14 @@ def probe_gradients(
         ValueError: for a number of samples below 1, a device that is not there, a name that is no
             input's, data that do not fit, or a backend other than TensorFlow, JAX and PyTorch.
         MemoryError: where not even one sample fits.
+
+    Example:
+        >>> import keras
+        >>> from probes import probe_gradients
+        >>> double = keras.layers.Rescaling(2.0, name="double")
+        >>> found = probe_gradients(keras.Sequential([keras.Input((1000,), name="x"), double]), 100)
+        >>> f"{found['x'].variance / found['double'].variance:.2f}"  # 2², by the chain rule
+        '4.00'
     """
     require_positive(num_samples=num_samples)
     graph = graph_of(model, unknown_size, training)

@@ -136,6 +136,14 @@ def probe_jacobian(
             than TensorFlow, JAX and PyTorch, a model that holds calls that cannot be run, and
             one whose outputs have no derivative, one that is not finite, or, beyond a matrix, no
             second derivatives, which Jv is computed by.
+
+    Example:
+        >>> import keras
+        >>> from probes import probe_jacobian
+        >>> double = keras.layers.Rescaling(2.0)
+        >>> spectrum = probe_jacobian(keras.Sequential([keras.Input((5,)), double])).pooled
+        >>> spectrum.largest, spectrum.condition_number
+        (2.0, 1.0)
     """
     require_positive(num_inputs=num_inputs)
     graph = graph_of(model, unknown_size, training)

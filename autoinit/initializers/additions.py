@@ -20,6 +20,14 @@ def wrap_addition(model: Any) -> Any:
 
     Raises:
         GraphError: for a model without a graph of layers.
+
+    Example:
+        >>> import keras
+        >>> from autoinit import wrap_addition
+        >>> x = keras.Input((8,))
+        >>> model = keras.Model(x, keras.layers.Add(name="sum")([x, keras.layers.Dense(8)(x)]))
+        >>> type(wrap_addition(model).get_layer("sum")).__name__
+        'WeightedSum'
     """
 
     def weighted(layer: Any) -> Any:

@@ -72,6 +72,13 @@ def open_model_file(
 
     Raises:
         ModelFileError: with a code and one sentence, for a file that is refused.
+
+    Example:
+        >>> from autoinit.model_files.opening import open_model_file
+        >>> from sample_models import FILES_FOLDER
+        >>> file = open_model_file(FILES_FOLDER / "small-mlp.h5")
+        >>> file.has_weights, len(file.model.weights)
+        (True, 14)
     """
     path = Path(path)
     budgets = budgets or Budgets.from_environment()

@@ -18,12 +18,21 @@ class LayerOutputDistributionEstimator:
         estimator_config: the `weight_init_config` in use.
         signal_variance: variance that AutoInit aims at.
 
-    Example:
-        class Doubling(LayerOutputDistributionEstimator):
-            def estimate(self, means_in, vars_in):
-                return 2.0 * means_in[0], 4.0 * vars_in[0]
+    This is the g of the paper: (μ_in, ν_in) ↦ (μ_out, ν_out) (Bingham & Miikkulainen 2021, eq. 1).
 
-        AutoInit(custom_distribution_estimators={MyLayer: Doubling}).initialize_model(model)
+    Example:
+        >>> import keras
+        >>> from autoinit import AutoInit, LayerOutputDistributionEstimator
+        >>> class Doubled(keras.layers.Layer):
+        ...     def call(self, x):
+        ...         return 2.0 * x
+        >>> class Doubling(LayerOutputDistributionEstimator):
+        ...     def estimate(self, means_in, vars_in):
+        ...         return 2.0 * means_in[0], 4.0 * vars_in[0]
+        >>> model = keras.Sequential([keras.Input((8,)), Doubled(name="doubled")])
+        >>> scheme = AutoInit(custom_distribution_estimators={Doubled: Doubling})
+        >>> scheme.initialize_model(model, return_estimates=True)[1]["doubled"]
+        (0.0, 4.0)
     """
 
     def __init__(

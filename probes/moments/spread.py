@@ -31,6 +31,11 @@ def spread_of(variances: Sequence[float]) -> Spread | None:
 
     Args:
         variances: one per draw; NaN and infinity are those that overflowed.
+
+    Example:
+        >>> from probes import spread_of
+        >>> spread_of([1.0, 2.0, 4.0]).median
+        2.0
     """
     if not variances:
         return None
