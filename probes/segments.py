@@ -120,7 +120,6 @@ class Passes:
     def __init__(
         self, graph: ModelGraph, segments: Sequence[Sequence[Call]], training: bool, on_host: bool
     ) -> None:
-        self.graph = graph  # which keeps its identity, that `CompiledPasses` knows it by
         self.on_host = on_host
         self._on_step: Callable[[], None] = _nothing
         self._recorder: Recorder | None = None
@@ -173,7 +172,9 @@ class CompiledPasses:
     """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[Any, ...], Passes] = {}
+        # Beside the graph, whose identity is in the key. `Passes` has none: TensorFlow never lets
+        # go of functions that have custom gradients.
+        self._known: dict[tuple[Any, ...], tuple[ModelGraph, Passes]] = {}
 
     def through(self, graph: ModelGraph, checkpoint: bool, training: bool, on_host: bool) -> Passes:
         """A graph's passes, those of an earlier time where nothing but weights has changed."""
@@ -181,8 +182,8 @@ class CompiledPasses:
         variables = tuple(id(v) for calls in segments for call in calls for v in trainable(call))
         key = id(graph), checkpoint, training, on_host, variables
         if key not in self._known:
-            self._known[key] = Passes(graph, segments, training, on_host)
-        return self._known[key]
+            self._known[key] = graph, Passes(graph, segments, training, on_host)
+        return self._known[key][1]
 
 
 def segments_of(graph: ModelGraph, checkpoint: bool) -> list[list[Call]]:

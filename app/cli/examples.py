@@ -88,8 +88,8 @@ examples:
   %(prog)s --port 8600 --address 0.0.0.0     for others, too; see docs/security.md first
   %(prog)s -- --theme.base=dark              what follows -- goes to streamlit run
 
-Its limits are environment variables, AUTOINIT_DATA and AUTOINIT_MAX_... among them; the README
-lists them.
+Its limits are environment variables, AUTOINIT_DATA and AUTOINIT_MAX_... among them;
+docs/server.md lists them.
 """
 
 COMPLETION_EXAMPLES = """\
