@@ -281,8 +281,8 @@ class _Pass:
                 for value in call.outputs
             )
             if result.weighted and call.inputs:
-                slope = self.signals[call.inputs[0].index].correlation_slope
-                first = replace(first, correlation_slope=slope)
+                slope = self.signals[call.inputs[0].index].chi_1
+                first = replace(first, chi_1=slope)
         return first, *others
 
     def _warn_unsupported(self, call: Call) -> None:

@@ -304,9 +304,9 @@ def _not_self_averaging(comparison: Comparison) -> Iterator[Finding]:
         if not call.is_internal
     ]
     spreads = [
-        (signal.spread, call)
+        (signal.log_deviation, call)
         for signal, call in seen
-        if isinstance(signal, Observed) and signal.spread is not None
+        if isinstance(signal, Observed) and signal.log_deviation is not None
     ]
     scattered = [(spread, call) for spread, call in spreads if spread >= _SCATTERED]
     if scattered:

@@ -22,6 +22,8 @@ from probes.moments.spread import spread_of
 
 _CORRELATIONS = ("sample_correlation", "position_correlation")
 _PREDICTED = ("mean", "variance", "spread", "correlation_slope", *_CORRELATIONS)
+# Of signals, where they are not called as in a result file.
+_ATTRIBUTES = {"spread": "log_deviation", "correlation_slope": "chi_1"}
 _MEASURED = (
     "mean", "variance", "minimum", "maximum", "zero_fraction", "finite_fraction", *_CORRELATIONS,
 )  # fmt: skip
@@ -108,7 +110,7 @@ def phases_as_data(comparison: Comparison) -> dict[str, dict[str, Any]]:
     phases = {}
     for name, predictions in comparison.predictions.items():
         seen = (outcome.signals[0] for outcome in predictions[0].results if outcome.weighted)
-        slopes = [signal.correlation_slope for signal in seen]
+        slopes = [signal.chi_1 for signal in seen]
         # The first reads data, and the rest of a network has to repeat something.
         known = [slope for slope in slopes[1:] if slope is not None and math.isfinite(slope)]
         if len(known) > 1 and min(known) > 0:
@@ -126,7 +128,7 @@ def _over_draws(draws: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
     """Means over draws; geometric for variances, which are listed too where there are several."""
     block: dict[str, Any] = {}
     for name in names:
-        found = [getattr(draw, name) for draw in draws]
+        found = [getattr(draw, _ATTRIBUTES.get(name, name)) for draw in draws]
         if None in found:  # the signal model does not tell
             continue
         values = [float(value) for value in found]

@@ -73,7 +73,7 @@ class PlannedKernels(GivenKernels):
             again = RuleResult((), weighted=True, findings=(finding,))
             return drawn.scaled(earlier.standard_deviation), given, again
         target, findings = self._less_bias(call, given)
-        incoming = signal.mix(drawn, NO_BIAS).second_moment
+        incoming = signal.linear(drawn, NO_BIAS).second_moment
         if not (math.isfinite(incoming) and incoming > 0.0):
             self.chosen[key] = None
             message = (

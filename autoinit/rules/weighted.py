@@ -22,4 +22,4 @@ def weighted(call: Call, signal: Signal, context: Context, kernel: Kernel, bias:
         bias: the bias variable, or None.
     """
     moments, bias_moments, result = context.kernel_moments(call, signal, kernel, bias)
-    return replace(result, signals=(signal.mix(moments, bias_moments),))
+    return replace(result, signals=(signal.linear(moments, bias_moments),))

@@ -50,13 +50,13 @@ class IndependentSignal(Signal):
 
     Attributes:
         mean, variance: of the entries.
-        source: equal for functions of the same entries.
+        latent_id: equal for functions of the same entries.
         origin: the function; None for Gaussian entries.
     """
 
     mean: float
     variance: float
-    source: Hashable = field(default_factory=next_identity, compare=False, repr=False)
+    latent_id: Hashable = field(default_factory=next_identity, compare=False, repr=False)
     origin: _Origin | None = field(default=None, compare=False, repr=False)
 
     @classmethod
@@ -75,9 +75,9 @@ class IndependentSignal(Signal):
     def _from(self) -> _Origin:
         return self.origin or _Origin(self.mean, self._deviation, lambda points: points, 0)
 
-    def elsewhere(self, origin: Hashable = None) -> IndependentSignal:
-        source = next_identity() if origin is None else ("elsewhere", origin)
-        return replace(self, source=source)
+    def with_other_latents(self, origin: Hashable = None) -> IndependentSignal:
+        latent_id = next_identity() if origin is None else ("other latents", origin)
+        return replace(self, latent_id=latent_id)
 
     def map(
         self,
@@ -88,14 +88,14 @@ class IndependentSignal(Signal):
     ) -> tuple[IndependentSignal, bool]:
         """Eq. 5 and 6 by quadrature, over the Gaussians that the operands are functions of."""
         operands = (self, *others)
-        origins = {each.source: each._from for each in operands}
+        origins = {each.latent_id: each._from for each in operands}
         sources = list(origins)
         if len(sources) > 2:
             raise ValueError(f"operands must have two sources at most. Received: {len(sources)}")
 
         def composed(*points: Any) -> Any:
             at = dict(zip(sources, points, strict=True))
-            values = [np.asarray(each._from.function(at[each.source])) for each in operands]
+            values = [np.asarray(each._from.function(at[each.latent_id])) for each in operands]
             result = np.asarray(function(*values))
             # What has passed through single precision is known to that, whatever its type.
             single = any(each.dtype == np.float32 for each in values)
@@ -117,7 +117,7 @@ class IndependentSignal(Signal):
         length = 1 + sum(each._from.length for each in operands)
         if length <= _LONGEST and signal.finite:
             origin = _Origin(*gaussians[0], evaluated, length)
-            signal = replace(signal, source=sources[0], origin=origin)
+            signal = replace(signal, latent_id=sources[0], origin=origin)
         return signal, result.converged
 
     def affine(self, scale: Any, offset: Any) -> IndependentSignal:
@@ -131,12 +131,12 @@ class IndependentSignal(Signal):
         if a.size > 1 or before.length >= _LONGEST:
             return result
         one, other = float(a.flat[0]), float(b.flat[0])
-        return replace(result, source=self.source, origin=_Origin(
+        return replace(result, latent_id=self.latent_id, origin=_Origin(
             before.mean, before.deviation, lambda points: one * before.function(points) + other,
             before.length + 1,
         ))  # fmt: skip
 
-    def mix(self, kernel: KernelMoments, bias: BiasMoments) -> IndependentSignal:
+    def linear(self, kernel: KernelMoments, bias: BiasMoments) -> IndependentSignal:
         """v·Σw² + m²·(Σw)², the paper's fan_in·Var(w)·(v + m²) for a kernel of zero mean."""
         mean = kernel.total * self.mean + bias.mean
         second = (
@@ -147,7 +147,7 @@ class IndependentSignal(Signal):
         )
         return self._from_second_moment(mean, second)
 
-    def keep(
+    def dropout(
         self, probability: float, gain: float, otherwise: float = 0.0,
         shared: frozenset[str] = frozenset(), samples: int = 1,
     ) -> IndependentSignal:  # fmt: skip
@@ -158,7 +158,7 @@ class IndependentSignal(Signal):
             mean, within + kept * lost * np.square(gain * self.mean - otherwise)
         )
 
-    def maximum_of(self, axes: tuple[Windows, ...]) -> IndependentSignal:
+    def max_pool(self, axes: tuple[Windows, ...]) -> IndependentSignal:
         """Eq. 7 and 8 by order statistics; windows cut by the border hold fewer entries."""
         numbers, shares = counts(axes)
         parts = []
@@ -173,26 +173,26 @@ class IndependentSignal(Signal):
             self.mean + self._deviation * mean, self.variance * variance
         )
 
-    def mean_of(self, axes: tuple[Windows, ...]) -> IndependentSignal:
+    def average_pool(self, axes: tuple[Windows, ...]) -> IndependentSignal:
         """Eq. 7 and 8: the mean of K independent entries has variance v/K."""
         numbers, shares = counts(axes)
         return IndependentSignal.gaussian(
             self.mean, self.variance * float((shares / numbers).sum())
         )
 
-    def resample(self, maps: Sequence[Taps]) -> IndependentSignal:
+    def linear_map(self, maps: Sequence[Taps]) -> IndependentSignal:
         if all(taps.moves and taps.weights.all() for taps in maps):
-            return self.elsewhere()
+            return self.with_other_latents()
         gain = math.prod(float((taps.weights**2).sum(1).mean()) for taps in maps)
         total = math.prod(float(taps.weights.sum(1).mean()) for taps in maps)
         square = math.prod(float((taps.weights.sum(1) ** 2).mean()) for taps in maps)
-        return self.mix(KernelMoments(gain, square, total), BiasMoments())
+        return self.linear(KernelMoments(gain, square, total), BiasMoments())
 
-    def normalise(
-        self, epsilon: float, count: int | None, *, centred: bool,
+    def normalize(
+        self, epsilon: float, count: int | None, *, centered: bool,
         samples: int | None = None, positions: bool = False,
     ) -> IndependentSignal:  # fmt: skip
-        if centred:
+        if centered:
             if count is None:
                 total = self.variance + epsilon
                 second = self.variance / total if total > 0 else 0.0
@@ -231,7 +231,7 @@ class IndependentSignal(Signal):
                              f"minimum. Received: {operation!r}")  # fmt: skip
         by_source: dict[Hashable, list[IndependentSignal]] = {}
         for signal in (self, *others):
-            by_source.setdefault(signal.source, []).append(signal)
+            by_source.setdefault(signal.latent_id, []).append(signal)
         signals = [_together(operation, group) for group in by_source.values()]
         if len(signals) == 1:
             return signals[0]
@@ -252,8 +252,8 @@ class IndependentSignal(Signal):
         mean, variance = gaussian.maximum([-mean for mean in means], variances)
         return IndependentSignal.gaussian(-mean, variance)
 
-    def dot(self, other: IndependentSignal, count: int, *, normalised: bool) -> IndependentSignal:
-        if not normalised:
+    def dot(self, other: IndependentSignal, count: int, *, normalized: bool) -> IndependentSignal:
+        if not normalized:
             product = self.combine("multiply", [other])
             return IndependentSignal.gaussian(count * product.mean, count * product.variance)
         first = [gaussian.direction(s.mean, s.variance, count, 0.0) for s in (self, other)]

@@ -148,9 +148,9 @@ class Observed(TwoMoments):
         sample_correlation: of one channel in two samples at one position: at 1, inputs can no
             longer be told apart. None where the model does not carry it.
         position_correlation: of one channel at two positions of one sample, averaged over pairs.
-        spread: standard deviation, over draws of the weights, of the logarithm of the variance
-            that is measured: where it is large, single draws do not average out.
-        correlation_slope: of a weighted call, the slope at 1 of what the call before it does to
+        log_deviation: standard deviation, over draws of the weights, of the logarithm of the
+            variance that is measured: where it is large, single draws do not average out.
+        chi_1: of a weighted call, the slope at 1 of what the call before it does to
             the correlation of two inputs (`autoinit/signals/phases.py`).
     """
 
@@ -159,8 +159,8 @@ class Observed(TwoMoments):
     expected_variance: float
     sample_correlation: float | None = None
     position_correlation: float | None = None
-    spread: float | None = None
-    correlation_slope: float | None = None
+    log_deviation: float | None = None
+    chi_1: float | None = None
 
 
 class Signal(TwoMoments, ABC):
@@ -170,13 +170,13 @@ class Signal(TwoMoments, ABC):
     positions and channels.
 
     Attributes:
-        source: equal for signals whose entries are functions of the same Gaussians.
+        latent_id: equal for signals whose entries are functions of the same Gaussians.
     """
 
-    source: Hashable
+    latent_id: Hashable
 
     @property
-    def correlation_slope(self) -> float | None:
+    def chi_1(self) -> float | None:
         """E[f′(Z)²]/E[f(Z)²] where entries are a function f of Gaussians; None if they are not."""
         return None
 
@@ -247,7 +247,7 @@ class Signal(TwoMoments, ABC):
         """Independent Gaussian entries: data, noise, and results known by their moments only."""
 
     @abstractmethod
-    def elsewhere(self, origin: Hashable = None) -> Self:
+    def with_other_latents(self, origin: Hashable = None) -> Self:
         """The same entries at other places than those that they are compared with.
 
         Args:
@@ -281,11 +281,11 @@ class Signal(TwoMoments, ABC):
         """scale·x + offset, each a number or an array of equally frequent values (channels)."""
 
     @abstractmethod
-    def mix(self, kernel: KernelMoments, bias: BiasMoments) -> Self:
+    def linear(self, kernel: KernelMoments, bias: BiasMoments) -> Self:
         """Σᵢ wᵢxᵢ + b: dense layers, convolutions, projections."""
 
     @abstractmethod
-    def keep(
+    def dropout(
         self, probability: float, gain: float, otherwise: float = 0.0,
         shared: frozenset[str] = frozenset(), samples: int = MANY,
     ) -> Self:  # fmt: skip
@@ -299,28 +299,28 @@ class Signal(TwoMoments, ABC):
         """
 
     @abstractmethod
-    def maximum_of(self, axes: tuple[Windows, ...]) -> Self:
+    def max_pool(self, axes: tuple[Windows, ...]) -> Self:
         """The largest entry of each window."""
 
     @abstractmethod
-    def mean_of(self, axes: tuple[Windows, ...]) -> Self:
+    def average_pool(self, axes: tuple[Windows, ...]) -> Self:
         """The mean of the real entries of each window."""
 
     @abstractmethod
-    def resample(self, maps: Sequence[Taps]) -> Self:
+    def linear_map(self, maps: Sequence[Taps]) -> Self:
         """A linear map along each spatial axis: padding, cropping, repetition, interpolation."""
 
     @abstractmethod
-    def normalise(
-        self, epsilon: float, count: int | None, *, centred: bool,
+    def normalize(
+        self, epsilon: float, count: int | None, *, centered: bool,
         samples: int | None = None, positions: bool = False,
     ) -> Self:  # fmt: skip
-        """X − mean(x) (where `centred`) over √(mean square + epsilon).
+        """X − mean(x) (where `centered`) over √(mean square + epsilon).
 
         Args:
             epsilon: added to the mean square.
             count: how many entries the statistics are taken over; None for a great many.
-            centred: whether the mean is removed first.
+            centered: whether the mean is removed first.
             samples: how many samples the statistics are taken over, with all of their positions,
                 per channel; None where they are those of one sample.
             positions: whether statistics of one sample are taken over its positions too.
@@ -350,8 +350,8 @@ class Signal(TwoMoments, ABC):
         """add, subtract, multiply, average, maximum or minimum with independent signals."""
 
     @abstractmethod
-    def dot(self, other: Self, count: int, *, normalised: bool) -> Self:
-        """Σ xᵢyᵢ over `count` pairs; of unit vectors where `normalised`."""
+    def dot(self, other: Self, count: int, *, normalized: bool) -> Self:
+        """Σ xᵢyᵢ over `count` pairs; of unit vectors where `normalized`."""
 
     @classmethod
     @abstractmethod

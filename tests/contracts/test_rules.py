@@ -252,7 +252,7 @@ def test_signals_lie_at_the_positions_of_their_tensors(rules_applied):
         assert tuple(axis.size for axis in signal.axes) == value.positions
         counts = tuple(axis.count for axis in signal.axes)
         assert signal.means.shape == counts
-        for pairs in (signal.within, signal.between):
+        for pairs in (signal.cov_positions, signal.cov_samples):
             assert pairs.shape == tuple(count**2 for count in counts)
 
 
@@ -260,7 +260,7 @@ def test_covariances_are_some_of_random_variables(rules_applied):
     for _, signal in placed(rules_applied):
         counts = signal.means.shape
         within, between = (
-            over_positions(pairs, counts) for pairs in (signal.within, signal.between)
+            over_positions(pairs, counts) for pairs in (signal.cov_positions, signal.cov_samples)
         )
         variances = np.diag(within)
         tolerance = 1e-6 * max(variances.max(), 1e-300)

@@ -45,7 +45,7 @@ def separable(call: Call, inputs: Sequence[Signal], context: Context) -> RuleRes
     )  # fmt: skip
     signal = at_spatial_axes(call, inputs[0])
     first, _, result = context.kernel_moments(call, signal, depthwise_kernel, None)
-    between = signal.mix(first, NO_BIAS)
+    between = signal.linear(first, NO_BIAS)
     pointwise_kernel = Kernel(call.layer, "pointwise_kernel", "pointwise", (*range(rank), rank))
     last = weighted(call, between, context, pointwise_kernel, call.layer.bias)
     return replace(

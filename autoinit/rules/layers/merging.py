@@ -69,7 +69,7 @@ def dot(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | 
     axes = call.layer.axes
     axis = axes if isinstance(axes, int) else axes[0]
     count = call.inputs[0].shape[axis] or 1
-    product = inputs[0].dot(inputs[1], count, normalised=call.layer.normalize)
+    product = inputs[0].dot(inputs[1], count, normalized=call.layer.normalize)
     if call.inputs[0] != call.inputs[1]:
         return product
     if len(call.inputs[0].shape) > 2:
@@ -78,7 +78,7 @@ def dot(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | 
     if call.layer.normalize:
         return type(inputs[0]).gaussian(1.0, 0.0)
     squares, _ = inputs[0].map(np.square)
-    return squares.mean_of((np.arange(count)[None, :],)).affine(count, 0.0)
+    return squares.average_pool((np.arange(count)[None, :],)).affine(count, 0.0)
 
 
 @rule(layers.Concatenate)

@@ -23,7 +23,7 @@ def batch_normalization(call: Call, inputs: Sequence[Signal], context: Context) 
         if layer.renorm:
             scale, offset = _renormalisation(layer, inputs[0], context)
             gamma, beta = gamma * scale, gamma * offset + beta
-        normalised = inputs[0].normalise(layer.epsilon, None, centred=True, samples=context.batch)
+        normalised = inputs[0].normalize(layer.epsilon, None, centered=True, samples=context.batch)
         return normalised.affine(gamma, beta)
     deviation = np.sqrt(_load(context, layer.moving_variance) + layer.epsilon)
     scale = gamma / deviation
@@ -54,7 +54,7 @@ def layer_normalization(
         # Keras divides by the deviation and leaves the mean: as for a great many entries.
         scale = gamma / math.sqrt(inputs[0].variance + layer.epsilon)
         return RuleResult((inputs[0].affine(scale, 0.0),), Support.APPROXIMATE)
-    normalised = inputs[0].normalise(layer.epsilon, _count(call, layer.axis), centred=True)
+    normalised = inputs[0].normalize(layer.epsilon, _count(call, layer.axis), centered=True)
     return normalised.affine(gamma, beta)
 
 
@@ -66,7 +66,7 @@ def group_normalization(call: Call, inputs: Sequence[Signal], context: Context) 
     channels = call.inputs[0].shape[layer.axis] or 1
     groups = channels if layer.groups == -1 else layer.groups
     count = max(call.inputs[0].entries // groups, 1)
-    normalised = inputs[0].normalise(layer.epsilon, count, centred=True, positions=True)
+    normalised = inputs[0].normalize(layer.epsilon, count, centered=True, positions=True)
     return normalised.affine(gamma, beta)
 
 
@@ -76,14 +76,14 @@ def rms_normalization(call: Call, inputs: Sequence[Signal], context: Context) ->
     layer = call.layer
     count = _count(call, layer.axis)
     scale = _load(context, layer.scale)
-    return inputs[0].normalise(layer.epsilon, count, centred=False).affine(scale, 0.0)
+    return inputs[0].normalize(layer.epsilon, count, centered=False).affine(scale, 0.0)
 
 
 @rule(layers.UnitNormalization)
 def unit_normalization(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
     """x/‖x‖ over n entries: second moment 1/n."""
     count = _count(call, call.layer.axis)
-    return inputs[0].normalise(0.0, count, centred=False).affine(1 / math.sqrt(count), 0.0)
+    return inputs[0].normalize(0.0, count, centered=False).affine(1 / math.sqrt(count), 0.0)
 
 
 def _count(call: Call, axis: Any) -> int:

@@ -17,25 +17,25 @@ from autoinit.signals.signal import Signal
 @rule(layers.MaxPooling1D, layers.MaxPooling2D, layers.MaxPooling3D)
 def max_pooling(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
     """The largest of K entries (eq. 7 and 8), K being what a window holds besides padding."""
-    return at_spatial_axes(call, inputs[0]).maximum_of(_windows(call))
+    return at_spatial_axes(call, inputs[0]).max_pool(_windows(call))
 
 
 @rule(layers.AveragePooling1D, layers.AveragePooling2D, layers.AveragePooling3D)
 def average_pooling(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
     """The mean of K entries: variance v/K. Keras does not count padding."""
-    return at_spatial_axes(call, inputs[0]).mean_of(_windows(call))
+    return at_spatial_axes(call, inputs[0]).average_pool(_windows(call))
 
 
 @rule(layers.GlobalMaxPooling1D, layers.GlobalMaxPooling2D, layers.GlobalMaxPooling3D)
 def global_max_pooling(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
     """The largest of all K positions, as max pooling (eq. 7 and 8)."""
-    return _pooled(call, at_spatial_axes(call, inputs[0]).maximum_of(_everything(call)))
+    return _pooled(call, at_spatial_axes(call, inputs[0]).max_pool(_everything(call)))
 
 
 @rule(layers.GlobalAveragePooling1D, layers.GlobalAveragePooling2D, layers.GlobalAveragePooling3D)
 def global_average_pooling(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
     """The mean of all K positions: variance v/K where they are independent."""
-    return _pooled(call, at_spatial_axes(call, inputs[0]).mean_of(_everything(call)))
+    return _pooled(call, at_spatial_axes(call, inputs[0]).average_pool(_everything(call)))
 
 
 @rule(
@@ -44,13 +44,13 @@ def global_average_pooling(call: Call, inputs: Sequence[Signal], context: Contex
 )  # fmt: skip
 def adaptive_average_pooling(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
     """The mean of windows that share the positions out evenly."""
-    return at_spatial_axes(call, inputs[0]).mean_of(_shared_out(call))
+    return at_spatial_axes(call, inputs[0]).average_pool(_shared_out(call))
 
 
 @rule(layers.AdaptiveMaxPooling1D, layers.AdaptiveMaxPooling2D, layers.AdaptiveMaxPooling3D)
 def adaptive_max_pooling(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
     """The largest entry of windows that share the positions out evenly."""
-    return at_spatial_axes(call, inputs[0]).maximum_of(_shared_out(call))
+    return at_spatial_axes(call, inputs[0]).max_pool(_shared_out(call))
 
 
 def _pooled(call: Call, signal: Signal) -> Signal:

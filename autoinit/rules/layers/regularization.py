@@ -36,10 +36,10 @@ def dropped(
         signal: x.
         rate: below 1, or everything is zero.
         context: of the pass.
-        shared: what is dropped together, as `Signal.keep` takes it.
+        shared: what is dropped together, as `Signal.dropout` takes it.
     """
     gain = 1 / (1 - rate) if rate < 1 else 0.0
-    return signal.keep(1 - rate, gain, shared=shared, samples=context.batch)
+    return signal.dropout(1 - rate, gain, shared=shared, samples=context.batch)
 
 
 def _together(call: Call) -> frozenset[str]:
@@ -60,7 +60,7 @@ def alpha_dropout(call: Call, inputs: Sequence[Signal], context: Context) -> Rul
         return RuleResult((inputs[0],), Support.NEUTRAL)
     floor = -_ALPHA * _SCALE
     scale = ((1 - rate) * (1 + rate * floor**2)) ** -0.5
-    kept = inputs[0].keep(1 - rate, 1.0, otherwise=floor, shared=_together(call))
+    kept = inputs[0].dropout(1 - rate, 1.0, otherwise=floor, shared=_together(call))
     return kept.affine(scale, -scale * floor * rate)
 
 

@@ -63,7 +63,7 @@ def cropping(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
         Taps.summing(np.arange(low, size - high)[:, None], size)
         for size, (low, high) in zip(sizes, ends, strict=True)
     ]
-    return at_spatial_axes(call, inputs[0]).resample(kept)
+    return at_spatial_axes(call, inputs[0]).linear_map(kept)
 
 
 @rule(layers.ZeroPadding1D, layers.ZeroPadding2D, layers.ZeroPadding3D)
@@ -75,7 +75,7 @@ def zero_padding(call: Call, inputs: Sequence[Signal], context: Context) -> Sign
         Taps.summing(np.pad(np.arange(size), end, constant_values=-1)[:, None], size)
         for size, end in zip(sizes, ends, strict=True)
     ]
-    return at_spatial_axes(call, inputs[0]).resample(padded)
+    return at_spatial_axes(call, inputs[0]).linear_map(padded)
 
 
 @rule(layers.UpSampling1D, layers.UpSampling3D, support=Support.NEUTRAL)
@@ -83,7 +83,7 @@ def repetition(call: Call, inputs: Sequence[Signal], context: Context) -> Signal
     """Every entry several times: the same mean and variance."""
     sizes = spatial_sizes(call.inputs[0], call.layer)
     factors = call.layer.size if len(sizes) > 1 else (call.layer.size,)
-    return at_spatial_axes(call, inputs[0]).resample(_repeated(sizes, factors))
+    return at_spatial_axes(call, inputs[0]).linear_map(_repeated(sizes, factors))
 
 
 @rule(layers.UpSampling2D)
@@ -92,13 +92,13 @@ def up_sampling(call: Call, inputs: Sequence[Signal], context: Context) -> RuleR
     layer = call.layer
     sizes = spatial_sizes(call.inputs[0], call.layer)
     if layer.interpolation == "nearest":
-        repeated = at_spatial_axes(call, inputs[0]).resample(_repeated(sizes, layer.size))
+        repeated = at_spatial_axes(call, inputs[0]).linear_map(_repeated(sizes, layer.size))
         return RuleResult((repeated,), Support.NEUTRAL)
     mixed = [
         Taps.of_matrix(interpolation_matrix(size, size * factor, layer.interpolation))
         for size, factor in zip(sizes, layer.size, strict=True)
     ]
-    return at_spatial_axes(call, inputs[0]).resample(mixed)
+    return at_spatial_axes(call, inputs[0]).linear_map(mixed)
 
 
 def interpolation_matrix(size: int, output_size: int, interpolation: str) -> Array:

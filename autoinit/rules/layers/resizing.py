@@ -56,7 +56,7 @@ def resizing(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResu
     ]  # fmt: skip
     # Rows of an interpolation sum to 1: what is padded with zeros around x − fill is fill.
     lowered = at_spatial_axes(call, inputs[0]).affine(1.0, -fill)
-    return lowered.resample(maps).affine(1.0, fill)
+    return lowered.linear_map(maps).affine(1.0, fill)
 
 
 @rule(layers.CenterCrop)
@@ -73,7 +73,7 @@ def center_crop(call: Call, inputs: Sequence[Signal], context: Context) -> RuleR
         Taps.of_matrix(_interpolation(cut.length, size) @ cut.matrix)
         for cut, size in zip(_cropped(sizes, target), target, strict=True)
     ]
-    return RuleResult((signal.resample(maps),), Support.EXACT)
+    return RuleResult((signal.linear_map(maps),), Support.EXACT)
 
 
 @rule(layers.RandomCrop)
@@ -97,12 +97,12 @@ def random_crop(call: Call, inputs: Sequence[Signal], context: Context) -> RuleR
     ]
     if tuple(cut.length for cut in cuts) == target:
         maps = [Taps.of_matrix(cut.matrix) for cut in cuts]
-        return RuleResult((signal.resample(maps),), Support.NEUTRAL)
+        return RuleResult((signal.linear_map(maps),), Support.NEUTRAL)
     maps = [
         Taps.of_matrix(_interpolation(cut.length, size) @ cut.matrix)
         for cut, size in zip(cuts, target, strict=True)
     ]
-    return RuleResult((signal.resample(maps),), Support.EXACT)
+    return RuleResult((signal.linear_map(maps),), Support.EXACT)
 
 
 def _middle(signal: Signal, sizes: Sequence[int], target: Sequence[int]) -> RuleResult:
@@ -110,7 +110,7 @@ def _middle(signal: Signal, sizes: Sequence[int], target: Sequence[int]) -> Rule
         Taps.of_matrix(_Cut(size, (size - kept) // 2, kept).matrix)
         for size, kept in zip(sizes, target, strict=True)
     ]
-    return RuleResult((signal.resample(maps),), Support.NEUTRAL)
+    return RuleResult((signal.linear_map(maps),), Support.NEUTRAL)
 
 
 def _cropped(sizes: Sequence[int], target: Sequence[int]) -> list[_Cut]:

@@ -60,7 +60,9 @@ def operation(call: Call, inputs: Sequence[Signal], context: Context) -> RuleRes
         found = moved(call, inputs[0]) or _of_channels(call, inputs[0], context)
         found = found or linear(call, inputs[0])
     if found is None and name in _PICKING:
-        signals = (inputs[0].arrange(value.positions).elsewhere() for value in call.outputs)
+        signals = (
+            inputs[0].arrange(value.positions).with_other_latents() for value in call.outputs
+        )
         found = RuleResult(tuple(signals), Support.NEUTRAL)
     return found or _sampled(call, inputs, context)
 
@@ -84,7 +86,7 @@ def _entry_by_entry(
     if not is_elementwise(function, len(values)):
         return None
     operands = _operands(call, inputs)
-    sources = {signal.source for signal in operands}
+    sources = {signal.latent_id for signal in operands}
     if name in ("Where", "Select") and len(sources) == 3 and len(values) == 3:
         share = min(max(operands[0].mean, 0.0), 1.0)
         if share in (0.0, 1.0):
@@ -107,7 +109,7 @@ def _operands(call: Call, inputs: Sequence[Signal]) -> list[Signal]:
     shapes = {value.index: value.sample for value in call.inputs}
     whole = call.outputs[0].sample
     return [
-        signal if shapes[index] == whole or len(found) == 1 else signal.elsewhere()
+        signal if shapes[index] == whole or len(found) == 1 else signal.with_other_latents()
         for index, signal in found.items()
     ]
 

@@ -101,7 +101,7 @@ def _along_axes(function: Map, signal: Signal, value: Value, output: Value) -> R
     moved = signal.arrange(value.positions)
     if border:
         moved = moved.affine(1.0, -border)
-    moved = moved.resample(maps)
+    moved = moved.linear_map(maps)
     return RuleResult((moved.affine(1.0, border) if border else moved,), Support.EXACT)
 
 
@@ -147,5 +147,5 @@ def _as_matrix(function: Map, signal: Signal, value: Value, output: Value) -> Ru
     )
     alone = all(size == 1 for size in value.positions)
     support = Support.EXACT if alone else Support.APPROXIMATE
-    mixed: Any = signal.flatten().mix(kernel, bias)
+    mixed: Any = signal.flatten().linear(kernel, bias)
     return RuleResult((mixed,), support)

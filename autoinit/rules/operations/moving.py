@@ -87,15 +87,15 @@ def _picked(signal: Signal, value: Value, output: Value, places: Places) -> Sign
     taps = None if places.shape != output.sample else _taps(places, value.sample)
     kept = float((places >= 0).mean()) if places.size else 1.0
     if taps is not None:
-        other = signal.arrange(value.positions).resample(taps)
+        other = signal.arrange(value.positions).linear_map(taps)
         other = other.arrange(output.positions)
     else:
         other = signal.arrange(output.positions)
-        other = other if kept == 1.0 else other.keep(kept, 1.0)
+        other = other if kept == 1.0 else other.dropout(kept, 1.0)
     if kept < 1.0:
         return other
     move = hashlib.blake2b(places.tobytes()).digest()
-    return other.elsewhere((signal.source, places.shape, move))
+    return other.with_other_latents((signal.latent_id, places.shape, move))
 
 
 def _taps(places: Places, shape: tuple[int, ...]) -> list[Taps] | None:

@@ -80,9 +80,9 @@ def average(call: Call, inputs: Sequence[Signal], context: Context) -> Signal | 
 
 
 def _mean(signal: Signal, reduced: Reduced) -> Signal:
-    result = signal.mean_of(reduced.windows) if reduced.spatial else signal
+    result = signal.average_pool(reduced.windows) if reduced.spatial else signal
     if reduced.channels:
-        result = result.mix(KernelMoments(1 / reduced.channels, 1.0, 1.0), NO_BIAS)
+        result = result.linear(KernelMoments(1 / reduced.channels, 1.0, 1.0), NO_BIAS)
     return result
 
 
@@ -105,10 +105,10 @@ def smallest(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResu
 def _largest(signal: Signal, reduced: Reduced) -> Signal:
     if reduced.channels:
         # Channels are like positions that have nothing in common.
-        return signal.flatten().arrange((reduced.count,)).maximum_of(
+        return signal.flatten().arrange((reduced.count,)).max_pool(
             (np.arange(reduced.count)[None, :],)
         )  # fmt: skip
-    return signal.maximum_of(reduced.windows)
+    return signal.max_pool(reduced.windows)
 
 
 def every(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | None:
@@ -217,7 +217,7 @@ def joining(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResul
     found = dict(zip((value.index for value in call.inputs), inputs, strict=True))
     if len(found) == 1:
         signal = inputs[0].arrange(call.outputs[0].positions)
-        return RuleResult((signal.elsewhere(),), Support.NEUTRAL)
+        return RuleResult((signal.with_other_latents(),), Support.NEUTRAL)
     mixed = type(inputs[0]).mixture(inputs, [value.entries for value in call.inputs])
     return RuleResult((mixed,), Support.EXACT)
 
@@ -233,7 +233,7 @@ def max_pool(call: Call, inputs: Sequence[Signal], context: Context) -> Signal |
         for each in (layer.pool_size, layer.strides or layer.pool_size)
     )
     found = zip(sizes, pool, strides, strict=True)
-    return inputs[0].maximum_of(
+    return inputs[0].max_pool(
         tuple(windows(size, taps, stride, 1, layer.padding) for size, taps, stride in found)
     )
 
@@ -248,7 +248,7 @@ def normalised(
     # Keras's default; the layers have others.
     epsilon = 1e-7 if call.layer.epsilon is None else call.layer.epsilon
     scale, offset = _constants(call, ("gamma", "scale"), 1.0), _constants(call, ("beta",), 0.0)
-    signal = inputs[0].normalise(epsilon, reduced.count, centred=centred)
+    signal = inputs[0].normalize(epsilon, reduced.count, centered=centred)
     return signal.affine(scale, offset)
 
 
@@ -269,7 +269,7 @@ def unit(call: Call, inputs: Sequence[Signal], context: Context) -> Signal | Non
     reduced = _reduced(call)
     if reduced is None or call.layer.order != 2 or reduced.spatial:
         return None
-    signal = inputs[0].normalise(0.0, reduced.count, centred=False)
+    signal = inputs[0].normalize(0.0, reduced.count, centered=False)
     return signal.affine(1 / math.sqrt(reduced.count), 0.0)
 
 

@@ -56,7 +56,7 @@ def project(
     if lost:
         signal = signal.reshape([sizes[x] for x in leading], [count, *places, inputs])
         windows = [np.arange(count)[None, :], *(np.arange(size)[:, None] for size in places)]
-        signal = signal.mean_of(tuple(windows)).affine(count, 0.0).arrange(places)
+        signal = signal.average_pool(tuple(windows)).affine(count, 0.0).arrange(places)
     else:
         signal = signal.reshape([sizes[x] for x in leading], [*places, inputs])
     summed = tuple(axis for axis, letter in enumerate(weights) if letter not in output)

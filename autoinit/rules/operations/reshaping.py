@@ -55,7 +55,7 @@ def repeating(call: Call, inputs: Sequence[Signal], context: Context) -> RuleRes
         each = np.arange(old)
         reads = np.repeat(each, new // old) if name == "Repeat" else np.tile(each, new // old)
         taps.append(Taps.summing(reads[:, None], old))
-    return RuleResult((signal.arrange(before.positions).resample(taps),), Support.NEUTRAL)
+    return RuleResult((signal.arrange(before.positions).linear_map(taps),), Support.NEUTRAL)
 
 
 NAMED.update(

@@ -29,9 +29,12 @@ if TYPE_CHECKING:
     from autoinit.signals.correlated.state import CorrelatedSignal
 
 _OPERATIONS = {
-    "add": np.add, "subtract": np.subtract, "multiply": np.multiply, "maximum": np.maximum,
+    "add": np.add,
+    "subtract": np.subtract,
+    "multiply": np.multiply,
+    "maximum": np.maximum,
     "minimum": np.minimum,
-}  # fmt: skip
+}
 
 
 def combined(signals: Sequence[CorrelatedSignal], operation: str) -> CorrelatedSignal:
@@ -46,8 +49,8 @@ def combined(signals: Sequence[CorrelatedSignal], operation: str) -> CorrelatedS
     if operation == "subtract" and len(others) > 1:
         return combined([first, *(other.affine(-1.0, 0.0) for other in others)], "add")
     # Functions of the same Gaussians meet first: what comes of two sources has a new one.
-    order = list(dict.fromkeys(signal.source for signal in signals))
-    ordered = sorted(signals, key=lambda signal: order.index(signal.source))
+    order = list(dict.fromkeys(signal.latent_id for signal in signals))
+    ordered = sorted(signals, key=lambda signal: order.index(signal.latent_id))
     groups = [list(group) for _, group in itertools.groupby(ordered, _source_of)]
     together = [functools.reduce(lambda x, y: _of_two(operation, x, y), group) for group in groups]
     return functools.reduce(lambda x, y: _of_two(operation, x, y), together)
@@ -62,7 +65,7 @@ def _of_two(operation: str, signal: CorrelatedSignal, other: CorrelatedSignal) -
         plain = [replace(each, logits=None) for each in (first, second)]
         whole = _of_two("add", *plain)
         return replace(whole, logits=(_of_two("add", *behind), found[1]))
-    if first.source == second.source or mapping.shares_of_same_parts((first, second)):
+    if first.latent_id == second.latent_id or mapping.shares_of_same_parts((first, second)):
         # Functions of the same Gaussians are taken together, exactly (E).
         return first.map(function, [second])[0]
     if operation in ("add", "subtract"):
@@ -75,47 +78,54 @@ def _of_two(operation: str, signal: CorrelatedSignal, other: CorrelatedSignal) -
 
 def _sum(signal: CorrelatedSignal, other: CorrelatedSignal, sign: float) -> CorrelatedSignal:
     return type(signal)(
-        signal.axes, signal.means + sign * other.means, signal.within + other.within,
-        signal.between + other.between, _summed_shape(signal, other, sign),
-        scatter=fluctuations.summed_scatter(signal, other),
-        across=_added(signal.across, other.across),
-    )  # fmt: skip
+        signal.axes,
+        signal.means + sign * other.means,
+        signal.cov_positions + other.cov_positions,
+        signal.cov_samples + other.cov_samples,
+        _summed_marginal(signal, other, sign),
+        log_variance=fluctuations.summed_log_variance(signal, other),
+        cov_channels=_added(signal.cov_channels, other.cov_channels),
+    )
 
 
-def _summed_shape(signal: CorrelatedSignal, other: CorrelatedSignal, sign: float) -> Marginal:
-    if signal.shape is STANDARD and other.shape is STANDARD:
+def _summed_marginal(signal: CorrelatedSignal, other: CorrelatedSignal, sign: float) -> Marginal:
+    if signal.marginal is STANDARD and other.marginal is STANDARD:
         return STANDARD
     first, second = (signal.average(signal.variances) for signal in (signal, other))
-    if signal.shape.gaussian and other.shape.gaussian:
-        mine, theirs = signal.shape.second_moments, other.shape.second_moments
+    if signal.marginal.is_gaussian and other.marginal.is_gaussian:
+        mine, theirs = signal.marginal.second_moments, other.marginal.second_moments
         return marginals.gaussian_samples(first * mine + second * theirs)
     x, y = np.broadcast_arrays(
-        math.sqrt(first) * signal.shape.functions,
-        sign * math.sqrt(second) * other.shape.functions,
+        math.sqrt(first) * signal.marginal.functions,
+        sign * math.sqrt(second) * other.marginal.functions,
     )
-    return marginals.standardised(marginals.combined(np.add, x, y))
+    return marginals.standardized(marginals.combined(np.add, x, y))
 
 
 def product(signal: CorrelatedSignal, other: CorrelatedSignal) -> CorrelatedSignal:
     """Second moments multiply, pair by pair (G), and so do the samples' energies (H)."""
     x, y = np.broadcast_arrays(
-        fluctuations.going_with(signal, other), fluctuations.going_with(other, signal)
+        fluctuations.shared_with(signal, other), fluctuations.shared_with(other, signal)
     )
     first, second = (rows**2 @ marginals.WEIGHTS for rows in (x, y))
     apart = float(first.mean() * second.mean())
     more = float((first * second).mean()) / apart if apart > 0 else 1.0
     mine, theirs = signal.mean_products, other.mean_products
-    within, between = (
+    cov_positions, cov_samples = (
         share * (a + mine) * (b + theirs) - mine * theirs
         for share, a, b in (
-            (more, signal.within, other.within), (1.0, signal.between, other.between)
+            (more, signal.cov_positions, other.cov_positions),
+            (1.0, signal.cov_samples, other.cov_samples),
         )
-    )  # fmt: skip
+    )
     return type(signal)(
-        signal.axes, signal.means * other.means, within, between,
-        marginals.standardised(marginals.combined(np.multiply, x, y)),
-        scatter=signal.scatter + other.scatter,
-    )  # fmt: skip
+        signal.axes,
+        signal.means * other.means,
+        cov_positions,
+        cov_samples,
+        marginals.standardized(marginals.combined(np.multiply, x, y)),
+        log_variance=signal.log_variance + other.log_variance,
+    )
 
 
 def _extreme(
@@ -123,26 +133,35 @@ def _extreme(
 ) -> CorrelatedSignal:
     """Correlations of a maximum are taken as the mean of those of the operands."""
     mean, variance = marginals.moments(functions)
-    within, between = (
-        variance * 0.5 * sum(
+    cov_positions, cov_samples = (
+        variance
+        * 0.5
+        * sum(
             pairs / max(each.average(each.variances), np.finfo(float).tiny)
             for pairs, each in zip(both, (signal, other), strict=True)
         )
-        for both in ((signal.within, other.within), (signal.between, other.between))
-    )  # fmt: skip
+        for both in (
+            (signal.cov_positions, other.cov_positions),
+            (signal.cov_samples, other.cov_samples),
+        )
+    )
     return type(signal)(
-        signal.axes, np.full_like(signal.means, mean), within, between,
-        marginals.standardised(functions), scatter=fluctuations.summed_scatter(signal, other),
-    )  # fmt: skip
+        signal.axes,
+        np.full_like(signal.means, mean),
+        cov_positions,
+        cov_samples,
+        marginals.standardized(functions),
+        log_variance=fluctuations.summed_log_variance(signal, other),
+    )
 
 
 def dot(
-    signal: CorrelatedSignal, other: CorrelatedSignal, count: int, *, normalised: bool
+    signal: CorrelatedSignal, other: CorrelatedSignal, count: int, *, normalized: bool
 ) -> CorrelatedSignal:
     """The product of two vectors of so many entries."""
     mine, theirs = (
-        over_channels(each.flatten(), 0.0, count, centred=False).affine(count**-0.5, 0.0)
-        if normalised
+        over_channels(each.flatten(), 0.0, count, centered=False).affine(count**-0.5, 0.0)
+        if normalized
         else each.flatten()
         for each in (signal, other)
     )
@@ -165,40 +184,53 @@ def mixture(parts: Sequence[CorrelatedSignal], weights: Sequence[float]) -> Corr
         return shares[0][1]
     means = sum(share * part.means for share, part in shares)
     first, second = each_with_each(np.asarray(means))
-    within, between = (
-        sum(share * (pairs + part.mean_products) for (share, part), pairs in zip(
-            shares, each, strict=True)) - first * second
-        for each in (
-            [part.within for _, part in shares], [part.between for _, part in shares],
+    cov_positions, cov_samples = (
+        sum(
+            share * (pairs + part.mean_products)
+            for (share, part), pairs in zip(shares, each, strict=True)
         )
-    )  # fmt: skip
+        - first * second
+        for each in (
+            [part.cov_positions for _, part in shares],
+            [part.cov_samples for _, part in shares],
+        )
+    )
     return type(shares[0][1])(
-        axes, np.asarray(means), np.asarray(within), np.asarray(between), None,
-        parts=tuple(shares), scatter=sum(share**2 * part.scatter for share, part in shares),
-    )  # fmt: skip
+        axes,
+        np.asarray(means),
+        np.asarray(cov_positions),
+        np.asarray(cov_samples),
+        None,
+        parts=tuple(shares),
+        log_variance=sum(share**2 * part.log_variance for share, part in shares),
+    )
 
 
 def _source_of(signal: CorrelatedSignal) -> Hashable:
-    return signal.source
+    return signal.latent_id
 
 
-def mixed_shape(shares: Sequence[tuple[float, CorrelatedSignal]]) -> Marginal:
+def mixed_marginal(shares: Sequence[tuple[float, CorrelatedSignal]]) -> Marginal:
     """Of the parts of a concatenation together, each with its share."""
     means, variances = (
-        np.array([signal.average(values) for signal, values in zip(
-            [part for _, part in shares], each, strict=True)])
+        np.array(
+            [
+                signal.average(values)
+                for signal, values in zip([part for _, part in shares], each, strict=True)
+            ]
+        )
         for each in ([p.means for _, p in shares], [p.variances for _, p in shares])
-    )  # fmt: skip
+    )
     weights = np.array([share for share, _ in shares])
     near = np.ptp(means) ** 2 + np.ptp(variances) < 1e-6 * max(variances.max(), 1e-300)
-    if near and all(part.shape.gaussian for _, part in shares):
-        if all(part.shape is STANDARD for _, part in shares):
+    if near and all(part.marginal.is_gaussian for _, part in shares):
+        if all(part.marginal is STANDARD for _, part in shares):
             return STANDARD
-        energies = [part.shape.second_moments for _, part in shares]
+        energies = [part.marginal.second_moments for _, part in shares]
         return marginals.gaussian_samples(weights @ np.array(np.broadcast_arrays(*energies)))
     values = np.broadcast_arrays(*(part.overall() for _, part in shares))
     every = np.concatenate([share * marginals.WEIGHTS for share in weights])
-    return marginals.standardised(marginals.quantiles(np.hstack(values), every))
+    return marginals.standardized(marginals.quantiles(np.hstack(values), every))
 
 
 def _added(first: tuple[Array, Array] | None, second: tuple[Array, Array] | None) -> Any:

@@ -48,7 +48,7 @@ def mapped(
     Raises:
         ValueError: where they have more than two sources.
     """
-    sources = list(dict.fromkeys(each.source for each in operands))
+    sources = list(dict.fromkeys(each.latent_id for each in operands))
     if len(sources) > 2:
         raise ValueError(f"operands must have two sources at most. Received: {len(sources)}")
     if len(sources) == 2:
@@ -61,21 +61,21 @@ def mapped(
         return list(np.broadcast_arrays(*beside))
 
     values, squares, converged = _evaluated(function, points, 1, trimmed)
-    result = first.from_functions(values, first.latent(), first.source)
+    result = first.from_functions(values, first.latent(), first.latent_id)
     if squares is not None:
         before = result.average(result.variances)
         variances = np.maximum((squares @ WEIGHTS).mean(-1) - result.means**2, 0.0)
-        result = replace(result, within=at_diagonal(result.within, variances))
+        result = replace(result, cov_positions=at_diagonal(result.cov_positions, variances))
         # Functions stay what they are: what lies between their nodes is in the variance alone.
         left = before / max(result.average(variances), np.finfo(float).tiny)
-        factor = np.full(len(result.shape.functions), np.sqrt(min(left, 1.0)))
-        result = replace(result, stored_shape=result.shape.scaled(factor))
+        factor = np.full(len(result.marginal.functions), np.sqrt(min(left, 1.0)))
+        result = replace(result, stored_marginal=result.marginal.scaled(factor))
     return result, converged
 
 
 def shares_of_same_parts(signals: Sequence[CorrelatedSignal]) -> list[float]:
     """Shares of the parts where all are functions of one and the same concatenation, or none."""
-    found = [[(share, part.source) for share, part in signal.parts] for signal in signals]
+    found = [[(share, part.latent_id) for share, part in signal.parts] for signal in signals]
     return [share for share, _ in found[0]] if all(each == found[0] for each in found) else []
 
 
@@ -83,10 +83,10 @@ def _of_two(
     function: Function, operands: Sequence[CorrelatedSignal], trimmed: bool
 ) -> tuple[CorrelatedSignal, bool]:
     """Of two independent Gaussians; positions are taken as alike."""
-    by_source = {each.source: each for each in reversed(operands)}
-    one, two = (by_source[source] for source in dict.fromkeys(each.source for each in operands))
+    by_source = {each.latent_id: each for each in reversed(operands)}
+    one, two = (by_source[source] for source in dict.fromkeys(each.latent_id for each in operands))
     rows = [_without_rounding(each.overall()) for each in operands]
-    firsts = [each.source == one.source for each in operands]
+    firsts = [each.latent_id == one.latent_id for each in operands]
 
     def points(steps: Sequence[float], curved: bool) -> list[Array]:
         lines = [
@@ -101,12 +101,14 @@ def _of_two(
     squares = values**2 if squares is None else squares
     mean = float((values * weights).sum((-1, -2)).mean())
     variance = max(float((squares * weights).sum((-1, -2)).mean()) - mean * mean, 0.0)
-    within, between = marginals.plane_covariances(values * weights, one.latent(), two.latent())
+    cov_positions, cov_samples = marginals.plane_covariances(
+        values * weights, one.latent(), two.latent()
+    )
     shape = marginals.quantiles(values.reshape(len(values), -1), weights.ravel())
     result = type(one)(
         one.axes, np.full_like(one.means, mean),
-        at_diagonal(within, np.full(one.means.shape, variance)), between,
-        marginals.standardised(shape), scatter=fluctuations.summed_scatter(one, two),
+        at_diagonal(cov_positions, np.full(one.means.shape, variance)), cov_samples,
+        marginals.standardized(shape), log_variance=fluctuations.summed_log_variance(one, two),
     )  # fmt: skip
     return result, converged
 

@@ -31,11 +31,11 @@ COARSE = slice(40, 281, 3)
 _ORDERS = 24
 # The power that stands for all higher orders together.
 _BEYOND = _ORDERS + 8
-# Typical samples of a batch, where samples differ: at equidistant quantiles.
+# Nodes of the quadrature over samples, where samples differ: at equidistant quantiles.
 SAMPLES = 8
 _QUANTILES: Array = special.ndtri((np.arange(SAMPLES) + 0.5) / SAMPLES)
 _NORMAL: Array = _QUANTILES / _QUANTILES.std()
-# Below this variance of the logarithm of their energies, samples count as alike.
+# Below this variance of the logarithm of their second moments, samples count as alike.
 _LEAST_SCATTER = 3e-4
 _CORRELATIONS: Array = np.concatenate([np.linspace(-1, 0.9, 96), np.linspace(0.9, 1, 61)[1:]])
 
@@ -53,60 +53,65 @@ _ON_PLANE: Array = _hermite()[:, COARSE].T
 
 @dataclass(frozen=True, eq=False)
 class Marginal:
-    """The distribution of an entry with mean 0 and variance 1, in each of a few typical samples.
+    """The distribution of an entry with mean 0 and variance 1, in samples that may differ.
 
-    Samples of a batch may carry different energies: where they do, an entry is a mixture of equally
-    frequent functions of Z, in order of the samples' energies (part H).
+    Samples of a batch may differ in their second moments: where they do, an entry is a mixture of
+    equally frequent functions of Z, in order of these (part H).
 
     Attributes:
-        functions: of Z on the grid, one row for each typical sample: (1 or `SAMPLES`, grid).
-        gaussian: whether each of them is a multiple of Z.
+        functions: of Z on the grid, a row for each quadrature node over samples: (1 or `SAMPLES`,
+            grid).
+        is_gaussian: whether each of them is a multiple of Z.
     """
 
     functions: Array
-    gaussian: bool = False
+    is_gaussian: bool = False
 
     @cached_property
     def means(self) -> Array:
-        """E x in each typical sample."""
+        """E x in each node."""
         return self.functions @ WEIGHTS
 
     @cached_property
     def second_moments(self) -> Array:
-        """E x² in each typical sample: their energies, where the mean is 0."""
+        """E x² at each node."""
         return self.functions**2 @ WEIGHTS
 
     def scaled(self, factors: Array) -> Marginal:
-        """Each typical sample times a factor of its own."""
-        return Marginal(factors[:, None] * self.functions, self.gaussian)
+        """Each node times a factor of its own."""
+        return Marginal(factors[:, None] * self.functions, self.is_gaussian)
 
-    def of_equal_samples(self, *, centred: bool) -> Marginal:
-        """Where every sample is normalised by itself, less its mean if `centred`."""
-        if self.gaussian:
+    def of_equal_samples(self, *, centered: bool) -> Marginal:
+        """Where every sample is normalised by itself, less its mean if `centered`."""
+        if self.is_gaussian:
             return STANDARD
-        means = self.means[:, None] if centred else 0.0
+        means = self.means[:, None] if centered else 0.0
         scales = np.sqrt(np.maximum(self.second_moments[:, None] - np.square(means), 1e-300))
-        return standardised((self.functions - means) / scales)
+        return standardized((self.functions - means) / scales)
 
 
-STANDARD = Marginal(GRID[None], gaussian=True)
+STANDARD = Marginal(GRID[None], is_gaussian=True)
 
 
-def gaussian_samples(energies: Array) -> Marginal:
-    """Gaussian entries in samples of given energies, whose mean becomes 1."""
-    if not len(energies) or not energies.mean() > 0 or not np.isfinite(energies).all():
+def gaussian_samples(second_moments: Array) -> Marginal:
+    """Gaussian entries in samples of given second moments, whose mean becomes 1."""
+    if (
+        not len(second_moments)
+        or not second_moments.mean() > 0
+        or not np.isfinite(second_moments).all()
+    ):
         return STANDARD
-    return STANDARD.scaled(np.sqrt(energies / energies.mean()))
+    return STANDARD.scaled(np.sqrt(second_moments / second_moments.mean()))
 
 
-def scatter(energies: Array) -> float:
+def log_variance(second_moments: Array) -> float:
     """Variance of the logarithms."""
-    return float(np.log(np.maximum(energies / energies.mean(), 1e-12)).var())
+    return float(np.log(np.maximum(second_moments / second_moments.mean(), 1e-12)).var())
 
 
-def scattered(energies: Array, variance: float) -> Array:
-    """Relative energies whose logarithms scatter by `variance` more, in the same order."""
-    logarithms = np.log(np.maximum(energies / energies.mean(), 1e-12))
+def with_log_variance(second_moments: Array, variance: float) -> Array:
+    """Relative second moments whose logarithms scatter by `variance` more, in the same order."""
+    logarithms = np.log(np.maximum(second_moments / second_moments.mean(), 1e-12))
     before = float(logarithms.var())
     if before + variance < _LEAST_SCATTER:
         return np.ones(1)
@@ -120,12 +125,12 @@ def scattered(energies: Array, variance: float) -> Array:
 
 
 def moments(functions: Array) -> tuple[Array, Array]:
-    """Means and variances of functions on the grid, (…, typical samples, grid)."""
+    """Means and variances of functions on the grid, (…, nodes, grid)."""
     mean = (functions @ WEIGHTS).mean(-1)
     return mean, np.maximum(((functions - mean[..., None, None]) ** 2 @ WEIGHTS).mean(-1), 0.0)
 
 
-def standardised(functions: Array) -> Marginal:
+def standardized(functions: Array) -> Marginal:
     """Functions on the grid with mean 0 and variance 1; the identity for a constant."""
     mean, variance = moments(functions)
     if not variance > 0:
@@ -199,7 +204,7 @@ def quantiles(values: Array, weights: Array) -> Array:
     """The increasing functions of Z that have the distributions of weighted values.
 
     Args:
-        values: (typical samples, values).
+        values: (nodes, values).
         weights: (values,).
     """
     return np.array([_quantiles(row, weights) for row in values])
@@ -223,7 +228,7 @@ def plane_covariances(weighted: Array, first: Array, second: Array) -> tuple[Arr
     """Σ c_jk²·ρʲ·σᵏ over the Hermite coefficients of f(Z, Z′), without that of the mean.
 
     Args:
-        weighted: f times the weights, (typical samples, first, second), on the coarse grid.
+        weighted: f times the weights, (nodes, first, second), on the coarse grid.
         first, second: latent correlations of the two variables, each (2, pairs…), within a sample
             and between samples.
 
@@ -232,7 +237,7 @@ def plane_covariances(weighted: Array, first: Array, second: Array) -> tuple[Arr
     """
     found = np.einsum("tij,ia,jb->tab", weighted, _ON_PLANE, _ON_PLANE, optimize=True)
     same, other = (found**2).mean(0), found.mean(0) ** 2
-    # What a sample's energy does to its mean is shared by all of its entries.
+    # What a sample's second moment does to its mean is shared by all of its entries.
     same[0, 0] -= other[0, 0]
     other[0, 0] = 0.0
     within, between = (

@@ -34,35 +34,37 @@ def resampled(signal: CorrelatedSignal, maps: Sequence[Taps]) -> CorrelatedSigna
     result = type(signal)(
         tuple(m.output for m in moves),
         mapped_along(signal.means, [m.singles for m in moves]),
-        mapped_along(signal.within, [m.pairs for m in moves]),
-        mapped_along(signal.between, [m.pairs for m in moves]),
+        mapped_along(signal.cov_positions, [m.pairs for m in moves]),
+        mapped_along(signal.cov_samples, [m.pairs for m in moves]),
         STANDARD,
         # The same operation on the same tensor gives the same tensor.
         ("resample", signal.identity, *(taps.key for taps in maps)),
-        scatter=signal.scatter,
+        log_variance=signal.log_variance,
     )
     same = all(taps.moves for taps in maps)
-    return replace(result, stored_shape=signal.shape if same else _averaged_shape(signal, result))
+    return replace(
+        result, stored_marginal=signal.marginal if same else _averaged_marginal(signal, result)
+    )
 
 
-def _averaged_shape(signal: CorrelatedSignal, mean: CorrelatedSignal) -> Marginal:
+def _averaged_marginal(signal: CorrelatedSignal, mean: CorrelatedSignal) -> Marginal:
     """What the entries of a window share keeps its distribution, the rest turns Gaussian.
 
     The mean of a typical sample is shared by all of its entries.
     """
-    if signal.shape is STANDARD:
+    if signal.marginal is STANDARD:
         return STANDARD
     before = signal.average(signal.variances)
     left = mean.average(mean.variances) / before if before > 0 else 0.0
-    means, functions = signal.shape.means[:, None], signal.shape.functions
+    means, functions = signal.marginal.means[:, None], signal.marginal.functions
     common = float((means**2).mean())
     shared = min(max((left - common) / (1 - common), 0.0), 1.0) if common < 1 else 0.0
     parts = math.sqrt(shared) * (functions - means), math.sqrt(1 - shared) * GRID
-    scales = np.sqrt(np.maximum(signal.shape.second_moments[:, None] - means**2, 0.0))
-    if signal.shape.gaussian:
-        return signal.shape
+    scales = np.sqrt(np.maximum(signal.marginal.second_moments[:, None] - means**2, 0.0))
+    if signal.marginal.is_gaussian:
+        return signal.marginal
     rest = marginals.combined(np.add, parts[0], scales * parts[1])
-    return marginals.standardised(means + math.sqrt(shared) * rest)
+    return marginals.standardized(means + math.sqrt(shared) * rest)
 
 
 def maximum(signal: CorrelatedSignal, axes: tuple[Windows, ...]) -> CorrelatedSignal:
@@ -75,7 +77,7 @@ def maximum(signal: CorrelatedSignal, axes: tuple[Windows, ...]) -> CorrelatedSi
     if signal.axes is None or len(signal.axes) != len(axes):
         return maximum(signal.arrange([int(windows.max()) + 1 for windows in axes]), axes)
     rank = len(axes)
-    within, between = signal.latent()
+    cov_positions, cov_samples = signal.latent()
     averages = [
         Taps.averaging(windows, axis.size) for windows, axis in zip(axes, signal.axes, strict=True)
     ]
@@ -90,16 +92,16 @@ def maximum(signal: CorrelatedSignal, axes: tuple[Windows, ...]) -> CorrelatedSi
     counts = signal.means.shape
     alone = [
         mapped_along(diagonal(each, counts), [m.singles for m in maps])
-        for each in (within, between)
+        for each in (cov_positions, cov_samples)
     ]
     apart = [
         np.where(numbers > 1, (mapped_along(each, inside) - numbers * own) / pairs, own)
-        for each, own in zip((within, between), alone, strict=True)
+        for each, own in zip((cov_positions, cov_samples), alone, strict=True)
     ]
     correlation = np.clip(apart[0], 0.0, 1.0)
     spread = np.vectorize(lambda number: gaussian.maximum_of(int(number))[1])(numbers)
 
-    itself = at_diagonal(np.zeros_like(within), np.ones(counts))
+    itself = at_diagonal(np.zeros_like(cov_positions), np.ones(counts))
     same = mapped_along(itself, [m.pairs for m in maps])  # entries of both windows / K²
     scale = _root_product(correlation + (1 - correlation) * spread)
     scale = np.where(scale > 0, scale, 1.0)
@@ -110,21 +112,21 @@ def maximum(signal: CorrelatedSignal, axes: tuple[Windows, ...]) -> CorrelatedSi
             + own * same * (_root_product(spread * numbers) - 1)
         ) / scale
         for each, own in (
-            (within, _root_product(1 - correlation)),
-            (between, _root_product(np.clip(alone[1] - apart[1], 0.0, 1.0))),
+            (cov_positions, _root_product(1 - correlation)),
+            (cov_samples, _root_product(np.clip(alone[1] - apart[1], 0.0, 1.0))),
         )
     ])  # fmt: skip
 
     means = mapped_along(signal.means, [m.singles for m in maps])
     deviations = np.sqrt(mapped_along(signal.variances, [m.singles for m in maps]))
-    rising = np.sort(signal.shape.functions)
+    rising = np.sort(signal.marginal.functions)
     functions = np.empty((*means.shape, *rising.shape))
     for place in np.ndindex(means.shape):
         top = marginals.largest(int(numbers[place]), round(float(correlation[place]), 2))
         for typical, row in enumerate(rising):
             functions[(*place, typical)] = np.interp(top, GRID, row)
     functions = means[..., None, None] + deviations[..., None, None] * functions
-    frame = type(signal)(output, means, same, same, STANDARD, scatter=signal.scatter)
+    frame = type(signal)(output, means, same, same, STANDARD, log_variance=signal.log_variance)
     source = ("maximum", signal.identity, *(windows.tobytes() for windows in axes))
     return frame.from_functions(functions, np.clip(latent, -1.0, 1.0), source)
 

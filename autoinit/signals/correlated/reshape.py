@@ -1,8 +1,9 @@
 """Entries that change places between positions and channels, and sums of products over axes.
 
-Covariances are those of two entries of one channel, at pairs of positions, and where `across` says
-so those of two different channels. Here the channels become one more axis of pairs, on which
-reshaping and transposing are the same for all axes; the last axis is then made the channels again.
+Covariances are those of two entries of one channel, at pairs of positions, and where
+`cov_channels` says so those of two different channels. Here the channels become one more axis of
+pairs, on which reshaping and transposing are the same for all axes; the last axis is then made the
+channels again.
 
 Sums of products (`contracted`) ask only whether two entries have the same index along an axis:
 a table of second moments with two classes for each axis is contracted as the tensors are.
@@ -89,14 +90,20 @@ def with_ones(signal: CorrelatedSignal, sizes: Sizes) -> CorrelatedSignal:
             array = _as_group(array, number, [old], [new], pairs=pairs)
         return array.reshape([axis.count**2 if pairs else axis.count for axis in axes])
 
-    across, unevenness = signal.across, signal.unevenness
+    cov_channels, correlation_variance = signal.cov_channels, signal.correlation_variance
     return replace(
-        signal, axes=axes, means=placed(signal.means, pairs=False),
-        within=placed(signal.within, pairs=True), between=placed(signal.between, pairs=True),
-        unevenness=None if unevenness is None else placed(unevenness, pairs=True),
-        across=across and (placed(across[0], pairs=True), placed(across[1], pairs=True)),
+        signal,
+        axes=axes,
+        means=placed(signal.means, pairs=False),
+        cov_positions=placed(signal.cov_positions, pairs=True),
+        cov_samples=placed(signal.cov_samples, pairs=True),
+        correlation_variance=None
+        if correlation_variance is None
+        else placed(correlation_variance, pairs=True),
+        cov_channels=cov_channels
+        and (placed(cov_channels[0], pairs=True), placed(cov_channels[1], pairs=True)),
         parts=tuple((share, part.arrange(sizes)) for share, part in signal.parts),
-    )  # fmt: skip
+    )
 
 
 def transposed(signal: CorrelatedSignal, sizes: Sizes, order: Sequence[int]) -> CorrelatedSignal:
@@ -140,9 +147,11 @@ def regrouped(signal: CorrelatedSignal, before: Sizes, after: Sizes) -> Correlat
 
 
 def contracted(
-    first: CorrelatedSignal, second: CorrelatedSignal, labels: tuple[str, str, str],
+    first: CorrelatedSignal,
+    second: CorrelatedSignal,
+    labels: tuple[str, str, str],
     sizes: dict[str, int],
-) -> CorrelatedSignal:  # fmt: skip
+) -> CorrelatedSignal:
     """Σ x·y over the axes that the result does not have; of independent signals.
 
     Args:
@@ -167,24 +176,35 @@ def contracted(
 
     axes = axes_of(tuple(sizes[letter] for letter in labels[2][:-1]))
     kinds = np.ix_(*(_is_apart(axis) for axis in axes))
-    within, between, across, across_between = (
+    cov_positions, cov_samples, cov_channels, across_between = (
         (covariances[sample][..., channel])[kinds] if axes else covariances[sample, channel]
-        for channel in (0, 1) for sample in (0, 1)
-    )  # fmt: skip
-    shape = product(first, second).shape if count == 1 else STANDARD
+        for channel in (0, 1)
+        for sample in (0, 1)
+    )
+    shape = product(first, second).marginal if count == 1 else STANDARD
     return type(first)(
-        axes, np.full([axis.count for axis in axes], mean), np.array(within), np.array(between),
-        shape, across=(np.array(across), np.array(across_between)),
-        scatter=first.scatter + second.scatter,
-    )  # fmt: skip
+        axes,
+        np.full([axis.count for axis in axes], mean),
+        np.array(cov_positions),
+        np.array(cov_samples),
+        shape,
+        cov_channels=(np.array(cov_channels), np.array(across_between)),
+        log_variance=first.log_variance + second.log_variance,
+    )
 
 
 def _classes(signal: CorrelatedSignal, sizes: Sizes) -> Array:
     """E[x·x′] by whether sample, positions… and channel are the same (0) or different (1)."""
     signal = signal.arrange(sizes[:-1])
     axes = signal.axes or ()
-    apart = signal.across or (np.zeros_like(signal.within), np.zeros_like(signal.between))
-    every = np.array([[signal.within, apart[0]], [signal.between, apart[1]]]) + signal.mean_products
+    apart = signal.cov_channels or (
+        np.zeros_like(signal.cov_positions),
+        np.zeros_like(signal.cov_samples),
+    )
+    every = (
+        np.array([[signal.cov_positions, apart[0]], [signal.cov_samples, apart[1]]])
+        + signal.mean_products
+    )
     every = np.moveaxis(every, 1, -1)  # sample, pairs…, channel
     for number, axis in enumerate(axes, 1):
         rows = np.array([_same(axis), _apart(axis)])
@@ -216,9 +236,9 @@ def _expanded(signal: CorrelatedSignal, sizes: Sizes) -> tuple[tuple[Axis, ...],
     """Means, and second moments within and between samples, with the channels as last axis."""
     signal = signal.arrange(sizes[:-1])
     old, axes = signal.axes or (), axes_of(sizes)
-    means, within, between = signal.means, signal.within, signal.between
-    across = signal.across or (np.zeros_like(within), np.zeros_like(between))
-    pairs = [within, between, *across]
+    means, cov_positions, cov_samples = signal.means, signal.cov_positions, signal.cov_samples
+    cov_channels = signal.cov_channels or (np.zeros_like(cov_positions), np.zeros_like(cov_samples))
+    pairs = [cov_positions, cov_samples, *cov_channels]
     for number, (source, target) in enumerate(zip(old, axes, strict=False)):
         if source == target:
             continue
@@ -286,12 +306,21 @@ def _collapsed(
         moments = [_as_group(each, number, [source], [target], pairs=True) for each in moments]
     first, second = each_with_each(means)
     products = first * second
-    within, between = (each @ _same(channel) - products for each in moments)
-    across = tuple(each @ _apart(channel) - products for each in moments)
-    alone = channel.size < 2 or not any(np.any(np.abs(each) > 1e-12) for each in across)
+    cov_positions, cov_samples = (each @ _same(channel) - products for each in moments)
+    cov_channels = tuple(each @ _apart(channel) - products for each in moments)
+    alone = channel.size < 2 or not any(np.any(np.abs(each) > 1e-12) for each in cov_channels)
     return replace(
-        signal, axes=positions, means=means, within=np.asarray(within),
-        between=np.asarray(between), across=None if alone else (across[0], across[1]),
-        stored_shape=signal.shape, source=next_identity(), parts=(), centred=None,
-        unevenness=None, normalised=0, logits=None,
-    )  # fmt: skip
+        signal,
+        axes=positions,
+        means=means,
+        cov_positions=np.asarray(cov_positions),
+        cov_samples=np.asarray(cov_samples),
+        cov_channels=None if alone else (cov_channels[0], cov_channels[1]),
+        stored_marginal=signal.marginal,
+        latent_id=next_identity(),
+        parts=(),
+        centered_second_moments=None,
+        correlation_variance=None,
+        normalized_samples=0,
+        logits=None,
+    )

@@ -29,7 +29,7 @@ _HEAVY = 2.0
 _FEW = 4
 
 
-def square_scatter(signal: CorrelatedSignal, centre: float, samples: int = MANY) -> float:
+def mean_square_variance(signal: CorrelatedSignal, centre: float, samples: int = MANY) -> float:
     """Var (mean of (x − centre)²) over (E (x − centre)²)², for one channel of a batch (I).
 
     The linear part of a square correlates as the entries do, the rest as their squares.
@@ -41,13 +41,13 @@ def square_scatter(signal: CorrelatedSignal, centre: float, samples: int = MANY)
         return 0.0
     every = float(((squares - mean) ** 2 @ marginals.WEIGHTS).mean())
     linear = min(float((squares @ (marginals.WEIGHTS * GRID)).mean() ** 2), every)
-    within, between = signal.within / total, signal.between / total
-    alike = max(signal.over_batch(within, between, samples), 0.0)
-    alike_squares = signal.over_batch(within**2, between**2, samples)
+    cov_positions, cov_samples = signal.cov_positions / total, signal.cov_samples / total
+    alike = max(signal.over_batch(cov_positions, cov_samples, samples), 0.0)
+    alike_squares = signal.over_batch(cov_positions**2, cov_samples**2, samples)
     return float((linear * alike + (every - linear) * alike_squares) / mean.mean() ** 2)
 
 
-def energies_after(
+def second_moments_after(
     signal: CorrelatedSignal,
     kernel: KernelMoments,
     moments: Sequence[Array],
@@ -59,21 +59,25 @@ def energies_after(
     correlate over positions: over units, its share of the energy of all samples scatters by
     2·mean(ρ_s² − ρ_b²)/units, with correlations within a sample and between two.
     """
-    every, centred = signal.energies()
-    centred = centred if signal.centred is None else signal.centred
+    every, centered = signal.second_moments()
+    centered = (
+        centered if signal.centered_second_moments is None else signal.centered_second_moments
+    )
     same, other = (result.over_pairs(pairs**2) for pairs in moments)
     total = result.average(diagonal(moments[0], result.means.shape))
     noise = 2 * max(same - other, 0.0) / (total * total * kernel.units) if total > 0 else 0.0
-    energies = marginals.scattered(every, noise)
-    before = marginals.scatter(every)
+    energies = marginals.with_log_variance(every, noise)
+    before = marginals.log_variance(every)
     return {
-        "stored_shape": marginals.gaussian_samples(energies),
-        "centred": marginals.scattered(centred, noise),
-        "noise": (signal.noise * before + noise) / (before + noise) if before + noise else 0.0,
+        "stored_marginal": marginals.gaussian_samples(energies),
+        "centered_second_moments": marginals.with_log_variance(centered, noise),
+        "private_share": (signal.private_share * before + noise) / (before + noise)
+        if before + noise
+        else 0.0,
     }
 
 
-def unevenness_after(
+def correlation_variance_after(
     signal: CorrelatedSignal, kernel: KernelMoments, maps: Sequence[SpatialMap], covariances: Array
 ) -> Array | None:
     """Units with few inputs have correlations of their own: one smooths, the other does not.
@@ -89,7 +93,7 @@ def unevenness_after(
         for windows, axis in zip(kernel.windows, signal.axes or (), strict=True)
     ]
     every = [m.pairs for m in signal.applied(counts)]
-    squares = mapped_along((signal.within - signal.between) ** 2, every)
+    squares = mapped_along((signal.cov_positions - signal.cov_samples) ** 2, every)
     variances = diagonal(covariances, [m.output.count for m in maps])
     first, second = each_with_each(np.maximum(variances, 0.0))
     scale = first * second
@@ -108,33 +112,33 @@ def balanced(signal: CorrelatedSignal, energies: Array, share: float) -> Array:
     total = signal.average(signal.variances)
     if len(energies) == 1 or not total > 0:
         return energies
-    alike = signal.over_pairs((signal.within - signal.between) ** 2) / (total * total)
-    if signal.unevenness is not None:
-        alike += signal.over_pairs(signal.unevenness)
-    scatter = _HEAVY * (signal.own + 2 * alike)
+    alike = signal.over_pairs((signal.cov_positions - signal.cov_samples) ** 2) / (total * total)
+    if signal.correlation_variance is not None:
+        alike += signal.over_pairs(signal.correlation_variance)
+    scatter = _HEAVY * (signal.channel_variance + 2 * alike)
     relative = energies / energies.mean()
     return np.asarray(relative / (1 + scatter * share * relative))
 
 
-def going_with(signal: CorrelatedSignal, other: CorrelatedSignal) -> Array:
+def shared_with(signal: CorrelatedSignal, other: CorrelatedSignal) -> Array:
     """The entries, with energies of samples only as far as they go with the other operand's.
 
     A gate that comes out of a few units has little in common with what it is a gate of: what
     these units' weights make of a sample is noise to the other operand.
     """
     rows = signal.overall()
-    if signal.noise <= other.noise:
+    if signal.private_share <= other.private_share:
         return rows
     energies = rows**2 @ marginals.WEIGHTS
     relative = energies / energies.mean() if energies.mean() > 0 else np.ones(len(rows))
-    shared = math.sqrt(1 - signal.noise)
+    shared = math.sqrt(1 - signal.private_share)
     return np.asarray(rows * (relative ** ((shared - 1) / 2))[:, None])
 
 
-def summed_scatter(signal: CorrelatedSignal, other: CorrelatedSignal) -> float:
+def summed_log_variance(signal: CorrelatedSignal, other: CorrelatedSignal) -> float:
     """Of two energies that are added; their draws are taken as independent."""
     mine, theirs = signal.second_moment, other.second_moment
     if not mine + theirs > 0:
         return 0.0
     share = mine / (mine + theirs)
-    return share**2 * signal.scatter + (1 - share) ** 2 * other.scatter
+    return share**2 * signal.log_variance + (1 - share) ** 2 * other.log_variance

@@ -31,7 +31,7 @@ _STEPS = np.exp(np.linspace(-16.0, 20.0, 361))
 
 
 def divided_by_own_variance(
-    within: Array, between: Array, shares: Array, counts: Sequence[int], epsilon: float
+    cov_positions: Array, cov_samples: Array, shares: Array, counts: Sequence[int], epsilon: float
 ) -> list[Array]:
     """Covariances of entries, each divided by the variance of its channel.
 
@@ -44,16 +44,16 @@ def divided_by_own_variance(
         counts: positions along each axis.
         epsilon: added to the variance.
     """
-    variance = float(shares @ diagonal(within, counts).ravel())
+    variance = float(shares @ diagonal(cov_positions, counts).ravel())
     total = variance + epsilon
-    if not float(shares @ diagonal(between, counts).ravel()) > _LEAST_SHARE * total:
-        return [within / total, between / total]
+    if not float(shares @ diagonal(cov_samples, counts).ravel()) > _LEAST_SHARE * total:
+        return [cov_positions / total, cov_samples / total]
     roots = np.sqrt(shares)
-    values, vectors = np.linalg.eigh(roots[:, None] * as_matrix(between, counts) * roots)
+    values, vectors = np.linalg.eigh(roots[:, None] * as_matrix(cov_samples, counts) * roots)
     values, vectors = values[::-1][:_MOST_PATTERNS], vectors[:, ::-1][:, :_MOST_PATTERNS]
     kept = values > _LEAST_SHARE * total
     if not kept.any() or not variance > 0:
-        return [within / total, between / total]
+        return [cov_positions / total, cov_samples / total]
     values, vectors = values[kept], vectors[:, kept].T / roots
     # Pairs that stand for others need not fit together: patterns may seem larger than they are.
     values = values * min(1.0, variance / float(values.sum()))
@@ -63,7 +63,7 @@ def divided_by_own_variance(
         for factor in (values * own, values * common)
     ]
     # The patterns with their own factors, all else with that of an independent entry.
-    scaled = [pairs * common + patterns[0] - patterns[1] for pairs in (within, between)]
+    scaled = [pairs * common + patterns[0] - patterns[1] for pairs in (cov_positions, cov_samples)]
     left = (1 - common * epsilon) / float(shares @ diagonal(scaled[0], counts).ravel())
     return [pairs * left for pairs in scaled]
 
@@ -89,10 +89,10 @@ def fixed_squares(signal: CorrelatedSignal, latent: Array) -> Array:
     first, second = each_with_each(signal.variances)
     scale = first * second
     squares = latent**2
-    if signal.unevenness is not None:
-        squares = squares + np.stack([signal.unevenness, np.zeros_like(scale)])
+    if signal.correlation_variance is not None:
+        squares = squares + np.stack([signal.correlation_variance, np.zeros_like(scale)])
     squares = squares * scale
-    share = 1 / signal.normalised
+    share = 1 / signal.normalized_samples
     average = [axis.over_second for axis in signal.axes or ()]
     mean = mapped_along(share * squares[0] + (1 - share) * squares[1], average)
     total = signal.average(signal.variances)

@@ -34,7 +34,7 @@ def shared(variance, within, between=0.0, sizes=(4,), mean=0.0):
     sample = gaussian(0.0, within - between).repeat(sizes)
     channel = CorrelatedSignal.gaussian(0.0, between)
     channel = CorrelatedSignal(
-        (), channel.means, channel.within, np.array(between), STANDARD
+        (), channel.means, channel.cov_positions, np.array(between), STANDARD
     ).repeat(sizes)
     sample = CorrelatedSignal(
         (), np.array(0.0), np.array(within - between), np.array(0.0), STANDARD
@@ -45,7 +45,7 @@ def shared(variance, within, between=0.0, sizes=(4,), mean=0.0):
 def within(signal, first, second):
     """Covariance of two real positions on a single axis."""
     (axis,) = signal.axes
-    return float(signal.within[axis.pairs(first, second)])
+    return float(signal.cov_positions[axis.pairs(first, second)])
 
 
 def test_moments_on_the_grid_are_those_of_the_integrals():
@@ -84,7 +84,7 @@ def test_a_padded_convolution_sees_fewer_taps_at_its_borders():
     size = 9
     three = windows(size, 3, padding="same")
     kernel = KernelMoments(5.0 * (3 - 2 / size), 5.0 * (3 - 2 / size), 0.0, (three,))
-    signal = gaussian(0.0, 2.0, (size,)).mix(kernel, NO_BIAS)
+    signal = gaussian(0.0, 2.0, (size,)).linear(kernel, NO_BIAS)
     # Five channels, taps of variance 1: 3·5·2 inside, 2·5·2 at either end.
     assert signal.variances[[0, -1]] == pytest.approx(20.0)
     assert signal.variances[4] == pytest.approx(30.0)
@@ -97,22 +97,22 @@ def test_neighbours_share_what_their_inputs_share():
     size = 30
     three = windows(size, 3, padding="same")
     kernel = KernelMoments(3 - 2 / size, 3 - 2 / size, 0.0, (three,))
-    signal = gaussian(1.0, 0.5, (size,)).mix(kernel, NO_BIAS)
+    signal = gaussian(1.0, 0.5, (size,)).linear(kernel, NO_BIAS)
     assert within(signal, 15, 15) == pytest.approx(3 * 1.5)
     assert within(signal, 15, 16) == pytest.approx(3.0)
     assert within(signal, 0, 1) == pytest.approx(2.0)
     assert within(signal, 0, 29) == pytest.approx(1.0)
-    assert float(signal.between[signal.axes[0].pairs(15, 15)]) == pytest.approx(3.0)
+    assert float(signal.cov_samples[signal.axes[0].pairs(15, 15)]) == pytest.approx(3.0)
 
 
 def test_an_average_keeps_what_is_shared_and_divides_the_rest():
     signal = shared(1.0, 0.4, sizes=(6, 6))
     both = (windows(6, 2, 2), windows(6, 3, 3))
-    pooled = signal.mean_of(both)
+    pooled = signal.average_pool(both)
     assert pooled.variance == pytest.approx(0.4 + 0.6 / 6)
     assert [axis.size for axis in pooled.axes] == [3, 2]
     everything = (np.arange(6)[None, :],) * 2
-    assert signal.mean_of(everything).flatten().variance == pytest.approx(0.4 + 0.6 / 36)
+    assert signal.average_pool(everything).flatten().variance == pytest.approx(0.4 + 0.6 / 36)
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9])
@@ -123,7 +123,7 @@ def test_the_largest_of_correlated_entries_by_simulation(correlation):
     entries = math.sqrt(correlation) * common + math.sqrt(1 - correlation) * own
     first, second = relu(entries[:, :4]).max(1), relu(entries[:, 4:]).max(1)
     signal, _ = shared(1.0, correlation, sizes=(8,)).map(relu)
-    pooled = signal.maximum_of((windows(8, 4, 4),))
+    pooled = signal.max_pool((windows(8, 4, 4),))
     assert pooled.mean == pytest.approx(first.mean(), rel=0.01)
     assert pooled.variance == pytest.approx(first.var(), rel=0.02)
     assert within(pooled, 0, 1) == pytest.approx(np.cov(first, second)[0, 1], abs=0.015)
@@ -132,7 +132,7 @@ def test_the_largest_of_correlated_entries_by_simulation(correlation):
 def test_batch_normalisation_removes_what_all_samples_of_a_channel_share():
     # v = 0.5 of its own + 0.3 of the sample + 0.2 of the channel.
     signal = shared(1.0, 0.5, 0.2, sizes=(5,), mean=3.0)
-    normalised = signal.normalise(0.0, None, centred=True, samples=4)
+    normalised = signal.normalize(0.0, None, centered=True, samples=4)
     assert normalised.mean == pytest.approx(0.0, abs=1e-12)
     assert normalised.variance == pytest.approx(1.0)
     # The mean over 4 samples of 5 positions takes 0.5/20 + 0.3/4 of what is left.
@@ -160,7 +160,7 @@ def test_a_product_of_functions_of_one_tensor_is_taken_jointly():
 
 def test_the_same_pooling_twice_is_the_same_tensor():
     signal = gaussian(0.0, 1.0, (6,))
-    pooled = [signal.mean_of((windows(6, 3, 1, padding="same"),)) for _ in range(2)]
+    pooled = [signal.average_pool((windows(6, 3, 1, padding="same"),)) for _ in range(2)]
     assert pooled[0].combine("subtract", [pooled[1]]).variance == pytest.approx(0.0, abs=1e-12)
 
 
@@ -170,7 +170,7 @@ def test_offsets_of_channels_are_shared_by_all_samples():
     assert signal.mean == pytest.approx(2.0)
     assert signal.variance == pytest.approx(10.0 + 4.0)
     assert within(signal, 0, 3) == pytest.approx(4.0)
-    assert float(signal.between[signal.axes[0].pairs(0, 0)]) == pytest.approx(4.0)
+    assert float(signal.cov_samples[signal.axes[0].pairs(0, 0)]) == pytest.approx(4.0)
 
 
 def test_a_gate_is_shared_by_the_positions():
@@ -186,14 +186,14 @@ def test_parts_of_a_concatenation_are_normalised_apart():
     small, large = gaussian(0.0, 0.01, (4,)), gaussian(5.0, 9.0, (4,))
     joined = CorrelatedSignal.mixture([small, large], [1, 3])
     assert joined.mean == pytest.approx(3.75)
-    normalised = joined.normalise(0.0, None, centred=True, samples=64)
+    normalised = joined.normalize(0.0, None, centered=True, samples=64)
     assert normalised.mean == pytest.approx(0.0, abs=1e-12)
     assert normalised.variance == pytest.approx(1.0)
 
 
 def test_a_bias_of_given_weights_is_an_offset_of_the_channel():
     bias = BiasMoments(mean=0.5, second_moment=1.25)
-    signal = gaussian(0.0, 1.0, (3,)).mix(KernelMoments(2.0, 2.0, 0.0), bias)
+    signal = gaussian(0.0, 1.0, (3,)).linear(KernelMoments(2.0, 2.0, 0.0), bias)
     assert signal.mean == pytest.approx(0.5)
     assert signal.variance == pytest.approx(2.0 + 1.0)
     assert within(signal, 0, 1) == pytest.approx(1.0)
@@ -204,7 +204,7 @@ def test_what_one_draw_shows_lacks_the_variance_of_its_mean():
     signal = shared(1.0, 1.0, 1.0, sizes=())
     observed = signal.observed(channels=8, samples=16)
     # The square of a Gaussian has twice the variance of its mean: eight scatter by log(1 + 2/8).
-    assert observed.spread == pytest.approx(math.sqrt(math.log(1.25)))
+    assert observed.log_deviation == pytest.approx(math.sqrt(math.log(1.25)))
     assert observed.expected_variance == pytest.approx(7 / 8 * 1.25**-0.5)
     assert observed.variance == pytest.approx(1.0)
     assert observed.sample_correlation == pytest.approx(1.0)

@@ -39,13 +39,13 @@ def test_a_variance_that_rounding_made_negative_is_zero():
 def test_scales_from_one_end_to_the_other(scale):
     signal = IndependentSignal.gaussian(scale, scale**2)
     assert moments(signal.affine(2.0, 0.0)) == pytest.approx((2 * scale, 4 * scale**2))
-    mixed = signal.mix(KernelMoments(3.0, 3.0, 0.0), BiasMoments())
+    mixed = signal.linear(KernelMoments(3.0, 3.0, 0.0), BiasMoments())
     assert moments(mixed) == pytest.approx((0.0, 6 * scale**2))
-    other = signal.elsewhere()
+    other = signal.with_other_latents()
     assert moments(signal.combine("add", [other])) == pytest.approx((2 * scale, 2 * scale**2))
     # v₁v₂ + v₁m₂² + v₂m₁² = 3 s⁴.
     assert signal.combine("multiply", [other]).variance == pytest.approx(3 * scale**4)
-    assert signal.keep(0.5, 2.0).variance == pytest.approx(3 * scale**2)
+    assert signal.dropout(0.5, 2.0).variance == pytest.approx(3 * scale**2)
 
 
 def test_map():
@@ -66,17 +66,17 @@ def test_mix_by_hand():
     # Σw² = 5 and Σw = 3 (weights 1 and 2), bias 1: mean 3·0.5 + 1; the variance is 5·1.5.
     kernel = KernelMoments(power=5.0, squared_sum=9.0, total=3.0)
     bias = BiasMoments(mean=1.0, second_moment=1.0, cross=3.0)
-    assert moments(SIGNAL.mix(kernel, bias)) == pytest.approx((2.5, 7.5))
+    assert moments(SIGNAL.linear(kernel, bias)) == pytest.approx((2.5, 7.5))
     # A kernel of zero mean, fan_in = 2 and E w² = 3: fan_in·E w²·(v + m²), eq. 3 of the paper.
-    assert moments(SIGNAL.mix(KernelMoments(6.0, 6.0, 0.0), BiasMoments())) == (0.0, 10.5)
+    assert moments(SIGNAL.linear(KernelMoments(6.0, 6.0, 0.0), BiasMoments())) == (0.0, 10.5)
 
 
 def test_keep_by_hand():
     # Dropout of a half: mean m, second moment 2(v + m²).
-    assert moments(SIGNAL.keep(0.5, 2.0)) == pytest.approx((0.5, 3.25))
+    assert moments(SIGNAL.dropout(0.5, 2.0)) == pytest.approx((0.5, 3.25))
     # A quarter becomes −1: mean 0.75·0.5 − 0.25; second moment 0.75·1.75 + 0.25.
-    assert moments(SIGNAL.keep(0.75, 1.0, -1.0)) == pytest.approx((0.125, 1.5625 - 0.125**2))
-    assert moments(SIGNAL.keep(0.0, 0.0)) == (0.0, 0.0)
+    assert moments(SIGNAL.dropout(0.75, 1.0, -1.0)) == pytest.approx((0.125, 1.5625 - 0.125**2))
+    assert moments(SIGNAL.dropout(0.0, 0.0)) == (0.0, 0.0)
 
 
 def test_maximum_of_windows_cut_by_the_border():
@@ -84,26 +84,26 @@ def test_maximum_of_windows_cut_by_the_border():
     axis = windows(3, 2, 2, padding="same")
     standard = IndependentSignal.gaussian(0.0, 1.0)
     mean = (1 / math.sqrt(math.pi) + 0) / 2  # E max² = 1 for both
-    assert moments(standard.maximum_of((axis,))) == pytest.approx((mean, 1 - mean**2))
+    assert moments(standard.max_pool((axis,))) == pytest.approx((mean, 1 - mean**2))
 
 
 def test_maximum_of_windows_shifts_and_scales():
-    found = SIGNAL.maximum_of((windows(4, 2, 2),))
+    found = SIGNAL.max_pool((windows(4, 2, 2),))
     expected = (0.5 + math.sqrt(1.5 / math.pi), 1.5 * (1 - 1 / math.pi))
     assert moments(found) == pytest.approx(expected)
 
 
 def test_mean_of_windows():
-    assert moments(SIGNAL.mean_of((windows(6, 3, 3), windows(4, 2, 2)))) == (0.5, 0.25)
+    assert moments(SIGNAL.average_pool((windows(6, 3, 3), windows(4, 2, 2)))) == (0.5, 0.25)
     # Windows of 2 and of 1: the mean of 1/2 and 1.
-    assert SIGNAL.mean_of((windows(3, 2, 2, padding="same"),)).variance == pytest.approx(1.125)
+    assert SIGNAL.average_pool((windows(3, 2, 2, padding="same"),)).variance == pytest.approx(1.125)
 
 
 def test_resample_by_hand():
     # Positions x₁, (x₁ + x₂)/2 and x₂: variances v, v/2, v; the mean stays.
     taps = Taps.of_matrix(np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]))
-    assert moments(SIGNAL.resample([taps])) == pytest.approx((0.5, 1.5 * 2.5 / 3))
-    assert moments(SIGNAL.resample([taps, taps])) == pytest.approx((0.5, 1.5 * (2.5 / 3) ** 2))
+    assert moments(SIGNAL.linear_map([taps])) == pytest.approx((0.5, 1.5 * 2.5 / 3))
+    assert moments(SIGNAL.linear_map([taps, taps])) == pytest.approx((0.5, 1.5 * (2.5 / 3) ** 2))
 
 
 @pytest.mark.parametrize(("centred", "count", "expected"), [
@@ -113,7 +113,7 @@ def test_resample_by_hand():
 ])  # fmt: skip
 def test_normalise_by_hand(centred, count, expected):
     epsilon = 0.5
-    assert moments(SIGNAL.normalise(epsilon, count, centred=centred)) == pytest.approx(expected)
+    assert moments(SIGNAL.normalize(epsilon, count, centered=centred)) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("signal", [SIGNAL, IndependentSignal.gaussian(0.0, 0.7)])
@@ -124,7 +124,7 @@ def test_normalise_against_monte_carlo(signal, centred, epsilon, count):
     if centred:
         x = x - x.mean(1, keepdims=True)
     y = (x / np.sqrt((x**2).mean(1, keepdims=True) + epsilon))[:, 0]
-    found = signal.normalise(epsilon, count, centred=centred)
+    found = signal.normalize(epsilon, count, centered=centred)
     assert found.mean == pytest.approx(y.mean(), abs=4 * y.std() / len(y) ** 0.5)
     error = (y**2).std() / len(y) ** 0.5
     assert found.second_moment == pytest.approx((y**2).mean(), abs=4 * error)
@@ -133,8 +133,8 @@ def test_normalise_against_monte_carlo(signal, centred, epsilon, count):
 @pytest.mark.parametrize("epsilon", [1e-3, 0.0])
 def test_normalising_a_constant_gives_zero(epsilon):
     constant = IndependentSignal.gaussian(3.0, 0.0)
-    assert moments(constant.normalise(epsilon, None, centred=True)) == (0.0, 0.0)
-    assert moments(constant.normalise(epsilon, 4, centred=True)) == (0.0, 0.0)
+    assert moments(constant.normalize(epsilon, None, centered=True)) == (0.0, 0.0)
+    assert moments(constant.normalize(epsilon, 4, centered=True)) == (0.0, 0.0)
 
 
 def test_softmax_does_not_see_the_mean():
@@ -175,15 +175,15 @@ def test_an_unknown_operation_is_refused():
 
 def test_dot_by_hand():
     # n·m₁m₂ and n·(v₁v₂ + v₁m₂² + v₂m₁²) = 6·(0.375 + 1.5 + 0.0625).
-    assert moments(SIGNAL.dot(OTHER, 6, normalised=False)) == pytest.approx((-3.0, 11.625))
+    assert moments(SIGNAL.dot(OTHER, 6, normalized=False)) == pytest.approx((-3.0, 11.625))
     # Unit vectors in n dimensions, of no preferred direction: variance 1/n.
     centred = IndependentSignal.gaussian(0.0, 9.0)
-    assert moments(centred.dot(centred, 6, normalised=True)) == pytest.approx((0.0, 1 / 6))
+    assert moments(centred.dot(centred, 6, normalized=True)) == pytest.approx((0.0, 1 / 6))
     # A single entry over its size is its sign: P(x > 0) = Φ(1).
     sign = math.erf(1 / math.sqrt(2))
     one = IndependentSignal.gaussian(2.0, 4.0)
     expected = (sign**2, 1 - sign**4)
-    assert moments(one.dot(one, 1, normalised=True)) == pytest.approx(expected, rel=1e-6)
+    assert moments(one.dot(one, 1, normalized=True)) == pytest.approx(expected, rel=1e-6)
 
 
 def test_mixture_by_hand():

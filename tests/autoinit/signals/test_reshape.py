@@ -41,7 +41,7 @@ def signal(sizes):
         for sample in COVARIANCES for same, other in sample
     )  # fmt: skip
     return CorrelatedSignal(
-        made.axes, made.means, within, between, made.shape, across=(across, across_between)
+        made.axes, made.means, within, between, made.marginal, cov_channels=(across, across_between)
     )
 
 
@@ -70,9 +70,12 @@ def classes(table, sizes):
 def predicted(found, sizes):
     """The same of a signal."""
     axes, places = found.axes, math.prod(sizes[:-1])
-    apart = found.across or (np.zeros_like(found.within), np.zeros_like(found.between))
+    apart = found.cov_channels or (
+        np.zeros_like(found.cov_positions),
+        np.zeros_like(found.cov_samples),
+    )
     table = np.full((2, 2, 2), np.nan)
-    arrays = [[found.within, apart[0]], [found.between, apart[1]]]
+    arrays = [[found.cov_positions, apart[0]], [found.cov_samples, apart[1]]]
     for sample, c in np.ndindex(2, 2):
         pairs = arrays[sample][c] + found.mean**2
         same = pairs
@@ -115,7 +118,9 @@ def test_reshaping_and_back_leaves_what_positions_have_in_common():
     first = signal((14, 14, 8))
     again = first.reshape((14, 14, 8), (196, 8)).reshape((196, 8), (14, 14, 8))
     assert again.variance == pytest.approx(first.variance)
-    assert again.over_pairs(again.within) == pytest.approx(first.over_pairs(first.within))
+    assert again.over_pairs(again.cov_positions) == pytest.approx(
+        first.over_pairs(first.cov_positions)
+    )
 
 
 @pytest.mark.parametrize(("labels", "sizes"), [

@@ -26,27 +26,27 @@ def silu(x):
     return x / (1 + np.exp(-x))
 
 
-def with_energies(variance, sizes=(6,)):
-    """Gaussian entries in samples whose energies' logarithms scatter."""
-    energies = marginals.scattered(np.ones(1), variance)
+def with_log_variance(variance, sizes=(6,)):
+    """Gaussian entries in samples whose second moments' logarithms scatter."""
+    second_moments = marginals.with_log_variance(np.ones(1), variance)
     signal = CorrelatedSignal.gaussian(0.0, 1.0).arrange(sizes)
     return CorrelatedSignal(
-        signal.axes, signal.means, signal.within, signal.between,
-        marginals.gaussian_samples(energies), direct=True,
+        signal.axes, signal.means, signal.cov_positions, signal.cov_samples,
+        marginals.gaussian_samples(second_moments), latent_is_gaussian=True,
     )  # fmt: skip
 
 
 def scatter(signal):
-    return marginals.scatter(signal.energies()[0])
+    return marginals.log_variance(signal.second_moments()[0])
 
 
 def test_dropping_whole_samples_scatters_their_energies():
     """E q² / (E q)² = 1/kept: the logarithm of a log-normal energy has variance −log kept."""
-    dropped = with_energies(0.1).keep(0.8, 1 / 0.8, shared=WHOLE_SAMPLES)
+    dropped = with_log_variance(0.1).dropout(0.8, 1 / 0.8, shared=WHOLE_SAMPLES)
     assert scatter(dropped) == pytest.approx(0.1 - math.log(0.8), rel=1e-6)
     assert dropped.variance == pytest.approx(1 / 0.8)
     # In a batch of four, on average 0.8 samples are dropped: often none is.
-    seldom = with_energies(0.1).keep(0.8, 1 / 0.8, shared=WHOLE_SAMPLES, samples=4)
+    seldom = with_log_variance(0.1).dropout(0.8, 1 / 0.8, shared=WHOLE_SAMPLES, samples=4)
     assert scatter(seldom) == pytest.approx(0.1 - math.log(0.8) * 0.8 / 1.8, rel=1e-6)
 
 
@@ -55,39 +55,39 @@ def test_what_is_dropped_together_stays_correlated():
     (axis,) = axes_of((6,))
     pair = axis.pairs(1, 4)
     constant = CorrelatedSignal.gaussian(2.0, 0.0).arrange((6,))
-    together = constant.keep(0.5, 2.0, shared=frozenset({"positions"}))
-    assert together.within[pair] == pytest.approx(4.0)  # (0 or 4, equally often)
-    assert constant.keep(0.5, 2.0).within[pair] == pytest.approx(0.0)
-    assert together.between[pair] == pytest.approx(0.0)
+    together = constant.dropout(0.5, 2.0, shared=frozenset({"positions"}))
+    assert together.cov_positions[pair] == pytest.approx(4.0)  # (0 or 4, equally often)
+    assert constant.dropout(0.5, 2.0).cov_positions[pair] == pytest.approx(0.0)
+    assert together.cov_samples[pair] == pytest.approx(0.0)
 
 
 @pytest.mark.parametrize("variance", [0.02, 0.3, 1.0])
 def test_a_function_changes_the_energies_of_samples(variance):
     """Each sample by the integral over its own Gaussian."""
-    signal = with_energies(variance)
-    energies = signal.energies()[0]
+    signal = with_log_variance(variance)
+    second_moments = signal.second_moments()[0]
     expected = [
         integrate.quad(
             lambda x, scale=scale: silu(x) ** 2 * stats.norm(0, scale).pdf(x), -30, 30, limit=200
         )[0]
-        for scale in np.sqrt(energies)
+        for scale in np.sqrt(second_moments)
     ]
     after, _ = signal.map(silu)
-    assert after.energies()[0] == pytest.approx(np.array(expected), rel=2e-3)
+    assert after.second_moments()[0] == pytest.approx(np.array(expected), rel=2e-3)
     # Larger samples have larger means: all entries of a sample share that.
     means = [
         integrate.quad(lambda x, s=s: silu(x) * stats.norm(0, s).pdf(x), -30, 30, limit=200)[0]
-        for s in np.sqrt(energies)
+        for s in np.sqrt(second_moments)
     ]
     (axis,) = after.axes
-    assert after.within[axis.pairs(0, 3)] == pytest.approx(np.var(means), rel=0.01)
-    assert after.between[axis.pairs(0, 3)] == pytest.approx(0.0, abs=1e-9)
+    assert after.cov_positions[axis.pairs(0, 3)] == pytest.approx(np.var(means), rel=0.01)
+    assert after.cov_samples[axis.pairs(0, 3)] == pytest.approx(0.0, abs=1e-9)
 
 
 def test_few_units_scatter_the_energies_of_samples():
     """Over 8 units of independent samples, 2/8; the pre-activations keep what they had."""
     kernel = KernelMoments(1.0, 1.0, 0.0, channels=50, units=8)
-    signal = with_energies(0.1, ()).mix(kernel, NO_BIAS)
+    signal = with_log_variance(0.1, ()).linear(kernel, NO_BIAS)
     assert scatter(signal) == pytest.approx(0.1 + 2 / 8, rel=1e-6)
 
 
@@ -95,21 +95,23 @@ def test_a_unit_of_one_channel_smooths_or_does_not():
     """Monte Carlo over kernels: the correlation of neighbours differs between channels."""
     size, taps = 8, windows(8, 3)
     kernel = KernelMoments(3.0, 3.0, 0.0, (taps,), channels=1, units=64)
-    signal = CorrelatedSignal.gaussian(0.0, 1.0).arrange((size,)).mix(kernel, NO_BIAS)
+    signal = CorrelatedSignal.gaussian(0.0, 1.0).arrange((size,)).linear(kernel, NO_BIAS)
     (axis,) = signal.axes
     weights = np.random.default_rng(0).standard_normal((200_000, 3))
     products = (weights[:, 1:] * weights[:, :-1]).sum(1), weights[:, 2] * weights[:, 0]
     for distance, product in zip((1, 2), products, strict=True):
         correlations = product / (weights**2).sum(1)
-        found = float(signal.unevenness[axis.pairs(2, 2 + distance)])
-        assert signal.within[axis.pairs(2, 2 + distance)] == pytest.approx(0.0)
+        found = float(signal.correlation_variance[axis.pairs(2, 2 + distance)])
+        assert signal.cov_positions[axis.pairs(2, 2 + distance)] == pytest.approx(0.0)
         # The expansion to second order takes Σw² as its mean.
         assert found == pytest.approx((product / 3).var(), rel=0.02)
         assert found == pytest.approx(correlations.var(), rel=0.7)
     # E relu-like functions see it: a square's covariance is 2·E ρ².
     squared, _ = signal.map(np.square)
-    expected = 2 * float(signal.unevenness[axis.pairs(2, 3)]) * float(signal.variances[2]) ** 2
-    assert squared.within[axis.pairs(2, 3)] == pytest.approx(expected, rel=0.02)
+    expected = (
+        2 * float(signal.correlation_variance[axis.pairs(2, 3)]) * float(signal.variances[2]) ** 2
+    )
+    assert squared.cov_positions[axis.pairs(2, 3)] == pytest.approx(expected, rel=0.02)
 
 
 @pytest.mark.parametrize(("values", "rest"), [([0.5, 0.2], 0.3), ([0.9, 0.05], 0.05)])
@@ -128,15 +130,15 @@ def test_batch_normalisation_fixes_the_mean_square_of_a_channel():
     size, samples = 40, 128
     taps = windows(size, 3, padding="same")
     kernel = KernelMoments(3 - 2 / size, 3 - 2 / size, 0.0, (taps,))
-    signal = CorrelatedSignal.gaussian(1.0, 0.1).arrange((size,)).mix(kernel, NO_BIAS)
-    normalised = signal.normalise(0.0, None, centred=True, samples=samples)
+    signal = CorrelatedSignal.gaussian(1.0, 0.1).arrange((size,)).linear(kernel, NO_BIAS)
+    normalised = signal.normalize(0.0, None, centered=True, samples=samples)
     squared, _ = normalised.map(np.square)
-    left = squared.over_batch(squared.within, squared.between, samples)
+    left = squared.over_batch(squared.cov_positions, squared.cov_samples, samples)
     unfixed = CorrelatedSignal(
-        normalised.axes, normalised.means, normalised.within, normalised.between,
-        normalised.stored_shape,
+        normalised.axes, normalised.means, normalised.cov_positions, normalised.cov_samples,
+        normalised.stored_marginal,
     ).map(np.square)[0]  # fmt: skip
-    before = unfixed.over_batch(unfixed.within, unfixed.between, samples)
+    before = unfixed.over_batch(unfixed.cov_positions, unfixed.cov_samples, samples)
     assert before > 0.005
     assert abs(left) < 0.15 * before
 
@@ -144,15 +146,15 @@ def test_batch_normalisation_fixes_the_mean_square_of_a_channel():
 def test_the_typical_draw_of_a_narrow_network_is_below_the_mean():
     """Inputs that are all the same: 6 relu units carry a mean square that scatters by 5/6."""
     same = CorrelatedSignal.gaussian(0.0, 1.0).arrange(())
-    same = CorrelatedSignal((), same.means, same.within, np.array(1.0), same.stored_shape)
+    same = CorrelatedSignal((), same.means, same.cov_positions, np.array(1.0), same.stored_marginal)
     hidden, _ = same.map(lambda x: np.maximum(x, 0.0))
-    after = hidden.mix(KernelMoments(2.0, 2.0, 0.0, channels=6, units=50), NO_BIAS)
+    after = hidden.linear(KernelMoments(2.0, 2.0, 0.0, channels=6, units=50), NO_BIAS)
     generator = np.random.default_rng(0)
-    energies = (np.maximum(generator.standard_normal((100_000, 6)), 0.0) ** 2).mean(1)
+    second_moments = (np.maximum(generator.standard_normal((100_000, 6)), 0.0) ** 2).mean(1)
     # Of E x⁴/(E x²)² − 1 = 5, all of it is shared by the samples.
     assert after.variance == pytest.approx((1 + 5 / 6) ** -0.5, rel=1e-3)
-    assert after.scatter == pytest.approx(math.log(1 + 5 / 6), rel=1e-3)
-    assert after.variance == pytest.approx(2 * np.median(energies), rel=0.15)
+    assert after.log_variance == pytest.approx(math.log(1 + 5 / 6), rel=1e-3)
+    assert after.variance == pytest.approx(2 * np.median(second_moments), rel=0.15)
 
 
 @pytest.mark.parametrize(("function", "slope"), [
@@ -161,7 +163,7 @@ def test_the_typical_draw_of_a_narrow_network_is_below_the_mean():
 def test_the_slope_of_correlations_by_hand(function, slope):
     """E f′²/E f²: relu ½/½, the identity 1, the square E 4Z²/E Z⁴."""
     signal, _ = CorrelatedSignal.gaussian(0.0, 1.0).map(function)
-    assert signal.correlation_slope == pytest.approx(slope, rel=2e-3)
+    assert signal.chi_1 == pytest.approx(slope, rel=2e-3)
     assert [phase(0.5), phase(1.01), phase(1.3)] == ["ordered", "critical", "chaotic"]
 
 
@@ -174,8 +176,8 @@ def test_the_slope_is_that_of_the_correlation_map():
     )
     x, y = np.tanh(first), np.tanh(second)
     left = ((x - y) ** 2).mean() / 2 / (x * x).mean()
-    assert left / 0.001 == pytest.approx(signal.correlation_slope, rel=0.02)
-    assert CorrelatedSignal.gaussian(0.0, 1.0).keep(0.5, 2.0).correlation_slope is None
+    assert left / 0.001 == pytest.approx(signal.chi_1, rel=0.02)
+    assert CorrelatedSignal.gaussian(0.0, 1.0).dropout(0.5, 2.0).chi_1 is None
 
 
 def test_long_axes_are_thinned_and_keep_their_means():
