@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-
-# Exported by no public module:
-from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
 from numpy.typing import NDArray
 
 from autoinit.arrays import as_array
+
+# Exported by no public module:
+from autoinit.graph.keras_internals import get_keras_mask, set_keras_mask
 from probes.batching import out_of_memory
 
 Tap = Callable[[int, Any], Any]

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from autoinit.graph.keras_internals import clear_losses, layers_in, own_variables, seed_generators
 from autoinit.graph.model_graph import ModelGraph
 from autoinit.randomness import derived
 
@@ -35,21 +36,21 @@ def unchanged(graph: ModelGraph, seed: int) -> Iterator[None]:
         for variable, values in kept:
             variable.assign(values)
         for layer in graph.layers():
-            getattr(layer, "_clear_losses", lambda: None)()
+            clear_losses(layer)
 
 
 def changing_variables(layers: Iterable[Any]) -> list[Any]:
     """Variables that running the layers may change, in an order that noise is seeded by."""
     changing: list[Any] = []
     for layer in layers:
-        for part in getattr(layer, "_flatten_layers", lambda: ())():
-            changing += list(part._non_trainable_variables)
+        for part in layers_in(layer):
+            changing += own_variables(part)[1]
             # A stateful recurrent layer's, which Keras does not list among a layer's variables.
             states = keras.tree.flatten(getattr(part, "states", None))
             changing += [v for v in states if isinstance(v, keras.Variable)]
             if isinstance(part, keras.layers.SpectralNormalization):
                 changing.append(part.kernel)  # divided by its norm in each step of training
-            changing += [generator.state for generator in part._seed_generators]
+            changing += [generator.state for generator in seed_generators(part)]
     return changing
 
 

@@ -20,8 +20,8 @@ from app.limits import Limits, memory_left
 from autoinit.arrays import as_array
 from autoinit.findings import Finding
 from autoinit.graph.frozen import frozen_variables, settled_values
+from autoinit.graph.keras_models import recursion_depth
 from autoinit.graph.model_graph import ModelGraph
-from autoinit.graph.reading import recursion_depth
 from autoinit.initializers.drawing import SavedWeights, apply_plans, draw_configured_weights
 from autoinit.propagation import Options, Propagation, input_signals, plan, predict
 from autoinit.randomness import derived

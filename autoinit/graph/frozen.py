@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
+from autoinit.graph.keras_internals import layers_in, own_variables
 from autoinit.graph.model_graph import Call, ModelGraph, Parameter
 
 
@@ -70,16 +71,17 @@ def _parts(call: Call) -> Iterator[tuple[Any, bool]]:
         layer, is_frozen = waiting.pop()
         if isinstance(layer, Parameter):
             yield layer, is_frozen or not layer.trainable
-        if not hasattr(layer, "_flatten_layers"):
+        parts = layers_in(layer, deep=False)
+        if not parts:
             continue  # operations have no weights
         is_frozen = is_frozen or not layer.trainable
         yield layer, is_frozen
-        inner = layer._flatten_layers(include_self=False, recursive=False)
-        waiting += [(part, is_frozen) for part in inner]
+        waiting += [(part, is_frozen) for part in parts[1:]]
 
 
 def own_weights(layer: Any) -> list[Any]:
     """A layer's variables without those of the layers that it holds."""
     if isinstance(layer, Parameter):
         return layer.weights
-    return [*layer._trainable_variables, *layer._non_trainable_variables]
+    trained, others = own_variables(layer)
+    return [*trained, *others]

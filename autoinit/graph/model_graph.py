@@ -15,6 +15,7 @@ from typing import Any
 import keras
 from keras import layers
 
+from autoinit.graph.keras_internals import get_keras_mask, set_keras_mask, takes_training
 from autoinit.graph.paths import shortened
 from autoinit.graph.placeholders import Opaque, OpaqueActivation
 
@@ -195,9 +196,9 @@ class Call:
         if self.part == "activation":
             (tensor,) = tensors
             result = self.activation(tensor)
-            mask = getattr(tensor, "_keras_mask", None)
+            mask = get_keras_mask(tensor)
             if mask is not None:
-                result._keras_mask = mask
+                set_keras_mask(result, mask)
             return [result]
         by_value = {value.index: tensor for value, tensor in zip(self.inputs, tensors, strict=True)}
         layer, arguments = self.layer, self.arguments
@@ -207,7 +208,7 @@ class Call:
         args, kwargs = keras.tree.map_structure(
             lambda leaf: by_value[leaf.value] if isinstance(leaf, TensorRef) else leaf, arguments
         )
-        if "training" in getattr(layer, "_call_context_args", ()):
+        if takes_training(layer):
             # As Keras does: the mode of the model overrides the one recorded with the call.
             kwargs["training"] = training
         else:
@@ -215,7 +216,7 @@ class Call:
         with contextlib.ExitStack() as stack:
             if self.part == "linear":
                 stack.enter_context(without_activation(layer))
-            if self.retrace and any(hasattr(tensor, "_keras_mask") for tensor in tensors):
+            if self.retrace and any(get_keras_mask(tensor) is not None for tensor in tensors):
                 # The layer around this one may have taken the mask off and used it itself.
                 stack.enter_context(warnings.catch_warnings())
                 warnings.simplefilter("ignore")

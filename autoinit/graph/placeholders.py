@@ -13,6 +13,8 @@ from typing import Any
 
 import keras
 
+from autoinit.graph.keras_internals import layers_in
+
 Shape = tuple[int | None, ...]
 
 
@@ -156,7 +158,7 @@ def placeholder_activation(function: Any) -> OpaqueActivation | None:
 
 def placeholder_in(layer: Any) -> Opaque | OpaqueActivation | None:
     """The placeholder that keeps a layer from being run: itself, or one that it holds somewhere."""
-    for part in getattr(layer, "_flatten_layers", lambda: ())():
+    for part in layers_in(layer):
         if isinstance(part, Opaque):
             return part
         for value in vars(part).values():

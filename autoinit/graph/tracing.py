@@ -17,19 +17,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import keras
-
-# Exported by no public module:
-from keras.src.backend import KerasTensor, any_symbolic_tensors, compute_output_spec
-from keras.src.backend.common.stateless_scope import get_stateless_scope
-from keras.src.layers import layer as layer_module
-from keras.src.ops import operation as operation_module
-from keras.src.ops.node import Node
+from keras import KerasTensor
 
 from autoinit.errors import GraphError
+from autoinit.graph import keras_internals as internals
+from autoinit.graph.keras_internals import Node, get_stateless_scope
 from autoinit.graph.model_graph import Parameter, TensorRef, Value
 
-# Where layers keep lists of all of their variables, besides the attributes that code reads.
-_BOOKS = frozenset({"_trainable_variables", "_non_trainable_variables", "_losses", "_metrics"})
 # Keras's classes are told of every node while a layer is opened: one at a time.
 _one_at_a_time = threading.RLock()
 
@@ -92,14 +86,14 @@ class LayerTrace:
 
     Attributes:
         layer: which was opened.
-        arguments: of its call, with slots for tensors.
-        values: those that the slots name.
+        arguments: of its call, with refs for tensors.
+        values: those that the refs name.
         masked: indices of the values that came with a mask.
         training: mode of the model.
         batch: size of the batch of `trace`.
         has_rule: tells the layers that are not opened.
         trace: the first one, which the graph was made of.
-        slots: where the tensors of `trace` are found in the graph, by identity.
+        refs: where the tensors of `trace` are found in the graph, by identity.
     """
 
     layer: Any
@@ -110,7 +104,7 @@ class LayerTrace:
     batch: int
     has_rule: Callable[[Any], bool]
     trace: Trace = field(init=False, repr=False)
-    slots: dict[int, TensorRef] = field(default_factory=dict, repr=False)
+    refs: dict[int, TensorRef] = field(default_factory=dict, repr=False)
     _others: dict[int, list[tuple[Any, Any]]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -137,17 +131,17 @@ class LayerTrace:
                 f"{self.layer.name!r} ({type(self.layer).__name__}) makes other calls for a batch "
                 f"of another size than {self.batch}"
             )
-        slots = {
-            id(new): self.slots[id(old)]
+        refs = {
+            id(new): self.refs[id(old)]
             for old, new in zip(_tensors(self.trace), _tensors(fresh), strict=True)
-            if id(old) in self.slots
+            if id(old) in self.refs
         }
 
-        def slot(leaf: Any) -> Any:
-            return slots[id(leaf)] if isinstance(leaf, KerasTensor) else leaf
+        def ref(leaf: Any) -> Any:
+            return refs[id(leaf)] if isinstance(leaf, KerasTensor) else leaf
 
         return [
-            (call.node.operation, keras.tree.map_structure(slot, arguments_of(call.node)))
+            (call.node.operation, keras.tree.map_structure(ref, arguments_of(call.node)))
             for call in fresh.calls
         ]
 
@@ -163,12 +157,12 @@ class LayerTrace:
                 given[leaf.value] = KerasTensor(value.sizes(batch), value.dtype)
                 if leaf.value in self.masked:
                     masks.append(KerasTensor(given[leaf.value].shape[:2], "bool"))
-                    given[leaf.value]._keras_mask = masks[-1]
+                    internals.set_keras_mask(given[leaf.value], masks[-1])
             return given[leaf.value]
 
         args, kwargs = keras.tree.map_structure(symbol, self.arguments)
         kwargs.pop("training", None)
-        if "training" in getattr(self.layer, "_call_context_args", ()):
+        if internals.takes_training(self.layer):
             kwargs["training"] = self.training
         with _one_at_a_time:
             return _Tracer(self.layer, self.has_rule).run(args, kwargs, (*given.values(), *masks))
@@ -207,8 +201,13 @@ class _Tracer:
         Raises:
             UntraceableError: where that does not end with tensors that depend on those given.
         """
-        parts = list(self.layer._flatten_layers())
-        with _put_back(parts), self._hearing_of_nodes(), _Watched(parts), warnings.catch_warnings():
+        parts = internals.layers_in(self.layer)
+        with (
+            internals.put_back(parts),
+            self._hearing_of_nodes(),
+            _Watched(parts),
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("ignore")  # they came when the model was made
             for part in parts:
                 self._listen_to(part)
@@ -282,11 +281,8 @@ class _Tracer:
                 self.calls.append(TracedCall(node, self.around[-1], reason))
             return node
 
-        layer_module.Node = operation_module.Node = recorded
-        try:
+        with internals.nodes_made_by(recorded):
             yield
-        finally:
-            layer_module.Node = operation_module.Node = Node
 
     def _use_parameters(self, layer: Any, scope: Scope) -> None:
         """Put symbolic tensors in place of the variables that are attributes of a layer."""
@@ -303,12 +299,11 @@ class _Tracer:
             return self.parameters[id(value)][1]
 
         changed = {}
-        for name, value in vars(layer).items():
-            if name in _BOOKS or name.startswith("_self_") or not _holds_variables(value):
-                continue
-            changed[name] = keras.tree.map_structure(
-                lambda leaf, name=name: symbol(name, leaf), value
-            )
+        for name, value in internals.readable_attributes(layer).items():
+            if _holds_variables(value):
+                changed[name] = keras.tree.map_structure(
+                    lambda leaf, name=name: symbol(name, leaf), value
+                )
         vars(layer).update(changed)
 
     def _recording_constants(self, part: Any) -> Callable[..., Any]:
@@ -320,9 +315,9 @@ class _Tracer:
 
         def call(*args: Any, **kwargs: Any) -> Any:
             recording = isinstance(get_stateless_scope(), _Watched)
-            if not recording or any_symbolic_tensors(args, kwargs) or not part.weights:
+            if not recording or internals.any_symbolic_tensors(args, kwargs) or not part.weights:
                 return original(*args, **kwargs)
-            outputs = compute_output_spec(original, *args, **kwargs)
+            outputs = internals.compute_output_spec(original, *args, **kwargs)
             node = Node(operation=part, call_args=args, call_kwargs=kwargs, outputs=outputs)
             self.calls.append(TracedCall(node, self.around[-1]))
             return outputs
@@ -362,23 +357,6 @@ def _tensors(trace: Trace) -> Iterator[Any]:
         yield from call.node.outputs
 
 
-@contextlib.contextmanager
-def _put_back(parts: Sequence[Any]) -> Iterator[None]:
-    """Undo what recording leaves on layers: nodes, and attributes that their code assigns."""
-    books = ("_inbound_nodes", "_outbound_nodes", "_losses")
-    kept = [
-        (part, dict(vars(part)), [list(getattr(part, name)) for name in books]) for part in parts
-    ]
-    try:
-        yield
-    finally:
-        for part, attributes, lists in kept:
-            vars(part).clear()
-            vars(part).update(attributes)
-            for name, entries in zip(books, lists, strict=True):
-                getattr(part, name)[:] = entries
-
-
 def _holds_variables(value: Any) -> bool:
     if isinstance(value, keras.Variable):
         return True
@@ -395,7 +373,7 @@ class _Watched(keras.StatelessScope):
 
     def __init__(self, parts: Sequence[Any]) -> None:
         super().__init__()
-        self._weights = {id(v): v for part in parts for v in part._trainable_variables}
+        self._weights = {id(v): v for part in parts for v in internals.own_variables(part)[0]}
 
     def get_current_value(self, variable: Any) -> Any:
         if id(variable) in self._weights:
@@ -418,7 +396,7 @@ def _spec_of(part: Any) -> Callable[..., Any]:
                 return spec
         except Exception:  # any layer's code; what its computation raises is told
             spec = None
-        return compute_output_spec(call, *args, **kwargs)
+        return internals.compute_output_spec(call, *args, **kwargs)
 
     return specify
 

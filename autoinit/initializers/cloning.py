@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from autoinit.errors import GraphError, keras2_advice
+from autoinit.graph.keras_internals import compile_settings, maker_of, set_own_trainable
 from autoinit.graph.model_graph import ModelGraph
 from autoinit.reading import read_model
 from autoinit.rules import RULES
@@ -94,7 +95,7 @@ def _variables(layer: Any) -> list[Any]:
 def compile_like(twin: Any, model: Any) -> None:
     """Compile a model with another's settings; its optimizer starts afresh."""
     # Saving a model as HDF5 drops the optimizer from this record: it is taken from the model.
-    settings = {**model._compile_config.config, "optimizer": model.optimizer}
+    settings = {**compile_settings(model), "optimizer": model.optimizer}
     settings = {name: _anew(value) for name, value in settings.items()}
     twin.compile(**settings)
 
@@ -130,7 +131,7 @@ def _clone(model: Any, made: dict[int, Any], replaced: Callable[[Any], Any]) -> 
         inputs = keras.tree.map_structure(_input_like, model.input)
     twin = keras.models.clone_model(model, input_tensors=inputs, clone_function=part)
     # Of a functional model Keras forgets it; the layers have theirs, which may be another.
-    twin._trainable = model.trainable
+    set_own_trainable(twin, model.trainable)
     return twin
 
 
@@ -150,7 +151,7 @@ def _remade(model: Any) -> Any:
 
 
 def _input_like(tensor: Any) -> Any:
-    layer = tensor._keras_history.operation
+    layer = maker_of(tensor)
     return keras.Input(
         batch_shape=tensor.shape, dtype=tensor.dtype, name=layer.name, sparse=tensor.sparse,
         optional=layer.optional,
@@ -161,7 +162,7 @@ def _custom_objects(model: Any, graph: ModelGraph) -> dict[str, Any]:
     """Classes and functions of a live model that are not Keras's own, to make its parts again."""
     kinds = {type(layer) for layer in graph.layers()}
     found = {kind.__name__: kind for kind in kinds if not kind.__module__.startswith("keras.")}
-    settings = model._compile_config.config if model.compiled else {}
+    settings = compile_settings(model) if model.compiled else {}
     functions = [leaf for leaf in keras.tree.flatten(settings) if callable(leaf)]
     named = {getattr(f, "__name__", type(f).__name__): f for f in functions}
     return {**named, **found}

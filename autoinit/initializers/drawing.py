@@ -13,6 +13,7 @@ from keras import layers
 from autoinit.constraints import CenteredUnitNorm
 from autoinit.findings import Finding
 from autoinit.graph.frozen import own_weights
+from autoinit.graph.keras_internals import HELD_WEIGHTS
 from autoinit.graph.model_graph import ModelGraph, Parameter
 from autoinit.initializers.distributions import make_initializer
 from autoinit.randomness import derived, python_seed
@@ -113,9 +114,8 @@ _PLAIN = (
     layers.GroupNormalization,
 )  # fmt: skip
 _WEIGHTS = {
-    "_kernel": "kernel", "kernel": "kernel", "bias": "bias", "_embeddings": "embeddings",
-    "gamma": "gamma", "beta": "beta", "moving_mean": "moving_mean",
-    "moving_variance": "moving_variance",
+    **HELD_WEIGHTS, "kernel": "kernel", "bias": "bias", "gamma": "gamma", "beta": "beta",
+    "moving_mean": "moving_mean", "moving_variance": "moving_variance",
 }  # fmt: skip
 
 

@@ -14,10 +14,8 @@ from typing import Any
 
 import keras
 
-# Exported by no public module:
-from keras.src.backend.common import global_state
-
 from autoinit.errors import ModelFileError
+from autoinit.graph.keras_internals import initializer_of, variables_without_values
 from autoinit.graph.model_graph import ModelGraph
 from autoinit.graph.shapes import all_activations, largest_alive
 from autoinit.model_files.budgets import Budgets
@@ -95,7 +93,7 @@ def shapes_first() -> Iterator[Any]:
             yield allocate
     finally:
         # Keras would allocate what was forgotten at the end of the next such block.
-        global_state.set_global_attribute("uninitialized_variables", [])
+        variables_without_values()
 
 
 def require_variables(variables: Any, budgets: Budgets) -> None:
@@ -107,7 +105,7 @@ def require_variables(variables: Any, budgets: Budgets) -> None:
     total = sum(math.prod(variable.shape) for variable in variables)
     budgets.require("parameters", total, "The model")
     for variable in variables:
-        if isinstance(getattr(variable, "_initializer", None), keras.initializers.Orthogonal):
+        if isinstance(initializer_of(variable), keras.initializers.Orthogonal):
             require_orthogonal(tuple(variable.shape), budgets)
 
 

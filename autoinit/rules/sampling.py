@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from autoinit.graph.keras_internals import clear_losses
 from autoinit.graph.model_graph import Call, Shape
 from autoinit.randomness import derived, python_seed
 from autoinit.rules.registry import Context
@@ -161,7 +162,7 @@ def _twin(layer: Any) -> Iterator[Any]:
     finally:
         for variable, values in kept:
             variable.assign(values)
-        layer._clear_losses()
+        clear_losses(layer)
 
 
 def copy_of(layer: Any) -> Any:

@@ -11,10 +11,8 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-# Exported by no public module:
-from tf_keras.src.applications import convnext, inception_resnet_v2
-
 from autoinit.errors import ModelFileError
+from autoinit.graph import keras_internals as internals
 from autoinit.model_files.budgets import Budgets
 from autoinit.model_files.keras2.configurations import normalise
 from autoinit.model_files.keras2.connecting import MODELS
@@ -24,10 +22,10 @@ from autoinit.model_files.rebuilding import require_orthogonal
 
 # Layers of Keras 2 that tf_keras's reader does not know by name, or only in part.
 _UNLISTED = {
-    "CustomScaleLayer": inception_resnet_v2.CustomScaleLayer,
-    "LayerScale": convnext.LayerScale,
+    "CustomScaleLayer": internals.CustomScaleLayer2,
+    "LayerScale": internals.LayerScale2,
     "SpectralNormalization": SpectralNormalization,
-    "StochasticDepth": convnext.StochasticDepth,
+    "StochasticDepth": internals.StochasticDepth2,
 }
 
 

@@ -14,12 +14,9 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-# Exported by no public module:
-from tf_keras.src.engine import functional, node
-from tf_keras.src.engine.base_layer_utils import unnest_if_single_tensor
-from tf_keras.src.utils import tf_utils
-
 from autoinit.errors import ModelFileError
+from autoinit.graph import keras_internals as internals
+from autoinit.graph.keras_internals import CONSTANT_VALUE2, ListWrapper2, convert_inner_node_data
 
 _Key = tuple[str, int]  # a layer's name, and which of its calls
 
@@ -35,7 +32,7 @@ class _Functional:
         connected = {id(layer) for layer in model.layers}
         if all(id(layer) in connected for layer in layers.values()):
             return model
-        return functional.connect_ancillary_layers(model, layers)
+        return internals.connect_ancillary_layers(model, layers)
 
 
 MODELS = {"Functional": _Functional}
@@ -54,17 +51,16 @@ class _Network:
         }
         self.calls = {
             entry["name"]: deque(
-                tf_utils.convert_inner_node_data(call, wrap=True) for call in entry["inbound_nodes"]
+                convert_inner_node_data(call, wrap=True) for call in entry["inbound_nodes"]
             )
             for entry in config["layers"]
         }
         # A nested model's call number 0 is the one that made it.
         self.next_call = {
-            name: int(functional._should_skip_first_node(layer))
-            for name, layer in self.layers.items()
+            name: int(internals.made_by_a_call(layer)) for name, layer in self.layers.items()
         }
         self.tensors: dict[_Key, list[Any]] = {
-            (name, 0): tf.nest.flatten(layer._inbound_nodes[0].outputs)
+            (name, 0): tf.nest.flatten(internals.first_node(layer).outputs)
             for name, layer in self.layers.items()
             if isinstance(layer, tf_keras.layers.InputLayer)
         }
@@ -100,17 +96,17 @@ class _Network:
         for part in tf.nest.flatten(call):
             source, number, index, *rest = part.as_list()
             arguments = rest[0] if rest else {}
-            if source == node._CONSTANT_VALUE:
+            if source == CONSTANT_VALUE2:
                 tensors.append(index)
             else:
                 tensors.append(self._tensor(source, number, index))
         inputs = tf.nest.pack_sequence_as(call, tensors)
-        if not getattr(layer, "_preserve_input_structure_in_config", False):
-            inputs = unnest_if_single_tensor(inputs)
-        wrapped = tf_utils.convert_inner_node_data(arguments, wrap=True)
+        if not internals.keeps_structure2(layer):
+            inputs = internals.unnest_if_single_tensor(inputs)
+        wrapped = convert_inner_node_data(arguments, wrap=True)
         arguments = tf.nest.map_structure(self._argument, wrapped)
         leaves = tf.nest.flatten((inputs, arguments))
-        if not any(hasattr(leaf, "_keras_history") for leaf in leaves):
+        if not any(map(internals.is_symbolic2, leaves)):
             raise ModelFileError(
                 "bad_configuration",
                 f"A call of layer {name[:100]!r} reads no tensor: it could only have been made on "
@@ -122,7 +118,7 @@ class _Network:
         return key
 
     def _argument(self, value: Any) -> Any:
-        if not isinstance(value, tf_utils.ListWrapper):
+        if not isinstance(value, ListWrapper2):
             return value
         value = value.as_list()
         return self._tensor(*value[:3]) if self._is_reference(value) else value
@@ -151,15 +147,15 @@ class _Network:
     def _references(self, call: Any) -> Iterator[_Key]:
         for part in tf.nest.flatten(call):
             source, number, _, *rest = part.as_list()
-            if source != node._CONSTANT_VALUE:
+            if source != CONSTANT_VALUE2:
                 yield (source, number)
-            wrapped = tf_utils.convert_inner_node_data(rest[0] if rest else {}, wrap=True)
+            wrapped = convert_inner_node_data(rest[0] if rest else {}, wrap=True)
             for value in tf.nest.flatten(wrapped):
-                if isinstance(value, tf_utils.ListWrapper) and self._is_reference(value.as_list()):
+                if isinstance(value, ListWrapper2) and self._is_reference(value.as_list()):
                     yield tuple(value.as_list()[:2])
 
     def _ends(self, which: str) -> Any:
-        wrapped = tf_utils.convert_inner_node_data(self.config[which], wrap=True)
+        wrapped = convert_inner_node_data(self.config[which], wrap=True)
         return tf.nest.map_structure(lambda part: self._tensor(*part.as_list()[:3]), wrapped)
 
 

@@ -9,9 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# Some of them are exported by no public module:
-from tf_keras.src import activations
-
+from autoinit.graph.keras_internals import activations2 as activations
 from autoinit.graph.placeholders import OpaqueActivation
 
 

@@ -13,12 +13,7 @@ from typing import Any
 import keras
 import tf_keras
 
-# Exported by no public module:
-from keras.src.applications import convnext, inception_resnet_v2
-from tf_keras.src.applications import convnext as convnext2
-from tf_keras.src.applications import inception_resnet_v2 as inception_resnet2
-from tf_keras.src.engine import base_layer
-
+from autoinit.graph import keras_internals as internals
 from autoinit.graph import placeholders as opaque
 from autoinit.model_files.keras2 import functions, variants
 from autoinit.model_files.keras2.functions import NoTwinError, plain
@@ -169,7 +164,7 @@ def twin(layer: Any, name: str, inner: Twin) -> Any:
 
 def _made(layer: Any, name: str, inner: Twin) -> Any:
     kind = type(layer)
-    base = {"name": name, "dtype": policy_of(layer)}
+    base = {"name": name, "dtype": internals.policy_name2(layer)}
     if kind is Opaque:
         evidence = plain(dict(layer.evidence))
         return opaque.Opaque(layer.original, layer.reason, layer.outputs, evidence, **base)
@@ -179,12 +174,6 @@ def _made(layer: Any, name: str, inner: Twin) -> Any:
         raise NoTwinError(kind.__name__)
     target, difference = _CLASSES[kind]
     return target(**_arguments(layer, difference, inner), **base)
-
-
-def policy_of(layer: Any) -> str:
-    """Name of the policy that a tf_keras layer computes by."""
-    name = layer._dtype_policy.name
-    return str(layer.dtype if name.startswith("_infer") else name)
 
 
 def _arguments(layer: Any, difference: _Difference, inner: Twin) -> _Config:
@@ -207,7 +196,7 @@ def _argument(layer: Any, name: str, value: Any, inner: Twin) -> Any:
     kind = name.rpartition("_")[2]
     if kind not in _FUNCTIONS or value is None:
         return plain(value)
-    held = getattr(layer, name if hasattr(layer, name) else f"_{name}")
+    held = internals.argument2(layer, name)
     if kind == "activation" and isinstance(held, tf_keras.layers.Layer):
         return inner(held)
     return _FUNCTIONS[kind](held)
@@ -265,14 +254,14 @@ _WRAPPING: dict[type, Callable[[Any, _Config, Twin], Any]] = {
 
 # Of each class in tf_keras, its equal in Keras 3 and how their arguments differ.
 _CLASSES: dict[type, tuple[type, _Difference]] = {
-    getattr(tf_keras.layers, name, None) or getattr(base_layer, name): (
+    getattr(tf_keras.layers, name, None) or getattr(internals.base_layer2, name): (
         getattr(keras.layers, difference.name or name), difference
     )
     for name, difference in _DIFFERENCES.items()
 } | {
-    convnext2.LayerScale: (convnext.LayerScale, _SAME),
-    convnext2.StochasticDepth: (convnext.StochasticDepth, _SAME),
-    inception_resnet2.CustomScaleLayer: (inception_resnet_v2.CustomScaleLayer, _SAME),
+    internals.LayerScale2: (internals.LayerScale, _SAME),
+    internals.StochasticDepth2: (internals.StochasticDepth, _SAME),
+    internals.CustomScaleLayer2: (internals.CustomScaleLayer, _SAME),
 }  # fmt: skip
 
 

@@ -8,9 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-# Exported by no public module:
-from tensorflow.python.framework import op_def_registry
-
+from autoinit.graph.keras_internals import op_def_registry
 from autoinit.model_files.keras2.vocabulary import NODE_OPERATIONS
 
 _KEEPING = {"input": "input_tensor", "keep_dims": "keepdims"}

@@ -17,15 +17,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# Exported by no public module:
-from tf_keras.src.engine import base_layer
-from tf_keras.src.layers.core import tf_op_layer
-
+from autoinit.graph import keras_internals as internals
 from autoinit.model_files.keras2 import nodes
 from autoinit.model_files.keras2.symbols import ALIASES, ROWS
 from autoinit.model_files.keras2.wrappers import TensorFlowFunction, evaluate, function_of
 
-OPERATIONS = (tf_op_layer.TFOpLambda, base_layer.TensorFlowOpLayer)
+OPERATIONS = (internals.TFOpLambda, internals.TensorFlowOpLayer)
 
 # Drawn anew at each call, so that two models' results cannot be compared.
 RANDOM = frozenset({
@@ -92,10 +89,10 @@ def function_call(layer: Any, args: Any, kwargs: Any) -> tuple[str, dict[str, An
         layer: one of `OPERATIONS`.
         args, kwargs: of its recorded call.
     """
-    if isinstance(layer, base_layer.TensorFlowOpLayer):
+    if isinstance(layer, internals.TensorFlowOpLayer):
         operation, arguments = nodes.call_of(layer, tf.nest.flatten(args))
         return f"node.{operation}", arguments
-    if isinstance(layer, tf_op_layer.SlicingOpLambda):
+    if isinstance(layer, internals.SlicingOpLambda):
         args, kwargs = _with_slices(args), _with_slices(kwargs)
     bound = inspect.signature(function_of(layer.symbol)).bind(*args, **kwargs).arguments
     extra = bound.pop("kwargs", {})
@@ -281,9 +278,9 @@ def _rename(results: Sequence[Any], tensors: Sequence[Any], name: str) -> None:
         tensor = waiting.pop()
         if id(tensor) not in known:
             known.add(id(tensor))
-            operation = tensor._keras_history.operation
+            operation = internals.maker_of(tensor)
             made[id(operation)] = operation
-            waiting += operation._inbound_nodes[0].input_tensors
+            waiting += internals.first_node(operation).input_tensors
     for operation in made.values():
         operation.name = f"{name}_{type(operation).__name__.lower()}"
-    results[0]._keras_history.operation.name = name
+    internals.maker_of(results[0]).name = name

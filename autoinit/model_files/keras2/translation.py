@@ -11,21 +11,19 @@ import keras
 import tensorflow as tf
 import tf_keras
 
-# Exported by no public module:
-from tf_keras.src.engine.functional import Functional
-
 from autoinit.errors import ModelFileError
 from autoinit.findings import Finding
+from autoinit.graph import keras_internals as internals
+from autoinit.graph.keras_internals import Functional2
 from autoinit.graph.placeholders import Opaque
 from autoinit.model_files.keras2 import operations
 from autoinit.model_files.keras2.functions import NoTwinError
-from autoinit.model_files.keras2.keras3_layers import policy_of, twin
+from autoinit.model_files.keras2.keras3_layers import twin
 from autoinit.model_files.keras2.operations import OPERATIONS, Sizes
 from autoinit.model_files.keras2.variables import (
     Pair,
     layer_pairs,
     variable_pairs,
-    with_draws,
     without_draws,
 )
 from autoinit.model_files.keras2.variants import in_mode, with_masks_of_keras2
@@ -71,7 +69,7 @@ def translate(model: Any, *, draw: bool = False) -> Translation:
         ModelFileError: `no_graph`, for a model that has no graph of layers; `cannot_rebuild`,
             where Keras 3 does not take what Keras 2 took.
     """
-    for layer in model._flatten_layers():
+    for layer in internals.layers_in(model):
         if isinstance(layer, _ADAPTED):  # weights may have been loaded since it was made
             layer.finalize_state()
     walk = _Walk()
@@ -157,10 +155,10 @@ class _Walk:
                 "the shape of its input. Call it once on data, then save it.",
             )
         frame = _Frame(self)
-        inputs = tf.nest.map_structure(frame.input, model._nested_inputs)
+        inputs = tf.nest.map_structure(frame.input, internals.inputs_structure(model))
         for node in _needed(model):
             frame.call(node)
-        outputs = tf.nest.map_structure(frame.tensor, model._nested_outputs)
+        outputs = tf.nest.map_structure(frame.tensor, internals.nested_outputs2(model))
         frame.name_the_rest(keras.tree.flatten(outputs))
         name = _without_slashes(model.name)
         if isinstance(model, tf_keras.Sequential) and frame.is_chain_of_layers():
@@ -208,7 +206,7 @@ class _Walk:
 
     def hold(self, layer: Any, name: str) -> Any:
         """Let tf_keras run a layer."""
-        made = Keras2Layer(layer, self.mode, name=name, dtype=policy_of(layer))
+        made = Keras2Layer(layer, self.mode, name=name, dtype=internals.policy_name2(layer))
         self.twins[id(layer)] = made
         return made
 
@@ -241,11 +239,11 @@ class _Frame:
 
     def input(self, tensor: Any) -> Any:
         """An input of the model."""
-        layer = tensor._keras_history.layer
+        layer = internals.maker_of(tensor)
         made = keras.Input(
             batch_shape=tuple(tensor.shape), dtype=tensor.dtype.name, name=self.name(layer.name)
         )
-        self.walk.layers.append((layer, made._keras_history.operation))
+        self.walk.layers.append((layer, internals.maker_of(made)))
         self.values[id(tensor)] = made
         return made
 
@@ -253,7 +251,7 @@ class _Frame:
         """The Keras 3 tensor of a tensor that a call has returned."""
         value = self.values[id(tensor)]
         if isinstance(value, Sizes):
-            value = operations.materialise(value, self.name(tensor._keras_history.layer.name))
+            value = operations.materialise(value, self.name(internals.maker_of(tensor).name))
             self.values[id(tensor)] = value
             self.hold_function(value)
         return value
@@ -276,13 +274,13 @@ class _Frame:
         if isinstance(results[0], Sizes):
             return results
         self.hold_function(results[0])
-        self.chain.append(results[0]._keras_history.operation)
+        self.chain.append(internals.maker_of(results[0]))
         self.walk.layers.append((node.layer, self.chain[-1]))
         return results
 
     def hold_function(self, result: Any) -> None:
         """Note a function without an equal in `keras.ops`."""
-        operation = result._keras_history.operation
+        operation = internals.maker_of(result)
         if isinstance(operation, TensorFlowFunction):
             self.walk.held.append((operation.name, operation.original))
         if getattr(operation, "original", "") in operations.RANDOM:
@@ -343,9 +341,8 @@ class _Frame:
         seen: set[int] = set()
         waiting = [*outputs]
         while waiting:
-            history = waiting.pop()._keras_history
-            operation = history.operation
-            node = operation._inbound_nodes[history.node_index]
+            tensor = waiting.pop()
+            operation, node = internals.maker_of(tensor), internals.node_of(tensor)
             if id(node) in seen or node.is_input:
                 continue
             seen.add(id(node))
@@ -366,7 +363,9 @@ def _called(layer: Any, made: Any, args: Any, kwargs: Any, outputs: Any) -> list
     else:
         args, kwargs = _as_keras3_takes_them(layer, made, [*args], dict(kwargs))
     if getattr(made, "stateful", False) and not made.built:
-        with with_draws():  # a state's variable is given its value, not an initialiser
+        with (
+            internals.outside_stateless_scope()
+        ):  # a state's variable is given its value, not an initialiser
             made.build(tuple(args[0].shape))
     results = [*keras.tree.flatten(made(*args, **kwargs))]
     for result, output in zip(results, tf.nest.flatten(outputs), strict=True):
@@ -376,15 +375,15 @@ def _called(layer: Any, made: Any, args: Any, kwargs: Any, outputs: Any) -> list
 
 
 def _as_keras3_takes_them(layer: Any, made: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
-    names = layer._call_spec.arg_names
+    names = internals.argument_names2(layer)
     for place in range(len(args) - 1, 0, -1):
         if not any(isinstance(leaf, keras.KerasTensor) for leaf in tf.nest.flatten(args[place])):
             kwargs[names[place]] = args.pop(place)
     if _is_graph(layer):
-        given = layer._flatten_to_reference_inputs(args.pop(0) if args else kwargs.pop("inputs"))
+        given = internals.in_order_of_inputs2(layer, args.pop(0) if args else kwargs.pop("inputs"))
         if isinstance(made, keras.Sequential):
             return [*given, *args], kwargs
-        return [keras.tree.pack_sequence_as(made._inputs_struct, given), *args], kwargs
+        return [keras.tree.pack_sequence_as(internals.inputs_structure(made), given), *args], kwargs
     if isinstance(layer, _STATE_ARGUMENT) and isinstance(args[0], (list, tuple)):
         sequence, *state = args[0]
         return [sequence], {**kwargs, "initial_state": state} if state else kwargs
@@ -408,22 +407,17 @@ def _needed(model: Any) -> list[Any]:
         tensor = waiting.pop()
         if id(tensor) in inputs:
             continue
-        history = tensor._keras_history
-        node = history.layer._inbound_nodes[history.node_index]
+        node = internals.node_of(tensor)
         if id(node) not in found:
             found.add(id(node))
             waiting += node.keras_inputs
-    by_depth = model._nodes_by_depth
-    return [
-        node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]
-        if id(node) in found
-    ]  # fmt: skip
+    return [node for node in internals.nodes_in_order(model) if id(node) in found]
 
 
 def _is_graph(layer: Any) -> bool:
     """Whether a layer is a model that does no more than its graph says."""
     own = getattr(type(layer), "call", None)
-    return isinstance(layer, Functional) and own in (Functional.call, tf_keras.Sequential.call)
+    return isinstance(layer, Functional2) and own in (Functional2.call, tf_keras.Sequential.call)
 
 
 def _is_ours(layer: Any) -> bool:

@@ -8,9 +8,12 @@ from typing import Any
 
 import keras
 
-# Exported by no public module:
-from keras.src.backend.common import global_state
-
+from autoinit.graph.keras_internals import (
+    draw_value,
+    give_value,
+    value_of,
+    variables_without_values,
+)
 from autoinit.model_files.keras2.functions import NoTwinError
 from autoinit.model_files.keras2.keras3_layers import inner_layers
 from autoinit.model_files.keras2.wrappers import Keras2Layer
@@ -67,7 +70,7 @@ def _own_weights(layer: Any) -> list[Any]:
 def copy_weights(pairs: Sequence[Pair]) -> None:
     """Give the variables of twins the values that those of tf_keras have now."""
     for old, new in pairs:
-        if new._value is not old:
+        if value_of(new) is not old:
             new.assign(old.value())
 
 
@@ -83,28 +86,15 @@ def without_draws(pairs: Sequence[Pair], draw: bool) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            global_state.set_global_attribute("uninitialized_variables", [])
+            variables_without_values()
             raise
-    made = global_state.get_global_attribute("uninitialized_variables", [])
-    global_state.set_global_attribute("uninitialized_variables", [])
+    made = variables_without_values()
     if not draw:
         for old, new in pairs:
-            if new._value is None:
-                new._initialize(old.value())
-                new._initializer = None
-            elif new._value is not old:
+            if value_of(new) is None:
+                give_value(new, old.value())
+            elif value_of(new) is not old:
                 new.assign(old.value())
     for variable in made:
-        if variable._value is None:
-            variable._deferred_initialize()
-
-
-@contextmanager
-def with_draws() -> Iterator[None]:
-    """Undoes `without_draws` for a block: variables get their values at once."""
-    scope = global_state.get_global_attribute("stateless_scope")
-    global_state.set_global_attribute("stateless_scope", None)
-    try:
-        yield
-    finally:
-        global_state.set_global_attribute("stateless_scope", scope)
+        if value_of(variable) is None:
+            draw_value(variable)

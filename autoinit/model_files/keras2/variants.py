@@ -17,10 +17,7 @@ from typing import Any
 import keras
 from keras import layers
 
-# Exported by no public module:
-from keras.src.backend import get_keras_mask
-from keras.src.layers.merging.base_merge import Merge
-
+from autoinit.graph.keras_internals import Merge, call_takes, get_keras_mask, layers_in
 from autoinit.graph.model_graph import Call
 from autoinit.rules.layers import normalization, recurrent, regularization
 from autoinit.rules.layers.wrappers import time_distributed
@@ -96,9 +93,9 @@ class TimeDistributed(keras.layers.TimeDistributed):
     def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
         """The layer's outputs, step by step."""
         options: dict[str, Any] = {}
-        if self.layer._call_has_training_arg:
+        if call_takes(self.layer, "training"):
             options["training"] = training
-        if self.layer._call_has_mask_arg and mask is not None:
+        if call_takes(self.layer, "mask") and mask is not None:
             options["mask"] = keras.ops.reshape(mask, (-1, *mask.shape[2:]))
         steps = keras.ops.shape(inputs)[1]
         results = self.layer.call(keras.ops.reshape(inputs, (-1, *inputs.shape[2:])), **options)
@@ -110,8 +107,7 @@ rule(TimeDistributed)(time_distributed)
 
 def holds_batch_statistics(layer: Any) -> bool:
     """Whether a layer's result for a sample depends on which others are in its batch."""
-    parts = layer._flatten_layers()
-    return any(isinstance(part, keras.layers.BatchNormalization) for part in parts)
+    return any(isinstance(part, keras.layers.BatchNormalization) for part in layers_in(layer))
 
 
 _RATES = ("dropout", "recurrent_dropout")

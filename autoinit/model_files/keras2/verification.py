@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from autoinit.errors import GraphError
+from autoinit.graph.keras_internals import inputs_structure, layers_in
 from autoinit.graph.model_graph import ModelGraph
 from autoinit.graph.shapes import all_activations
 from autoinit.reading import read_model
@@ -88,7 +89,7 @@ def _samples(graph: ModelGraph) -> int:
 
 def _coarsest(model: Any) -> str:
     """The arithmetic with the fewest digits among a model's layers."""
-    used = {layer.compute_dtype for layer in model._flatten_layers()}
+    used = {layer.compute_dtype for layer in layers_in(model)}
     return max(
         (name for name in _TOLERANCES if name in used),
         key=_TOLERANCES.__getitem__,
@@ -141,16 +142,14 @@ def _outputs(model: Any, arrays: Sequence[Any], runner: str) -> list[Any]:
 
 def _forget(model: Any) -> None:
     """Puts the states of stateful layers back to their start."""
-    for layer in model._flatten_layers():
+    for layer in layers_in(model):
         if getattr(layer, "stateful", False):
             for name in ("reset_state", "reset_states"):
                 getattr(layer, name, lambda: None)()
 
 
 def _like_inputs(model: Any, tensors: list[Any]) -> Any:
-    structure = getattr(model, "_nested_inputs", None)
-    if structure is None:
-        structure = getattr(model, "_inputs_struct", None)
+    structure = inputs_structure(model)
     if structure is None:
         return tensors[0]
     return tf.nest.pack_sequence_as(structure, tensors)

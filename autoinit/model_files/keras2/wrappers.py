@@ -10,10 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-# Exported by no public module:
-from tensorflow.python.util.tf_export import get_symbol_from_name
-from tf_keras.src.saving.legacy import serialization
-
+from autoinit.graph import keras_internals as internals
 from autoinit.model_files.keras2.configurations import normalise
 from autoinit.model_files.keras2.vocabulary import NODE_OPERATIONS, TF_SYMBOLS
 
@@ -62,7 +59,7 @@ class Keras2Layer(keras.layers.Layer):
         if not self.held.built:
             with tf.init_scope():
                 if isinstance(self.held, tf_keras.layers.MultiHeadAttention):
-                    self.held._build_from_signature(*inputs_shape[:2])
+                    internals.build_attention2(self.held, inputs_shape)
                 else:
                     self.held.build(inputs_shape)
             self.held.built = True
@@ -71,7 +68,7 @@ class Keras2Layer(keras.layers.Layer):
                 shape=tuple(variable.shape), initializer="zeros", trainable=variable.trainable,
                 dtype=variable.dtype.name, name=variable.name.split(":")[0].replace("/", "_"),
             )  # fmt: skip
-            own._initialize(variable)
+            internals.give_value(own, variable)
         self.built = True
 
     def call(self, inputs: Any, arguments: Any = None, training: Any = None) -> Any:
@@ -85,7 +82,7 @@ class Keras2Layer(keras.layers.Layer):
         args, kwargs = (inputs,), {}
         if arguments is not None:
             args, kwargs = (evaluate(arguments[part], inputs) for part in ("args", "kwargs"))
-        if self.held._call_spec.expects_training_arg:
+        if internals.expects_training2(self.held):
             kwargs["training"] = training if self.training is None else self.training
         return self.held(*args, **kwargs)
 
@@ -94,7 +91,7 @@ class Keras2Layer(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """The arguments."""
-        held = serialization.serialize_keras_object(self.held)
+        held = internals.serialize_keras2(self.held)
         return {**super().get_config(), "layer": held, "training": self.training}
 
 
@@ -193,7 +190,7 @@ def function_of(symbol: str) -> Any:
     prefix, _, operation = symbol.partition(".")
     if prefix == "node" and operation in NODE_OPERATIONS:
         return getattr(tf.raw_ops, operation)
-    function = get_symbol_from_name(symbol) if symbol in TF_SYMBOLS else None
+    function = internals.get_symbol_from_name(symbol) if symbol in TF_SYMBOLS else None
     if function is None:
         raise ValueError(f"{symbol!r} is no TensorFlow function that a model may call.")
     return function

@@ -11,13 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import keras
-
-# Exported by no public module:
-from keras.src.saving import saving_lib
-from keras.src.saving.keras_saveable import KerasSaveable
-from keras.src.utils.naming import to_snake_case
 from numpy.typing import NDArray
 
+from autoinit.graph import keras_internals as internals
 from autoinit.model_files.read.hdf5 import ArraysFile, StoredArray
 from autoinit.model_files.weights.weight_owners import (
     Holder,
@@ -186,7 +182,7 @@ def _variable(part: Any, key: str, value: Any) -> Any:
     """
     if hasattr(value, "assign"):
         return value
-    behind = [getattr(part, name, None) for name in ("_kernel", "_embeddings") if key == "0"]
+    behind = [getattr(part, name, None) for name in internals.HELD_WEIGHTS if key == "0"]
     return next((v for v in behind if v is not None and shape_of(v) == shape_of(value)), None)
 
 
@@ -228,11 +224,11 @@ _WITHOUT_WEIGHTS = (
 )  # fmt: skip
 
 _KERAS3_WALK = _Walk(
-    children=saving_lib._walk_saveable,
-    is_part=lambda value: isinstance(value, KerasSaveable),
+    children=internals.children,
+    is_part=lambda value: isinstance(value, internals.KerasSaveable),
     has_weights=lambda value: not isinstance(value, _WITHOUT_WEIGHTS),
     own=_recorded,
-    snake_case=to_snake_case,
+    snake_case=internals.to_snake_case,
     counts_again=True,
     tries_again=True,
 )
@@ -241,8 +237,6 @@ _KERAS3_WALK = _Walk(
 def _tf_keras_walks() -> Iterator[_Walk]:
     """Those of Keras 2.15, 2.14, and 2.13 and 2.12."""
     import tf_keras
-    from tf_keras.src.saving import saving_lib as tf_saving_lib
-    from tf_keras.src.utils.generic_utils import to_snake_case as tf_to_snake_case
 
     layer_class = tf_keras.layers.Layer
 
@@ -250,23 +244,19 @@ def _tf_keras_walks() -> Iterator[_Walk]:
         if type(part).save_own_variables is not layer_class.save_own_variables:
             return _recorded(part)
         # It would give copies of its values.
-        weights = part._trainable_weights + part._non_trainable_weights
-        return {str(index): weight for index, weight in enumerate(weights)}
+        return {str(index): own for index, own in enumerate(internals.own_variables2(part))}
 
     def in_alphabetical_order(part: Any) -> Iterator[tuple[str, Any]]:
-        attributes = dict(tf_saving_lib._walk_trackable(part))
-        layers = getattr(part, "_layer_checkpoint_dependencies", None)
-        if layers is not None:
-            attributes["_layer_checkpoint_dependencies"] = layers
-        yield from sorted(attributes.items())
+        attributes = dict(internals.walk_trackable2(part))
+        yield from sorted((attributes | internals.checkpoint_layers2(part)).items())
 
     def walk(children: Any, counts_again: bool) -> _Walk:
         return _Walk(
-            children, tf_saving_lib._is_keras_trackable,
+            children, internals.is_keras_trackable2,
             lambda value: isinstance(value, layer_class),
-            own, tf_to_snake_case, counts_again, tries_again=False,
+            own, internals.to_snake_case2, counts_again, tries_again=False,
         )  # fmt: skip
 
-    yield walk(tf_saving_lib._walk_trackable, False)
+    yield walk(internals.walk_trackable2, False)
     yield walk(in_alphabetical_order, False)
     yield walk(in_alphabetical_order, True)

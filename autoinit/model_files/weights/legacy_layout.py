@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from autoinit.graph import keras_internals as internals
 from autoinit.model_files.read.hdf5 import ArraysFile, StoredArray
 from autoinit.model_files.weights.weight_owners import (
     Holder,
@@ -88,10 +89,10 @@ def _legacy_weights(layer: Any) -> list[Any]:
 
 def _own_weights(model: Any) -> list[Any]:
     if not is_keras3(model):
-        return [*model._trainable_weights, *model._non_trainable_weights]
-    own = [*model._trainable_variables, *model._non_trainable_variables]
+        return internals.own_variables2(model)
     weights = {id(weight) for weight in model.weights}
-    return [variable for variable in own if id(variable) in weights]
+    own = internals.own_variables(model)
+    return [variable for part in own for variable in part if id(variable) in weights]
 
 
 def _beside(
@@ -164,12 +165,10 @@ def _converted(
     read: Read,
 ) -> Pairs:
     """Load weights through tf_keras's conversion; what it hands on as it was is still a pair."""
-    from tf_keras.src.saving.legacy.hdf5_format import preprocess_weights_for_loading
-
     values = [read(array, None) for array in arrays]
     origin = {id(value): array for value, array in zip(values, arrays, strict=True)}
     try:
-        made = preprocess_weights_for_loading(layer, list(values), *source)
+        made = internals.preprocess_weights_for_loading(layer, list(values), *source)
     except Exception as error:  # it takes shapes and numbers of arrays for granted
         raise mismatch(layer, "has weights that cannot be made of what is stored") from error
     keys = map(str, range(len(weights)))

@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# Exported by no public module:
-from keras.src.saving.keras_saveable import KerasSaveable
 from numpy.typing import NDArray
 
 from autoinit.errors import ModelFileError
+from autoinit.graph.keras_internals import KerasSaveable, layers_in
 from autoinit.model_files.read.hdf5 import StoredArray, shown
 
 Read = Callable[[StoredArray, Any], NDArray[Any]]
@@ -57,7 +56,7 @@ def shape_of(value: Any) -> tuple[int, ...]:
 
 def flattened(layer: Any) -> list[Any]:
     """A layer and all that are in it."""
-    return list(layer._flatten_layers()) if hasattr(layer, "_flatten_layers") else [layer]
+    return layers_in(layer) or [layer]
 
 
 def named_layers(model: Any) -> Iterator[tuple[str, Any]]:

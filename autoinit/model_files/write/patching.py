@@ -26,6 +26,7 @@ from autoinit.arrays import as_array
 from autoinit.constraints import CenteredUnitNorm
 from autoinit.errors import ModelFileError
 from autoinit.findings import Finding
+from autoinit.graph.keras_internals import layers_in
 from autoinit.model_files.budgets import Budgets
 from autoinit.model_files.read import json_text
 from autoinit.model_files.read.archives import open_archive, refusing_damaged_archive
@@ -121,10 +122,8 @@ def save_patched_copy(
 def _with_parts(layer: Any, twin: Any) -> Iterator[tuple[Any, Any]]:
     """A layer and its twin, and the parts of theirs that go by the same name."""
     yield layer, twin
-    if not hasattr(layer, "_flatten_layers") or not hasattr(twin, "_flatten_layers"):
-        return
-    parts = {part.name: part for part in layer._flatten_layers(include_self=False)}
-    for part in twin._flatten_layers(include_self=False):
+    parts = {part.name: part for part in layers_in(layer, itself=False)}
+    for part in layers_in(twin, itself=False):
         if part.name in parts:
             yield parts[part.name], part
 

@@ -6,10 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# Exported by no public module:
-from keras.src.applications.convnext import LayerScale, StochasticDepth
-from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
-
+from autoinit.graph.keras_internals import CustomScaleLayer, LayerScale, StochasticDepth
 from autoinit.graph.model_graph import Call
 from autoinit.rules.layers.regularization import dropped
 from autoinit.rules.registry import Context, RuleResult, Support, rule
