@@ -226,7 +226,7 @@ def again_with(handle: JobHandle) -> Again | None:
         return None
 
     def again(changes: dict[str, Any]) -> None:
-        start(replace(spec, settings=replace(spec.settings, **changes)))
+        start(replace(spec, settings=spec.settings.replace(**changes)))
 
     return again
 

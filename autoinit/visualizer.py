@@ -62,7 +62,8 @@ class AutoInitVisualizer:
         """
         # The one place in this package that reaches up to probes and charts.
         from app.analysis.comparison import compare
-        from app.analysis.settings import JobSpec, Settings
+        from app.analysis.job_spec import JobSpec
+        from app.analysis.settings import Settings
         from app.charts import variance_chart
         from app.jobs.execution import as_data, describe
         from autoinit.notebook_figure import NotebookFigure

@@ -17,7 +17,8 @@ import numpy as np
 from scipy.stats import t as student
 
 from app.analysis.comparison import calls_as_data, compare
-from app.analysis.settings import SIGNAL_MODELS, Settings
+from app.analysis.settings import Settings
+from autoinit.signals import SIGNAL_MODELS
 
 NAMES = ("VGG16", "ResNet50", "MobileNetV2", "DenseNet121", "EfficientNetB0")
 SIZE, SAMPLES, DRAWS = 96, 16, 5

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.analysis.settings import JobSpec
+from app.analysis.job_spec import JobSpec
 from autoinit.errors import ModelFileError
 from autoinit.graph.paths import joined, shortened
 from autoinit.model_files.budgets import Budgets

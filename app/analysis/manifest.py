@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from app.analysis.comparison import Comparison
-from app.analysis.settings import program_version
+from app.analysis.job_spec import program_version
 from autoinit.manifest import variables_as_data
 
 

@@ -1,269 +1,464 @@
-"""What is asked of a job: a model and settings, plain data that crosses to the worker as JSON."""
+"""The settings of an analysis, one table: `Settings`.
+
+An entry says name, type, bounds, default, label, help and
+group; validation, the command line's options, the page's fields, its address, the snippet and
+`docs/settings.schema.json` (`python -m app.analysis.settings` prints it) follow from that.
+"""
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import json
-import math
-import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from functools import cache
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
-import app
+from annotated_types import Ge, Le
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
-MODES = ("training", "inference")
-SIGNAL_MODELS = ("correlated", "independent")
-UNSUPPORTED = ("sample", "pass_through", "error")
-DISTRIBUTIONS = ("truncated_normal", "untruncated_normal", "uniform", "orthogonal")
-DEVICES = ("auto", "cpu", "gpu")
-INPUT_SOURCES = ("data", "noise")
-SAMPLE_PREFIX = "sample:"
 LARGEST_INPUT_SIZE = 65_536
 MOMENTS_BYTES = 16_384  # as JSON; a job crosses to the worker on one line
 RECEIVED_SHOWN = 200
+# Bounds that single precision can hold, squares included.
 LARGEST_MEAN = 1e15
 SMALLEST_VARIANCE, LARGEST_VARIANCE = 1e-30, 1e30
-CUSTOM_OBJECTS_VARIABLE = "AUTOINIT_CUSTOM_OBJECTS"
+
+FILES, INPUT, INITIALISATION, MEASUREMENT = "Files", "Input", "Initialisation", "Measurement"
+A_MODULE = "the dotted name of a module, such as package.layers"
+MOMENTS = (
+    "by an input's name its mean and variance, two numbers as input_mean and input_variance take "
+    "them"
+)
 
 
 @dataclass(frozen=True)
-class Settings:
-    """The settings of an analysis; the defaults are the command line's.
+class Option:
+    """How a setting is offered, beside what its type, bounds, default and docstring say.
 
-    Args:
-        samples: how many inputs are fed through the network.
-        seed: of the weights and of the inputs.
-        input_mean, input_variance: of the Gaussian inputs.
-        input_moments: mean and variance of some inputs, by name; the others have those above.
-        input_data: path of a `.npy`, `.npz` or `.csv` file of samples. Mean and variance of every
-            input are then its own.
-        input_data_name: what to call that file.
-        input_source: with such a file, whether its samples are fed through the network (`data`)
-            or Gaussian inputs with its mean and variance (`noise`).
-        mode: whether layers such as Dropout and BatchNormalization behave as in `training` or
-            as in `inference`.
-        distribution: that AutoInit draws weights from.
-        signal_model: what the predictions carry: `correlated`, distributions and covariances, or
-            `independent`, the paper's mean and variance.
-        unsupported: what becomes of a layer that has no rule and cannot be opened into its parts:
-            `sample`, its output is estimated by Monte Carlo through the layer itself;
-            `pass_through`, its signal is taken as unchanged; `error`, the model is refused.
-        signal_variance: what AutoInit gives each weighted call's pre-activation.
-        device: where the measurements run; `auto` takes a GPU where there is one.
-        seeds: how many draws of weights and inputs to average over.
-        gradients: whether to measure what flows back, too, of a random function of the outputs.
-        jacobian: at how many inputs to take the singular values of the input–output Jacobian.
-        constrain_weights: whether to keep the kernels centred and scaled throughout training.
-        keep_frozen: whether layers with `trainable=False` keep the weights that came with the file.
-        custom_objects: a `PACKAGE.MODULE` to import first; for the operator, never from a page.
-        input_size: stands in for unknown dimensions of the input shape.
+    Attributes:
+        group: of the options on the page and in the command line's help.
+        label: of its field on the page, whose help is the docstring.
+        usage: what the command line says of it.
+        in_form: whether the page's form has a field for it.
+        flag: its option on the command line, if not named after the setting; None for no option.
+        flag_value: what an option without a value stands for.
+        metavar: what the command line calls its value.
+        per_input: whether the command line takes `NAME=X` for one input, too.
+        words: what the page calls its choices.
+        library: the option of `AutoInit` that it is, if any.
+        library_default: what that is if nobody says, where it is not the setting's own default.
+        expected: what it takes, where type and bounds do not say it.
+    """
+
+    group: str
+    label: str = ""
+    usage: str = ""
+    in_form: bool = True
+    flag: str | None = ""
+    flag_value: str | None = None
+    metavar: str | None = None
+    per_input: bool = False
+    words: Mapping[str, str] | None = None
+    library: str = ""
+    library_default: Any = None
+    expected: str = ""
+
+
+def _require_moments(pair: list[float]) -> list[float]:
+    mean, variance = pair if len(pair) == 2 else (0.0, 0.0)
+    if not (abs(mean) <= LARGEST_MEAN and SMALLEST_VARIANCE <= variance <= LARGEST_VARIANCE):
+        raise ValueError(MOMENTS)
+    return pair
+
+
+def _require_few(moments: dict[str, list[float]] | None) -> dict[str, list[float]] | None:
+    if len(json.dumps(moments)) > MOMENTS_BYTES:
+        raise ValueError("of fewer inputs")
+    return moments or None
+
+
+def _require_module(name: str | None) -> str | None:
+    if name is not None and not all(part.isidentifier() for part in name.split(".")):
+        raise ValueError(A_MODULE)
+    return name
+
+
+_FROM_TEXT: dict[type, Callable[[str], Any]] = {
+    int: int, float: float, str: str, bool: {"true": True, "false": False}.__getitem__
+}  # fmt: skip
+Pair = Annotated[list[float], Field(strict=False), AfterValidator(_require_moments)]
+
+
+class Settings(BaseModel):
+    """The settings of an analysis; the defaults are the command line's.
 
     Raises:
         ValueError: names the setting, the values that it takes and the one received.
     """
 
-    samples: int = 128
-    seed: int = 0
-    input_mean: float = 0.0
-    input_variance: float = 1.0
-    input_moments: dict[str, list[float]] | None = None
-    input_data: str | None = None
-    input_data_name: str | None = None
-    input_source: str = "data"
-    mode: str = "training"
-    distribution: str = "truncated_normal"
-    signal_model: str = "correlated"
-    unsupported: str = "sample"
-    signal_variance: float = 1.0
-    device: str = "auto"
-    seeds: int = 1
-    gradients: bool = False
-    jacobian: int = 0
-    constrain_weights: bool = False
-    keep_frozen: bool = False
-    custom_objects: str | None = None
-    input_size: int = 32
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+    samples: Annotated[
+        int,
+        Option(
+            INPUT, "Samples", "how many inputs to feed through", metavar="N", library="batch_size"
+        ),
+    ] = Field(128, ge=1, le=65_536)
+    """How many Gaussian inputs are fed through the network. More are slower and steadier."""
+
+    input_mean: Annotated[
+        float,
+        Option(
+            INPUT,
+            "Input mean",
+            "mean of the Gaussian inputs; NAME=X for one input of several, as often as there are "
+            "inputs",
+            metavar="X",
+            per_input=True,
+        ),
+    ] = Field(0.0, ge=-LARGEST_MEAN, le=LARGEST_MEAN)
+    """The mean of the data that the network will be trained on, after scaling."""
+
+    input_variance: Annotated[
+        float,
+        Option(
+            INPUT,
+            "Input variance",
+            "variance of the Gaussian inputs; NAME=X for one input of several, as often as there "
+            "are inputs",
+            flag="--input-var",
+            metavar="X",
+            per_input=True,
+        ),
+    ] = Field(1.0, ge=SMALLEST_VARIANCE, le=LARGEST_VARIANCE)
+    """The variance of that data; its standard deviation, squared."""
+
+    input_moments: Annotated[
+        dict[str, Pair] | None,
+        AfterValidator(_require_few),
+        Option(INPUT, "Mean and variance per input", flag=None, expected=MOMENTS),
+    ] = None
+    """For inputs that have a mean and a variance of their own, such as left: 0, 1; right: 0.5,
+    0.25. The others have those above."""
+
+    input_data: Annotated[
+        str | None,
+        Option(
+            INPUT,
+            "Samples of the inputs",
+            "take mean and variance from real data, and feed samples of it in place of noise: a "
+            ".npy array with one sample per row, a .npz with an array for each input, named like "
+            "it, or a .csv with a sample per line",
+            in_form=False,
+            metavar="FILE",
+        ),
+    ] = None
+    """A .npy array with one sample per row, a .npz with an array for each input, named like it, or
+    a .csv with a sample per line."""
+
+    input_data_name: Annotated[
+        str | None, Option(INPUT, "Name of the data", in_form=False, flag=None)
+    ] = None
+    """What to call the file of data."""
+
+    input_source: Annotated[
+        Literal["data", "noise"],
+        Option(
+            INPUT,
+            "Feed",
+            "with --input-data: feed noise, and take only mean and variance from the data",
+            in_form=False,
+            flag="--input-noise",
+            flag_value="noise",
+            words={"data": "The data", "noise": "Noise like it"},
+        ),
+    ] = "data"
+    """Mean and variance of every input are the data's. What is fed through the network are samples
+    of the data, or Gaussian noise of the same mean and variance."""
+
+    input_size: Annotated[
+        int,
+        Option(
+            INPUT,
+            "Size for unknown dimensions",
+            "stands in for unknown dimensions, such as (None, None, 3)",
+            metavar="N",
+            library="unknown_size",
+        ),
+    ] = Field(32, ge=1, le=LARGEST_INPUT_SIZE)
+    """Stands in for None in the input shape, such as an image's height or a sequence's length."""
+
+    signal_model: Annotated[
+        Literal["correlated", "independent"],
+        Option(
+            INITIALISATION,
+            "Signal model",
+            "what predictions carry through the network: distributions and correlations, or the "
+            "paper's mean and variance",
+            library="signal_model",
+        ),
+    ] = "correlated"
+    """What predictions carry through the network: distributions and correlations, or the mean and
+    variance of the paper. AutoInit scales weights by what is predicted."""
+
+    unsupported: Annotated[
+        Literal["sample", "pass_through", "error"],
+        Option(
+            INITIALISATION,
+            "Layers without a rule",
+            "what becomes of a layer that has no rule and cannot be opened into its parts: "
+            "estimate its output by sampling, let the signal pass through unchanged as in the "
+            "paper, or refuse the model",
+            words={
+                "sample": "Estimate by sampling",
+                "pass_through": "Pass through (the paper)",
+                "error": "Refuse the model",
+            },
+            library="unsupported",
+            library_default="pass_through",
+        ),
+    ] = "sample"
+    """Layers are predicted by a rule each, or opened into parts that have one. Where neither can be
+    done, its output is estimated by running the layer itself on random input (slower), or its
+    signal is taken to pass through unchanged, the paper's fallback, or the model is refused."""
+
+    distribution: Annotated[
+        Literal["truncated_normal", "untruncated_normal", "uniform", "orthogonal"],
+        Option(
+            INITIALISATION,
+            "Distribution",
+            "what AutoInit draws weights from",
+            library="distribution",
+        ),
+    ] = "truncated_normal"
+    """What AutoInit draws the weights from. The variance is the same for each."""
+
+    signal_variance: Annotated[
+        float,
+        Option(
+            INITIALISATION,
+            "Signal variance",
+            "what AutoInit gives every weighted call",
+            metavar="X",
+        ),
+    ] = Field(1.0, ge=SMALLEST_VARIANCE, le=LARGEST_VARIANCE)
+    """The variance that AutoInit gives the output of every layer with a kernel."""
+
+    constrain_weights: Annotated[
+        bool,
+        Option(
+            INITIALISATION,
+            "Constrain weights during training",
+            "keep kernels centred and scaled throughout training; the saved model then needs "
+            "`import autoinit` before it is loaded",
+            library="constrain_weights",
+        ),
+    ] = False
+    """Keeps every kernel centred and at its scale while the network trains. A model saved so opens
+    only after `import autoinit`."""
+
+    keep_frozen: Annotated[
+        bool,
+        Option(
+            INITIALISATION,
+            "Keep frozen layers' weights",
+            "let layers with trainable=False keep the weights that came with the file, as for a "
+            "pretrained body under a new head",
+            library="keep_frozen",
+        ),
+    ] = False
+    """Layers with trainable=False keep the weights that came with the file, and the others are
+    drawn to go with them: for a pretrained body under a new head."""
+
+    # For the operator, never from a page: it names code that is run.
+    custom_objects: Annotated[
+        str | None,
+        AfterValidator(_require_module),
+        Option(
+            FILES,
+            "Custom objects",
+            "import this module first, for the layer classes that it registers",
+            in_form=False,
+            metavar="PACKAGE.MODULE",
+            expected=A_MODULE,
+        ),
+    ] = None
+    """A module that is imported first, for the layer classes that it registers."""
+
+    mode: Annotated[
+        Literal["training", "inference"],
+        Option(MEASUREMENT, "Mode", "how Dropout, BatchNormalization and their like behave"),
+    ] = "training"
+    """In training, dropout drops and batch normalisation uses the batch; in inference, neither."""
+
+    seeds: Annotated[
+        int, Option(MEASUREMENT, "Draws", "average over K draws of weights and inputs", metavar="K")
+    ] = Field(1, ge=1, le=100)
+    """How many times weights and inputs are drawn; the figures are means over draws."""
+
+    seed: Annotated[
+        int,
+        Option(
+            MEASUREMENT,
+            "Seed",
+            "of weights and inputs; the same seed gives the same figures",
+            metavar="N",
+        ),
+    ] = Field(0, ge=0, le=2**32 - 1)
+    """The same seed gives the same figures."""
+
+    gradients: Annotated[
+        bool,
+        Option(
+            MEASUREMENT,
+            "Gradients",
+            "measure what flows back to each call and kernel, too, which takes several times as "
+            "long as a pass forward",
+        ),
+    ] = False
+    """Also measures what flows back to every call and every kernel. A pass back takes several times
+    as long as a pass forward."""
+
+    jacobian: Annotated[
+        int,
+        Option(
+            MEASUREMENT,
+            "Inputs for the Jacobian",
+            "take the singular values of the input-output Jacobian at N inputs; 0 takes none",
+            metavar="N",
+        ),
+    ] = Field(0, ge=0, le=16)
+    """At how many random inputs to take the singular values of the input–output Jacobian; 0 leaves
+    them out."""
+
+    device: Annotated[
+        Literal["auto", "cpu", "gpu"],
+        Option(
+            MEASUREMENT,
+            "Device",
+            "where to measure; auto takes a GPU where there is one",
+            words={"auto": "auto", "cpu": "CPU", "gpu": "GPU"},
+        ),
+    ] = "auto"
+    """auto takes a GPU where there is one."""
+
+    def __init__(self, **given: Any) -> None:
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            raise ValueError(_sentence(type(self), error, given)) from None
 
     @property
     def data_name(self) -> str:
         """What to call the file of data: as its owner does, or else as it is called on disk."""
         return self.input_data_name or Path(self.input_data or "").name
 
-    def __post_init__(self) -> None:
-        self._require_whole("samples", 1, 65_536)
-        self._require_whole("seed", 0, 2**32 - 1)
-        self._require_whole("seeds", 1, 100)
-        self._require_whole("jacobian", 0, 16)
-        self._require_whole("input_size", 1, LARGEST_INPUT_SIZE)
-        # Bounds that single precision can hold, squares included.
-        self._require_number("input_mean", -LARGEST_MEAN, LARGEST_MEAN)
-        self._require_number("input_variance", SMALLEST_VARIANCE, LARGEST_VARIANCE)
-        self._require_number("signal_variance", SMALLEST_VARIANCE, LARGEST_VARIANCE)
-        self._require_moments()
-        self._require_one_of("input_source", INPUT_SOURCES)
-        for name in ("input_data", "input_data_name"):
-            if not isinstance(getattr(self, name), str | None):
-                self._refuse(name, "text, or left out")
-        self._require_one_of("mode", MODES)
-        self._require_one_of("distribution", DISTRIBUTIONS)
-        self._require_one_of("device", DEVICES)
-        self._require_one_of("signal_model", SIGNAL_MODELS)
-        self._require_one_of("unsupported", UNSUPPORTED)
-        for name in ("gradients", "constrain_weights", "keep_frozen"):
-            if not isinstance(getattr(self, name), bool):
-                self._refuse(name, "true or false")
-        if self.custom_objects is not None and not _is_module_name(self.custom_objects):
-            self._refuse("custom_objects", "the dotted name of a module, such as package.layers")
+    def replace(self, **changes: Any) -> Self:
+        """These settings with some of them changed.
 
-    def _require_whole(self, name: str, low: int, high: int) -> None:
-        value = getattr(self, name)
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            self._refuse(name, f"a whole number from {low} to {high}")
-
-    def _require_number(self, name: str, low: float, high: float) -> None:
-        value = getattr(self, name)
-        if not _is_number(value, low, high):
-            self._refuse(name, f"a number from {low:g} to {high:g}")
-        # 1 and 1.0 are the same setting, and must give the same key.
-        object.__setattr__(self, name, float(value))
-
-    def _require_moments(self) -> None:
-        given = self.input_moments
-        if given is None:
-            return
-        if not isinstance(given, dict) or not all(map(_are_moments, given.items())):
-            self._refuse(
-                "input_moments",
-                "by an input's name its mean and variance, two numbers as input_mean and "
-                "input_variance take them",
-            )
-        if len(json.dumps(given)) > MOMENTS_BYTES:
-            self._refuse("input_moments", "of fewer inputs")
-        moments = {name: [float(number) for number in pair] for name, pair in given.items()}
-        object.__setattr__(self, "input_moments", moments or None)
-
-    def _require_one_of(self, name: str, values: tuple[str, ...]) -> None:
-        if getattr(self, name) not in values:
-            self._refuse(name, "one of " + ", ".join(values))
-
-    def _refuse(self, name: str, expected: str) -> None:
-        received = repr(getattr(self, name))
-        if len(received) > RECEIVED_SHOWN:
-            received = f"{received[:RECEIVED_SHOWN]}…"
-        raise ValueError(f"{name} must be {expected}; received {received}.")
+        Raises:
+            ValueError: as for settings that are new.
+        """
+        return type(self)(**self.model_dump() | changes)
 
 
 @dataclass(frozen=True)
-class JobSpec:
-    """One job: which model, what to call it, and how to look at it.
+class Entry:
+    """One line of the table.
 
-    Args:
-        model: the path of a model file, or `sample:NAME`, with arguments if need be
-            (`sample:all-cnn-c?activation=elu&dropout=0.25`).
-        name: what to call the model, such as the name of the file that was uploaded.
-        settings: the settings of the analysis.
+    Attributes:
+        name: of the setting.
+        kind: the type of its value, None aside.
+        default: what it is if nobody says.
+        low, high: between which a number must lie.
+        choices: all that it may be, where they can be listed.
+        help: what it is for.
+        option: how it is offered.
     """
 
-    model: str
     name: str
-    settings: Settings
+    kind: type
+    default: Any
+    low: Any
+    high: Any
+    choices: tuple[str, ...]
+    help: str
+    option: Option
 
     @property
-    def is_sample(self) -> bool:
-        """Whether the model is a sample's name, not a file's."""
-        return self.model.startswith(SAMPLE_PREFIX)
+    def expected(self) -> str:
+        """What it takes, as the end of a sentence."""
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        by_kind = {int: f"a whole number from {self.low} to {self.high}", bool: "true or false"}
+        if self.kind is float:
+            return f"a number from {self.low:g} to {self.high:g}"
+        return self.option.expected or by_kind.get(self.kind, "text, or left out")
 
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The files that the job reads: of the model, and of data for its inputs."""
-        model = () if self.is_sample else (Path(self.model),)
-        return (*model, Path(self.settings.input_data)) if self.settings.input_data else model
-
-    def key(self) -> str:
-        """Identifies the result: equal keys mean equal files, names, settings and program.
-
-        Raises:
-            OSError: a file cannot be read.
-        """
-        model = self.model if self.is_sample else sha256(self.model)
-        settings = asdict(self.settings)
-        if self.settings.input_data is not None:
-            settings["input_data"] = sha256(self.settings.input_data)
-        allowed = os.environ.get(CUSTOM_OBJECTS_VARIABLE, "")
-        identity = [model, self.name, settings, allowed, program_version()]
-        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-
-    def to_json(self) -> dict[str, Any]:
-        """The specification as plain data, for `json.dumps`."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> JobSpec:
-        """The specification from what `to_json` gave.
-
-        Raises:
-            ValueError: a key is unknown or missing, or a setting is wrong.
-        """
-        _require_keys("job", data, {"model", "name", "settings"}, {"model", "name", "settings"})
-        names = {field.name for field in fields(Settings)}
-        _require_keys("settings", data["settings"], names, set())
-        if not isinstance(data["model"], str) or not isinstance(data["name"], str):
-            raise ValueError("The model and the name of a job must be text.")
-        return cls(data["model"], data["name"], Settings(**data["settings"]))
+    def words(self, choice: str) -> str:
+        """What people call a choice."""
+        return (self.option.words or {}).get(choice, choice.replace("_", " "))
 
 
-def sha256(path: str) -> str:
-    """The digest of a file's contents.
+def table(settings: type[Settings] = Settings) -> dict[str, Entry]:
+    """Every setting by its name, in the order in which they are offered."""
+    return {name: _entry(name, info) for name, info in settings.model_fields.items()}
 
-    Raises:
-        OSError: the file cannot be read.
+
+def _entry(name: str, info: FieldInfo) -> Entry:
+    choices = get_args(info.annotation) if isinstance(info.default, str) else ()
+    kinds: list[Any] = [kind for kind in get_args(info.annotation) if kind is not NoneType]
+    kind: Any = str if choices else kinds[0] if kinds else info.annotation
+    (option,) = (each for each in info.metadata if isinstance(each, Option))
+    low = next((each.ge for each in info.metadata if isinstance(each, Ge)), None)
+    high = next((each.le for each in info.metadata if isinstance(each, Le)), None)
+    kind, text = get_origin(kind) or kind, " ".join((info.description or "").split())
+    return Entry(name, kind, info.default, low, high, choices, text, option)
+
+
+def from_query(query: Mapping[str, str], settings: type[Settings] = Settings) -> Settings:
+    """The settings that a page's address names, such as `?samples=64&keep_frozen=true`.
+
+    What is wrong there, or no field of the page, is left out.
     """
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    found: dict[str, Any] = {}
+    for name, entry in table(settings).items():
+        if name in query and entry.option.in_form:
+            with contextlib.suppress(ValueError, KeyError):
+                value = _FROM_TEXT[entry.kind](query[name])
+                settings(**{name: value})
+                found[name] = value
+    return settings(**found)
 
 
-@cache
-def program_version() -> str:
-    """The release and a digest of its source: an edited rule must not show yesterday's figures."""
-    root = Path(app.__file__).parent.parent
-    digest = hashlib.sha256()
-    for package in ("autoinit", "probes", "sample_models", "app/analysis", "app/jobs"):
-        for source in sorted((root / package).rglob("*.py")):
-            digest.update(source.read_bytes())
-    return f"{app.__version__}+{digest.hexdigest()}"
+def schema(settings: type[Settings] = Settings) -> str:
+    """The JSON schema of the settings, as it is published in `docs/settings.schema.json`."""
+    found = settings.model_json_schema()
+    for name, entry in table(settings).items():
+        found["properties"][name] |= {"title": entry.option.label, "description": entry.help}
+    draft = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return json.dumps(draft | found, indent=2, ensure_ascii=False)
 
 
-def _is_number(value: object, low: float, high: float) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return math.isfinite(value) and low <= value <= high
+def _sentence(settings: type[Settings], error: ValidationError, given: Mapping[str, Any]) -> str:
+    """What is wrong with the first setting that is."""
+    found = error.errors()[0]
+    name = str(found["loc"][0])
+    if found["type"] == "extra_forbidden":
+        return f"There is no setting {name[:RECEIVED_SHOWN]!r}."
+    expected = table(settings)[name].expected
+    if found["type"] == "value_error":  # a validator of the table's own, which says what it takes
+        expected = str(found["ctx"]["error"])
+    received = repr(given[name])
+    if len(received) > RECEIVED_SHOWN:
+        received = f"{received[:RECEIVED_SHOWN]}…"
+    return f"{name} must be {expected}; received {received}."
 
 
-def _are_moments(item: tuple[object, object]) -> bool:
-    """Whether this is an input's name with its mean and variance."""
-    name, pair = item
-    return (
-        isinstance(name, str)
-        and isinstance(pair, list | tuple)
-        and len(pair) == 2
-        and _is_number(pair[0], -LARGEST_MEAN, LARGEST_MEAN)
-        and _is_number(pair[1], SMALLEST_VARIANCE, LARGEST_VARIANCE)
-    )
-
-
-def _is_module_name(value: object) -> bool:
-    return isinstance(value, str) and all(part.isidentifier() for part in value.split("."))
-
-
-def _require_keys(what: str, data: object, allowed: set[str], required: set[str]) -> None:
-    if not isinstance(data, Mapping):
-        raise ValueError(f"The {what} must be an object; received {type(data).__name__}.")
-    wrong = sorted(set(data) - allowed) + sorted(required - set(data))
-    if wrong:
-        raise ValueError(
-            f"The {what} must have the keys {', '.join(sorted(allowed))}; "
-            f"unknown or missing: {', '.join(wrong)}."
-        )
+if __name__ == "__main__":
+    print(schema())

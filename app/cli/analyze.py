@@ -2,60 +2,147 @@
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from app.analysis.input_moments import joined_moments
+import click
+from click import UsageError
+
+from app.analysis.job_spec import SAMPLE_PREFIX, JobSpec
 from app.analysis.result import AnalysisResult, describe_variance
-from app.analysis.settings import SAMPLE_PREFIX, JobSpec, Settings
+from app.analysis.settings import FILES, MEASUREMENT, Settings
 from app.cli import common
-from app.cli.common import DONE, ERROR, OUTSIDE_BAND, UsageError
-from app.cli.terminal import BARS, PLAIN_BARS, summary
+from app.cli.common import DONE, ERROR, OUTSIDE_BAND
+from app.cli.completion import Model
+from app.cli.examples import ANALYZE_EXAMPLES
+from app.cli.interface import (
+    FILE,
+    MODEL_FILE,
+    Command,
+    Parsed,
+    option,
+    settings_of,
+    settings_options,
+)
+from app.cli.terminal import summary_text
 from app.export.downloads import Download, downloads, in_format
 from app.jobs import folders
 from app.text.escaping import plain_text
 
+STDOUT = Path("-")
 HDF5_SIGNATURE, ZIP_SIGNATURE = b"\x89HDF\r\n\x1a\n", b"PK"
 SAVED_SUFFIXES = (".keras", ".h5", ".hdf5", ".json")
-MODEL_FILE = "a .keras, .h5 or JSON file"
 DATA_FILE = "a .npy, .npz or .csv file"
 
 
-def run(options: argparse.Namespace) -> int:
-    """Analyses one model after the other, and writes what was asked for; the exit status.
+def _parse_band(text: str) -> tuple[float, float]:
+    low, high = map(float, text.split(","))
+    if not 0 <= low <= high:
+        raise ValueError
+    return low, high
 
-    Raises:
-        UsageError: what was asked for cannot be.
+
+BAND = Parsed("band", _parse_band, "two numbers LOW,HIGH with 0 <= LOW <= HIGH, such as 0.5,2")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to become of a result: where it goes, and whether it is judged."""
+
+    output: Path | None
+    save: Path | None
+    report: Path | None
+    fail_outside: tuple[float, float] | None
+    verbose: bool
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that are to be written."""
+        output = None if self.output == STDOUT else self.output
+        return [path for path in (output, self.save, self.report) if path is not None]
+
+
+@click.command(
+    cls=Command, epilog=ANALYZE_EXAMPLES, short_help="analyse a model file or a sample network"
+)
+@click.argument(
+    "models",
+    nargs=-1,
+    required=True,
+    type=Model(),
+    metavar="MODEL...",
+    help=f"{MODEL_FILE}, or sample:NAME, with arguments if need be "
+    "(sample:NAME?argument=value&argument=value); of several, the highest exit status counts",
+)
+@option(
+    "--output",
+    group=FILES,
+    type=FILE,
+    metavar="FILE",
+    help="write all figures as JSON; - for stdout",
+)
+@option(
+    "--save",
+    group=FILES,
+    type=FILE,
+    metavar="FILE",
+    help="write the re-initialised model in MODEL's own format (.keras, .h5 or .json), or as "
+    ".keras where it can be converted exactly",
+)
+@option("--report", group=FILES, type=FILE, metavar="FILE", help="write a self-contained HTML page")
+@settings_options()
+@option(
+    "--fail-outside",
+    group=MEASUREMENT,
+    type=BAND,
+    metavar="LOW,HIGH",
+    help="exit with 3 when the AutoInit variance of a weighted call is not in this band, or could "
+    "not be measured; calls that --keep-frozen leaves alone do not count",
+)
+@click.option("--verbose", is_flag=True, help="when the analysis fails, show the worker's log")
+def analyze(
+    models: tuple[str, ...],
+    output: Path | None,
+    save: Path | None,
+    report: Path | None,
+    fail_outside: tuple[float, float] | None,
+    verbose: bool,
+    **given: Any,
+) -> int:
+    """Predict and measure every layer call's mean and variance, as configured and under AutoInit.
+
+    Without --output a summary is printed.
     """
-    several = len(options.model) > 1
-    if several and any((options.output, options.save, options.report)):
+    wanted = Wanted(output, save, report, fail_outside, verbose)
+    several = len(models) > 1
+    if several and (output or save or report):
         raise UsageError("--output, --save and --report take one MODEL at a time")
-    settings = _settings(options)
-    if options.input_data is not None:
-        missing = common.refuse_missing(options.input_data, DATA_FILE)
-        if missing is not None:
-            raise UsageError(f"--input-data: {missing[1]}")
+    settings = settings_of(given)
+    data = given["input_data"]
+    if data is not None and (missing := common.refuse_missing(data, DATA_FILE)):
+        raise UsageError(f"--input-data: {missing[1]}")
     statuses: list[int] = []
-    for model in options.model:
+    for model in models:
         if statuses:
             print(flush=True)
         if several:  # So that progress and refusals can be told apart.
             print(plain_text(model), file=sys.stderr, flush=True)
-        statuses.append(_analyze(model, settings, options, f"{model}: " if several else ""))
+        statuses.append(_analyze(model, settings, wanted, f"{model}: " if several else ""))
     return max(statuses)
 
 
-def _analyze(model: str, settings: Settings, options: argparse.Namespace, prefix: str) -> int:
+def _analyze(model: str, settings: Settings, wanted: Wanted, prefix: str) -> int:
     """Analyses a model in a worker, and writes what was asked for; the exit status.
 
     Args:
         model: a file or a sample's name.
         settings: of the analysis.
-        options: of the command line.
+        wanted: what becomes of the result.
         prefix: of what is said about calls.
     """
     is_sample = model.startswith(SAMPLE_PREFIX)
@@ -64,11 +151,13 @@ def _analyze(model: str, settings: Settings, options: argparse.Namespace, prefix
         name=model.removeprefix(SAMPLE_PREFIX) if is_sample else Path(model).name,
         settings=settings,
     )
-    _check_outputs(model, options)
-    refusal = None if is_sample else common.refuse_missing(Path(model), MODEL_FILE)
+    _check_outputs(model, settings, wanted)
+    refusal = (
+        None if is_sample else common.refuse_missing(Path(model), "a .keras, .h5 or JSON file")
+    )
     if refusal is not None:
         return common.say_refused(*refusal)
-    _check_saved_format(options.save, model)
+    _check_saved_format(wanted.save, model)
     with (
         tempfile.TemporaryDirectory(prefix="autoinit-") as folder,
         common.start_workers(Path(folder)) as workers,
@@ -76,70 +165,22 @@ def _analyze(model: str, settings: Settings, options: argparse.Namespace, prefix
         job = workers.submit(spec, Path(folder))
         common.follow(job, sys.stderr)
         if job.status != "done":
-            return common.say_why_not(job, options.verbose)
+            return common.say_why_not(job, wanted.verbose)
         result = AnalysisResult(job.result())
-        everything_written = _write_outputs(options, job.folder, result)
+        everything_written = _write_outputs(wanted, job.folder, result)
     if not everything_written:
         return ERROR
-    return DONE if options.fail_outside is None else _judge(result, options.fail_outside, prefix)
+    return DONE if wanted.fail_outside is None else _judge(result, wanted.fail_outside, prefix)
 
 
-def summary_text(result: AnalysisResult) -> str:
-    """A result in a few lines, with bars that standard output can show."""
-    encoding = sys.stdout.encoding or "ascii"
-    has_bars = BARS.encode(encoding, "ignore").decode(encoding) == BARS
-    return summary(result, BARS if has_bars else PLAIN_BARS)
-
-
-def _settings(options: argparse.Namespace) -> Settings:
-    defaults, data = Settings(), options.input_data
-    if data is not None and (options.input_mean or options.input_var):
-        raise UsageError(
-            "--input-data tells mean and variance: leave --input-mean and --input-var out"
-        )
-    if data is None and options.input_noise:
-        raise UsageError("--input-noise goes with --input-data, whose moments the noise has")
-    mean, variance, moments = joined_moments(
-        options.input_mean, options.input_var, (defaults.input_mean, defaults.input_variance)
-    )
-    try:
-        return Settings(
-            samples=options.samples,
-            seed=options.seed,
-            input_mean=mean,
-            input_variance=variance,
-            input_moments=moments,
-            input_data=None if data is None else str(data.absolute()),
-            input_data_name=None if data is None else data.name,
-            input_source="noise" if options.input_noise else "data",
-            mode=options.mode,
-            distribution=options.distribution,
-            signal_model=options.signal_model,
-            unsupported=options.unsupported,
-            signal_variance=options.signal_variance,
-            device=options.device,
-            seeds=options.seeds,
-            gradients=options.gradients,
-            jacobian=options.jacobian,
-            constrain_weights=options.constrain_weights,
-            keep_frozen=options.keep_frozen,
-            custom_objects=options.custom_objects,
-            input_size=options.input_size,
-        )
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-
-
-def _check_outputs(model: str, options: argparse.Namespace) -> None:
-    output = None if options.output in (None, "-") else Path(options.output)
-    targets = [path for path in (output, options.save, options.report) if path is not None]
-    common.check_targets(targets, Path(model), "MODEL, --output, --save and --report")
-    if options.input_data is not None:
+def _check_outputs(model: str, settings: Settings, wanted: Wanted) -> None:
+    common.check_targets(wanted.files, Path(model), "MODEL, --output, --save and --report")
+    if settings.input_data is not None:
         names = "--input-data, --output, --save and --report"
-        common.check_targets(targets, options.input_data, names)
-    if options.save is not None and options.save.suffix not in SAVED_SUFFIXES:
+        common.check_targets(wanted.files, Path(settings.input_data), names)
+    if wanted.save is not None and wanted.save.suffix not in SAVED_SUFFIXES:
         known = f"{', '.join(SAVED_SUFFIXES[:-1])} or {SAVED_SUFFIXES[-1]}"
-        raise UsageError(f"--save takes a file name that ends in {known}; got {options.save}")
+        raise UsageError(f"--save takes a file name that ends in {known}; got {wanted.save}")
 
 
 def _check_saved_format(save: Path | None, model: str) -> None:
@@ -168,30 +209,28 @@ def _start_of(path: Path) -> bytes:
         return file.read(len(HDF5_SIGNATURE))
 
 
-def _write_outputs(options: argparse.Namespace, folder: Path, result: AnalysisResult) -> bool:
+def _write_outputs(wanted: Wanted, folder: Path, result: AnalysisResult) -> bool:
     """Writes what was asked for; whether all of it could be."""
-    if options.output == "-":
+    if wanted.output == STDOUT:
         print((folder / folders.RESULT).read_text())
-    elif options.output is not None:
-        shutil.copyfile(folder / folders.RESULT, options.output)
+    elif wanted.output is not None:
+        shutil.copyfile(folder / folders.RESULT, wanted.output)
     else:
         common.print_text(summary_text(result))
-    if options.report is not None:
+    if wanted.report is not None:
         from app.export.report import write_report
 
-        write_report(result.data, options.report)
-    if options.save is None:
+        write_report(result.data, wanted.report)
+    if wanted.save is None:
         return True
     offered = downloads(result.data, folder)
-    model = in_format(offered, options.save.suffix)
+    model = in_format(offered, wanted.save.suffix)
     if model is None:
-        print(
-            f"error: {options.save} was not written: {_why_not(offered, result)}", file=sys.stderr
-        )
+        print(f"error: {wanted.save} was not written: {_why_not(offered, result)}", file=sys.stderr)
         return False
-    shutil.copyfile(model.path, options.save)
+    shutil.copyfile(model.path, wanted.save)
     if model.note:
-        print(f"{options.save}: {common.sentence(model.note)}", file=sys.stderr)
+        print(f"{wanted.save}: {common.sentence(model.note)}", file=sys.stderr)
     return True
 
 

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
+from click import UsageError
+
 from app.jobs import folders
 from app.jobs.handles import JobHandle
-from app.jobs.processes import Progress
 from app.jobs.queue import Workers
 from app.text.escaping import plain_text
 
-DONE, ERROR, REFUSED, OUTSIDE_BAND, INTERRUPTED = 0, 1, 2, 3, 130
+COMMAND = "autoinit"
+# As published; wrong usage is what sysexits.h calls it.
+DONE, ERROR, REFUSED, OUTSIDE_BAND, USAGE, INTERRUPTED = 0, 1, 2, 3, 64, 130
 SENTENCE_LIMIT = 2000
 LOG_LINES_SHOWN = 20
 LOG_COLUMNS = 300
-
-
-class UsageError(Exception):
-    """What was asked for cannot be, whatever the model is."""
+BAR_COLUMNS = 32  # with the share that is done
 
 
 def sentence(message: str) -> str:
@@ -106,25 +105,31 @@ def start_workers(folder: Path, module: str = "app.jobs.worker") -> Workers:
 
 def follow(job: JobHandle, stream: TextIO) -> None:
     """Shows how the job comes on, until it ends: a bar on a terminal, else a line per stage."""
-    shown = None
-    is_terminal = stream.isatty()
+    if stream.isatty():
+        _show_bar(job, stream)
+        return
+    last = None
     while not job.wait(0.1):
         fraction, stage = job.progress
-        if is_terminal:
-            stream.write("\r\x1b[2K" + _bar(job.progress, shutil.get_terminal_size().columns))
-            stream.flush()
-        elif stage != shown and fraction > 0:  # So that a refusal, which comes first, stands alone.
+        if stage != last and fraction > 0:  # So that a refusal, which comes first, stands alone.
             print(f"{fraction:4.0%}  {plain_text(stage)}", file=stream, flush=True)
-            shown = stage
-    if is_terminal:
-        stream.write("\r\x1b[2K")
-        stream.flush()
+            last = stage
 
 
-def _bar(progress: Progress, columns: int, width: int = 24) -> str:
-    filled = round(width * progress.fraction)
-    bar = "█" * filled + "░" * (width - filled)
-    return f"{bar} {progress.fraction:4.0%}  {plain_text(progress.stage)}"[: columns - 1]
+def _show_bar(job: JobHandle, stream: TextIO) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+    stage = TextColumn("{task.description}", markup=False)
+    console = Console(file=stream)
+    with Progress(
+        BarColumn(24), TaskProgressColumn(), stage, console=console, transient=True
+    ) as progress:
+        bar = progress.add_task("", total=1.0)
+        while not job.wait(0.1):
+            fraction, name = job.progress
+            text = plain_text(name, max(console.width - BAR_COLUMNS, 1))
+            progress.update(bar, completed=fraction, description=text, refresh=True)
 
 
 def say_why_not(job: JobHandle, verbose: bool) -> int:

@@ -1,96 +1,76 @@
-"""`completion`: scripts that complete the command `autoinit`, made from its own parser."""
+"""`completion`: click's own scripts, which ask this program what fits."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import Any
 
-from app.cli.arguments import COMMAND
-from app.cli.common import DONE
-from app.cli.completion_scripts import bash, fish, zsh
+import click
+from click.shell_completion import (
+    BashComplete,
+    CompletionItem,
+    add_completion_class,
+    get_completion_class,
+)
 
-FILE_NAMES = ("FILE", "MODEL", "RESULT")
-WRITERS = {"bash": bash, "zsh": zsh, "fish": fish}
+from app.analysis.job_spec import SAMPLE_PREFIX
+from app.cli.common import COMMAND, DONE
+from app.cli.examples import COMPLETION_EXAMPLES
+from app.cli.interface import Command
 
-
-@dataclass(frozen=True)
-class Value:
-    """What may stand after an option, or as an argument.
-
-    Attributes:
-        name: what the help calls it; empty where nothing stands there.
-        choices: all that it may be; empty where it may be anything.
-        is_file: whether files of any name may stand there, too.
-        repeats: whether several may stand there.
-    """
-
-    name: str = ""
-    choices: tuple[str, ...] = ()
-    is_file: bool = False
-    repeats: bool = False
+SHELLS = ("bash", "zsh", "fish")
+VARIABLE = f"_{COMMAND.upper()}_COMPLETE"
 
 
-@dataclass(frozen=True)
-class Option:
-    """An option: what it is called, what it is for, and what it takes."""
-
-    flags: tuple[str, ...]
-    help: str
-    value: Value
-
-
-@dataclass(frozen=True)
-class Command:
-    """A command with its options and what it takes first."""
-
-    name: str
-    help: str
-    options: tuple[Option, ...]
-    argument: Value
-
-
-def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    """Prints the script for a shell; the exit status."""
-    from sample_models import MODELS
-
-    samples = [f"sample:{name}" for name in MODELS]
-    print(WRITERS[options.shell](COMMAND, list(commands_of(parser, samples))), end="")
+@click.command(cls=Command, epilog=COMPLETION_EXAMPLES, short_help="print a script that completes "
+               "this command in a shell")  # fmt: skip
+@click.argument("shell", type=click.Choice(SHELLS), help="bash, zsh or fish")
+@click.pass_context
+def completion(context: click.Context, shell: str) -> int:
+    """Print a script that completes commands, options and sample networks."""
+    found = get_completion_class(shell)
+    assert found is not None
+    click.echo(found(context.find_root().command, {}, COMMAND, VARIABLE).source(), nl=False)
     return DONE
 
 
-def commands_of(parser: argparse.ArgumentParser, samples: Sequence[str]) -> Iterator[Command]:
-    """The commands of a parser.
+class Model(click.ParamType[str]):
+    """A model's file, or a sample's name, both of which the shell completes."""
 
-    Args:
-        parser: of the whole command line.
-        samples: what `analyze` takes besides files.
-    """
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            helps = {choice.dest: choice.help or "" for choice in action._choices_actions}
-            for name, command in action.choices.items():
-                extra = tuple(samples) if name == "analyze" else ()
-                yield _command(name, helps.get(name, ""), command, extra)
+    name = "model"
 
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem[str]]:
+        """The samples that begin so; files, which the shell looks for itself."""
+        from sample_models import MODELS
 
-def _command(
-    name: str, help: str, parser: argparse.ArgumentParser, samples: tuple[str, ...]
-) -> Command:
-    formatter = parser._get_formatter()
-    options = tuple(
-        Option(tuple(action.option_strings), formatter._expand_help(action), _value(action))
-        for action in parser._actions
-        if action.option_strings
-    )
-    arguments = [action for action in parser._actions if not action.option_strings]
-    argument = _value(arguments[0], samples) if arguments else Value()
-    return Command(name, help, options, argument)
+        names = [f"{SAMPLE_PREFIX}{name}" for name in MODELS]
+        samples = [CompletionItem(name) for name in names if name.startswith(incomplete)]
+        return [CompletionItem(incomplete, type="file"), *samples]
 
 
-def _value(action: argparse.Action, samples: tuple[str, ...] = ()) -> Value:
-    if action.nargs in (0, "*"):  # a flag, or what is for another program
-        return Value()
-    metavar = action.metavar if isinstance(action.metavar, str) else action.dest
-    choices = (*samples, *(action.choices or ()))
-    return Value(metavar, choices, metavar in FILE_NAMES, action.nargs == "+")
+@add_completion_class
+class Bash(BashComplete):
+    """Bash, which takes `sample:NAME` and `--mode=NAME` for three words each."""
+
+    _begun = ""  # what comes before the last of such words
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        """The words before the cursor, and the one at it, put together again."""
+        args, incomplete = super().get_completion_args()
+        words: list[str] = []
+        separated = False
+        for word in [*args, incomplete]:
+            if words and (separated or word in (":", "=")):
+                words[-1] += word
+            else:
+                words.append(word)
+            separated = word in (":", "=")
+        self._begun = (
+            words[-1].removesuffix(incomplete) if incomplete not in (":", "=") else words[-1]
+        )
+        return words[:-1], words[-1]
+
+    def format_completion(self, item: CompletionItem[Any]) -> str:
+        """What bash puts in place of the last word only."""
+        return f"{item.type},{item.value.removeprefix(self._begun)}"

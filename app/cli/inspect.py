@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
 from pathlib import Path
 
-from app.analysis.settings import SAMPLE_PREFIX, JobSpec, Settings
+import click
+
+from app.analysis.job_spec import SAMPLE_PREFIX, JobSpec
+from app.analysis.settings import Settings
 from app.cli import common
-from app.cli.common import DONE, UsageError
+from app.cli.common import DONE
+from app.cli.examples import INSPECT_EXAMPLES
 from app.cli.inspection_text import inspection_text
+from app.cli.interface import FILE, MODEL_FILE, Command
 
 
-def run(options: argparse.Namespace) -> int:
-    """Reads a file in a confined worker, and prints what it holds; the exit status.
+@click.command(
+    cls=Command,
+    epilog=INSPECT_EXAMPLES,
+    short_help="tell what a model file holds, without running it",
+)
+@click.argument("model", type=FILE, help=MODEL_FILE)
+@click.option("--json", "as_json", is_flag=True, help="print strict JSON")
+@click.option("--verbose", is_flag=True, help="when the inspection fails, show the worker's log")
+def inspect(model: Path, as_json: bool, verbose: bool) -> int:
+    """Tell a model file's format, inputs, layers, weights and training settings.
 
-    Raises:
-        UsageError: a sample is asked for.
+    And which of its parts would not be run. None of it is run or rebuilt.
     """
-    if options.model.startswith(SAMPLE_PREFIX):
-        raise UsageError(
+    if str(model).startswith(SAMPLE_PREFIX):
+        raise click.UsageError(
             "inspect reads files, and a sample network is not in one: use analyze "
-            f"{options.model}, or --save it first"
+            f"{model}, or --save it first"
         )
-    model = Path(options.model)
-    refusal = common.refuse_missing(model, "a .keras, .h5 or JSON file")
-    if refusal is not None:
+    if refusal := common.refuse_missing(model, MODEL_FILE):
         return common.say_refused(*refusal)
     spec = JobSpec(str(model.absolute()), model.name, Settings(device="cpu"))
     with (
@@ -37,10 +46,10 @@ def run(options: argparse.Namespace) -> int:
         job = workers.submit(spec, Path(folder))
         common.follow(job, sys.stderr)
         if job.status != "done":
-            return common.say_why_not(job, options.verbose)
+            return common.say_why_not(job, verbose)
         found = job.result()
     # ASCII: whoever reads JSON need not see what could steer a terminal.
-    common.print_text(json.dumps(found, indent=2) if options.json else inspection_text(found))
+    common.print_text(json.dumps(found, indent=2) if as_json else inspection_text(found))
     refusal = found["refusal"]
     if refusal is None:
         return DONE

@@ -2,30 +2,64 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from app.cli import analyze, completion, inspect, report, samples, serve
-from app.cli.arguments import build_parser
-from app.cli.common import ERROR, INTERRUPTED, UsageError, say_error
+import click
+from click.shell_completion import shell_complete
+
+from app import __version__
+from app.cli.analyze import analyze
+from app.cli.common import COMMAND, ERROR, INTERRUPTED, SENTENCE_LIMIT, USAGE, say_error
+from app.cli.completion import VARIABLE, completion
+from app.cli.examples import EXAMPLES
+from app.cli.inspect import inspect
+from app.cli.interface import Group
+from app.cli.report import report
+from app.cli.samples import samples
+from app.cli.serve import serve
+from app.text.escaping import plain_text
+
+
+@click.group(cls=Group, epilog=EXAMPLES, no_args_is_help=False,
+             context_settings={"help_option_names": ["-h", "--help"]})  # fmt: skip
+@click.version_option(__version__, message=f"{COMMAND} %(version)s")
+def commands() -> None:
+    """See how signal variance develops through a Keras network.
+
+    As it is configured, and as AutoInit would initialise it.
+    """
+
+
+for command in (analyze, inspect, report, serve, samples, completion):
+    commands.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status.
 
     Raises:
-        SystemExit: argparse's own way out, for `--help`, `--version` and wrong usage.
+        SystemExit: after `--help` and `--version`, and for wrong usage.
     """
-    parser = build_parser()
-    options = parser.parse_args(arguments)
+    if instruction := os.environ.get(VARIABLE):
+        return shell_complete(commands, {}, COMMAND, VARIABLE, instruction)
+    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        status = _run(options)
-        sys.stdout.flush()
-        return status
-    except UsageError as error:
-        parser.error(str(error))
+        with commands.make_context(program_name(sys.argv[0]), given) as context:
+            status: int = commands.invoke(context)
+            sys.stdout.flush()
+            return status
+    except click.exceptions.Exit as way_out:
+        sys.exit(way_out.exit_code)
+    except click.UsageError as error:
+        context = error.ctx or context
+        print(context.get_usage(), file=sys.stderr)
+        # A file's name may have come with the file.
+        message = plain_text(error.format_message(), SENTENCE_LIMIT)
+        print(f"{context.command_path}: error: {message}", file=sys.stderr)
+        sys.exit(USAGE)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -38,17 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return say_error(str(error))
 
 
-def _run(options: argparse.Namespace) -> int:
-    match options.command:
-        case "analyze":
-            return analyze.run(options)
-        case "inspect":
-            return inspect.run(options)
-        case "report":
-            return report.run(options)
-        case "serve":
-            return serve.run(options)
-        case "completion":
-            return completion.run(options, build_parser())
-        case _:
-            return samples.run()
+def program_name(started_as: str) -> str:
+    """What to call this program in its help: as it was started.
+
+    Args:
+        started_as: the first of `sys.argv`.
+    """
+    return COMMAND if Path(started_as).stem == COMMAND else "python -m app"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any, NoReturn
 
+import click
+
 from app.analysis.result import AnalysisResult
 from app.cli import common
-from app.cli.analyze import summary_text
 from app.cli.common import DONE
+from app.cli.examples import REPORT_EXAMPLES
+from app.cli.interface import FILE, Command
+from app.cli.terminal import summary_text
 from app.jobs.handles import RESULT_LIMIT
 
 SCHEMA = 1
@@ -34,22 +37,26 @@ class ResultError(Exception):
     """A file holds no result that can be read, and why."""
 
 
-def run(options: argparse.Namespace) -> int:
-    """Writes what was asked for, or prints the summary; the exit status.
+@click.command(cls=Command, epilog=REPORT_EXAMPLES, short_help="make a page or a table of a result")
+@click.argument("result", type=FILE, help="what analyze --output has written")
+@click.option("--output", type=FILE, metavar="FILE", help="write a self-contained HTML page")
+@click.option(
+    "--csv", type=FILE, metavar="FILE", help="write the table of all calls, for a spreadsheet"
+)
+def report(result: Path, output: Path | None, csv: Path | None) -> int:
+    """Make the HTML report or the table of a result that analyze --output has written.
 
-    Raises:
-        UsageError: a file cannot be written.
+    Without either, print its summary.
     """
-    source = options.result
-    targets = [path for path in (options.output, options.csv) if path is not None]
-    common.check_targets(targets, source, "RESULT, --output and --csv")
-    refusal = common.refuse_missing(source, "a JSON file that analyze --output has written")
+    targets = [path for path in (output, csv) if path is not None]
+    common.check_targets(targets, result, "RESULT, --output and --csv")
+    refusal = common.refuse_missing(result, "a JSON file that analyze --output has written")
     if refusal is not None:
         return common.say_refused(*refusal)
     try:
-        texts = _texts(read_result(source), options)
+        texts = _texts(read_result(result), output, csv)
     except ResultError as error:
-        return common.say_refused(NOT_A_RESULT, f"{source} {error}")
+        return common.say_refused(NOT_A_RESULT, f"{result} {error}")
     for path, text in texts.items():
         if path is None:
             common.print_text(text)
@@ -92,7 +99,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number in JSON")
 
 
-def _texts(data: dict[str, Any], options: argparse.Namespace) -> dict[Path | None, str]:
+def _texts(data: dict[str, Any], output: Path | None, csv: Path | None) -> dict[Path | None, str]:
     """All that is to be written, by the files that it goes to; None is standard output.
 
     Raises:
@@ -100,14 +107,14 @@ def _texts(data: dict[str, Any], options: argparse.Namespace) -> dict[Path | Non
     """
     try:
         texts: dict[Path | None, str] = {}
-        if options.output is not None:
+        if output is not None:
             from app.export.report import report_html
 
-            texts[options.output] = report_html(data)
-        if options.csv is not None:
+            texts[output] = report_html(data)
+        if csv is not None:
             from app.export.tables import csv_text
 
-            texts[options.csv] = csv_text(data)
+            texts[csv] = csv_text(data)
         return texts or {None: summary_text(AnalysisResult(data))}
     except MALFORMED as error:
         what = f"{type(error).__name__}: {error}"

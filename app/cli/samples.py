@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from app.analysis.settings import SAMPLE_PREFIX
+import click
+
+from app.analysis.job_spec import SAMPLE_PREFIX
 from app.cli.common import DONE
+from app.cli.examples import SAMPLES_EXAMPLES
+from app.cli.interface import Command
 
 
-def run() -> int:
-    """Lists them with what they take; the exit status."""
+@click.command(cls=Command, epilog=SAMPLES_EXAMPLES, short_help="list the sample networks")
+def samples() -> int:
+    """List the networks that `analyze sample:NAME` takes, with their arguments."""
     from sample_models import MODELS
 
     width = max(len(name) for name in MODELS)

@@ -2,37 +2,54 @@
 
 from __future__ import annotations
 
-import argparse
 import errno
 import os
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+import click
+from click import UsageError
+
 import app
-from app.cli.common import UsageError
+from app.cli.examples import SERVE_EXAMPLES
+from app.cli.interface import Command, Parsed
 
 SCRIPT = Path(app.__file__).parent / "streamlit_app.py"
 
 
-def run(options: argparse.Namespace) -> NoReturn:
-    """Becomes Streamlit, so that signals reach it and its exit status is ours.
-
-    Raises:
-        UsageError: the port is taken, or the address is not this machine's.
-    """
-    require_free(options.address, options.port)
-    shown = f"[{options.address}]" if ":" in options.address else options.address
-    print(f"http://{shown}:{options.port}  (Ctrl+C ends it)", flush=True)
-    os.execve(
-        sys.executable,
-        command(options.address, options.port, options.streamlit_arguments),
-        environment(),
-    )
+def _parse_port(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:6]) <= 65_535:
+        raise ValueError
+    return int(text)
 
 
-def command(address: str, port: int, arguments: list[str]) -> list[str]:
+PORT = Parsed("port", _parse_port, "a port from 1 to 65535")
+
+
+@click.command(cls=Command, epilog=SERVE_EXAMPLES, short_help="start the dashboard")
+@click.option("--port", type=PORT, default=8501, metavar="N", help="to listen on (default 8501)")
+@click.option(
+    "--address",
+    default="localhost",
+    metavar="A",
+    help="to listen on; 0.0.0.0 opens it to others (default localhost)",
+)
+@click.argument(
+    "arguments", nargs=-1, metavar="[-- ARGUMENT...]", help="after --: options of streamlit run"
+)
+def serve(address: str, port: int, arguments: tuple[str, ...]) -> NoReturn:
+    """Start the dashboard on this machine."""
+    # It becomes Streamlit, so that signals reach that and its exit status is ours.
+    require_free(address, port)
+    host = f"[{address}]" if ":" in address else address
+    print(f"http://{host}:{port}  (Ctrl+C ends it)", flush=True)
+    os.execve(sys.executable, command(address, port, arguments), environment())
+
+
+def command(address: str, port: int, arguments: Sequence[str]) -> list[str]:
     """How Streamlit is started; what it is given comes last, and so counts."""
     own = [f"--server.address={address}", f"--server.port={port}"]
     return [sys.executable, "-m", "streamlit", "run", str(SCRIPT), *own, *arguments]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.analysis.headline import band_card, condition_card, gradient_card
 from app.analysis.result import AnalysisResult, Figures, describe_variance, figures_of
 from app.text.escaping import plain_text
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 WARNINGS_SHOWN = 20
 NOT_RUN_SHOWN = 5
@@ -29,6 +34,13 @@ def summary(result: AnalysisResult, bars: str = BARS) -> str:
         bars: characters for small to large variances.
     """
     return "\n".join(_summary_lines(result, bars))
+
+
+def summary_text(result: AnalysisResult) -> str:
+    """The same, with bars that standard output can show."""
+    encoding = sys.stdout.encoding or "ascii"
+    has_bars = BARS.encode(encoding, "ignore").decode(encoding) == BARS
+    return summary(result, BARS if has_bars else PLAIN_BARS)
 
 
 def sparklines(columns: Sequence[Sequence[float | None]], bars: str = BARS) -> list[str]:
@@ -85,20 +97,24 @@ def _summary_lines(result: AnalysisResult, bars: str) -> Iterator[str]:
         f"{result.data['timings']['total']:.1f} s"
     )
     yield ""
-    titles = "".join(f"{title:>13}" for title in ("smallest", "largest", "last call"))
-    yield f"{'variance measured':<18}{titles}  on its way"
     weighted = result.weighted_calls
     measured = sum(map(result.is_measured, weighted))
     found = [
         [figures_of(call, series, "measured") for call in weighted] for series in result.series
     ]
     drawn = sparklines([[_size(figures) for figures in column] for column in found], bars)
+    from rich.table import Column, Table
+
+    table = Table(
+        "variance measured",
+        *(Column(title, justify="right") for title in ("smallest", "largest", "last call")),
+        "on its way",
+    )
     for series, column, line in zip(result.series, found, drawn, strict=True):
-        smallest, largest = _extremes(column)
         last = figures_of(result.calls[-1], series, "measured")
-        figures = [describe_variance(each) for each in (smallest, largest, last)]
-        row = f"  {series:<16}" + "".join(f"{figure:>13}" for figure in figures)
-        yield f"{row}  {line}".rstrip()
+        figures = [describe_variance(each) for each in (*_extremes(column), last)]
+        table.add_row(f"  {series}", *figures, line)
+    yield from table_lines(table)
     which = f"{len(weighted):,} weighted calls"
     if measured < len(weighted):
         which = f"{measured:,} weighted calls that could be measured, of {len(weighted):,}"
@@ -161,3 +177,14 @@ def _warning_lines(warnings: list[dict[str, Any]]) -> Iterator[str]:
         yield f"  {warning['code']}{where}: {plain_text(warning['message'], MESSAGE_LIMIT)}"
     if len(warnings) > WARNINGS_SHOWN:
         yield f"  and {len(warnings) - WARNINGS_SHOWN:,} more: --output shows all"
+
+
+def table_lines(table: Table) -> Iterator[str]:
+    """A table as plain text without rules, as wide as it needs to be."""
+    from rich.console import Console
+
+    table.box, table.pad_edge, table.padding = None, False, (0, 1)
+    console = Console(file=io.StringIO(), width=1000, color_system=None, markup=False, emoji=False)
+    with console.capture() as captured:
+        console.print(table)
+    yield from map(str.rstrip, captured.get().splitlines())

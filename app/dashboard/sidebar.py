@@ -1,7 +1,6 @@
 """The page's sidebar: which model, which settings, and the button that starts the analysis."""
 
 import contextlib
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
@@ -12,17 +11,16 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.typing import UploadedFile
 
 from app import jobs
-from app.analysis.input_moments import EXAMPLE, moments_text, parse_moments
+from app.analysis.input_moments import moments_text, parse_moments
+from app.analysis.job_spec import SAMPLE_PREFIX, JobSpec
 from app.analysis.settings import (
-    DEVICES,
-    DISTRIBUTIONS,
-    INPUT_SOURCES,
-    MODES,
-    SAMPLE_PREFIX,
-    SIGNAL_MODELS,
-    UNSUPPORTED,
-    JobSpec,
+    INITIALISATION,
+    INPUT,
+    MEASUREMENT,
+    Entry,
     Settings,
+    from_query,
+    table,
 )
 from app.dashboard import uploads
 from app.text.escaping import markdown_text, plain_text
@@ -31,19 +29,13 @@ from sample_models import MODELS
 
 UPLOAD, SAMPLE = "Upload a file", "Try a sample"
 FIRST_SAMPLE = "resnet-56-nobn"
-# Settings that are no fields here: the operator's, and data that came with another visit.
-NOT_CHOSEN = {"custom_objects", "input_data", "input_data_name", "input_source"}
-UNSUPPORTED_LABELS = {
-    "sample": "Estimate by sampling",
-    "pass_through": "Pass through (the paper)",
-    "error": "Refuse the model",
+# The groups of settings, each folded into an expander of its own.
+GROUPS = {
+    INPUT: ":material/input:",
+    INITIALISATION: ":material/balance:",
+    MEASUREMENT: ":material/speed:",
 }
-SOURCE_LABELS = {"data": "The data", "noise": "Noise like it"}
-DATA_HELP = (
-    "A .npy array with one sample per row, a .npz with an array for each input, named like it, or "
-    "a .csv with a sample per line."
-)
-INPUTS_TOLD = 4
+INPUTS_NAMED = 4
 
 
 def sidebar() -> JobSpec | None:
@@ -120,22 +112,23 @@ def choose_data() -> tuple[uploads.Upload, str] | None:
 
     It stands outside of the form of settings, in which files would wait for the button.
     """
+    options = table()
+    data, feed = options["input_data"], options["input_source"]
     with st.expander("Real data", icon=":material/dataset:"):
         upload = moved_to_disk(
-            "data", "Samples of the inputs", uploads.DATA_SUFFIXES, DATA_HELP, "Remove the data"
+            "data", data.option.label, uploads.DATA_SUFFIXES, data.help, "Remove the data"
         )
         if upload is None:
             return None
         source = st.segmented_control(
-            "Feed",
-            INPUT_SOURCES,
-            format_func=SOURCE_LABELS.__getitem__,
-            default=INPUT_SOURCES[0],
+            feed.option.label,
+            feed.choices,
+            format_func=feed.words,
+            default=feed.default,
             required=True,
             key="input-source",
             width="stretch",
-            help="Mean and variance of every input are the data's. What is fed through the "
-            "network are samples of the data, or Gaussian noise of the same mean and variance.",
+            help=feed.help,
         )
     return upload, source
 
@@ -223,137 +216,50 @@ def sample_options(name: str) -> dict[str, Any]:
     return chosen
 
 
-def settings_fields() -> dict[str, Any]:
+def settings_fields(options: type[Settings] = Settings) -> dict[str, Any]:
     """The settings' fields, by the names that `Settings` gives them.
 
-    They begin as those of the job on the page, which may be a colleague's.
+    They begin as those of the job on the page, which may be a colleague's, or as the address says.
+
+    Args:
+        options: the table that says what there is to set.
     """
-    names, last = last_job()
+    names, last = last_job(options)
     fields: dict[str, Any] = {}
-    with st.expander("Input", icon=":material/input:"):
-        fields["samples"] = st.number_input(
-            "Samples",
-            1,
-            value=last.samples,
-            help="How many Gaussian inputs are fed through the network. More are slower and "
-            "steadier.",
-        )
-        fields["input_mean"] = st.number_input(
-            "Input mean",
-            value=last.input_mean,
-            format="%g",
-            help="The mean of the data that the network will be trained on, after scaling.",
-        )
-        fields["input_variance"] = st.number_input(
-            "Input variance",
-            value=last.input_variance,
-            format="%g",
-            help="The variance of that data; its standard deviation, squared.",
-        )
-        if len(names) > 1:
-            listed = "; ".join(f"{plain_text(name, 40)}: 0, 1" for name in names[:INPUTS_TOLD])
-            fields["input_moments"] = st.text_input(
-                "Mean and variance per input",
-                moments_text(last.input_moments),
-                placeholder=listed,
-                help="For inputs that have a mean and a variance of their own, such as "
-                f"{EXAMPLE}. The others have those above.",
-            )
-        fields["input_size"] = st.number_input(
-            "Size for unknown dimensions",
-            1,
-            value=last.input_size,
-            help="Stands in for None in the input shape, such as an image's height or a "
-            "sequence's length.",
-        )
-    with st.expander("Initialisation", icon=":material/balance:"):
-        fields["signal_model"] = st.selectbox(
-            "Signal model",
-            SIGNAL_MODELS,
-            SIGNAL_MODELS.index(last.signal_model),
-            format_func=words,
-            help="What predictions carry through the network: distributions and correlations, or "
-            "the mean and variance of the paper. AutoInit scales weights by what is predicted.",
-        )
-        fields["unsupported"] = st.selectbox(
-            "Layers without a rule",
-            UNSUPPORTED,
-            UNSUPPORTED.index(last.unsupported),
-            format_func=UNSUPPORTED_LABELS.__getitem__,
-            help="Layers are predicted by a rule each, or opened into parts that have one. Where "
-            "neither can be done, its output is estimated by running the layer itself on random "
-            "input (slower), or its signal is taken to pass through unchanged, the paper's "
-            "fallback, or the model is refused.",
-        )
-        fields["distribution"] = st.selectbox(
-            "Distribution",
-            DISTRIBUTIONS,
-            DISTRIBUTIONS.index(last.distribution),
-            format_func=words,
-            help="What AutoInit draws the weights from. The variance is the same for each.",
-        )
-        fields["signal_variance"] = st.number_input(
-            "Signal variance",
-            value=last.signal_variance,
-            format="%g",
-            help="The variance that AutoInit gives the output of every layer with a kernel.",
-        )
-        fields["constrain_weights"] = st.checkbox(
-            "Constrain weights during training",
-            last.constrain_weights,
-            help="Keeps every kernel centred and at its scale while the network trains. A model "
-            "saved so opens only after `import autoinit`.",
-        )
-        fields["keep_frozen"] = st.checkbox(
-            "Keep frozen layers' weights",
-            last.keep_frozen,
-            help="Layers with trainable=False keep the weights that came with the file, and the "
-            "others are drawn to go with them: for a pretrained body under a new head.",
-        )
-    with st.expander("Measurement", icon=":material/speed:"):
-        fields["mode"] = st.selectbox(
-            "Mode",
-            MODES,
-            MODES.index(last.mode),
-            format_func=words,
-            help="In training, dropout drops and batch normalisation uses the batch; in "
-            "inference, neither.",
-        )
-        fields["seeds"] = st.number_input(
-            "Draws",
-            1,
-            100,
-            value=last.seeds,
-            help="How many times weights and inputs are drawn; the figures are means over draws.",
-        )
-        fields["seed"] = st.number_input(
-            "Seed", 0, value=last.seed, help="The same seed gives the same figures."
-        )
-        fields["gradients"] = st.checkbox(
-            "Gradients",
-            last.gradients,
-            help="Also measures what flows back to every call and every kernel. A pass back takes "
-            "several times as long as a pass forward.",
-        )
-        fields["jacobian"] = st.number_input(
-            "Inputs for the Jacobian",
-            0,
-            16,
-            value=last.jacobian,
-            help="At how many random inputs to take the singular values of the input–output "
-            "Jacobian; 0 leaves them out.",
-        )
-        fields["device"] = st.selectbox(
-            "Device",
-            DEVICES,
-            DEVICES.index(last.device),
-            format_func=lambda device: device if device == "auto" else device.upper(),
-            help="auto takes a GPU where there is one.",
-        )
+    for group, icon in GROUPS.items():
+        with st.expander(group, icon=icon):
+            for entry in table(options).values():
+                is_shown = entry.kind is not dict or len(names) > 1
+                if entry.option.group == group and entry.option.in_form and is_shown:
+                    fields[entry.name] = settings_field(entry, getattr(last, entry.name), names)
     return fields
 
 
-def last_job() -> tuple[tuple[str, ...], Settings]:
+def settings_field(entry: Entry, value: Any, names: Sequence[str]) -> Any:
+    """One setting's field; what is chosen or typed there.
+
+    Args:
+        entry: of the table.
+        value: that the field begins with.
+        names: of the model's inputs, which moments are asked for.
+    """
+    label, text = entry.option.label, entry.help
+    if entry.choices:
+        begin = entry.choices.index(value)
+        return st.selectbox(label, entry.choices, begin, format_func=entry.words, help=text)
+    if entry.kind is bool:
+        return st.checkbox(label, value, help=text)
+    if entry.kind is int:
+        return st.number_input(label, entry.low, entry.high, value=value, help=text)
+    if entry.kind is float:  # without bounds: a sentence says more of a wrong one
+        return st.number_input(label, value=value, format="%g", help=text)
+    if entry.kind is dict:
+        listed = "; ".join(f"{plain_text(name, 40)}: 0, 1" for name in names[:INPUTS_NAMED])
+        return st.text_input(label, moments_text(value), placeholder=listed, help=text)
+    return st.text_input(label, value or "", help=text) or None
+
+
+def last_job(options: type[Settings] = Settings) -> tuple[tuple[str, ...], Settings]:
     """The inputs of the model whose result is on the page, and the settings of its job."""
     key = st.query_params.get("job")
     handle = None if key is None else jobs.find(key)
@@ -361,7 +267,9 @@ def last_job() -> tuple[tuple[str, ...], Settings]:
         # The page itself says where there is no such result any more.
         with contextlib.suppress(OSError, ValueError):
             return asked_for(handle.key, handle)
-    return (), Settings() if handle is None or handle.spec is None else handle.spec.settings
+    if handle is not None and handle.spec is not None:
+        return (), handle.spec.settings
+    return (), from_query(st.query_params.to_dict(), options)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
@@ -369,10 +277,5 @@ def asked_for(key: str, _handle: jobs.JobHandle) -> tuple[tuple[str, ...], Setti
     """A result's inputs and the settings that can be chosen here, for which it is read once."""
     result = _handle.result()
     names = tuple(str(each["name"]) for each in result["model"].get("inputs", ()))
-    known = {field.name for field in dataclasses.fields(Settings)} - NOT_CHOSEN
-    return names, Settings(**{k: v for k, v in result["settings"].items() if k in known})
-
-
-def words(value: str) -> str:
-    """An option's name as people write it."""
-    return value.replace("_", " ")
+    chosen = {name for name, entry in table().items() if entry.option.in_form}
+    return names, Settings(**{k: v for k, v in result["settings"].items() if k in chosen})

@@ -2,34 +2,29 @@
 
 from typing import Any
 
+from app.analysis.settings import Settings, table
+
 Result = dict[str, Any]
 
-# Options of `AutoInit`, the settings that they are called here, and what they are if nobody says.
-_OPTIONS = {
-    "distribution": ("distribution", "truncated_normal"),
-    "signal_model": ("signal_model", "correlated"),
-    "unsupported": ("unsupported", "pass_through"),
-    "constrain_weights": ("constrain_weights", False),
-    "keep_frozen": ("keep_frozen", False),
-    "batch_size": ("samples", 128),
-    "unknown_size": ("input_size", 32),
-}
 
-
-def snippet(result: Result) -> str:
+def snippet(result: Result, options: type[Settings] = Settings) -> str:
     """A program that draws the same kernels and measures the same figures.
 
     Names from the file stand in it as Python writes text, whatever they hold.
+
+    Args:
+        result: of the analysis.
+        options: the table of settings, which says what `AutoInit` calls them.
     """
     settings = result["settings"]
     imports, opening = _opening(result["model"])
     training = settings["mode"] == "training"
     config: dict[str, Any] = {"seed": settings["seed"]} | ({} if training else {"training": False})
-    config |= {
-        option: settings[name]
-        for option, (name, usual) in _OPTIONS.items()
-        if settings[name] != usual
-    }
+    for name, entry in table(options).items():
+        option = entry.option
+        usual = option.library_default or entry.default
+        if option.library and settings.get(name, usual) != usual:
+            config[option.library] = settings[name]
     named = settings.get("input_moments") or {}
     mean = {key: pair[0] for key, pair in named.items()} or settings["input_mean"]
     variance = {key: pair[1] for key, pair in named.items()} or settings["input_variance"]

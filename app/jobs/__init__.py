@@ -3,7 +3,8 @@
 Nothing here imports Keras, except the worker, which is a process apart.
 """
 
-from app.analysis.settings import JobSpec, Settings
+from app.analysis.job_spec import JobSpec
+from app.analysis.settings import Settings
 from app.jobs.handles import JobHandle
 from app.jobs.processes import Progress
 from app.jobs.queue import (

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,14 +27,9 @@ from app.analysis.figures import (
     rules_as_data,
 )
 from app.analysis.input_data import read_input_data
+from app.analysis.job_spec import CUSTOM_OBJECTS_VARIABLE, JobSpec, sha256
 from app.analysis.manifest import manifest
-from app.analysis.settings import (
-    CUSTOM_OBJECTS_VARIABLE,
-    LARGEST_INPUT_SIZE,
-    JobSpec,
-    Settings,
-    sha256,
-)
+from app.analysis.settings import LARGEST_INPUT_SIZE, Settings
 from app.jobs.folders import HISTOGRAMS, MANIFEST, PREVIEW, RESULT
 from autoinit.errors import GraphError, ModelFileError
 from autoinit.findings import Finding
@@ -79,7 +74,7 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
     custom = _custom_objects(spec.settings.custom_objects)
     file = None if spec.is_sample else open_model_file(spec.model, custom, spec.name, budgets)
     model = _sample(spec) if file is None else file.model
-    settings = replace(spec.settings, input_size=_sufficient_size(model, spec.settings.input_size))
+    settings = spec.settings.replace(input_size=_sufficient_size(model, spec.settings.input_size))
     graph = read_model(model, settings.input_size, training=settings.mode == "training")
     require_activations(graph, settings.samples, budgets)
     data = _input_data(settings, graph, budgets)
@@ -224,7 +219,7 @@ def _settings_as_data(settings: Settings, comparison: Comparison) -> dict[str, A
     Where inputs have moments of their own, be they chosen or the data's, those of all inputs are
     told: who does the same again need not have the data.
     """
-    told = asdict(settings)
+    told = settings.model_dump()
     inputs = comparison.inputs
     if inputs is not None and (inputs.from_data or settings.input_moments):
         integers = integer_inputs(comparison.graph)

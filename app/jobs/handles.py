@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from app.analysis.settings import JobSpec
+from app.analysis.job_spec import JobSpec
 from app.jobs import folders
 from app.jobs.processes import Outcome, Progress, WorkerProcess
 

@@ -14,7 +14,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from app.analysis.settings import JobSpec
+from app.analysis.job_spec import JobSpec
 from app.jobs import confinement, folders, worker
 from app.limits import Limits
 

@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from app.analysis.devices import device_kind
-from app.analysis.settings import JobSpec
+from app.analysis.job_spec import JobSpec
 from app.jobs import folders
 from app.jobs.handles import ACTIVE, JobHandle
 from app.jobs.processes import Outcome, Progress, ProtocolError

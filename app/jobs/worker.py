@@ -28,7 +28,7 @@ from types import TracebackType
 from typing import Any, cast
 
 from app.analysis.devices import device_kind
-from app.analysis.settings import JobSpec
+from app.analysis.job_spec import JobSpec
 from app.jobs import confinement, folders
 from app.limits import Limits, shown_bytes, variable
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import app
-from app.analysis.settings import CUSTOM_OBJECTS_VARIABLE
+from app.analysis.job_spec import CUSTOM_OBJECTS_VARIABLE
 from app.limits import Limits
 from app.limits import variable as limit_variable
 from autoinit.model_files.budgets import Budgets

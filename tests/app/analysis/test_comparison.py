@@ -8,7 +8,6 @@ import pytest
 from keras import initializers, layers
 
 from app.analysis import comparison as comparison_module
-from app.analysis import settings as specification
 from app.analysis.comparison import compare
 from app.analysis.diagnosis.trends import diagnose
 from app.analysis.figures import (
@@ -17,7 +16,7 @@ from app.analysis.figures import (
     jacobian_as_data,
     phases_as_data,
 )
-from app.analysis.settings import Settings
+from app.analysis.settings import Settings, table
 from autoinit.graph.placeholders import Opaque, OpaqueActivation
 from autoinit.propagation import Options, input_signals, predict
 from autoinit.reading import read_model
@@ -34,8 +33,9 @@ def values(variable):
 
 def test_the_choices_that_are_offered_are_the_librarys():
     # The page and the command line must not import Keras, and keep lists of their own.
-    assert set(specification.SIGNAL_MODELS) == set(SIGNAL_MODELS)
-    assert set(specification.UNSUPPORTED) == set(UNSUPPORTED)
+    offered = table()
+    assert set(offered["signal_model"].choices) == set(SIGNAL_MODELS)
+    assert set(offered["unsupported"].choices) == set(UNSUPPORTED)
 
 
 def rows(comparison):

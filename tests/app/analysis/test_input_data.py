@@ -15,7 +15,8 @@ from app.analysis.comparison import compare
 from app.analysis.figures import calls_as_data
 from app.analysis.input_data import fitted, read_input_data
 from app.analysis.input_moments import joined_moments, parse_moment, parse_moments
-from app.analysis.settings import JobSpec, Settings
+from app.analysis.job_spec import JobSpec
+from app.analysis.settings import Settings
 from app.jobs.execution import run
 from autoinit.errors import ModelFileError
 from autoinit.model_files import Budgets

@@ -1,25 +1,46 @@
 """`completion`: what the shells make of the scripts."""
 
+import os
+import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from app.cli.arguments import SHELLS, build_parser, program_name
-from app.cli.completion import commands_of
-from app.cli.main import main
+import app
+from app.cli.completion import SHELLS
+from app.cli.main import commands, main, program_name
 from sample_models import MODELS
 
 COMMANDS = {"analyze", "inspect", "report", "serve", "samples", "completion"}
 
-# Bash gives a completion the line, the place of the cursor and the line's words.
+# Bash gives a completion the words of a line, which it splits at colons and equals signs, and the
+# place of the cursor among them. Files are its own affair.
 ASK_BASH = """
+compopt() { [[ $2 == default ]] && echo FILES; }
+complete() { :; }
 source "$1"
-COMP_LINE=$2 COMP_POINT=${#2}
-_autoinit
+shift
+COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+_autoinit_completion autoinit
 printf '%s\\n' "${COMPREPLY[@]}"
 """
+PROGRAM = f"""#!/bin/sh
+exec {sys.executable} -c 'import sys; from app.__main__ import main; sys.exit(main())' "$@"
+"""
+
+
+@pytest.fixture(autouse=True)
+def _installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command `autoinit`, which the scripts ask what fits."""
+    program = tmp_path / "bin" / "autoinit"
+    program.parent.mkdir()
+    program.write_text(PROGRAM)
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", str(Path(app.__file__).parents[1]))
 
 
 @pytest.fixture
@@ -43,13 +64,17 @@ def run(*command: str, folder: Path | None = None) -> str:
 
 def ask(script: Path, line: str) -> set[str]:
     """What bash would offer at the end of a line."""
-    arguments = ["bash", "--norc", "-c", ASK_BASH, "bash", str(script), line]
-    return set(run(*arguments, folder=script.parent).splitlines()) - {""}
+    words = [word for word in re.split(r"([:=])|\s", line) if word]
+    if line[-1].isspace():
+        words.append("")
+    asked = ["bash", "--norc", "-c", ASK_BASH, "bash", str(script), *words]
+    return set(run(*asked, folder=script.parent).splitlines()) - {""}
 
 
 def test_bash_completes_commands(script: Path) -> None:
-    assert ask(script, "autoinit ") == {"--help", "--version", *COMMANDS}
+    assert ask(script, "autoinit ") == COMMANDS
     assert ask(script, "autoinit s") == {"serve", "samples"}
+    assert ask(script, "autoinit -") == {"-h", "--help", "--version"}
 
 
 def test_bash_completes_options(script: Path) -> None:
@@ -63,27 +88,37 @@ def test_bash_completes_values(script: Path) -> None:
     assert ask(script, "autoinit analyze x --mode ") == {"training", "inference"}
     assert ask(script, "autoinit analyze x --mode tr") == {"training"}
     assert ask(script, "autoinit analyze x --mode=inf") == {"inference"}
+    assert ask(script, "autoinit analyze x --mode=") == {"training", "inference"}
     assert ask(script, "autoinit completion ") == set(SHELLS)
     assert ask(script, "autoinit analyze x --samples ") == set()
 
 
 def test_bash_completes_files_and_samples(script: Path) -> None:
-    for name in ("my model.keras", "model.h5", "model$.h5"):
-        (script.parent / name).touch()
-    assert ask(script, "autoinit inspect mo") == {"model.h5", "model$.h5"}
-    assert ask(script, "autoinit analyze x --output my") == {"my model.keras"}
-    assert {f"sample:{name}" for name in MODELS} < ask(script, "autoinit analyze ")
+    assert ask(script, "autoinit inspect mo") == {"FILES"}
+    assert ask(script, "autoinit analyze x --output my") == {"FILES"}
+    assert {"FILES", *(f"sample:{name}" for name in MODELS)} == ask(script, "autoinit analyze ")
     # After a colon bash replaces what follows it, and only that.
+    assert ask(script, "autoinit analyze sample:") == {"FILES", *MODELS}
     assert ask(script, "autoinit analyze sample:resnet-56") == {
-        name for name in MODELS if name.startswith("resnet-56")
-    }
+        "FILES", *(name for name in MODELS if name.startswith("resnet-56"))
+    }  # fmt: skip
 
 
 def test_every_option_is_known(script: Path) -> None:
-    for command in commands_of(build_parser(), []):
-        flags = {flag for option in command.options for flag in option.flags}
-        assert ask(script, f"autoinit {command.name} -") == flags
+    for name, command in commands.commands.items():
+        context = commands.make_context("autoinit", [], resilient_parsing=True)
+        flags = {flag for each in command.get_params(context) for flag in each.opts}
+        flags = {flag for flag in flags if flag.startswith("-")}
+        assert ask(script, f"autoinit {name} -") == flags
         assert "--help" in flags
+
+
+def test_other_shells_are_asked_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMP_WORDS", "autoinit analyze sample:all-c")
+    for shell, at in (("zsh", "2"), ("fish", "sample:all-c")):
+        monkeypatch.setenv("COMP_CWORD", at)
+        monkeypatch.setenv("_AUTOINIT_COMPLETE", f"{shell}_complete")
+        assert "sample:all-cnn-c" in run("autoinit").replace(",", "\n").splitlines()
 
 
 @pytest.mark.skipif(shutil.which("fish") is None, reason="needs fish")

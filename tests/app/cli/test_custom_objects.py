@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.analysis.settings import CUSTOM_OBJECTS_VARIABLE
+from app.analysis.job_spec import CUSTOM_OBJECTS_VARIABLE
 from app.jobs import JobSpec, Settings
 from app.jobs.execution import _custom_objects
 

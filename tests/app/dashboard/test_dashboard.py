@@ -18,9 +18,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 import app.jobs
-from app.analysis.settings import UNSUPPORTED
 from app.dashboard import uploads
-from app.dashboard.sidebar import UNSUPPORTED_LABELS
 from app.dashboard.table import path_width
 from app.export.downloads import downloads, file_stem
 from app.jobs import AlreadyRunningError, JobSpec, Settings, folders
@@ -452,10 +450,6 @@ def test_a_model_refused_for_a_layer_without_a_rule_leads_to_the_setting(jobs):
     assert any("setting in the sidebar" in caption.value for caption in page.caption)
 
 
-def test_every_choice_for_layers_without_a_rule_has_a_label():
-    assert tuple(UNSUPPORTED_LABELS) == UNSUPPORTED
-
-
 def test_a_job_knows_an_upload_by_its_owners_name(jobs):
     page = open_page()
     page.file_uploader[0].set_value(("holiday.keras", b"PNG", "image/png"))
@@ -708,7 +702,7 @@ def test_what_was_not_measured_is_offered(jobs, result, name, label, settings):
     assert not page.get("plotly_chart")
     press(page, label)
     assert jobs.submitted[1] == replace(
-        jobs.submitted[0], settings=replace(jobs.submitted[0].settings, **settings)
+        jobs.submitted[0], settings=jobs.submitted[0].settings.replace(**settings)
     )
 
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from importlib.metadata import version
 
 import keras
@@ -16,7 +15,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-from app.analysis.settings import JobSpec, Settings
+from app.analysis.job_spec import JobSpec
+from app.analysis.settings import Settings
 from app.export.snippet import snippet
 from app.jobs.execution import run
 from app.jobs.queue import Workers
@@ -394,7 +394,7 @@ def test_a_manifest_lies_beside_the_model_and_the_snippet_does_it_again(
 
 
 def test_the_snippet_opens_what_keras_alone_does_not():
-    settings = asdict(Settings(keep_frozen=True))
+    settings = Settings(keep_frozen=True).model_dump()
     for model in ({"format": "json", "keras": 3}, {"format": "h5", "keras": 2}):
         text = snippet({"settings": settings, "model": model | {"name": "a.h5"}})
         assert "open_model_file('a.h5').model" in text
@@ -425,7 +425,7 @@ def test_rules_and_kernels_are_told(tmp_path):
 
 @pytest.mark.parametrize("name", ["a'b.keras", 'x"; import os; os.abort() #.h5', "a\\nb.keras"])
 def test_a_files_name_stays_a_name_in_the_snippet(name):
-    settings = asdict(Settings())
+    settings = Settings().model_dump()
     result = {"settings": settings, "model": {"name": name, "format": "keras"}}
     tree = ast.parse(snippet(result))
     (load,) = [

@@ -1,0 +1,109 @@
+"""What is asked of a job: a model and settings, plain data that crosses to the worker as JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import app
+from app.analysis.settings import Settings
+
+SAMPLE_PREFIX = "sample:"
+CUSTOM_OBJECTS_VARIABLE = "AUTOINIT_CUSTOM_OBJECTS"
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """One job: which model, what to call it, and how to look at it.
+
+    Args:
+        model: the path of a model file, or `sample:NAME`, with arguments if need be
+            (`sample:all-cnn-c?activation=elu&dropout=0.25`).
+        name: what to call the model, such as the name of the file that was uploaded.
+        settings: the settings of the analysis.
+    """
+
+    model: str
+    name: str
+    settings: Settings
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether the model is a sample's name, not a file's."""
+        return self.model.startswith(SAMPLE_PREFIX)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that the job reads: of the model, and of data for its inputs."""
+        model = () if self.is_sample else (Path(self.model),)
+        return (*model, Path(self.settings.input_data)) if self.settings.input_data else model
+
+    def key(self) -> str:
+        """Identifies the result: equal keys mean equal files, names, settings and program.
+
+        Raises:
+            OSError: a file cannot be read.
+        """
+        model = self.model if self.is_sample else sha256(self.model)
+        settings = self.settings.model_dump()
+        if self.settings.input_data is not None:
+            settings["input_data"] = sha256(self.settings.input_data)
+        allowed = os.environ.get(CUSTOM_OBJECTS_VARIABLE, "")
+        identity = [model, self.name, settings, allowed, program_version()]
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """The specification as plain data, for `json.dumps`."""
+        return {"model": self.model, "name": self.name, "settings": self.settings.model_dump()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> JobSpec:
+        """The specification from what `to_json` gave.
+
+        Raises:
+            ValueError: a key is unknown or missing, or a setting is wrong.
+        """
+        keys = {"model", "name", "settings"}
+        _require_keys("job", data, keys, keys)
+        _require_keys("settings", data["settings"], set(Settings.model_fields), set())
+        if not isinstance(data["model"], str) or not isinstance(data["name"], str):
+            raise ValueError("The model and the name of a job must be text.")
+        return cls(data["model"], data["name"], Settings(**data["settings"]))
+
+
+def sha256(path: str) -> str:
+    """The digest of a file's contents.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@cache
+def program_version() -> str:
+    """The release and a digest of its source: an edited rule must not show yesterday's figures."""
+    root = Path(app.__file__).parent.parent
+    digest = hashlib.sha256()
+    for package in ("autoinit", "probes", "sample_models", "app/analysis", "app/jobs"):
+        for source in sorted((root / package).rglob("*.py")):
+            digest.update(source.read_bytes())
+    return f"{app.__version__}+{digest.hexdigest()}"
+
+
+def _require_keys(what: str, data: object, allowed: set[str], required: set[str]) -> None:
+    if not isinstance(data, Mapping):
+        raise ValueError(f"The {what} must be an object; received {type(data).__name__}.")
+    wrong = sorted(set(data) - allowed) + sorted(required - set(data))
+    if wrong:
+        raise ValueError(
+            f"The {what} must have the keys {', '.join(sorted(allowed))}; "
+            f"unknown or missing: {', '.join(wrong)}."
+        )

@@ -1,0 +1,146 @@
+"""What the commands take from click: help with groups and examples, and the options of settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from app.analysis.input_moments import joined_moments, parse_moment
+from app.analysis.settings import Entry, Settings, table
+
+Decorator = Callable[[Callable[..., int]], Callable[..., int]]
+FILE = click.Path(path_type=Path)
+MODEL_FILE = "a .keras, .h5, .hdf5 or JSON file"
+
+
+class Command(click.Command):
+    """Options under the headings of their groups; the epilog as it was written."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Options by their groups; arguments come before them."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None and not isinstance(param, click.Argument):
+                groups.setdefault(getattr(param, "group", "Options"), []).append(record)
+        for group, records in groups.items():
+            with formatter.section(group):
+                formatter.write_dl(records)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Examples, line by line, with this program's name."""
+        formatter.write("\n" + (self.epilog or "") % {"prog": ctx.command_path})
+
+
+class Group(Command, click.Group):
+    """The command that has all the others."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Its own options, and what there is to do."""
+        super().format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+
+class Option(click.Option):
+    """An option with the group that it stands in."""
+
+    def __init__(self, *args: Any, group: str, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.group = group
+
+
+class Parsed(click.ParamType[Any]):
+    """A value that a function reads.
+
+    Args:
+        name: of the type.
+        parse: raises `ValueError` for what it cannot read.
+        expected: what it reads, as the end of a sentence.
+    """
+
+    def __init__(self, name: str, parse: Callable[[str], Any], expected: str) -> None:
+        self.name, self._parse, self._expected = name, parse, expected
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Reads what was typed; a default is no text, and stays."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except ValueError:
+            self.fail(f"expected {self._expected}; got {value!r}", param, ctx)
+
+
+MOMENT = Parsed(
+    "moment", parse_moment, "a number, or an input and a number, such as 0.5 or image=0.5"
+)
+_TYPES: dict[type, Any] = {int: int, float: float, str: str}
+
+
+def option(*names: str, group: str, **attributes: Any) -> Decorator:
+    """An option of a command that is no setting, under the heading of its group."""
+    return click.option(*names, cls=Option, group=group, **attributes)
+
+
+def settings_options(settings: type[Settings] = Settings) -> Decorator:
+    """Gives a command an option for each setting that has one."""
+
+    def decorate(command: Callable[..., int]) -> Callable[..., int]:
+        for entry in reversed(table(settings).values()):
+            if entry.option.flag is not None:
+                command = option(*_names(entry), group=entry.option.group, **_attributes(entry))(
+                    command
+                )
+        return command
+
+    return decorate
+
+
+def _names(entry: Entry) -> tuple[str, str]:
+    return entry.option.flag or f"--{entry.name.replace('_', '-')}", entry.name
+
+
+def _attributes(entry: Entry) -> dict[str, Any]:
+    """What click is told of a setting's option."""
+    usage, default = entry.option.usage, entry.default
+    if entry.kind is bool:
+        return {"help": usage, "is_flag": True}
+    if entry.option.flag_value:
+        return {"help": usage, "flag_value": entry.option.flag_value, "default": default}
+    if default is not None:
+        usage += f" (default {default:g})" if entry.kind is float else f" (default {default})"
+    given = {"help": usage, "metavar": entry.option.metavar}
+    if entry.option.per_input:
+        return {**given, "type": MOMENT, "multiple": True}
+    if entry.option.metavar == "FILE":
+        return {**given, "type": FILE}
+    kind = click.Choice(entry.choices) if entry.choices else _TYPES[entry.kind]
+    return {**given, "type": kind, "default": default}
+
+
+def settings_of(given: Mapping[str, Any], settings: type[Settings] = Settings) -> Settings:
+    """The settings that a command's options say.
+
+    Raises:
+        UsageError: one of them is wrong, or two do not go together.
+    """
+    taken, data = dict(given), given["input_data"]
+    if data is not None and (given["input_mean"] or given["input_variance"]):
+        raise click.UsageError(
+            "--input-data tells mean and variance: leave --input-mean and --input-var out"
+        )
+    if data is None and given["input_source"] == "noise":
+        raise click.UsageError("--input-noise goes with --input-data, whose moments the noise has")
+    usual = settings()
+    taken["input_mean"], taken["input_variance"], taken["input_moments"] = joined_moments(
+        given["input_mean"], given["input_variance"], (usual.input_mean, usual.input_variance)
+    )
+    if data is not None:
+        taken |= {"input_data": str(data.absolute()), "input_data_name": data.name}
+    try:
+        return settings(**taken)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error

@@ -1,0 +1,160 @@
+"""The table of settings: an entry is all that an option takes, and every face offers it."""
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import click
+import pytest
+from click.testing import CliRunner
+from pydantic import Field
+from streamlit.testing.v1 import AppTest
+
+import app
+from app.analysis.settings import (
+    FILES,
+    INITIALISATION,
+    INPUT,
+    MEASUREMENT,
+    Option,
+    Settings,
+    from_query,
+    schema,
+    table,
+)
+from app.cli.interface import Command, settings_of, settings_options
+from app.export.snippet import snippet
+
+SCHEMA = Path(app.__file__).parents[1] / "docs" / "settings.schema.json"
+ENTRIES = table()
+
+
+class Wider(Settings):
+    """A copy of the table with entries more."""
+
+    rounds: Annotated[
+        int, Option(MEASUREMENT, "Rounds", "how often", metavar="N", library="repetitions")
+    ] = Field(3, ge=1, le=9)
+    """How often it is done."""
+
+    tone: Annotated[Literal["low", "very_high"], Option(INPUT, "Tone", "how it sounds")] = "low"
+    """How it sounds."""
+
+    loud: Annotated[bool, Option(INITIALISATION, "Loud", "make noise", library="loud")] = False
+    """Whether it makes noise."""
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_every_entry_is_whole(name: str) -> None:
+    entry = ENTRIES[name]
+    assert entry.kind in (int, float, bool, str, dict)
+    assert entry.help.endswith(".")
+    assert entry.option.group in (FILES, INPUT, INITIALISATION, MEASUREMENT)
+    assert entry.option.label
+    assert entry.option.flag is None or entry.option.usage
+    assert set(entry.option.words or ()) <= set(entry.choices)
+    if entry.kind in (int, float):
+        assert entry.low <= entry.default <= entry.high
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_every_entry_refuses_what_it_cannot_be(name: str) -> None:
+    entry = ENTRIES[name]
+    wrong: list[Any] = [object(), b"x"]
+    if entry.kind in (int, float):
+        wrong += [entry.low - 1, entry.high * 2 + 1, True, "1", math.nan, math.inf, 10**400]
+    if entry.default is not None:
+        wrong.append(None)
+    for value in wrong:
+        with pytest.raises(ValueError, match=f"^{name} must be .*; received ") as caught:
+            Settings(**{name: value})
+        assert type(caught.value) is ValueError, "the worker tells a setting's error by that"
+        assert len(str(caught.value)) < 500
+
+
+def test_the_published_schema_is_the_tables() -> None:
+    assert SCHEMA.read_text() == schema() + "\n", (
+        "python -m app.analysis.settings > docs/settings.schema.json"
+    )
+
+
+def test_settings_that_are_no_more_or_not_yet() -> None:
+    with pytest.raises(ValueError, match="There is no setting 'beams'"):
+        Settings(beams=3)
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().samples = 3
+    assert Settings().replace(samples=7) == Settings(samples=7)
+    with pytest.raises(ValueError, match="samples must be"):
+        Settings().replace(samples=0)
+
+
+def test_an_address_sets_what_the_page_has_fields_for() -> None:
+    query = {"samples": "64", "keep_frozen": "true", "mode": "inference", "input_mean": "0.5"}
+    expected = Settings(samples=64, keep_frozen=True, mode="inference", input_mean=0.5)
+    assert from_query(query) == expected
+    ignored = {"job": "a" * 64, "seeds": "1000", "seed": "x", "gradients": "perhaps",
+               "custom_objects": "os", "input_data": "/etc/passwd", "device": "tpu",
+               "input_moments": "{}"}  # fmt: skip
+    assert from_query(query | ignored) == expected
+
+
+# A new entry
+
+
+def test_a_new_entry_is_validated_and_published() -> None:
+    with pytest.raises(ValueError, match=r"^rounds must be a whole number from 1 to 9; received 0"):
+        Wider(rounds=0)
+    described = json.loads(schema(Wider))["properties"]["rounds"]
+    assert (described["title"], described["maximum"]) == ("Rounds", 9)
+    assert described["description"] == "How often it is done."
+    assert from_query({"rounds": "5", "tone": "very_high"}, Wider) == Wider(
+        rounds=5, tone="very_high"
+    )
+
+
+def test_a_new_entry_is_an_option_of_the_command_line() -> None:
+    found: list[Settings] = []
+
+    @click.command(cls=Command)
+    @settings_options(Wider)
+    def command(**given: Any) -> None:
+        found.append(settings_of(given, Wider))
+
+    arguments = ["--rounds", "5", "--tone", "very_high", "--loud"]
+    assert CliRunner().invoke(command, arguments).exit_code == 0
+    assert found == [Wider(rounds=5, tone="very_high", loud=True)]
+    shown = CliRunner().invoke(command, ["--help"]).output
+    assert "--rounds N" in shown
+    assert "how often (default 3)" in shown
+    assert CliRunner().invoke(command, ["--rounds", "10"]).exit_code != 0
+
+
+def test_a_new_entry_is_a_field_of_the_page() -> None:
+    def page() -> None:
+        import streamlit as st
+
+        from app.dashboard.sidebar import settings_fields
+        from tests.app.analysis.test_settings import Wider
+
+        st.json(settings_fields(Wider))
+
+    shown = AppTest.from_function(page)
+    shown.query_params["rounds"] = "4"
+    shown.run(timeout=30)
+    assert not shown.exception
+    (rounds,) = [each for each in shown.number_input if each.label == "Rounds"]
+    assert (rounds.value, rounds.min, rounds.max, rounds.help) == (4, 1, 9, "How often it is done.")
+    (tone,) = [each for each in shown.selectbox if each.label == "Tone"]
+    assert list(tone.options) == ["low", "very high"]
+    (loud,) = [each for each in shown.checkbox if each.label == "Loud"]
+    loud.check().run(timeout=30)
+    assert json.loads(shown.json[0].value)["loud"] is True
+
+
+def test_a_new_entry_is_in_the_snippet(result: dict[str, Any]) -> None:
+    assert "repetitions" not in snippet(result, Wider), "a result from before"
+    result["settings"] |= {"rounds": 5, "loud": False}
+    text = snippet(result, Wider)
+    assert "'repetitions': 5" in text
+    assert "loud" not in text
