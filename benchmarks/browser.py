@@ -93,6 +93,8 @@ def server(data: Path, **environment: str) -> Iterator[Server]:
         yield running
     finally:
         over.set()
+        if watching.is_alive():
+            watching.join()
         process.terminate()
         process.wait(30)
 

@@ -25,17 +25,7 @@ from statistics import median
 
 from playwright.sync_api import Browser, Page
 
-from benchmarks.browser import (
-    MIB,
-    PATIENCE,
-    Line,
-    Server,
-    parser_for,
-    poll,
-    run,
-    server,
-    visit,
-)
+from benchmarks.browser import MIB, PATIENCE, Line, Server, parser_for, poll, run, server, visit
 from tests.app.conftest import make_result
 from tests.e2e.driving import FIND_PLOT, analyse, main_chart, upload
 from tests.hostile.parts import chain

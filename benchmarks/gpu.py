@@ -92,12 +92,13 @@ def build(name: str) -> Any:
     import keras
 
     import sample_models
+    from autoinit.graph.keras_internals import layers_in
 
     if name in APPLICATIONS:
         model = getattr(keras.applications, name)(weights=None)
     else:
         model = sample_models.build(name)
-    for layer in model._flatten_layers():
+    for layer in layers_in(model):
         if isinstance(layer, keras.layers.Dropout):
             layer.rate = 0.0
     return model

@@ -41,13 +41,7 @@ def fixed_batch(graph: ModelGraph) -> int | None:
 
 
 def fitting(needed: Callable[[int], int], samples: int, limit: int) -> int:
-    """The number of samples, halved until what they need is within a limit.
-
-    Args:
-        needed: bytes for so many samples.
-        samples: to begin with.
-        limit: bytes.
-    """
+    """The number of samples, halved until the bytes that they need are within a limit."""
     while samples > 1 and needed(samples) > limit:
         samples = math.ceil(samples / 2)
     return samples
@@ -60,17 +54,13 @@ def while_memory_runs_out(
     device: Device,
     advice: str,
 ) -> tuple[Measured, int]:
-    """Measure; where memory runs out, with half as many samples together, and so on.
+    """What is measured, and the size of a batch with which it can be: half of it, and so on.
 
     Args:
         measure: takes the size of a batch.
-        graph: of the model.
+        graph, device: of the model, and where it runs.
         batch_size: to try first.
-        device: that it runs on.
         advice: what to do where not even one sample fits.
-
-    Returns:
-        What was measured, and the size of a batch with which it could be.
 
     Raises:
         MemoryError: where not even one sample fits, or the model's own batch.

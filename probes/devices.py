@@ -47,24 +47,9 @@ def devices_of(choice: str = "auto") -> tuple[Device, ...]:
     return (Device("cpu", _cpu_name()),)
 
 
-def find_device(choice: str = "auto", index: int = 0) -> Device:
-    """The device that a choice stands for.
-
-    Args:
-        choice: `auto`, `cpu` or `gpu`.
-        index: among the devices of that kind.
-
-    Raises:
-        ValueError: for an unknown choice, for `gpu` where there is none, or for an index beyond
-            the last.
-    """
-    found = devices_of(choice)
-    if not 0 <= index < len(found):
-        raise ValueError(
-            f"There are {len(found)} devices of the kind {found[0].kind}, counted from 0. "
-            f"Received index: {index}"
-        )
-    return found[index]
+def find_device(choice: str = "auto") -> Device:
+    """The first of the devices that a choice stands for; raises as `devices_of` does."""
+    return devices_of(choice)[0]
 
 
 @contextlib.contextmanager

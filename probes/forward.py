@@ -212,12 +212,8 @@ class _Noise:
     ) -> list[tuple[_Figures, int]]:  # fmt: skip
         """Figures for weights and inputs of each seed, one after the other.
 
-        Args:
-            graph: of a model that has its own weights again afterwards.
-            seeds: of the draws.
-            device: to run on.
-            progress: of each draw.
-            weights: held while weights are drawn, which takes Python's one random generator.
+        `weights` is held while weights are drawn, which takes Python's one random generator; the
+        model has its own again afterwards.
         """
         variables = {id(v): v for layer in graph.layers() for v in getattr(layer, "weights", ())}
         own = SavedWeights(variables.values())
@@ -306,16 +302,9 @@ def _run(
     number: int,
     batches: int,
 ) -> None:
-    """One batch through all calls that can be run; each tensor is let go after its last use.
+    """Batch `number` through all calls that run; each tensor is let go after its last use.
 
-    Args:
-        graph: of the calls.
-        inputs: of the batch, by value index.
-        training: mode of the model.
-        recorder: of all batches.
-        progress: told the share done of this batch.
-        number: of this batch, from 0.
-        batches: how many there are.
+    Inputs are by value index, and progress is told of this batch's share.
     """
     alive: dict[int, Any] = {}
     idle = graph.behind_placeholders()

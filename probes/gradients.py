@@ -109,21 +109,15 @@ def probe_gradients(
         model: a Keras model with a graph, or the `ModelGraph` of one.
         num_samples: samples of noise.
         seed: of the noise, of dropout, and of the cotangent.
-        input_mean, input_variance: of the noise: one number for all inputs, or numbers by name.
-            The cotangent has mean 0 and variance 1.
-        training: mode of the model.
-        device: `auto`, `cpu` or `gpu`.
-        unknown_size: size taken for axes that the model leaves open.
+        input_mean, input_variance, input_data, training, device, unknown_size: as for
+            `probe_model`. The cotangent has mean 0 and variance 1.
         memory_limit: bytes that activations may take at once; half of what is free by default.
-            Where checkpoints do not bring them within it, fewer samples go through together, which
-            changes what batch normalisation sees.
+            Where checkpoints do not bring them within it, fewer samples go through together.
         checkpoint: run calls twice, so that memory grows with the root of the model's depth; by
             default, where ordinary training would not fit into memory.
         logits: have the cotangent at what a last softmax or sigmoid reads, as losses that are
             computed from logits do, in place of what it gives.
         progress: told the share done, from 0 to 1; sometimes by another thread.
-        input_data: samples to feed in place of noise, by the inputs' names, the samples' axis
-            first: see `probes.inputs.draw_inputs`.
         compiled: keeps what TensorFlow compiles: the same `ModelGraph` with other weights is then
             measured faster with the same `CompiledPasses()`.
 
@@ -182,13 +176,7 @@ def probe_gradients(
 
 
 class _Probing:
-    """Takes batches there and back, and keeps the figures.
-
-    Args:
-        graph: of the calls.
-        passes: of the same graph.
-        progress: told the share done.
-    """
+    """Takes batches there and back, and keeps the figures."""
 
     def __init__(self, graph: ModelGraph, passes: Passes, progress: Progress | None) -> None:
         self.graph = graph
@@ -205,13 +193,7 @@ class _Probing:
     def run(
         self, inputs: Mapping[int, Any], cotangents: Mapping[int, Any], samples: int, size: int
     ) -> None:
-        """Take all samples through, `size` of them together.
-
-        Args:
-            inputs, cotangents: arrays by value index, the samples' axis first.
-            samples: how many there are.
-            size: of a batch.
-        """
+        """Take all samples through, `size` of them together; arrays are by value index."""
         starts = range(0, samples, size)
         calls = [len(segment.calls) for segment in self.segments]
         self.steps = (2 * sum(calls) + sum(calls[:-1])) * len(starts)
@@ -265,12 +247,9 @@ class _Probing:
     ) -> None:
         """One batch: all segments but the last forward, then each of them back.
 
-        Args:
-            fed: the inputs, by value index.
-            cotangents: of the outputs, by value index. Those of values that cross from one segment
-                into another join them; each leaves when it has been used.
-            batch: number of samples.
-            recorder: of all batches; in the CPU's memory it has what was measured already.
+        Inputs and cotangents are by value index. Cotangents of values that cross from one segment
+        into another join those of the outputs; each leaves when it has been used. In the CPU's
+        memory the recorder has what was measured already.
         """
         for segment in self.segments:
             for call in segment.calls:

@@ -119,16 +119,12 @@ def probe_jacobian(
         model: a Keras model with a graph, or the `ModelGraph` of one.
         num_inputs: how many random inputs.
         seed: of the inputs, of dropout and of the random vectors.
-        input_mean, input_variance: of Gaussian inputs: one number for all, or numbers by name.
+        input_mean, input_variance, input_data, device, unknown_size: as for `probe_model`.
         training: mode of the model. In training mode each input has one dropout mask, and batch
             normalisation sees that input alone.
-        device: `auto`, `cpu` or `gpu`.
-        unknown_size: size taken for axes that the model leaves open.
         logits: differentiate outputs that a softmax, log-softmax or sigmoid gives before that
             activation. Other activations stay.
         progress: told the share done, from 0 to 1.
-        input_data: samples to take in place of noise, by the inputs' names, the samples' axis
-            first: see `probes.inputs.draw_inputs`.
 
     Raises:
         ValueError: for a number of inputs below 1, a device that is not there, a name that is no

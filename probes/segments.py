@@ -44,12 +44,11 @@ class State(NamedTuple):
 
 
 class Segment:
-    """Calls that are differentiated together. It holds no graph, so that it may live beside one.
+    """Calls that are differentiated together. It holds no graph, so that it may outlive one.
 
     Args:
-        calls: in their order.
+        calls, training: in their order, and the mode of the model.
         ends: for each call of the graph, the values that nobody reads after it.
-        training: mode of the model.
         measure: takes a call and a gradient.
         step: told of each call that has been run in Python.
     """
@@ -108,13 +107,9 @@ class Segment:
 
 
 class Passes:
-    """A graph's segments, ready to be run as often as wanted.
+    """A graph's segments, ready to be run as often as wanted, one after the other.
 
-    Args:
-        graph: of the calls.
-        segments: that are differentiated one after the other.
-        training: mode of the model.
-        on_host: whether tensors lie in the CPU's memory.
+    `on_host` says whether tensors lie in the CPU's memory.
     """
 
     def __init__(

@@ -116,18 +116,6 @@ class _OnHost:
         self._looked = _look(few, sums_of(few.reshape(-1)), self._bounds)
 
 
-def of_array(values: NDArray[np.float32], bounds: Bounds = None) -> Moments:
-    """Moments of a single-precision array: samples, positions, channels.
-
-    Args:
-        values: the array.
-        bounds: of the activation that gave it, where it has some.
-    """
-    figures = _OnHost(bounds)
-    figures.add(values, last=True)
-    return figures.moments()
-
-
 def _of_sums(flat: NDArray[np.float32], sums: Sums) -> Moments:
     """Moments of entries of which the sums are known."""
     if not flat.size:

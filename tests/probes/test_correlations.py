@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 
 from probes.moments.device import DeviceRecorder
-from probes.moments.host import HostRecorder, of_array
+from probes.moments.host import HostRecorder
+
+
+def of_array(values):
+    with HostRecorder() as recorder:
+        recorder.record(values)
+        return recorder.results()[0]
 
 
 def recorded(recorder, values):

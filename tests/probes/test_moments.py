@@ -9,7 +9,13 @@ import pytest
 from probes.moments.device import DeviceRecorder
 from probes.moments.distribution import Distribution
 from probes.moments.figures import Moments
-from probes.moments.host import HostRecorder, of_array
+from probes.moments.host import HostRecorder
+
+
+def of_array(values):
+    with HostRecorder() as recorder:
+        recorder.record(values)
+        return recorder.results()[0]
 
 
 def recorded(recorder, values):
