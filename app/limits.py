@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 GIB = 2**30
 # Libraries, thread stacks and what allocators reserve is address space without being memory:
 # 4.6 GiB at the peak of a ResNet-50's analysis, and more where the libraries of a GPU come along.
@@ -22,7 +24,7 @@ _CGROUP_FILES = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limi
 
 def machine_memory() -> int:
     """The bytes of memory of this machine, or of the container that this process runs in."""
-    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    found = [psutil.virtual_memory().total]
     for file in _CGROUP_FILES:
         try:
             found.append(int(Path(file).read_text()))
@@ -37,17 +39,8 @@ def memory_left(memory_bytes: int) -> int:
     Args:
         memory_bytes: resident memory that this process may have.
     """
-    resident = _kibibytes("/proc/self/status", "VmRSS:") * 1024
-    available = _kibibytes("/proc/meminfo", "MemAvailable:") * 1024
-    return max(1, min(memory_bytes - resident, available or memory_bytes))
-
-
-def _kibibytes(file: str, field: str) -> int:
-    try:
-        with open(file) as lines:
-            return next((int(line.split()[1]) for line in lines if line.startswith(field)), 0)
-    except OSError:
-        return 0
+    resident = psutil.Process().memory_info().rss
+    return max(1, min(memory_bytes - resident, psutil.virtual_memory().available))
 
 
 @dataclass(frozen=True)
@@ -95,7 +88,7 @@ def variable(limit: str) -> str:
     return "AUTOINIT_DEADLINE_SECONDS" if limit == "seconds" else f"AUTOINIT_MAX_{limit.upper()}"
 
 
-def shown_bytes(count: int) -> str:
+def format_bytes(count: int) -> str:
     """16 GiB, 1.5 GiB, 200 MiB: as limits are set, in powers of 1024."""
     for scale, symbol in ((GIB, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
         if count >= scale:

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from app import jobs
 from app.jobs import folders
-from app.limits import Limits, shown_bytes, variable
+from app.limits import Limits, format_bytes, variable
 
 SUFFIXES = (".keras", ".h5", ".hdf5", ".json")
 DATA_SUFFIXES = (".npy", ".npz", ".csv")
@@ -58,7 +58,7 @@ def store(file: BinaryIO, name: str, suffixes: Sequence[str] = SUFFIXES) -> Uplo
                 size += len(chunk)
                 if size > limits.file_bytes:
                     raise ValueError(
-                        f"The file has more than {shown_bytes(limits.file_bytes)}, the most that "
+                        f"The file has more than {format_bytes(limits.file_bytes)}, the most that "
                         f"this server takes; {variable('file_bytes')} sets the limit."
                     )
                 digest.update(chunk)

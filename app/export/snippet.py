@@ -71,9 +71,9 @@ def _opening(model: dict[str, Any]) -> tuple[str, str]:
 
 def _caveat(settings: dict[str, Any]) -> str:
     """What the library does otherwise than the page, where it does."""
-    told = []
+    sentences = []
     if settings["keep_frozen"]:
-        told.append("The page draws for the signal that frozen layers were measured to give.")
+        sentences.append("The page draws for the signal that frozen layers were measured to give.")
     if settings.get("input_data"):
-        told.append("The page fed samples of the data; this is noise with the same moments.")
-    return "".join(f"\n# {sentence}" for sentence in told)
+        sentences.append("The page fed samples of the data; this is noise with the same moments.")
+    return "".join(f"\n# {sentence}" for sentence in sentences)

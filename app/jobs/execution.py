@@ -92,8 +92,8 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
         plans = comparison.predictions["autoinit"][0].scales
         downloads, left_out = save_reinitialized(file, plans, folder, budgets)
         # What the comparison says of a part says more, such as where its shape comes from.
-        told = {finding.code for finding in comparison.findings}
-        own = [finding for finding in file.findings if finding.code not in told]
+        known = {finding.code for finding in comparison.findings}
+        own = [finding for finding in file.findings if finding.code not in known]
         findings = [*own, *comparison.findings, *left_out]
     timings = {"load": round(loaded - start, 4), **comparison.timings}
     timings["total"] = round(time.perf_counter() - start, 4)
@@ -219,20 +219,20 @@ def _settings_as_data(settings: Settings, comparison: Comparison) -> dict[str, A
     Where inputs have moments of their own, be they chosen or the data's, those of all inputs are
     told: who does the same again need not have the data.
     """
-    told = settings.model_dump()
+    recorded = settings.model_dump()
     inputs = comparison.inputs
     if inputs is not None and (inputs.from_data or settings.input_moments):
         integers = integer_inputs(comparison.graph)
-        told["input_moments"] = {
+        recorded["input_moments"] = {
             call.path: [inputs.mean[call.path], inputs.variance[call.path]]
             for call in comparison.graph.inputs
             if call.outputs[0].index not in integers
         }
-    del told["input_data_name"]
+    del recorded["input_data_name"]
     if settings.input_data is not None:
-        told["input_data"] = settings.data_name
-        told["input_data_sha256"] = sha256(settings.input_data)
-    return told
+        recorded["input_data"] = settings.data_name
+        recorded["input_data_sha256"] = sha256(settings.input_data)
+    return recorded
 
 
 def _input_data(settings: Settings, graph: ModelGraph, budgets: Budgets) -> Data | None:

@@ -13,12 +13,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
+
 import app
 
 LINE_LIMIT = 64 * 1024
 TEXT_LIMIT = 4000
 SECONDS_TO_EXIT = 5.0
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 _PASSED_ON = {"PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "TMPDIR"}
 _PASSED_ON_PREFIXES = ("CUDA", "NVIDIA", "KERAS_", "TF_", "AUTOINIT_", "XLA_", "OMP_", "LC_")
@@ -86,10 +87,10 @@ class WorkerProcess:
     def memory(self) -> Memory:
         """What it takes at this moment; nothing where the system does not tell."""
         try:
-            mapped, resident, *_ = Path(f"/proc/{self.pid}/statm").read_text().split()
-        except (OSError, ValueError):
+            found = psutil.Process(self.pid).memory_info()
+        except psutil.Error:
             return Memory(0, 0)
-        return Memory(int(resident) * PAGE_BYTES, int(mapped) * PAGE_BYTES)
+        return Memory(found.rss, found.vms)
 
     def send(self, job: dict[str, Any]) -> None:
         """Hands the job over. Standard input stays open: the worker ends when it closes."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from app.jobs.processes import Memory, Outcome, WorkerProcess, describe_death
-from app.limits import Limits, shown_bytes, variable
+from app.limits import Limits, format_bytes, variable
 
 SECONDS_BETWEEN_LOOKS = 0.1
 # The allocation that failed is not part of what was seen before it.
@@ -82,7 +82,7 @@ def too_long(limits: Limits) -> Outcome:
 def too_large(limits: Limits) -> Outcome:
     """The end of a job that took too much memory."""
     message = (
-        f"The analysis needed more than {shown_bytes(limits.memory_bytes)} of memory and was "
+        f"The analysis needed more than {format_bytes(limits.memory_bytes)} of memory and was "
         "ended: try fewer samples or a smaller input size, or allow more by "
         f"{variable('memory_bytes')}."
     )

@@ -30,7 +30,7 @@ from typing import Any, cast
 from app.analysis.devices import device_kind
 from app.analysis.job_spec import JobSpec
 from app.jobs import confinement, folders
-from app.limits import Limits, shown_bytes, variable
+from app.limits import Limits, format_bytes, variable
 
 STACK_BYTES = 512 * 2**20
 RECURSION_LIMIT = 10**6
@@ -161,7 +161,7 @@ def _disk_advice(number: int) -> str:
     if number == errno.EFBIG:
         limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
         return (
-            f"A file of the result would be larger than {shown_bytes(limit)}, the limit that "
+            f"A file of the result would be larger than {format_bytes(limit)}, the limit that "
             f"{variable('output_bytes')} sets: try a smaller model."
         )
     return "The disk is full, and the result could not be written: try again when there is room."

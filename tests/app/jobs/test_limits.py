@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app import limits
-from app.limits import ADDRESS_SPACE_MARGIN, GIB, Limits, shown_bytes, variable
+from app.limits import ADDRESS_SPACE_MARGIN, GIB, Limits, format_bytes, variable
 
 NAMES = [field.name for field in dataclasses.fields(Limits)]
 
@@ -59,4 +59,4 @@ def test_what_is_left_of_the_memory() -> None:
      (5, "5 bytes")],
 )  # fmt: skip
 def test_bytes_are_shown_as_they_are_set(count: int, shown: str) -> None:
-    assert shown_bytes(count) == shown
+    assert format_bytes(count) == shown
