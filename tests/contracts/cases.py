@@ -1,6 +1,6 @@
 """One table of tiny models, at least one for each registered class, with the arguments that count.
 
-The battery in `test_rules.py` runs every rule on them; the tests of each family compare the same
+The battery in `rules/battery.py` runs every rule on them; the tests of each family compare the same
 models with Monte Carlo through the real Keras layer.
 """
 
