@@ -27,6 +27,11 @@ LARGEST_MEAN = 1e15
 SMALLEST_VARIANCE, LARGEST_VARIANCE = 1e-30, 1e30
 
 FILES, INPUT, INITIALISATION, MEASUREMENT = "Files", "Input", "Initialisation", "Measurement"
+UNSUPPORTED_WORDS = {
+    "sample": "Estimate by sampling",
+    "pass_through": "Pass through (the paper)",
+    "error": "Refuse the model",
+}
 A_MODULE = "the dotted name of a module, such as package.layers"
 MOMENTS = (
     "by an input's name its mean and variance, two numbers as input_mean and input_variance take "
@@ -40,12 +45,11 @@ class Option:
 
     Attributes:
         group: of the options on the page and in the command line's help.
-        label: of its field on the page, whose help is the docstring.
-        usage: what the command line says of it.
+        label: of its field on the page.
         in_form: whether the page's form has a field for it.
         flag: its option on the command line, if not named after the setting; None for no option.
         flag_value: what an option without a value stands for.
-        metavar: what the command line calls its value.
+        metavar: what the command line calls its value, if it is no number.
         per_input: whether the command line takes `NAME=X` for one input, too.
         words: what the page calls its choices.
         library: the option of `AutoInit` that it is, if any.
@@ -54,8 +58,7 @@ class Option:
     """
 
     group: str
-    label: str = ""
-    usage: str = ""
+    label: str
     in_form: bool = True
     flag: str | None = ""
     flag_value: str | None = None
@@ -103,38 +106,18 @@ class Settings(BaseModel):
         frozen=True, strict=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
     )
 
-    samples: Annotated[
-        int,
-        Option(
-            INPUT, "Samples", "how many inputs to feed through", metavar="N", library="batch_size"
-        ),
-    ] = Field(128, ge=1, le=65_536)
-    """How many Gaussian inputs are fed through the network. More are slower and steadier."""
+    samples: Annotated[int, Option(INPUT, "Samples", library="batch_size")] = Field(
+        128, ge=1, le=65_536
+    )
+    """How many inputs are fed through the network. More are slower and steadier."""
 
-    input_mean: Annotated[
-        float,
-        Option(
-            INPUT,
-            "Input mean",
-            "mean of the Gaussian inputs; NAME=X for one input of several, as often as there are "
-            "inputs",
-            metavar="X",
-            per_input=True,
-        ),
-    ] = Field(0.0, ge=-LARGEST_MEAN, le=LARGEST_MEAN)
+    input_mean: Annotated[float, Option(INPUT, "Input mean", per_input=True)] = Field(
+        0.0, ge=-LARGEST_MEAN, le=LARGEST_MEAN
+    )
     """The mean of the data that the network will be trained on, after scaling."""
 
     input_variance: Annotated[
-        float,
-        Option(
-            INPUT,
-            "Input variance",
-            "variance of the Gaussian inputs; NAME=X for one input of several, as often as there "
-            "are inputs",
-            flag="--input-var",
-            metavar="X",
-            per_input=True,
-        ),
+        float, Option(INPUT, "Input variance", flag="--input-var", per_input=True)
     ] = Field(1.0, ge=SMALLEST_VARIANCE, le=LARGEST_VARIANCE)
     """The variance of that data; its standard deviation, squared."""
 
@@ -147,19 +130,11 @@ class Settings(BaseModel):
     0.25. The others have those above."""
 
     input_data: Annotated[
-        str | None,
-        Option(
-            INPUT,
-            "Samples of the inputs",
-            "take mean and variance from real data, and feed samples of it in place of noise: a "
-            ".npy array with one sample per row, a .npz with an array for each input, named like "
-            "it, or a .csv with a sample per line",
-            in_form=False,
-            metavar="FILE",
-        ),
+        str | None, Option(INPUT, "Samples of the inputs", in_form=False, metavar="FILE")
     ] = None
-    """A .npy array with one sample per row, a .npz with an array for each input, named like it, or
-    a .csv with a sample per line."""
+    """Real data, of which samples are fed in place of noise, and which tell mean and variance: a
+    .npy array with one sample per row, a .npz with an array for each input, named like it, or a
+    .csv with a sample per line."""
 
     input_data_name: Annotated[
         str | None, Option(INPUT, "Name of the data", in_form=False, flag=None)
@@ -171,37 +146,23 @@ class Settings(BaseModel):
         Option(
             INPUT,
             "Feed",
-            "with --input-data: feed noise, and take only mean and variance from the data",
             in_form=False,
             flag="--input-noise",
             flag_value="noise",
             words={"data": "The data", "noise": "Noise like it"},
         ),
     ] = "data"
-    """Mean and variance of every input are the data's. What is fed through the network are samples
-    of the data, or Gaussian noise of the same mean and variance."""
+    """With real data, mean and variance of every input are the data's. What is fed through the
+    network are samples of the data, or Gaussian noise of the same mean and variance."""
 
     input_size: Annotated[
-        int,
-        Option(
-            INPUT,
-            "Size for unknown dimensions",
-            "stands in for unknown dimensions, such as (None, None, 3)",
-            metavar="N",
-            library="unknown_size",
-        ),
+        int, Option(INPUT, "Size for unknown dimensions", library="unknown_size")
     ] = Field(32, ge=1, le=LARGEST_INPUT_SIZE)
     """Stands in for None in the input shape, such as an image's height or a sequence's length."""
 
     signal_model: Annotated[
         Literal["correlated", "independent"],
-        Option(
-            INITIALISATION,
-            "Signal model",
-            "what predictions carry through the network: distributions and correlations, or the "
-            "paper's mean and variance",
-            library="signal_model",
-        ),
+        Option(INITIALISATION, "Signal model", library="signal_model"),
     ] = "correlated"
     """What predictions carry through the network: distributions and correlations, or the mean and
     variance of the paper. AutoInit scales weights by what is predicted."""
@@ -211,14 +172,7 @@ class Settings(BaseModel):
         Option(
             INITIALISATION,
             "Layers without a rule",
-            "what becomes of a layer that has no rule and cannot be opened into its parts: "
-            "estimate its output by sampling, let the signal pass through unchanged as in the "
-            "paper, or refuse the model",
-            words={
-                "sample": "Estimate by sampling",
-                "pass_through": "Pass through (the paper)",
-                "error": "Refuse the model",
-            },
+            words=UNSUPPORTED_WORDS,
             library="unsupported",
             library_default="pass_through",
         ),
@@ -229,48 +183,24 @@ class Settings(BaseModel):
 
     distribution: Annotated[
         Literal["truncated_normal", "untruncated_normal", "uniform", "orthogonal"],
-        Option(
-            INITIALISATION,
-            "Distribution",
-            "what AutoInit draws weights from",
-            library="distribution",
-        ),
+        Option(INITIALISATION, "Distribution", library="distribution"),
     ] = "truncated_normal"
     """What AutoInit draws the weights from. The variance is the same for each."""
 
-    signal_variance: Annotated[
-        float,
-        Option(
-            INITIALISATION,
-            "Signal variance",
-            "what AutoInit gives every weighted call",
-            metavar="X",
-        ),
-    ] = Field(1.0, ge=SMALLEST_VARIANCE, le=LARGEST_VARIANCE)
+    signal_variance: Annotated[float, Option(INITIALISATION, "Signal variance")] = Field(
+        1.0, ge=SMALLEST_VARIANCE, le=LARGEST_VARIANCE
+    )
     """The variance that AutoInit gives the output of every layer with a kernel."""
 
     constrain_weights: Annotated[
         bool,
-        Option(
-            INITIALISATION,
-            "Constrain weights during training",
-            "keep kernels centred and scaled throughout training; the saved model then needs "
-            "`import autoinit` before it is loaded",
-            library="constrain_weights",
-        ),
+        Option(INITIALISATION, "Constrain weights during training", library="constrain_weights"),
     ] = False
     """Keeps every kernel centred and at its scale while the network trains. A model saved so opens
     only after `import autoinit`."""
 
     keep_frozen: Annotated[
-        bool,
-        Option(
-            INITIALISATION,
-            "Keep frozen layers' weights",
-            "let layers with trainable=False keep the weights that came with the file, as for a "
-            "pretrained body under a new head",
-            library="keep_frozen",
-        ),
+        bool, Option(INITIALISATION, "Keep frozen layers' weights", library="keep_frozen")
     ] = False
     """Layers with trainable=False keep the weights that came with the file, and the others are
     drawn to go with them: for a pretrained body under a new head."""
@@ -279,73 +209,32 @@ class Settings(BaseModel):
     custom_objects: Annotated[
         str | None,
         AfterValidator(_require_module),
-        Option(
-            FILES,
-            "Custom objects",
-            "import this module first, for the layer classes that it registers",
-            in_form=False,
-            metavar="PACKAGE.MODULE",
-            expected=A_MODULE,
-        ),
+        Option(FILES, "Custom objects", in_form=False, metavar="PACKAGE.MODULE", expected=A_MODULE),
     ] = None
     """A module that is imported first, for the layer classes that it registers."""
 
-    mode: Annotated[
-        Literal["training", "inference"],
-        Option(MEASUREMENT, "Mode", "how Dropout, BatchNormalization and their like behave"),
-    ] = "training"
+    mode: Annotated[Literal["training", "inference"], Option(MEASUREMENT, "Mode")] = "training"
     """In training, dropout drops and batch normalisation uses the batch; in inference, neither."""
 
-    seeds: Annotated[
-        int, Option(MEASUREMENT, "Draws", "average over K draws of weights and inputs", metavar="K")
-    ] = Field(1, ge=1, le=100)
+    seeds: Annotated[int, Option(MEASUREMENT, "Draws")] = Field(1, ge=1, le=100)
     """How many times weights and inputs are drawn; the figures are means over draws."""
 
-    seed: Annotated[
-        int,
-        Option(
-            MEASUREMENT,
-            "Seed",
-            "of weights and inputs; the same seed gives the same figures",
-            metavar="N",
-        ),
-    ] = Field(0, ge=0, le=2**32 - 1)
-    """The same seed gives the same figures."""
+    seed: Annotated[int, Option(MEASUREMENT, "Seed")] = Field(0, ge=0, le=2**32 - 1)
+    """Of weights and inputs. The same seed gives the same figures."""
 
-    gradients: Annotated[
-        bool,
-        Option(
-            MEASUREMENT,
-            "Gradients",
-            "measure what flows back to each call and kernel, too, which takes several times as "
-            "long as a pass forward",
-        ),
-    ] = False
+    gradients: Annotated[bool, Option(MEASUREMENT, "Gradients")] = False
     """Also measures what flows back to every call and every kernel. A pass back takes several times
     as long as a pass forward."""
 
-    jacobian: Annotated[
-        int,
-        Option(
-            MEASUREMENT,
-            "Inputs for the Jacobian",
-            "take the singular values of the input-output Jacobian at N inputs; 0 takes none",
-            metavar="N",
-        ),
-    ] = Field(0, ge=0, le=16)
+    jacobian: Annotated[int, Option(MEASUREMENT, "Inputs for the Jacobian")] = Field(0, ge=0, le=16)
     """At how many random inputs to take the singular values of the input–output Jacobian; 0 leaves
     them out."""
 
     device: Annotated[
         Literal["auto", "cpu", "gpu"],
-        Option(
-            MEASUREMENT,
-            "Device",
-            "where to measure; auto takes a GPU where there is one",
-            words={"auto": "auto", "cpu": "CPU", "gpu": "GPU"},
-        ),
+        Option(MEASUREMENT, "Device", words={"auto": "auto", "cpu": "CPU", "gpu": "GPU"}),
     ] = "auto"
-    """auto takes a GPU where there is one."""
+    """Where to measure; auto takes a GPU where there is one."""
 
     def __init__(self, **given: Any) -> None:
         try:

@@ -68,7 +68,7 @@ class Wanted:
 
 
 @click.command(
-    cls=Command, epilog=ANALYZE_EXAMPLES, short_help="analyse a model file or a sample network"
+    cls=Command, epilog=ANALYZE_EXAMPLES, short_help="Analyse a model file or a sample network"
 )
 @click.argument(
     "models",
@@ -84,27 +84,27 @@ class Wanted:
     group=FILES,
     type=FILE,
     metavar="FILE",
-    help="write all figures as JSON; - for stdout",
+    help="Write all figures as JSON; - for stdout",
 )
 @option(
     "--save",
     group=FILES,
     type=FILE,
     metavar="FILE",
-    help="write the re-initialised model in MODEL's own format (.keras, .h5 or .json), or as "
+    help="Write the re-initialised model in MODEL's own format (.keras, .h5 or .json), or as "
     ".keras where it can be converted exactly",
 )
-@option("--report", group=FILES, type=FILE, metavar="FILE", help="write a self-contained HTML page")
+@option("--report", group=FILES, type=FILE, metavar="FILE", help="Write a self-contained HTML page")
 @settings_options()
 @option(
     "--fail-outside",
     group=MEASUREMENT,
     type=BAND,
     metavar="LOW,HIGH",
-    help="exit with 3 when the AutoInit variance of a weighted call is not in this band, or could "
+    help="Exit with 3 when the AutoInit variance of a weighted call is not in this band, or could "
     "not be measured; calls that --keep-frozen leaves alone do not count",
 )
-@click.option("--verbose", is_flag=True, help="when the analysis fails, show the worker's log")
+@click.option("--verbose", is_flag=True, help="When the analysis fails, show the worker's log")
 def analyze(
     models: tuple[str, ...],
     output: Path | None,

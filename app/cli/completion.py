@@ -21,7 +21,7 @@ SHELLS = ("bash", "zsh", "fish")
 VARIABLE = f"_{COMMAND.upper()}_COMPLETE"
 
 
-@click.command(cls=Command, epilog=COMPLETION_EXAMPLES, short_help="print a script that completes "
+@click.command(cls=Command, epilog=COMPLETION_EXAMPLES, short_help="Print a script that completes "
                "this command in a shell")  # fmt: skip
 @click.argument("shell", type=click.Choice(SHELLS), help="bash, zsh or fish")
 @click.pass_context

@@ -21,11 +21,11 @@ from app.cli.interface import FILE, MODEL_FILE, Command
 @click.command(
     cls=Command,
     epilog=INSPECT_EXAMPLES,
-    short_help="tell what a model file holds, without running it",
+    short_help="Tell what a model file holds, without running it",
 )
 @click.argument("model", type=FILE, help=MODEL_FILE)
-@click.option("--json", "as_json", is_flag=True, help="print strict JSON")
-@click.option("--verbose", is_flag=True, help="when the inspection fails, show the worker's log")
+@click.option("--json", "as_json", is_flag=True, help="Print strict JSON")
+@click.option("--verbose", is_flag=True, help="When the inspection fails, show the worker's log")
 def inspect(model: Path, as_json: bool, verbose: bool) -> int:
     """Tell a model file's format, inputs, layers, weights and training settings.
 

@@ -77,7 +77,6 @@ class Parsed(click.ParamType[Any]):
 MOMENT = Parsed(
     "moment", parse_moment, "a number, or an input and a number, such as 0.5 or image=0.5"
 )
-_TYPES: dict[type, Any] = {int: int, float: float, str: str}
 
 
 def option(*names: str, group: str, **attributes: Any) -> Decorator:
@@ -105,20 +104,22 @@ def _names(entry: Entry) -> tuple[str, str]:
 
 def _attributes(entry: Entry) -> dict[str, Any]:
     """What click is told of a setting's option."""
-    usage, default = entry.option.usage, entry.default
+    offered, default, text = entry.option, entry.default, entry.help
     if entry.kind is bool:
-        return {"help": usage, "is_flag": True}
-    if entry.option.flag_value:
-        return {"help": usage, "flag_value": entry.option.flag_value, "default": default}
+        return {"help": text, "is_flag": True}
+    if offered.flag_value:
+        text = f"{entry.words(offered.flag_value)}. {text}"
+        return {"help": text, "flag_value": offered.flag_value, "default": default}
+    if offered.per_input:
+        text += f" NAME=X for one input of several. Default: {default:g}."
+        return {"help": text, "metavar": "X", "type": MOMENT, "multiple": True}
     if default is not None:
-        usage += f" (default {default:g})" if entry.kind is float else f" (default {default})"
-    given = {"help": usage, "metavar": entry.option.metavar}
-    if entry.option.per_input:
-        return {**given, "type": MOMENT, "multiple": True}
-    if entry.option.metavar == "FILE":
-        return {**given, "type": FILE}
-    kind = click.Choice(entry.choices) if entry.choices else _TYPES[entry.kind]
-    return {**given, "type": kind, "default": default}
+        text += f" Default: {default}."
+    kind: Any = FILE if offered.metavar == "FILE" else entry.kind
+    metavar = offered.metavar or {int: "N", float: "X"}.get(entry.kind)
+    if entry.choices:  # which click names itself
+        kind, metavar = click.Choice(entry.choices), None
+    return {"help": text, "metavar": metavar, "type": kind, "default": default}
 
 
 def settings_of(given: Mapping[str, Any], settings: type[Settings] = Settings) -> Settings:

@@ -37,11 +37,11 @@ class ResultError(Exception):
     """A file holds no result that can be read, and why."""
 
 
-@click.command(cls=Command, epilog=REPORT_EXAMPLES, short_help="make a page or a table of a result")
-@click.argument("result", type=FILE, help="what analyze --output has written")
-@click.option("--output", type=FILE, metavar="FILE", help="write a self-contained HTML page")
+@click.command(cls=Command, epilog=REPORT_EXAMPLES, short_help="Make a page or a table of a result")
+@click.argument("result", type=FILE, help="What analyze --output has written")
+@click.option("--output", type=FILE, metavar="FILE", help="Write a self-contained HTML page")
 @click.option(
-    "--csv", type=FILE, metavar="FILE", help="write the table of all calls, for a spreadsheet"
+    "--csv", type=FILE, metavar="FILE", help="Write the table of all calls, for a spreadsheet"
 )
 def report(result: Path, output: Path | None, csv: Path | None) -> int:
     """Make the HTML report or the table of a result that analyze --output has written.

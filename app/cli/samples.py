@@ -10,7 +10,7 @@ from app.cli.examples import SAMPLES_EXAMPLES
 from app.cli.interface import Command
 
 
-@click.command(cls=Command, epilog=SAMPLES_EXAMPLES, short_help="list the sample networks")
+@click.command(cls=Command, epilog=SAMPLES_EXAMPLES, short_help="List the sample networks")
 def samples() -> int:
     """List the networks that `analyze sample:NAME` takes, with their arguments."""
     from sample_models import MODELS

@@ -29,16 +29,16 @@ def _parse_port(text: str) -> int:
 PORT = Parsed("port", _parse_port, "a port from 1 to 65535")
 
 
-@click.command(cls=Command, epilog=SERVE_EXAMPLES, short_help="start the dashboard")
-@click.option("--port", type=PORT, default=8501, metavar="N", help="to listen on (default 8501)")
+@click.command(cls=Command, epilog=SERVE_EXAMPLES, short_help="Start the dashboard")
+@click.option("--port", type=PORT, default=8501, metavar="N", help="To listen on (default 8501)")
 @click.option(
     "--address",
     default="localhost",
     metavar="A",
-    help="to listen on; 0.0.0.0 opens it to others (default localhost)",
+    help="To listen on; 0.0.0.0 opens it to others (default localhost)",
 )
 @click.argument(
-    "arguments", nargs=-1, metavar="[-- ARGUMENT...]", help="after --: options of streamlit run"
+    "arguments", nargs=-1, metavar="[-- ARGUMENT...]", help="After --: options of streamlit run"
 )
 def serve(address: str, port: int, arguments: tuple[str, ...]) -> NoReturn:
     """Start the dashboard on this machine."""

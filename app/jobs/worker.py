@@ -23,6 +23,7 @@ import sys
 import tempfile
 import threading
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
@@ -61,11 +62,7 @@ class Channel:
 
 def main() -> None:
     """Gets ready, does the one job, and ends the process."""
-    confinement.give_up_privileges()
-    channel = Channel()
-    faulthandler.enable()
-    lines: queue.Queue[bytes] = queue.Queue()
-    threading.Thread(target=listen, args=(lines,), daemon=True).start()
+    channel, lines = prepare()
     try:
         importlib.import_module(
             "app.jobs.execution"
@@ -82,6 +79,16 @@ def main() -> None:
     os._exit(0)
 
 
+def prepare() -> tuple[Channel, queue.Queue[bytes]]:
+    """Confines this process; the channel to its parent, and the queue that the job will come by."""
+    confinement.give_up_privileges()
+    channel = Channel()
+    faulthandler.enable()
+    lines: queue.Queue[bytes] = queue.Queue()
+    threading.Thread(target=listen, args=(lines,), daemon=True).start()
+    return channel, lines
+
+
 def listen(lines: queue.Queue[bytes]) -> None:
     """Passes the job on; then waits for standard input to close, as when the parent dies."""
     lines.put(sys.stdin.buffer.readline(JOB_LINE_LIMIT))
@@ -96,21 +103,30 @@ def _run_on_large_stack(channel: Channel, line: bytes) -> None:
     # Keras recurses on a model's depth while it builds and loads.
     sys.setrecursionlimit(RECURSION_LIMIT)
     threading.stack_size(STACK_BYTES)
-    thread = threading.Thread(target=_run, args=(channel, line))
+    thread = threading.Thread(target=run_job, args=(channel, line, _analyze))
     thread.start()
     thread.join()
 
 
-def _run(channel: Channel, line: bytes) -> None:
-    from app.jobs import execution as analysis
+def _analyze(spec: JobSpec, folder: Path, progress: Callable[[float, str], None]) -> None:
+    from app.jobs import execution
 
+    execution.run(spec, folder, progress)
+
+
+def run_job(
+    channel: Channel,
+    line: bytes,
+    work: Callable[[JobSpec, Path, Callable[[float, str], None]], None],
+) -> None:
+    """Does the job in a line of JSON within its limits, and says how it ended."""
     try:
         job = json.loads(line)
         spec, folder = JobSpec.from_json(job["spec"]), Path(job["folder"])
         confinement.limit_resources(Limits(**job["limits"]), device_kind(spec.settings.device))
         partial = folders.create(folders.staging(folder, os.getpid()))
         os.environ["TMPDIR"] = tempfile.tempdir = str(folders.temporary(partial))
-        analysis.run(spec, partial, channel.progress)
+        work(spec, partial, channel.progress)
         folders.publish(partial, folder)
         folders.remove_staging(folder, os.getpid())
     except BaseException as error:

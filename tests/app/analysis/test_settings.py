@@ -33,15 +33,15 @@ ENTRIES = table()
 class Wider(Settings):
     """A copy of the table with entries more."""
 
-    rounds: Annotated[
-        int, Option(MEASUREMENT, "Rounds", "how often", metavar="N", library="repetitions")
-    ] = Field(3, ge=1, le=9)
+    rounds: Annotated[int, Option(MEASUREMENT, "Rounds", library="repetitions")] = Field(
+        3, ge=1, le=9
+    )
     """How often it is done."""
 
-    tone: Annotated[Literal["low", "very_high"], Option(INPUT, "Tone", "how it sounds")] = "low"
+    tone: Annotated[Literal["low", "very_high"], Option(INPUT, "Tone")] = "low"
     """How it sounds."""
 
-    loud: Annotated[bool, Option(INITIALISATION, "Loud", "make noise", library="loud")] = False
+    loud: Annotated[bool, Option(INITIALISATION, "Loud", library="loud")] = False
     """Whether it makes noise."""
 
 
@@ -52,7 +52,6 @@ def test_every_entry_is_whole(name: str) -> None:
     assert entry.help.endswith(".")
     assert entry.option.group in (FILES, INPUT, INITIALISATION, MEASUREMENT)
     assert entry.option.label
-    assert entry.option.flag is None or entry.option.usage
     assert set(entry.option.words or ()) <= set(entry.choices)
     if entry.kind in (int, float):
         assert entry.low <= entry.default <= entry.high
@@ -126,7 +125,7 @@ def test_a_new_entry_is_an_option_of_the_command_line() -> None:
     assert found == [Wider(rounds=5, tone="very_high", loud=True)]
     shown = CliRunner().invoke(command, ["--help"]).output
     assert "--rounds N" in shown
-    assert "how often (default 3)" in shown
+    assert "How often it is done. Default: 3." in shown
     assert CliRunner().invoke(command, ["--rounds", "10"]).exit_code != 0
 
 
