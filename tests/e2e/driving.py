@@ -9,6 +9,8 @@ from typing import Any
 from playwright.sync_api import Locator, Page, expect
 
 PATIENCE = 90_000  # milliseconds
+# However busy the machine is: an expectation ends when it is met, and time fails no test early.
+expect.set_options(timeout=PATIENCE)
 SCREENSHOTS = "AUTOINIT_SCREENSHOTS"
 
 READ_CHART = """gd => ({
@@ -35,7 +37,7 @@ WHOLE_HEIGHT = """Math.max(...['stMain', 'stSidebarContent'].map(
 
 def upload(page: Page, *files: Path) -> None:
     page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(files)
-    expect(page.get_by_role("button", name="Choose another file")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_role("button", name="Choose another file")).to_be_visible()
 
 
 def analyse(page: Page) -> None:
@@ -65,19 +67,17 @@ def choose(page: Page, label: str) -> None:
 def settle(page: Page) -> None:
     """Waits until the page has answered to what was just done, without an error."""
     page.wait_for_timeout(300)
-    expect(page.get_by_test_id("stApp")).to_have_attribute(
-        "data-test-script-state", "notRunning", timeout=PATIENCE
-    )
-    expect(page.locator("[data-stale=true]")).to_have_count(0, timeout=PATIENCE)
+    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+    expect(page.locator("[data-stale=true]")).to_have_count(0)
     assert page.get_by_test_id("stException").count() == 0
 
 
 def await_result(page: Page) -> dict[str, Any]:
     """Waits for the finished job's page and reads its first chart as Plotly drew it."""
-    expect(page.get_by_test_id("stDataFrame").last).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_test_id("stDataFrame").last).to_be_visible()
     # Charts are drawn in any order: the first is the one with the target.
     first = main_chart(page)
-    expect(first.get_by_text(re.compile("^Target variance"))).to_be_visible(timeout=PATIENCE)
+    expect(first.get_by_text(re.compile("^Target variance"))).to_be_visible()
     settle(page)
     return first.evaluate(READ_CHART)
 

@@ -56,14 +56,14 @@ def tab(page: Page, until: str, most: int = 40) -> list[str]:
             return passed
         page.keyboard.press("Tab")
         try:
-            page.wait_for_function(LOOKS_OTHERWISE, timeout=3000)
+            page.wait_for_function(LOOKS_OTHERWISE, timeout=PATIENCE)
         except TimeoutError:
             unseen.append(name)
     raise AssertionError(f"{until!r} is not reached by Tab; these are: {passed}")
 
 
 def test_everything_is_reached_from_the_keyboard(page):
-    expect(page.get_by_role("button", name="Analyse")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_role("button", name="Analyse")).to_be_visible()
     settle(page)
     photograph(page, "welcome")
     page.get_by_role("radio", name="Upload a file").focus()
@@ -92,7 +92,7 @@ def test_everything_is_reached_from_the_keyboard(page):
     tab(page, "Variance")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Space")
-    expect(main_chart(page).locator(".ytitle")).to_contain_text("mean", timeout=PATIENCE)
+    expect(main_chart(page).locator(".ytitle")).to_contain_text("mean")
 
 
 def test_a_narrow_dark_screen_shows_the_whole_chart(page, browser: Browser):
@@ -124,17 +124,17 @@ def test_axe_finds_nothing(browser: Browser, server: str, tmp_path: Path, scheme
     ) as context:
         page = context.new_page()
         page.goto(server)
-        expect(page.get_by_role("button", name="Analyse")).to_be_visible(timeout=PATIENCE)
+        expect(page.get_by_role("button", name="Analyse")).to_be_visible()
         settle(page)
         assert not axe.violations(page), "the first visit"
 
         choose_sample(page, "resnet-812-nobn")
         analyse(page)
-        expect(page.get_by_role("button", name="Cancel")).to_be_visible(timeout=PATIENCE)
+        expect(page.get_by_role("button", name="Cancel")).to_be_visible()
         assert not axe.violations(page), "a running job"
         photograph(page, f"running-{scheme}")
         page.get_by_role("button", name="Cancel").click()
-        expect(page.get_by_text("Cancelled.")).to_be_visible(timeout=PATIENCE)
+        expect(page.get_by_text("Cancelled.")).to_be_visible()
         assert not axe.violations(page), "a cancelled job"
 
         page.get_by_role("radio", name="Upload a file").click()
@@ -153,7 +153,7 @@ def test_axe_finds_nothing(browser: Browser, server: str, tmp_path: Path, scheme
         expect(page.get_by_role("button", name="Let go of this run")).to_be_visible()
         page.get_by_text("Model, settings and timings").click()
         click_point(page, "Default weighted", 3)
-        expect(page.locator(".st-key-call-details")).to_be_visible(timeout=PATIENCE)
+        expect(page.locator(".st-key-call-details")).to_be_visible()
         settle(page)
         assert not axe.violations(page), "a result"
         photograph(page, f"done-{scheme}")

@@ -14,7 +14,6 @@ from playwright.sync_api import expect
 from autoinit.manifest import differing
 from sample_models import FILES_FOLDER
 from tests.e2e.driving import (
-    PATIENCE,
     analyse,
     await_result,
     choose_sample,
@@ -87,7 +86,7 @@ def test_an_h5_file_is_offered_as_h5_again_and_everything_can_be_taken_home(
     with browser.new_context(offline=True) as context:
         reader = context.new_page()
         reader.goto(report.as_uri())
-        expect(reader.locator(".js-plotly-plot .main-svg").first).to_be_visible(timeout=PATIENCE)
+        expect(reader.locator(".js-plotly-plot .main-svg").first).to_be_visible()
         assert reader.locator(".js-plotly-plot").count() == 5
         assert reader.get_by_role("heading", name="small-mlp.h5").is_visible()
 
@@ -98,7 +97,7 @@ def test_a_broken_file_gets_one_sentence_and_the_page_goes_on(page, tmp_path):
     upload(page, picture)
     analyse(page)
     alert = page.get_by_test_id("stAlert")
-    expect(alert).to_be_visible(timeout=PATIENCE)
+    expect(alert).to_be_visible()
     assert "'holiday.keras' seems to be an image" in alert.inner_text()
     assert "Traceback" not in page.inner_text("body")
     assert page.get_by_test_id("stException").count() == 0
@@ -112,9 +111,9 @@ def test_a_broken_file_gets_one_sentence_and_the_page_goes_on(page, tmp_path):
 def test_a_job_can_be_cancelled_and_another_one_started(page):
     choose_sample(page, "resnet-812-nobn")
     analyse(page)
-    expect(page.get_by_test_id("stProgress")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_test_id("stProgress")).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_text("Cancelled.")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("Cancelled.")).to_be_visible()
     assert page.locator(".js-plotly-plot").count() == 0
     photograph(page, "cancelled")
 
@@ -130,12 +129,12 @@ def test_a_worker_that_dies_gets_a_sentence_and_the_job_can_be_started_again(pag
     page.get_by_role("spinbutton", name="Draws").fill("100")
     page.keyboard.press("Tab")
     analyse(page)
-    expect(page.get_by_test_id("stProgress")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_test_id("stProgress")).to_be_visible()
     # As the kernel does where memory ends. The worker that stands by is not missed.
     for child in psutil.Process(running.pid).children():
         child.kill()
     alert = page.get_by_test_id("stAlert")
-    expect(alert).to_be_visible(timeout=PATIENCE)
+    expect(alert).to_be_visible()
     assert "memory" in alert.inner_text()
     assert page.get_by_text("Press Analyse to try again").is_visible()
     photograph(page, "failed")
@@ -149,20 +148,20 @@ def test_a_worker_that_dies_gets_a_sentence_and_the_job_can_be_started_again(pag
 def test_a_running_job_is_its_visitors_own_and_the_only_one(page, browser, server, tmp_path):
     choose_sample(page, "resnet-812-nobn")
     analyse(page)
-    expect(page.get_by_test_id("stProgress")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_test_id("stProgress")).to_be_visible()
     with browser.new_context() as elsewhere:
         other = elsewhere.new_page()
         other.goto(page.url)
-        expect(other.get_by_test_id("stProgress")).to_be_visible(timeout=PATIENCE)
-        expect(other.get_by_text("You may close this page")).to_be_visible(timeout=PATIENCE)
+        expect(other.get_by_test_id("stProgress")).to_be_visible()
+        expect(other.get_by_text("You may close this page")).to_be_visible()
         assert other.get_by_role("button", name="Cancel").count() == 0
 
     page.reload()
-    expect(page.get_by_role("button", name="Cancel")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_role("button", name="Cancel")).to_be_visible()
     page.goto(server)
     upload(page, small_model(tmp_path / "second.json", "second"))
     analyse(page)
-    expect(page.get_by_text("one analysis at a time")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("one analysis at a time")).to_be_visible()
     photograph(page, "one-at-a-time")
     page.get_by_role("button", name="Cancel it and start the new one").click()
     assert drawn(await_result(page), "AutoInit weighted") == 1

@@ -31,17 +31,17 @@ def open_sample(page: Page, name: str) -> None:
 
 
 def y_title(page: Page, text: str) -> None:
-    expect(main_chart(page).locator(".ytitle")).to_contain_text(text, timeout=PATIENCE)
+    expect(main_chart(page).locator(".ytitle")).to_contain_text(text)
 
 
 def test_a_run_that_is_reloaded_goes_on_and_its_result_can_be_explored(page):
     choose_sample(page, DEEP)
     analyse(page)
-    expect(page.get_by_test_id("stProgress")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_test_id("stProgress")).to_be_visible()
     address = page.url
     page.reload()
     expect(page.get_by_test_id("stProgress").or_(page.get_by_test_id("stDataFrame")).first
-           ).to_be_visible(timeout=PATIENCE)  # fmt: skip
+           ).to_be_visible()  # fmt: skip
     await_result(page)
     assert page.url == address
 
@@ -50,9 +50,9 @@ def test_a_run_that_is_reloaded_goes_on_and_its_result_can_be_explored(page):
     path = jump.first.inner_text().rpartition("Show ")[2].strip()
     jump.first.click()
     details = page.locator(".st-key-call-details")
-    expect(details.get_by_text(path, exact=True)).to_be_visible(timeout=PATIENCE)
+    expect(details.get_by_text(path, exact=True)).to_be_visible()
     settle(page)
-    expect(details).to_be_in_viewport(timeout=5000)
+    expect(details).to_be_in_viewport()
     photograph(page, "details")
 
     # A point of the chart: the table and the details follow.
@@ -67,12 +67,12 @@ def test_a_run_that_is_reloaded_goes_on_and_its_result_can_be_explored(page):
     # The table's filter, which is a regular expression.
     page.get_by_role("textbox", name="Filter").fill("^stage[12]_.*add$")
     page.keyboard.press("Enter")
-    expect(page.get_by_text(re.compile(r"^0 of 143 calls"))).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text(re.compile(r"^0 of 143 calls"))).to_be_visible()
     main_chart(page).locator(".nsewdrag").first.dblclick()
-    expect(page.get_by_text(re.compile(r"^18 of 143 calls$"))).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text(re.compile(r"^18 of 143 calls$"))).to_be_visible()
     page.get_by_role("textbox", name="Filter").fill("")
     page.keyboard.press("Enter")
-    expect(page.get_by_text(re.compile(r"^143 of 143 calls$"))).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text(re.compile(r"^143 of 143 calls$"))).to_be_visible()
 
 
 def test_views_and_blocks_of_a_result(page):
@@ -85,7 +85,7 @@ def test_views_and_blocks_of_a_result(page):
         photograph(page, f"view-{label.split()[0].lower()}")
 
     choose(page, "33 blocks")
-    expect(main_chart(page).locator(".xtitle")).to_contain_text("33", timeout=PATIENCE)
+    expect(main_chart(page).locator(".xtitle")).to_contain_text("33")
     photograph(page, "blocks")
 
 
@@ -115,8 +115,8 @@ def test_a_stretch_of_calls_is_kept_from_view_to_view_and_from_job_to_job(page):
     page.get_by_role("spinbutton", name="Seed").fill("5")
     page.keyboard.press("Enter")
     page.wait_for_url(lambda url: url != before, timeout=PATIENCE)
-    expect(page.get_by_test_id("stDataFrame").last).to_be_visible(timeout=PATIENCE)
-    expect(main_chart(page).locator(".xtitle")).to_contain_text(title, timeout=PATIENCE)
+    expect(page.get_by_test_id("stDataFrame").last).to_be_visible()
+    expect(main_chart(page).locator(".xtitle")).to_contain_text(title)
 
 
 def test_gradient_and_jacobian_are_measured_on_demand(page):
@@ -130,11 +130,11 @@ def test_gradient_and_jacobian_are_measured_on_demand(page):
         before = page.url
         measure.click()
         page.wait_for_url(lambda url, before=before: url != before, timeout=PATIENCE)
-        expect(page.get_by_test_id("stDataFrame").last).to_be_visible(timeout=PATIENCE)
+        expect(page.get_by_test_id("stDataFrame").last).to_be_visible()
         settle(page)
         choose(page, label)
         assert not measure.count()
-        expect(main_chart(page)).to_be_visible(timeout=PATIENCE)
+        expect(main_chart(page)).to_be_visible()
         photograph(page, f"view-{shot}")
     assert page.url != first
     # What was measured before is measured again.
@@ -152,16 +152,16 @@ def test_two_runs_are_compared_and_a_reload_keeps_them(page):
     assert len(re.findall("[0-9a-f]{64}", kept)) == 2
 
     runs = page.locator(".js-plotly-plot").last
-    expect(runs.locator(".xtitle")).to_contain_text("relative depth", timeout=PATIENCE)
+    expect(runs.locator(".xtitle")).to_contain_text("relative depth")
     assert runs.evaluate("gd => gd._fullData.length") == 2
     photograph(page, "compare")
     choose(page, "Difference")
-    expect(runs.locator(".ytitle")).to_contain_text("factor", timeout=PATIENCE)
+    expect(runs.locator(".ytitle")).to_contain_text("factor")
     photograph(page, "compare-difference")
 
     page.reload()
     await_result(page)
-    expect(runs.locator(".xtitle")).to_contain_text("relative depth", timeout=PATIENCE)
+    expect(runs.locator(".xtitle")).to_contain_text("relative depth")
     assert runs.evaluate("gd => gd._fullData.length") == 2
     page.get_by_role("button", name="Let go of all").click()
     expect(page.get_by_role("button", name="Keep this run")).to_be_visible()

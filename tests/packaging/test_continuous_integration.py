@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import app
 from app.cli.arguments import build_parser
 from sample_models import FILES_FOLDER
-
-yaml = pytest.importorskip("yaml", reason="comes with requirements-hub.txt")
 
 ROOT = Path(app.__file__).parents[1]
 PAGE = (ROOT / "docs" / "continuous-integration.md").read_text(encoding="utf-8")

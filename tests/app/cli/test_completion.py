@@ -121,7 +121,7 @@ def test_other_shells_are_asked_the_same(monkeypatch: pytest.MonkeyPatch) -> Non
         assert "sample:all-cnn-c" in run("autoinit").replace(",", "\n").splitlines()
 
 
-@pytest.mark.skipif(shutil.which("fish") is None, reason="needs fish")
+@pytest.mark.skipif(shutil.which("fish") is None, reason="needs fish: apt-get install fish")
 def test_fish(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     script = save("fish", tmp_path, capsys)
 
@@ -154,7 +154,7 @@ print -r -- $output
 """
 
 
-@pytest.mark.skipif(shutil.which("zsh") is None, reason="needs zsh")
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="needs zsh: apt-get install zsh")
 @pytest.mark.parametrize(
     ("line", "expected"),
     [

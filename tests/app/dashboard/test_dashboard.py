@@ -93,7 +93,7 @@ def jobs(tmp_path, monkeypatch) -> Jobs:
 
 
 def open_page(key: str | None = None) -> AppTest:
-    page = AppTest.from_file(PAGE, default_timeout=30)
+    page = AppTest.from_file(PAGE, default_timeout=300)
     if key is not None:
         page.query_params["job"] = key
     return checked(page.run())
