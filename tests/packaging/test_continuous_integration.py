@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
+from app.cli.arguments import build_parser
 
 import app
-from app.cli.arguments import build_parser
 from sample_models import FILES_FOLDER
 
 ROOT = Path(app.__file__).parents[1]
