@@ -116,7 +116,8 @@ VIEWS = {
 def choose_calls(result: Result) -> range:
     """Which calls are shown: all of a short network, a stretch of a deep one.
 
-    The slider keeps it whatever else is chosen; a zoom by the mouse ends when the chart is redrawn.
+    The slider keeps it whatever else is chosen, through the next analysis, too, during which it is
+    not drawn; a zoom by the mouse ends when the chart is redrawn.
     """
     last = len(result["calls"]) - 1
     if last < FEW_CALLS:
@@ -127,7 +128,8 @@ def choose_calls(result: Result) -> range:
         0,
         last,
         (0, last),
-        key=SHOWN,
+        key=f"{SHOWN}-{last}",  # One for each depth: the other's stretch may not exist in this.
+        persist_state="session",
         help="Drag either end, or step with the arrow keys. The strip above has all calls.",
     )
     shown = range(start, stop + 1)
@@ -161,6 +163,7 @@ def show_chart(
         default=next(iter(VIEWS)),
         required=True,
         key=VIEW,
+        persist_state="session",
         label_visibility="collapsed",
     )
     view = VIEWS[name]
@@ -246,6 +249,7 @@ def choose_correlation(result: Result) -> None:
         default=next(iter(KINDS)),
         required=True,
         key="correlation_kind",
+        persist_state="session",
         label_visibility="collapsed",
     )
     st.caption(CORRELATION_CAPTIONS[kind])
@@ -261,6 +265,7 @@ def offer_other_model(result: Result) -> None:
         st.toggle(
             f"Draw what {model_name(model)} predicts, too",
             key=OTHER_MODEL,
+            persist_state="session",
             help="Predictions for the same weights by the signal model that was not chosen, as "
             "dashed lines.",
         )

@@ -150,6 +150,7 @@ def show_downloads(result: Result, folder: Path) -> None:
             default=PICTURES[0],
             required=True,
             key=PICTURE,
+            persist_state="session",
             label_visibility="collapsed",
         )
     for download in offered:

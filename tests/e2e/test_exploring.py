@@ -89,6 +89,20 @@ def test_views_and_blocks_of_a_result(page):
     photograph(page, "blocks")
 
 
+STRETCH_IS_DRAWN = """() => {
+    const [low, high] = [...document.querySelectorAll('input[type=range]')].map(end => end.value);
+    return document.querySelector('.js-plotly-plot .xtitle')
+        ?.textContent.startsWith(`calls ${low} to ${high} of`);
+}"""
+
+
+def expect_stretch(page: Page) -> tuple[int, int]:
+    """The stretch that the slider shows, once the chart shows it, too."""
+    page.wait_for_function(STRETCH_IS_DRAWN, timeout=PATIENCE)
+    low, high = (int(each.input_value()) for each in page.get_by_role("slider").all())
+    return low, high
+
+
 def test_a_stretch_of_calls_is_kept_from_view_to_view_and_from_job_to_job(page):
     open_sample(page, DEEP)
     whole = shown_calls(page)
@@ -97,12 +111,11 @@ def test_a_stretch_of_calls_is_kept_from_view_to_view_and_from_job_to_job(page):
     last.focus()
     for _ in range(3):
         page.keyboard.press("PageDown")
-    settle(page)
+    expect_stretch(page)
     first = page.get_by_role("slider").first
     first.focus()
     page.keyboard.press("PageUp")
-    settle(page)
-    low, high = (int(each.input_value()) for each in (first, last))
+    low, high = expect_stretch(page)
     assert 0 < low < high < 142
     photograph(page, "stretch")
     title = f"calls {low} to {high} of 143"

@@ -724,7 +724,7 @@ def test_a_stretch_of_a_deep_network_is_shown_in_chart_and_table(done, build_res
     page = done(build_result(50))
     chart, strip = page.get("plotly_chart")
     assert "the chart shows 0 to 49" in strip.proto.alt
-    page = checked(page.slider(key="shown_calls").set_value((12, 16)).run())
+    page = checked(page.slider[0].set_value((12, 16)).run())
     chart, strip = page.get("plotly_chart")
     assert "the chart shows 12 to 16" in strip.proto.alt
     title = json.loads(chart.proto.spec)["layout"]["xaxis"]["title"]["text"]
@@ -735,6 +735,15 @@ def test_a_stretch_of_a_deep_network_is_shown_in_chart_and_table(done, build_res
     for view in ("mean", "correlation", "variance"):
         page = checked(page.segmented_control(key="view").set_value(view).run())
         assert len(drawn_calls(page)) == 5
+    # And while the page has something else to show, such as the analysis that comes next.
+    page = checked(page.segmented_control(key="view").set_value("mean").run())
+    address = page.query_params["job"]
+    page.query_params["job"] = "0" * 64
+    assert not checked(page.run()).slider
+    page.query_params["job"] = address
+    page = checked(page.run())
+    assert page.slider[0].value == (12, 16)
+    assert page.segmented_control(key="view").value == "mean"
 
 
 def test_blocks_can_be_looked_at_in_place_of_calls(done, build_result):
