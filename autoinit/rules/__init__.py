@@ -1,55 +1,13 @@
-"""The rules, one file per family of layers; importing this package registers them all."""
+"""The rules. A file in `layers` or `operations` is found by being there: importing this does it."""
 
-from autoinit.rules.layers import (
-    activation,
-    applications,
-    augmentation,
-    convolution,
-    dense,
-    encoding,
-    merging,
-    normalization,
-    pooling,
-    preprocessing,
-    recurrent,
-    refused,
-    regularization,
-    reshaping,
-    resizing,
-    spectral,
-    wrappers,
-)
-from autoinit.rules.operations import (
-    elementwise as operations,
-)
-from autoinit.rules.operations import (
-    products as operations_products,
-)
-from autoinit.rules.operations import (
-    reshaping as operations_reshaping,
-)
+from importlib import import_module
+from pkgutil import iter_modules
+
+from autoinit.rules import layers, operations
 from autoinit.rules.registry import RULES
 
-__all__ = [
-    "RULES",
-    "activation",
-    "applications",
-    "augmentation",
-    "convolution",
-    "dense",
-    "encoding",
-    "merging",
-    "normalization",
-    "operations",
-    "operations_products",
-    "operations_reshaping",
-    "pooling",
-    "preprocessing",
-    "recurrent",
-    "refused",
-    "regularization",
-    "reshaping",
-    "resizing",
-    "spectral",
-    "wrappers",
-]
+for _folder in (layers, operations):
+    for _found in iter_modules(_folder.__path__, f"{_folder.__name__}."):
+        import_module(_found.name)
+
+__all__ = ["RULES"]

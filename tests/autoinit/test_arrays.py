@@ -2,7 +2,7 @@ import keras
 import numpy as np
 
 from autoinit.arrays import double_precision
-from autoinit.rules.layers.activation import on_points
+from autoinit.rules.functions import on_points
 
 
 def test_functions_are_evaluated_in_double_precision_on_every_backend():

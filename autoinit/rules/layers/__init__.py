@@ -1,1 +1,1 @@
-"""Layers."""
+"""Layer class → rule: a file for each family."""

@@ -9,9 +9,9 @@ from keras import layers
 
 from autoinit.graph.model_graph import Call
 from autoinit.rules.kernels import Kernel
+from autoinit.rules.projection import weighted
 from autoinit.rules.registry import Context, RuleResult, rule
 from autoinit.rules.spatial import at_spatial_axes, spatial_sizes
-from autoinit.rules.weighted import weighted
 from autoinit.signals.geometry import Windows, transposed_windows, windows
 from autoinit.signals.signal import NO_BIAS, Signal
 

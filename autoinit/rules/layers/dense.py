@@ -13,9 +13,8 @@ from keras import layers
 from autoinit.graph.model_graph import Call
 from autoinit.rules.fallbacks import pass_through
 from autoinit.rules.kernels import Kernel
-from autoinit.rules.operations.products import project, spelled_out
+from autoinit.rules.projection import project, spelled_out, weighted
 from autoinit.rules.registry import Context, RuleResult, rule
-from autoinit.rules.weighted import weighted
 from autoinit.signals.signal import Signal
 
 

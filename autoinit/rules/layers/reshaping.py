@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,9 +9,9 @@ import keras
 import numpy as np
 from keras import layers
 
-from autoinit.graph.model_graph import Call, Shape, Value
+from autoinit.graph.model_graph import Call, Shape
 from autoinit.rules.registry import Context, RuleResult, Support, rule
-from autoinit.rules.spatial import at_spatial_axes, spatial_sizes
+from autoinit.rules.spatial import at_spatial_axes, reshaped, spatial_sizes
 from autoinit.signals.geometry import Taps
 from autoinit.signals.signal import Array, Signal
 
@@ -33,13 +32,6 @@ def flatten(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
 def reshape(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
     """The same entries in another shape."""
     return reshaped(inputs[0], call.inputs[0], call.outputs[0])
-
-
-def reshaped(signal: Signal, before: Value, after: Value) -> Signal:
-    """The same entries in row-major order, in another shape."""
-    if math.prod(before.sample) != math.prod(after.sample) or before.rows != after.rows:
-        return signal.arrange(after.positions)  # entries move to or from the batch axis
-    return signal.reshape(before.sample, after.sample)
 
 
 @rule(layers.Permute, support=Support.NEUTRAL)

@@ -1,1 +1,1 @@
-"""Operations."""
+"""Operations of `keras.ops`: tried out, or told apart by name."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from autoinit.graph.model_graph import Call
 from autoinit.rules.fallbacks import pass_through
-from autoinit.rules.layers.activation import is_elementwise, mapped, on_points
+from autoinit.rules.functions import is_elementwise, mapped, on_points
 from autoinit.rules.operations.linear import linear
 from autoinit.rules.operations.moving import moved
 from autoinit.rules.operations.named import NAMED

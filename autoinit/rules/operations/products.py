@@ -9,65 +9,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from autoinit.graph.model_graph import Call, TensorRef, Value
 from autoinit.rules.fallbacks import pass_through
 from autoinit.rules.kernels import Kernel
-from autoinit.rules.layers.activation import masking_of, masking_of_rows
+from autoinit.rules.masks import masking_of, masking_of_rows
 from autoinit.rules.operations.named import NAMED
+from autoinit.rules.projection import LETTERS, project, spelled_out
 from autoinit.rules.registry import Context, RuleResult, Support
-from autoinit.rules.weighted import weighted
 from autoinit.signals.signal import Signal
 
 # What is added to a logit that does not count lies below this.
 _MASKED = -1e4
-_LETTERS = "abcdefghijklmnopqrstuvwxyz"
-
-
-def project(
-    call: Call, signal: Signal, context: Context, kernel: Kernel, labels: tuple[str, str, str],
-    bias: Any = None,
-) -> RuleResult:  # fmt: skip
-    """An input times a kernel, summed over the axes that the output does not have (eq. 3, 4).
-
-    Args:
-        call: the weighted call.
-        signal: of its input.
-        context: of the pass.
-        kernel: to be drawn; its `summed_axes` are set here.
-        labels: a letter for each axis of a sample of the input, of the kernel, and of a sample of
-            the output.
-        bias: the bias variable, or None.
-    """
-    data, weights, output = labels
-    sizes = dict(zip(weights, kernel.shape, strict=True))
-    sizes |= dict(zip(data, call.inputs[0].sample, strict=True))
-    lost = [letter for letter in data if letter not in weights and letter not in output]
-    kept = [letter for letter in data if letter in output and letter not in weights]
-    shared = [letter for letter in data if letter in weights]
-    units = [letter for letter in weights if letter in output]
-    leading = [*lost, *kept, *shared]
-    signal = signal.transpose([sizes[x] for x in data], [data.index(x) for x in leading])
-    count, places = math.prod(sizes[x] for x in lost), [sizes[x] for x in kept]
-    inputs = math.prod(sizes[x] for x in shared)
-    if lost:
-        signal = signal.reshape([sizes[x] for x in leading], [count, *places, inputs])
-        windows = [np.arange(count)[None, :], *(np.arange(size)[:, None] for size in places)]
-        signal = signal.average_pool(tuple(windows)).affine(count, 0.0).arrange(places)
-    else:
-        signal = signal.reshape([sizes[x] for x in leading], [*places, inputs])
-    summed = tuple(axis for axis, letter in enumerate(weights) if letter not in output)
-    placed = tuple(weights.index(letter) if letter in weights else None for letter in output)
-    kernel = replace(kernel, summed_axes=summed, output_axes=placed)
-    result = weighted(call, signal, context, kernel, bias)
-    (mixed,) = result.signals
-    split = [*places, *(sizes[x] for x in units)]
-    mixed = cast(Signal, mixed).reshape([*places, math.prod(split[len(places) :])], split)
-    arranged = [*kept, *units]
-    return replace(result, signals=(mixed.transpose(split, [arranged.index(x) for x in output]),))
 
 
 def equation_of(call: Call) -> tuple[list[str], str] | None:
@@ -82,7 +38,7 @@ def equation_of(call: Call) -> tuple[list[str], str] | None:
     if name == "Einsum":
         return spelled_out(call.layer.subscripts, shapes)
     if name == "Matmul":
-        left, right = _LETTERS[:first], _LETTERS[:second]
+        left, right = LETTERS[:first], LETTERS[:second]
         if first < 1 or second < 1:
             return None
         # …ij,…jk->…ik; of a vector there is no i or no k.
@@ -92,13 +48,13 @@ def equation_of(call: Call) -> tuple[list[str], str] | None:
         output = lead + ("x" if first > 1 else "") + ("z" if second > 1 else "")
         return [left, right], output
     if name == "Dot" and second <= 2 <= first:
-        left = _LETTERS[:first]
+        left = LETTERS[:first]
         right = left[-1] + ("z" if second > 1 else "")
         return [left, right], left[:-1] + right[1:]
     if name == "Tensordot" and isinstance(call.layer.axes, int):
         axes = call.layer.axes
-        left = _LETTERS[:first]
-        right = left[first - axes :] + _LETTERS[first : first + second - axes]
+        left = LETTERS[:first]
+        right = left[first - axes :] + LETTERS[first : first + second - axes]
         return [left, right], left[: first - axes] + right[axes:]
     return None
 
@@ -125,37 +81,6 @@ def operands_of(call: Call) -> list[Any]:
     if type(call.layer).__name__ == "Einsum":
         given = list(args)
     return [leaf for leaf in given if leaf is not None]
-
-
-def spelled_out(subscripts: str, shapes: Sequence[Sequence[int]]) -> tuple[list[str], str] | None:
-    """An equation of two operands with letters in place of dots; None for another one.
-
-    Args:
-        subscripts: `ab,bc->ac`, as `einsum` takes it.
-        shapes: of the operands.
-    """
-    subscripts = subscripts.replace(" ", "")
-    if "->" not in subscripts:
-        return None
-    terms, output = subscripts.split("->")
-    operands = terms.split(",")
-    if len(operands) != 2 or any(
-        len(set(term)) != len(term) for term in operands if "." not in term
-    ):
-        return None
-    free = [letter for letter in _LETTERS if letter not in subscripts]
-    longest = max(
-        len(shape) - len(term.replace("...", ""))
-        for term, shape in zip(operands, shapes, strict=True)
-    )
-    dots = "".join(free[:longest])
-
-    def spelled(term: str, rank: int) -> str:
-        missing = rank - len(term.replace("...", ""))
-        return term.replace("...", dots[len(dots) - missing :] if missing else "")
-
-    spelled_terms = [spelled(t, len(s)) for t, s in zip(operands, shapes, strict=True)]
-    return spelled_terms, output.replace("...", dots)
 
 
 def product(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:

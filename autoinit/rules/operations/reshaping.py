@@ -9,9 +9,9 @@ import keras
 import numpy as np
 
 from autoinit.graph.model_graph import Call, Value
-from autoinit.rules.layers.reshaping import reshaped
 from autoinit.rules.operations.named import NAMED
 from autoinit.rules.registry import Context, RuleResult, Support
+from autoinit.rules.spatial import reshaped
 from autoinit.signals.geometry import Taps
 from autoinit.signals.signal import Signal
 

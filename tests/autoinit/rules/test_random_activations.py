@@ -16,7 +16,7 @@ from scipy import special
 from autoinit.propagation import Options, input_signals, plan, predict
 from autoinit.quadrature import gaussian
 from autoinit.reading import read_model
-from autoinit.rules.layers.activation import on_points
+from autoinit.rules.functions import on_points
 from autoinit.rules.registry import Support
 from autoinit.signals import SIGNAL_MODELS
 from sample_models import build

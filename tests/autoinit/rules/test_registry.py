@@ -1,9 +1,12 @@
 import logging
+import sys
+from pathlib import Path
 
 import keras
 import pytest
 from keras import layers
 
+from autoinit import rules
 from autoinit.propagation import input_signals, predict
 from autoinit.reading import read_model
 from autoinit.rules.registry import Registration, Registry, Support
@@ -74,3 +77,11 @@ def test_an_unknown_layer_is_warned_of_once_however_often_it_is_used(caplog):
     assert [finding.path for finding in result.findings] == [
         "inner/custom", "inner/another", "custom",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("folder", ["layers", "operations"])
+def test_every_file_in_the_folders_of_rules_is_found(folder):
+    files = (Path(rules.__file__).parent / folder).glob("*.py")
+    names = {f"autoinit.rules.{folder}.{file.stem}" for file in files if file.stem != "__init__"}
+    assert names
+    assert names <= set(sys.modules)
