@@ -5,7 +5,7 @@ carries distributions, and covariances between positions and samples. Rules are 
 both.
 """
 
-from autoinit.signals.correlated.state import CorrelatedSignal
+from autoinit.signals.correlated.signal import CorrelatedSignal
 from autoinit.signals.independent import IndependentSignal
 from autoinit.signals.signal import Signal
 

@@ -1,67 +1,108 @@
-"""Functions of the entries of one or several correlated signals (A, B and E).
+"""Functions of the entries of one or several signals (A, B and E).
 
 Operands that are functions of the same Gaussians are evaluated on the same grid; of two different
-sources on a plane, with Hermite coefficients in both variables.
+latents on a plane, with Hermite coefficients in both variables.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from autoinit.quadrature import bivariate
-from autoinit.signals.correlated import marginals
-from autoinit.signals.correlated import sample_effects as fluctuations
-from autoinit.signals.correlated.marginals import COARSE, GRID, WEIGHTS
-from autoinit.signals.correlated.pairs import at_diagonal
+from autoinit.signals.correlated import marginals, sample_effects
+from autoinit.signals.correlated.grid import (
+    NODES,
+    WEIGHTS_OF,
+    Function,
+    beside,
+    evaluated,
+    without_rounding,
+)
+from autoinit.signals.correlated.marginals import COARSE, WEIGHTS
+from autoinit.signals.correlated.mixture import mixture, shares_of_same_parts
+from autoinit.signals.correlated.pairs import at_diagonal, products
+from autoinit.signals.correlated.reshape import of_same_positions
+from autoinit.signals.correlated.state import OF_BRANCH, Annotations, State
+from autoinit.signals.correlated.statistics import fixed_squares
 from autoinit.signals.signal import Array
 
-if TYPE_CHECKING:
-    from autoinit.signals.correlated.state import CorrelatedSignal
 
-Function = Callable[..., Any]
-Points = Callable[[Sequence[float], bool], list[Array]]
-
-_PLANE: Array = WEIGHTS[COARSE] / WEIGHTS[COARSE].sum()
-# By the number of variables.
-_WEIGHTS = {1: WEIGHTS, 2: np.outer(_PLANE, _PLANE)}
-_NODES: NDArray[np.int64] = np.arange(GRID.size)
-# Points between two nodes at which a function with jumps is looked up, on a line and on a plane.
-_FINE = {1: 16, 2: 12}
-# A jump is so many times as large as the steps on both sides of it together, and more than a share
-# of the deviation.
-_JUMP, _LEAST_JUMP = 3.0, 0.05
-_CENTRAL = 5.0
-# What a function's second moment may depend on which of every four points are taken.
-_DISAGREEMENT = 0.3
-
-
-def mapped(
-    function: Function, operands: Sequence[CorrelatedSignal], trimmed: bool
-) -> tuple[CorrelatedSignal, bool]:
-    """As `Signal.map`, of operands at the same positions.
+def apply(function: Function, states: Sequence[State], *, trimmed: bool) -> tuple[State, bool]:
+    """As `Signal.map`: f∘g on the grid; the Gaussians behind the entries stay as they are.
 
     Raises:
-        ValueError: where they have more than two sources.
+        ValueError: where the operands have more than two latents.
     """
-    sources = list(dict.fromkeys(each.latent_id for each in operands))
-    if len(sources) > 2:
-        raise ValueError(f"operands must have two sources at most. Received: {len(sources)}")
-    if len(sources) == 2:
-        return _of_two(function, operands, trimmed)
+    operands = of_same_positions(states)
+    shared = shares_of_same_parts(operands)
+    if shared:
+        results = [
+            apply(function, each, trimmed=trimmed)
+            for each in zip(*([part for _, part in op.notes.parts] for op in operands), strict=True)
+        ]
+        whole = mixture([state for state, _ in results], shared)
+        return whole, all(converged for _, converged in results)
+    latents = dict.fromkeys(each.latent_id for each in operands)
+    if len(latents) > 2:
+        raise ValueError(f"operands must have two sources at most. Received: {len(latents)}")
+    return (_of_one if len(latents) == 1 else _of_two)(function, operands, trimmed)
+
+
+def of_functions(
+    state: State, functions: Array, latent: Array, latent_id: Hashable, notes: Annotations
+) -> State:
+    """Entries that are given functions of Gaussians with given correlations (A and B).
+
+    Args:
+        state: whose entries go in.
+        functions: (positions…, nodes of samples, grid).
+        latent: correlations of the Gaussians, (2, pairs…), in one sample and in two.
+        latent_id, notes: of the result.
+    """
+    counts = functions.shape[:-2]
+    found, rest = marginals.coefficients(functions.reshape(-1, *functions.shape[-2:]))
+    means, variances = marginals.moments(functions)
+    # By order, node of the samples and position.
+    found, rest = found.transpose(2, 1, 0), np.sqrt(rest).T
+    number = len(rest)
+    average, average_rest = found.mean(1, keepdims=True), rest.mean(0, keepdims=True)
+    same = products(found, found, counts) / number
+    cov_positions = marginals.covariances(same, products(rest, rest, counts) / number, latent[0])
+    other = products(average, average, counts) if number > 1 else same
+    beyond = products(average_rest, average_rest, counts)
+    cov_samples = marginals.covariances(other, beyond, latent[1])
+    if state.notes.correlation_variance is not None:
+        curvatures = marginals.curvatures(same, latent[0])
+        cov_positions += 0.5 * curvatures * state.notes.correlation_variance
+    if state.notes.normalized_samples:
+        change = fixed_squares(state, latent)
+        cov_positions += same[2] * change
+        cov_samples += other[2] * change
+    if number > 1:
+        # What a sample's second moment does to its mean is shared by all of its entries.
+        cov_positions += same[0] - products(average[0], average[0], counts)
+    common = functions - means[..., None, None]
+    for axis in state.axes or ():
+        common = np.tensordot(axis.shares, common, axes=(0, 0))
+    return State(
+        state.axes, means, at_diagonal(cov_positions, variances), cov_samples,
+        marginals.standardized(common), latent_id, notes,
+    )  # fmt: skip
+
+
+def _of_one(function: Function, operands: Sequence[State], trimmed: bool) -> tuple[State, bool]:
     first = operands[0]
-    rows = [_without_rounding(each.functions()) for each in operands]
+    rows = [without_rounding(each.functions()) for each in operands]
 
     def points(steps: Sequence[float], curved: bool) -> list[Array]:
-        beside = [_beside(each, _NODES, steps[0], curved=curved) for each in rows]
-        return list(np.broadcast_arrays(*beside))
+        every = [beside(each, NODES, steps[0], curved=curved) for each in rows]
+        return list(np.broadcast_arrays(*every))
 
-    values, squares, converged = _evaluated(function, points, 1, trimmed)
-    result = first.from_functions(values, first.latent(), first.latent_id)
+    values, squares, converged = evaluated(function, points, 1, trimmed)
+    notes = first.notes.keep(*OF_BRANCH, "latent_is_gaussian")
+    result = of_functions(first, values, first.latent(), first.latent_id, notes)
     if squares is not None:
         before = result.average(result.variances)
         variances = np.maximum((squares @ WEIGHTS).mean(-1) - result.means**2, 0.0)
@@ -73,160 +114,34 @@ def mapped(
     return result, converged
 
 
-def shares_of_same_parts(signals: Sequence[CorrelatedSignal]) -> list[float]:
-    """Shares of the parts where all are functions of one and the same concatenation, or none."""
-    found = [[(share, part.latent_id) for share, part in signal.parts] for signal in signals]
-    return [share for share, _ in found[0]] if all(each == found[0] for each in found) else []
-
-
-def _of_two(
-    function: Function, operands: Sequence[CorrelatedSignal], trimmed: bool
-) -> tuple[CorrelatedSignal, bool]:
+def _of_two(function: Function, operands: Sequence[State], trimmed: bool) -> tuple[State, bool]:
     """Of two independent Gaussians; positions are taken as alike."""
-    by_source = {each.latent_id: each for each in reversed(operands)}
-    one, two = (by_source[source] for source in dict.fromkeys(each.latent_id for each in operands))
-    rows = [_without_rounding(each.overall()) for each in operands]
+    by_latent = {each.latent_id: each for each in reversed(operands)}
+    one, two = (by_latent[latent] for latent in dict.fromkeys(each.latent_id for each in operands))
+    rows = [without_rounding(each.overall()) for each in operands]
     firsts = [each.latent_id == one.latent_id for each in operands]
 
     def points(steps: Sequence[float], curved: bool) -> list[Array]:
         lines = [
-            _beside(row, _NODES[COARSE], steps[0], curved=curved)[:, :, None] if first
-            else _beside(row, _NODES[COARSE], steps[1], curved=curved)[:, None, :]
+            beside(row, NODES[COARSE], steps[0], curved=curved)[:, :, None] if first
+            else beside(row, NODES[COARSE], steps[1], curved=curved)[:, None, :]
             for row, first in zip(rows, firsts, strict=True)
         ]  # fmt: skip
         return [np.ascontiguousarray(each) for each in np.broadcast_arrays(*lines)]
 
-    values, squares, converged = _evaluated(function, points, 2, trimmed)
-    weights = _WEIGHTS[2]
+    values, squares, converged = evaluated(function, points, 2, trimmed)
+    weights = WEIGHTS_OF[2]
     squares = values**2 if squares is None else squares
     mean = float((values * weights).sum((-1, -2)).mean())
     variance = max(float((squares * weights).sum((-1, -2)).mean()) - mean * mean, 0.0)
     cov_positions, cov_samples = marginals.plane_covariances(
         values * weights, one.latent(), two.latent()
     )
-    shape = marginals.quantiles(values.reshape(len(values), -1), weights.ravel())
-    result = type(one)(
+    marginal = marginals.quantiles(values.reshape(len(values), -1), weights.ravel())
+    result = State(
         one.axes, np.full_like(one.means, mean),
         at_diagonal(cov_positions, np.full(one.means.shape, variance)), cov_samples,
-        marginals.standardized(shape), log_variance=fluctuations.summed_log_variance(one, two),
+        marginals.standardized(marginal),
+        notes=Annotations(log_variance=sample_effects.summed_log_variance(one, two)),
     )  # fmt: skip
     return result, converged
-
-
-def _evaluated(
-    function: Function, points: Points, rank: int, trimmed: bool
-) -> tuple[Array, Array | None, bool]:
-    """Values on the grid; of a function with jumps or poles the averages around each node.
-
-    Args:
-        function: of the operands.
-        points: the operands beside the nodes of the grid, by a part of its step in each variable,
-            and whether on parabolas rather than straight lines.
-        rank: how many variables there are.
-        trimmed: whether values that one entry in a thousand exceeds are cut off there.
-
-    Returns:
-        The values; the averages of their squares, where they are averages; and whether the second
-        moment is finite, as far as the nodes show.
-    """
-
-    def evaluate(*steps: float, curved: bool = False) -> Array:
-        given = points(steps, curved)
-        found = np.asarray(function(*(each.reshape(-1) for each in given)))
-        return found.reshape(given[0].shape)
-
-    raw = evaluate(*(0.0,) * rank)
-    values = raw.astype(np.float64)
-    if not np.isfinite(values).all():
-        # A node may lie right on a pole, or where a logarithm or a denominator is 0.
-        values = np.where(np.isfinite(values), values, evaluate(*(0.25,) * rank, curved=True))
-    axes = range(-rank, 0)
-    converged = raw.dtype == bool or all(
-        _is_summable(values, axis, _WEIGHTS[rank]) for axis in axes
-    )
-    if not trimmed and raw.dtype != bool and not any(_has_jump(values, axis) for axis in axes):
-        return values, None, converged
-    number = _FINE[rank]
-    steps = (np.arange(number) + 0.5) / number - 0.5
-    places = [tuple(float(steps[each]) for each in at) for at in np.ndindex(*(number,) * rank)]
-    bounds = None
-    if trimmed:
-        some = np.stack([evaluate(*place) for place in places[:: 1 if rank == 1 else number + 1]])
-        bounds = _bounds(some.astype(np.float64), _WEIGHTS[rank])
-    total, squares = np.zeros(values.shape), np.zeros(values.shape)
-    for place in places:
-        found = evaluate(*place).astype(np.float64)
-        if bounds is not None:
-            found = bivariate.limited(found, *bounds)
-        total += found
-        squares += found**2
-    return total / len(places), squares / len(places), converged
-
-
-def _without_rounding(rows: Array) -> Array:
-    """Where a function is 0 it shall be, for those that divide by it."""
-    return np.where(np.abs(rows) > 1e-13 * np.abs(rows).max(initial=0.0), rows, 0.0)
-
-
-def _beside(rows: Array, nodes: NDArray[np.int64], step: float, *, curved: bool = False) -> Array:
-    """Functions on the grid between its nodes, on straight lines.
-
-    Args:
-        rows: (…, grid).
-        nodes: which are looked at.
-        step: how far beside each of them, as a part of the distance between two.
-    """
-    if step == 0.0:
-        return rows[..., nodes]
-    if curved:
-        return _curved(rows, nodes, step)
-    places = np.clip(nodes + step * (nodes[1] - nodes[0]), 0, GRID.size - 1)
-    low = np.minimum(places.astype(np.int64), GRID.size - 2)
-    part = places - low
-    return np.asarray((1 - part) * rows[..., low] + part * rows[..., low + 1])
-
-
-def _curved(rows: Array, nodes: NDArray[np.int64], step: float) -> Array:
-    """The same on parabolas: the zeros of a square and of a line differ."""
-    middle = np.clip(nodes, 1, GRID.size - 2)
-    low, high = rows[..., middle - 1], rows[..., middle + 1]
-    here = rows[..., middle]
-    return np.asarray(here + step * (high - low) / 2 + step**2 * (high - 2 * here + low) / 2)
-
-
-def _has_jump(values: Array, axis: int) -> bool:
-    values = np.moveaxis(values, axis, -1)
-    nodes = GRID if values.shape[-1] == GRID.size else GRID[COARSE]
-    central = values[..., np.abs(nodes) < _CENTRAL]
-    steps = np.abs(np.diff(central))
-    # Over two nodes: what has been averaged around its own jump takes two steps for it.
-    double = np.abs(central[..., 3:-1] - central[..., 1:-3])
-    around = steps[..., :-3] + steps[..., 3:]
-    return bool((double > _JUMP * around + _LEAST_JUMP * central.std()).any())
-
-
-def _bounds(values: Array, weights: Array) -> tuple[float, float]:
-    """What one entry in a thousand exceeds."""
-    known = ~np.isnan(values)
-    if not known.any():
-        return np.nan, np.nan
-    order = np.argsort(values[known])
-    cumulated = np.cumsum(np.broadcast_to(weights, values.shape)[known][order])
-    tails = cumulated[-1] * np.array([bivariate.TRIMMED / 2, 1 - bivariate.TRIMMED / 2])
-    places = np.minimum(np.searchsorted(cumulated, tails), order.size - 1)
-    low, high = values[known][order][places]
-    return float(low), float(high)
-
-
-def _is_summable(values: Array, axis: int, weights: Array) -> bool:
-    """Whether every fourth point gives about the same second moment, whichever one starts with.
-
-    Of a function with a pole, or that outgrows the density, a few points decide it.
-    """
-    square = values**2 * weights
-    if weights.ndim == 2:
-        square = square.sum(-1 if axis == -2 else -2)
-    sums = np.array([square[..., start::4].sum(-1) for start in range(4)])
-    total = sums.sum(0)
-    apart = sums.max(0) - sums.min(0)
-    return bool(np.isfinite(total).all() and (apart <= _DISAGREEMENT * total).all())

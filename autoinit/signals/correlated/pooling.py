@@ -1,95 +1,59 @@
-"""Linear maps over positions, and the largest entries of windows (A and B)."""
+"""Averages, and the largest entries of windows (A and B)."""
 
 from __future__ import annotations
-
-import math
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from autoinit.quadrature import gaussian
 from autoinit.signals.correlated import marginals
-from autoinit.signals.correlated.marginals import GRID, STANDARD, Marginal
+from autoinit.signals.correlated.elementwise import of_functions
+from autoinit.signals.correlated.linear import linear_map
+from autoinit.signals.correlated.marginals import GRID, STANDARD
 from autoinit.signals.correlated.pairs import (
     at_diagonal,
     diagonal,
     each_with_each,
     mapped_along,
 )
-from autoinit.signals.correlated.positions import window_pairs
+from autoinit.signals.correlated.positions import maps_along, window_pairs
+from autoinit.signals.correlated.reshape import arrange
+from autoinit.signals.correlated.state import State
 from autoinit.signals.geometry import Taps, Windows
 from autoinit.signals.signal import Array
 
-if TYPE_CHECKING:
-    from autoinit.signals.correlated.state import CorrelatedSignal
+
+def average_pool(state: State, axes: tuple[Windows, ...]) -> State:
+    """Averages keep what is shared and divide the rest (B)."""
+    sizes = state.sizes
+    if state.axes is None or len(sizes) != len(axes):
+        sizes = tuple(int(windows.max()) + 1 for windows in axes)
+    averages = [Taps.averaging(each, size) for each, size in zip(axes, sizes, strict=True)]
+    return linear_map(arrange(state, sizes), averages)
 
 
-def resampled(signal: CorrelatedSignal, maps: Sequence[Taps]) -> CorrelatedSignal:
-    """Linear maps along the axes; the entries move or are averaged."""
-    if signal.axes is None or len(maps) != len(signal.axes):
-        signal = signal.arrange([taps.size for taps in maps])
-    moves = signal.applied(maps)
-    result = type(signal)(
-        tuple(m.output for m in moves),
-        mapped_along(signal.means, [m.singles for m in moves]),
-        mapped_along(signal.cov_positions, [m.pairs for m in moves]),
-        mapped_along(signal.cov_samples, [m.pairs for m in moves]),
-        STANDARD,
-        # The same operation on the same tensor gives the same tensor.
-        ("resample", signal.identity, *(taps.key for taps in maps)),
-        log_variance=signal.log_variance,
-    )
-    same = all(taps.moves for taps in maps)
-    return replace(
-        result, stored_marginal=signal.marginal if same else _averaged_marginal(signal, result)
-    )
-
-
-def _averaged_marginal(signal: CorrelatedSignal, mean: CorrelatedSignal) -> Marginal:
-    """What the entries of a window share keeps its distribution, the rest turns Gaussian.
-
-    The mean of a typical sample is shared by all of its entries.
-    """
-    if signal.marginal is STANDARD:
-        return STANDARD
-    before = signal.average(signal.variances)
-    left = mean.average(mean.variances) / before if before > 0 else 0.0
-    means, functions = signal.marginal.means[:, None], signal.marginal.functions
-    common = float((means**2).mean())
-    shared = min(max((left - common) / (1 - common), 0.0), 1.0) if common < 1 else 0.0
-    parts = math.sqrt(shared) * (functions - means), math.sqrt(1 - shared) * GRID
-    scales = np.sqrt(np.maximum(signal.marginal.second_moments[:, None] - means**2, 0.0))
-    if signal.marginal.is_gaussian:
-        return signal.marginal
-    rest = marginals.combined(np.add, parts[0], scales * parts[1])
-    return marginals.standardized(means + math.sqrt(shared) * rest)
-
-
-def maximum(signal: CorrelatedSignal, axes: tuple[Windows, ...]) -> CorrelatedSignal:
+def max_pool(state: State, axes: tuple[Windows, ...]) -> State:
     """The largest of equicorrelated entries, in each window with its own correlation (A).
 
     The Gaussians of a window are √ρ·U + √(1 − ρ)·V_i: the largest has the variance
     ρ + (1 − ρ)·Var max V, and two windows share U as their entries do, and V where they
     overlap.
     """
-    if signal.axes is None or len(signal.axes) != len(axes):
-        return maximum(signal.arrange([int(windows.max()) + 1 for windows in axes]), axes)
+    if state.axes is None or len(state.axes) != len(axes):
+        return max_pool(arrange(state, [int(windows.max()) + 1 for windows in axes]), axes)
     rank = len(axes)
-    cov_positions, cov_samples = signal.latent()
+    cov_positions, cov_samples = state.latent()
     averages = [
-        Taps.averaging(windows, axis.size) for windows, axis in zip(axes, signal.axes, strict=True)
+        Taps.averaging(windows, axis.size) for windows, axis in zip(axes, state.axes, strict=True)
     ]
-    maps = signal.applied(averages)
+    maps = maps_along(averages, state.axes)
     output = tuple(m.output for m in maps)
     numbers = np.array(1.0)
     for windows, axis in zip(axes, output, strict=True):
         number = (windows[axis.representatives] >= 0).sum(1)
         numbers = np.multiply.outer(numbers, number.astype(float))
-    inside = [window_pairs(w, axis, rank) for w, axis in zip(axes, signal.axes, strict=True)]
+    inside = [window_pairs(w, axis, rank) for w, axis in zip(axes, state.axes, strict=True)]
     pairs = np.maximum(numbers * (numbers - 1), 1.0)
-    counts = signal.means.shape
+    counts = state.means.shape
     alone = [
         mapped_along(diagonal(each, counts), [m.singles for m in maps])
         for each in (cov_positions, cov_samples)
@@ -117,18 +81,19 @@ def maximum(signal: CorrelatedSignal, axes: tuple[Windows, ...]) -> CorrelatedSi
         )
     ])  # fmt: skip
 
-    means = mapped_along(signal.means, [m.singles for m in maps])
-    deviations = np.sqrt(mapped_along(signal.variances, [m.singles for m in maps]))
-    rising = np.sort(signal.marginal.functions)
+    means = mapped_along(state.means, [m.singles for m in maps])
+    deviations = np.sqrt(mapped_along(state.variances, [m.singles for m in maps]))
+    rising = np.sort(state.marginal.functions)
     functions = np.empty((*means.shape, *rising.shape))
     for place in np.ndindex(means.shape):
         top = marginals.largest(int(numbers[place]), round(float(correlation[place]), 2))
-        for typical, row in enumerate(rising):
-            functions[(*place, typical)] = np.interp(top, GRID, row)
+        for node, row in enumerate(rising):
+            functions[(*place, node)] = np.interp(top, GRID, row)
     functions = means[..., None, None] + deviations[..., None, None] * functions
-    frame = type(signal)(output, means, same, same, STANDARD, log_variance=signal.log_variance)
-    source = ("maximum", signal.identity, *(windows.tobytes() for windows in axes))
-    return frame.from_functions(functions, np.clip(latent, -1.0, 1.0), source)
+    latent_id = ("max_pool", state.identity, *(windows.tobytes() for windows in axes))
+    frame = State(output, means, same, same, STANDARD)
+    notes = state.notes.keep("log_variance")
+    return of_functions(frame, functions, np.clip(latent, -1.0, 1.0), latent_id, notes)
 
 
 def _root_product(values: Array) -> Array:

@@ -10,6 +10,7 @@ Every linear spatial operation is then one matrix per axis on such pairs (SIGNAL
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -224,6 +225,11 @@ def applied_along(taps: Taps, source: Axis, rank: int) -> SpatialMap:
         )
         _remember(key, SpatialMap(pairs, _singles_for_all(output, source, every, taps), output))
     return _maps[key]
+
+
+def maps_along(maps: Sequence[Taps], axes: Sequence[Axis]) -> list[SpatialMap]:
+    """Given linear maps, one for each axis."""
+    return [applied_along(taps, axis, len(axes)) for taps, axis in zip(maps, axes, strict=True)]
 
 
 def _pairs_for_all(

@@ -1,244 +1,236 @@
-"""Entries that change places between positions and channels, and sums of products over axes.
+"""Entries that change places: between positions, and between positions and channels.
 
 Covariances are those of two entries of one channel, at pairs of positions, and where
 `cov_channels` says so those of two different channels. Here the channels become one more axis of
 pairs, on which reshaping and transposing are the same for all axes; the last axis is then made the
 channels again.
-
-Sums of products (`contracted`) ask only whether two entries have the same index along an axis:
-a table of second moments with two classes for each axis is contracted as the tensors are.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from autoinit.signals.correlated.combination import product
-from autoinit.signals.correlated.marginals import STANDARD
-from autoinit.signals.correlated.pairs import each_with_each
+from autoinit.signals.correlated.axis_groups import (
+    Sizes,
+    as_group,
+    is_apart,
+    other_position,
+    same_position,
+    segments,
+)
+from autoinit.signals.correlated.pairs import at_diagonal, diagonal, each_with_each
 from autoinit.signals.correlated.positions import Axis, axes_of
-from autoinit.signals.signal import Array, next_identity
+from autoinit.signals.correlated.state import OF_BRANCH, Annotations, State
+from autoinit.signals.signal import Array
 
-if TYPE_CHECKING:
-    from autoinit.signals.correlated.state import CorrelatedSignal
-
-Sizes = tuple[int, ...]
 # Arrays over pairs of more axes would be too large.
 _MOST_AXES = 4
 
 
-def segments(before: Sizes, after: Sizes) -> list[tuple[list[int], list[int]]]:
-    """Which axes of a reshaped tensor come from which: the shortest runs of equal products.
-
-    Args:
-        before, after: sizes in row-major order, of the same product.
-
-    Returns:
-        Pairs of axis numbers, in order.
-    """
-    found: list[tuple[list[int], list[int]]] = []
-    i = j = 0
-    while i < len(before) or j < len(after):
-        old: list[int] = []
-        new: list[int] = []
-        left = right = 1
-        while True:
-            if not old and i < len(before):
-                old.append(i)
-                left *= before[i]
-                i += 1
-            elif not new and j < len(after):
-                new.append(j)
-                right *= after[j]
-                j += 1
-            elif left < right and i < len(before):
-                old.append(i)
-                left *= before[i]
-                i += 1
-            elif right < left and j < len(after):
-                new.append(j)
-                right *= after[j]
-                j += 1
-            else:
-                break
-            # An axis of one entry stands by itself.
-            if left == right == 1 and (old or new):
-                break
-        found.append((old, new))
-    return found
+def of_both(
+    pair: tuple[Array, Array] | None, function: Callable[[Array], Array]
+) -> tuple[Array, Array] | None:
+    """The same for covariances over positions and over samples, where there are any."""
+    return None if pair is None else (function(pair[0]), function(pair[1]))
 
 
-def with_ones(signal: CorrelatedSignal, sizes: Sizes) -> CorrelatedSignal:
+def arrange(state: State, sizes: Sequence[int]) -> State:
+    """As `Signal.arrange`."""
+    sizes = tuple(sizes)
+    if state.axes is None:
+        return spread(state, sizes)
+    if state.sizes == sizes:
+        return state
+    if [size for size in state.sizes if size != 1] == [size for size in sizes if size != 1]:
+        return _with_ones(state, sizes)
+    # Other units at other positions: with weights of their own, they do not correlate.
+    return spread(flatten(state), sizes)
+
+
+def spread(state: State, sizes: Sizes) -> State:
+    """A signal without positions, at positions with nothing in common."""
+    axes = axes_of(sizes)
+    counts = tuple(axis.count for axis in axes)
+    nothing = np.zeros([count**2 for count in counts])
+    cov_positions, cov_samples = (
+        at_diagonal(nothing, np.full(counts, float(each)))
+        for each in (state.cov_positions, state.cov_samples)
+    )
+    return State(
+        axes, np.full(counts, float(state.means)), cov_positions, cov_samples, state.marginal,
+        notes=state.notes.keep(*OF_BRANCH, "latent_is_gaussian", "centered_second_moments"),
+    )  # fmt: skip
+
+
+def flatten(state: State) -> State:
+    """Positions become units."""
+    if not state.axes:
+        return replace(state, axes=())
+    alike = diagonal(state.cov_samples, state.means.shape)
+    centered = (state.means - state.mean) ** 2
+    shared = state.average(alike + centered)
+    arrays = np.array(state.mean), np.array(state.variance), np.array(shared)
+    return State((), *arrays, state.marginal, notes=state.notes.keep("log_variance"))
+
+
+def repeat(state: State, sizes: Sequence[int]) -> State:
+    """The same entries at every position of the axes that are new or of size 1."""
+    sizes = tuple(sizes)
+    if state.axes is None:
+        return arrange(state, sizes)
+    missing = len(sizes) - len(state.sizes)
+    fits = missing >= 0 and all(
+        size in (1, wanted) for size, wanted in zip(state.sizes, sizes[missing:], strict=True)
+    )
+    if state.sizes == sizes or not fits:
+        return arrange(state, sizes)
+    marginal, state = state.marginal, arrange(state, (1,) * missing + state.sizes)
+    axes = axes_of(sizes)
+    counts, pairs = [axis.count for axis in axes], [axis.count**2 for axis in axes]
+    notes = state.notes.keep(
+        *OF_BRANCH, "latent_is_gaussian", "centered_second_moments", "logits",
+        cov_channels=of_both(state.notes.cov_channels, lambda each: np.broadcast_to(each, pairs)),
+    )  # fmt: skip
+    return State(
+        axes, np.broadcast_to(state.means, counts), np.broadcast_to(state.cov_positions, pairs),
+        np.broadcast_to(state.cov_samples, pairs), marginal, state.latent_id, notes,
+    )  # fmt: skip
+
+
+def at_same_positions(first: State, second: State) -> tuple[State, State]:
+    """Two operands at the positions of their result: sizes of 1 are repeated."""
+    if first.axes is None and second.axes is None:
+        return arrange(first, ()), arrange(second, ())
+    longest = max(len(first.sizes), len(second.sizes))
+    padded = [(1,) * (longest - len(each.sizes)) + each.sizes for each in (first, second)]
+    sizes = tuple(map(max, *padded))
+    return repeat(first, sizes), repeat(second, sizes)
+
+
+def of_same_positions(states: Sequence[State]) -> list[State]:
+    """The same for any number of them."""
+    placed = list(states)
+    for other in range(1, len(placed)):
+        placed[0], placed[other] = at_same_positions(placed[0], placed[other])
+    return [placed[0], *(at_same_positions(placed[0], each)[1] for each in placed[1:])]
+
+
+def of_every_sample(state: State) -> State:
+    """The same entries in every sample."""
+    return replace(state, cov_samples=state.cov_positions)
+
+
+def of_values(values: Array) -> State:
+    """Two positions have in common what the channels' means over positions do."""
+    state = State.gaussian(float(values.mean()), float(values.var()))
+    places = math.prod(values.shape[:-1])
+    if places > 1:
+        shared = values.reshape(places, -1).mean(0).var()
+        apart = (places * float(shared) - state.variance) / (places - 1)
+        state = _with_others(arrange(state, values.shape[:-1]), apart)
+    return replace(of_every_sample(state), notes=Annotations(known_channels=True))
+
+
+def looked_up(state: State, sizes: Sequence[int], rows: float) -> State:
+    """As `Signal.looked_up`."""
+    table = arrange(state, ())
+    found = _with_others(spread(table, tuple(sizes)), table.variance / rows)
+    return replace(found, cov_samples=np.full_like(found.cov_positions, table.variance / rows))
+
+
+def _with_others(state: State, covariance: float) -> State:
+    """The same covariance between any two positions of a sample."""
+    variances = state.variances.reshape(state.means.shape)
+    alike = np.full_like(state.cov_positions, covariance)
+    return replace(state, cov_positions=at_diagonal(alike, variances))
+
+
+def _with_ones(state: State, sizes: Sizes) -> State:
     """A signal with other axes of one position.
 
     Args:
-        signal: with positions of the same sizes, but for those that are 1.
+        state: with positions of the same sizes, but for those that are 1.
         sizes: of the positions.
     """
-    kept = iter(axis for axis in signal.axes or () if axis.size != 1)
+    kept = iter(axis for axis in state.axes or () if axis.size != 1)
     axes = axes_of(sizes)
     matching = [(next(kept), axis) for axis in axes if axis.size != 1]
 
     def placed(array: Array, *, pairs: bool) -> Array:
         array = array.reshape([n for n in array.shape if n != 1])
         for number, (old, new) in enumerate(matching):
-            array = _as_group(array, number, [old], [new], pairs=pairs)
+            array = as_group(array, number, [old], [new], pairs=pairs)
         return array.reshape([axis.count**2 if pairs else axis.count for axis in axes])
 
-    cov_channels, correlation_variance = signal.cov_channels, signal.correlation_variance
-    return replace(
-        signal,
-        axes=axes,
-        means=placed(signal.means, pairs=False),
-        cov_positions=placed(signal.cov_positions, pairs=True),
-        cov_samples=placed(signal.cov_samples, pairs=True),
-        correlation_variance=None
-        if correlation_variance is None
-        else placed(correlation_variance, pairs=True),
-        cov_channels=cov_channels
-        and (placed(cov_channels[0], pairs=True), placed(cov_channels[1], pairs=True)),
-        parts=tuple((share, part.arrange(sizes)) for share, part in signal.parts),
+    def moved(array: Array) -> Array:
+        return placed(array, pairs=True)
+
+    notes, variance = state.notes, state.notes.correlation_variance
+    notes = replace(
+        notes,
+        correlation_variance=None if variance is None else moved(variance),
+        cov_channels=of_both(notes.cov_channels, moved),
+        parts=tuple((share, arrange(part, sizes)) for share, part in notes.parts),
     )
+    return replace(
+        state, axes=axes, means=placed(state.means, pairs=False), notes=notes,
+        cov_positions=moved(state.cov_positions), cov_samples=moved(state.cov_samples),
+    )  # fmt: skip
 
 
-def transposed(signal: CorrelatedSignal, sizes: Sizes, order: Sequence[int]) -> CorrelatedSignal:
+def transpose(state: State, sizes: Sizes, order: Sequence[int]) -> State:
     """A signal with its axes in another order.
 
     Args:
-        signal: with positions of sizes[:-1].
+        state: with positions of sizes[:-1].
         sizes: of the axes of a sample, channels last.
         order: for each new axis the old one.
     """
     if len(sizes) > _MOST_AXES:
-        return signal.arrange([sizes[axis] for axis in order][:-1])
-    axes, arrays = _expanded(signal, sizes)
+        return arrange(state, [sizes[axis] for axis in order][:-1])
+    axes, arrays = _expanded(state, sizes)
     moved = [array.transpose(order) for array in arrays]
-    return _collapsed(signal, tuple(axes[axis] for axis in order), moved)
+    return _collapsed(state, tuple(axes[axis] for axis in order), moved)
 
 
-def regrouped(signal: CorrelatedSignal, before: Sizes, after: Sizes) -> CorrelatedSignal:
+def reshape(state: State, before: Sizes, after: Sizes) -> State:
     """A signal whose tensor is reshaped.
 
     Axes that are merged or split keep what two of their entries have in common on average.
 
     Args:
-        signal: with positions of before[:-1].
+        state: with positions of before[:-1].
         before, after: sizes of the axes of a sample, channels last.
     """
+    old, new = ([size for size in sizes[:-1] if size != 1] for sizes in (before, after))
+    if before[-1] == after[-1] and old == new:
+        return arrange(arrange(state, before[:-1]), after[:-1])
     if max(len(before), len(after)) > _MOST_AXES:
-        return signal.arrange(after[:-1])
-    old_axes, arrays = _expanded(signal, before)
+        return arrange(state, after[:-1])
+    old_axes, arrays = _expanded(state, before)
     new_axes = axes_of(after)
     runs = segments(before, after)
     first = len(before)
-    for old, new in reversed(runs):
-        first -= len(old)
-        sources, targets = [old_axes[axis] for axis in old], [new_axes[axis] for axis in new]
+    for come, become in reversed(runs):
+        first -= len(come)
+        sources, targets = [old_axes[axis] for axis in come], [new_axes[axis] for axis in become]
         arrays = [
-            _as_group(array, first, sources, targets, pairs=number > 0)
+            as_group(array, first, sources, targets, pairs=number > 0)
             for number, array in enumerate(arrays)
         ]
-    return _collapsed(signal, new_axes, arrays)
+    return _collapsed(state, new_axes, arrays)
 
 
-def contracted(
-    first: CorrelatedSignal,
-    second: CorrelatedSignal,
-    labels: tuple[str, str, str],
-    sizes: dict[str, int],
-) -> CorrelatedSignal:
-    """Σ x·y over the axes that the result does not have; of independent signals.
-
-    Args:
-        first, second: x and y.
-        labels: a letter for each axis of a sample of x, y and the result, channels last.
-        sizes: by letter.
-    """
-    tables = [
-        _classes(signal, tuple(sizes[letter] for letter in letters))
-        for signal, letters in ((first, labels[0]), (second, labels[1]))
-    ]
-    summed = [letter for letter in sizes if letter not in labels[2]]
-    # Two entries with the same index along a summed axis, or with different ones.
-    weights = [np.array([sizes[s], sizes[s] * (sizes[s] - 1.0)]) for s in summed]
-    terms = [f"Z{labels[0]}", f"Z{labels[1]}", *summed]  # Z: the sample
-    table = np.einsum(f"{','.join(terms)}->Z{labels[2]}", *tables, *weights)
-    count = math.prod(sizes[letter] for letter in summed)
-    mean = count * first.mean * second.mean
-    covariances = table - mean * mean
-    if not labels[2]:  # one number for each sample
-        covariances = np.stack([covariances, np.zeros(2)], -1)
-
-    axes = axes_of(tuple(sizes[letter] for letter in labels[2][:-1]))
-    kinds = np.ix_(*(_is_apart(axis) for axis in axes))
-    cov_positions, cov_samples, cov_channels, across_between = (
-        (covariances[sample][..., channel])[kinds] if axes else covariances[sample, channel]
-        for channel in (0, 1)
-        for sample in (0, 1)
-    )
-    shape = product(first, second).marginal if count == 1 else STANDARD
-    return type(first)(
-        axes,
-        np.full([axis.count for axis in axes], mean),
-        np.array(cov_positions),
-        np.array(cov_samples),
-        shape,
-        cov_channels=(np.array(cov_channels), np.array(across_between)),
-        log_variance=first.log_variance + second.log_variance,
-    )
-
-
-def _classes(signal: CorrelatedSignal, sizes: Sizes) -> Array:
-    """E[x·x′] by whether sample, positions… and channel are the same (0) or different (1)."""
-    signal = signal.arrange(sizes[:-1])
-    axes = signal.axes or ()
-    apart = signal.cov_channels or (
-        np.zeros_like(signal.cov_positions),
-        np.zeros_like(signal.cov_samples),
-    )
-    every = (
-        np.array([[signal.cov_positions, apart[0]], [signal.cov_samples, apart[1]]])
-        + signal.mean_products
-    )
-    every = np.moveaxis(every, 1, -1)  # sample, pairs…, channel
-    for number, axis in enumerate(axes, 1):
-        rows = np.array([_same(axis), _apart(axis)])
-        every = np.moveaxis(np.tensordot(rows, every, axes=(1, number)), 0, number)
-    return every
-
-
-def _same(axis: Axis) -> Array:
-    """Weights that average over pairs of a position with itself: (count²,)."""
-    weights = np.zeros((axis.count, axis.count))
-    np.fill_diagonal(weights, axis.shares)
-    return weights.ravel()
-
-
-def _apart(axis: Axis) -> Array:
-    """Weights that average over pairs of different positions; of one position, with itself."""
-    if axis.size < 2:
-        return _same(axis)
-    number = axis.size
-    weights: Array = (number * axis.over_pairs - _same(axis)) / (number - 1)
-    return weights
-
-
-def _is_apart(axis: Axis) -> Array:
-    return (~np.eye(axis.count, dtype=bool)).ravel().astype(int)
-
-
-def _expanded(signal: CorrelatedSignal, sizes: Sizes) -> tuple[tuple[Axis, ...], list[Array]]:
+def _expanded(state: State, sizes: Sizes) -> tuple[tuple[Axis, ...], list[Array]]:
     """Means, and second moments within and between samples, with the channels as last axis."""
-    signal = signal.arrange(sizes[:-1])
-    old, axes = signal.axes or (), axes_of(sizes)
-    means, cov_positions, cov_samples = signal.means, signal.cov_positions, signal.cov_samples
-    cov_channels = signal.cov_channels or (np.zeros_like(cov_positions), np.zeros_like(cov_samples))
-    pairs = [cov_positions, cov_samples, *cov_channels]
+    state = arrange(state, sizes[:-1])
+    old, axes = state.axes or (), axes_of(sizes)
+    means, pairs = state.means, [state.cov_positions, state.cov_samples]
+    pairs += state.notes.cov_channels or map(np.zeros_like, tuple(pairs))
     for number, (source, target) in enumerate(zip(old, axes, strict=False)):
         if source == target:
             continue
@@ -247,7 +239,7 @@ def _expanded(signal: CorrelatedSignal, sizes: Sizes) -> tuple[tuple[Axis, ...],
         found = source.pairs(places[:, None], places[None, :]).ravel()
         pairs = [np.take(each, found, number) for each in pairs]
     channel = axes[-1]
-    apart = _is_apart(channel).astype(float)
+    apart = is_apart(channel).astype(float)
     first, second = each_with_each(means)
     products = (first * second)[..., None]
     whole = [
@@ -257,70 +249,21 @@ def _expanded(signal: CorrelatedSignal, sizes: Sizes) -> tuple[tuple[Axis, ...],
     return axes, [np.repeat(means[..., None], channel.count, -1), *whole]
 
 
-def _as_group(
-    array: Array, first: int, old: Sequence[Axis], new: Sequence[Axis], *, pairs: bool
-) -> Array:
-    """Axes `first`, … of an array over positions or pairs, in place of others."""
-    if list(old) == list(new):
-        return array
-    last = first + len(old)
-    if len(old) == len(new) == 1:
-        (source,), (target,) = old, new
-        places = target.representatives
-        chosen = (
-            source.pairs(places[:, None], places[None, :]).ravel()
-            if pairs
-            else source.singles(places)
-        )
-        return np.take(array, chosen, first)
-    rest = array.shape[:first] + (1,) * len(new) + array.shape[last:]
-    if not pairs:
-        for axis in old:
-            array = np.tensordot(array, axis.shares, axes=(first, 0))
-        wanted = array.shape[:first] + tuple(axis.count for axis in new) + array.shape[first:]
-        return np.broadcast_to(array.reshape(rest), wanted)
-    number = math.prod(axis.size for axis in old)
-    same = average = array
-    for axis in old:
-        same = np.tensordot(same, _same(axis), axes=(first, 0))
-        average = np.tensordot(average, axis.over_pairs, axes=(first, 0))
-    apart = (number * average - same) / (number - 1) if number > 1 else same
-    if not new:
-        return same
-    alike = np.ones(())
-    for axis in new:
-        alike = np.multiply.outer(alike, 1.0 - _is_apart(axis))
-    alike = alike.reshape((1,) * first + alike.shape + (1,) * (array.ndim - last))
-    return np.asarray(same.reshape(rest) * alike + apart.reshape(rest) * (1 - alike))
-
-
-def _collapsed(
-    signal: CorrelatedSignal, axes: tuple[Axis, ...], arrays: Sequence[Array]
-) -> CorrelatedSignal:
+def _collapsed(state: State, axes: tuple[Axis, ...], arrays: Sequence[Array]) -> State:
     """The last axis as channels."""
     means, *moments = arrays
     channel, positions = axes[-1], axes_of(tuple(axis.size for axis in axes[:-1]))
     means = means @ channel.shares
     for number, (source, target) in enumerate(zip(axes[:-1], positions, strict=True)):
-        means = _as_group(means, number, [source], [target], pairs=False)
-        moments = [_as_group(each, number, [source], [target], pairs=True) for each in moments]
+        means = as_group(means, number, [source], [target], pairs=False)
+        moments = [as_group(each, number, [source], [target], pairs=True) for each in moments]
     first, second = each_with_each(means)
     products = first * second
-    cov_positions, cov_samples = (each @ _same(channel) - products for each in moments)
-    cov_channels = tuple(each @ _apart(channel) - products for each in moments)
+    cov_positions, cov_samples = (each @ same_position(channel) - products for each in moments)
+    cov_channels = tuple(each @ other_position(channel) - products for each in moments)
     alone = channel.size < 2 or not any(np.any(np.abs(each) > 1e-12) for each in cov_channels)
-    return replace(
-        signal,
-        axes=positions,
-        means=means,
-        cov_positions=np.asarray(cov_positions),
-        cov_samples=np.asarray(cov_samples),
-        cov_channels=None if alone else (cov_channels[0], cov_channels[1]),
-        stored_marginal=signal.marginal,
-        latent_id=next_identity(),
-        parts=(),
-        centered_second_moments=None,
-        correlation_variance=None,
-        normalized_samples=0,
-        logits=None,
-    )
+    across = None if alone else (cov_channels[0], cov_channels[1])
+    return State(
+        positions, means, np.asarray(cov_positions), np.asarray(cov_samples), state.marginal,
+        notes=state.notes.keep(*OF_BRANCH, "latent_is_gaussian", cov_channels=across),
+    )  # fmt: skip

@@ -8,7 +8,6 @@ variance itself: channels are divided by scales of their own, and E x²/v is not
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,9 +19,7 @@ from autoinit.signals.correlated.pairs import (
     mapped_along,
     products,
 )
-
-if TYPE_CHECKING:
-    from autoinit.signals.correlated.state import CorrelatedSignal
+from autoinit.signals.correlated.state import State
 
 # Below this share of the variance a pattern counts as the same in every channel.
 _LEAST_SHARE = 0.02
@@ -39,8 +36,8 @@ def divided_by_own_variance(
     and standard Gaussians ξ_j.
 
     Args:
-        within, between: covariances in one sample and in two, over pairs of positions.
-        shares: of the positions, flattened.
+        cov_positions, cov_samples: in one sample and in two, each (pairs…).
+        shares: of the positions, flattened: (positions,).
         counts: positions along each axis.
         epsilon: added to the variance.
     """
@@ -80,23 +77,23 @@ def reciprocals(values: Array, rest: float) -> tuple[float, Array]:
     return float(density.sum() * width), (density[:, None] / factors).sum(0) * width
 
 
-def fixed_squares(signal: CorrelatedSignal, latent: Array) -> Array:
+def fixed_squares(state: State, latent: Array) -> Array:
     """What ρ² changes by where each channel's mean square over the batch is fixed (D).
 
     x_p² becomes x_p²/T with T the mean square: with S = Cov(x_p², x_q²)/2 and its means M over
     the batch, S_pq − v_p·M_q − v_q·M_p + v_p·v_q·M.
     """
-    first, second = each_with_each(signal.variances)
+    first, second = each_with_each(state.variances)
     scale = first * second
     squares = latent**2
-    if signal.correlation_variance is not None:
-        squares = squares + np.stack([signal.correlation_variance, np.zeros_like(scale)])
+    if state.notes.correlation_variance is not None:
+        squares = squares + np.stack([state.notes.correlation_variance, np.zeros_like(scale)])
     squares = squares * scale
-    share = 1 / signal.normalized_samples
-    average = [axis.over_second for axis in signal.axes or ()]
+    share = 1 / state.notes.normalized_samples
+    average = [axis.over_second for axis in state.axes or ()]
     mean = mapped_along(share * squares[0] + (1 - share) * squares[1], average)
-    total = signal.average(signal.variances)
+    total = state.average(state.variances)
     mine, theirs = each_with_each(mean)
-    change = signal.average(mean) * scale / total**2 - (first * theirs + second * mine) / total
+    change = state.average(mean) * scale / total**2 - (first * theirs + second * mine) / total
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.clip(np.where(scale > 0, change / scale, 0.0), -1.0, 1.0)

@@ -12,7 +12,8 @@ from autoinit.reading import read_model
 from autoinit.signals.correlated import marginals
 from autoinit.signals.correlated.marginals import GRID, STANDARD
 from autoinit.signals.correlated.positions import axes_of, summed_windows
-from autoinit.signals.correlated.state import CorrelatedSignal
+from autoinit.signals.correlated.signal import CorrelatedSignal
+from autoinit.signals.correlated.state import State
 from autoinit.signals.geometry import windows
 from autoinit.signals.signal import NO_BIAS, BiasMoments, KernelMoments
 from tests.autoinit.draws import measured_variances
@@ -33,19 +34,18 @@ def shared(variance, within, between=0.0, sizes=(4,), mean=0.0):
     own = gaussian(mean, variance - within, sizes)
     sample = gaussian(0.0, within - between).repeat(sizes)
     channel = CorrelatedSignal.gaussian(0.0, between)
-    channel = CorrelatedSignal(
-        (), channel.means, channel.cov_positions, np.array(between), STANDARD
-    ).repeat(sizes)
-    sample = CorrelatedSignal(
-        (), np.array(0.0), np.array(within - between), np.array(0.0), STANDARD
+    channel = State(
+        (), channel.state.means, channel.state.cov_positions, np.array(between), STANDARD
     )
-    return own.combine("add", [sample.repeat(sizes), channel])
+    sample = State((), np.array(0.0), np.array(within - between), np.array(0.0), STANDARD)
+    others = [CorrelatedSignal(each).repeat(sizes) for each in (sample, channel)]
+    return own.combine("add", others)
 
 
 def within(signal, first, second):
     """Covariance of two real positions on a single axis."""
-    (axis,) = signal.axes
-    return float(signal.cov_positions[axis.pairs(first, second)])
+    (axis,) = signal.state.axes
+    return float(signal.state.cov_positions[axis.pairs(first, second)])
 
 
 def test_moments_on_the_grid_are_those_of_the_integrals():
@@ -86,8 +86,8 @@ def test_a_padded_convolution_sees_fewer_taps_at_its_borders():
     kernel = KernelMoments(5.0 * (3 - 2 / size), 5.0 * (3 - 2 / size), 0.0, (three,))
     signal = gaussian(0.0, 2.0, (size,)).linear(kernel, NO_BIAS)
     # Five channels, taps of variance 1: 3·5·2 inside, 2·5·2 at either end.
-    assert signal.variances[[0, -1]] == pytest.approx(20.0)
-    assert signal.variances[4] == pytest.approx(30.0)
+    assert signal.state.variances[[0, -1]] == pytest.approx(20.0)
+    assert signal.state.variances[4] == pytest.approx(30.0)
     assert signal.variance == pytest.approx((7 * 30 + 2 * 20) / 9)
     assert within(signal, 3, 4) == 0.0
 
@@ -102,7 +102,7 @@ def test_neighbours_share_what_their_inputs_share():
     assert within(signal, 15, 16) == pytest.approx(3.0)
     assert within(signal, 0, 1) == pytest.approx(2.0)
     assert within(signal, 0, 29) == pytest.approx(1.0)
-    assert float(signal.cov_samples[signal.axes[0].pairs(15, 15)]) == pytest.approx(3.0)
+    assert float(signal.state.cov_samples[signal.state.axes[0].pairs(15, 15)]) == pytest.approx(3.0)
 
 
 def test_an_average_keeps_what_is_shared_and_divides_the_rest():
@@ -110,7 +110,7 @@ def test_an_average_keeps_what_is_shared_and_divides_the_rest():
     both = (windows(6, 2, 2), windows(6, 3, 3))
     pooled = signal.average_pool(both)
     assert pooled.variance == pytest.approx(0.4 + 0.6 / 6)
-    assert [axis.size for axis in pooled.axes] == [3, 2]
+    assert [axis.size for axis in pooled.state.axes] == [3, 2]
     everything = (np.arange(6)[None, :],) * 2
     assert signal.average_pool(everything).flatten().variance == pytest.approx(0.4 + 0.6 / 36)
 
@@ -170,7 +170,7 @@ def test_offsets_of_channels_are_shared_by_all_samples():
     assert signal.mean == pytest.approx(2.0)
     assert signal.variance == pytest.approx(10.0 + 4.0)
     assert within(signal, 0, 3) == pytest.approx(4.0)
-    assert float(signal.cov_samples[signal.axes[0].pairs(0, 0)]) == pytest.approx(4.0)
+    assert float(signal.state.cov_samples[signal.state.axes[0].pairs(0, 0)]) == pytest.approx(4.0)
 
 
 def test_a_gate_is_shared_by_the_positions():

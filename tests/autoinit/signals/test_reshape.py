@@ -9,10 +9,11 @@ import math
 import numpy as np
 import pytest
 
+from autoinit.signals.correlated.axis_groups import segments
 from autoinit.signals.correlated.pairs import at_diagonal
 from autoinit.signals.correlated.positions import axes_of
-from autoinit.signals.correlated.reshape import segments
-from autoinit.signals.correlated.state import CorrelatedSignal
+from autoinit.signals.correlated.signal import CorrelatedSignal
+from autoinit.signals.correlated.state import Annotations, State
 
 MEAN = 0.5
 # Covariances: [same or another sample][same or another channel][same or another position].
@@ -33,15 +34,16 @@ def test_axes_of_a_reshaped_tensor_come_from_the_shortest_runs(before, after, ex
 
 def signal(sizes):
     """A signal with these covariances."""
-    made = CorrelatedSignal.gaussian(MEAN, 1.0).arrange(sizes[:-1])
+    made = CorrelatedSignal.gaussian(MEAN, 1.0).arrange(sizes[:-1]).state
     counts = [axis.count for axis in axes_of(tuple(sizes[:-1]))]
     pairs = [count**2 for count in counts]
     within, across, between, across_between = (
         at_diagonal(np.full(pairs, other), np.full(counts, same))
         for sample in COVARIANCES for same, other in sample
     )  # fmt: skip
+    notes = Annotations(cov_channels=(across, across_between))
     return CorrelatedSignal(
-        made.axes, made.means, within, between, made.marginal, cov_channels=(across, across_between)
+        State(made.axes, made.means, within, between, made.marginal, notes=notes)
     )
 
 
@@ -69,13 +71,13 @@ def classes(table, sizes):
 
 def predicted(found, sizes):
     """The same of a signal."""
-    axes, places = found.axes, math.prod(sizes[:-1])
-    apart = found.cov_channels or (
-        np.zeros_like(found.cov_positions),
-        np.zeros_like(found.cov_samples),
+    axes, places = found.state.axes, math.prod(sizes[:-1])
+    apart = found.state.notes.cov_channels or (
+        np.zeros_like(found.state.cov_positions),
+        np.zeros_like(found.state.cov_samples),
     )
     table = np.full((2, 2, 2), np.nan)
-    arrays = [[found.cov_positions, apart[0]], [found.cov_samples, apart[1]]]
+    arrays = [[found.state.cov_positions, apart[0]], [found.state.cov_samples, apart[1]]]
     for sample, c in np.ndindex(2, 2):
         pairs = arrays[sample][c] + found.mean**2
         same = pairs
@@ -85,7 +87,7 @@ def predicted(found, sizes):
             same = same @ itself.ravel()
         table[sample, c, 0] = same
         if places > 1:
-            table[sample, c, 1] = (places * found.over_pairs(pairs) - same) / (places - 1)
+            table[sample, c, 1] = (places * found.state.over_pairs(pairs) - same) / (places - 1)
     if sizes[-1] == 1:
         table[:, 1] = np.nan
     return table
@@ -118,8 +120,8 @@ def test_reshaping_and_back_leaves_what_positions_have_in_common():
     first = signal((14, 14, 8))
     again = first.reshape((14, 14, 8), (196, 8)).reshape((196, 8), (14, 14, 8))
     assert again.variance == pytest.approx(first.variance)
-    assert again.over_pairs(again.cov_positions) == pytest.approx(
-        first.over_pairs(first.cov_positions)
+    assert again.state.over_pairs(again.state.cov_positions) == pytest.approx(
+        first.state.over_pairs(first.state.cov_positions)
     )
 
 

@@ -1,6 +1,7 @@
 """What differs from sample to sample, from channel to channel and from draw to draw."""
 
 import math
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -11,7 +12,8 @@ from autoinit.propagation import Options, input_signals, plan
 from autoinit.reading import read_model
 from autoinit.signals.correlated import marginals
 from autoinit.signals.correlated.positions import applied_along, axes_of
-from autoinit.signals.correlated.state import CorrelatedSignal
+from autoinit.signals.correlated.signal import CorrelatedSignal
+from autoinit.signals.correlated.state import Annotations
 from autoinit.signals.correlated.statistics import reciprocals
 from autoinit.signals.geometry import Taps, windows
 from autoinit.signals.phases import phase
@@ -29,15 +31,13 @@ def silu(x):
 def with_log_variance(variance, sizes=(6,)):
     """Gaussian entries in samples whose second moments' logarithms scatter."""
     second_moments = marginals.with_log_variance(np.ones(1), variance)
-    signal = CorrelatedSignal.gaussian(0.0, 1.0).arrange(sizes)
-    return CorrelatedSignal(
-        signal.axes, signal.means, signal.cov_positions, signal.cov_samples,
-        marginals.gaussian_samples(second_moments), latent_is_gaussian=True,
-    )  # fmt: skip
+    state = CorrelatedSignal.gaussian(0.0, 1.0).arrange(sizes).state
+    marginal = marginals.gaussian_samples(second_moments)
+    return CorrelatedSignal(replace(state, stored_marginal=marginal))
 
 
 def scatter(signal):
-    return marginals.log_variance(signal.second_moments()[0])
+    return marginals.log_variance(signal.state.second_moments()[0])
 
 
 def test_dropping_whole_samples_scatters_their_energies():
@@ -56,16 +56,16 @@ def test_what_is_dropped_together_stays_correlated():
     pair = axis.pairs(1, 4)
     constant = CorrelatedSignal.gaussian(2.0, 0.0).arrange((6,))
     together = constant.dropout(0.5, 2.0, shared=frozenset({"positions"}))
-    assert together.cov_positions[pair] == pytest.approx(4.0)  # (0 or 4, equally often)
-    assert constant.dropout(0.5, 2.0).cov_positions[pair] == pytest.approx(0.0)
-    assert together.cov_samples[pair] == pytest.approx(0.0)
+    assert together.state.cov_positions[pair] == pytest.approx(4.0)  # (0 or 4, equally often)
+    assert constant.dropout(0.5, 2.0).state.cov_positions[pair] == pytest.approx(0.0)
+    assert together.state.cov_samples[pair] == pytest.approx(0.0)
 
 
 @pytest.mark.parametrize("variance", [0.02, 0.3, 1.0])
 def test_a_function_changes_the_energies_of_samples(variance):
     """Each sample by the integral over its own Gaussian."""
     signal = with_log_variance(variance)
-    second_moments = signal.second_moments()[0]
+    second_moments = signal.state.second_moments()[0]
     expected = [
         integrate.quad(
             lambda x, scale=scale: silu(x) ** 2 * stats.norm(0, scale).pdf(x), -30, 30, limit=200
@@ -73,15 +73,15 @@ def test_a_function_changes_the_energies_of_samples(variance):
         for scale in np.sqrt(second_moments)
     ]
     after, _ = signal.map(silu)
-    assert after.second_moments()[0] == pytest.approx(np.array(expected), rel=2e-3)
+    assert after.state.second_moments()[0] == pytest.approx(np.array(expected), rel=2e-3)
     # Larger samples have larger means: all entries of a sample share that.
     means = [
         integrate.quad(lambda x, s=s: silu(x) * stats.norm(0, s).pdf(x), -30, 30, limit=200)[0]
         for s in np.sqrt(second_moments)
     ]
-    (axis,) = after.axes
-    assert after.cov_positions[axis.pairs(0, 3)] == pytest.approx(np.var(means), rel=0.01)
-    assert after.cov_samples[axis.pairs(0, 3)] == pytest.approx(0.0, abs=1e-9)
+    (axis,) = after.state.axes
+    assert after.state.cov_positions[axis.pairs(0, 3)] == pytest.approx(np.var(means), rel=0.01)
+    assert after.state.cov_samples[axis.pairs(0, 3)] == pytest.approx(0.0, abs=1e-9)
 
 
 def test_few_units_scatter_the_energies_of_samples():
@@ -96,22 +96,24 @@ def test_a_unit_of_one_channel_smooths_or_does_not():
     size, taps = 8, windows(8, 3)
     kernel = KernelMoments(3.0, 3.0, 0.0, (taps,), channels=1, units=64)
     signal = CorrelatedSignal.gaussian(0.0, 1.0).arrange((size,)).linear(kernel, NO_BIAS)
-    (axis,) = signal.axes
+    (axis,) = signal.state.axes
     weights = np.random.default_rng(0).standard_normal((200_000, 3))
     products = (weights[:, 1:] * weights[:, :-1]).sum(1), weights[:, 2] * weights[:, 0]
     for distance, product in zip((1, 2), products, strict=True):
         correlations = product / (weights**2).sum(1)
-        found = float(signal.correlation_variance[axis.pairs(2, 2 + distance)])
-        assert signal.cov_positions[axis.pairs(2, 2 + distance)] == pytest.approx(0.0)
+        found = float(signal.state.notes.correlation_variance[axis.pairs(2, 2 + distance)])
+        assert signal.state.cov_positions[axis.pairs(2, 2 + distance)] == pytest.approx(0.0)
         # The expansion to second order takes Σw² as its mean.
         assert found == pytest.approx((product / 3).var(), rel=0.02)
         assert found == pytest.approx(correlations.var(), rel=0.7)
     # E relu-like functions see it: a square's covariance is 2·E ρ².
     squared, _ = signal.map(np.square)
     expected = (
-        2 * float(signal.correlation_variance[axis.pairs(2, 3)]) * float(signal.variances[2]) ** 2
+        2
+        * float(signal.state.notes.correlation_variance[axis.pairs(2, 3)])
+        * float(signal.state.variances[2]) ** 2
     )
-    assert squared.cov_positions[axis.pairs(2, 3)] == pytest.approx(expected, rel=0.02)
+    assert squared.state.cov_positions[axis.pairs(2, 3)] == pytest.approx(expected, rel=0.02)
 
 
 @pytest.mark.parametrize(("values", "rest"), [([0.5, 0.2], 0.3), ([0.9, 0.05], 0.05)])
@@ -133,27 +135,25 @@ def test_batch_normalisation_fixes_the_mean_square_of_a_channel():
     signal = CorrelatedSignal.gaussian(1.0, 0.1).arrange((size,)).linear(kernel, NO_BIAS)
     normalised = signal.normalize(0.0, None, centered=True, samples=samples)
     squared, _ = normalised.map(np.square)
-    left = squared.over_batch(squared.cov_positions, squared.cov_samples, samples)
-    unfixed = CorrelatedSignal(
-        normalised.axes, normalised.means, normalised.cov_positions, normalised.cov_samples,
-        normalised.stored_marginal,
-    ).map(np.square)[0]  # fmt: skip
-    before = unfixed.over_batch(unfixed.cov_positions, unfixed.cov_samples, samples)
+    unfixed = replace(normalised.state, notes=Annotations())
+    left, before = (
+        square.state.over_batch(square.state.cov_positions, square.state.cov_samples, samples)
+        for square in (squared, CorrelatedSignal(unfixed).map(np.square)[0])
+    )
     assert before > 0.005
     assert abs(left) < 0.15 * before
 
 
 def test_the_typical_draw_of_a_narrow_network_is_below_the_mean():
     """Inputs that are all the same: 6 relu units carry a mean square that scatters by 5/6."""
-    same = CorrelatedSignal.gaussian(0.0, 1.0).arrange(())
-    same = CorrelatedSignal((), same.means, same.cov_positions, np.array(1.0), same.stored_marginal)
+    same = CorrelatedSignal.gaussian(0.0, 1.0).arrange(()).of_every_sample()
     hidden, _ = same.map(lambda x: np.maximum(x, 0.0))
     after = hidden.linear(KernelMoments(2.0, 2.0, 0.0, channels=6, units=50), NO_BIAS)
     generator = np.random.default_rng(0)
     second_moments = (np.maximum(generator.standard_normal((100_000, 6)), 0.0) ** 2).mean(1)
     # Of E x⁴/(E x²)² − 1 = 5, all of it is shared by the samples.
     assert after.variance == pytest.approx((1 + 5 / 6) ** -0.5, rel=1e-3)
-    assert after.log_variance == pytest.approx(math.log(1 + 5 / 6), rel=1e-3)
+    assert after.state.notes.log_variance == pytest.approx(math.log(1 + 5 / 6), rel=1e-3)
     assert after.variance == pytest.approx(2 * np.median(second_moments), rel=0.15)
 
 

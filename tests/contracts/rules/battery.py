@@ -19,7 +19,7 @@ from autoinit.reading import read_model
 from autoinit.rules import RULES
 from autoinit.rules.registry import Registry, RuleResult, Support
 from autoinit.signals import SIGNAL_MODELS
-from autoinit.signals.correlated.state import CorrelatedSignal
+from autoinit.signals.correlated.signal import CorrelatedSignal
 from tests.autoinit.rules.checks import signals_for
 from tests.contracts.rules.page import documented_support
 
@@ -269,24 +269,25 @@ def over_positions(pairs, counts):
 
 def signals_lie_at_the_positions_of_their_tensors(run):
     for value, signal in run.placed():
-        assert tuple(axis.size for axis in signal.axes) == value.positions
-        counts = tuple(axis.count for axis in signal.axes)
-        assert signal.means.shape == counts
-        for pairs in (signal.cov_positions, signal.cov_samples):
+        assert tuple(axis.size for axis in signal.state.axes) == value.positions
+        counts = tuple(axis.count for axis in signal.state.axes)
+        assert signal.state.means.shape == counts
+        for pairs in (signal.state.cov_positions, signal.state.cov_samples):
             assert pairs.shape == tuple(count**2 for count in counts)
 
 
 def covariances_are_some_of_random_variables(run):
     for _, signal in run.placed():
-        counts = signal.means.shape
+        counts = signal.state.means.shape
         within, between = (
-            over_positions(pairs, counts) for pairs in (signal.cov_positions, signal.cov_samples)
+            over_positions(pairs, counts)
+            for pairs in (signal.state.cov_positions, signal.state.cov_samples)
         )
         variances = np.diag(within)
         tolerance = 1e-6 * max(variances.max(), 1e-300)
         assert (variances >= 0).all()
-        assert np.sqrt(variances) == pytest.approx(np.sqrt(signal.variances).ravel())
-        whole = all(axis.is_whole for axis in signal.axes)
+        assert np.sqrt(variances) == pytest.approx(np.sqrt(signal.state.variances).ravel())
+        whole = all(axis.is_whole for axis in signal.state.axes)
         # Where a few positions stand for all, pairs may be averages over others than variances.
         bound = np.sqrt(np.outer(variances, variances)) * (1 if whole else 1.05) + tolerance
         for covariances in (within, between):

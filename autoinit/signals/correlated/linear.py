@@ -1,0 +1,150 @@
+"""Linear maps: by random weights, of each channel by itself, and over positions (B, C, F)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from autoinit.signals.correlated import marginals, sample_effects
+from autoinit.signals.correlated.marginals import GRID, STANDARD, Marginal
+from autoinit.signals.correlated.mixture import by_parts
+from autoinit.signals.correlated.pairs import each_with_each, mapped_along
+from autoinit.signals.correlated.positions import maps_along, summed_windows
+from autoinit.signals.correlated.reshape import arrange, of_both
+from autoinit.signals.correlated.state import State
+from autoinit.signals.geometry import Taps
+from autoinit.signals.signal import BiasMoments, KernelMoments, next_identity
+
+
+def linear(state: State, kernel: KernelMoments, bias: BiasMoments) -> State:
+    """Second moments are summed over the taps that two positions share (C)."""
+    if kernel.windows and (state.axes is None or len(state.axes) != len(kernel.windows)):
+        state = arrange(state, [int(windows.max()) + 1 for windows in kernel.windows])
+    axes = state.axes or ()
+    maps = [
+        summed_windows(windows, axis, len(axes))
+        for windows, axis in zip(kernel.windows, axes, strict=False)
+    ]
+    seen = math.prod(float((windows >= 0).sum(1).mean()) for windows in kernel.windows)
+    power = kernel.power / seen if seen else 0.0
+    # Given weights have sums of their own, besides their squares.
+    mean = kernel.total * state.mean + bias.mean
+    common = (
+        (kernel.squared_sum - kernel.power) * state.mean * state.mean
+        + 2 * state.mean * bias.cross
+        + bias.second_moment
+        - mean * mean
+    )
+    moments = [
+        mapped_along(pairs + state.mean_products, [m.pairs for m in maps])
+        for pairs in (state.cov_positions, state.cov_samples)
+    ]
+    output = tuple(m.output for m in maps) or axes
+    means = np.full([axis.count for axis in output], mean)
+    # The typical draw of the weights before has a smaller second moment than the mean of draws.
+    inputs = kernel.units if kernel.channels == 1 else kernel.channels
+    log_variance = math.log1p(sample_effects.mean_square_variance(state, 0.0) / inputs)
+    power *= math.exp(-log_variance / 2)
+    cov_positions, cov_samples = (power * pairs + common for pairs in moments)
+    result = State(output, means, cov_positions, cov_samples, STANDARD)
+    marginal, effects = sample_effects.after_linear(state, kernel, moments, result)
+    notes = replace(
+        effects,
+        latent_is_gaussian=True,
+        log_variance=state.notes.log_variance + log_variance,
+        channel_variance=(
+            sample_effects.mean_square_variance(state, state.mean, 1) / kernel.channels
+        ),
+        correlation_variance=sample_effects.correlation_variance_after(
+            state, kernel, maps, moments[0] - moments[1]
+        ),
+    )
+    return replace(result, stored_marginal=marginal, notes=notes)
+
+
+def affine(state: State, scale: Any, offset: Any) -> State:
+    """Over channels: Q → E[a²]·Q + E[ab]·(m_p + m_q) + E[b²] (F)."""
+    a, b = np.broadcast_arrays(np.asarray(scale, float), np.asarray(offset, float))
+    alike = a.size == 1
+    if state.notes.parts and alike:
+        return by_parts(state, lambda part: affine(part, scale, offset))
+    first, second = each_with_each(state.means)
+    means = a.mean() * state.means + b.mean()
+    new_first, new_second = each_with_each(means)
+    # Channels that are scaled and moved differently have this in common with themselves.
+    offsets = (
+        (a * a).mean() * first * second
+        + (a * b).mean() * (first + second)
+        + (b * b).mean()
+        - new_first * new_second
+    )
+    power = (a * a).mean()
+    across = of_both(state.notes.cov_channels, lambda each: power * each) if alike else None
+    return replace(
+        state,
+        means=means,
+        cov_positions=power * state.cov_positions + offsets,
+        cov_samples=power * state.cov_samples + offsets,
+        stored_marginal=state.marginal.scaled(-np.ones(1)) if a.mean() < 0 else state.marginal,
+        latent_id=state.latent_id if alike else next_identity(),
+        notes=replace(
+            state.notes,
+            parts=(),
+            logits=None,
+            cov_channels=across,
+            known_channels=state.notes.known_channels or bool(np.ptp(a) or np.ptp(b)),
+        ),
+    )
+
+
+def linear_map(state: State, maps: Sequence[Taps]) -> State:
+    """Linear maps along the axes; the entries move or are averaged."""
+    if state.axes is None or len(maps) != len(state.axes):
+        state = arrange(state, [taps.size for taps in maps])
+    moves = maps_along(maps, state.axes or ())
+    # The same operation on the same tensor gives the same tensor.
+    latent_id: Hashable = ("linear_map", state.identity, *(taps.key for taps in maps))
+    result = State(
+        tuple(m.output for m in moves),
+        mapped_along(state.means, [m.singles for m in moves]),
+        mapped_along(state.cov_positions, [m.pairs for m in moves]),
+        mapped_along(state.cov_samples, [m.pairs for m in moves]),
+        STANDARD, latent_id, state.notes.keep("log_variance"),
+    )  # fmt: skip
+    same = all(taps.moves for taps in maps)
+    return replace(result, stored_marginal=state.marginal if same else _averaged(state, result))
+
+
+def _averaged(state: State, mean: State) -> Marginal:
+    """What the entries of a window share keeps its distribution, the rest turns Gaussian.
+
+    The mean of a sample is shared by all of its entries.
+    """
+    marginal = state.marginal
+    if marginal is STANDARD:
+        return STANDARD
+    before = state.average(state.variances)
+    left = mean.average(mean.variances) / before if before > 0 else 0.0
+    means, functions = marginal.means[:, None], marginal.functions
+    common = float((means**2).mean())
+    shared = min(max((left - common) / (1 - common), 0.0), 1.0) if common < 1 else 0.0
+    parts = math.sqrt(shared) * (functions - means), math.sqrt(1 - shared) * GRID
+    scales = np.sqrt(np.maximum(marginal.second_moments[:, None] - means**2, 0.0))
+    if marginal.is_gaussian:
+        return marginal
+    rest = marginals.combined(np.add, parts[0], scales * parts[1])
+    return marginals.standardized(means + math.sqrt(shared) * rest)
+
+
+def with_other_latents(state: State, origin: Hashable = None) -> State:
+    """As `Signal.with_other_latents`."""
+    latent_id = next_identity() if origin is None else ("other latents", origin)
+    parts = tuple(
+        (share, with_other_latents(part, (latent_id, part.latent_id)))
+        for share, part in state.notes.parts
+    )
+    return replace(state, latent_id=latent_id, notes=replace(state.notes, parts=parts))
