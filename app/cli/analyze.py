@@ -6,7 +6,8 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from app.export.downloads import Download, downloads, in_format
 from app.jobs import folders
 from app.text.escaping import plain_text
 
+file_option = partial(option, group=FILES, type=FILE, metavar="FILE")
 STDOUT = Path("-")
 HDF5_SIGNATURE, ZIP_SIGNATURE = b"\x89HDF\r\n\x1a\n", b"PK"
 SAVED_SUFFIXES = (".keras", ".h5", ".hdf5", ".json")
@@ -79,22 +81,13 @@ class Wanted:
     help=f"{MODEL_FILE}, or sample:NAME, with arguments if need be "
     "(sample:NAME?argument=value&argument=value); of several, the highest exit status counts",
 )
-@option(
-    "--output",
-    group=FILES,
-    type=FILE,
-    metavar="FILE",
-    help="Write all figures as JSON; - for stdout",
-)
-@option(
+@file_option("--output", help="Write all figures as JSON; - for stdout")
+@file_option(
     "--save",
-    group=FILES,
-    type=FILE,
-    metavar="FILE",
     help="Write the re-initialised model in MODEL's own format (.keras, .h5 or .json), or as "
     ".keras where it can be converted exactly",
 )
-@option("--report", group=FILES, type=FILE, metavar="FILE", help="Write a self-contained HTML page")
+@file_option("--report", help="Write a self-contained HTML page")
 @settings_options()
 @option(
     "--fail-outside",
@@ -105,22 +98,14 @@ class Wanted:
     "not be measured; calls that --keep-frozen leaves alone do not count",
 )
 @click.option("--verbose", is_flag=True, help="When the analysis fails, show the worker's log")
-def analyze(
-    models: tuple[str, ...],
-    output: Path | None,
-    save: Path | None,
-    report: Path | None,
-    fail_outside: tuple[float, float] | None,
-    verbose: bool,
-    **given: Any,
-) -> int:
+def analyze(models: tuple[str, ...], **given: Any) -> int:
     """Predict and measure every layer call's mean and variance, as configured and under AutoInit.
 
     Without --output a summary is printed.
     """
-    wanted = Wanted(output, save, report, fail_outside, verbose)
+    wanted = Wanted(**{field.name: given.pop(field.name) for field in fields(Wanted)})
     several = len(models) > 1
-    if several and (output or save or report):
+    if several and (wanted.output or wanted.save or wanted.report):
         raise UsageError("--output, --save and --report take one MODEL at a time")
     settings = settings_of(given)
     data = given["input_data"]
@@ -137,14 +122,7 @@ def analyze(
 
 
 def _analyze(model: str, settings: Settings, wanted: Wanted, prefix: str) -> int:
-    """Analyses a model in a worker, and writes what was asked for; the exit status.
-
-    Args:
-        model: a file or a sample's name.
-        settings: of the analysis.
-        wanted: what becomes of the result.
-        prefix: of what is said about calls.
-    """
+    """Analyses a model in a worker, and writes what was asked for; the exit status."""
     is_sample = model.startswith(SAMPLE_PREFIX)
     spec = JobSpec(
         model=model if is_sample else str(Path(model).absolute()),
@@ -152,10 +130,7 @@ def _analyze(model: str, settings: Settings, wanted: Wanted, prefix: str) -> int
         settings=settings,
     )
     _check_outputs(model, settings, wanted)
-    refusal = (
-        None if is_sample else common.refuse_missing(Path(model), "a .keras, .h5 or JSON file")
-    )
-    if refusal is not None:
+    if not is_sample and (refusal := common.refuse_missing(Path(model), MODEL_FILE)):
         return common.say_refused(*refusal)
     _check_saved_format(wanted.save, model)
     with (

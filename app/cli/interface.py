@@ -44,7 +44,7 @@ class Group(Command, click.Group):
         self.format_commands(ctx, formatter)
 
 
-class Option(click.Option):
+class GroupedOption(click.Option):
     """An option with the group that it stands in."""
 
     def __init__(self, *args: Any, group: str, **attributes: Any) -> None:
@@ -81,7 +81,7 @@ MOMENT = Parsed(
 
 def option(*names: str, group: str, **attributes: Any) -> Decorator:
     """An option of a command that is no setting, under the heading of its group."""
-    return click.option(*names, cls=Option, group=group, **attributes)
+    return click.option(*names, cls=GroupedOption, group=group, **attributes)
 
 
 def settings_options(settings: type[Settings] = Settings) -> Decorator:
@@ -90,16 +90,12 @@ def settings_options(settings: type[Settings] = Settings) -> Decorator:
     def decorate(command: Callable[..., int]) -> Callable[..., int]:
         for entry in reversed(table(settings).values()):
             if entry.option.flag is not None:
-                command = option(*_names(entry), group=entry.option.group, **_attributes(entry))(
-                    command
-                )
+                flag = entry.option.flag or f"--{entry.name.replace('_', '-')}"
+                add = option(flag, entry.name, group=entry.option.group, **_attributes(entry))
+                command = add(command)
         return command
 
     return decorate
-
-
-def _names(entry: Entry) -> tuple[str, str]:
-    return entry.option.flag or f"--{entry.name.replace('_', '-')}", entry.name
 
 
 def _attributes(entry: Entry) -> dict[str, Any]:
