@@ -80,7 +80,7 @@ def uploads(browser: Browser, folder: Path) -> Iterator[Line]:
     data.mkdir()
     with server(data) as running:
         page = visit(browser, running.address)
-        await_spare(running)
+        await_warm_worker(running)
         start = time.perf_counter()
         upload(page, path)
         uploaded = time.perf_counter() - start
@@ -180,7 +180,7 @@ def growth(browser: Browser, folder: Path) -> Iterator[Line]:
             await_drawn(page)
             seconds = time.perf_counter() - start
             if place in ANALYSES:
-                await_spare(running)
+                await_warm_worker(running)
                 yield f"analysis {place}", seconds, resident(running)
 
 
@@ -214,7 +214,7 @@ def repeated(page: Page, source: str, argument: object = None, times: int = REPE
     return median(timed(page, source, argument) for _ in range(times))
 
 
-def await_spare(running: Server) -> None:
+def await_warm_worker(running: Server) -> None:
     """Until one worker stands by that has imported Keras: its memory grows no more."""
     seen = [0]
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
-from app.cli.arguments import build_parser
 
 import app
+from app.cli.main import commands as command_line
 from sample_models import FILES_FOLDER
 
 ROOT = Path(app.__file__).parents[1]
@@ -56,7 +56,8 @@ def shell(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("command", commands())
 def test_every_command_is_understood(command: str) -> None:
-    build_parser().parse_args(shlex.split(command)[1:])
+    _, name, *arguments = shlex.split(command)
+    command_line.commands[name].make_context(name, arguments)
 
 
 def test_the_hooks_are_one() -> None:

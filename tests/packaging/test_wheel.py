@@ -130,10 +130,12 @@ def test_the_library(run) -> None:
 
 
 def test_the_command_is_named_in_its_help(run) -> None:
-    assert run("autoinit", "--help").startswith("usage: autoinit [-h]")
+    assert run("autoinit", "--help").startswith("Usage: autoinit [OPTIONS]")
     assert "autoinit analyze sample:resnet-56-nobn" in run("autoinit", "analyze", "--help")
     assert "sample:resnet-56-nobn " in run("autoinit", "samples")
-    assert "complete -F _autoinit autoinit" in run("autoinit", "completion", "bash")
+    assert "-F _autoinit_completion autoinit" in run(
+        "autoinit", "completion", "bash"
+    )
 
 
 def test_a_model_from_the_file_to_the_report(run, tmp_path: Path) -> None:
