@@ -227,7 +227,7 @@ class Settings(BaseModel):
     as long as a pass forward."""
 
     jacobian: Annotated[int, Option(MEASUREMENT, "Inputs for the Jacobian")] = Field(0, ge=0, le=16)
-    """At how many random inputs to take the singular values of the input–output Jacobian; 0 leaves
+    """At how many random inputs to take the singular values of the input-output Jacobian; 0 leaves
     them out."""
 
     device: Annotated[

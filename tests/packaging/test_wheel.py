@@ -133,9 +133,7 @@ def test_the_command_is_named_in_its_help(run) -> None:
     assert run("autoinit", "--help").startswith("Usage: autoinit [OPTIONS]")
     assert "autoinit analyze sample:resnet-56-nobn" in run("autoinit", "analyze", "--help")
     assert "sample:resnet-56-nobn " in run("autoinit", "samples")
-    assert "-F _autoinit_completion autoinit" in run(
-        "autoinit", "completion", "bash"
-    )
+    assert "-F _autoinit_completion autoinit" in run("autoinit", "completion", "bash")
 
 
 def test_a_model_from_the_file_to_the_report(run, tmp_path: Path) -> None:
