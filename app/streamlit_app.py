@@ -3,11 +3,13 @@
 Streamlit finds the server `app` in this file, which runs the same file again as the page's script.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import streamlit as st
 
+from app.analysis.result import Result
 from app.dashboard import sections as page_sections
 from app.dashboard.charts import Again, show_preview
 from app.dashboard.compare import show_comparison
@@ -225,13 +227,13 @@ def again_with(handle: JobHandle) -> Again | None:
     if spec is None:
         return None
 
-    def again(changes: dict[str, Any]) -> None:
+    def again(changes: Mapping[str, Any]) -> None:
         start(replace(spec, settings=spec.settings.replace(**changes)))
 
     return again
 
 
-def result_of(key: str) -> page_sections.Result | None:
+def result_of(key: str) -> Result | None:
     """The result of another job, as long as it is kept."""
     handle = find(key)
     if handle is None or handle.status != "done":
@@ -243,7 +245,7 @@ def result_of(key: str) -> page_sections.Result | None:
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def load_result(key: str, _handle: JobHandle) -> page_sections.Result:
+def load_result(key: str, _handle: JobHandle) -> Result:
     """The result, parsed once; nothing on the page changes it."""
     return _handle.result()
 

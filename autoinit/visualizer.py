@@ -62,22 +62,22 @@ class AutoInitVisualizer:
         """
         # The one place in this package that reaches up to probes and charts.
         from app.analysis.comparison import compare
+        from app.analysis.figures import Source, result_of
         from app.analysis.job_spec import JobSpec
         from app.analysis.settings import Settings
         from app.charts import variance_chart
-        from app.jobs.execution import as_data, describe
         from autoinit.notebook_figure import NotebookFigure
 
         if ylim is not None and not 0 < ylim[0] < ylim[1]:
             raise ValueError(f"ylim must be two positive, increasing variances. Received: {ylim!r}")
         source = as_model(model, custom_objects)
-        twin = clone_with_weights(source, self.registry, custom_objects)
+        copied = clone_with_weights(source, self.registry, custom_objects)
         settings = Settings(samples=num_samples, signal_variance=signal_variance)
-        comparison = compare(twin, settings, uploaded=False, registry=self.registry)
+        comparison = compare(copied, settings, uploaded=False, registry=self.registry)
         spec = JobSpec("", str(source.name), settings)
-        figure = NotebookFigure(variance_chart(
-            as_data(comparison, twin, describe(None), spec, comparison.findings, comparison.timings)
-        ))  # fmt: skip
+        found, timings = comparison.findings, comparison.timings
+        result = result_of(comparison, copied, Source(), spec, found, timings)
+        figure = NotebookFigure(variance_chart(result))
         if ylim is not None:
             figure.update_layout(yaxis_range=[math.log10(limit) for limit in ylim])
         if plot_path is not None:

@@ -16,7 +16,8 @@ import keras
 import numpy as np
 from scipy.stats import t as student
 
-from app.analysis.comparison import calls_as_data, compare
+from app.analysis.comparison import compare
+from app.analysis.figures import calls_of
 from app.analysis.settings import Settings
 from autoinit.signals import SIGNAL_MODELS
 
@@ -29,10 +30,13 @@ def row(name: str, signal_model: str) -> str:
     build = getattr(keras.applications, name)
     model = build(weights=None, classes=100, input_shape=(SIZE, SIZE, 3))
     settings = Settings(samples=SAMPLES, seeds=DRAWS, signal_model=signal_model)
-    calls = calls_as_data(compare(model, settings, uploaded=False))
+    calls = calls_of(compare(model, settings, uploaded=False))
     distances, agree, held = [], [], []
     for call in calls:
-        figures = (call["autoinit"][kind]["variance_draws"] for kind in ("measured", "predicted"))
+        figures = (
+            moments.variance_draws if moments else None
+            for moments in (call.measured("autoinit"), call.predicted("autoinit"))
+        )
         measured, predicted = (np.array(draws, float) for draws in figures)
         if not (measured > 0).all() or not (predicted > 0).all():
             continue
@@ -42,7 +46,7 @@ def row(name: str, signal_model: str) -> str:
         error = student.ppf(0.975, DRAWS - 1) * logs.std(ddof=1) / math.sqrt(DRAWS)
         distances.append(distance)
         agree.append(distance <= max(math.log(1.1), error))
-        if call["weighted"]:
+        if call.weighted:
             held.append(0.8 <= math.exp(centres[0]) <= 1.25)
     close = np.array(distances) < math.log(1.1)
     ratios = np.exp(np.quantile(distances, (0.9, 0.99)))

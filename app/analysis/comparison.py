@@ -1,4 +1,7 @@
-"""The comparison itself: predictions beside measurements, for each series of weights."""
+"""The heart of it: predictions beside measurements, for each series of weights.
+
+`compare` says what is done in which order; `_Analysis` how each step is done.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from app.analysis.devices import device_kind
-from app.analysis.diagnosis.input_scaling import input_scaling
+from app.analysis.diagnosis.conditions import conditions
 from app.analysis.diagnosis.weights import frozen_weights, weights_not_finite
 from app.analysis.inputs import Inputs, inputs_of
 from app.analysis.settings import Settings
@@ -29,7 +32,7 @@ from autoinit.reading import read_model
 from autoinit.rules import RULES
 from autoinit.rules.registry import Registry
 from autoinit.signals import SIGNAL_MODELS
-from autoinit.signals.signal import Observed, Signal
+from autoinit.signals.signal import Signal
 from probes.devices import Device
 from probes.forward import Probe, probe_model
 from probes.gradients import Gradients, probe_gradients
@@ -38,13 +41,8 @@ from probes.jacobian import JacobianSpectrum, probe_jacobian
 from probes.segments import CompiledPasses
 
 Progress = Callable[[float, str], None]
-# Standard deviation of a logarithm from which a call is not self-averaging: one draw in three lies
-# a fifth or more from the typical one.
-_SCATTERED = 0.2
 # What a pass back takes beside a pass forward, for the bar.
 _GRADIENT_STEPS = 3
-# Python's default limit of 1,000 frames, less those of the loader itself.
-_PLAIN_DEPTH = 900
 
 
 @dataclass
@@ -122,145 +120,216 @@ def compare(
         ModelFileError: for data that do not fit the inputs.
         ValueError: for moments of an input that is not there, or that takes integers.
     """
-    training = settings.mode == "training"
-    graph = read_model(model, settings.input_size, registry=registry, training=training)
-    keep_frozen = settings.keep_frozen and uploaded
-    other = next(name for name in SIGNAL_MODELS if name != settings.signal_model)
-    kept = frozen_variables(graph) if keep_frozen else frozenset()
-    comparison = Comparison(graph, other, kept=kept, registry=registry)
-    options = Options(
-        training=training,
-        signal_variance=settings.signal_variance,
-        centred=settings.constrain_weights,
-        keep_frozen=keep_frozen,
-        seed=settings.seed,
-        batch=settings.samples,
-        unsupported=settings.unsupported,
-    )
-    inputs = comparison.inputs = inputs_of(graph, settings, data)
-    signals, signals_of_other = (
-        input_signals(graph, inputs.mean, inputs.variance, model)
-        for model in (settings.signal_model, other)
-    )
-    seeds = [
-        settings.seed if draw == 0 else derived(settings.seed, draw)
-        for draw in range(settings.seeds)
-    ]
-    own = SavedWeights(v for layer in graph.layers() for v in getattr(layer, "weights", ()))
-    series = ("default", "uploaded", "autoinit") if uploaded else ("default", "autoinit")
-    findings: list[Finding] = []
-    compiled = CompiledPasses()
-    each = 1 + _GRADIENT_STEPS * settings.gradients
-    steps = len(series) * (len(seeds) * each + settings.jacobian)
-    done = 0
-
-    def report(what: str, draw: int | None, size: int) -> Callable[[float], None]:
-        nonlocal done
-        start, stage = done / steps, what
-        done += size
-        if draw is not None and len(seeds) > 1:
-            stage += f", draw {draw + 1} of {len(seeds)}"
-        return lambda share: progress(start + share * size / steps, stage)
-
-    def measure(name: str, draw: int, predicted: Propagation) -> None:
-        comparison.predictions.setdefault(name, []).insert(0, predicted)
-        if name not in comparison.probes:
-            preview(comparison)
-        chosen = (seeds[draw], inputs.mean, inputs.variance, training, settings.device)
-        probe = probe_model(
-            graph, settings.samples, *chosen, input_data=inputs.data,
-            memory_limit=_activation_memory(settings),
-            progress=report(f"Measuring {name}", draw, 1),
-        )  # fmt: skip
-        comparison.probes.setdefault(name, []).insert(0, probe)
-        if settings.gradients:
-            what = f"The gradients with {name} weights"
-            with _told(findings, "gradients_not_measured", what, (MemoryError,)):
-                gradients = probe_gradients(
-                    graph, settings.samples, *chosen, input_data=inputs.data, logits=True,
-                    memory_limit=_activation_memory(settings), compiled=compiled,
-                    progress=report(f"Measuring gradients, {name}", draw, _GRADIENT_STEPS),
-                )  # fmt: skip
-                comparison.gradients.setdefault(name, []).insert(0, gradients)
-
-    for name in series:
-        with _timed(comparison.timings, name):
+    analysis = _Analysis(model, settings, uploaded, registry, data, progress)
+    found = analysis.comparison
+    for series in analysis.series:
+        with _timed(found.timings, series):
             # Backwards, so that the first draw's weights are those that stay.
-            for draw in reversed(range(len(seeds))):
-                if name == "uploaded" or (name == "autoinit" and uploaded):
-                    own.restore()
-                else:
-                    findings += draw_configured_weights(graph, seeds[draw], comparison.kept)
-                if name == "autoinit":
-                    predicted = plan(graph, signals, options, registry)
-                    drawn = {id(choice.kernel.variable) for choice in predicted.scales}
-                    if uploaded and draw == 0:
-                        findings += weights_not_finite(graph, drawn)
-                    if comparison.kept:
-                        probe = comparison.probes["uploaded"][draw]
-                        known = _known(comparison, drawn, probe, settings.signal_model)
-                        predicted = plan(graph, signals, options, registry, known=known)
-                    apply_plans(
-                        predicted.scales, settings.distribution, seeds[draw],
-                        constrain=settings.constrain_weights,
-                    )  # fmt: skip
-                else:
-                    predicted = predict(graph, signals, options, registry)
-                findings += predicted.findings
-                measure(name, draw, predicted)
-            comparison.deviations[name] = _deviations(graph)
-            # The first draw's weights are in place: what does the other model say of them?
-            with _told(
-                findings, "other_model_failed",
-                f"What the {other} signal model predicts for {name} weights",
-            ):  # fmt: skip
-                comparison.by_other[name] = predict(graph, signals_of_other, options, registry)
-            if settings.jacobian:
-                what = f"The Jacobian with {name} weights"
-                with _told(findings, "no_jacobian", what, (ValueError, MemoryError)):
-                    comparison.jacobians[name] = probe_jacobian(
-                        graph, settings.jacobian, seeds[0], inputs.mean, inputs.variance,
-                        input_data=inputs.data, device=settings.device, logits=True,
-                        progress=report(f"Measuring the Jacobian, {name}", None, settings.jacobian),
-                    )  # fmt: skip
-    frozen = frozen_weights(graph, came=uploaded, keep=settings.keep_frozen)
-    findings += [frozen] if frozen else []
-    comparison.findings = _unique([*findings, *_notes(model, comparison, settings, inputs)])
-    return comparison
+            for draw in reversed(range(settings.seeds)):
+                analysis.set_own_or_configured_weights(series, draw)
+                predicted = (
+                    analysis.plan_and_draw(draw) if series == "autoinit" else analysis.predict()
+                )
+                found.predictions.setdefault(series, []).insert(0, predicted)
+                if series not in found.probes:
+                    preview(found)
+                analysis.measure(series, draw)
+            analysis.look_at_the_first_draw(series)
+    analysis.conclude(model)
+    return found
 
 
-def _notes(
-    model: Any, comparison: Comparison, settings: Settings, inputs: Inputs
-) -> Iterator[Finding]:
-    graph = comparison.graph
-    yield from inputs.findings
-    for name, shape in graph.assumed.items():
-        sizes = ", ".join("any" if size is None else str(size) for size in shape)
-        yield Finding(
-            "assumed_size", name, "InputLayer",
-            f"Input {name!r} leaves sizes open: ({sizes}) was taken. Choose another with the size "
-            "for unknown dimensions (--input-size).",
+class _Analysis:
+    """The steps of a comparison, and what they share. Each leaves in it what it found."""
+
+    def __init__(
+        self,
+        model: Any,
+        settings: Settings,
+        uploaded: bool,
+        registry: Registry,
+        data: Data | None,
+        progress: Progress,
+    ) -> None:
+        self.settings, self.uploaded, self.registry = settings, uploaded, registry
+        self.training = settings.mode == "training"
+        graph = read_model(model, settings.input_size, registry=registry, training=self.training)
+        keep_frozen = settings.keep_frozen and uploaded
+        self.options = Options(
+            training=self.training,
+            signal_variance=settings.signal_variance,
+            centred=settings.constrain_weights,
+            keep_frozen=keep_frozen,
+            seed=settings.seed,
+            batch=settings.samples,
+            unsupported=settings.unsupported,
+        )
+        self.graph, self.inputs = graph, inputs_of(graph, settings, data)
+        self.comparison = Comparison(
+            graph,
+            next(name for name in SIGNAL_MODELS if name != settings.signal_model),
+            inputs=self.inputs,
+            kept=frozen_variables(graph) if keep_frozen else frozenset(),
+            registry=registry,
+        )
+        self.signals, self.signals_of_other = (
+            input_signals(graph, self.inputs.mean, self.inputs.variance, kind)
+            for kind in (settings.signal_model, self.comparison.other_model)
+        )
+        later = (derived(settings.seed, draw) for draw in range(1, settings.seeds))
+        self.seeds = [settings.seed, *later]
+        self.own = SavedWeights(
+            v for layer in graph.layers() for v in getattr(layer, "weights", ())
+        )
+        self.series = ("default", "uploaded", "autoinit") if uploaded else ("default", "autoinit")
+        each = 1 + _GRADIENT_STEPS * settings.gradients
+        self.steps = _Steps(
+            progress, len(self.series) * (settings.seeds * each + settings.jacobian)
+        )
+        self.findings: list[Finding] = []
+        self.compiled = CompiledPasses()
+
+    def set_own_or_configured_weights(self, series: str, draw: int) -> None:
+        """Those that came with the model, or those that its initialisers give."""
+        if self.uploaded and series != "default":
+            self.own.restore()
+        else:
+            self.findings += draw_configured_weights(
+                self.graph, self.seeds[draw], self.comparison.kept
+            )
+
+    def predict(self) -> Propagation:
+        """What the rules say of the weights that are in place."""
+        predicted = predict(self.graph, self.signals, self.options, self.registry)
+        self.findings += predicted.findings
+        return predicted
+
+    def plan_and_draw(self, draw: int) -> Propagation:
+        """AutoInit's weights take the place of those that are there, and what the rules say."""
+        settings, known = self.settings, None
+        predicted = plan(self.graph, self.signals, self.options, self.registry)
+        drawn = {id(choice.kernel.variable) for choice in predicted.scales}
+        if self.uploaded and draw == 0:
+            self.findings += weights_not_finite(self.graph, drawn)
+        if self.comparison.kept:
+            known = self._measured_at_frozen_layers(drawn, draw)
+            predicted = plan(self.graph, self.signals, self.options, self.registry, known=known)
+        apply_plans(
+            predicted.scales, settings.distribution, self.seeds[draw],
+            constrain=settings.constrain_weights,
         )  # fmt: skip
-    depth = recursion_depth(model)
-    if depth > _PLAIN_DEPTH:
-        yield Finding(
-            "deep_model", "", "",
-            f"Keras recurses {depth} calls deep to open this model: a plain Python process must "
-            f"call sys.setrecursionlimit({2 * depth + 1000}) before keras.models.load_model.",
+        self.findings += predicted.findings
+        return predicted
+
+    def measure(self, series: str, draw: int) -> None:
+        """Feeds the inputs forward, and a random cotangent back where that is asked for."""
+        found, label = self.comparison, self._draw_label(draw)
+        inputs, settings = self.inputs, self.settings
+        chosen = (
+            self.graph, settings.samples, self.seeds[draw], inputs.mean, inputs.variance,
+            self.training, settings.device,
         )  # fmt: skip
-    yield from input_scaling(graph, inputs.mean, inputs.variance, inputs.from_data)
-    yield from _not_self_averaging(comparison)
-    if comparison.batch_size < settings.samples:
-        yield Finding(
-            "batch_reduced", "", "",
-            f"{settings.samples} samples did not fit into memory together: they went through in "
-            f"batches of {comparison.batch_size}, and batch normalisation saw no more at once.",
+        probe = probe_model(
+            *chosen, input_data=inputs.data, memory_limit=_activation_memory(settings),
+            progress=self.steps.next(f"Measuring {series}{label}"),
         )  # fmt: skip
-    if settings.constrain_weights:
-        yield Finding(
-            "constraint_needs_import", "", "",
-            "The model carries AutoInit's constraint: `import autoinit` before loading it.",
+        found.probes.setdefault(series, []).insert(0, probe)
+        if not settings.gradients:
+            return
+        what = f"The gradients with {series} weights"
+        with self._left_out("gradients_not_measured", what, (MemoryError,)):
+            gradients = probe_gradients(
+                *chosen, input_data=inputs.data, logits=True,
+                memory_limit=_activation_memory(settings), compiled=self.compiled,
+                progress=self.steps.next(f"Measuring gradients, {series}{label}", _GRADIENT_STEPS),
+            )  # fmt: skip
+            found.gradients.setdefault(series, []).insert(0, gradients)
+
+    def look_at_the_first_draw(self, series: str) -> None:
+        """What is asked of one draw only: the other signal model, deviations, the Jacobian."""
+        found, settings = self.comparison, self.settings
+        found.deviations[series] = _deviations(self.graph)
+        what = f"What the {found.other_model} signal model predicts for {series} weights"
+        with self._left_out("other_model_failed", what):
+            found.by_other[series] = predict(
+                self.graph, self.signals_of_other, self.options, self.registry
+            )
+        if not settings.jacobian:
+            return
+        what = f"The Jacobian with {series} weights"
+        with self._left_out("no_jacobian", what, (ValueError, MemoryError)):
+            found.jacobians[series] = probe_jacobian(
+                self.graph, settings.jacobian, self.seeds[0], self.inputs.mean,
+                self.inputs.variance, input_data=self.inputs.data, device=settings.device,
+                logits=True,
+                progress=self.steps.next(f"Measuring the Jacobian, {series}", settings.jacobian),
+            )  # fmt: skip
+
+    def conclude(self, model: Any) -> None:
+        """What a person should know of the whole."""
+        found = self.comparison
+        frozen = frozen_weights(self.graph, came=self.uploaded, keep=self.settings.keep_frozen)
+        noted = conditions(
+            self.graph, self.settings, self.inputs, found.predictions["autoinit"][0],
+            batch_size=found.batch_size, depth=recursion_depth(model),
         )  # fmt: skip
+        found.findings = _unique([*self.findings, *([frozen] if frozen else []), *noted])
+
+    def _measured_at_frozen_layers(self, drawn: set[int], draw: int) -> dict[int, Signal]:
+        """What they really give, as it was measured with the same weights and inputs.
+
+        Trained channels differ from each other, which the rules' signals do not say.
+        """
+        settled = settled_values(self.graph, self.comparison.kept, drawn)
+        kind = SIGNAL_MODELS[self.settings.signal_model]
+        probe = self.comparison.probes["uploaded"][draw]
+        return {
+            call.outputs[0].index: kind.gaussian(moments.mean, moments.variance)
+            for call, moments in zip(self.graph.calls, probe.moments, strict=True)
+            if moments is not None
+            and call.outputs[0].index in settled
+            and math.isfinite(moments.variance)
+        }
+
+    def _draw_label(self, draw: int) -> str:
+        several = len(self.seeds) > 1
+        return f", draw {draw + 1} of {len(self.seeds)}" if several else ""
+
+    @contextmanager
+    def _left_out(
+        self, code: str, what: str, sentences: tuple[type[Exception], ...] = ()
+    ) -> Iterator[None]:
+        """Go on without what fails inside the block, and say so.
+
+        A layer or an estimator of a user's own may raise anything; the result can do without.
+
+        Args:
+            code: of the finding.
+            what: is left out.
+            sentences: exceptions whose message is one that a person can read.
+        """
+        try:
+            yield
+        except Exception as error:
+            reason = str(error).partition("\n")[0].rstrip(".")
+            kind = "" if isinstance(error, sentences) else f"{type(error).__name__}: "
+            message = f"{what} is left out: {kind}{reason}."
+            self.findings.append(Finding(code, "", "", message))
+
+
+@dataclass
+class _Steps:
+    """How far a comparison is, in steps of about a pass forward."""
+
+    progress: Progress
+    total: int
+    done: int = 0
+
+    def next(self, stage: str, size: int = 1) -> Callable[[float], None]:
+        """Begins a step; what it gives is told the share of it that is done."""
+        start = self.done
+        self.done += size
+        return lambda share: self.progress((start + share * size) / self.total, stage)
 
 
 def _deviations(graph: ModelGraph) -> dict[int, float]:
@@ -270,72 +339,6 @@ def _deviations(graph: ModelGraph) -> dict[int, float]:
         for layer in graph.layers()
         for weight in getattr(layer, "weights", ())
         if len(weight.shape) > 1
-    }
-
-
-@contextmanager
-def _told(
-    findings: list[Finding], code: str, what: str, sentences: tuple[type[Exception], ...] = ()
-) -> Iterator[None]:
-    """Go on without what fails inside the block, and say so.
-
-    A layer or an estimator of a user's own may raise anything; the result can do without.
-
-    Args:
-        findings: to which a sentence is added.
-        code: of the finding.
-        what: is left out.
-        sentences: exceptions whose message is one that a person can read.
-    """
-    try:
-        yield
-    except Exception as error:
-        reason = str(error).partition("\n")[0].rstrip(".")
-        kind = "" if isinstance(error, sentences) else f"{type(error).__name__}: "
-        findings.append(Finding(code, "", "", f"{what} is left out: {kind}{reason}."))
-
-
-def _not_self_averaging(comparison: Comparison) -> Iterator[Finding]:
-    """One sentence for all calls of which single draws scatter, with AutoInit's weights."""
-    outcomes = comparison.predictions["autoinit"][0].results
-    seen = [
-        (outcome.signals[0], call)
-        for call, outcome in zip(comparison.graph.calls, outcomes, strict=True)
-        if not call.is_internal
-    ]
-    spreads = [
-        (signal.log_deviation, call)
-        for signal, call in seen
-        if isinstance(signal, Observed) and signal.log_deviation is not None
-    ]
-    scattered = [(spread, call) for spread, call in spreads if spread >= _SCATTERED]
-    if scattered:
-        spread, call = max(scattered, key=lambda pair: pair[0])
-        yield Finding(
-            "not_self_averaging", call.path, call.class_name,
-            f"{len(scattered):,} of {len(seen):,} calls are not self-averaging: "
-            "they are narrow, or much of what they carry is the same for all inputs, and one draw "
-            "of weights differs from the next. Their variances scatter by a factor of "
-            f"{math.exp(_SCATTERED):.1f} or more, most at {call.path!r}: {math.exp(spread):.2g}. "
-            "Several draws (--seeds) show by how much.",
-        )  # fmt: skip
-
-
-def _known(
-    comparison: Comparison, drawn: set[int], probe: Probe, signal_model: str
-) -> dict[int, Signal]:
-    """What frozen layers really give, as it was measured with the same weights and inputs.
-
-    Trained channels differ from each other, which the rules' signals do not tell.
-    """
-    graph, kind = comparison.graph, SIGNAL_MODELS[signal_model]
-    settled = settled_values(graph, comparison.kept, drawn)
-    return {
-        call.outputs[0].index: kind.gaussian(moments.mean, moments.variance)
-        for call, moments in zip(graph.calls, probe.moments, strict=True)
-        if moments is not None
-        and call.outputs[0].index in settled
-        and math.isfinite(moments.variance)
     }
 
 

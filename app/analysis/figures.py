@@ -1,25 +1,50 @@
-"""The figures of a comparison as plain data, as they stand in a result file."""
+"""From a comparison to its result: the figures over draws, call by call."""
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 
+from app.analysis import result
 from app.analysis.comparison import Comparison
+from app.analysis.diagnosis.table import diagnose
+from app.analysis.job_spec import JobSpec, sha256
+from app.analysis.result import (
+    Call,
+    CallFigures,
+    GradientMoments,
+    JacobianFacts,
+    Kernel,
+    Measurement,
+    Phase,
+    Prediction,
+    Preview,
+    Result,
+    RuleFacts,
+    VariableGradient,
+    VarianceSpread,
+)
+from app.analysis.settings import Settings
+from autoinit.findings import Finding
+from autoinit.graph import model_graph as graph_model
 from autoinit.graph.frozen import is_frozen
+from autoinit.graph.input_moments import integer_inputs
+from autoinit.model_files import Download, ModelFile
 from autoinit.signals.phases import phase
-from probes.gradients import Gradients
 from probes.jacobian import JacobianSpectrum
 from probes.moments.distribution import Distribution
 from probes.moments.figures import Moments
 from probes.moments.spread import spread_of
 
+_KERAS_VERSION: str = keras.__version__
+SERIES = ("default", "autoinit", "uploaded")  # in the order of the file
 _CORRELATIONS = ("sample_correlation", "position_correlation")
 _PREDICTED = ("mean", "variance", "spread", "correlation_slope", *_CORRELATIONS)
 # Of signals, where they are not called as in a result file.
@@ -31,77 +56,184 @@ _GRADIENT = ("mean", "variance", "minimum", "maximum", "zero_fraction", "finite_
 _BINS = (8, 60)  # of a spectrum's density: fewest and most
 
 
-def calls_as_data(comparison: Comparison) -> list[dict[str, Any]]:
-    """The `calls` of a result file; of a comparison that is under way, as far as it has come."""
+def result_of(
+    comparison: Comparison,
+    model: Any,
+    source: Source,
+    spec: JobSpec,
+    findings: Sequence[Finding],
+    timings: Mapping[str, float],
+    downloads: Sequence[Download] | None = None,
+) -> Result:
+    """What a result file holds.
+
+    Args:
+        comparison: what was found.
+        model: that was compared.
+        source: where it came from.
+        spec: what was asked for.
+        findings: what a person should know; what the figures say is added.
+        timings: seconds by stage.
+        downloads: what was saved beside the result.
+    """
+    graph = comparison.graph
+    calls = calls_of(comparison)
+    series = tuple(name for name in SERIES if name in comparison.probes)
+    stored = [result.Finding.model_validate(finding.as_dict()) for finding in findings]
+    saved = () if downloads is None else tuple(result.DownloadFacts(**asdict(d)) for d in downloads)
+    return Result(
+        schema_version=result.SCHEMA,
+        model=result.ModelFacts(
+            name=spec.name,
+            **source._asdict(),
+            layers=len(graph.layers()),
+            calls=len(calls),
+            parameters=int(model.count_params()),
+            inputs=tuple(
+                result.InputFacts(
+                    name=call.path, shape=call.outputs[0].shape, dtype=call.outputs[0].dtype
+                )
+                for call in graph.inputs
+            ),
+        ),
+        settings=_used_settings(spec.settings, comparison),
+        device=result.DeviceFacts(**asdict(comparison.device)),
+        series=series,
+        timings=dict(timings),
+        calls=calls,
+        phases=phases_of(comparison),
+        gradients=gradients_of(comparison),
+        jacobian=jacobian_of(comparison),
+        rules=rules_of(comparison),
+        findings=(*stored, *diagnose(calls, series, spec.settings.signal_variance)),
+        **({} if downloads is None else {"downloads": saved}),
+    )
+
+
+def preview_of(comparison: Comparison, settings: Settings) -> Preview:
+    """The part of a result that its chart needs, of a comparison that is under way."""
+    return Preview(
+        settings=result.UsedSettings(signal_variance=settings.signal_variance),
+        series=tuple(name for name in SERIES if name in comparison.predictions),
+        calls=calls_of(comparison),
+    )
+
+
+class Source(NamedTuple):
+    """Where a model came from; without a file, a sample or a live model."""
+
+    format: str = "sample"
+    keras_version: str | None = _KERAS_VERSION
+    keras: int = 3
+    sha256: str = ""
+    compiled: bool = False
+
+    @classmethod
+    def of(cls, file: ModelFile | None) -> Source:
+        """The file's record."""
+        if file is None:
+            return cls()
+        record = file.record
+        compiled = bool(record.compile_settings)
+        return cls(record.format, record.keras_version, record.keras, file.sha256, compiled)
+
+
+def _used_settings(settings: Settings, comparison: Comparison) -> result.UsedSettings:
+    """The settings as a result has them: the data's name and digest, not where they lie here.
+
+    Where inputs have moments of their own, be they chosen or the data's, those of all inputs are
+    given: who does the same again need not have the data.
+    """
+    used = settings.model_dump()
+    inputs = comparison.inputs
+    if inputs is not None and (inputs.from_data or settings.input_moments):
+        integers = integer_inputs(comparison.graph)
+        used["input_moments"] = {
+            call.path: [inputs.mean[call.path], inputs.variance[call.path]]
+            for call in comparison.graph.inputs
+            if call.outputs[0].index not in integers
+        }
+    del used["input_data_name"]
+    if settings.input_data is not None:
+        used |= {
+            "input_data": settings.data_name, "input_data_sha256": sha256(settings.input_data)
+        }  # fmt: skip
+    if comparison.probes:
+        used["batch_size"] = comparison.batch_size
+    return result.UsedSettings(**used)
+
+
+def calls_of(comparison: Comparison) -> tuple[Call, ...]:
+    """The calls with their figures; of a comparison that is under way, as far as it has come."""
     graph = comparison.graph
     latest = next(reversed(comparison.predictions.values()))[0]
-    signals_of = [call for call in graph.calls if not call.is_internal]
-    numbers = {call.index: number for number, call in enumerate(signals_of)}
+    visible = [call for call in graph.calls if not call.is_internal]
+    numbers = {call.index: number for number, call in enumerate(visible)}
     producers = {index: call.index for index, call in graph.producers().items()}
     kernels = _kernels(comparison)
-    rows = []
-    for call in signals_of:
+    calls = []
+    for call in visible:
         outcome = latest.results[call.index]
-        row: dict[str, Any] = {
+        sources = (producers[value.index] for value in call.inputs)
+        known: dict[str, Any] = {}
+        if call.path in kernels:
+            known["kernels"] = tuple(kernels[call.path])
+        if outcome.standard_error is not None:
+            known["standard_error"] = _figure(outcome.standard_error)
+        calls.append(Call.model_validate({
             "index": numbers[call.index],
             "path": call.path,
             "layer": call.layer_name,
             "class": call.class_name,
             "weighted": outcome.weighted,
-            "output_shape": list(call.outputs[0].shape),
+            "output_shape": call.outputs[0].shape,
             "support": str(outcome.support),
             "tainted": outcome.tainted,
             "opaque": call.placeholder.reason if call.placeholder else None,
             "frozen": is_frozen(call, comparison.kept),
-            "inputs": list(
-                dict.fromkeys(
-                    numbers[producers[value.index]]
-                    for value in call.inputs
-                    if producers[value.index] in numbers
-                )
-            ),
-        }
-        if call.path in kernels:
-            row["kernels"] = kernels[call.path]
-        # At one position there is nothing to correlate with.
-        has_positions = math.prod(call.outputs[0].positions) > 1
-        expected = _PREDICTED if has_positions else _PREDICTED[:-1]
-        if outcome.standard_error is not None:
-            row["standard_error"] = _figure(outcome.standard_error)
-        for name, predictions in comparison.predictions.items():
-            signals = [
-                _as_one_draw(prediction.results[call.index].signals[0])
-                for prediction in predictions
-            ]
-            every = [probe.moments[call.index] for probe in comparison.probes.get(name, ())]
-            measured = [moments for moments in every if moments is not None]
-            row[name] = {
-                "predicted": _over_draws(signals, expected),
-                # What cannot be run is not measured, in any draw.
-                "measured": _over_draws(measured, _MEASURED) if measured else None,
-            }
-            if measured:
-                block = row[name]["measured"]
-                block |= _shape_over_draws([m.shape for m in measured])
-                if len(measured) > 1:
-                    block["variance_spread"] = _spread([m.variance for m in measured])
-                    row[name]["outside_band"] = _is_outside(row[name])
-            if name in comparison.gradients:
-                row[name]["gradient"] = _gradient(
-                    [probe.moments[call.index] for probe in comparison.gradients[name]],
-                    call.outputs[0].entries,
-                )
-            if name in comparison.by_other:
-                signal = comparison.by_other[name].results[call.index].signals[0]
-                row[name]["predicted_by"] = {
-                    comparison.other_model: _over_draws([_as_one_draw(signal)], expected)
-                }
-        rows.append(row)
-    return rows
+            "inputs": tuple(dict.fromkeys(numbers[each] for each in sources if each in numbers)),
+            "series": {name: _figures(comparison, name, call) for name in comparison.predictions},
+            **known,
+        }))  # fmt: skip
+    return tuple(calls)
 
 
-def phases_as_data(comparison: Comparison) -> dict[str, dict[str, Any]]:
-    """The `phases` of a result file: for each series, what its layers do to similar inputs.
+def _figures(comparison: Comparison, series: str, call: graph_model.Call) -> CallFigures:
+    """All figures of a call with a series' weights."""
+    index, output = call.index, call.outputs[0]
+    # At one position there is nothing to correlate with.
+    names = _PREDICTED if math.prod(output.positions) > 1 else _PREDICTED[:-1]
+    signals = [
+        _as_one_draw(prediction.results[index].signals[0])
+        for prediction in comparison.predictions[series]
+    ]
+    predicted = Prediction(**_over_draws(signals, names))
+    every = [probe.moments[index] for probe in comparison.probes.get(series, ())]
+    draws = [moments for moments in every if moments is not None]
+    # What cannot be run is not measured, in any draw.
+    measured = _measurement(draws) if draws else None
+    known: dict[str, Any] = {}
+    if len(draws) > 1 and measured is not None:
+        known["outside_band"] = _is_outside(predicted, measured)
+    if series in comparison.gradients:
+        backward = [probe.moments[index] for probe in comparison.gradients[series]]
+        known["gradient"] = _gradient(backward, output.entries)
+    if series in comparison.by_other:
+        signal = comparison.by_other[series].results[index].signals[0]
+        by_other = Prediction(**_over_draws([_as_one_draw(signal)], names))
+        known["predicted_by"] = {comparison.other_model: by_other}
+    return CallFigures(predicted=predicted, measured=measured, **known)
+
+
+def _measurement(draws: Sequence[Moments]) -> Measurement:
+    block = _over_draws(draws, _MEASURED) | _shape_over_draws([draw.shape for draw in draws])
+    if len(draws) > 1:
+        block["variance_spread"] = _spread([draw.variance for draw in draws])
+    return Measurement(**block)
+
+
+def phases_of(comparison: Comparison) -> dict[str, Phase]:
+    """For each series, what its layers do to similar inputs.
 
     Batch normalisation takes away what inputs have in common: there is no fixed point at 1 then.
     """
@@ -115,7 +247,9 @@ def phases_as_data(comparison: Comparison) -> dict[str, dict[str, Any]]:
         known = [slope for slope in slopes[1:] if slope is not None and math.isfinite(slope)]
         if len(known) > 1 and min(known) > 0:
             slope = _geometric(known)
-            phases[name] = {"slope": slope, "phase": phase(slope), "calls": len(known)}
+            phases[name] = Phase.model_validate(
+                {"slope": slope, "phase": phase(slope), "calls": len(known)}
+            )
     return phases
 
 
@@ -138,25 +272,23 @@ def _over_draws(draws: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
     return block
 
 
-def _spread(variances: Sequence[float]) -> dict[str, float | None] | None:
+def _spread(variances: Sequence[float]) -> VarianceSpread | None:
     """What the draws' variances come to."""
     spread = spread_of(variances)
     if spread is None:
         return None
-    named = asdict(spread).items()
-    return {name: None if value is None else _figure(value) for name, value in named}
+    return VarianceSpread(**{name: _figure(value) for name, value in asdict(spread).items()})
 
 
-def _is_outside(series: dict[str, Any]) -> bool | None:
+def _is_outside(predicted: Prediction, measured: Measurement) -> bool | None:
     """Whether the predicted variance is not between the 10th and the 90th percentile of draws."""
-    predicted, spread = series["predicted"]["variance"], series["measured"]["variance_spread"]
-    if predicted is None or spread is None or spread["low"] is None:
+    variance, spread = predicted.variance, measured.variance_spread
+    if variance is None or spread is None or spread.low is None:
         return None
-    low, high = spread["low"], spread["high"]
-    return not (low <= predicted and (high is None or predicted <= high))
+    return not (spread.low <= variance and (spread.high is None or variance <= spread.high))
 
 
-def _gradient(draws: Sequence[Moments | None], entries: int) -> dict[str, Any] | None:
+def _gradient(draws: Sequence[Moments | None], entries: int) -> GradientMoments | None:
     """Figures of what flows back to a call's output.
 
     `square_norm` is that of one sample's gradient, on average: what a pooling layer spreads over
@@ -167,12 +299,12 @@ def _gradient(draws: Sequence[Moments | None], entries: int) -> dict[str, Any] |
         return None
     block = _over_draws(known, _GRADIENT)
     norms = [entries * (draw.variance + draw.mean**2) for draw in known]
-    return block | {"square_norm": _figure(_geometric(norms))}
+    return GradientMoments(**block, square_norm=_figure(_geometric(norms)))
 
 
-def rules_as_data(comparison: Comparison) -> dict[str, dict[str, str]]:
-    """The `rules` of a result file: for each class of calls, its rule and what that says."""
-    found: dict[str, dict[str, str]] = {}
+def rules_of(comparison: Comparison) -> dict[str, RuleFacts]:
+    """For each class of calls its rule, and what that says."""
+    found: dict[str, RuleFacts] = {}
     for call in comparison.graph.calls:
         if call.is_internal or call.class_name in found:
             continue
@@ -181,13 +313,13 @@ def rules_as_data(comparison: Comparison) -> dict[str, dict[str, str]]:
             text = inspect.getdoc(registration.rule) or ""
             says = " ".join(text.partition("\n\n")[0].split())
             name = getattr(registration.rule, "__name__", type(registration.rule).__name__)
-            found[call.class_name] = {"rule": name, "says": says}
+            found[call.class_name] = RuleFacts(rule=name, says=says)
     return found
 
 
-def _kernels(comparison: Comparison) -> dict[str, list[dict[str, Any]]]:
+def _kernels(comparison: Comparison) -> dict[str, list[Kernel]]:
     """The kernels that AutoInit draws, by the path of the call that they were planned for."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    found: dict[str, list[Kernel]] = {}
     planned = comparison.predictions.get("autoinit")
     for plan in planned[0].scales if planned else ():
         kernel = plan.kernel
@@ -196,18 +328,19 @@ def _kernels(comparison: Comparison) -> dict[str, list[dict[str, Any]]]:
             for series, known in comparison.deviations.items()
             if id(kernel.variable) in known
         }
-        found.setdefault(plan.path, []).append({
-            "variable": kernel.variable.path,
-            "shape": list(kernel.shape),
-            "fan_in": kernel.fan_in,
-            "effective_fan_in": kernel.drawn(centred=False).power,
-            "planned": _figure(plan.standard_deviation),
-            "deviation": deviations,
-        })  # fmt: skip
+        described = Kernel(
+            variable=kernel.variable.path,
+            shape=tuple(kernel.shape),
+            fan_in=kernel.fan_in,
+            effective_fan_in=kernel.drawn(centred=False).power,
+            planned=_figure(plan.standard_deviation),
+            deviation=deviations,
+        )
+        found.setdefault(plan.path, []).append(described)
     return found
 
 
-def histograms_as_data(comparison: Comparison) -> dict[str, dict[str, Any]]:
+def histograms_of(comparison: Comparison) -> dict[str, dict[str, Any]]:
     """The file of histograms: by series and path, the first draw's; nothing of what has none."""
     found: dict[str, dict[str, Any]] = {}
     for name, probes in comparison.probes.items():
@@ -220,60 +353,53 @@ def histograms_as_data(comparison: Comparison) -> dict[str, dict[str, Any]]:
     return found
 
 
-def gradients_as_data(comparison: Comparison) -> dict[str, dict[str, Any]]:
-    """The `gradients` of a result file: by series, the figures for each trainable variable."""
-    return {name: _variables(draws) for name, draws in comparison.gradients.items()}
-
-
-def _variables(draws: Sequence[Gradients]) -> dict[str, Any]:
-    rows = []
-    for path in draws[0].variables:
-        found = [draw.variables[path] for draw in draws]
-        known = [moments for moments in found if moments is not None]
-        figures = _over_draws(known, _GRADIENT) if known else dict.fromkeys(_GRADIENT)
-        rows.append({"variable": path, "entries": known[0].count if known else None} | figures)
+def gradients_of(comparison: Comparison) -> dict[str, result.Gradients]:
+    """By series, the gradients of each trainable variable."""
     return {
-        "batch_size": draws[0].batch_size,
-        "checkpointed": draws[0].checkpointed,
-        "variables": rows,
+        name: result.Gradients(
+            batch_size=draws[0].batch_size,
+            checkpointed=draws[0].checkpointed,
+            variables=tuple(
+                _variable(path, [draw.variables[path] for draw in draws])
+                for path in draws[0].variables
+            ),
+        )
+        for name, draws in comparison.gradients.items()
     }
 
 
-def jacobian_as_data(comparison: Comparison) -> dict[str, dict[str, Any]]:
-    """The `jacobian` of a result file: by series, its singular values at the inputs together.
+def _variable(path: str, draws: Sequence[Moments | None]) -> VariableGradient:
+    known = [moments for moments in draws if moments is not None]
+    figures = _over_draws(known, _GRADIENT) if known else dict.fromkeys(_GRADIENT)
+    return VariableGradient(variable=path, entries=known[0].count if known else None, **figures)
 
-    `density` is a histogram over the logarithm of the singular value: edges, to the base of 10,
-    and shares; what is zero to rounding is left out of it.
-    """
+
+def jacobian_of(comparison: Comparison) -> dict[str, JacobianFacts]:
+    """By series, the singular values at the inputs together."""
     return {name: _jacobian(found) for name, found in comparison.jacobians.items()}
 
 
-def _jacobian(found: JacobianSpectrum) -> dict[str, Any]:
+def _jacobian(found: JacobianSpectrum) -> JacobianFacts:
     pooled = found.pooled
-    figures = (
-        "largest", "smallest", "mean_square", "standard_error", "condition_number",
-    )  # fmt: skip
-    kept = pooled.nodes > 0.0
-    logarithms = 0.5 * np.log10(pooled.nodes[kept])
+    figures = ("largest", "smallest", "mean_square", "standard_error", "condition_number")
+    kept = pooled.nodes > 0.0  # what is zero to rounding has no logarithm
     density = None
     if kept.any():
         bins = int(np.clip(2 * math.sqrt(kept.sum()), *_BINS))
+        logarithms = 0.5 * np.log10(pooled.nodes[kept])
         shares, edges = np.histogram(logarithms, bins, weights=pooled.weights[kept])
-        density = {"edges": edges.tolist(), "shares": shares.tolist()}
-    return {
-        "obtained": pooled.obtained,
-        "inputs": len(found.spectra),
-        "shape": list(found.shape),
-        "sources": list(found.sources),
-        "targets": list(found.targets),
-        **{
-            name: None if getattr(pooled, name) is None else _figure(float(getattr(pooled, name)))
-            for name in figures
-        },
-        "rank_deficiency": pooled.rank_deficiency,
-        "density": density,
-        "note": pooled.note,
-    }
+        density = result.Density(edges=edges.tolist(), shares=shares.tolist())
+    return JacobianFacts(
+        obtained=pooled.obtained,
+        inputs=len(found.spectra),
+        shape=tuple(found.shape),
+        sources=tuple(found.sources),
+        targets=tuple(found.targets),
+        rank_deficiency=pooled.rank_deficiency,
+        density=density,
+        note=pooled.note,
+        **{name: _figure(getattr(pooled, name)) for name in figures},
+    )
 
 
 def _shape_over_draws(draws: Sequence[Distribution]) -> dict[str, Any]:
@@ -294,5 +420,5 @@ def _geometric(values: Sequence[float]) -> float:
     return math.exp(fmean(math.log(value) for value in values)) if len(values) > 1 else values[0]
 
 
-def _figure(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _figure(value: float | None) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None

@@ -3,19 +3,17 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
-from app.analysis.diagnosis.trends import ways
-from app.analysis.result import AnalysisResult
+from app.analysis.diagnosis.families.signal import signal_stretch
+from app.analysis.diagnosis.kinds import Evidence
+from app.analysis.diagnosis.thresholds import STABLE_FACTOR
+from app.analysis.result import Moments, Preview, Result
 from app.text.escaping import plain_text
 from app.text.formatting import duration, number, percentage, plural
 
-Result = dict[str, Any]
-
 MODEL_NAMES = {"independent": "the paper's model", "correlated": "the correlated model"}
 SERIES_NAMES = {"default": "Default", "autoinit": "AutoInit", "uploaded": "Uploaded"}
-# The band within which the paper's figure 3 calls a signal stable: a factor of 100 either way.
-STABLE_FACTOR = 100.0
 
 
 def series_name(series: str) -> str:
@@ -28,45 +26,25 @@ def is_number(value: float | None) -> TypeGuard[float]:
     return value is not None and math.isfinite(value)
 
 
-def measured(call: Result, series: str) -> Result | None:
-    """What was measured at a call; None where nothing was."""
-    return (call.get(series) or {}).get("measured")
-
-
-def gradient(call: Result, series: str) -> Result | None:
-    """What was measured of the gradient of a call's output; None where none was."""
-    return (call.get(series) or {}).get("gradient")
-
-
-def predicted(call: Result, series: str) -> Result | None:
-    """What the rules predict for a call; None where the series does not exist."""
-    return (call.get(series) or {}).get("predicted")
-
-
-def other_model(result: Result) -> str | None:
-    """The signal model that was not chosen, where it made predictions too."""
-    parts = (call.get(series) or {} for call in result["calls"] for series in result["series"])
-    return next((model for part in parts for model in part.get("predicted_by") or {}), None)
-
-
-def predicted_by(call: Result, series: str, model: str) -> Result | None:
-    """What the model that was not chosen predicts for a call, with the same weights."""
-    return ((call.get(series) or {}).get("predicted_by") or {}).get(model)
-
-
 def model_name(model: str) -> str:
     """What the page calls a signal model."""
     return MODEL_NAMES.get(model, f"the {model} model")
 
 
-def out_of_range(moments: Result | None) -> str | None:
+def out_of_range(moments: Moments | None) -> str | None:
     """Why a variance cannot be drawn on a log axis: "overflow", "underflow", or None if it can."""
     if moments is None:
         return None
-    variance = moments.get("variance")
-    if not is_number(variance):
+    if not is_number(moments.variance):
         return "overflow"
-    return "underflow" if variance <= 0 else None
+    return "underflow" if moments.variance <= 0 else None
+
+
+def describe_variance(figures: Moments | None) -> str:
+    """Three digits, or why there are none."""
+    if figures is None:
+        return "not measured"
+    return "not finite" if figures.variance is None else f"{figures.variance:.3g}"
 
 
 @dataclass(frozen=True)
@@ -100,53 +78,30 @@ class Agreement:
     where: str  # path of the call with the largest factor
 
 
-@dataclass(frozen=True)
-class Coverage:
-    """How the predictions of all calls were obtained."""
-
-    calls: int
-    by_support: dict[str, int]
-    tainted: int
-
-    @property
-    def estimated(self) -> int:
-        """How many calls are predicted by a rule or by sampling, not passed through."""
-        return self.calls - self.by_support.get("pass_through", 0)
-
-    @property
-    def covered(self) -> float:
-        """The fraction of these calls."""
-        return self.estimated / self.calls if self.calls else 1.0
-
-
 def series_figures(result: Result, series: str) -> SeriesFigures:
     """Smallest, largest and final measured variance, and a verdict in a word."""
-    calls = result["calls"]
-    found = [measured(call, series) for call in calls]
-    states = [out_of_range(moments) for moments in found]
-    weighted = [
-        moments["variance"]
-        for call, moments, state in zip(calls, found, states, strict=True)
-        if call["weighted"] and moments is not None and state is None
+    found = [(call, call.measured(series)) for call in result.calls]
+    states = [out_of_range(moments) for _, moments in found]
+    weighted = [(moments, state) for (call, moments), state in zip(found, states, strict=True)
+                if call.weighted]  # fmt: skip
+    variances = [
+        moments.variance
+        for moments, state in weighted
+        if moments is not None and moments.variance is not None and state is None
     ]
-    last = found[-1] if found else None
-    unmeasured = sum(
-        call["weighted"] and moments is None for call, moments in zip(calls, found, strict=True)
-    )
+    unmeasured = sum(moments is None for moments, _ in weighted)
     overflowed, underflowed = states.count("overflow"), states.count("underflow")
     # A constant branch has variance 0 for good reasons; a weighted call has none.
-    dead = sum(
-        call["weighted"] and state == "underflow" for call, state in zip(calls, states, strict=True)
-    )
-    smallest, largest = min(weighted, default=None), max(weighted, default=None)
-    target = result["settings"].get("signal_variance") or 1.0
+    dead = sum(state == "underflow" for _, state in weighted)
+    smallest, largest = min(variances, default=None), max(variances, default=None)
+    last = found[-1][1] if found else None
     return SeriesFigures(
         series=series,
-        verdict=verdict(smallest, largest, target, overflowed, dead, unmeasured),
+        verdict=verdict(smallest, largest, result.target, overflowed, dead, unmeasured),
         smallest=smallest,
         largest=largest,
-        final=None if last is None else last.get("variance"),
-        weighted=sum(bool(call["weighted"]) for call in calls),
+        final=None if last is None else last.variance,
+        weighted=len(weighted),
         unmeasured=unmeasured,
         overflowed=overflowed,
         underflowed=underflowed,
@@ -159,13 +114,13 @@ def verdict_parts(result: Result, series: str) -> tuple[str, str | None, str]:
     Returns:
         Such as ("explodes from", path, "on, ×1.9 for each layer with a kernel"); a path or None.
     """
-    found = series_figures(result, series)
-    target = result["settings"].get("signal_variance") or 1.0
-    for sign, way in ways(result["calls"], series, target):
-        verb = "explodes" if sign > 0 else "vanishes"
-        rate = way.rate if sign > 0 else 1 / way.rate
-        return f"{verb} from", way.start["path"], f"on, ×{rate:.2f} for each layer with a kernel"
-    word = found.verdict
+    evidence = Evidence(result.calls, series, result.target)
+    for sign, verb in ((1, "explodes"), (-1, "vanishes")):
+        found = signal_stretch(evidence, sign)
+        if found is not None:
+            rate = found.rate**sign
+            return f"{verb} from", found.start.path, f"on, ×{rate:.2f} for each layer with a kernel"
+    word = series_figures(result, series).verdict
     is_state = word.startswith(("stable", "not"))
     return (f"is {word}" if is_state else word), None, ""
 
@@ -197,12 +152,13 @@ def verdict(
 
 def log_factors(result: Result, series: str) -> Iterator[tuple[float, str]]:
     """|log₁₀ predicted/measured| and path, for every call where both variances are positive."""
-    for call in result["calls"]:
-        pair = measured(call, series), predicted(call, series)
-        if all(moments is not None and out_of_range(moments) is None for moments in pair):
-            variances = [moments["variance"] for moments in pair if moments is not None]
+    for call in result.calls:
+        pair = call.measured(series), call.predicted(series)
+        variances = [moments.variance for moments in pair
+                     if moments is not None and is_number(moments.variance)]  # fmt: skip
+        if len(variances) == 2 and min(variances) > 0:
             # Logarithms apart: the quotient of 1e-200 and 1e200 is no float.
-            yield abs(math.log10(variances[1]) - math.log10(variances[0])), call["path"]
+            yield abs(math.log10(variances[1]) - math.log10(variances[0])), call.path
 
 
 def agreement(result: Result, series: str) -> Agreement | None:
@@ -210,7 +166,7 @@ def agreement(result: Result, series: str) -> Agreement | None:
 
     Inputs alone are no comparison: they are what they were asked to be.
     """
-    if not any(measured(call, series) for call in result["calls"] if call["inputs"]):
+    if not any(call.measured(series) for call in result.calls if call.inputs):
         return None
     factors = sorted(log_factors(result, series))
     if not factors:
@@ -230,25 +186,16 @@ def power(exponent: float) -> float:
     return 10.0**exponent if exponent < 308 else math.inf
 
 
-def coverage(result: Result) -> Coverage:
-    """Counts of calls by support, and of those downstream of a call without a rule."""
-    return Coverage(
-        calls=len(result["calls"]),
-        by_support=AnalysisResult(result).coverage(),
-        tainted=sum(bool(call["tainted"]) for call in result["calls"]),
-    )
-
-
 def facts(result: Result) -> list[str]:
     """What kind of model it is, in a few words each; from a file, so escape them."""
-    model = result["model"]
-    version = model.get("keras_version") or model.get("keras")
+    model = result.model
+    version = model.keras_version or model.keras
     return [
-        model["format"],
+        model.format,
         *([f"Keras {version}"] if version else []),
-        plural(model["layers"], "layer"),
-        plural(model["calls"], "call"),
-        plural(model["parameters"], "parameter"),
+        plural(model.layers, "layer"),
+        plural(model.calls, "call"),
+        plural(model.parameters, "parameter"),
     ]
 
 
@@ -264,11 +211,11 @@ class Card:
 
 def cards(result: Result) -> list[Card]:
     """The row of headline figures, the same on the page and in the report."""
-    found = [series_card(result, series) for series in result["series"]]
+    found = [series_card(result, series) for series in result.series]
     found.append(agreement_card(result))
     found += filter(None, (band_card(result), gradient_card(result), condition_card(result)))
     found.append(coverage_card(result))
-    if any(call.get("opaque") for call in result["calls"]):
+    if result.opaque_calls:
         found.append(measured_card(result))
     return [*found, time_card(result)]
 
@@ -280,7 +227,7 @@ def series_card(result: Result, series: str) -> Card:
         "The smallest and the largest measured variance of the calls that have a kernel. "
         f"Stable means within a factor of {STABLE_FACTOR:g} of the target. "
     )
-    if result["calls"] and measured(result["calls"][-1], series) is None:
+    if result.calls and result.calls[-1].measured(series) is None:
         explanation += "The network's last call was not measured."
     else:
         final = number(figures.final, "no finite value")
@@ -305,7 +252,7 @@ def series_card(result: Result, series: str) -> Card:
 
 def agreement_card(result: Result) -> Card:
     """How well AutoInit's predictions, or the first series', hold."""
-    series = chosen_series(result)
+    series = result.chosen_series
     found = agreement(result, series)
     return Card(
         label="Prediction off by",
@@ -318,19 +265,14 @@ def agreement_card(result: Result) -> Card:
     )
 
 
-def chosen_series(result: Result) -> str:
-    """The series that is judged: AutoInit's, or the first."""
-    return "autoinit" if "autoinit" in result["series"] else str(result["series"][0])
-
-
 def band_card(result: Result) -> Card | None:
     """How many predictions lie outside the band of the draws, where there are several."""
-    series = chosen_series(result)
-    found = [(call.get(series) or {}).get("outside_band") for call in result["calls"]]
+    series = result.chosen_series
+    found = [call.of(series).outside_band for call in result.calls]
     judged = [is_outside for is_outside in found if is_outside is not None]
     if not judged:
         return None
-    draws = result["settings"]["seeds"]
+    draws = result.settings.seeds
     return Card(
         label="Outside the band",
         value=f"{sum(judged):,}",
@@ -343,8 +285,8 @@ def band_card(result: Result) -> Card | None:
 
 def gradient_card(result: Result) -> Card | None:
     """By what factor the gradient changes on its way, where it was measured."""
-    ranges = {series: gradient_range(result, series) for series in result["series"]}
-    series = chosen_series(result)
+    ranges = {series: gradient_range(result, series) for series in result.series}
+    series = result.chosen_series
     if all(found is None for found in ranges.values()):
         return None
     others = [
@@ -365,11 +307,8 @@ def gradient_card(result: Result) -> Card | None:
 
 def gradient_range(result: Result, series: str) -> float | None:
     """The largest over the smallest square norm of weighted calls' gradients, per sample."""
-    norms = [
-        (gradient(call, series) or {}).get("square_norm")
-        for call in result["calls"]
-        if call["weighted"]
-    ]
+    gradients = [call.gradient(series) for call in result.weighted_calls]
+    norms = [None if gradient is None else gradient.square_norm for gradient in gradients]
     known = [norm for norm in norms if is_number(norm) and norm > 0]
     if not known:
         return None
@@ -378,19 +317,16 @@ def gradient_range(result: Result, series: str) -> float | None:
 
 def condition_card(result: Result) -> Card | None:
     """The condition number of the Jacobian, where it was measured."""
-    measured_of = result.get("jacobian") or {}
-    if not measured_of:
+    if not result.jacobian:
         return None
-
-    def shown(series: str) -> str:
-        found = measured_of.get(series)
-        return number(found["condition_number"], "not known") if found else "–"
-
-    series = chosen_series(result)
-    others = [f"{series_name(name)}: {shown(name)}" for name in measured_of if name != series]
+    numbers = {
+        name: number(found.condition_number, "not known") for name, found in result.jacobian.items()
+    }
+    series = result.chosen_series
+    others = [f"{series_name(name)}: {text}" for name, text in numbers.items() if name != series]
     return Card(
         label="Condition number",
-        value=shown(series),
+        value=numbers.get(series, "–"),
         note=", ".join(others) or f"{series_name(series)} weights",
         explanation="The largest over the smallest singular value of the input–output Jacobian "
         f"that is not zero to rounding, with {series_name(series)} weights: 1 for an isometry, "
@@ -405,24 +341,30 @@ def factor(value: float) -> str:
 
 def coverage_card(result: Result) -> Card:
     """How many calls are not just passed through, and how they were predicted."""
-    found = coverage(result)
-    kinds = [f"{n:,} {support.replace('_', ' ')}" for support, n in found.by_support.items()]
+    counts, calls = result.coverage, len(result.calls)
+    covered = calls - counts.get("pass_through", 0)
+    kinds = [f"{count:,} {support.replace('_', ' ')}" for support, count in counts.items()]
     return Card(
         label="Calls covered",
-        value=percentage(math.floor(1000 * found.covered) / 1000),
-        note=f"{found.estimated:,} of {found.calls:,}",
+        value=rounded_down(covered, calls),
+        note=f"{covered:,} of {calls:,}",
         explanation=f"How the predictions were obtained: {', '.join(kinds)}. Exact: closed form or "
         "quadrature; sampled: Monte Carlo; neutral: does not change the distribution; "
         "approximate: an assumption does not hold; pass through: no rule, taken as unchanged.",
     )
 
 
+def rounded_down(part: int, whole: int) -> str:
+    """A share in per cent that is never rounded up to all."""
+    return percentage(math.floor(1000 * part / whole) / 1000 if whole else 1.0)
+
+
 def measured_card(result: Result) -> Card:
     """How many calls could be measured, where there are layers that are not run."""
-    count, missing = len(result["calls"]), len(AnalysisResult(result).unmeasured_calls)
+    count, missing = len(result.calls), len(result.unmeasured_calls)
     return Card(
         label="Calls measured",
-        value=percentage(math.floor(1000 * (count - missing) / count) / 1000),
+        value=rounded_down(count - missing, count),
         note=f"{count - missing:,} of {count:,}",
         explanation="Layers whose code is not at hand, or may not be run, are not measured, and "
         "neither is what depends on them. The command line takes --custom-objects for code that "
@@ -432,12 +374,41 @@ def measured_card(result: Result) -> Card:
 
 def time_card(result: Result) -> Card:
     """How long it took, and where."""
-    device = result["device"]
-    settings = result["settings"]
-    draws = plural(settings.get("seeds", 1), "draw")
+    device, settings = result.device, result.settings
+    draws = plural(settings.seeds, "draw")
     return Card(
         label="Time",
-        value=duration(result["timings"].get("total")),
-        note=f"on {str(device['kind']).upper()}",
-        explanation=f"{plural(settings['samples'], 'sample')}, {draws}, on {device['name']}.",
+        value=duration(result.timings.get("total")),
+        note=f"on {device.kind.upper()}",
+        explanation=f"{plural(settings.samples, 'sample')}, {draws}, on {device.name}.",
     )
+
+
+KINDS = {"sample_correlation": "Between samples", "position_correlation": "Between positions"}
+_PHASES = {
+    "ordered": "inputs that are nearly alike become more alike, and gradients vanish",
+    "critical": "inputs that are nearly alike stay as alike as they are",
+    "chaotic": "inputs that are nearly alike come apart, and gradients explode",
+}
+
+
+def has_correlations(result: Preview) -> bool:
+    """Whether there are any figures; a result of one sample has none."""
+    return any(
+        is_number(getattr(figures, kind, None))
+        for call in result.calls
+        for series in result.series
+        for figures in (call.measured(series), call.predicted(series))
+        for kind in KINDS
+    )
+
+
+def phases(result: Result) -> Iterator[str]:
+    """For each series the phase that its layers are in, where one is known."""
+    for series in result.series:
+        found = result.phases.get(series)
+        if found is not None:
+            yield (
+                f"{series_name(series)} weights: {found.phase} phase, {_PHASES[found.phase]} from "
+                f"layer to layer (slope of the correlation at 1: {number(found.slope)})."
+            )

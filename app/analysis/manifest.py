@@ -11,10 +11,11 @@ import numpy as np
 
 from app.analysis.comparison import Comparison
 from app.analysis.job_spec import program_version
+from app.analysis.result import Result
 from autoinit.manifest import variables_as_data
 
 
-def manifest(comparison: Comparison, model: Any, result: dict[str, Any]) -> dict[str, Any]:
+def manifest(comparison: Comparison, model: Any, result: Result) -> dict[str, Any]:
     """Plain data: `autoinit.manifest.differing` checks a model against it.
 
     The same program does it again from the model named here with the settings that stand here: the
@@ -23,9 +24,8 @@ def manifest(comparison: Comparison, model: Any, result: dict[str, Any]) -> dict
     Args:
         comparison: what was found; its model has AutoInit's weights of the first draw.
         model: that model.
-        result: of the job, as it stands in its file.
+        result: of the job, as it will be written.
     """
-    settings = result["settings"]
     backend = keras.backend.backend()
     return {
         "schema": 1,
@@ -37,13 +37,13 @@ def manifest(comparison: Comparison, model: Any, result: dict[str, Any]) -> dict
             backend: importlib.import_module(backend).__version__,
             "numpy": np.__version__,
         },
-        "model": result["model"],
-        "settings": settings,
+        "model": result.model.model_dump(mode="json", exclude_unset=True),
+        "settings": result.settings.by_name,
         "variables": variables_as_data(
             model,
             comparison.predictions["autoinit"][0].scales,
-            settings["distribution"],
-            settings["seed"],
+            result.settings.distribution,
+            result.settings.seed,
             comparison.kept,
         ),
     }

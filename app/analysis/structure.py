@@ -9,10 +9,8 @@ import re
 from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import Any
 
-Result = dict[str, Any]
-Call = dict[str, Any]
+from app.analysis.result import Call, Result
 
 DEEPEST = 4  # parts that are looked at
 # From what says least of a prediction to what says most.
@@ -32,7 +30,7 @@ def levels(calls: Sequence[Call]) -> dict[int, int]:
     """
     found = {0: len(calls)}
     for depth in range(DEEPEST, 0, -1):
-        count = sum(1 for _ in groupby(block(call["path"], depth) for call in calls))
+        count = sum(1 for _ in groupby(block(call.path, depth) for call in calls))
         if 1 < count < min(found.values()):
             found[depth] = count
     return found
@@ -47,39 +45,43 @@ def collapsed(result: Result, depth: int) -> Result:
         return result
     calls: list[Call] = []
     homes: dict[int, int] = {}
-    for name, members in groupby(result["calls"], lambda call: block(call["path"], depth)):
+    for name, members in groupby(result.calls, lambda call: block(call.path, depth)):
         parts = list(members)
-        homes |= {part["index"]: len(calls) for part in parts}
-        calls.append(_merged(name, parts, len(calls)))
+        place = len(calls)
+        homes |= {part.index: place for part in parts}
+        calls.append(_merged(name, parts, place))
+    linked = []
     for place, call in enumerate(calls):
-        inside = {homes[index] for index in call["inputs"] if index in homes}
-        call["inputs"] = sorted(inside - {place})
-    return result | {"calls": calls}
+        inside = {homes[index] for index in call.inputs if index in homes}
+        linked.append(call.model_copy(update={"inputs": tuple(sorted(inside - {place}))}))
+    return result.with_calls(tuple(linked))
 
 
 def _merged(name: str, parts: Sequence[Call], place: int) -> Call:
     last = parts[-1]
     if len(parts) == 1:
-        return last | {"index": place}
-    return last | {
-        "index": place,
-        "path": name,
-        "class": f"{len(parts)} calls, to {last['class']}",
-        "weighted": any(part["weighted"] for part in parts),
-        "frozen": any(part["frozen"] for part in parts),
-        "support": min((part["support"] for part in parts), key=_WEAKEST_FIRST.index),
-        "tainted": any(part["tainted"] for part in parts),
-        "opaque": next((part["opaque"] for part in parts if part["opaque"]), None),
-        "inputs": [index for part in parts for index in part["inputs"]],
-    }
+        return last.model_copy(update={"index": place})
+    return last.model_copy(
+        update={
+            "index": place,
+            "path": name,
+            "class_name": f"{len(parts)} calls, to {last.class_name}",
+            "weighted": any(part.weighted for part in parts),
+            "frozen": any(part.frozen for part in parts),
+            "support": min((part.support for part in parts), key=_WEAKEST_FIRST.index),
+            "tainted": any(part.tainted for part in parts),
+            "opaque": next((part.opaque for part in parts if part.opaque), None),
+            "inputs": tuple(index for part in parts for index in part.inputs),
+        }
+    )
 
 
 def readers(calls: Sequence[Call]) -> dict[int, list[int]]:
     """For each call, by its index, the calls that read it."""
-    found: dict[int, list[int]] = {call["index"]: [] for call in calls}
+    found: dict[int, list[int]] = {call.index: [] for call in calls}
     for call in calls:
-        for index in call["inputs"]:
-            found.setdefault(index, []).append(call["index"])
+        for index in call.inputs:
+            found.setdefault(index, []).append(call.index)
     return found
 
 
@@ -91,13 +93,13 @@ def neighbourhood(calls: Sequence[Call], chosen: int, most: int = 24) -> list[in
         chosen: index of the call in the middle.
         most: how many, at most.
     """
-    by_index = {call["index"]: call for call in calls}
+    by_index = {call.index: call for call in calls}
     read_by = readers(calls)
     found = {chosen}
     queue = deque([chosen])
     while queue:
         index = queue.popleft()
-        for other in (*by_index[index]["inputs"], *read_by[index]):
+        for other in (*by_index[index].inputs, *read_by[index]):
             if other in by_index and other not in found and len(found) < most:
                 found.add(other)
                 queue.append(other)
@@ -114,16 +116,16 @@ def layers_of(calls: Iterable[Call]) -> dict[int, tuple[int, int]]:
     read_by = readers(calls)
     columns: dict[int, int] = {}
     for call in calls:
-        before = [columns[index] for index in call["inputs"] if index in columns]
-        columns[call["index"]] = max(before, default=-1) + 1
+        before = [columns[index] for index in call.inputs if index in columns]
+        columns[call.index] = max(before, default=-1) + 1
     places: dict[int, tuple[int, int]] = {}
     filled: dict[int, int] = {}
     for call in calls:
-        column = columns[call["index"]]
-        reading = [columns[index] for index in read_by[call["index"]] if index in columns]
-        if reading and not any(index in columns for index in call["inputs"]):
+        column = columns[call.index]
+        reading = [columns[index] for index in read_by[call.index] if index in columns]
+        if reading and not any(index in columns for index in call.inputs):
             column = min(reading) - 1  # what reads nothing of these stands before its reader
         lane = filled.get(column, 0)
         filled[column] = lane + 1
-        places[call["index"]] = (column, lane)
+        places[call.index] = (column, lane)
     return places

@@ -7,6 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from app.analysis.headline import is_number, out_of_range
+from app.analysis.result import Call, Moments
 from app.charts.theme import (
     GRID_COLOUR,
     HEIGHT,
@@ -14,8 +15,6 @@ from app.charts.theme import (
     LEGEND_LINE,
     TICK_LABELS,
     TICK_LENGTH,
-    Call,
-    Moments,
 )
 from app.text.escaping import html_text
 from app.text.formatting import number, plural, power_of_ten
@@ -52,7 +51,7 @@ def style(figure: go.Figure, calls: Sequence[Call]) -> None:
             "title": f"{plural(count, 'call')}, in order of execution",
             "range": [-margin, max(count, 1) - 1 + margin],
             "tickvals": shown,
-            "ticktext": [html_text(calls[i]["path"], TICK_LENGTH) for i in shown],
+            "ticktext": [html_text(calls[i].path, TICK_LENGTH) for i in shown],
             "tickangle": -40 if count > 1 else 0,
             "showgrid": False,
             "zeroline": False,
@@ -66,7 +65,7 @@ def style(figure: go.Figure, calls: Sequence[Call]) -> None:
 
 def positive(moments: Moments | None) -> float | None:
     """The variance where a log axis can show it."""
-    return None if moments is None or out_of_range(moments) else moments["variance"]
+    return None if moments is None or out_of_range(moments) else moments.variance
 
 
 def above_zero(value: float | None) -> float | None:
@@ -76,7 +75,7 @@ def above_zero(value: float | None) -> float | None:
 
 def number_or_none(moments: Moments | None, name: str) -> float | None:
     """A figure that a linear axis can show."""
-    value = None if moments is None else moments.get(name)
+    value: float | None = getattr(moments, name, None)
     return value if is_number(value) else None
 
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from app.analysis.headline import measured, series_name
+from app.analysis.headline import series_name
+from app.analysis.result import Call, Result
 from app.analysis.structure import layers_of, neighbourhood
-from app.charts.theme import NEUTRAL_COLOUR, Call, Result
+from app.charts.theme import NEUTRAL_COLOUR
 from app.text.escaping import html_text
 from app.text.formatting import number
 
@@ -25,8 +26,8 @@ def neighbourhood_chart(result: Result, chosen: int, series: str) -> go.Figure:
         chosen: index of the call in the middle.
         series: whose measured variance colours the calls.
     """
-    inside = set(neighbourhood(result["calls"], chosen, MOST))
-    calls = [call for call in result["calls"] if call["index"] in inside]
+    inside = set(neighbourhood(result.calls, chosen, MOST))
+    calls = [call for call in result.calls if call.index in inside]
     places = layers_of(calls)
     figure = go.Figure()
     figure.add_trace(_edges(calls, places))
@@ -51,10 +52,10 @@ def _edges(calls: Sequence[Call], places: dict[int, tuple[int, int]]) -> go.Scat
     x: list[float | None] = []
     y: list[float | None] = []
     for call in calls:
-        for index in call["inputs"]:
+        for index in call.inputs:
             if index in places:
-                x += [places[index][0], places[call["index"]][0], None]
-                y += [places[index][1], places[call["index"]][1], None]
+                x += [places[index][0], places[call.index][0], None]
+                y += [places[index][1], places[call.index][1], None]
     return go.Scatter(
         x=x, y=y, mode="lines", line={"color": NEUTRAL_COLOUR, "width": 1.2}, hoverinfo="skip"
     )
@@ -63,16 +64,17 @@ def _edges(calls: Sequence[Call], places: dict[int, tuple[int, int]]) -> go.Scat
 def _nodes(
     calls: Sequence[Call], places: dict[int, tuple[int, int]], chosen: int, series: str
 ) -> go.Scatter:
-    variances = [(measured(call, series) or {}).get("variance") for call in calls]
+    found = [call.measured(series) for call in calls]
+    variances = [None if moments is None else moments.variance for moments in found]
     logarithms = [math.log10(v) if v is not None and v > 0 else None for v in variances]
     reach = max([2.0, *(abs(value) for value in logarithms if value is not None)])
     return go.Scatter(
-        x=[places[call["index"]][0] for call in calls],
-        y=[places[call["index"]][1] for call in calls],
+        x=[places[call.index][0] for call in calls],
+        y=[places[call.index][1] for call in calls],
         mode="markers+text",
         marker={
             "size": 22,
-            "symbol": ["square" if call["weighted"] else "circle" for call in calls],
+            "symbol": ["square" if call.weighted else "circle" for call in calls],
             # Grey where nothing was measured, or what was has no logarithm.
             "color": [0.0 if value is None else value for value in logarithms],
             "opacity": [0.35 if value is None else 1.0 for value in logarithms],
@@ -81,7 +83,7 @@ def _nodes(
             "cmax": reach,
             "line": {
                 "color": NEUTRAL_COLOUR,
-                "width": [4 if call["index"] == chosen else 1 for call in calls],
+                "width": [4 if call.index == chosen else 1 for call in calls],
             },
             "colorbar": {
                 "title": {"text": f"variance,<br>{series_name(series)}"},
@@ -90,13 +92,13 @@ def _nodes(
                 "thickness": 10,
             },
         },
-        text=[html_text(_ending(call["path"]), NAME_LENGTH) for call in calls],
+        text=[html_text(_ending(call.path), NAME_LENGTH) for call in calls],
         textposition=[
-            "top center" if places[call["index"]][0] % 2 else "bottom center" for call in calls
+            "top center" if places[call.index][0] % 2 else "bottom center" for call in calls
         ],
         textfont={"size": 10},
         customdata=[
-            [html_text(call["path"], 60), html_text(call["class"], 40),
+            [html_text(call.path, 60), html_text(call.class_name, 40),
              number(variance, "not measured, or beyond floating point")]
             for call, variance in zip(calls, variances, strict=True)
         ],

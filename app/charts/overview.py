@@ -4,25 +4,25 @@ from itertools import groupby
 
 import plotly.graph_objects as go
 
-from app.analysis.headline import measured, predicted
+from app.analysis.result import Preview
 from app.charts.axes import decades, positive
-from app.charts.theme import COLOURS, OTHER_COLOUR, SHADE_COLOUR, Column, Result
+from app.charts.theme import COLOURS, OTHER_COLOUR, SHADE_COLOUR, Column
 
 STRIP_HEIGHT = 56
 STRIP_POINTS = 1000  # about as many as a screen has pixels
 
 
-def overview_chart(result: Result, shown: range) -> go.Figure:
+def overview_chart(result: Preview, shown: range) -> go.Figure:
     """Each series' variance as a line without axes, and what is not shown in grey.
 
     Args:
         result: of the job.
         shown: places of the calls that the chart shows.
     """
-    calls = result["calls"]
+    calls = result.calls
     figure, drawn = go.Figure(), [1.0]
-    for series in result["series"]:
-        column = [positive(measured(call, series) or predicted(call, series)) for call in calls]
+    for series in result.series:
+        column = [positive(call.measured(series) or call.predicted(series)) for call in calls]
         points = extremes(column)
         drawn += points.values()
         figure.add_trace(

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from app.analysis.headline import measured, series_name
+from app.analysis.headline import series_name
+from app.analysis.result import Result
 from app.analysis.side_by_side import differences, label
 from app.charts.axes import decades, positive, style, variance_ticks
-from app.charts.theme import MARKED_CALLS, NEUTRAL_COLOUR, Result
+from app.charts.theme import MARKED_CALLS, NEUTRAL_COLOUR
 from app.charts.traces import level_line
 from app.text.escaping import html_text
 from app.text.formatting import number, plural
@@ -23,11 +24,11 @@ def runs_chart(results: Sequence[Result], series: str) -> go.Figure:
 
     Results of as many calls share an axis of calls; others one of relative depth.
     """
-    counts = {len(result["calls"]) for result in results}
+    counts = {len(result.calls) for result in results}
     figure, drawn = go.Figure(), [1.0]
     for place, result in enumerate(results):
-        calls = result["calls"]
-        values = [positive(measured(call, series)) for call in calls]
+        calls = result.calls
+        values = [positive(call.measured(series)) for call in calls]
         drawn += [value for value in values if value is not None]
         depth = range(len(calls)) if len(counts) == 1 else _depths(len(calls))
         figure.add_trace(
@@ -39,14 +40,14 @@ def runs_chart(results: Sequence[Result], series: str) -> go.Figure:
                 line=_line(place),
                 marker={"size": 3},
                 customdata=[
-                    [html_text(call["path"], 60), number(value, "not above 0, or not measured")]
+                    [html_text(call.path, 60), number(value, "not above 0, or not measured")]
                     for call, value in zip(calls, values, strict=True)
                 ],
                 hovertemplate="<b>%{customdata[0]}</b><br>variance %{customdata[1]}"
                 f"<extra>{html_text(label(place + 1, result), 30)}</extra>",
             )
         )
-    style(figure, results[0]["calls"])
+    style(figure, results[0].calls)
     if len(counts) > 1:
         figure.update_layout(
             xaxis={
@@ -77,7 +78,7 @@ def differences_chart(results: Sequence[Result], series: str) -> go.Figure:
     """
     figure, drawn = go.Figure(), [1.0]
     first = results[0]
-    places = {call["path"]: place for place, call in enumerate(first["calls"])}
+    places = {call.path: place for place, call in enumerate(first.calls)}
     for number_of_run, other in enumerate(results[1:], start=1):
         found = differences(first, other, series)
         # Logarithms apart: the quotient of 1e-200 and 1e200 is no float.
@@ -103,11 +104,11 @@ def differences_chart(results: Sequence[Result], series: str) -> go.Figure:
                 f"%{{customdata[3]}}<extra>{name}</extra>",
             )
         )
-    figure.add_trace(level_line(1.0, len(first["calls"]), "1: no difference"))
-    style(figure, first["calls"])
+    figure.add_trace(level_line(1.0, len(first.calls), "1: no difference"))
+    style(figure, first.calls)
     low, high = decades(drawn)
     figure.update_layout(
-        xaxis_title=f"{plural(len(first['calls']), 'call')} of the first run",
+        xaxis_title=f"{plural(len(first.calls), 'call')} of the first run",
         yaxis={
             "title": f"factor of variances, {series_name(series)} weights",
             "type": "log",

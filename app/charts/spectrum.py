@@ -5,8 +5,9 @@ import math
 import plotly.graph_objects as go
 
 from app.analysis.headline import series_name
+from app.analysis.result import Result
 from app.charts.axes import decades
-from app.charts.theme import COLOURS, GRID_COLOUR, NEUTRAL_COLOUR, OTHER_COLOUR, Result, translucent
+from app.charts.theme import COLOURS, GRID_COLOUR, NEUTRAL_COLOUR, OTHER_COLOUR, translucent
 from app.text.formatting import number, percentage
 
 HEIGHT = 420
@@ -16,11 +17,11 @@ def spectrum_chart(result: Result) -> go.Figure:
     """Density of the singular values on a log axis, and 1, where they all are in an isometry."""
     figure = go.Figure()
     drawn, highest = [1.0], 0.0
-    for series, found in (result.get("jacobian") or {}).items():
-        density = found["density"]
+    for series, found in result.jacobian.items():
+        density = found.density
         if density is None:
             continue
-        edges, shares = density["edges"], density["shares"]
+        edges, shares = density.edges, density.shares
         highest = max(highest, *shares)
         drawn += [10.0**edge for edge in (edges[0], edges[-1])]
         colour = COLOURS.get(series, OTHER_COLOUR)

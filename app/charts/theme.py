@@ -1,13 +1,12 @@
 """Colours, sizes and types that all charts share."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
-Result = dict[str, Any]
-Call = dict[str, Any]
-Moments = dict[str, Any]
+from app.analysis.result import Moments
+
 Column = list[float | None]
-Tell = Callable[[Moments | None], str]
+Describe = Callable[[Moments | None], str]
 # Whether a trace is drawn, only in the legend to be chosen there, or not there: Plotly's `visible`.
 Drawn = bool | Literal["legendonly"]
 

@@ -6,16 +6,13 @@ import numpy as np
 import plotly.graph_objects as go
 
 from app.analysis.headline import (
-    measured,
     model_name,
-    other_model,
     out_of_range,
-    predicted,
-    predicted_by,
     series_name,
 )
+from app.analysis.result import Call, Moments, Preview
 from app.charts.axes import above_zero, positive, runs
-from app.charts.hover import HOVER, any_measured, hover_fields, not_measured, outside
+from app.charts.hover import HOVER, hover_fields, not_measured, outside
 from app.charts.theme import (
     COLOURS,
     MARKED_CALLS,
@@ -27,12 +24,9 @@ from app.charts.theme import (
     SYMBOLS,
     WARNING_COLOUR,
     WEIGHTED_COLOUR,
-    Call,
     Column,
+    Describe,
     Drawn,
-    Moments,
-    Result,
-    Tell,
     marker_size,
     translucent,
 )
@@ -41,8 +35,10 @@ from app.text.escaping import html_text
 
 def add_draws(figure: go.Figure, calls: Sequence[Call], series: str) -> list[float]:
     """A band from the 10th to the 90th percentile of the draws' variances; its figures."""
-    spreads = [(measured(call, series) or {}).get("variance_spread") or {} for call in calls]
-    edges = [[above_zero(spread.get(edge)) for spread in spreads] for edge in ("low", "high")]
+    found = [call.measured(series) for call in calls]
+    spreads = [None if moments is None else moments.variance_spread for moments in found]
+    edges = [[above_zero(getattr(spread, edge, None)) for spread in spreads]
+             for edge in ("low", "high")]  # fmt: skip
     if not any(edges[0]):
         return []
     name, colour = series_name(series), COLOURS.get(series, OTHER_COLOUR)
@@ -66,22 +62,22 @@ def add_draws(figure: go.Figure, calls: Sequence[Call], series: str) -> list[flo
 
 def add_others(
     figure: go.Figure,
-    result: Result,
+    result: Preview,
     drawn: Drawn,
     figure_of: Callable[[Moments | None], float | None],
-    tell: Tell,
+    describe: Describe,
 ) -> list[Column]:
     """The predictions of the signal model that was not chosen; those in sight are returned."""
-    model = other_model(result) if drawn else None
+    model = result.other_model if drawn else None
     if model is None:
         return []
-    calls, columns = result["calls"], []
-    for series in result["series"]:
-        found = [predicted_by(call, series, model) for call in calls]
+    calls, columns = result.calls, []
+    for series in result.series:
+        found = [call.of(series).predicted_by.get(model) for call in calls]
         values = [figure_of(moments) for moments in found]
         if any(value is not None for value in values):  # the paper's model has no correlations
-            told = [tell(moments) for moments in found]
-            figure.add_trace(other_line(calls, series, model, values, told, drawn))
+            texts = [describe(moments) for moments in found]
+            figure.add_trace(other_line(calls, series, model, values, texts, drawn))
             columns.append(values)
     return columns if drawn is True else []
 
@@ -91,7 +87,7 @@ def other_line(
     series: str,
     model: str,
     values: Column,
-    told: Sequence[str],
+    texts: Sequence[str],
     drawn: Drawn,
 ) -> go.Scatter:
     """One series' predictions by that model, as a dashed line."""
@@ -107,7 +103,7 @@ def other_line(
         marker={"size": 3},
         zorder=2,
         customdata=[
-            [html_text(call["path"], 60), text] for call, text in zip(calls, told, strict=True)
+            [html_text(call.path, 60), text] for call, text in zip(calls, texts, strict=True)
         ],
         hovertemplate=f"<b>%{{customdata[0]}}</b><br>predicted by {model_name(model)}:"
         f"<br>%{{customdata[1]}}<extra>{name}</extra>",
@@ -120,16 +116,16 @@ def add_series(
     series: str,
     values: Sequence[float | None],
     expected: Sequence[float | None],
-    tell: Tell,
+    describe: Describe,
 ) -> list[list[str]]:
     """A series as three traces: the measured line, the predicted line, the weighted calls.
 
     Returns:
-        What hovering over each call tells.
+        What hovering over each call shows.
     """
-    hovers = [hover_fields(call, series, tell) for call in calls]
+    hovers = [hover_fields(call, series, describe) for call in calls]
     add_line(figure, series, values, hovers, HOVER, f"{series_name(series)} measured")
-    add_predictions(figure, calls, series, expected, tell)
+    add_predictions(figure, calls, series, expected, describe)
     add_weighted_marks(figure, calls, series, values)
     return hovers
 
@@ -166,7 +162,7 @@ def add_predictions(
     calls: Sequence[Call],
     series: str,
     expected: Sequence[float | None],
-    tell: Tell,
+    describe: Describe,
 ) -> None:
     """What is predicted of a series: dots, or a thin line where there are many calls."""
     colour, name = COLOURS.get(series, OTHER_COLOUR), series_name(series)
@@ -188,9 +184,9 @@ def add_predictions(
             customdata=np.array(
                 [
                     [
-                        html_text(call["path"], 60),
-                        tell(predicted(call, series))
-                        + ("" if measured(call, series) else f"<br>{not_measured(call)}"),
+                        html_text(call.path, 60),
+                        describe(call.predicted(series))
+                        + ("" if call.measured(series) else f"<br>{not_measured(call)}"),
                     ]
                     for call in calls
                 ],
@@ -206,7 +202,7 @@ def add_weighted_marks(
     figure: go.Figure, calls: Sequence[Call], series: str, values: Sequence[float | None]
 ) -> None:
     """The calls with a kernel, highlighted on their series' line."""
-    weighted = [i for i, call in enumerate(calls) if call["weighted"] and values[i] is not None]
+    weighted = [i for i, call in enumerate(calls) if call.weighted and values[i] is not None]
     figure.add_trace(
         go.Scatter(
             x=weighted,
@@ -232,14 +228,14 @@ def add_weighted_marks(
 
 def add_outside_marks(figure: go.Figure, calls: Sequence[Call], series: str) -> None:
     """A ring around each predicted variance that lies outside the band of the draws."""
-    found = [i for i, call in enumerate(calls) if (call.get(series) or {}).get("outside_band")]
+    found = [i for i, call in enumerate(calls) if call.of(series).outside_band]
     if not found:
         return
     name, few = series_name(series), len(calls) <= MARKED_CALLS
     figure.add_trace(
         go.Scatter(
             x=found,
-            y=[positive(predicted(calls[i], series)) for i in found],
+            y=[positive(calls[i].predicted(series)) for i in found],
             name=f"{name} outside its band",
             legendgroup=series,
             mode="markers",
@@ -251,9 +247,7 @@ def add_outside_marks(figure: go.Figure, calls: Sequence[Call], series: str) -> 
             },
             # Thousands of rings would hide all lines.
             zorder=5 if few else 0,
-            customdata=[
-                [html_text(calls[i]["path"], 60), outside(calls[i], series)] for i in found
-            ],
+            customdata=[[html_text(calls[i].path, 60), outside(calls[i], series)] for i in found],
             hovertemplate=f"<b>%{{customdata[0]}}</b><br>%{{customdata[1]}}<extra>{name}</extra>",
         )
     )
@@ -306,7 +300,7 @@ def add_edge_marks(
         figure: to draw in.
         series: whose calls.
         figures: with the variance, for each call.
-        hovers, template: what hovering over each call tells.
+        hovers, template: what hovering over each call shows.
         edge: `overflow` or `underflow`.
         place: of the series among all, so that marks do not cover each other.
     """
@@ -340,15 +334,11 @@ def add_support_marks(figure: go.Figure, calls: Sequence[Call]) -> None:
     There lie a band under tainted calls, a cross where a call has no rule, and a square where it
     is not run.
     """
-    opaque = [i for i, call in enumerate(calls) if call.get("opaque")]
-    without_rule = [
-        i
-        for i, call in enumerate(calls)
-        if call["support"] == "pass_through" and not call.get("opaque")
-    ]
-    tainted = [i for i, call in enumerate(calls) if call["tainted"]]
+    opaque = [i for i, call in enumerate(calls) if call.opaque]
+    without_rule = [i for i, call in enumerate(calls) if not call.has_rule]
+    tainted = [i for i, call in enumerate(calls) if call.tainted]
     if opaque:
-        add_shade(figure, [i for i, call in enumerate(calls) if not any_measured(call)])
+        add_shade(figure, [i for i, call in enumerate(calls) if not call.is_measured])
     if tainted:
         x, y = runs(tainted)
         figure.add_trace(
@@ -398,7 +388,7 @@ def add_bottom_marks(
             },
             cliponaxis=False,
             customdata=[
-                [html_text(calls[i]["path"], 60), html_text(calls[i]["class"], 40), text]
+                [html_text(calls[i].path, 60), html_text(calls[i].class_name, 40), text]
                 for i, text in zip(chosen, texts, strict=True)
             ],
             hovertemplate="<b>%{customdata[0]}</b><br>%{customdata[1]}<br>%{customdata[2]}"

@@ -1,203 +1,169 @@
-"""The views of a network: one figure for each call, in order of execution."""
+"""The table of views: the ways to look at a result, from which page and report come.
 
-from collections.abc import Sequence
+A new view is an entry of `VIEWS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
-from app.analysis.headline import gradient, measured, predicted, series_name
-from app.charts.axes import (
-    above_zero,
-    decades,
-    number_or_none,
-    positive,
-    style,
-    symmetric_logarithm,
-    symmetric_logarithms,
-    symmetric_ticks,
-    variance_ticks,
+from app.analysis.headline import KINDS, has_correlations, is_number, phases, series_name
+from app.analysis.result import Result
+from app.charts.calls import (
+    correlation_chart,
+    gradient_chart,
+    largest_chart,
+    mean_chart,
+    variance_chart,
 )
-from app.charts.hover import (
-    GRADIENT_HOVER,
-    HOVER,
-    describe,
-    describe_correlations,
-    gradient_fields,
-    largest_fields,
-)
-from app.charts.theme import Drawn, Moments, Result
-from app.charts.traces import (
-    add_draws,
-    add_edge_marks,
-    add_line,
-    add_others,
-    add_outside_marks,
-    add_series,
-    add_support_marks,
-    add_weighted_marks,
-    level_line,
-)
-from app.text.formatting import number
-
-# Largest numbers of the floating types, and the smallest that they hold to full precision.
-# bfloat16 spans what float32 does.
-PRECISIONS = {
-    "float16": (2.0**-14, 65504.0),
-    "bfloat16 and float32": (2.0**-126, 2.0**128 * (1 - 2.0**-24)),
-}
-NEAR = 1000.0  # a limit is drawn where figures come so close to it
-# What it means where a correlation is 1.
-LEVEL_OF_1 = {
-    "sample_correlation": "1: inputs cannot be told apart",
-    "position_correlation": "1: the same at every position",
-}
+from app.charts.spectrum import spectrum_chart
+from app.charts.theme import Drawn
+from app.text.formatting import number, plural, shape
 
 
-def variance_chart(result: Result, other: Drawn = False) -> go.Figure:
-    """Variance of every call on a log axis: measured as lines, predicted as dots or thin lines.
+class Missing(NamedTuple):
+    """What to say where there are no figures, and the settings that give them."""
 
-    Args:
-        result: of the job.
-        other: whether to draw the predictions of the signal model that was not chosen.
+    sentence: str
+    settings: Mapping[str, Any]
+
+
+class Variant(NamedTuple):
+    """One of several charts of a view."""
+
+    label: str
+    help: str
+
+
+@dataclass(frozen=True)
+class View:
+    """One way to look at a result.
+
+    Attributes:
+        name: that keys and files go by.
+        label: what the button says.
+        title: above the chart in the report.
+        help: how to read the chart.
+        draw: the chart, of a result, whether the other signal model's predictions are drawn, and
+            the name of a variant.
+        has_predictions: whether these are in it.
+        by_call: whether its x axis is that of the calls.
+        available: whether the result has what it draws.
+        missing: what to say where it has not.
+        variants: several charts to choose from.
+        sentences: what the figures come to, in plain text.
     """
-    calls = result["calls"]
-    target = result["settings"].get("signal_variance") or 1.0
-    figure = go.Figure()
-    drawn: list[float] = [target]
-    hovers: dict[str, list[list[str]]] = {}
-    for series in result["series"]:
-        values = [positive(measured(call, series)) for call in calls]
-        expected = [positive(predicted(call, series)) for call in calls]
-        drawn += [value for value in values + expected if value is not None]
-        drawn += add_draws(figure, calls, series)
-        hovers[series] = add_series(figure, calls, series, values, expected, describe)
-        add_outside_marks(figure, calls, series)
-    for column in add_others(figure, result, other, positive, describe):
-        drawn += [value for value in column if value is not None]
-    figure.add_trace(level_line(target, len(calls), f"Target variance {number(target)}"))
-    for place, series in enumerate(result["series"]):
-        found = [measured(call, series) or predicted(call, series) for call in calls]
-        for edge in ("overflow", "underflow"):
-            add_edge_marks(figure, series, found, hovers[series], HOVER, edge, place)
-    add_support_marks(figure, calls)
-    style(figure, calls)
-    set_log_axis(figure, "variance", drawn)
-    return figure
+
+    name: str
+    label: str
+    title: str
+    help: str
+    draw: Callable[[Result, Drawn, str], go.Figure]
+    has_predictions: bool = False
+    by_call: bool = True
+    available: Callable[[Result], bool] = lambda result: True
+    missing: Missing | None = None
+    variants: Mapping[str, Variant] = field(default_factory=dict)
+    sentences: Callable[[Result], Iterator[str]] = lambda result: iter(())
 
 
-def mean_chart(result: Result, other: Drawn = False) -> go.Figure:
-    """Mean of every call. Where means span many decades, the axis is linear only within ±1."""
-    calls = result["calls"]
-    columns = {
-        series: [
-            [number_or_none(get(call, series), "mean") for call in calls]
-            for get in (measured, predicted)
-        ]
-        for series in result["series"]
-    }
-    largest = max(
-        (abs(v) for pair in columns.values() for column in pair for v in column if v is not None),
-        default=0.0,
-    )
-    wide = largest > 20
-    figure = go.Figure()
-    for series, (values, expected) in columns.items():
-        if wide:
-            values, expected = symmetric_logarithms(values), symmetric_logarithms(expected)
-        add_series(figure, calls, series, values, expected, describe)
-
-    def mean_of(moments: Moments | None) -> float | None:
-        mean = number_or_none(moments, "mean")
-        return symmetric_logarithm(mean) if wide and mean is not None else mean
-
-    add_others(figure, result, other, mean_of, describe)
-    figure.add_trace(level_line(0.0, len(calls), "Mean 0"))
-    add_support_marks(figure, calls)
-    style(figure, calls)
-    figure.update_layout(yaxis={"title": "mean"})
-    if wide:
-        positions, labels = symmetric_ticks(largest)
-        axis = {"title": "mean (log beyond ±1)", "tickvals": positions, "ticktext": labels}
-        figure.update_layout(yaxis=axis)
-    return figure
-
-
-def correlation_chart(result: Result, kind: str, other: Drawn = False) -> go.Figure:
-    """Correlation of every call: `sample_correlation` or `position_correlation`."""
-    calls = result["calls"]
-    figure = go.Figure()
-    lowest = 0.0
-    for series in result["series"]:
-        values, expected = (
-            [number_or_none(get(call, series), kind) for call in calls]
-            for get in (measured, predicted)
+def isometry_sentences(result: Result) -> Iterator[str]:
+    """What each series' Jacobian comes to."""
+    for series, found in result.jacobian.items():
+        smallest = number(found.smallest) if is_number(found.smallest) else "an unknown smallest"
+        sentence = (
+            f"{series_name(series)}: {shape(found.shape)}, singular values from {smallest} to "
+            f"{number(found.largest)}, mean square {number(found.mean_square)}, condition number "
+            f"{number(found.condition_number, 'not known')}"
         )
-        lowest = min([lowest, *(value for value in values + expected if value is not None)])
-        add_series(figure, calls, series, values, expected, describe_correlations)
-
-    def correlation_of(moments: Moments | None) -> float | None:
-        return number_or_none(moments, kind)
-
-    add_others(figure, result, other, correlation_of, describe_correlations)
-    figure.add_trace(level_line(1.0, len(calls), LEVEL_OF_1[kind]))
-    add_support_marks(figure, calls)
-    style(figure, calls)
-    figure.update_layout(yaxis={"title": "correlation", "range": [lowest - 0.04, 1.04]})
-    return figure
+        if found.rank_deficiency:
+            sentence += f", {found.rank_deficiency:,} of them 0 to rounding"
+        yield f"{sentence}. {found.note}".rstrip()
+    for found in list(result.jacobian.values())[:1]:
+        how = "from the matrix" if found.obtained == "matrix" else "by Lanczos iterations"
+        inputs = plural(found.inputs, "random input")
+        yield f"Of {', '.join(found.targets)}, at {inputs}, in inference mode, {how}."
 
 
-def gradient_chart(result: Result) -> go.Figure:
-    """Variance of the gradient of every call's output, on a log axis."""
-    calls = result["calls"]
-    figure, drawn = go.Figure(), []
-    for place, series in enumerate(result["series"]):
-        found = [gradient(call, series) for call in calls]
-        hovers = [gradient_fields(call, series) for call in calls]
-        values = [positive(moments) for moments in found]
-        drawn += [value for value in values if value is not None]
-        add_line(figure, series, values, hovers, GRADIENT_HOVER, f"{series_name(series)} measured")
-        add_weighted_marks(figure, calls, series, values)
-        add_edge_marks(figure, series, found, hovers, GRADIENT_HOVER, "overflow", place)
-        # A branch that ends in a constant has no gradient for good reasons.
-        weighted = [
-            moments if call["weighted"] else None
-            for call, moments in zip(calls, found, strict=True)
-        ]
-        add_edge_marks(figure, series, weighted, hovers, GRADIENT_HOVER, "underflow", place)
-    style(figure, calls)
-    set_log_axis(figure, "variance of the gradient", drawn or [1.0])
-    return figure
-
-
-def largest_chart(result: Result) -> go.Figure:
-    """The largest absolute value of every call on a log axis, and what floating types can hold."""
-    calls = result["calls"]
-    figure, drawn = go.Figure(), []
-    for series in result["series"]:
-        values = [largest(measured(call, series)) for call in calls]
-        drawn += [value for value in values if value is not None]
-        hovers = [largest_fields(call, series) for call in calls]
-        add_line(figure, series, values, hovers, GRADIENT_HOVER, f"{series_name(series)} measured")
-        add_weighted_marks(figure, calls, series, values)
-    for kind, limits in PRECISIONS.items():
-        for limit, what in zip(limits, ("smallest normal", "largest"), strict=True):
-            if any(limit / NEAR <= value <= limit * NEAR for value in drawn):
-                name = f"{what} of {kind}: {number(limit)}"
-                figure.add_trace(level_line(limit, len(calls), name))
-                drawn.append(limit)
-    add_support_marks(figure, calls)
-    style(figure, calls)
-    set_log_axis(figure, "largest absolute value", drawn or [1.0])
-    return figure
-
-
-def largest(moments: Moments | None) -> float | None:
-    """The largest absolute value where a log axis can show it."""
-    ends = [number_or_none(moments, name) for name in ("minimum", "maximum")]
-    return above_zero(max((abs(end) for end in ends if end is not None), default=None))
-
-
-def set_log_axis(figure: go.Figure, title: str, drawn: Sequence[float]) -> None:
-    """A log axis that spans all that is drawn."""
-    low, high = decades(drawn)
-    axis = {"title": title, "type": "log", "range": [low, high], "exponentformat": "power"}
-    figure.update_layout(yaxis=axis | variance_ticks(low, high))
+_LINES = "Lines are measured, dots predicted."
+_VIEWS = (
+    View(
+        name="variance",
+        label="Variance",
+        title="Variance of each call",
+        help="Lines are measured, dots predicted; red marks are layers with a kernel. Drag to "
+        "zoom, double-click to return.",
+        draw=lambda result, other, variant: variance_chart(result, other),
+        has_predictions=True,
+    ),
+    View(
+        name="mean",
+        label="Mean",
+        title="Mean of each call",
+        help=_LINES,
+        draw=lambda result, other, variant: mean_chart(result, other),
+        has_predictions=True,
+    ),
+    View(
+        name="correlation",
+        label="Correlation",
+        title="Correlation of each call",
+        help=_LINES,
+        draw=lambda result, other, variant: correlation_chart(result, variant, other),
+        has_predictions=True,
+        available=has_correlations,
+        missing=Missing("Correlations need two samples and two channels, at least.", {}),
+        variants={
+            "sample_correlation": Variant(
+                KINDS["sample_correlation"],
+                "Of one channel's entries for two inputs, at one position. At 1 the network gives "
+                "the same for every input.",
+            ),
+            "position_correlation": Variant(
+                KINDS["position_correlation"],
+                "Of one channel's entries at two positions of one input, averaged over all pairs. "
+                "At 1 a map is the same everywhere.",
+            ),
+        },
+        sentences=phases,
+    ),
+    View(
+        name="gradient",
+        label="Gradient",
+        title="Gradient of each call",
+        help="What flows back to each call's output from a random function of the network's "
+        "outputs: the gradient of Σ c·y with standard normal c. It is read from right to left.",
+        draw=lambda result, other, variant: gradient_chart(result),
+        available=lambda result: bool(result.gradients),
+        missing=Missing(
+            "Gradients were not measured: a pass back takes several times as long as a pass "
+            "forward.",
+            {"gradients": True},
+        ),
+    ),
+    View(
+        name="largest",
+        label="Largest entry",
+        title="Largest entry of each call",
+        help="The largest absolute value at each call, beside what floating types can hold: mixed "
+        "precision loses what lies beyond.",
+        draw=lambda result, other, variant: largest_chart(result),
+    ),
+    View(
+        name="jacobian",
+        label="Jacobian",
+        title="Singular values of the Jacobian",
+        help="The density of the singular values of the input–output Jacobian. Where all lie near "
+        "1, signals and gradients keep their length in every direction (dynamical isometry).",
+        draw=lambda result, other, variant: spectrum_chart(result),
+        by_call=False,
+        available=lambda result: bool(result.jacobian),
+        missing=Missing("The Jacobian's singular values were not measured.", {"jacobian": 1}),
+        sentences=isometry_sentences,
+    ),
+)
+VIEWS = {view.name: view for view in _VIEWS}

@@ -14,8 +14,9 @@ from typing import Any
 import click
 from click import UsageError
 
+from app.analysis.headline import describe_variance
 from app.analysis.job_spec import SAMPLE_PREFIX, JobSpec
-from app.analysis.result import AnalysisResult, describe_variance
+from app.analysis.result import Result
 from app.analysis.settings import FILES, MEASUREMENT, Settings
 from app.cli import common
 from app.cli.common import DONE, ERROR, OUTSIDE_BAND
@@ -141,7 +142,7 @@ def _analyze(model: str, settings: Settings, wanted: Wanted, prefix: str) -> int
         common.follow(job, sys.stderr)
         if job.status != "done":
             return common.say_why_not(job, wanted.verbose)
-        result = AnalysisResult(job.result())
+        result = job.result()
         everything_written = _write_outputs(wanted, job.folder, result)
     if not everything_written:
         return ERROR
@@ -184,7 +185,7 @@ def _start_of(path: Path) -> bytes:
         return file.read(len(HDF5_SIGNATURE))
 
 
-def _write_outputs(wanted: Wanted, folder: Path, result: AnalysisResult) -> bool:
+def _write_outputs(wanted: Wanted, folder: Path, result: Result) -> bool:
     """Writes what was asked for; whether all of it could be."""
     if wanted.output == STDOUT:
         print((folder / folders.RESULT).read_text())
@@ -195,10 +196,10 @@ def _write_outputs(wanted: Wanted, folder: Path, result: AnalysisResult) -> bool
     if wanted.report is not None:
         from app.export.report import write_report
 
-        write_report(result.data, wanted.report)
+        write_report(result, wanted.report)
     if wanted.save is None:
         return True
-    offered = downloads(result.data, folder)
+    offered = downloads(result, folder)
     model = in_format(offered, wanted.save.suffix)
     if model is None:
         print(f"error: {wanted.save} was not written: {_why_not(offered, result)}", file=sys.stderr)
@@ -209,20 +210,16 @@ def _write_outputs(wanted: Wanted, folder: Path, result: AnalysisResult) -> bool
     return True
 
 
-def _why_not(offered: Sequence[Download], result: AnalysisResult) -> str:
+def _why_not(offered: Sequence[Download], result: Result) -> str:
     """Why a format is not among those that the job offers, and which are."""
     if not offered:
         return "this model could be analysed, but not saved; the warnings say why."
-    reasons = [
-        warning["message"]
-        for warning in result.data["warnings"]
-        if warning["code"] == "not_convertible"
-    ]
+    reasons = [found.message for found in result.findings if found.code == "not_convertible"]
     formats = " or ".join(download.suffix for download in offered)
     return f"this model is offered as {formats} only. {common.sentence(' '.join(reasons))}".rstrip()
 
 
-def _judge(result: AnalysisResult, band: tuple[float, float], prefix: str) -> int:
+def _judge(result: Result, band: tuple[float, float], prefix: str) -> int:
     """Names the weighted calls whose AutoInit variance is not within the band, or not known."""
     low, high = band
     offenders = result.outside(low, high)
@@ -231,7 +228,7 @@ def _judge(result: AnalysisResult, band: tuple[float, float], prefix: str) -> in
         if figures is None:
             verdict = f"variance not measured, so it may not be in {low:g} to {high:g}"
         print(f"{plain_text(prefix)}{plain_text(path)}: {verdict}", file=sys.stderr)
-    frozen = sum(bool(call.get("frozen")) for call in result.weighted_calls)
+    frozen = sum(call.frozen for call in result.weighted_calls)
     if frozen:
         print(
             f"{plain_text(prefix)}(frozen weights, not judged: {frozen:,} calls)", file=sys.stderr

@@ -16,6 +16,7 @@ from app.cli.common import DONE
 from app.cli.examples import INSPECT_EXAMPLES
 from app.cli.inspection_text import inspection_text
 from app.cli.interface import FILE, MODEL_FILE, Command
+from app.jobs import folders
 
 
 @click.command(
@@ -47,7 +48,7 @@ def inspect(model: Path, as_json: bool, verbose: bool) -> int:
         common.follow(job, sys.stderr)
         if job.status != "done":
             return common.say_why_not(job, verbose)
-        found = job.result()
+        found = json.loads((job.folder / folders.RESULT).read_text())
     # ASCII: whoever reads JSON need not see what could steer a terminal.
     common.print_text(json.dumps(found, indent=2) if as_json else inspection_text(found))
     refusal = found["refusal"]

@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any, NoReturn
 
 import click
 
-from app.analysis.result import AnalysisResult
+from app.analysis.result import Result, ResultError, read_result
 from app.cli import common
 from app.cli.common import DONE
 from app.cli.examples import REPORT_EXAMPLES
 from app.cli.interface import FILE, Command
 from app.cli.terminal import summary_text
-from app.jobs.handles import RESULT_LIMIT
 
-SCHEMA = 1
 NOT_A_RESULT = "not_a_result"
-MAKE_ANEW = "Make it anew with analyze MODEL --output FILE."
-# What every result has, and of which type.
-PARTS: dict[str, type] = {
-    "model": dict,
-    "settings": dict,
-    "device": dict,
-    "series": list,
-    "timings": dict,
-    "calls": list,
-    "warnings": list,
-}
-# What goes wrong where figures are missing or are something else than figures.
-MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
-
-
-class ResultError(Exception):
-    """A file holds no result that can be read, and why."""
 
 
 @click.command(cls=Command, epilog=REPORT_EXAMPLES, short_help="Make a page or a table of a result")
@@ -65,57 +44,15 @@ def report(result: Path, output: Path | None, csv: Path | None) -> int:
     return DONE
 
 
-def read_result(path: Path) -> dict[str, Any]:
-    """The contents of a result file.
+def _texts(found: Result, output: Path | None, csv: Path | None) -> dict[Path | None, str]:
+    """All that is to be written, by the files that it goes to; None is standard output."""
+    texts: dict[Path | None, str] = {}
+    if output is not None:
+        from app.export.report import report_html
 
-    Raises:
-        ResultError: it holds something else, as the end of a sentence.
-        OSError: it cannot be read.
-    """
-    with path.open("rb") as file:
-        content = file.read(RESULT_LIMIT + 1)
-    if len(content) > RESULT_LIMIT:
-        raise ResultError(f"is larger than {RESULT_LIMIT:,} bytes, which no result is.")
-    try:
-        data = json.loads(content, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        reason = getattr(error, "msg", "") or "it nests too deeply or holds no plain numbers"
-        raise ResultError(f"is no valid JSON ({reason}): is it cut short? {MAKE_ANEW}") from error
-    if not isinstance(data, dict) or "schema" not in data:
-        raise ResultError(f"is JSON, but no result of an analysis. {MAKE_ANEW}")
-    if data["schema"] != SCHEMA or isinstance(data["schema"], bool):
-        raise ResultError(
-            f"is of schema {data['schema']!r}, and this version reads schema {SCHEMA}. {MAKE_ANEW}"
-        )
-    if data.get("kind") == "inspection":
-        raise ResultError("is what inspect says of a file; a result is what analyze writes.")
-    for part, kind in PARTS.items():
-        if not isinstance(data.get(part), kind):
-            raise ResultError(f"is no whole result: its {part!r} is missing. {MAKE_ANEW}")
-    return data
+        texts[output] = report_html(found)
+    if csv is not None:
+        from app.export.tables import csv_text
 
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number in JSON")
-
-
-def _texts(data: dict[str, Any], output: Path | None, csv: Path | None) -> dict[Path | None, str]:
-    """All that is to be written, by the files that it goes to; None is standard output.
-
-    Raises:
-        ResultError: figures are missing. Nothing is half written then.
-    """
-    try:
-        texts: dict[Path | None, str] = {}
-        if output is not None:
-            from app.export.report import report_html
-
-            texts[output] = report_html(data)
-        if csv is not None:
-            from app.export.tables import csv_text
-
-            texts[csv] = csv_text(data)
-        return texts or {None: summary_text(AnalysisResult(data))}
-    except MALFORMED as error:
-        what = f"{type(error).__name__}: {error}"
-        raise ResultError(f"is no whole result ({what}). {MAKE_ANEW}") from error
+        texts[csv] = csv_text(found)
+    return texts or {None: summary_text(found)}

@@ -7,10 +7,10 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from app.analysis.headline import band_card, condition_card, gradient_card
-from app.analysis.result import AnalysisResult, Figures, describe_variance, figures_of
+from app.analysis.headline import band_card, condition_card, describe_variance, gradient_card
+from app.analysis.result import Finding, Measurement, Result
 from app.text.escaping import plain_text
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ BEYOND = "x"  # a variance of 0, or one that is not finite
 COLUMNS = 20
 
 
-def summary(result: AnalysisResult, bars: str = BARS) -> str:
+def summary(result: Result, bars: str = BARS) -> str:
     """The model, the variances per series, coverage and warnings.
 
     Args:
@@ -36,7 +36,7 @@ def summary(result: AnalysisResult, bars: str = BARS) -> str:
     return "\n".join(_summary_lines(result, bars))
 
 
-def summary_text(result: AnalysisResult) -> str:
+def summary_text(result: Result) -> str:
     """The same, with bars that standard output can show."""
     encoding = sys.stdout.encoding or "ascii"
     has_bars = BARS.encode(encoding, "ignore").decode(encoding) == BARS
@@ -85,23 +85,21 @@ def _means(column: Sequence[float | None]) -> list[float | None]:
     return means
 
 
-def _summary_lines(result: AnalysisResult, bars: str) -> Iterator[str]:
-    model, device = result.data["model"], result.data["device"]
+def _summary_lines(result: Result, bars: str) -> Iterator[str]:
+    model, device = result.model, result.device
     yield (
-        f"{plain_text(model['name'], NAME_LIMIT)}: {model['format']}, {model['layers']:,} layers, "
-        f"{model['calls']:,} calls, {model['parameters']:,} parameters"
+        f"{plain_text(model.name, NAME_LIMIT)}: {model.format}, {model.layers:,} layers, "
+        f"{model.calls:,} calls, {model.parameters:,} parameters"
     )
     yield (
-        f"measured on {plain_text(device['name'] or device['kind'], NAME_LIMIT)}, "
-        f"{result.data['settings']['samples']} samples, "
-        f"{result.data['timings']['total']:.1f} s"
+        f"measured on {plain_text(device.name or device.kind, NAME_LIMIT)}, "
+        f"{result.settings.samples} samples, "
+        f"{result.timings.get('total', 0.0):.1f} s"
     )
     yield ""
     weighted = result.weighted_calls
-    measured = sum(map(result.is_measured, weighted))
-    found = [
-        [figures_of(call, series, "measured") for call in weighted] for series in result.series
-    ]
+    measured = sum(call.is_measured for call in weighted)
+    found = [[call.measured(series) for call in weighted] for series in result.series]
     drawn = sparklines([[_size(figures) for figures in column] for column in found], bars)
     from rich.table import Column, Table
 
@@ -111,7 +109,7 @@ def _summary_lines(result: AnalysisResult, bars: str) -> Iterator[str]:
         "on its way",
     )
     for series, column, line in zip(result.series, found, drawn, strict=True):
-        last = figures_of(result.calls[-1], series, "measured")
+        last = result.calls[-1].measured(series)
         figures = [describe_variance(each) for each in (*_extremes(column), last)]
         table.add_row(f"  {series}", *figures, line)
     yield from table_lines(table)
@@ -119,30 +117,32 @@ def _summary_lines(result: AnalysisResult, bars: str) -> Iterator[str]:
     if measured < len(weighted):
         which = f"{measured:,} weighted calls that could be measured, of {len(weighted):,}"
     yield f"  (smallest, largest and way, on one log scale, of the {which})"
-    yield from _card_lines(result.data)
+    yield from _card_lines(result)
     yield ""
     yield from _not_run_lines(result)
-    counts = ", ".join(f"{n:,} {support}" for support, n in result.coverage().items())
-    tainted = sum(bool(call["tainted"]) for call in result.calls)
+    counts = ", ".join(f"{n:,} {support}" for support, n in result.coverage.items())
+    tainted = result.tainted
     yield f"coverage  {counts}" + (f"; {tainted:,} tainted" if tainted else "")
-    yield from _warning_lines(result.data["warnings"])
+    yield from _finding_lines(result.findings)
 
 
-def _not_run_lines(result: AnalysisResult) -> Iterator[str]:
+def _not_run_lines(result: Result) -> Iterator[str]:
     """The layers that were not run, where measurements end."""
-    opaque = [call for call in result.calls if call.get("opaque")]
+    opaque = result.opaque_calls
     if not opaque:
         return
     after = len(result.unmeasured_calls) - len(opaque)
     yield f"not run   {len(opaque):,}; {after:,} more calls, after them, are not measured"
     for call in opaque[:NOT_RUN_SHOWN]:
-        name, reason = plain_text(call["path"], NAME_LIMIT), plain_text(call["opaque"], NAME_LIMIT)
-        yield f"  {name} ({plain_text(call['class'], NAME_LIMIT)}): {reason}"
+        name, reason = plain_text(call.path, NAME_LIMIT), plain_text(call.opaque, NAME_LIMIT)
+        yield f"  {name} ({plain_text(call.class_name, NAME_LIMIT)}): {reason}"
     if len(opaque) > NOT_RUN_SHOWN:
         yield f"  and {len(opaque) - NOT_RUN_SHOWN:,} more"
 
 
-def _extremes(measurements: list[Figures | None]) -> tuple[Figures | None, Figures | None]:
+def _extremes(
+    measurements: list[Measurement | None],
+) -> tuple[Measurement | None, Measurement | None]:
     """The smallest and the largest variance; one that is not finite is the largest."""
     measured = [figures for figures in measurements if figures is not None]
     if not measured:
@@ -151,32 +151,32 @@ def _extremes(measurements: list[Figures | None]) -> tuple[Figures | None, Figur
     return min(measured, key=_variance), max(measured, key=_variance)
 
 
-def _size(figures: Figures | None) -> float | None:
+def _size(figures: Measurement | None) -> float | None:
     return None if figures is None else _variance(figures)
 
 
-def _variance(figures: Figures) -> float:
-    variance: float | None = figures["variance"]
-    return math.inf if variance is None else variance
+def _variance(figures: Measurement) -> float:
+    return math.inf if figures.variance is None else figures.variance
 
 
-def _card_lines(result: dict[str, Any]) -> Iterator[str]:
+def _card_lines(result: Result) -> Iterator[str]:
     """What was measured besides, where it was."""
     for card in (band_card(result), gradient_card(result), condition_card(result)):
         if card is not None:
             yield f"{card.label.lower()}  {card.value} ({card.note})"
 
 
-def _warning_lines(warnings: list[dict[str, Any]]) -> Iterator[str]:
-    if not warnings:
+def _finding_lines(findings: Sequence[Finding]) -> Iterator[str]:
+    if not findings:
         yield "warnings  none"
         return
-    yield f"warnings  {len(warnings):,}"
-    for warning in warnings[:WARNINGS_SHOWN]:
-        where = f" {plain_text(warning['path'], NAME_LIMIT)}" if warning.get("path") else ""
-        yield f"  {warning['code']}{where}: {plain_text(warning['message'], MESSAGE_LIMIT)}"
-    if len(warnings) > WARNINGS_SHOWN:
-        yield f"  and {len(warnings) - WARNINGS_SHOWN:,} more: --output shows all"
+    yield f"warnings  {len(findings):,}"
+    for finding in findings[:WARNINGS_SHOWN]:
+        where = f" {plain_text(finding.path, NAME_LIMIT)}" if finding.path else ""
+        message = plain_text(finding.message, MESSAGE_LIMIT)
+        yield f"  {plain_text(finding.code, NAME_LIMIT)}{where}: {message}"
+    if len(findings) > WARNINGS_SHOWN:
+        yield f"  and {len(findings) - WARNINGS_SHOWN:,} more: --output shows all"
 
 
 def table_lines(table: Table) -> Iterator[str]:

@@ -1,12 +1,14 @@
 """One call in detail: its figures, its rule, its kernels, its distribution and its neighbours."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from app.analysis.headline import chosen_series, gradient, measured, predicted, series_name
+from app.analysis.headline import series_name
+from app.analysis.result import SUPPORTS, Call, Part, Result
 from app.charts.histograms import histogram_chart
 from app.charts.neighbourhood import neighbourhood_chart
 from app.dashboard.charts import chart_settings
@@ -14,25 +16,33 @@ from app.jobs.folders import HISTOGRAMS
 from app.text.escaping import markdown_text, plain_text
 from app.text.formatting import number, percentage, shape
 
-Result = dict[str, Any]
-Call = dict[str, Any]
-
-_MEANINGS = {
-    "exact": "in closed form or by quadrature",
-    "sampled": "by Monte Carlo",
-    "neutral": "it does not change the distribution",
-    "approximate": "an assumption does not hold",
-    "pass_through": "there is no rule: taken as unchanged",
-}
-MARKS = {
+_MARKS = {
     "weighted": "has a kernel",
     "frozen": "keeps its weights",
     "tainted": "tainted by a call before it",
 }
+Show = Callable[[float | None], str]
+_FIGURES: tuple[tuple[str, Callable[[Call, str], Part | None], str, Show], ...] = (
+    ("variance, measured", Call.measured, "variance", number),
+    ("variance, predicted", Call.predicted, "variance", number),
+    ("mean, measured", Call.measured, "mean", number),
+    ("mean, predicted", Call.predicted, "mean", number),
+    ("smallest entry", Call.measured, "minimum", number),
+    ("largest entry", Call.measured, "maximum", number),
+    ("zeros", Call.measured, "zero_fraction", percentage),
+    ("finite", Call.measured, "finite_fraction", percentage),
+    ("kurtosis", Call.measured, "kurtosis", number),
+    ("dead channels", Call.measured, "dead_fraction", percentage),
+    ("saturated", Call.measured, "saturated_fraction", percentage),
+    ("correlation of samples", Call.measured, "sample_correlation", number),
+    ("correlation of positions", Call.measured, "position_correlation", number),
+    ("gradient's variance", Call.gradient, "variance", number),
+    ("gradient's square norm", Call.gradient, "square_norm", number),
+)
 
 
 def show_call(result: Result, call: Call, folder: Path) -> None:
-    """All that a result tells of one call.
+    """All that a result has of one call.
 
     Args:
         result: of the job.
@@ -40,7 +50,7 @@ def show_call(result: Result, call: Call, folder: Path) -> None:
         folder: of the job, where its histograms lie.
     """
     with st.container(border=True, key="call-details"):
-        st.markdown(f"**{markdown_text(call['path'], 200)}**")
+        st.markdown(f"**{markdown_text(call.path, 200)}**")
         st.caption(" · ".join(facts_of(call)))
         own = histograms_of(result, call, folder)
         figures, drawing = st.columns([3, 2]) if own else (st.container(), None)
@@ -48,7 +58,7 @@ def show_call(result: Result, call: Call, folder: Path) -> None:
             table = figures_table(result, call)
             st.dataframe(table, hide_index=True, height=37 + 35 * len(table), key="call_figures")
             show_rule(result, call)
-            if call.get("kernels"):
+            if call.kernels:
                 st.dataframe(kernels_table(result, call), hide_index=True, key="call_kernels")
         if drawing is not None:
             drawing.plotly_chart(
@@ -57,9 +67,9 @@ def show_call(result: Result, call: Call, folder: Path) -> None:
                 config=chart_settings(result, "histogram"),
                 alt="Distribution of the call's entries for each series.",
             )
-        if call["inputs"] or len(result["calls"]) > 1:
+        if call.inputs or len(result.calls) > 1:
             st.plotly_chart(
-                neighbourhood_chart(result, call["index"], chosen_series(result)),
+                neighbourhood_chart(result, call.index, result.chosen_series),
                 key="neighbourhood",
                 config=chart_settings(result, "neighbourhood"),
                 alt="The calls around this one; squares have a kernel, colour is the variance.",
@@ -68,71 +78,46 @@ def show_call(result: Result, call: Call, folder: Path) -> None:
 
 def facts_of(call: Call) -> list[str]:
     """Class, shape, and how the prediction was obtained."""
-    found = [markdown_text(call["class"], 80), shape(call.get("output_shape"))]
-    found.append(f"{call['support'].replace('_', ' ')}: {_MEANINGS.get(call['support'], '')}")
-    marks = {
-        "weighted": "has a kernel",
-        "frozen": "keeps its weights",
-        "tainted": "tainted by a call before it",
-    }
-    found += [text for mark, text in marks.items() if call.get(mark)]
-    if call.get("opaque"):
-        found.append(f"not run: {markdown_text(call['opaque'], 200)}")
+    support = f"{call.support.replace('_', ' ')}: {SUPPORTS.get(call.support, '')}"
+    found = [markdown_text(call.class_name, 80), shape(call.output_shape), support]
+    found += [text for mark, text in _MARKS.items() if getattr(call, mark)]
+    if call.opaque:
+        found.append(f"not run: {markdown_text(call.opaque, 200)}")
     return found
 
 
 def figures_table(result: Result, call: Call) -> list[dict[str, str]]:
     """One row per figure, one column per series."""
     table = []
-    for label, source, name, show in (
-        ("variance, measured", measured, "variance", number),
-        ("variance, predicted", predicted, "variance", number),
-        ("mean, measured", measured, "mean", number),
-        ("mean, predicted", predicted, "mean", number),
-        ("smallest entry", measured, "minimum", number),
-        ("largest entry", measured, "maximum", number),
-        ("zeros", measured, "zero_fraction", percentage),
-        ("finite", measured, "finite_fraction", percentage),
-        ("kurtosis", measured, "kurtosis", number),
-        ("dead channels", measured, "dead_fraction", percentage),
-        ("saturated", measured, "saturated_fraction", percentage),
-        ("correlation of samples", measured, "sample_correlation", number),
-        ("correlation of positions", measured, "position_correlation", number),
-        ("gradient's variance", gradient, "variance", number),
-        ("gradient's square norm", gradient, "square_norm", number),
-    ):
-        values = [(source(call, series) or {}).get(name) for series in result["series"]]
-        if any(value is not None for value in values):
-            row = {"figure": label}
-            row |= {
-                series_name(series): show(value)
-                for series, value in zip(result["series"], values, strict=True)
-            }
-            table.append(row)
+    for label, source, name, show in _FIGURES:
+        values = {series: getattr(source(call, series), name, None) for series in result.series}
+        if any(value is not None for value in values.values()):
+            cells = {series_name(series): show(value) for series, value in values.items()}
+            table.append({"figure": label} | cells)
     return table
 
 
 def show_rule(result: Result, call: Call) -> None:
     """What the rule says that the layer does."""
-    rule = (result.get("rules") or {}).get(call["class"])
-    if rule:
-        st.markdown(f"Rule: {markdown_text(rule['says'], 600)}")
+    rule = result.rules.get(call.class_name)
+    if rule is not None:
+        st.markdown(f"Rule: {markdown_text(rule.says, 600)}")
 
 
 def kernels_table(result: Result, call: Call) -> list[dict[str, str]]:
     """One row per kernel that AutoInit sets: shape, fan-in, and deviation in each series."""
     return [
         {
-            "kernel": plain_text(kernel["variable"], 80),
-            "shape": shape(kernel["shape"]),
-            "fan-in": f"{kernel['fan_in']:,}",
-            "effective": number(kernel["effective_fan_in"]),
+            "kernel": plain_text(kernel.variable, 80),
+            "shape": shape(kernel.shape),
+            "fan-in": f"{kernel.fan_in:,}",
+            "effective": number(kernel.effective_fan_in),
             **{
-                f"σ, {series_name(series)}": number(kernel["deviation"].get(series))
-                for series in result["series"]
+                f"σ, {series_name(series)}": number(kernel.deviation.get(series))
+                for series in result.series
             },
         }
-        for kernel in call["kernels"]
+        for kernel in call.kernels
     ]
 
 
@@ -140,9 +125,9 @@ def histograms_of(result: Result, call: Call, folder: Path) -> dict[str, Any]:
     """The distributions of a call by series, where the job left them."""
     found = load_histograms(str(folder / HISTOGRAMS))
     return {
-        series: found[series][call["path"]]
-        for series in result["series"]
-        if call["path"] in found.get(series, {})
+        series: found[series][call.path]
+        for series in result.series
+        if call.path in found.get(series, {})
     }
 
 

@@ -1,116 +1,25 @@
 """The chart of a finished job: one figure, and the views that a visitor can choose of it."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
 import streamlit as st
 
-from app.analysis.correlations import KINDS, has_correlations, phases
-from app.analysis.headline import cards, is_number, model_name, other_model, series_name
-from app.charts import (
-    correlation_chart,
-    gradient_chart,
-    largest_chart,
-    mark,
-    mean_chart,
-    overview_chart,
-    spectrum_chart,
-    variance_chart,
-)
+from app.analysis.headline import cards, model_name
+from app.analysis.result import Result, read_preview
+from app.charts import mark, overview_chart, variance_chart
+from app.charts.views import VIEWS, View
 from app.export.downloads import file_stem
-from app.jobs.handles import read_result
 from app.text.escaping import markdown_text
-from app.text.formatting import number, plural, shape
 
-Result = dict[str, Any]
 # Starts the same analysis with other settings; None where the page does not know how.
-Again = Callable[[dict[str, Any]], None]
+Again = Callable[[Mapping[str, Any]], None]
 
 OTHER_MODEL, VIEW, SHOWN = "other_model", "view", "shown_calls"
 FEW_CALLS = 40  # that can be told apart without a closer look
 PICTURE, PICTURES = "picture", ("svg", "png")  # what a chart's camera saves
-CORRELATION_CAPTIONS = {
-    "sample_correlation": "Of one channel's entries for two inputs, at one position. At 1 the "
-    "network gives the same for every input.",
-    "position_correlation": "Of one channel's entries at two positions of one input, averaged over "
-    "all pairs. At 1 a map is the same everywhere.",
-}
-
-
-@dataclass(frozen=True)
-class View:
-    """One way to look at a result.
-
-    Attributes:
-        label: what the button says.
-        caption: how to read the chart.
-        draw: the chart, for a result and whether the other model's predictions are drawn.
-        has_predictions: whether these are in it.
-        has_figures: whether the result has what it draws.
-        missing: what to say, and which setting gives the figures, where it has not.
-    """
-
-    label: str
-    caption: str
-    draw: Callable[[Result, bool], go.Figure]
-    has_predictions: bool = False
-    has_figures: Callable[[Result], bool] = lambda result: True
-    missing: tuple[str, dict[str, Any]] | None = None
-
-
-def draw_correlation(result: Result, other: bool) -> go.Figure:
-    """The correlation that is chosen beside the chart."""
-    return correlation_chart(result, st.session_state.get("correlation_kind", next(iter(KINDS))),
-                             other)  # fmt: skip
-
-
-VIEWS = {
-    "variance": View(
-        "Variance",
-        "Lines are measured, dots predicted; red marks are layers with a kernel. Drag to zoom, "
-        "double-click to return.",
-        variance_chart,
-        has_predictions=True,
-    ),
-    "mean": View("Mean", "Lines are measured, dots predicted.", mean_chart, has_predictions=True),
-    "correlation": View(
-        "Correlation",
-        "Lines are measured, dots predicted.",
-        draw_correlation,
-        has_predictions=True,
-        has_figures=has_correlations,
-        missing=("Correlations need two samples and two channels, at least.", {}),
-    ),
-    "gradient": View(
-        "Gradient",
-        "What flows back to each call's output from a random function of the network's outputs: "
-        "the gradient of Σ c·y with standard normal c. It is read from right to left.",
-        lambda result, other: gradient_chart(result),
-        has_figures=lambda result: bool(result.get("gradients")),
-        missing=(
-            "Gradients were not measured: a pass back takes several times as long as a pass "
-            "forward.",
-            {"gradients": True},
-        ),
-    ),
-    "largest": View(
-        "Largest entry",
-        "The largest absolute value at each call, beside what floating types can hold: mixed "
-        "precision loses what lies beyond.",
-        lambda result, other: largest_chart(result),
-    ),
-    "jacobian": View(
-        "Jacobian",
-        "The density of the singular values of the input–output Jacobian. Where all lie near 1, "
-        "signals and gradients keep their length in every direction (dynamical isometry).",
-        lambda result, other: spectrum_chart(result),
-        has_figures=lambda result: bool(result.get("jacobian")),
-        missing=("The Jacobian's singular values were not measured.", {"jacobian": 1}),
-    ),
-}
 
 
 def choose_calls(result: Result) -> range:
@@ -119,7 +28,7 @@ def choose_calls(result: Result) -> range:
     The slider keeps it whatever else is chosen, through the next analysis, too, during which it is
     not drawn; a zoom by the mouse ends when the chart is redrawn.
     """
-    last = len(result["calls"]) - 1
+    last = len(result.calls) - 1
     if last < FEW_CALLS:
         return range(last + 1)
     strip = st.container(key="overview")
@@ -167,29 +76,31 @@ def show_chart(
         label_visibility="collapsed",
     )
     view = VIEWS[name]
-    if not view.has_figures(result):
+    if not view.available(result):
         show_missing(view, again)
         return []
-    st.caption(view.caption)
-    if name == "correlation":
-        choose_correlation(result)
+    st.caption(view.help)
+    variant = choose_variant(view)
+    sentences = [f"- {markdown_text(sentence)}" for sentence in view.sentences(result)]
+    if view.by_call and sentences:
+        st.markdown("\n".join(sentences))
     if view.has_predictions:
         offer_other_model(result)
-    drawn = result | {"calls": result["calls"][shown.start : shown.stop]}
-    figure = view.draw(drawn, draws_other())
-    if name == "jacobian":
+    drawn = result.with_calls(result.calls[shown.start : shown.stop])
+    figure = view.draw(drawn, draws_other(), variant)
+    if not view.by_call:
         st.plotly_chart(
             figure,
             key="spectrum",
             config=chart_settings(result, name),
-            alt="Density of the singular values; the figures are below.",
+            alt=f"{view.title}; the figures are below.",
         )
-        st.markdown("\n".join(f"- {sentence}" for sentence in isometry_sentences(result)))
+        st.markdown("\n".join(sentences))
         return []
     mark(figure, [index - shown.start for index in marked if index in shown])
-    if len(drawn["calls"]) < len(result["calls"]):
-        figure.update_layout(xaxis_title=f"calls {shown.start:,} to {shown.stop - 1:,} of "
-                             f"{len(result['calls']):,}, in order of execution")  # fmt: skip
+    if len(drawn.calls) < len(result.calls):
+        stretch = f"{shown.start:,} to {shown.stop - 1:,} of {len(result.calls):,}"
+        figure.update_layout(xaxis_title=f"calls {stretch}, in order of execution")
     figure.update_layout(dragmode="zoom")
     event = st.plotly_chart(
         figure,
@@ -221,7 +132,7 @@ def show_preview(path: Path, written: int) -> None:
 def preview_chart(path: str, written: int) -> go.Figure | None:
     """The chart, drawn once each time that the job writes; None if the job has just ended."""
     try:
-        return variance_chart(read_result(Path(path)))
+        return variance_chart(read_preview(Path(path)))
     except (OSError, ValueError):
         return None
 
@@ -240,27 +151,27 @@ def show_missing(view: View, again: Again | None) -> None:
             st.caption("Choose it in the sidebar, under Measurement, and press Analyse.")
 
 
-def choose_correlation(result: Result) -> None:
-    """Which correlation, how to read it, and the phase of the network."""
-    kind = st.segmented_control(
-        "Correlation",
-        KINDS,
-        format_func=KINDS.__getitem__,
-        default=next(iter(KINDS)),
+def choose_variant(view: View) -> str:
+    """Which of a view's charts, and how to read it; an empty string where there is one only."""
+    if not view.variants:
+        return ""
+    name: str = st.segmented_control(
+        view.label,
+        view.variants,
+        format_func=lambda name: view.variants[name].label,
+        default=next(iter(view.variants)),
         required=True,
-        key="correlation_kind",
+        key=f"{view.name}_kind",
         persist_state="session",
         label_visibility="collapsed",
     )
-    st.caption(CORRELATION_CAPTIONS[kind])
-    told = list(phases(result))
-    if told:
-        st.markdown("\n".join(f"- {sentence}" for sentence in told))
+    st.caption(view.variants[name].help)
+    return name
 
 
 def offer_other_model(result: Result) -> None:
     """The predictions of the signal model that was not chosen."""
-    model = other_model(result)
+    model = result.other_model
     if model is not None:
         st.toggle(
             f"Draw what {model_name(model)} predicts, too",
@@ -279,27 +190,6 @@ def draws_other() -> bool:
 def summary(result: Result) -> str:
     """The headline in a sentence, for those who do not see the chart."""
     return "; ".join(f"{card.label}: {card.value} ({card.note})" for card in cards(result))
-
-
-def isometry_sentences(result: Result) -> Iterator[str]:
-    """What each series' Jacobian comes to."""
-    for series, found in (result.get("jacobian") or {}).items():
-        smallest = found["smallest"]
-        told = (
-            f"**{series_name(series)}**: {shape(found['shape'])}, singular values from "
-            f"{number(smallest) if is_number(smallest) else 'an unknown smallest'} to "
-            f"{number(found['largest'])}, mean square {number(found['mean_square'])}, condition "
-            f"number {number(found['condition_number'], 'not known')}"
-        )
-        if found["rank_deficiency"]:
-            told += f", {found['rank_deficiency']:,} of them 0 to rounding"
-        yield f"{told}. {markdown_text(found['note'])}".rstrip()
-    for found in list((result.get("jacobian") or {}).values())[:1]:
-        targets = ", ".join(markdown_text(name, 60) for name in found["targets"])
-        how = "from the matrix" if found["obtained"] == "matrix" else "by Lanczos iterations"
-        yield (
-            f"Of {targets}, at {plural(found['inputs'], 'random input')}, in inference mode, {how}."
-        )
 
 
 def chart_settings(result: Result, what: str) -> dict[str, Any]:

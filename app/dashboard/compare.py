@@ -1,17 +1,16 @@
 """Several runs side by side. Which ones stands in the address, where a refresh finds them."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import streamlit as st
 
 from app.analysis.headline import series_name
+from app.analysis.result import Result
 from app.analysis.side_by_side import differences, label, runs_table
 from app.charts.side_by_side import differences_chart, runs_chart
 from app.dashboard.charts import chart_settings
 from app.text.escaping import markdown_text, plain_text
 
-Result = dict[str, Any]
 KEPT = "kept"  # of the address
 MOST = 6
 FEW_IN_COMMON = 0.5  # below this share of common calls a difference says little
@@ -85,9 +84,7 @@ def show_runs(results: Sequence[Result]) -> None:
         for row in runs_table(results)
     ]
     st.dataframe(table, hide_index=True, key="runs")
-    common = [
-        s for s in ("autoinit", "default", "uploaded") if all(s in r["series"] for r in results)
-    ]
+    common = [s for s in ("autoinit", "default", "uploaded") if all(s in r.series for r in results)]
     with st.container(horizontal=True):
         series = st.segmented_control(
             "Weights", common, format_func=series_name, default=common[0], required=True,
@@ -99,7 +96,7 @@ def show_runs(results: Sequence[Result]) -> None:
         )  # fmt: skip
     if how == DIFFERENCE:
         for place, other in enumerate(results[1:], start=2):
-            alike, calls = len(differences(results[0], other, series)), len(results[0]["calls"])
+            alike, calls = len(differences(results[0], other, series)), len(results[0].calls)
             if alike < FEW_IN_COMMON * calls:
                 st.caption(
                     f"{markdown_text(label(place, other), 60)} has {alike:,} of the {calls:,} "

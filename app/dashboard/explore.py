@@ -1,17 +1,15 @@
 """Chart, table and details of a finished job, each of which follows what is chosen in another."""
 
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
+from app.analysis.result import Result
 from app.analysis.structure import collapsed, levels
 from app.dashboard.call import show_call
 from app.dashboard.charts import Again, choose_calls, show_chart
 from app.dashboard.table import show_table
 from app.text.formatting import plural
-
-Result = dict[str, Any]
 
 CALL = "call"  # of the session: path of the call whose details are shown
 JUMP = "jump_to_call"  # whether to scroll there
@@ -49,13 +47,13 @@ def show_exploration(result: Result, folder: Path, again: Again | None) -> None:
         # What was chosen last is what is shown.
         st.session_state[CHOSEN] = chosen
         st.session_state.pop(CALL, None)
-    jumped = next((c for c in shown["calls"] if c["path"] == st.session_state.get(CALL)), None)
+    jumped = next((c for c in shown.calls if c.path == st.session_state.get(CALL)), None)
     if jumped is not None:
         show_call(shown, jumped, folder)
         if st.session_state.pop(JUMP, False):
             st.html(TO_DETAILS, unsafe_allow_javascript=True)
-    elif chosen and chosen[0] < len(shown["calls"]):
-        show_call(shown, shown["calls"][chosen[0]], folder)
+    elif chosen and chosen[0] < len(shown.calls):
+        show_call(shown, shown.calls[chosen[0]], folder)
     else:
         st.caption("Choose a call in the chart or in the table for its details.")
 
@@ -68,7 +66,7 @@ def jump_to(path: str) -> None:
 
 def choose_depth(result: Result) -> int:
     """Whether calls are shown, or blocks of them."""
-    found = levels(result["calls"])
+    found = levels(result.calls)
     if len(found) == 1:
         return 0
     depth: int = st.segmented_control(

@@ -1,14 +1,13 @@
 """The page of a finished job, from top to bottom: headline, findings, charts, exports, table."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
-from app.analysis.diagnosis.grouping import Finding, findings, lead
+from app.analysis.diagnosis.grouping import FindingGroup, grouped, lead
 from app.analysis.headline import cards, facts, series_name, verdict_parts
+from app.analysis.result import Result
 from app.dashboard.charts import PICTURE, PICTURES
 from app.dashboard.explore import jump_to
 from app.export.downloads import downloads, file_stem
@@ -19,8 +18,6 @@ from app.jobs.folders import MANIFEST, RESULT
 from app.text.escaping import markdown_text, plain_text
 from app.text.formatting import plural, size
 
-Result = dict[str, Any]
-
 MIMES = {".h5": "application/x-hdf5", ".json": "application/json"}
 MESSAGES_IN_SIGHT = 3
 MESSAGE_LIMIT = 600
@@ -28,18 +25,18 @@ MESSAGE_LIMIT = 600
 
 def show_title(result: Result) -> None:
     """The model's name, and what it is."""
-    st.header(markdown_text(result["model"]["name"], 120), anchor=False)
+    st.header(markdown_text(result.model.name, 120), anchor=False)
     st.caption(" · ".join(markdown_text(fact) for fact in facts(result)))
 
 
 def show_verdict(result: Result) -> None:
     """What becomes of the signal, in a sentence."""
-    told = []
-    for series in result["series"]:
+    parts = []
+    for series in result.series:
         does, path, rate = verdict_parts(result, series)
         place = "" if path is None else f" **{markdown_text(path, 60)}** {rate}"
-        told.append(f"**{series_name(series)}** {does}{place}")
-    st.markdown("; ".join(told) + ".")
+        parts.append(f"**{series_name(series)}** {does}{place}")
+    st.markdown("; ".join(parts) + ".")
 
 
 def show_headline(result: Result) -> None:
@@ -58,54 +55,51 @@ def show_headline(result: Result) -> None:
 
 
 def show_findings(result: Result) -> None:
-    """The warnings: those that matter for the chart in sight, the others folded away."""
-    found = findings(result)
-    for finding in found:
-        if finding.in_sight:
-            show_finding(result, finding)
-    others = [finding for finding in found if not finding.in_sight]
+    """The findings: those that matter for the chart in sight, the others folded away."""
+    groups = grouped(result)
+    for group in groups:
+        if group.severity.in_sight:
+            show_group(result, group)
+    others = [group for group in groups if not group.severity.in_sight]
     if others:
-        count = sum(len(finding.messages) for finding in others)
+        count = sum(len(group.findings) for group in others)
         with st.expander(plural(count, "more note"), icon=":material/info:"):
-            for finding in others:
-                show_finding(result, finding)
+            for group in others:
+                show_group(result, group)
 
 
-def show_finding(result: Result, finding: Finding) -> None:
-    """One kind of warning: what it means, its first messages, and all of them on demand."""
-    lines = [f"**{finding.title}**"]
-    shown = finding.messages[:MESSAGES_IN_SIGHT]
-    sentence = lead(result, finding.code, lambda name: f"**{markdown_text(name, 60)}**")
-    if sentence:
-        lines.append(sentence)
-    lines += [markdown_text(message, MESSAGE_LIMIT) for message in shown]
-    show, icon = (
-        (st.info, ":material/lightbulb:") if finding.hint else (st.warning, ":material/warning:")
-    )
+def show_group(result: Result, group: FindingGroup) -> None:
+    """One kind of finding: what it means, its first messages, and all of them on demand."""
+    shown = group.findings[:MESSAGES_IN_SIGHT]
+    sentence = lead(result, group.code, lambda name: f"**{markdown_text(name, 60)}**")
+    lines = [f"**{group.title}**", *([sentence] if sentence else [])]
+    lines += [markdown_text(finding.message, MESSAGE_LIMIT) for finding in shown]
+    hint = group.severity.is_hint
+    show, icon = (st.info, ":material/lightbulb:") if hint else (st.warning, ":material/warning:")
     show("\n\n".join(lines), icon=icon)
-    offer_to_jump(result, finding)
-    if len(finding.messages) > len(shown):
-        with st.expander(f"Where: {plural(len(finding.messages), 'message')}"):
+    offer_to_jump(result, group)
+    if len(group.findings) > len(shown):
+        with st.expander(f"Where: {plural(len(group.findings), 'message')}"):
             table = [
                 {
-                    "call": plain_text(path),
-                    "class": plain_text(kind),
-                    "message": plain_text(text, 1000),
+                    "call": plain_text(finding.path),
+                    "class": plain_text(finding.class_name),
+                    "message": plain_text(finding.message, 1000),
                 }
-                for (path, kind), text in zip(finding.places, finding.messages, strict=True)
+                for finding in group.findings
             ]
             st.dataframe(table, hide_index=True, height=min(400, 40 + 36 * len(table)))
 
 
-def offer_to_jump(result: Result, finding: Finding) -> None:
+def offer_to_jump(result: Result, group: FindingGroup) -> None:
     """A button that shows the details of the call that a finding names first."""
-    paths = {call["path"] for call in result["calls"]}
-    path = next((path for path, _ in finding.places if path in paths), None)
+    paths = {call.path for call in result.calls}
+    path = next((finding.path for finding in group.findings if finding.path in paths), None)
     if path is not None and st.button(
         f"Show {markdown_text(path, 60)}",
         icon=":material/arrow_downward:",
         type="tertiary",
-        key=f"jump-{finding.code}",
+        key=f"jump-{group.code}",
     ):
         jump_to(path)
 
@@ -158,7 +152,7 @@ def show_downloads(result: Result, folder: Path) -> None:
             st.caption(f"{markdown_text(download.suffix)}: {markdown_text(download.note)}")
     if not offered:
         st.caption("There is no re-initialised model to download: see the notes above.")
-    elif result["settings"].get("constrain_weights"):
+    elif result.settings.constrain_weights:
         st.caption("This model has AutoInit's weight constraint. To open it:")
         name = f"{stem}{offered[0].suffix}"
         st.code(f'import autoinit, keras\n\nmodel = keras.models.load_model("{name}")')
@@ -170,8 +164,8 @@ def show_details(result: Result) -> None:
         st.code(snippet(result), language="python")
     with st.expander("Model, settings and timings", icon=":material/fact_check:"):
         st.code(
-            json.dumps(
-                {key: result[key] for key in ("model", "settings", "device", "timings")}, indent=2
+            result.model_dump_json(
+                include={"model", "settings", "device", "timings"}, exclude_unset=True, indent=2
             ),
             language="json",
         )

@@ -276,6 +276,6 @@ def last_job(options: type[Settings] = Settings) -> tuple[tuple[str, ...], Setti
 def asked_for(key: str, _handle: jobs.JobHandle) -> tuple[tuple[str, ...], Settings]:
     """A result's inputs and the settings that can be chosen here, for which it is read once."""
     result = _handle.result()
-    names = tuple(str(each["name"]) for each in result["model"].get("inputs", ()))
+    names = tuple(each.name for each in result.model.inputs)
     chosen = {name for name, entry in table().items() if entry.option.in_form}
-    return names, Settings(**{k: v for k, v in result["settings"].items() if k in chosen})
+    return names, Settings(**{k: v for k, v in result.settings.by_name.items() if k in chosen})

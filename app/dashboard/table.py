@@ -9,11 +9,10 @@ import pyarrow.compute
 import streamlit as st
 
 from app.analysis.headline import series_name
+from app.analysis.result import Result
 from app.export.tables import columns, rows
 from app.text.escaping import markdown_text, plain_text
 from app.text.formatting import plural
-
-Result = dict[str, Any]
 
 TEXTS = ("path", "class", "not_run")  # columns that a file wrote
 PATH_LENGTH = 48  # longer ones lose their middle: parts of one layer differ in their ends
@@ -56,12 +55,12 @@ def show_table(result: Result, shown: range, in_chart: Sequence[int]) -> list[in
     Returns:
         Indices of the calls that are chosen in the table.
     """
-    table = pd.DataFrame(rows(result), columns=columns(result["series"]))
-    found = {warning["path"] for warning in result["warnings"] if warning.get("path")}
+    table = pd.DataFrame(rows(result), columns=columns(result.series))
+    found = {finding.path for finding in result.findings if finding.path}
     chosen = filtered(table, found)
     chosen = chosen[chosen["index"].isin(in_chart or shown)]
-    told = f"{len(chosen):,} of {plural(len(table), 'call')}"
-    st.caption(told + (", those chosen in the chart" if in_chart else ""))
+    count = f"{len(chosen):,} of {plural(len(table), 'call')}"
+    st.caption(count + (", those chosen in the chart" if in_chart else ""))
     texts = {name: chosen[name].map(plain_text) for name in TEXTS}
     texts["path"] = chosen["path"].map(lambda path: plain_text(path, PATH_LENGTH))
     event = st.dataframe(
@@ -69,8 +68,8 @@ def show_table(result: Result, shown: range, in_chart: Sequence[int]) -> list[in
         hide_index=True,
         height=min(420, 80 + 35 * len(chosen)),
         # Figures that were not measured of any call are left out.
-        column_order=[c for c in column_order(result["series"]) if table[c].notna().any()],
-        column_config=column_labels(result["series"], path_width(table["path"])),
+        column_order=[c for c in column_order(result.series) if table[c].notna().any()],
+        column_config=column_labels(result.series, path_width(table["path"])),
         key="calls",
         on_select="rerun",
         selection_mode="multi-row",

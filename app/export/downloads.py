@@ -1,11 +1,11 @@
 """The re-initialised model in the formats that a finished job offers, the original's first."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from app.analysis.result import Result
 from app.jobs.folders import REINITIALIZED_H5, REINITIALIZED_KERAS
 
 # What a job leaves that does not list its downloads, as jobs once did not.
@@ -33,12 +33,12 @@ class Download:
         return self.path.suffix
 
 
-def downloads(result: Mapping[str, Any], folder: Path) -> list[Download]:
+def downloads(result: Result, folder: Path) -> list[Download]:
     """The model files that lie in a finished job's folder."""
-    if "downloads" in result:
+    if result.downloads is not None:
         listed = [
-            Download(folder / Path(entry["file"]).name, entry["label"], entry.get("note") or "")
-            for entry in result["downloads"]
+            Download(folder / Path(entry.file).name, entry.label, entry.note)
+            for entry in result.downloads
         ]
     else:
         listed = [Download(folder / name, label) for name, label in UNLISTED]
@@ -51,8 +51,8 @@ def in_format(offered: Sequence[Download], suffix: str) -> Download | None:
     return next((download for download in offered if download.suffix == wanted), None)
 
 
-def file_stem(result: Mapping[str, Any]) -> str:
+def file_stem(result: Result) -> str:
     """The model's name as the start of a file's name that is safe everywhere."""
-    stem = re.sub(r"\.(keras|h5|hdf5|json)$", "", result["model"]["name"], flags=re.IGNORECASE)
+    stem = re.sub(r"\.(keras|h5|hdf5|json)$", "", result.model.name, flags=re.IGNORECASE)
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-")[:60]
     return (stem or "model") + "-autoinit"

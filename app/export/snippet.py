@@ -2,9 +2,8 @@
 
 from typing import Any
 
+from app.analysis.result import ModelFacts, Result
 from app.analysis.settings import Settings, table
-
-Result = dict[str, Any]
 
 
 def snippet(result: Result, options: type[Settings] = Settings) -> str:
@@ -16,8 +15,8 @@ def snippet(result: Result, options: type[Settings] = Settings) -> str:
         result: of the analysis.
         options: the table of settings, which says what `AutoInit` calls them.
     """
-    settings = result["settings"]
-    imports, opening = _opening(result["model"])
+    settings = result.settings.by_name
+    imports, opening = _opening(result.model)
     training = settings["mode"] == "training"
     config: dict[str, Any] = {"seed": settings["seed"]} | ({} if training else {"training": False})
     for name, entry in table(options).items():
@@ -56,12 +55,12 @@ better.save("reinitialized.keras")
 """
 
 
-def _opening(model: dict[str, Any]) -> tuple[str, str]:
+def _opening(model: ModelFacts) -> tuple[str, str]:
     """What to import, and how to come by the model."""
-    name = model["name"]
-    if model["format"] == "sample":
+    name = model.name
+    if model.format == "sample":
         return "from sample_models import build", f"model = build({name!r})"
-    if model["format"] == "json" or model.get("keras") == 2:
+    if model.format == "json" or model.keras == 2:
         return (
             "from autoinit.model_files import open_model_file",
             f"model = open_model_file({name!r}).model",

@@ -2,99 +2,83 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from app.analysis.headline import gradient, measured, predicted
+from app.analysis.result import Call, Part, Preview
 from app.text.escaping import spreadsheet_text, visible
 from app.text.formatting import shape
 
-Result = dict[str, Any]
 Row = dict[str, Any]
 
 CALL_COLUMNS = (
-    "index",
-    "path",
-    "class",
-    "output_shape",
-    "weighted",
-    "frozen",
-    "support",
-    "tainted",
-    "not_run",
-)
-MEASURED_COLUMNS = (
-    "variance",
-    "mean",
-    "minimum",
-    "maximum",
-    "zero_fraction",
-    "finite_fraction",
-    "sample_correlation",
-    "position_correlation",
-    "kurtosis",
-    "dead_fraction",
-    "saturated_fraction",
-)
-SPREAD_COLUMNS = ("median", "low", "high", "standard_error")
-GRADIENT_COLUMNS = ("variance", "mean", "square_norm", "finite_fraction")
-PREDICTED_COLUMNS = (
-    "variance",
-    "spread",
-    "mean",
-    "correlation_slope",
-    "sample_correlation",
-    "position_correlation",
-)
+    "index", "path", "class", "output_shape", "weighted", "frozen", "support", "tainted", "not_run",
+)  # fmt: skip
+# The columns of each series: a prefix, the figures that it stands for, and which of them.
+SOURCES: tuple[tuple[str, Callable[[Call, str], Part | None], tuple[str, ...]], ...] = (
+    (
+        "measured",
+        Call.measured,
+        (
+            "variance", "mean", "minimum", "maximum", "zero_fraction", "finite_fraction",
+            "sample_correlation", "position_correlation", "kurtosis", "dead_fraction",
+            "saturated_fraction",
+        ),
+    ),
+    (
+        "draws",
+        lambda call, series: getattr(call.measured(series), "variance_spread", None),
+        ("median", "low", "high", "standard_error"),
+    ),
+    (
+        "predicted",
+        Call.predicted,
+        (
+            "variance", "spread", "mean", "correlation_slope", "sample_correlation",
+            "position_correlation",
+        ),
+    ),
+    ("gradient", Call.gradient, ("variance", "mean", "square_norm", "finite_fraction")),
+)  # fmt: skip
 
 
 def columns(series: Sequence[str]) -> list[str]:
     """The table's columns: what a call is, then each series, such as `default_measured_mean`."""
-    figures = (
-        *(f"measured_{name}" for name in MEASURED_COLUMNS),
-        *(f"draws_{name}" for name in SPREAD_COLUMNS),
-        *(f"predicted_{name}" for name in PREDICTED_COLUMNS),
-        *(f"gradient_{name}" for name in GRADIENT_COLUMNS),
-        "outside_band",
-    )
+    figures = [f"{prefix}_{name}" for prefix, _, names in SOURCES for name in names]
+    figures.append("outside_band")
     return [*CALL_COLUMNS, *(f"{which}_{figure}" for which in series for figure in figures)]
 
 
-def rows(result: Result) -> list[Row]:
+def rows(result: Preview) -> list[Row]:
     """One dictionary per call, in topological order; what is not to be had is None."""
-    return [row(position, call, result["series"]) for position, call in enumerate(result["calls"])]
+    return [row(call, result.series) for call in result.calls]
 
 
-def row(position: int, call: dict[str, Any], series: Sequence[str]) -> Row:
+def row(call: Call, series: Sequence[str]) -> Row:
     """One call flattened: names and flags as they are, numbers as numbers."""
     flat: Row = {
-        "index": call.get("index", position),
-        "path": call["path"],
-        "class": call["class"],
-        "output_shape": shape(call.get("output_shape")),
-        "weighted": call["weighted"],
-        "frozen": bool(call.get("frozen")),
-        "support": call["support"],
-        "tainted": call["tainted"],
-        "not_run": call.get("opaque") or "",
+        "index": call.index,
+        "path": call.path,
+        "class": call.class_name,
+        "output_shape": shape(call.output_shape),
+        "weighted": call.weighted,
+        "frozen": call.frozen,
+        "support": call.support,
+        "tainted": call.tainted,
+        "not_run": call.opaque or "",
     }
     for which in series:
-        found, expected = measured(call, which) or {}, predicted(call, which) or {}
-        for source, figures, names in (
-            ("measured", found, MEASURED_COLUMNS),
-            ("draws", found.get("variance_spread") or {}, SPREAD_COLUMNS),
-            ("predicted", expected, PREDICTED_COLUMNS),
-            ("gradient", gradient(call, which) or {}, GRADIENT_COLUMNS),
-        ):
-            flat |= {f"{which}_{source}_{name}": figures.get(name) for name in names}
-        flat[f"{which}_outside_band"] = (call.get(which) or {}).get("outside_band")
+        for prefix, source, names in SOURCES:
+            found = source(call, which)
+            flat |= {f"{which}_{prefix}_{name}": getattr(found, name, None) for name in names}
+        flat[f"{which}_outside_band"] = call.of(which).outside_band
     return flat
 
 
-def csv_text(result: Result) -> str:
+def csv_text(result: Preview) -> str:
     """The table as CSV (RFC 4180). Text that a spreadsheet would run as a formula gets a quote."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=columns(result["series"]))
+    writer = csv.DictWriter(text, fieldnames=columns(result.series))
     writer.writeheader()
     for flat in rows(result):
         writer.writerow({name: cell(value) for name, value in flat.items()})

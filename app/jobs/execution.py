@@ -8,37 +8,24 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import keras
-
-from app.analysis.comparison import Comparison, compare
-from app.analysis.diagnosis.trends import diagnose
-from app.analysis.figures import (
-    calls_as_data,
-    gradients_as_data,
-    histograms_as_data,
-    jacobian_as_data,
-    phases_as_data,
-    rules_as_data,
-)
+from app.analysis.comparison import compare
+from app.analysis.figures import Source, histograms_of, preview_of, result_of
 from app.analysis.input_data import read_input_data
-from app.analysis.job_spec import CUSTOM_OBJECTS_VARIABLE, JobSpec, sha256
+from app.analysis.job_spec import CUSTOM_OBJECTS_VARIABLE, JobSpec
 from app.analysis.manifest import manifest
+from app.analysis.result import json_text
 from app.analysis.settings import LARGEST_INPUT_SIZE, Settings
 from app.jobs.folders import HISTOGRAMS, MANIFEST, PREVIEW, RESULT
 from autoinit.errors import GraphError, ModelFileError
-from autoinit.findings import Finding
-from autoinit.graph.input_moments import integer_inputs
 from autoinit.graph.model_graph import ModelGraph
 from autoinit.model_files import (
     Budgets,
     Download,
-    ModelFile,
     open_model_file,
     save_model,
     save_reinitialized,
@@ -49,7 +36,6 @@ from probes.devices import find_device
 from probes.inputs import Data
 
 Progress = Callable[[float, str], None]
-SERIES = ("default", "autoinit", "uploaded")  # as they are told
 
 
 def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
@@ -82,7 +68,7 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
     comparison = compare(
         model, settings, uploaded=file is not None and file.has_weights,
         progress=lambda share, stage: progress(0.05 + 0.88 * share, stage), data=data,
-        preview=lambda found: _replace(folder / PREVIEW, preview_as_data(found, settings)),
+        preview=lambda found: _replace(folder / PREVIEW, json_text(preview_of(found, settings))),
     )  # fmt: skip
     progress(0.93, "Saving the re-initialised model")
     downloads: tuple[Download, ...]
@@ -92,38 +78,32 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
         plans = comparison.predictions["autoinit"][0].scales
         downloads, left_out = save_reinitialized(file, plans, folder, budgets)
         # What the comparison says of a part says more, such as where its shape comes from.
-        known = {finding.code for finding in comparison.findings}
-        own = [finding for finding in file.findings if finding.code not in known]
+        codes = {finding.code for finding in comparison.findings}
+        own = [finding for finding in file.findings if finding.code not in codes]
         findings = [*own, *comparison.findings, *left_out]
     timings = {"load": round(loaded - start, 4), **comparison.timings}
     timings["total"] = round(time.perf_counter() - start, 4)
-    result = as_data(comparison, model, describe(file), spec, findings, timings)
-    result["downloads"] = [asdict(download) for download in downloads]
-    _write(folder / HISTOGRAMS, histograms_as_data(comparison))
-    _write(folder / MANIFEST, manifest(comparison, model, result))
-    _write(folder / RESULT, result)
+    result = result_of(comparison, model, Source.of(file), spec, findings, timings, downloads)
+    _write(folder / HISTOGRAMS, _plain(histograms_of(comparison)))
+    _write(folder / MANIFEST, _plain(manifest(comparison, model, result)))
+    _write(folder / RESULT, json_text(result))
     (folder / PREVIEW).unlink(missing_ok=True)
     progress(1.0, "Done")
 
 
-def _write(path: Path, data: dict[str, Any]) -> None:
-    path.write_text(json.dumps(data, allow_nan=False), encoding="utf-8")
+def _plain(data: dict[str, Any]) -> str:
+    return json.dumps(data, allow_nan=False)
 
 
-def _replace(path: Path, data: dict[str, Any]) -> None:
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _replace(path: Path, text: str) -> None:
     """Whoever reads meanwhile gets the old file or the new one."""
     new = path.with_suffix(".new")
-    _write(new, data)
+    _write(new, text)
     new.replace(path)
-
-
-def preview_as_data(comparison: Comparison, settings: Settings) -> dict[str, Any]:
-    """The part of a result that its chart needs, of a comparison that is under way."""
-    return {
-        "settings": {"signal_variance": settings.signal_variance},
-        "series": [name for name in SERIES if name in comparison.predictions],
-        "calls": calls_as_data(comparison),
-    }
 
 
 def _sufficient_size(model: Any, size: int) -> int:
@@ -141,98 +121,6 @@ def _sufficient_size(model: Any, size: int) -> int:
         else:
             return larger
     return size
-
-
-def describe(file: ModelFile | None) -> dict[str, Any]:
-    """What a result file says of where its model came from; None for a sample or a live model."""
-    if file is None:
-        return {
-            "format": "sample", "keras_version": keras.__version__, "keras": 3, "sha256": "",
-            "compiled": False,
-        }  # fmt: skip
-    record = file.record
-    return {
-        "format": record.format, "keras_version": record.keras_version, "keras": record.keras,
-        "sha256": file.sha256, "compiled": bool(record.compile_settings),
-    }  # fmt: skip
-
-
-def as_data(
-    comparison: Comparison,
-    model: Any,
-    source: Mapping[str, Any],
-    spec: JobSpec,
-    findings: Sequence[Finding],
-    timings: dict[str, float],
-) -> dict[str, Any]:
-    """A result file's contents, but for its downloads.
-
-    Args:
-        comparison: what was found.
-        model: that was compared.
-        source: as `describe` gives it.
-        spec: what was asked for.
-        findings: what a person should know.
-        timings: seconds by stage.
-    """
-    graph = comparison.graph
-    calls = calls_as_data(comparison)
-    series = [name for name in SERIES if name in comparison.probes]
-    warnings = [finding.as_dict() for finding in findings]
-    warnings += diagnose(calls, series, spec.settings.signal_variance)
-    return {
-        "schema": 1,
-        "model": {
-            "name": spec.name,
-            **source,
-            "layers": len(graph.layers()),
-            "calls": sum(not call.is_internal for call in graph.calls),
-            "parameters": int(model.count_params()),
-            "inputs": [
-                {
-                    "name": call.path,
-                    "shape": list(call.outputs[0].shape),
-                    "dtype": call.outputs[0].dtype,
-                }
-                for call in graph.inputs
-            ],
-        },
-        "settings": {
-            **_settings_as_data(spec.settings, comparison),
-            "batch_size": comparison.batch_size,
-        },
-        "device": asdict(comparison.device),
-        "series": series,
-        "timings": timings,
-        "calls": calls,
-        "phases": phases_as_data(comparison),
-        "gradients": gradients_as_data(comparison),
-        "jacobian": jacobian_as_data(comparison),
-        "rules": rules_as_data(comparison),
-        "warnings": warnings,
-    }
-
-
-def _settings_as_data(settings: Settings, comparison: Comparison) -> dict[str, Any]:
-    """The settings as a result tells them: the data's name and digest, not where they lie here.
-
-    Where inputs have moments of their own, be they chosen or the data's, those of all inputs are
-    told: who does the same again need not have the data.
-    """
-    recorded = settings.model_dump()
-    inputs = comparison.inputs
-    if inputs is not None and (inputs.from_data or settings.input_moments):
-        integers = integer_inputs(comparison.graph)
-        recorded["input_moments"] = {
-            call.path: [inputs.mean[call.path], inputs.variance[call.path]]
-            for call in comparison.graph.inputs
-            if call.outputs[0].index not in integers
-        }
-    del recorded["input_data_name"]
-    if settings.input_data is not None:
-        recorded["input_data"] = settings.data_name
-        recorded["input_data_sha256"] = sha256(settings.input_data)
-    return recorded
 
 
 def _input_data(settings: Settings, graph: ModelGraph, budgets: Budgets) -> Data | None:

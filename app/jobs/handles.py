@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from app.analysis.job_spec import JobSpec
+from app.analysis.result import Result, read_result
 from app.jobs import folders
 from app.jobs.processes import Outcome, Progress, WorkerProcess
 
 ACTIVE = ("queued", "running")
-# The web process parses a result as a whole; those of 4,000 calls take 10 MB.
-RESULT_LIMIT = 128 * 2**20
-
-
-def read_result(path: Path) -> dict[str, Any]:
-    """What a worker has written.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is broken, or no worker would have made it so large.
-    """
-    with path.open("rb") as file:
-        text = file.read(RESULT_LIMIT + 1)
-    if len(text) > RESULT_LIMIT:
-        raise ValueError(f"The result is larger than {RESULT_LIMIT} bytes.")
-    parsed: dict[str, Any] = json.loads(text)
-    return parsed
 
 
 class JobHandle:
@@ -66,12 +48,12 @@ class JobHandle:
         assert self.spec is not None
         return self.spec.key()
 
-    def result(self) -> dict[str, Any]:
-        """The parsed `result.json`.
+    def result(self) -> Result:
+        """What `result.json` holds.
 
         Raises:
             RuntimeError: the job is not done.
-            ValueError: the file is broken, or no worker would have made it so large.
+            ResultError: the file is broken, or no worker would have made it so large.
         """
         if self.status != "done":
             raise RuntimeError(f"The job has no result: its status is {self.status!r}.")

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from keras import layers
 
+from app.analysis.diagnosis.thresholds import INPUT_MEAN_OFF, INPUT_VARIANCE_OFF
 from autoinit.arrays import as_array
 from autoinit.findings import Finding
 from autoinit.graph.input_moments import PerInput, input_moments
@@ -41,8 +42,11 @@ def input_scaling(
         if gain == 0.0:
             continue
         expected_mean, expected_variance = 0.0 - offset.mean / gain, 1.0 / gain**2
-        off = abs(own_mean - expected_mean) > 0.5 * expected_variance**0.5
-        if off or not 0.5 < own_variance / expected_variance < 2.0:
+        off = abs(own_mean - expected_mean) > INPUT_MEAN_OFF * expected_variance**0.5
+        if (
+            off
+            or not 1 / INPUT_VARIANCE_OFF < own_variance / expected_variance < INPUT_VARIANCE_OFF
+        ):
             first = scalers[0]
             expected = (
                 f"it is made for data of mean {expected_mean:.6g} and variance "

@@ -9,13 +9,9 @@ from keras import initializers, layers
 
 from app.analysis import comparison as comparison_module
 from app.analysis.comparison import compare
-from app.analysis.diagnosis.trends import diagnose
-from app.analysis.figures import (
-    calls_as_data,
-    gradients_as_data,
-    jacobian_as_data,
-    phases_as_data,
-)
+from app.analysis.diagnosis.table import diagnose
+from app.analysis.figures import calls_of, gradients_of, jacobian_of, phases_of
+from app.analysis.result import Call
 from app.analysis.settings import Settings, table
 from autoinit.graph.placeholders import Opaque, OpaqueActivation
 from autoinit.propagation import Options, input_signals, predict
@@ -39,7 +35,11 @@ def test_the_choices_that_are_offered_are_the_librarys():
 
 
 def rows(comparison):
-    return {row["path"]: row for row in calls_as_data(comparison)}
+    return {call.path: as_json(call) for call in calls_of(comparison)}
+
+
+def as_json(call):
+    return call.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
 def codes(comparison):
@@ -295,12 +295,10 @@ def chain(activation, *, normalised=False, width=64, depth=6):
     ("sigmoid", "ordered"), ("relu", "critical"), ("tanh", "chaotic"),
 ])  # fmt: skip
 def test_the_phase_is_told_where_correlations_have_a_fixed_point(activation, name):
-    found = phases_as_data(compare(chain(activation), Settings(**QUICK), uploaded=False))[
-        "autoinit"
-    ]
-    assert (found["phase"], found["calls"]) == (name, 6)
+    found = phases_of(compare(chain(activation), Settings(**QUICK), uploaded=False))["autoinit"]
+    assert (found.phase, found.calls) == (name, 6)
     normalised = compare(chain(activation, normalised=True), Settings(**QUICK), uploaded=False)
-    assert phases_as_data(normalised) == {}
+    assert phases_of(normalised) == {}
 
 
 def test_calls_that_are_not_self_averaging_are_told():
@@ -327,8 +325,9 @@ def test_shapes_are_told_and_what_is_dead_or_saturated():
     assert tanh["kurtosis"] < 1.5
     assert len(tanh["channel_variances"]) == 3
     assert table["tanh"]["autoinit"]["measured"]["saturated_fraction"] < 0.3
-    findings = diagnose(list(table.values()), ["default", "autoinit"], 1.0)
-    told = {(f["code"], f["path"]): f["message"] for f in findings}
+    calls = [Call.model_validate(row) for row in table.values()]
+    findings = diagnose(calls, ["default", "autoinit"], 1.0)
+    told = {(f.code, f.path): f.message for f in findings}
     assert "With default weights the output of 1 call is saturated" in told["saturated", "tanh"]
     assert "zero for every sample" in told["dead_channels", "dead/relu"]
 
@@ -362,16 +361,16 @@ def test_gradients_and_the_jacobian_are_measured_where_they_are_asked_for():
         assert block["variance"] > 0.0
         width = table[name]["output_shape"][-1]
         assert block["square_norm"] == pytest.approx(width * block["variance"], rel=0.05)
-    variables = gradients_as_data(comparison)["autoinit"]["variables"]
-    assert {f"{name}/kernel", f"{name}/bias"} <= {row["variable"] for row in variables}
-    found = jacobian_as_data(comparison)["default"]
-    assert (found["obtained"], found["inputs"]) == ("matrix", 2)
+    variables = gradients_of(comparison)["autoinit"].variables
+    assert {f"{name}/kernel", f"{name}/bias"} <= {row.variable for row in variables}
+    found = jacobian_of(comparison)["default"]
+    assert (found.obtained, found.inputs) == ("matrix", 2)
     # What is zero to rounding is not divided by.
-    assert 1.0 < found["condition_number"] <= 1.01 * found["largest"] / found["smallest"]
-    assert sum(found["density"]["shares"]) == pytest.approx(1.0)
-    assert len(found["density"]["edges"]) == len(found["density"]["shares"]) + 1
+    assert 1.0 < found.condition_number <= 1.01 * found.largest / found.smallest
+    assert sum(found.density.shares) == pytest.approx(1.0)
+    assert len(found.density.edges) == len(found.density.shares) + 1
     without = compare(chain("relu"), Settings(**QUICK), uploaded=False)
-    assert gradients_as_data(without) == jacobian_as_data(without) == {}
+    assert gradients_of(without) == jacobian_of(without) == {}
     assert not any("gradient" in row["default"] for row in rows(without).values())
 
 
@@ -393,7 +392,7 @@ def test_what_is_known_so_far_is_told_series_by_series():
         told.append([
             {name: (row[name]["predicted"]["variance"], row[name]["measured"] is not None)
              for name in comparison.predictions}
-            for row in calls_as_data(comparison)
+            for row in map(as_json, calls_of(comparison))
         ])  # fmt: skip
 
     settings = Settings(seeds=2, **QUICK)

@@ -4,7 +4,18 @@ import math
 
 import pytest
 
-from app.analysis.diagnosis.trends import diagnose, steepest
+from app.analysis.diagnosis import stretches, table
+from tests.app.parsing import on_files
+
+largest_change = stretches.largest_change
+diagnose = on_files(table.diagnose)
+
+
+def a_call(index, path, kind="Dense"):
+    return {
+        "index": index, "path": path, "class": kind, "weighted": True, "support": "exact",
+        "tainted": False, "inputs": [],
+    }  # fmt: skip
 
 
 def chain(variances, *, series="default", autoinit=None, norms=None, **measured):
@@ -13,7 +24,7 @@ def chain(variances, *, series="default", autoinit=None, norms=None, **measured)
     for place, variance in enumerate(variances):
         figures = {"variance": variance, "minimum": -1.0, "maximum": 1.0, "finite_fraction": 1.0}
         figures |= {name: values[place] for name, values in measured.items()}
-        call = {"path": f"dense_{place}", "class": "Dense", "weighted": True}
+        call = a_call(place, f"dense_{place}")
         call[series] = {"measured": figures}
         if norms is not None:
             call[series]["gradient"] = {"square_norm": norms[place]}
@@ -24,7 +35,8 @@ def chain(variances, *, series="default", autoinit=None, norms=None, **measured)
 
 
 def told(calls, series=("default",), target=1.0):
-    return {finding["code"]: finding for finding in diagnose(calls, series, target)}
+    found = diagnose(calls, series, target)
+    return {each.code: each.model_dump(by_alias=True) for each in found}
 
 
 def test_where_a_signal_explodes_and_how_fast():
@@ -153,18 +165,18 @@ def test_dead_and_saturated_calls_are_counted_and_the_worst_is_named():
 
 def test_what_was_not_measured_is_passed_over():
     calls = chain([1.0, 2.0])
-    calls.insert(1, {"path": "cut", "class": "Lambda", "weighted": True, "default": None})
-    calls.insert(2, {"path": "c", "class": "Dense", "weighted": True, "default": {"measured": {}}})
+    calls.insert(1, a_call(1, "cut", "Lambda") | {"default": None})
+    calls.insert(2, a_call(2, "c") | {"default": {"measured": {}}})
     assert told(calls) == {}
 
 
-def test_the_steepest_stretch_is_found_past_a_lower_start_that_leads_nowhere():
+def test_the_largest_change_is_found_past_a_lower_start_that_leads_nowhere():
     figures = [({}, value) for value in (1.0, 10.0, 0.1, 5.0, 0.01, 0.02)]
-    way = steepest(figures, 1)
+    way = largest_change(figures, 1)
     assert (way.first, way.last, way.steps) == (0.1, 5.0, 1)
     assert way.factor == pytest.approx(50.0)
-    fall = steepest(figures, -1)
+    fall = largest_change(figures, -1)
     assert (fall.first, fall.last, fall.steps) == (10.0, 0.01, 3)
     assert fall.rate == pytest.approx(10.0)
-    assert steepest(figures[:2], -1) is None
-    assert math.isfinite(steepest([({}, 5e-324), ({}, 1.7e308)], 1).rate)
+    assert largest_change(figures[:2], -1) is None
+    assert math.isfinite(largest_change([({}, 5e-324), ({}, 1.7e308)], 1).rate)

@@ -12,7 +12,7 @@ import pytest
 from keras import layers
 
 from app.analysis.comparison import compare
-from app.analysis.figures import calls_as_data
+from app.analysis.figures import calls_of
 from app.analysis.input_data import fitted, read_input_data
 from app.analysis.input_moments import joined_moments, parse_moment, parse_moments
 from app.analysis.job_spec import JobSpec
@@ -230,7 +230,10 @@ def two_inputs(scale=None):
 
 
 def rows(comparison):
-    return {row["path"]: row["default"] for row in calls_as_data(comparison)}
+    return {
+        call.path: call.of("default").model_dump(exclude_unset=True)
+        for call in calls_of(comparison)
+    }
 
 
 def moments(row, kind):

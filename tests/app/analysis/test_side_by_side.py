@@ -4,8 +4,14 @@ import json
 
 import pytest
 
-from app.analysis.side_by_side import differences, differing_settings, runs_table
-from app.charts.side_by_side import differences_chart, runs_chart
+from app.analysis import side_by_side
+from app.charts import side_by_side as charts
+from tests.app.parsing import on_files
+
+differences = on_files(side_by_side.differences)
+differing_settings = on_files(side_by_side.differing_settings)
+runs_table = on_files(side_by_side.runs_table)
+differences_chart, runs_chart = on_files(charts.differences_chart), on_files(charts.runs_chart)
 
 
 def test_only_settings_that_differ_are_told(build_result):

@@ -2,7 +2,12 @@
 
 import pytest
 
-from app.analysis.structure import block, collapsed, layers_of, levels, neighbourhood
+from app.analysis import structure
+from app.analysis.structure import block, collapsed
+from tests.app.parsing import on_files, parsed
+
+layers_of, levels = on_files(structure.layers_of), on_files(structure.levels)
+neighbourhood = on_files(structure.neighbourhood)
 
 
 @pytest.mark.parametrize(
@@ -28,23 +33,30 @@ def test_levels_are_those_that_make_the_network_smaller(build_result):
 
 
 def test_a_collapsed_block_has_the_last_calls_figures(build_result):
-    result = build_result(15, unsupported=(7,), opaque=None)
-    small = collapsed(result, 1)["calls"]
-    assert [call["path"] for call in small] == ["block0", "block1", "block2"]
-    assert small[1]["default"] == result["calls"][9]["default"]
-    assert small[1]["weighted"]
-    assert small[1]["class"] == "5 calls, to Add"
-    assert [call["support"] for call in small] == ["approximate", "pass_through", "approximate"]
-    assert [call["tainted"] for call in small] == [False, True, True]
-    assert [call["inputs"] for call in small] == [[], [0], [1]]
+    result = parsed(build_result(15, unsupported=(7,), opaque=None))
+    small = collapsed(result, 1).calls
+    assert [call.path for call in small] == ["block0", "block1", "block2"]
+    assert small[1].of("default") == result.calls[9].of("default")
+    assert small[1].weighted
+    assert small[1].class_name == "5 calls, to Add"
+    assert [call.support for call in small] == ["approximate", "pass_through", "approximate"]
+    assert [call.tainted for call in small] == [False, True, True]
+    assert [call.inputs for call in small] == [(), (0,), (1,)]
     assert collapsed(result, 0) is result
-    assert len(result["calls"]) == 15
+    assert len(result.calls) == 15
+
+
+def call(index, inputs):
+    return {
+        "index": index, "path": str(index), "class": "Dense", "weighted": True, "support": "exact",
+        "tainted": False, "inputs": inputs,
+    }  # fmt: skip
 
 
 def diamond():
     """0 → 1 → 3, 0 → 2 → 3 → 4."""
     inputs = {0: [], 1: [0], 2: [0], 3: [1, 2], 4: [3]}
-    return [{"index": index, "inputs": read} for index, read in inputs.items()]
+    return [call(index, read) for index, read in inputs.items()]
 
 
 def test_neighbours_are_the_nearest_calls():
@@ -54,7 +66,7 @@ def test_neighbours_are_the_nearest_calls():
 
 
 def test_what_reads_nothing_in_sight_stands_before_its_reader():
-    calls = [*diamond(), {"index": 5, "inputs": [99]}, {"index": 6, "inputs": [4, 5]}]
+    calls = [*diamond(), call(5, [99]), call(6, [4, 5])]
     assert layers_of(calls)[5] == (3, 1)
 
 

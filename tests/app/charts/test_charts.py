@@ -7,23 +7,24 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from app.analysis.correlations import has_correlations, phases
-from app.charts import (
-    correlation_chart,
-    gradient_chart,
-    largest_chart,
-    mark,
-    mean_chart,
-    overview_chart,
-    spectrum_chart,
-    variance_chart,
-)
+from app import charts
+from app.analysis import headline
+from app.charts import mark, neighbourhood
 from app.charts.axes import runs, symmetric_logarithm, tick_positions
 from app.charts.histograms import histogram_chart
-from app.charts.neighbourhood import neighbourhood_chart
 from app.charts.overview import extremes
 from app.charts.theme import MARKED_CALLS, TICK_LABELS
+from tests.app.parsing import on_files
 
+correlation_chart = on_files(charts.correlation_chart)
+gradient_chart = on_files(charts.gradient_chart)
+largest_chart = on_files(charts.largest_chart)
+mean_chart = on_files(charts.mean_chart)
+overview_chart = on_files(charts.overview_chart)
+spectrum_chart = on_files(charts.spectrum_chart)
+variance_chart = on_files(charts.variance_chart)
+neighbourhood_chart = on_files(neighbourhood.neighbourhood_chart)
+has_correlations, phases = on_files(headline.has_correlations), on_files(headline.phases)
 KIND = "sample_correlation"
 HOSTILE = "<img src=x onerror=alert(1)>\u202e%{y}"
 

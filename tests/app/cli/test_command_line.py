@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 import app
-from app.analysis.result import AnalysisResult
 from app.cli import common
 from app.cli.main import main
 from app.cli.terminal import sparklines, summary
 from app.jobs import Progress, Workers
+from tests.app.parsing import parsed
 
 Result = dict[str, Any]
 
@@ -512,7 +512,7 @@ def test_the_command_line_imports_no_framework() -> None:
 
 
 def test_the_summary(deep_result: Result) -> None:
-    lines = summary(AnalysisResult(deep_result)).splitlines()
+    lines = summary(parsed(deep_result)).splitlines()
     weighted = [call for call in deep_result["calls"] if call["weighted"]]
     variances = [call["default"]["measured"]["variance"] for call in weighted]
     final = deep_result["calls"][-1]["default"]["measured"]["variance"]
@@ -530,7 +530,7 @@ def test_the_summary(deep_result: Result) -> None:
 
 
 def test_the_summary_of_a_network_that_is_measured_in_part(cut_result: Result) -> None:
-    lines = summary(AnalysisResult(cut_result)).splitlines()
+    lines = summary(parsed(cut_result)).splitlines()
     (row,) = [line for line in lines if line.startswith("  autoinit")]
     assert row.endswith(" not measured  ▁▁▁")
     assert row.count("not measured") == 1, "the last call's; others were"
@@ -543,13 +543,13 @@ def test_the_summary_of_a_network_of_which_nothing_is_measured(
     build_result: Callable[..., Result],
 ) -> None:
     result = build_result(30, opaque=0)
-    lines = summary(AnalysisResult(result)).splitlines()
+    lines = summary(parsed(result)).splitlines()
     (row,) = [line for line in lines if line.startswith("  autoinit")]
     assert row.count("not measured") == 3
 
 
 def test_the_summary_of_a_network_that_overflows(deepest_result: Result) -> None:
-    lines = summary(AnalysisResult(deepest_result)).splitlines()
+    lines = summary(parsed(deepest_result)).splitlines()
     (row,) = [line for line in lines if line.startswith("  default")]
     assert row.count("not finite") == 2, "the largest variance, and the last"
 
@@ -563,7 +563,7 @@ def test_sparklines_share_a_scale_and_mark_what_has_no_logarithm() -> None:
 
 
 def test_the_summary_tells_what_was_measured_besides(build_result) -> None:
-    text = summary(AnalysisResult(build_result(10, gradients=True, jacobian=1, seeds=3)))
+    text = summary(parsed(build_result(10, gradients=True, jacobian=1, seeds=3)))
     assert "condition number  100 (Default: 1.0×10⁶)" in text
     assert "outside the band  2 (of 10 predictions)" in text
 
@@ -579,14 +579,14 @@ def test_a_terminal_without_blocks_gets_plain_bars(stand_in: Path) -> None:
 def test_the_summary_shows_the_first_warnings(result: Result) -> None:
     warning = {"code": "unsupported_layer", "path": "a", "class": "A", "message": "no rule"}
     result["warnings"] = [warning] * 25
-    assert summary(AnalysisResult(result)).endswith("and 5 more: --output shows all")
+    assert summary(parsed(result)).endswith("and 5 more: --output shows all")
 
 
 def test_names_cannot_steer_the_terminal(result: Result) -> None:
     result["model"]["name"] = "a\x1b[31m\nb\u202ec"
     result["warnings"] = [{"code": "c", "path": "p\x1b", "class": "C", "message": "m\nm"}]
     result["calls"][3] |= {"path": "q\x1b", "class": "D\x9b", "opaque": "it\u202e"}
-    text = summary(AnalysisResult(result))
+    text = summary(parsed(result))
     assert "  q� (D�): it�" in text
     assert text.startswith("a�[31m�b�c: keras")
     assert text.endswith("  c p�: m�m")

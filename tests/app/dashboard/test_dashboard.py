@@ -18,6 +18,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 import app.jobs
+from app.analysis.result import Result, read_result
 from app.dashboard import uploads
 from app.dashboard.table import path_width
 from app.export.downloads import downloads, file_stem
@@ -25,6 +26,7 @@ from app.jobs import AlreadyRunningError, JobSpec, Settings, folders
 from app.jobs.handles import JobHandle
 from app.jobs.processes import Progress
 from app.text.escaping import markdown_text
+from tests.app.parsing import parsed
 
 PAGE = str(Path(app.__file__).parent / "streamlit_app.py")
 KEY = "a" * 64
@@ -40,8 +42,8 @@ class StandInJob:
         self.error: tuple[str, str] | None = None
         self.owners: set[str] = set()
 
-    def result(self) -> dict[str, Any]:
-        return json.loads((self.folder / "result.json").read_text())
+    def result(self) -> Result:
+        return read_result(self.folder / "result.json")
 
     preview = JobHandle.preview
 
@@ -515,7 +517,7 @@ def test_a_result_has_headline_charts_table_and_downloads(done, deep_result):
 )
 def test_downloads_carry_a_name_that_is_safe_everywhere(result, name, stem):
     result["model"]["name"] = name
-    assert file_stem(result) == stem
+    assert file_stem(parsed(result)) == stem
 
 
 def test_without_a_model_there_is_no_model_to_download(done, result):
@@ -547,7 +549,7 @@ def test_a_model_and_a_result_in_json_have_names_of_their_own(result, tmp_path):
         {"file": "../reinitialized.json", "label": "Architecture, .json", "note": None}
     ]
     (tmp_path / "reinitialized.json").write_text("{}")
-    (offered,) = downloads(result, tmp_path)
+    (offered,) = downloads(parsed(result), tmp_path)
     assert (offered.path, offered.note) == (tmp_path / "reinitialized.json", "")
 
 
@@ -683,7 +685,7 @@ def test_every_view_of_what_was_measured(done, build_result):
         (chart,) = view(page, name).get("plotly_chart")
         layout = json.loads(chart.proto.spec)["layout"]
         assert layout["yaxis"]["title"]["text"] == title
-    assert any("condition number 1.0×10⁶" in text.value for text in page.markdown)
+    assert any("condition number 1.0×10⁶" in html.unescape(text.value) for text in page.markdown)
     assert any("at 2 random inputs" in text.value for text in page.markdown)
 
 

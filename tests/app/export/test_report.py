@@ -8,12 +8,20 @@ from html.parser import HTMLParser
 
 import pytest
 
-from app.analysis.diagnosis.grouping import findings, lead, unsupported_sentence
-from app.analysis.headline import agreement, cards, coverage, series_figures, verdict_parts
-from app.export.report import report_html, write_report
-from app.export.tables import columns, csv_text, rows
+from app.analysis import headline
+from app.analysis.diagnosis import grouping
+from app.export import report, tables
+from app.export.tables import columns
 from app.text.escaping import html_text, markdown_text, plain_text, spreadsheet_text
 from app.text.formatting import duration, number, plural, shape, size
+from tests.app.parsing import on_files, parsed
+
+grouped, lead = on_files(grouping.grouped), on_files(grouping.lead)
+unsupported_sentence = on_files(grouping.unsupported_sentence)
+agreement, cards = on_files(headline.agreement), on_files(headline.cards)
+series_figures, verdict_parts = on_files(headline.series_figures), on_files(headline.verdict_parts)
+report_html, write_report = on_files(report.report_html), on_files(report.write_report)
+csv_text, rows = on_files(tables.csv_text), on_files(tables.rows)
 
 HOSTILE = "</script><script>alert('x')</script><b onload=y>\u202e"
 
@@ -101,7 +109,7 @@ def test_gradients_and_singular_values_are_in_the_report_where_they_were_measure
     text = report_html(build_result(gradients=True, jacobian=2, seeds=3))
     assert text.count("Plotly.newPlot(") == 7
     assert "Gradient of each call" in text
-    assert "<td>1.0×10⁶</td>" in text  # the default's condition number
+    assert "condition number 1.0×10⁶" in text  # the default's
     assert "of 10 predictions" in text
     without = report_html(build_result())
     assert "Gradient of each call" not in without
@@ -253,11 +261,12 @@ def test_agreement_survives_quotients_that_no_float_can_hold(result):
 
 
 def test_coverage_counts_calls_by_support(deep_result):
-    found = coverage(deep_result)
-    assert sum(found.by_support.values()) == 140
-    assert found.by_support["pass_through"] == 1
+    found = parsed(deep_result)
+    assert sum(found.coverage.values()) == 140
+    assert found.coverage["pass_through"] == 1
     assert found.tainted == 77
-    assert found.covered == pytest.approx(139 / 140)
+    card = next(card for card in cards(deep_result) if card.label == "Calls covered")
+    assert (card.value, card.note) == ("99.2 %", "139 of 140")
 
 
 def test_coverage_never_rounds_up_to_all(build_result):
@@ -270,16 +279,16 @@ def test_layers_without_a_rule_come_first(deep_result):
     for code in ("shared_layer", "input_scaling", "brand_new_code"):
         warning = {"code": code, "path": "conv", "class": "Conv2D", "message": code}
         deep_result["warnings"].insert(0, warning)
-    found = findings(deep_result)
-    codes = [finding.code for finding in found]
+    found = grouped(deep_result)
+    codes = [group.code for group in found]
     assert codes == ["unsupported_layer", "input_scaling", "shared_layer", "brand_new_code"]
-    assert [finding.in_sight for finding in found] == [True, True, False, False]
+    assert [group.severity.in_sight for group in found] == [True, True, False, False]
     assert found[-1].title == "Brand new code"
 
 
 def test_what_is_not_run_comes_before_all(build_result):
     result = build_result(30, unsupported=(3,), opaque=12)
-    first, second = findings(result)
+    first, second = grouped(result)
     assert (first.code, second.code) == ("opaque_layer", "unsupported_layer")
     sentence = lead(result, "opaque_layer", str.upper)
     assert sentence.startswith("1 call of LAMBDA was not run, and nothing was measured there or at")

@@ -1,0 +1,88 @@
+"""Findings about how a comparison was made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from app.analysis.diagnosis.input_scaling import input_scaling
+from app.analysis.diagnosis.thresholds import PLAIN_DEPTH, SCATTERED
+from app.analysis.inputs import Inputs
+from app.analysis.settings import Settings
+from autoinit.findings import Finding
+from autoinit.graph.model_graph import ModelGraph
+from autoinit.propagation import Propagation
+from autoinit.signals.signal import Observed
+
+
+def conditions(
+    graph: ModelGraph,
+    settings: Settings,
+    inputs: Inputs,
+    planned: Propagation,
+    *,
+    batch_size: int,
+    depth: int,
+) -> Iterator[Finding]:
+    """What was assumed, and what to know before the figures are believed or the model loaded.
+
+    Args:
+        graph: of the model.
+        settings: of the analysis.
+        inputs: what the inputs were taken to be.
+        planned: what is predicted for AutoInit's weights.
+        batch_size: how many samples went through together.
+        depth: how many calls Keras recurses to open the model.
+    """
+    yield from inputs.findings
+    for name, shape in graph.assumed.items():
+        sizes = ", ".join("any" if size is None else str(size) for size in shape)
+        yield Finding(
+            "assumed_size", name, "InputLayer",
+            f"Input {name!r} leaves sizes open: ({sizes}) was taken. Choose another with the size "
+            "for unknown dimensions (--input-size).",
+        )  # fmt: skip
+    if depth > PLAIN_DEPTH:
+        yield Finding(
+            "deep_model", "", "",
+            f"Keras recurses {depth} calls deep to open this model: a plain Python process must "
+            f"call sys.setrecursionlimit({2 * depth + 1000}) before keras.models.load_model.",
+        )  # fmt: skip
+    yield from input_scaling(graph, inputs.mean, inputs.variance, inputs.from_data)
+    yield from _not_self_averaging(graph, planned)
+    if batch_size < settings.samples:
+        yield Finding(
+            "batch_reduced", "", "",
+            f"{settings.samples} samples did not fit into memory together: they went through in "
+            f"batches of {batch_size}, and batch normalisation saw no more at once.",
+        )  # fmt: skip
+    if settings.constrain_weights:
+        yield Finding(
+            "constraint_needs_import", "", "",
+            "The model carries AutoInit's constraint: `import autoinit` before loading it.",
+        )  # fmt: skip
+
+
+def _not_self_averaging(graph: ModelGraph, planned: Propagation) -> Iterator[Finding]:
+    """One sentence for all calls of which single draws scatter, with AutoInit's weights."""
+    seen = [
+        (result.signals[0], call)
+        for call, result in zip(graph.calls, planned.results, strict=True)
+        if not call.is_internal
+    ]
+    spreads = [
+        (signal.log_deviation, call)
+        for signal, call in seen
+        if isinstance(signal, Observed) and signal.log_deviation is not None
+    ]
+    scattered = [(spread, call) for spread, call in spreads if spread >= SCATTERED]
+    if scattered:
+        spread, call = max(scattered, key=lambda pair: pair[0])
+        yield Finding(
+            "not_self_averaging", call.path, call.class_name,
+            f"{len(scattered):,} of {len(seen):,} calls are not self-averaging: "
+            "they are narrow, or much of what they carry is the same for all inputs, and one draw "
+            "of weights differs from the next. Their variances scatter by a factor of "
+            f"{math.exp(SCATTERED):.1f} or more, most at {call.path!r}: {math.exp(spread):.2g}. "
+            "Several draws (--seeds) show by how much.",
+        )  # fmt: skip

@@ -1,0 +1,1 @@
+"""The families of findings: a file each, whose `KINDS` the table takes up."""

@@ -1,0 +1,107 @@
+"""How the calls are predicted: what is not run, what has no rule, what is estimated."""
+
+from app.analysis.diagnosis.kinds import FindingKind, Severity
+
+KINDS = (
+    FindingKind(
+        "opaque_layer",
+        Severity.PROBLEM,
+        "Layers that are not run",
+        cause="The layer's code is not at hand, or it may not be run, such as a Lambda's.",
+        remedy="Name a module of yours that has it with --custom-objects, or replace the layer"
+        " by one of Keras.",
+        test="autoinit.model_files.check.config_tree",
+    ),
+    FindingKind(
+        "opaque_activation",
+        Severity.PROBLEM,
+        "Activations that are not run",
+        cause="The activation function is not known here, and code of files is not run.",
+        remedy="Name a module of yours that has it with --custom-objects.",
+        test="autoinit.model_files.check.checking",
+    ),
+    FindingKind(
+        "unsupported_layer",
+        Severity.PROBLEM,
+        "Layers without a rule",
+        cause="There is no rule for the layer's class, and the settings let its signal pass "
+        "through.",
+        remedy="Let layers without a rule be sampled (--unsupported sample), or give a rule "
+        "for the class.",
+        test="autoinit.rules.registry",
+    ),
+    FindingKind(
+        "not_integrable",
+        Severity.PROBLEM,
+        "Functions whose output has no finite variance",
+        cause="The function grows so fast, or has such a pole, that its variance for Gaussian"
+        " input is infinite.",
+        remedy="Bound the function's input, or use another one.",
+        test="autoinit.rules.layers.activation",
+    ),
+    FindingKind(
+        "undefined_values",
+        Severity.PROBLEM,
+        "Functions that have no value for some of their input",
+        cause="A function such as a square root or a logarithm gets input for which it has no"
+        " value.",
+        remedy="Bound the function's input.",
+        test="autoinit.rules.layers.activation",
+    ),
+    FindingKind(
+        "sampled_layer",
+        Severity.NOTE,
+        "Layers without a rule, estimated by sampling",
+        cause="There is no rule for the layer's class: its output was estimated by Monte Carlo.",
+        remedy="Nothing need be done; a rule would be exact, and quicker.",
+        test="autoinit.propagation",
+    ),
+    FindingKind(
+        "bias_exceeds_target",
+        Severity.NOTE,
+        "Biases alone exceed the target variance",
+        cause="The bias varies more over channels than the output should.",
+        remedy="Start the bias at zero.",
+        test="autoinit.propagation",
+    ),
+    FindingKind(
+        "keeps_initializer",
+        Severity.NOTE,
+        "Layers that keep their own initialiser",
+        cause="No scale of the kernel can give the output the target variance.",
+        remedy="Look at what reaches the layer: a signal of zero, or one that is not finite.",
+        test="autoinit.propagation",
+    ),
+    FindingKind(
+        "keeps_weights",
+        Severity.NOTE,
+        "Layers whose weights could not be drawn afresh",
+        cause="The layer's initialiser could not be called again.",
+        remedy="Nothing need be done: the weights stay as they are in every series.",
+        test="autoinit.initializers.drawing",
+    ),
+    FindingKind(
+        "shared_layer",
+        Severity.NOTE,
+        "Layers that are used more than once",
+        cause="One kernel serves several calls, and can give only one of them the target variance.",
+        remedy="Nothing need be done; look at the variance of the later calls.",
+        test="autoinit.propagation",
+    ),
+    FindingKind(
+        "not_self_averaging",
+        Severity.NOTE,
+        "Calls that differ from draw to draw",
+        cause="Layers are narrow, or much of what they carry is the same for all inputs.",
+        remedy="Average over several draws (--seeds) before judging a single figure.",
+        test="app.analysis.diagnosis.conditions",
+    ),
+    FindingKind(
+        "other_model_failed",
+        Severity.NOTE,
+        "The other signal model's prediction is left out",
+        cause="The signal model that was not chosen failed on this network.",
+        remedy="Nothing need be done: the chosen model's predictions are whole.",
+        test="app.analysis.comparison",
+    ),
+)

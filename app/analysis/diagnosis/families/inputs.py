@@ -1,0 +1,55 @@
+"""What was fed, and what could not be measured."""
+
+from app.analysis.diagnosis.kinds import FindingKind, Severity
+
+KINDS = (
+    FindingKind(
+        "input_scaling",
+        Severity.HINT,
+        "The network expects another input",
+        cause="The network begins with Rescaling or Normalization, which is made for other data.",
+        remedy="Set mean and variance of the input to those that are named.",
+        test="app.analysis.diagnosis.input_scaling",
+    ),
+    FindingKind(
+        "input_from_data",
+        Severity.FACT,
+        "What the inputs were taken to be",
+        cause="Mean and variance of the inputs are those of the data that were given.",
+        remedy="Nothing need be done.",
+        test="app.analysis.inputs",
+    ),
+    FindingKind(
+        "gradients_not_measured",
+        Severity.NOTE,
+        "Gradients that could not be measured",
+        cause="The pass back needs more memory than there is.",
+        remedy="Take fewer samples.",
+        test="app.analysis.comparison",
+    ),
+    FindingKind(
+        "no_jacobian",
+        Severity.NOTE,
+        "The Jacobian could not be measured",
+        cause="The network has no path from a floating-point input to its outputs that can be"
+        " run, or it is too large.",
+        remedy="Look at the reason in the message; fewer inputs need less memory.",
+        test="app.analysis.comparison",
+    ),
+    FindingKind(
+        "assumed_size",
+        Severity.NOTE,
+        "Unknown sizes that had to be assumed",
+        cause="The model leaves sizes of its input open.",
+        remedy="Choose the size for unknown dimensions (--input-size).",
+        test="app.analysis.diagnosis.conditions",
+    ),
+    FindingKind(
+        "batch_reduced",
+        Severity.NOTE,
+        "The batch was made smaller to fit into memory",
+        cause="All samples together did not fit into memory.",
+        remedy="Take fewer samples where batch normalisation should see all at once.",
+        test="app.analysis.diagnosis.conditions",
+    ),
+)

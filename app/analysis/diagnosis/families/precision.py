@@ -1,0 +1,58 @@
+"""Where half precision would not hold the signal, though single precision does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from app.analysis.diagnosis.kinds import Evidence, FindingKind, Place, Severity
+from app.analysis.diagnosis.thresholds import HALF_LARGEST, HALF_SMALLEST
+from app.text.formatting import number, plural
+
+
+def _beyond(evidence: Evidence) -> Iterator[Place]:
+    what = f"is beyond {HALF_LARGEST:,.0f}, the largest number of float16"
+    return _where(evidence, lambda size: size > HALF_LARGEST, what)
+
+
+def _below(evidence: Evidence) -> Iterator[Place]:
+    what = "is below 6e-8, and 0 in float16"
+    return _where(evidence, lambda size: 0.0 < size < HALF_SMALLEST, what)
+
+
+def _where(evidence: Evidence, lost: Callable[[float], bool], what: str) -> Iterator[Place]:
+    places = [
+        (call, size)
+        for call in evidence.calls
+        if (size := evidence.measured(call, "largest")) is not None
+        and evidence.measured(call, "finite_fraction") == 1.0
+        and lost(size)
+    ]
+    if places:
+        call, size = places[0]
+        after = evidence.measured(call, "largest", "autoinit")
+        yield Place(
+            call,
+            f"the largest entry of {plural(len(places), 'call')} {what}, first at {call.path!r} "
+            f"({number(size)}): mixed precision would lose the signal there."
+            + evidence.with_autoinit(after, "a largest entry of"),
+        )
+
+
+KINDS = (
+    FindingKind(
+        "beyond_float16",
+        Severity.NOTE,
+        "Values that half precision does not reach",
+        cause="The largest entry is beyond the largest number of float16.",
+        remedy="Train in bfloat16 or float32, or scale the signal down.",
+        test=_beyond,
+    ),
+    FindingKind(
+        "below_float16",
+        Severity.NOTE,
+        "Values that are 0 in half precision",
+        cause="All entries are below the smallest number of float16.",
+        remedy="Train in bfloat16 or float32, or scale the signal up.",
+        test=_below,
+    ),
+)

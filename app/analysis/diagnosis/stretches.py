@@ -1,0 +1,66 @@
+"""Stretches of a network over which a figure grows or falls more than over any other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.analysis.result import Call
+from app.text.formatting import number
+
+_LARGEST_EXPONENT = 700.0  # of a float
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A stretch of calls.
+
+    Attributes:
+        start, end: the calls.
+        steps: weighted calls from one to the other.
+        first, last: the figure there.
+    """
+
+    start: Call
+    end: Call
+    steps: int
+    first: float
+    last: float
+
+    @property
+    def factor(self) -> float:
+        """By which the figure grows, or falls: at least 1."""
+        return math.exp(min(abs(math.log(self.last) - math.log(self.first)), _LARGEST_EXPONENT))
+
+    @property
+    def rate(self) -> float:
+        """The same for each step."""
+        return float(self.factor ** (1 / max(self.steps, 1)))
+
+    @property
+    def rate_in_words(self) -> str:
+        """The rate, and over how many layers."""
+        if self.steps == 1:
+            return f"{number(self.rate)} at one layer with a kernel"
+        return f"{self.rate:.2f} for each of {self.steps:,} layers with a kernel"
+
+
+def largest_change(figures: Sequence[tuple[Call, float]], sign: int) -> Stretch | None:
+    """The stretch over which positive figures grow most (sign 1), or fall most (sign -1)."""
+    best, found, lowest = 0.0, None, 0
+    heights = [sign * math.log(figure) for _, figure in figures]
+    for place, height in enumerate(heights):
+        if height < heights[lowest]:
+            lowest = place
+        if height - heights[lowest] > best:
+            best, found = height - heights[lowest], (lowest, place)
+    if found is None:
+        return None
+    (first, low), (last, high) = figures[found[0]], figures[found[1]]
+    return Stretch(first, last, found[1] - found[0], low, high)
+
+
+def factor_between(first: float | None, last: float | None) -> float | None:
+    """By what factor two figures differ, either way; None without both."""
+    return max(last / first, first / last) if first and last else None
