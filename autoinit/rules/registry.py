@@ -53,6 +53,8 @@ class RuleResult:
         signals: one for each output; in a finished pass, what a measurement would show of it.
         support: how they were obtained; None leaves it to the rule's registration.
         weighted: whether the call has a kernel that AutoInit sets.
+        at_target: of a weighted call, whether the variance aimed at is that of its output; False
+            where something follows the kernel inside the call, such as a soft cap.
         scales: of the kernels to draw.
         findings: what a person should know.
         standard_error: of the variance, where it was sampled.
@@ -62,6 +64,7 @@ class RuleResult:
     signals: tuple[Signal | Observed, ...]
     support: Support | None = None
     weighted: bool = False
+    at_target: bool = True
     scales: tuple[KernelScale, ...] = ()
     findings: tuple[Finding, ...] = ()
     standard_error: float | None = None

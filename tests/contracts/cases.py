@@ -20,10 +20,10 @@ from tests.contracts.case import BIAS, DEPTHWISE, MOVING, SCALE, SHIFTED, WEIGHT
 from tests.contracts.data_cases import AUGMENTATION, ENCODING, PREPROCESSING, RESIZING
 
 
-def _in_reverse(**arguments: Any) -> Callable[[Any], Any]:
+def _in_reverse(width: int = 12, **arguments: Any) -> Callable[[Any], Any]:
     table = {"embeddings_initializer": initializers.RandomNormal(0.1, 0.4, seed=1)}
     # Something stands before it that makes the input none of indices.
-    return lambda x: layers.ReversibleEmbedding(128, 12, **table, **arguments)(
+    return lambda x: layers.ReversibleEmbedding(128, width, **table, **arguments)(
         layers.Rescaling(1.0)(x), reverse=True
     )
 
@@ -84,6 +84,8 @@ DENSE = [
          moments=SHIFTED),
     case(layers.ReversibleEmbedding, "in reverse, a table of its own", (5, 12),
          build=_in_reverse(tie_weights=False), moments=SHIFTED),
+    case(layers.ReversibleEmbedding, "in reverse, softly capped", (5, 400), redrawn=True,
+         build=_in_reverse(400, tie_weights=True, logit_soft_cap=1.0)),
 ]  # fmt: skip
 
 CONVOLUTION = [

@@ -60,7 +60,7 @@ def reversible_embedding(call: Call, inputs: Sequence[Signal], context: Context)
     """A table that is looked up, or, in reverse, a projection onto its rows.
 
     With `logit_soft_cap` c the projection, which has the target variance, goes through
-    c·tanh(y/c) in the same call.
+    c·tanh(y/c) in the same call, whose output does not.
     """
     args, kwargs = call.arguments
     if not (args[1] if len(args) > 1 else kwargs.get("reverse", False)):
@@ -74,4 +74,4 @@ def reversible_embedding(call: Call, inputs: Sequence[Signal], context: Context)
     if cap is None:
         return result
     capped, _ = cast(Signal, result.signals[0]).map(lambda logits: cap * np.tanh(logits / cap))
-    return replace(result, signals=(capped,))
+    return replace(result, signals=(capped,), at_target=False)
