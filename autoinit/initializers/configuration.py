@@ -2,13 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from autoinit.initializers.distributions import DISTRIBUTIONS
 from autoinit.rules.fallbacks import UNSUPPORTED
 from autoinit.signals import DEFAULT_SIGNAL_MODEL, SIGNAL_MODELS
+
+_Check = tuple[Callable[[Any], bool], str]
+
+
+def _one_of(choices: Collection[str]) -> _Check:
+    return lambda value: value in choices, f"one of {', '.join(choices)}"
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+_FLAG: _Check = (lambda value: isinstance(value, bool)), "True or False"
+_SIZE: _Check = (lambda value: _is_whole(value) and value >= 1), "a whole number of at least 1"
+_NUMBER: _Check = (
+    lambda value: (_is_whole(value) or isinstance(value, float)) and value >= 1,
+    "a number of at least 1",
+)
+# Which values an option may have, and in words.
+_VALUES: dict[str, _Check] = {
+    "distribution": _one_of(DISTRIBUTIONS),
+    "constrain_weights": _FLAG,
+    "monte_carlo_samples": _NUMBER,
+    "recurrent_monte_carlo_samples": _NUMBER,
+    "signal_model": _one_of(SIGNAL_MODELS),
+    "keep_frozen": _FLAG,
+    "unsupported": _one_of(UNSUPPORTED),
+    "training": _FLAG,
+    "batch_size": _SIZE,
+    "unknown_size": _SIZE,
+    "seed": (lambda value: value is None or _is_whole(value), "an integer or None"),
+}
 
 
 @dataclass(frozen=True)
@@ -62,41 +94,12 @@ class Configuration:
                     f"weight_init_config has no key {key!r}. The keys are: {', '.join(names)}."
                 )
         made = cls(**dict(config or {}))
-        for name, choices in (
-            ("distribution", DISTRIBUTIONS), ("signal_model", SIGNAL_MODELS),
-            ("unsupported", UNSUPPORTED),
-        ):  # fmt: skip
-            if getattr(made, name) not in choices:
+        for name, (is_right, expected) in _VALUES.items():
+            value = getattr(made, name)
+            if not is_right(value):
                 raise ValueError(
-                    f"weight_init_config[{name!r}] must be one of {', '.join(choices)}. "
-                    f"Received: {getattr(made, name)!r}"
+                    f"weight_init_config[{name!r}] must be {expected}. Received: {value!r}"
                 )
-        for name in ("constrain_weights", "keep_frozen", "training"):
-            if not isinstance(getattr(made, name), bool):
-                raise ValueError(
-                    f"weight_init_config[{name!r}] must be True or False. "
-                    f"Received: {getattr(made, name)!r}"
-                )
-        for name in ("batch_size", "unknown_size"):
-            size = getattr(made, name)
-            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-                raise ValueError(
-                    f"weight_init_config[{name!r}] must be a whole number of at least 1. "
-                    f"Received: {size!r}"
-                )
-        for name in ("monte_carlo_samples", "recurrent_monte_carlo_samples"):
-            number = getattr(made, name)
-            if isinstance(number, bool) or not isinstance(number, (int, float)) or not number >= 1:
-                raise ValueError(
-                    f"weight_init_config[{name!r}] must be a number of at least 1. "
-                    f"Received: {number!r}"
-                )
-        if made.seed is not None and (
-            isinstance(made.seed, bool) or not isinstance(made.seed, int)
-        ):
-            raise ValueError(
-                f"weight_init_config['seed'] must be an integer or None. Received: {made.seed!r}"
-            )
         return made
 
     def as_dict(self) -> dict[str, Any]:
