@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from autoinit.errors import ModelFileError
 from autoinit.model_files.budgets import Budgets
 from autoinit.model_files.read.archives import open_archive
-from autoinit.model_files.read.hdf5 import shown
+from autoinit.model_files.read.hdf5 import quoted
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
@@ -60,7 +60,7 @@ def read_input_data(
     """
     try:
         size = path.stat().st_size
-        budgets.require("file_bytes", size, f"Data file {shown(name)}")
+        budgets.require("file_bytes", size, f"Data file {quoted(name)}")
         with path.open("rb") as file:
             start = file.read(len(npy.MAGIC_PREFIX))
     except OSError as error:
@@ -144,11 +144,11 @@ def _read_npy(file: IO[bytes], size: int, name: str, budgets: Budgets) -> Array:
     if dtype.hasobject:
         raise _refused(name, "holds Python objects (a pickle), which are code and never read")
     if dtype.kind not in "biuf":
-        raise _refused(name, f"holds no plain numbers, but {shown(str(dtype))}")
+        raise _refused(name, f"holds no plain numbers, but {quoted(str(dtype))}")
     count = math.prod(shape)
     if not count or min(shape, default=1) < 0:
-        raise _refused(name, f"holds no numbers: its array has the shape {shown(str(shape))}")
-    budgets.require("file_bytes", count * dtype.itemsize, f"The array in {shown(name)}")
+        raise _refused(name, f"holds no numbers: its array has the shape {quoted(str(shape))}")
+    budgets.require("file_bytes", count * dtype.itemsize, f"The array in {quoted(name)}")
     if size - file.tell() < count * dtype.itemsize:
         raise _refused(name, "is cut short: its array is larger than the file. Copy it again")
     array: Array = np.fromfile(file, dtype, count)
@@ -182,7 +182,7 @@ def _read_csv(path: Path, name: str, budgets: Budgets) -> Array:
         while piece := file.read(_PIECE_BYTES):
             lines += piece.count(b"\n")
     entries = len(cells) * (lines + 1)
-    budgets.require("file_bytes", entries * 8, f"The table in {shown(name)}, as numbers,")
+    budgets.require("file_bytes", entries * 8, f"The table in {quoted(name)}, as numbers,")
     try:
         with warnings.catch_warnings(), path.open(encoding="utf-8-sig") as rows:
             warnings.simplefilter("ignore")  # of a table without rows
@@ -193,7 +193,7 @@ def _read_csv(path: Path, name: str, budgets: Budgets) -> Array:
     except UnicodeDecodeError as error:
         raise _refused(name, "is not a table of text in UTF-8") from error
     except ValueError as error:
-        detail = shown(" ".join(str(error).partition(";")[0].split()).rstrip("."), 160)[1:-1]
+        detail = quoted(" ".join(str(error).partition(";")[0].split()).rstrip("."), 160)[1:-1]
         raise _refused(name, f"is not a table of numbers: {detail}") from error
     if not table.size:
         raise _refused(name, "has no rows of numbers")
@@ -216,8 +216,8 @@ def _is_number(cell: str) -> bool:
 
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - _NAMES_TOLD} more" if len(names) > _NAMES_TOLD else ""
-    return ", ".join(shown(name) for name in names[:_NAMES_TOLD]) + more
+    return ", ".join(quoted(name) for name in names[:_NAMES_TOLD]) + more
 
 
 def _refused(name: str, what: str) -> ModelFileError:
-    return ModelFileError("bad_input_data", f"Data file {shown(name)} {what}.")
+    return ModelFileError("bad_input_data", f"Data file {quoted(name)} {what}.")

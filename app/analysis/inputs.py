@@ -10,7 +10,7 @@ from autoinit.errors import ModelFileError
 from autoinit.findings import Finding
 from autoinit.graph.input_moments import integer_inputs, require_inputs
 from autoinit.graph.model_graph import ModelGraph
-from autoinit.model_files.read.hdf5 import shown
+from autoinit.model_files.read.hdf5 import quoted
 from probes.inputs import Data, check_data, data_moments
 
 
@@ -59,7 +59,7 @@ def inputs_of(graph: ModelGraph, settings: Settings, data: Data | None = None) -
     try:
         check_data(graph, data)
     except ValueError as error:
-        raise ModelFileError("bad_input_data", f"Data file {shown(name)}: {error}") from error
+        raise ModelFileError("bad_input_data", f"Data file {quoted(name)}: {error}") from error
     fed = settings.input_source == "data"
     moments = {
         call.path: list(data_moments(data[call.path]))
@@ -89,5 +89,5 @@ def _told(
         yield Finding(
             "input_from_data", call.path, call.class_name,
             f"Mean {mean:.4g} and variance {variance:.4g} of input {call.path!r} were taken from "
-            f"{shown(name)[1:-1]}, {samples}. {what}",
+            f"{quoted(name)[1:-1]}, {samples}. {what}",
         )  # fmt: skip

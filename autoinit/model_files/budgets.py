@@ -85,9 +85,9 @@ class Budgets:
         if figure <= limit:
             return
         if figure == math.inf:
-            found = f"more than the limit of {_shown(limit, budget)}"
+            found = f"more than the limit of {_formatted(limit, budget)}"
         else:
-            found = f"{_shown(figure, budget)}, and the limit is {_shown(limit, budget)}"
+            found = f"{_formatted(figure, budget)}, and the limit is {_formatted(limit, budget)}"
         raise ModelFileError(
             "over_budget",
             f"{what} would take {found}; whoever runs this can raise it by {variable(budget)}.",
@@ -109,7 +109,7 @@ def _positive(name: str, text: str) -> int:
     raise ValueError(f"{name} must be a positive whole number; received {text[:100]!r}.")
 
 
-def _shown(figure: float, budget: str) -> str:
+def _formatted(figure: float, budget: str) -> str:
     if figure >= 10**15:
         return f"more than 10^{len(str(int(figure))) - 1} {_UNITS.get(budget, 'bytes')}"
     if budget in _UNITS:

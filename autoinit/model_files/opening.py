@@ -15,7 +15,7 @@ from autoinit.errors import ModelFileError
 from autoinit.findings import Finding
 from autoinit.model_files.budgets import Budgets
 from autoinit.model_files.check.checking import check
-from autoinit.model_files.read.hdf5 import shown
+from autoinit.model_files.read.hdf5 import quoted
 from autoinit.model_files.read.reading import FileRecord, read_model_file
 from autoinit.model_files.read.signatures import SAVE_WHOLE
 from autoinit.model_files.rebuilding import rebuild_keras3, refusals
@@ -36,7 +36,7 @@ class ModelFile:
         findings: what was replaced, translated or found in the weights.
         original: the model as the file's own Keras rebuilt it: `model` itself, or one of tf_keras.
         weights: where its weights lie in the file; None where none came with it.
-        twins: for a file of Keras 2, its layers and those of `model` that stand for them.
+        layer_pairs: for a file of Keras 2, its layers and those of `model` that stand for them.
         native: whether Keras 3 has all of the model's parts, so that it can be saved as `.keras`.
     """
 
@@ -46,7 +46,7 @@ class ModelFile:
     findings: tuple[Finding, ...]
     original: Any
     weights: LoadedWeights | None = None
-    twins: Sequence[Pair] = ()
+    layer_pairs: Sequence[Pair] = ()
     native: bool = True
 
     @property
@@ -131,7 +131,7 @@ def _open_keras2(
 def _require_tf_keras(name: str) -> None:
     """What Keras 2 wrote is rebuilt by its successor, which knows TensorFlow alone."""
     backend = keras.backend.backend()
-    written = f"{shown(name)} was written by Keras 2, which tf_keras rebuilds on TensorFlow"
+    written = f"{quoted(name)} was written by Keras 2, which tf_keras rebuilds on TensorFlow"
     if backend != "tensorflow":
         raise ModelFileError(
             "cannot_rebuild",

@@ -2,8 +2,8 @@
 
 Every dictionary and list is walked. What is on the lists of `vocabulary` is written down anew with
 the module that it was found in, so that Keras can look up nothing else; what is not is replaced by
-a stand-in, by a default, or by nothing, or the whole model is refused. Training settings are left
-out.
+a placeholder, by a default, or by nothing, or the whole model is refused. Training settings are
+left out.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from autoinit.findings import Finding
 from autoinit.graph.paths import shortened
 from autoinit.model_files.budgets import Budgets
 from autoinit.model_files.check import vocabulary as names
-from autoinit.model_files.check.class_lookup import QUANTIZED, Address, Resolver
-from autoinit.model_files.check.config_tree import Model, Place, in_order, replace_opaque
+from autoinit.model_files.check.class_lookup import QUANTIZED, Address, ClassLookup
+from autoinit.model_files.check.config_tree import Model, Place, in_order, replace_by_placeholders
 from autoinit.model_files.check.connections import Entry
 from autoinit.model_files.check.entry_kinds import (
     MODEL_ARGUMENTS,
@@ -33,10 +33,10 @@ from autoinit.model_files.check.entry_kinds import (
     tensors_in,
 )
 from autoinit.model_files.check.ordering import require_counts, require_order
-from autoinit.model_files.check.placeholders import opaque_activation
+from autoinit.model_files.check.placeholders import placeholder_activation
 from autoinit.model_files.check.shape_inference import StoredShapes
 from autoinit.model_files.check.values import objection_to_list, objection_to_number, parts_of
-from autoinit.model_files.read.hdf5 import shown
+from autoinit.model_files.read.hdf5 import quoted
 from autoinit.model_files.read.reading import FileRecord
 
 _WRITE_GRAPH = (
@@ -84,11 +84,11 @@ def check(
         ModelFileError: `bad_configuration`, `not_a_model`, `no_graph`, `file_reference`,
             `over_budget` or `cannot_rebuild`.
     """
-    walk = _Walk(record, budgets, Resolver(record.keras, custom_names))
+    walk = _Walk(record, budgets, ClassLookup(record.keras, custom_names))
     walk.run()
     require_counts(walk.outermost, budgets)
     require_order(walk.outermost, record.keras)
-    findings = replace_opaque(walk.outermost, stored_shapes or {}, record.keras)
+    findings = replace_by_placeholders(walk.outermost, stored_shapes or {}, record.keras)
     walk.write_down()
     return CheckedModel(walk.config, findings)
 
@@ -104,11 +104,11 @@ class _Task(NamedTuple):
 
 
 class _Walk:
-    def __init__(self, record: FileRecord, budgets: Budgets, resolver: Resolver) -> None:
+    def __init__(self, record: FileRecord, budgets: Budgets, lookup: ClassLookup) -> None:
         self.name = record.name
         self.keras = record.keras
         self.budgets = budgets
-        self.resolver = resolver
+        self.lookup = lookup
         # Written and read by C, which takes the copy of something deep where `copy` would not.
         self.config: dict[str, Any] = json.loads(json.dumps(record.config))
         self.outermost = Place(self.config)
@@ -137,7 +137,7 @@ class _Walk:
         layers = {id(place.entry) for place in in_order(self.outermost) if place.model}
         for entry, address in self.accepted:
             config, shared = entry.get("config"), entry.get("shared_object_id")
-            written = address.written(self.resolver.keras)
+            written = address.written(self.lookup.keras)
             written["config"] = {} if config is None else config
             if isinstance(shared, int):
                 written["shared_object_id"] = shared
@@ -152,16 +152,16 @@ class _Walk:
         entry, place = self.config, self.outermost
         if self._enter(entry, place):
             return
-        kind = shown(place.class_name)
-        address = self.resolver.address(entry, names.MODEL)
+        kind = quoted(place.class_name)
+        address = self.lookup.address(entry, names.MODEL)
         if address is not None and address.custom:
             self._accept(entry, address, place)
-        elif self.resolver.objection(entry):
+        elif self.lookup.objection(entry):
             raise self._no_graph(entry, "is of a class of its own, and its graph is not stored")
         else:
             raise ModelFileError(
                 "not_a_model",
-                f"{shown(self.name)} holds a layer of class {kind}, not a model. "
+                f"{quoted(self.name)} holds a layer of class {kind}, not a model. "
                 "Save the whole model with model.save('model.keras').",
             )
 
@@ -172,10 +172,10 @@ class _Walk:
         of: its class may train it in another way, but holds no further layers.
         """
         config = entry.get("config")
-        address = self.resolver.address(entry, names.MODEL)
+        address = self.lookup.address(entry, names.MODEL)
         if address is None or address.custom:
             shape = model_shape(config)
-            if not shape or not (address or self.resolver.objection(entry)):
+            if not shape or not (address or self.lookup.objection(entry)):
                 return False
         elif not holds_layers(config, address.class_name):
             raise self._no_graph(entry, "has no layers")
@@ -184,7 +184,7 @@ class _Walk:
         if address is None:
             self._not_stock(entry, place)
         if address is None or not address.custom:
-            module = self.resolver.vocabulary.classes[names.MODEL][shape]
+            module = self.lookup.vocabulary.classes[names.MODEL][shape]
             address = Address(module, shape)
         layers: Any = config
         returned = None
@@ -205,7 +205,7 @@ class _Walk:
     def _not_stock(self, entry: Entry, place: Place) -> None:
         place.find(
             "dropped_part",
-            f"Model {named(entry)} is of a class of its own, {shown(str(entry['class_name']))}: "
+            f"Model {named(entry)} is of a class of its own, {quoted(str(entry['class_name']))}: "
             "it is read as the graph of its layers, and what else the class does is left out.",
         )
 
@@ -245,7 +245,7 @@ class _Walk:
         inner = first.get("config")
         if isinstance(inner, dict) and "batch_input_shape" in inner:
             return True
-        is_model = self.resolver.address(first, names.MODEL) is not None
+        is_model = self.lookup.address(first, names.MODEL) is not None
         return self.keras == 2 and (is_model or model_shape(inner) != "")
 
     def _visit_place(self, model: Model, index: int, layer: Entry, in_graph: bool) -> None:
@@ -256,7 +256,7 @@ class _Walk:
         if not isinstance(name, str):
             name = f"{layer['class_name']}_{index}"
         if model.returned is not None and not isinstance(layer.get("inbound_nodes"), list):
-            raise self._bad(f"has no calls of its layer {shown(shortened(name))}", model.place)
+            raise self._bad(f"has no calls of its layer {quoted(shortened(name))}", model.place)
         place = Place(layer, name, model, in_graph)
         self._require_name(name, place)
         model.places.append(place)
@@ -275,14 +275,14 @@ class _Walk:
             )
         if task.role == names.LAYER:
             self._visit_layer(value, task)
-        elif kind in self.resolver.vocabulary.values:
+        elif kind in self.lookup.vocabulary.values:
             self._visit_value(value, task)
         elif kind in ("function", "__lambda__"):
             self._visit_function(value, task)
         elif task.role == names.POLICY:
             self._visit_policy(value, task)
         else:
-            address = self.resolver.address(value, task.role)
+            address = self.lookup.address(value, task.role)
             if address is None:
                 self._reject(kind, "is not part of Keras", task)
             else:
@@ -293,8 +293,8 @@ class _Walk:
         place = task.place
         if self._enter(entry, place):
             return
-        reason = self.resolver.objection(entry)
-        address = self.resolver.address(entry, names.LAYER)
+        reason = self.lookup.objection(entry)
+        address = self.lookup.address(entry, names.LAYER)
         if reason or address is None:
             inner = f"its layer {named(entry)} cannot: " if entry is not place.entry else ""
             place.fail(inner + reason)
@@ -308,9 +308,9 @@ class _Walk:
     def _visit_policy(self, value: Entry, task: _Task) -> None:
         config = value.get("config")
         name = config.get("name") if isinstance(config, dict) else None
-        if self.resolver.is_quantized(value):
+        if self.lookup.is_quantized(value):
             task.place.fail(QUANTIZED)
-        elif self.resolver.address(value, names.POLICY) is None:
+        elif self.lookup.address(value, names.POLICY) is None:
             self._reject(value["class_name"], "is not part of Keras", task)
         elif not isinstance(name, str):
             raise self._bad(f"has a {printable(task.argument)} without a name", task.place)
@@ -324,7 +324,7 @@ class _Walk:
         if isinstance(config, dict) and "class_name" not in config:
             self._visit_arguments(config, place)
         elif config is not None:
-            raise self._bad(f"holds a {shown(address.class_name)} without arguments", place)
+            raise self._bad(f"holds a {quoted(address.class_name)} without arguments", place)
 
     def _visit_arguments(
         self,
@@ -374,7 +374,7 @@ class _Walk:
 
     def _visit_function(self, value: Any, task: _Task) -> None:
         """A function, or a class, that is told by its name."""
-        written = self.resolver.function(value, task.role)
+        written = self.lookup.function(value, task.role)
         if written is not None:
             task.container[task.key] = written
             return
@@ -390,12 +390,12 @@ class _Walk:
         if task.key in names.FILE_ARGUMENTS:
             raise ModelFileError(
                 "file_reference",
-                f"Layer {task.place} asks for a file, {shown(value)}, as its {task.key}: give it "
+                f"Layer {task.place} asks for a file, {quoted(value)}, as its {task.key}: give it "
                 "as a list, and save the model again.",
             )
-        if task.role == names.POLICY and self.resolver.is_quantized(value):
+        if task.role == names.POLICY and self.lookup.is_quantized(value):
             task.place.fail(QUANTIZED)
-        elif task.role in self.resolver.vocabulary.strings:
+        elif task.role in self.lookup.vocabulary.strings:
             self._visit_function(value, task)
         elif task.role == names.LAYER:
             self._reject(value, "is the name of a layer without arguments", task)
@@ -403,7 +403,7 @@ class _Walk:
     def _reject(self, name: str, why: str, task: _Task) -> None:
         """Replace a part that is not rebuilt: by a default, by nothing, or with its whole layer."""
         container, key, place = task.container, task.key, task.place
-        what = f"{printable(task.argument)} {shown(name)} of layer {place}"
+        what = f"{printable(task.argument)} {quoted(name)} of layer {place}"
         if task.role == names.INITIALIZER and isinstance(container, dict):
             del container[key]
             place.find(
@@ -413,14 +413,14 @@ class _Walk:
             container[key] = None
             place.find("dropped_part", f"The {what} {why}: it is left out.")
         elif task.role == names.ACTIVATION and place.fusing is container:
-            task.container[key] = opaque_activation(name, f"it {why}", self.keras)
+            task.container[key] = placeholder_activation(name, f"it {why}", self.keras)
             place.find(
                 "opaque_activation",
                 f"The {what} cannot be run, because it {why}; what comes after it is estimated, "
                 "not measured.",
             )
         else:
-            place.fail(f"its {printable(task.argument)} {shown(name)} {why}")
+            place.fail(f"its {printable(task.argument)} {quoted(name)} {why}")
 
     # Refusals
 
@@ -433,13 +433,13 @@ class _Walk:
 
     def _require_text(self, text: str, place: Place) -> None:
         if not text.isascii() and _SURROGATE.search(text):
-            raise self._bad(f"holds {shown(shortened(text))}, which is no text", place)
+            raise self._bad(f"holds {quoted(shortened(text))}, which is no text", place)
 
     def _no_graph(self, entry: Entry, what: str) -> ModelFileError:
-        message = f"Model {named(entry)} in {shown(self.name)} {what}. {_WRITE_GRAPH}"
+        message = f"Model {named(entry)} in {quoted(self.name)} {what}. {_WRITE_GRAPH}"
         return ModelFileError("no_graph", message)
 
     def _bad(self, what: str, place: Place, entry: Entry | None = None) -> ModelFileError:
         whose = f"Layer {place}" if place.model is not None else "The model"
         whose = f"Model {named(entry)}" if entry else whose
-        return ModelFileError("bad_configuration", f"{whose} in {shown(self.name)} {what}.")
+        return ModelFileError("bad_configuration", f"{whose} in {quoted(self.name)} {what}.")

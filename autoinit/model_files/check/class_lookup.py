@@ -9,7 +9,7 @@ from typing import Any
 from autoinit.model_files.check import vocabulary as names
 from autoinit.model_files.check.connections import Entry
 from autoinit.model_files.keras2.vocabulary import NODE_OPERATIONS, TF_SYMBOLS
-from autoinit.model_files.read.hdf5 import shown
+from autoinit.model_files.read.hdf5 import quoted
 
 QUANTIZED = "its weights were packed into fewer bits"
 _OPERATION_MODULES = ("keras.src.ops", "keras.ops", "keras.src.activations")
@@ -40,7 +40,7 @@ class Address:
         }
 
 
-class Resolver:
+class ClassLookup:
     """Looks names up in the vocabulary of one Keras, and among the operator's own.
 
     Args:
@@ -99,7 +99,7 @@ class Resolver:
         if address is None:
             own = isinstance(kind, str) and self._is_own(entry, kind)
             denied = names.DENIED.get(str(kind)) if own else None
-            return denied or f"its class {shown(str(kind))} is not part of Keras"
+            return denied or f"its class {quoted(str(kind))} is not part of Keras"
         arguments = config if isinstance(config, dict) else {}
         if address.custom:
             return ""
@@ -146,4 +146,4 @@ class Resolver:
 def _unlisted(verb: str, name: Any, listed: Collection[str]) -> str:
     if isinstance(name, str) and name in listed:
         return ""
-    return f"it {verb} {shown(str(name))}, which is not on the list of harmless functions"
+    return f"it {verb} {quoted(str(name))}, which is not on the list of harmless functions"

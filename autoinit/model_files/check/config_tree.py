@@ -16,14 +16,14 @@ from autoinit.findings import Finding
 from autoinit.graph.paths import joined, shortened
 from autoinit.model_files.check.connections import Connections, Entry
 from autoinit.model_files.check.entry_kinds import printable
-from autoinit.model_files.check.placeholders import opaque_layer
+from autoinit.model_files.check.placeholders import placeholder_layer
 from autoinit.model_files.check.shape_inference import (
     Evidence,
     Scope,
     StoredShapes,
     evidence_of,
 )
-from autoinit.model_files.read.hdf5 import shown
+from autoinit.model_files.read.hdf5 import quoted
 
 
 @dataclass(eq=False)
@@ -35,7 +35,7 @@ class Place:
         name: by which the model's other layers refer to it.
         model: that it is in; None for the outermost model.
         in_graph: whether it is a call of its own.
-        fusing: the arguments among which its activation may be a stand-in.
+        fusing: the arguments among which its activation may be a placeholder.
         reason: why it cannot be rebuilt, as the end of a sentence; empty if it can.
         findings: of parts of it that were replaced.
         models: that it is or holds.
@@ -73,7 +73,7 @@ class Place:
 
     def __str__(self) -> str:
         """For a sentence: `'encoder/dense' (Dense)`."""
-        return f"{shown(self.call)} ({printable(self.class_name)})"
+        return f"{quoted(self.call)} ({printable(self.class_name)})"
 
     def fail(self, reason: str) -> None:
         """Note that it cannot be rebuilt; the first reason counts.
@@ -83,7 +83,7 @@ class Place:
         """
         place = self
         while not place.in_graph and place.model is not None:
-            reason = f"its layer {shown(place.name)} cannot: {reason}"
+            reason = f"its layer {quoted(place.name)} cannot: {reason}"
             place = place.model.place
         place.reason = place.reason or reason
 
@@ -123,14 +123,16 @@ def in_order(outermost: Place) -> Iterator[Place]:
             waiting += reversed(model.places)
 
 
-def replace_opaque(outermost: Place, stored: StoredShapes, keras: int) -> tuple[Finding, ...]:
-    """Put stand-ins in the places of layers that cannot be rebuilt.
+def replace_by_placeholders(
+    outermost: Place, stored: StoredShapes, keras: int
+) -> tuple[Finding, ...]:
+    """Put placeholders in the places of layers that cannot be rebuilt.
 
     Returns:
         All findings, those of a model before those of the models in it.
 
     Raises:
-        ModelFileError: `cannot_rebuild`, where there is no place for a stand-in.
+        ModelFileError: `cannot_rebuild`, where there is no place for a placeholder.
     """
     if outermost.reason:
         raise ModelFileError(
@@ -155,9 +157,9 @@ def replace_opaque(outermost: Place, stored: StoredShapes, keras: int) -> tuple[
                 )
             scope = _scope(model, scopes, keras)
             evidence = evidence_of(place.name, scope, stored)
-            entry = opaque_layer(place.entry, place.reason, evidence, scope.connections)
+            entry = placeholder_layer(place.entry, place.reason, evidence, scope.connections)
             replaced.append((model, index, entry))
-            findings.append(_opaque_finding(place, evidence))
+            findings.append(_placeholder_finding(place, evidence))
     for model, index, entry in replaced:
         model.layers[index] = entry
     return tuple(findings)
@@ -182,7 +184,7 @@ def _scope(model: Model, scopes: dict[Model, Scope], keras: int) -> Scope:
     return scopes[model]
 
 
-def _opaque_finding(place: Place, evidence: Evidence) -> Finding:
+def _placeholder_finding(place: Place, evidence: Evidence) -> Finding:
     if "declared" in evidence:
         shape = "its output has the shape that the file declares"
     elif evidence.get("size") is not None:

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from autoinit.errors import ModelFileError
-from autoinit.model_files.read.hdf5 import shown
+from autoinit.model_files.read.hdf5 import quoted
 
 Entry = dict[str, Any]
 
@@ -97,7 +97,7 @@ class Connections:
         if tensors and tensors[-1] >= _MOST_OUTPUTS:
             raise ModelFileError(
                 "bad_configuration",
-                f"Output {tensors[-1]:,} of layer {shown(name)} is read, which no layer has.",
+                f"Output {tensors[-1]:,} of layer {quoted(name)} is read, which no layer has.",
             )
         return tensors
 

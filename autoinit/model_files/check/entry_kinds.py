@@ -7,7 +7,7 @@ from typing import Any
 from autoinit.graph.paths import shortened
 from autoinit.model_files.check import vocabulary as names
 from autoinit.model_files.check.connections import Entry, is_reference
-from autoinit.model_files.read.hdf5 import shown
+from autoinit.model_files.read.hdf5 import quoted
 
 _FUNCTIONAL = {"layers", "input_layers", "output_layers"}
 _SEQUENTIAL = {"name", "layers"}
@@ -70,7 +70,7 @@ def tensors_in(value: Any) -> int | None:
 
 def printable(text: str) -> str:
     """A name from a file for a sentence, without quotes."""
-    return shown(shortened(text))[1:-1]
+    return quoted(shortened(text))[1:-1]
 
 
 def named(entry: Entry) -> str:
@@ -78,4 +78,4 @@ def named(entry: Entry) -> str:
     config = entry.get("config")
     name = config.get("name") if isinstance(config, dict) else None
     name = shortened(str(name or entry.get("name") or ""))
-    return f"{shown(name)} ({printable(str(entry['class_name']))})"
+    return f"{quoted(name)} ({printable(str(entry['class_name']))})"

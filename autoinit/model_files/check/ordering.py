@@ -7,7 +7,7 @@ from autoinit.graph.paths import shortened
 from autoinit.model_files.budgets import Budgets
 from autoinit.model_files.check.config_tree import Model, Place, in_order
 from autoinit.model_files.check.connections import Connections, nodes_of
-from autoinit.model_files.read.hdf5 import shown
+from autoinit.model_files.read.hdf5 import quoted
 
 # A layer's name, and a place among its calls.
 Call = tuple[str, int]
@@ -56,7 +56,7 @@ def _require_order(connections: Connections, model: Model) -> None:
         # A nested model's first call counts as its second where its own making is the first.
         found = (name, max(node - 1, 0) if name in models else node)
         if found not in calls:
-            what = f"call {node + 1:,} of layer {shown(shortened(name))}, which there is not"
+            what = f"call {node + 1:,} of layer {quoted(shortened(name))}, which there is not"
             raise _out_of_order(model, f"reads {what}")
         return found
 
@@ -77,13 +77,13 @@ def _require_order(connections: Connections, model: Model) -> None:
                 ready.append(reader)
     if waiting:
         name, _ = next(iter(waiting))
-        raise _out_of_order(model, f"goes round in a circle at layer {shown(shortened(name))}")
+        raise _out_of_order(model, f"goes round in a circle at layer {quoted(shortened(name))}")
 
 
 def _out_of_order(model: Model, what: str) -> ModelFileError:
     return ModelFileError(
         "bad_configuration",
-        f"The graph of model {shown(model.place.call)} {what}: no such model can be built."
+        f"The graph of model {quoted(model.place.call)} {what}: no such model can be built."
         if model.place.call
         else f"The model's graph {what}: no such model can be built.",
     )

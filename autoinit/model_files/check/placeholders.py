@@ -13,7 +13,9 @@ _MODULE, _PACKAGE = "autoinit.graph.placeholders", "autoinit"
 _MIXED_POLICIES = ("mixed_float16", "mixed_bfloat16")
 
 
-def opaque_layer(entry: Entry, reason: str, evidence: Evidence, connections: Connections) -> Entry:
+def placeholder_layer(
+    entry: Entry, reason: str, evidence: Evidence, connections: Connections
+) -> Entry:
     """The entry of a layer that holds another's place, and reads and returns as many tensors.
 
     Args:
@@ -37,7 +39,7 @@ def opaque_layer(entry: Entry, reason: str, evidence: Evidence, connections: Con
     dtype = _dtype(arguments.get("dtype"))
     if dtype:
         made["dtype"] = dtype
-    opaque = _stand_in("Opaque", made, connections.keras)
+    opaque = _placeholder("Opaque", made, connections.keras)
     if not connections.sequential:
         opaque["name"] = entry["name"]
         opaque["inbound_nodes"] = [
@@ -47,12 +49,12 @@ def opaque_layer(entry: Entry, reason: str, evidence: Evidence, connections: Con
     return opaque
 
 
-def opaque_activation(name: str, reason: str, keras: int) -> Entry:
+def placeholder_activation(name: str, reason: str, keras: int) -> Entry:
     """An activation that holds the place of a function of another name."""
-    return _stand_in("OpaqueActivation", {"name": shortened(name), "reason": reason}, keras)
+    return _placeholder("OpaqueActivation", {"name": shortened(name), "reason": reason}, keras)
 
 
-def _stand_in(kind: str, config: dict[str, Any], keras: int) -> Entry:
+def _placeholder(kind: str, config: dict[str, Any], keras: int) -> Entry:
     address = {"module": _MODULE, "registered_name": f"{_PACKAGE}>{kind}"} if keras == 3 else {}
     return {**address, "class_name": kind, "config": config}
 

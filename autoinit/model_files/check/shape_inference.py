@@ -126,8 +126,8 @@ def _from_readers(place: _Place, stored: StoredShapes) -> Iterator[Evidence | _P
         needed = None
         if alone:
             needed = _needed(_unwrapped(entry), _weights((*place.scope.path, name), stored))
-        told = _told(needed, entry, place) if needed else None
-        yield _declared(_sensible(shape), place) or told or _through(place, name, entry)
+        known = _from_weights(needed, entry, place) if needed else None
+        yield _declared(_sensible(shape), place) or known or _through(place, name, entry)
     outer = place.scope.outer
     if outer is not None:
         for tensor in connections.returned(place.layer, place.tensor):
@@ -158,7 +158,7 @@ def _declared(shape: Shape | None, place: _Place) -> Evidence:
     return {} if size is None else {"size": size, "axis": place.axis, "rank": place.rank}
 
 
-def _told(need: Need, entry: Entry, place: _Place) -> Evidence:
+def _from_weights(need: Need, entry: Entry, place: _Place) -> Evidence:
     size, axis, rank = need
     if place.rank is not None:
         return {"size": size, "axis": place.axis, "rank": place.rank}
@@ -204,7 +204,7 @@ def _convolved(place: int) -> Callable[[tuple[int, ...], Entry], Need]:
     return need
 
 
-def _normalised(shape: tuple[int, ...], entry: Entry) -> Need:
+def _normalized(shape: tuple[int, ...], entry: Entry) -> Need:
     axis = _config(entry).get("axis", -1)
     axis = axis[0] if isinstance(axis, list) and len(axis) == 1 else axis
     if axis == 1:
@@ -223,7 +223,7 @@ _NEEDS: Sequence[tuple[str, Sequence[int], Callable[[tuple[int, ...], Entry], Ne
         lambda shape, entry: (shape[-2], 2 if _channels(entry) == 1 else -1, len(shape) + 1),
     ),
     (
-        r"(Sync)?BatchNormalization(V[12])?|(Group|Layer|RMS)Normalization", (1,), _normalised,
+        r"(Sync)?BatchNormalization(V[12])?|(Group|Layer|RMS)Normalization", (1,), _normalized,
     ),
 )  # fmt: skip
 

@@ -156,7 +156,7 @@ DTYPES = _names("""
 """)
 
 
-# Layers whose activation is a call of its own in an analysis, so that it may be a stand-in.
+# Layers whose activation is a call of its own in an analysis, so that it may be a placeholder.
 FUSING = _names("""
     Conv1D Conv1DTranspose Conv2D Conv2DTranspose Conv3D Conv3DTranspose Convolution1D
     Convolution1DTranspose Convolution2D Convolution2DTranspose Convolution3D Convolution3DTranspose

@@ -1,9 +1,15 @@
-"""From a checked Keras 2 configuration to a tf_keras model, without drawing a weight."""
+"""From a checked Keras 2 configuration to a tf_keras model, without drawing a weight.
+
+Functional models are made here, call by call: tf_keras's own reader goes round and round over calls
+whose inputs are not there yet, for ever where they never come, and once per layer of a chain that
+is written down backwards.
+"""
 
 from __future__ import annotations
 
 import functools
 import math
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -13,13 +19,13 @@ import tf_keras
 
 from autoinit.errors import ModelFileError
 from autoinit.graph import keras_internals as internals
+from autoinit.graph.keras_internals import CONSTANT_VALUE2, ListWrapper2, convert_inner_node_data
 from autoinit.model_files.budgets import Budgets
-from autoinit.model_files.keras2.configurations import normalise
-from autoinit.model_files.keras2.connecting import MODELS
-from autoinit.model_files.keras2.placeholders import OPAQUE
-from autoinit.model_files.keras2.repairs import SpectralNormalization
+from autoinit.model_files.keras2.configurations import normalized
+from autoinit.model_files.keras2.own_layers import OPAQUE, SpectralNormalization
 from autoinit.model_files.rebuilding import require_orthogonal
 
+_Key = tuple[str, int]  # a layer's name, and which of its calls
 # Layers of Keras 2 that tf_keras's reader does not know by name, or only in part.
 _UNLISTED = {
     "CustomScaleLayer": internals.CustomScaleLayer2,
@@ -46,10 +52,10 @@ def build_keras2(
         ModelFileError: the parameters exceed a budget, the layers do not connect, or the
             configuration is not a model's.
     """
-    custom = {**_UNLISTED, **OPAQUE, **MODELS, **custom_objects}
+    custom = {**_UNLISTED, **OPAQUE, "Functional": _Functional, **custom_objects}
     with _counted_and_zero(budgets), tf_keras.utils.custom_object_scope(custom):
         model = tf_keras.layers.deserialize(
-            normalise(dict(config), custom_objects), use_legacy_format=True
+            normalized(dict(config), custom_objects), use_legacy_format=True
         )
     if not isinstance(model, tf_keras.Model):
         raise ModelFileError(
@@ -82,3 +88,150 @@ def _counted_and_zero(budgets: Budgets) -> Iterator[None]:
 
     with tf.variable_creator_scope(create):
         yield
+
+
+class _Functional:
+    """What `Functional` in a configuration stands for."""
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Any = None) -> Any:
+        """The functional model."""
+        inputs, outputs, layers = _Network(config, custom_objects).connect()
+        model = tf_keras.Model(inputs, outputs, name=config["name"])
+        connected = {id(layer) for layer in model.layers}
+        if all(id(layer) in connected for layer in layers.values()):
+            return model
+        return internals.connect_ancillary_layers(model, layers)
+
+
+class _Network:
+    """Layers by name, and the tensors that each of their calls has returned.
+
+    Each call is visited once for each input that it has to wait for.
+    """
+
+    def __init__(self, config: Mapping[str, Any], custom_objects: Any) -> None:
+        self.config = config
+        self.layers = {
+            entry["name"]: tf_keras.layers.deserialize(
+                entry, custom_objects=custom_objects, use_legacy_format=True
+            )
+            for entry in config["layers"]
+        }
+        self.calls = {
+            entry["name"]: deque(
+                convert_inner_node_data(call, wrap=True) for call in entry["inbound_nodes"]
+            )
+            for entry in config["layers"]
+        }
+        # A nested model's call number 0 is the one that made it.
+        self.next_call = {
+            name: int(internals.made_by_a_call(layer)) for name, layer in self.layers.items()
+        }
+        self.tensors: dict[_Key, list[Any]] = {
+            (name, 0): tf.nest.flatten(internals.first_node(layer).outputs)
+            for name, layer in self.layers.items()
+            if isinstance(layer, tf_keras.layers.InputLayer)
+        }
+
+    def connect(self) -> tuple[Any, Any, dict[str, Any]]:
+        """Make all calls.
+
+        Returns:
+            The model's inputs, its outputs, and the layers by name.
+
+        Raises:
+            ModelFileError: `bad_configuration`, where a call reads what no call returns.
+        """
+        waiting: dict[_Key, list[str]] = {}
+        ready = deque(self.layers)
+        while ready:
+            name = ready.popleft()
+            while self.calls[name]:
+                missing = self._missing(self.calls[name][0])
+                if missing is not None:
+                    waiting.setdefault(missing, []).append(name)
+                    break
+                ready.extend(waiting.pop(self._make_next_call(name), ()))
+        stuck = next((name for name, calls in self.calls.items() if calls), None)
+        if stuck is not None:
+            raise _unconnected(f"Layer {stuck!r}", self._missing(self.calls[stuck][0]))
+        return self._ends("input_layers"), self._ends("output_layers"), self.layers
+
+    def _make_next_call(self, name: str) -> _Key:
+        layer, call = self.layers[name], self.calls[name].popleft()
+        arguments: dict[str, Any] = {}
+        tensors = []
+        for part in tf.nest.flatten(call):
+            source, number, index, *rest = part.as_list()
+            arguments = rest[0] if rest else {}
+            if source == CONSTANT_VALUE2:
+                tensors.append(index)
+            else:
+                tensors.append(self._tensor(source, number, index))
+        inputs = tf.nest.pack_sequence_as(call, tensors)
+        if not internals.keeps_structure2(layer):
+            inputs = internals.unnest_if_single_tensor(inputs)
+        wrapped = convert_inner_node_data(arguments, wrap=True)
+        arguments = tf.nest.map_structure(self._argument, wrapped)
+        leaves = tf.nest.flatten((inputs, arguments))
+        if not any(map(internals.is_symbolic2, leaves)):
+            raise ModelFileError(
+                "bad_configuration",
+                f"A call of layer {name[:100]!r} reads no tensor: it could only have been made on "
+                "numbers, and would be no part of a model.",
+            )
+        key = (name, self.next_call[name])
+        self.tensors[key] = tf.nest.flatten(layer(inputs, **arguments))
+        self.next_call[name] += 1
+        return key
+
+    def _argument(self, value: Any) -> Any:
+        if not isinstance(value, ListWrapper2):
+            return value
+        value = value.as_list()
+        return self._tensor(*value[:3]) if self._is_reference(value) else value
+
+    def _tensor(self, name: str, number: int, index: int) -> Any:
+        tensors = self.tensors.get(self._key(name, number), [])
+        if not 0 <= index < len(tensors):
+            raise _unconnected("A layer", (name, number))
+        return tensors[index]
+
+    def _key(self, name: str, number: int) -> _Key:
+        is_input = isinstance(self.layers.get(name), tf_keras.layers.InputLayer)
+        return (name, 0 if is_input else number)
+
+    def _is_reference(self, value: list[Any]) -> bool:
+        return value[0] in self.layers and all(isinstance(part, int) for part in value[1:3])
+
+    def _missing(self, call: Any) -> _Key | None:
+        """The first call whose results an unmade call needs and that is unmade as well."""
+        for name, number in self._references(call):
+            key = self._key(name, number)
+            if key not in self.tensors:
+                return key
+        return None
+
+    def _references(self, call: Any) -> Iterator[_Key]:
+        for part in tf.nest.flatten(call):
+            source, number, _, *rest = part.as_list()
+            if source != CONSTANT_VALUE2:
+                yield (source, number)
+            wrapped = convert_inner_node_data(rest[0] if rest else {}, wrap=True)
+            for value in tf.nest.flatten(wrapped):
+                if isinstance(value, ListWrapper2) and self._is_reference(value.as_list()):
+                    yield tuple(value.as_list()[:2])
+
+    def _ends(self, which: str) -> Any:
+        wrapped = convert_inner_node_data(self.config[which], wrap=True)
+        return tf.nest.map_structure(lambda part: self._tensor(*part.as_list()[:3]), wrapped)
+
+
+def _unconnected(reader: str, key: _Key | None) -> ModelFileError:
+    name, number = key or ("", 0)
+    return ModelFileError(
+        "bad_configuration",
+        f"{reader} of the model reads call {number} of layer {name[:100]!r}, which is never made: "
+        "the configuration is incomplete or goes round in a circle.",
+    )

@@ -46,7 +46,7 @@ _RENAMED = {
 }  # fmt: skip
 
 
-def normalise(config: Config, custom_names: Collection[str] = ()) -> Config:
+def normalized(config: Config, custom_names: Collection[str] = ()) -> Config:
     """A model's or a layer's configuration as tf_keras's older reader takes it; the original stays.
 
     Args:

@@ -13,7 +13,7 @@ from autoinit.graph.keras_internals import activations2 as activations
 from autoinit.graph.placeholders import OpaqueActivation
 
 
-class NoTwinError(Exception):
+class NoEqualError(Exception):
     """A part of a layer has no equal in Keras 3: the layer itself has to run."""
 
 
@@ -39,7 +39,7 @@ def activation(function: Any) -> Any:
     """The Keras 3 function that computes the same.
 
     Raises:
-        NoTwinError: there is none.
+        NoEqualError: there is none.
     """
     if function is None:
         return None
@@ -48,14 +48,14 @@ def activation(function: Any) -> Any:
     try:
         return _ACTIVATIONS[function]
     except (KeyError, TypeError):  # a TypeError where it cannot be hashed
-        raise NoTwinError(f"the activation {function!r}") from None
+        raise NoEqualError(f"the activation {function!r}") from None
 
 
 def initializer(made: Any) -> Any:
     """The Keras 3 initialiser with the same distribution.
 
     Raises:
-        NoTwinError: there is none.
+        NoEqualError: there is none.
     """
     return _of_same_class(made, keras.initializers)
 
@@ -64,7 +64,7 @@ def regularizer(made: Any) -> Any:
     """The Keras 3 regulariser with the same penalty.
 
     Raises:
-        NoTwinError: there is none.
+        NoEqualError: there is none.
     """
     return _of_same_class(made, keras.regularizers)
 
@@ -73,7 +73,7 @@ def constraint(made: Any) -> Any:
     """The Keras 3 constraint that projects alike.
 
     Raises:
-        NoTwinError: there is none.
+        NoEqualError: there is none.
     """
     return _of_same_class(made, keras.constraints)
 
@@ -82,10 +82,10 @@ def _of_same_class(made: Any, module: Any) -> Any:
     if made is None:
         return None
     name = type(made).__name__.removesuffix("V2")
-    twin = getattr(module, name, None)
-    if type(made).__module__.partition(".")[0] not in ("tensorflow", "tf_keras") or twin is None:
-        raise NoTwinError(name)
-    return twin(**plain(made.get_config()))
+    equal = getattr(module, name, None)
+    if type(made).__module__.partition(".")[0] not in ("tensorflow", "tf_keras") or equal is None:
+        raise NoEqualError(name)
+    return equal(**plain(made.get_config()))
 
 
 def plain(value: Any) -> Any:

@@ -16,12 +16,11 @@ import tf_keras
 from autoinit.graph import keras_internals as internals
 from autoinit.graph import placeholders as opaque
 from autoinit.model_files.keras2 import functions, variants
-from autoinit.model_files.keras2.functions import NoTwinError, plain
-from autoinit.model_files.keras2.placeholders import Opaque
-from autoinit.model_files.keras2.repairs import SpectralNormalization
+from autoinit.model_files.keras2.functions import NoEqualError, plain
+from autoinit.model_files.keras2.own_layers import Opaque, SpectralNormalization
 
 _Config = dict[str, Any]
-Twin = Callable[[Any], Any]  # the twin of an inner layer
+Equal = Callable[[Any], Any]  # the Keras 3 layer of an inner layer
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ def _axis_alone(config: _Config, layer: Any) -> _Config:
     axis = config["axis"]
     if isinstance(axis, (list, tuple)):
         if len(axis) != 1:
-            raise NoTwinError(f"axis={axis}")
+            raise NoEqualError(f"axis={axis}")
         (axis,) = axis
     return {**config, "axis": axis}
 
@@ -54,7 +53,7 @@ def _axis_alone(config: _Config, layer: Any) -> _Config:
 def _interpolations(*known: str) -> Callable[[_Config, Any], _Config]:
     def adjust(config: _Config, layer: Any) -> _Config:
         if config["interpolation"] not in known:
-            raise NoTwinError(f"interpolation={config['interpolation']!r}")
+            raise NoEqualError(f"interpolation={config['interpolation']!r}")
         return config
 
     return adjust
@@ -65,7 +64,7 @@ def _vocabulary(config: _Config, layer: Any) -> _Config:
     words = layer.get_vocabulary(include_special_tokens=False)
     config["vocabulary"] = [w.item() if hasattr(w, "item") else w for w in words] or None
     if config.get("idf_weights") is not None or config.get("output_mode") == "tf_idf":
-        raise NoTwinError("output_mode='tf_idf'")
+        raise NoEqualError("output_mode='tf_idf'")
     return config
 
 
@@ -75,7 +74,7 @@ def _bins(config: _Config, layer: Any) -> _Config:
 
 def _attention(config: _Config, layer: Any) -> _Config:
     if layer.causal:
-        raise NoTwinError("causal=True")
+        raise NoEqualError("causal=True")
     return config
 
 
@@ -145,16 +144,16 @@ _DIFFERENCES: dict[str, _Difference] = {
 }  # fmt: skip
 
 
-def twin(layer: Any, name: str, inner: Twin) -> Any:
+def keras3_layer(layer: Any, name: str, inner: Equal) -> Any:
     """The Keras 3 layer that computes what a tf_keras layer computes; not built.
 
     Args:
         layer: of tf_keras.
-        name: of the twin.
-        inner: gives the twins of layers that the layer holds.
+        name: of the Keras 3 layer.
+        inner: gives the Keras 3 layers of layers that the layer holds.
 
     Raises:
-        NoTwinError: there is no equal.
+        NoEqualError: there is no equal.
     """
     made = _made(layer, name, inner)
     if not layer.trainable:
@@ -162,7 +161,7 @@ def twin(layer: Any, name: str, inner: Twin) -> Any:
     return made
 
 
-def _made(layer: Any, name: str, inner: Twin) -> Any:
+def _made(layer: Any, name: str, inner: Equal) -> Any:
     kind = type(layer)
     base = {"name": name, "dtype": internals.policy_name2(layer)}
     if kind is Opaque:
@@ -171,12 +170,12 @@ def _made(layer: Any, name: str, inner: Twin) -> Any:
     if kind in _WRAPPING:
         return _WRAPPING[kind](layer, base, inner)
     if kind not in _CLASSES:
-        raise NoTwinError(kind.__name__)
+        raise NoEqualError(kind.__name__)
     target, difference = _CLASSES[kind]
     return target(**_arguments(layer, difference, inner), **base)
 
 
-def _arguments(layer: Any, difference: _Difference, inner: Twin) -> _Config:
+def _arguments(layer: Any, difference: _Difference, inner: Equal) -> _Config:
     config = {
         name: value for name, value in layer.get_config().items()
         if name not in ("name", "trainable", "dtype", "batch_input_shape", "dynamic")
@@ -184,7 +183,7 @@ def _arguments(layer: Any, difference: _Difference, inner: Twin) -> _Config:
     for name, harmless in difference.dropped.items():
         value = config.pop(name, None)
         if harmless is not None and value is not None and value not in harmless:
-            raise NoTwinError(f"{name}={value!r}")
+            raise NoEqualError(f"{name}={value!r}")
     made = {
         difference.renamed.get(name, name): _argument(layer, name, value, inner)
         for name, value in config.items()
@@ -192,7 +191,7 @@ def _arguments(layer: Any, difference: _Difference, inner: Twin) -> _Config:
     return difference.adjust(made, layer)
 
 
-def _argument(layer: Any, name: str, value: Any, inner: Twin) -> Any:
+def _argument(layer: Any, name: str, value: Any, inner: Equal) -> Any:
     kind = name.rpartition("_")[2]
     if kind not in _FUNCTIONS or value is None:
         return plain(value)
@@ -210,40 +209,40 @@ _FUNCTIONS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def _bidirectional(layer: Any, base: _Config, inner: Twin) -> Any:
+def _bidirectional(layer: Any, base: _Config, inner: Equal) -> Any:
     return keras.layers.Bidirectional(
         inner(layer.forward_layer), layer.merge_mode, backward_layer=inner(layer.backward_layer),
         **base,
     )  # fmt: skip
 
 
-def _time_distributed(layer: Any, base: _Config, inner: Twin) -> Any:
+def _time_distributed(layer: Any, base: _Config, inner: Equal) -> Any:
     held = inner(layer.layer)
     joint = variants.holds_batch_statistics(held)
     return (variants if joint else keras.layers).TimeDistributed(held, **base)
 
 
-def _spectral_normalization(layer: Any, base: _Config, inner: Twin) -> Any:
+def _spectral_normalization(layer: Any, base: _Config, inner: Equal) -> Any:
     return keras.layers.SpectralNormalization(
         inner(layer.layer), power_iterations=layer.power_iterations, **base
     )
 
 
-def _rnn(layer: Any, base: _Config, inner: Twin) -> Any:
+def _rnn(layer: Any, base: _Config, inner: Equal) -> Any:
     config = layer.get_config()
     if config.get("time_major") or config.get("num_constants"):
-        raise NoTwinError("time_major or constants")
+        raise NoEqualError("time_major or constants")
     names = ("return_sequences", "return_state", "go_backwards", "stateful", "unroll")
     options = {name: config[name] for name in names}
     zeros = bool(config.get("zero_output_for_mask"))
     return keras.layers.RNN(inner(layer.cell), zero_output_for_mask=zeros, **options, **base)
 
 
-def _stacked_cells(layer: Any, base: _Config, inner: Twin) -> Any:
+def _stacked_cells(layer: Any, base: _Config, inner: Equal) -> Any:
     return keras.layers.StackedRNNCells([inner(cell) for cell in layer.cells], **base)
 
 
-_WRAPPING: dict[type, Callable[[Any, _Config, Twin], Any]] = {
+_WRAPPING: dict[type, Callable[[Any, _Config, Equal], Any]] = {
     tf_keras.layers.Bidirectional: _bidirectional,
     tf_keras.layers.RNN: _rnn,
     SpectralNormalization: _spectral_normalization,

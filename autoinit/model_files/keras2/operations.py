@@ -137,7 +137,7 @@ def translate_call(
     return results
 
 
-def materialise(sizes: Sizes, name: str) -> Any:
+def materialized(sizes: Sizes, name: str) -> Any:
     """A Keras 3 tensor of what follows from shapes, for layers that take it as data."""
     result = TensorFlowFunction(sizes.expression)(*sizes.tensors)
     _rename([result], sizes.tensors, name)

@@ -1,4 +1,4 @@
-"""A tf_keras model → an equal Keras 3 model: twin layers, called alike, with the same weights."""
+"""A tf_keras model → an equal Keras 3 model: equal layers, called alike, with the same weights."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from autoinit.graph import keras_internals as internals
 from autoinit.graph.keras_internals import Functional2
 from autoinit.graph.placeholders import Opaque
 from autoinit.model_files.keras2 import operations
-from autoinit.model_files.keras2.functions import NoTwinError
-from autoinit.model_files.keras2.keras3_layers import twin
+from autoinit.model_files.keras2.functions import NoEqualError
+from autoinit.model_files.keras2.keras3_layers import keras3_layer
 from autoinit.model_files.keras2.operations import OPERATIONS, Sizes
 from autoinit.model_files.keras2.variables import (
     Pair,
@@ -62,7 +62,7 @@ def translate(model: Any, *, draw: bool = False) -> Translation:
 
     Args:
         model: a tf_keras `Functional` or `Sequential` model with inputs.
-        draw: draw weights by the twins' initialisers, and give them to `model` as well: for a
+        draw: draw weights by Keras 3's initialisers, and give them to `model` as well: for a
             configuration that came without.
 
     Raises:
@@ -84,7 +84,11 @@ def translate(model: Any, *, draw: bool = False) -> Translation:
         for old, new in walk.variables:
             old.assign(new.value)
     difference, doubts = _comparison(model, translated, walk)
-    findings = (*_held_findings(walk.held), *map(_torn_finding, walk.torn), *doubts)
+    findings = (
+        *_wrapped_findings(walk.wrapped),
+        *map(_mode_conflict_finding, walk.mode_conflicts),
+        *doubts,
+    )
     return Translation(
         translated, tuple(walk.layers), tuple(walk.variables), findings, not findings, difference
     )
@@ -95,8 +99,10 @@ def _comparison(model: Any, translated: Any, walk: _Walk) -> tuple[float | None,
     if any(isinstance(made, Opaque) for _, made in walk.layers):
         return None, [_not_convertible("a part of the model is not run")]
     try:
-        if walk.restless:
-            raise NotComparedError(f"{walk.restless[0]!r} trains or draws in inference, too")
+        if walk.nondeterministic:
+            raise NotComparedError(
+                f"{walk.nondeterministic[0]!r} trains or draws in inference, too"
+            )
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*was passed an input with a mask")
             difference, tolerance = compare(model, translated)
@@ -111,17 +117,17 @@ def _comparison(model: Any, translated: Any, walk: _Walk) -> tuple[float | None,
     ), _not_convertible("its translation does not compute the same")]  # fmt: skip
 
 
-def _held_findings(held: Sequence[tuple[str, str]]) -> list[Finding]:
-    if not held:
+def _wrapped_findings(wrapped: Sequence[tuple[str, str]]) -> list[Finding]:
+    if not wrapped:
         return []
-    named = list(dict.fromkeys(f"{name[:60]!r} ({kind})" for name, kind in held))
+    named = list(dict.fromkeys(f"{name[:60]!r} ({kind})" for name, kind in wrapped))
     more = f" and {len(named) - 3} more" if len(named) > 3 else ""
     return [_not_convertible(
-        f"Keras 3 has no exact equal of {', '.join(named[:3])}{more}", *held[0]
+        f"Keras 3 has no exact equal of {', '.join(named[:3])}{more}", *wrapped[0]
     )]  # fmt: skip
 
 
-def _torn_finding(layer: Any) -> Finding:
+def _mode_conflict_finding(layer: Any) -> Finding:
     return Finding(
         "translation_differs", layer.name, type(layer).__name__,
         f"Layer {layer.name[:100]!r} is called with `training` and without: Keras 3 heeds only the "
@@ -134,20 +140,20 @@ def _not_convertible(reason: str, path: str = "", kind: str = "") -> Finding:
 
 
 class _Walk:
-    """Twins made so far; each layer has one, however often and wherever it is used."""
+    """Keras 3 layers made so far; each layer has one, however often and wherever it is used."""
 
     def __init__(self) -> None:
         self.layers: list[Pair] = []
         self.variables: list[Pair] = []
-        self.twins: dict[int, Any] = {}
-        self.held: list[tuple[str, str]] = []  # names and classes of what Keras 2 has to run
-        self.restless: list[str] = []  # names of what changes or draws in inference, too
+        self.keras3_layers: dict[int, Any] = {}
+        self.wrapped: list[tuple[str, str]] = []  # names and classes of what Keras 2 has to run
+        self.nondeterministic: list[str] = []  # names of what changes or draws in inference, too
         self.mode: bool | None = None  # `training` as recorded with the call that is translated
         self.modes: dict[int, bool | None] = {}  # the same of each layer's first call
-        self.torn: list[Any] = []  # layers that are called in one mode here, in another there
+        self.mode_conflicts: list[Any] = []  # layers that are called in more than one mode
 
     def model(self, model: Any) -> Any:
-        """The twin of a whole model."""
+        """The Keras 3 model of a whole model."""
         if not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
             raise ModelFileError(
                 "no_graph",
@@ -169,63 +175,65 @@ class _Walk:
             made.trainable = False
         return made
 
-    def twin(self, layer: Any, name: str) -> Any:
-        """The twin of a layer, made at its first use."""
-        if id(layer) not in self.twins:
+    def keras3_layer(self, layer: Any, name: str) -> Any:
+        """The Keras 3 layer of a layer, made at its first use."""
+        if id(layer) not in self.keras3_layers:
             try:
-                made = self.model(layer) if _is_graph(layer) else twin(layer, name, self.inner)
+                made = (
+                    self.model(layer) if _is_graph(layer) else keras3_layer(layer, name, self.inner)
+                )
                 if self.mode is not None:
                     made = in_mode(made, self.mode)
-            except (NoTwinError, TypeError, ValueError):  # Keras 3 refuses what Keras 2 takes
-                made = self.hold(layer, name)
-            self.twins[id(layer)] = made
-        return self.twins[id(layer)]
+            except (NoEqualError, TypeError, ValueError):  # Keras 3 refuses what Keras 2 takes
+                made = self.wrap(layer, name)
+            self.keras3_layers[id(layer)] = made
+        return self.keras3_layers[id(layer)]
 
-    def twin_in_mode(self, layer: Any, name: str, training: Any, hold: bool = False) -> Any:
-        """The twin of a layer that is called with `training`, if that is not None.
+    def keras3_layer_in_mode(self, layer: Any, name: str, training: Any, wrap: bool = False) -> Any:
+        """The Keras 3 layer of a layer that is called with `training`, if that is not None.
 
         Args:
             layer: of tf_keras.
-            name: of the twin.
+            name: of the Keras 3 layer.
             training: as recorded with the call.
-            hold: let tf_keras run the layer.
+            wrap: let tf_keras run the layer.
         """
         outer = self.mode
         if training is not None:
             self.mode = bool(training)
-            self.restless += [layer.name] * self.mode
+            self.nondeterministic += [layer.name] * self.mode
         if self.modes.setdefault(id(layer), self.mode) != self.mode:
-            self.torn.append(layer)
-        made = self.hold(layer, name) if hold else self.twin(layer, name)
+            self.mode_conflicts.append(layer)
+        made = self.wrap(layer, name) if wrap else self.keras3_layer(layer, name)
         self.mode = outer
         return made
 
     def inner(self, layer: Any) -> Any:
-        """The twin of a layer that another one wraps."""
-        return self.twin(layer, _without_slashes(layer.name))
+        """The Keras 3 layer of a layer that another one wraps."""
+        return self.keras3_layer(layer, _without_slashes(layer.name))
 
-    def hold(self, layer: Any, name: str) -> Any:
+    def wrap(self, layer: Any, name: str) -> Any:
         """Let tf_keras run a layer."""
         made = Keras2Layer(layer, self.mode, name=name, dtype=internals.policy_name2(layer))
-        self.twins[id(layer)] = made
+        self.keras3_layers[id(layer)] = made
         return made
 
     def with_masks(self, layer: Any, made: Any, inputs: Any) -> Any:
-        """A twin that hands masks on as the layer does."""
-        made = self.twins[id(layer)] = with_masks_of_keras2(made, inputs)
+        """A Keras 3 layer that hands masks on as the layer does."""
+        made = self.keras3_layers[id(layer)] = with_masks_of_keras2(made, inputs)
         return made
 
     def pair(self, layer: Any, made: Any) -> None:
         """Record which layers and variables belong together, once they are there.
 
         Raises:
-            NoTwinError: they do not fit.
+            NoEqualError: they do not fit.
         """
         pairs = layer_pairs(layer, made)
         self.variables += variable_pairs([pair for pair in pairs if not _is_graph(pair[0])])
         self.layers += pairs
-        if any(_is_ours(twin) for _, twin in pairs):
-            self.held.append((layer.name, type(layer).__name__))
+        if any(_is_ours(made) for _, made in pairs):
+            self.wrapped.append((layer.name, type(layer).__name__))
 
 
 class _Frame:
@@ -251,9 +259,9 @@ class _Frame:
         """The Keras 3 tensor of a tensor that a call has returned."""
         value = self.values[id(tensor)]
         if isinstance(value, Sizes):
-            value = operations.materialise(value, self.name(internals.maker_of(tensor).name))
+            value = operations.materialized(value, self.name(internals.maker_of(tensor).name))
             self.values[id(tensor)] = value
-            self.hold_function(value)
+            self.note_function(value)
         return value
 
     def call(self, node: Any) -> None:
@@ -273,27 +281,27 @@ class _Frame:
         results = operations.translate_call(symbol, arguments, tf.nest.flatten(node.outputs), name)
         if isinstance(results[0], Sizes):
             return results
-        self.hold_function(results[0])
+        self.note_function(results[0])
         self.chain.append(internals.maker_of(results[0]))
         self.walk.layers.append((node.layer, self.chain[-1]))
         return results
 
-    def hold_function(self, result: Any) -> None:
+    def note_function(self, result: Any) -> None:
         """Note a function without an equal in `keras.ops`."""
         operation = internals.maker_of(result)
         if isinstance(operation, TensorFlowFunction):
-            self.walk.held.append((operation.name, operation.original))
+            self.walk.wrapped.append((operation.name, operation.original))
         if getattr(operation, "original", "") in operations.RANDOM:
-            self.walk.restless.append(operation.name)
+            self.walk.nondeterministic.append(operation.name)
 
     def call_layer(self, node: Any) -> list[Any]:
         """A layer's results."""
-        layer, known = node.layer, id(node.layer) in self.walk.twins
+        layer, known = node.layer, id(node.layer) in self.walk.keras3_layers
         args, kwargs = tf.nest.map_structure(self.value, (node.call_args, node.call_kwargs))
         kwargs = {name: value for name, value in kwargs.items() if value is not None}
         name = _without_slashes(layer.name) if known else self.name(layer.name)
         recorded = kwargs.pop("training", None)
-        made = self.walk.twin_in_mode(layer, name, recorded)
+        made = self.walk.keras3_layer_in_mode(layer, name, recorded)
         if not known and args:
             made = self.walk.with_masks(layer, made, args[0])
         try:
@@ -307,7 +315,7 @@ class _Frame:
                     f"Layer {layer.name[:100]!r} ({type(layer).__name__}) cannot be run by Keras "
                     f"{keras.__version__}: {' '.join(str(error).split())[:200]}.",
                 ) from error
-            made = self.walk.twin_in_mode(layer, name, recorded, hold=True)
+            made = self.walk.keras3_layer_in_mode(layer, name, recorded, wrap=True)
             results = _called(layer, made, args, kwargs, node.outputs)
             self.walk.pair(layer, made)
         self.chain.append(made)
@@ -357,7 +365,7 @@ class _Frame:
 
 
 def _called(layer: Any, made: Any, args: Any, kwargs: Any, outputs: Any) -> list[Any]:
-    """Results of a twin's call, checked against what tf_keras's call returned."""
+    """Results of a Keras 3 layer's call, checked against what tf_keras's call returned."""
     if isinstance(made, Keras2Layer):
         args, kwargs = _as_keras2_takes_them(args, kwargs)
     else:
@@ -370,7 +378,7 @@ def _called(layer: Any, made: Any, args: Any, kwargs: Any, outputs: Any) -> list
     results = [*keras.tree.flatten(made(*args, **kwargs))]
     for result, output in zip(results, tf.nest.flatten(outputs), strict=True):
         if not operations.same_kind(result, output, any_integer=True):
-            raise NoTwinError(f"{result} for {output}")
+            raise NoEqualError(f"{result} for {output}")
     return results
 
 

@@ -1,4 +1,4 @@
-"""Which variable of a twin takes the values of which variable of a tf_keras layer."""
+"""Which variable of a Keras 3 layer takes the values of which variable of a tf_keras layer."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from autoinit.graph.keras_internals import (
     value_of,
     variables_without_values,
 )
-from autoinit.model_files.keras2.functions import NoTwinError
+from autoinit.model_files.keras2.functions import NoEqualError
 from autoinit.model_files.keras2.keras3_layers import inner_layers
 from autoinit.model_files.keras2.wrappers import Keras2Layer
 
 Pair = tuple[Any, Any]  # one of tf_keras, and its equal of Keras 3
 
 
-def layer_pairs(layer: Any, twin: Any) -> list[Pair]:
-    """A layer and its twin, and those that they hold, outermost first.
+def layer_pairs(layer: Any, equal: Any) -> list[Pair]:
+    """A layer and its equal, and those that they hold, outermost first.
 
     Raises:
-        NoTwinError: they hold different numbers of layers.
+        NoEqualError: they hold different numbers of layers.
     """
-    pairs, waiting = [], [(layer, twin)]
+    pairs, waiting = [], [(layer, equal)]
     while waiting:
         outer = waiting.pop()
         pairs.append(outer)
@@ -35,7 +35,7 @@ def layer_pairs(layer: Any, twin: Any) -> list[Pair]:
             continue
         parts = [inner_layers(side) for side in outer]
         if len(parts[0]) != len(parts[1]):
-            raise NoTwinError(type(layer).__name__)
+            raise NoEqualError(type(layer).__name__)
         waiting += reversed([*zip(*parts, strict=True)])
     return pairs
 
@@ -44,19 +44,19 @@ def variable_pairs(pairs: Sequence[Pair]) -> list[Pair]:
     """The variables of paired layers.
 
     Raises:
-        NoTwinError: their numbers or shapes differ.
+        NoEqualError: their numbers or shapes differ.
     """
     result: list[Pair] = []
-    for layer, twin in pairs:
-        if isinstance(twin, Keras2Layer):
-            result += zip(layer.weights, twin.weights, strict=True)
+    for layer, equal in pairs:
+        if isinstance(equal, Keras2Layer):
+            result += zip(layer.weights, equal.weights, strict=True)
             continue
-        old, new = (_own_weights(side) for side in (layer, twin))
-        if not new:  # a vocabulary, say, which is an argument of the twin
+        old, new = (_own_weights(side) for side in (layer, equal))
+        if not new:  # a vocabulary, say, which is an argument of the Keras 3 layer
             continue
         shapes = [[tuple(weight.shape) for weight in weights] for weights in (old, new)]
         if shapes[0] != shapes[1]:
-            raise NoTwinError(f"variables of {shapes[0]} and {shapes[1]}")
+            raise NoEqualError(f"variables of {shapes[0]} and {shapes[1]}")
         result += zip(old, new, strict=True)
     return result
 
@@ -68,7 +68,7 @@ def _own_weights(layer: Any) -> list[Any]:
 
 
 def copy_weights(pairs: Sequence[Pair]) -> None:
-    """Give the variables of twins the values that those of tf_keras have now."""
+    """Give the variables of Keras 3 layers the values that those of tf_keras have now."""
     for old, new in pairs:
         if value_of(new) is not old:
             new.assign(old.value())

@@ -11,7 +11,7 @@ import tensorflow as tf
 import tf_keras
 
 from autoinit.graph import keras_internals as internals
-from autoinit.model_files.keras2.configurations import normalise
+from autoinit.model_files.keras2.configurations import normalized
 from autoinit.model_files.keras2.vocabulary import NODE_OPERATIONS, TF_SYMBOLS
 
 # Custom classes that came with live layers, so that copies of these can be made.
@@ -40,30 +40,30 @@ class Keras2Layer(keras.layers.Layer):
             _CLASSES[type(made).__name__] = type(made)
             _CLASSES[tf_keras.saving.get_registered_name(type(made))] = type(made)
         # In a tuple, so that Keras tracks nothing of it.
-        self._held = (made,)
+        self._wrapped = (made,)
         self.training = training
         self.supports_masking = True
 
     @property
-    def held(self) -> Any:
+    def wrapped(self) -> Any:
         """The tf_keras layer."""
-        return self._held[0]
+        return self._wrapped[0]
 
     @property
     def original(self) -> str:
         """Class of the tf_keras layer."""
-        return type(self.held).__name__
+        return type(self.wrapped).__name__
 
     def build(self, inputs_shape: Any) -> None:
         """Builds the tf_keras layer, unless it is, and takes its variables as one's own."""
-        if not self.held.built:
+        if not self.wrapped.built:
             with tf.init_scope():
-                if isinstance(self.held, tf_keras.layers.MultiHeadAttention):
-                    internals.build_attention2(self.held, inputs_shape)
+                if isinstance(self.wrapped, tf_keras.layers.MultiHeadAttention):
+                    internals.build_attention2(self.wrapped, inputs_shape)
                 else:
-                    self.held.build(inputs_shape)
-            self.held.built = True
-        for variable in self.held.weights:
+                    self.wrapped.build(inputs_shape)
+            self.wrapped.built = True
+        for variable in self.wrapped.weights:
             own = self.add_weight(
                 shape=tuple(variable.shape), initializer="zeros", trainable=variable.trainable,
                 dtype=variable.dtype.name, name=variable.name.split(":")[0].replace("/", "_"),
@@ -82,22 +82,22 @@ class Keras2Layer(keras.layers.Layer):
         args, kwargs = (inputs,), {}
         if arguments is not None:
             args, kwargs = (evaluate(arguments[part], inputs) for part in ("args", "kwargs"))
-        if internals.expects_training2(self.held):
+        if internals.expects_training2(self.wrapped):
             kwargs["training"] = training if self.training is None else self.training
-        return self.held(*args, **kwargs)
+        return self.wrapped(*args, **kwargs)
 
     def compute_mask(self, *args: Any) -> Any:
         """None: the tf_keras layer has marked its outputs itself."""
 
     def get_config(self) -> dict[str, Any]:
         """The arguments."""
-        held = internals.serialize_keras2(self.held)
+        held = internals.serialize_keras2(self.wrapped)
         return {**super().get_config(), "layer": held, "training": self.training}
 
 
 def _layer_of(config: Mapping[str, Any]) -> Any:
     """The tf_keras layer of a configuration, which may come from a file: no code is made."""
-    known = normalise(dict(config), _CLASSES)
+    known = normalized(dict(config), _CLASSES)
     return tf_keras.layers.deserialize(known, custom_objects=_CLASSES, use_legacy_format=True)
 
 

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from autoinit.errors import ModelFileError
 from autoinit.model_files.budgets import Budgets
-from autoinit.model_files.read.hdf5 import shown
+from autoinit.model_files.read.hdf5 import quoted
 
 # Of the archive's directory, for each member that is allowed.
 _DIRECTORY_BYTES = 1024
@@ -48,14 +48,14 @@ class Archive:
         self._writer = writer
         self._budgets = budgets
         members = archive.infolist()
-        budgets.require("members", len(members), f"The archive {shown(name)}")
+        budgets.require("members", len(members), f"The archive {quoted(name)}")
         for member, count in Counter(info.filename for info in members).items():
             if count > 1:
-                raise self._refused(f"holds {shown(member)} {count} times")
+                raise self._refused(f"holds {quoted(member)} {count} times")
         budgets.require(
             "file_bytes",
             sum(info.file_size for info in members),
-            f"The archive {shown(name)}, unpacked,",
+            f"The archive {quoted(name)}, unpacked,",
         )
         for info in members:
             self._check(info)
@@ -75,7 +75,7 @@ class Archive:
         """
         limit = self._budgets.config_bytes
         info = self._members[member]
-        what = f"{shown(member)} in {shown(self._name)}"
+        what = f"{quoted(member)} in {quoted(self._name)}"
         self._budgets.require("config_bytes", info.file_size, what)
         with refusing_damaged_archive(self._name), self._archive.open(info) as file:
             content = file.read(limit + 1)
@@ -89,7 +89,7 @@ class Archive:
         Raises:
             ModelFileError: `over_budget` or `broken_file`.
         """
-        what = f"{shown(member)} in {shown(self._name)}"
+        what = f"{quoted(member)} in {quoted(self._name)}"
         self._budgets.require("file_bytes", self._members[member].file_size, what)
         copied = 0
         with refusing_damaged_archive(self._name), self._archive.open(member) as file:
@@ -103,13 +103,13 @@ class Archive:
         member = info.filename
         parts = member.split("/")
         if member.startswith("/") or ".." in parts or "\\" in member or ":" in parts[0]:
-            raise self._refused(f"names a place outside itself, {shown(member)}")
+            raise self._refused(f"names a place outside itself, {quoted(member)}")
         if stat.S_ISLNK(info.external_attr >> 16):
-            raise self._refused(f"holds a link, {shown(member)}")
+            raise self._refused(f"holds a link, {quoted(member)}")
         if info.flag_bits & _ENCRYPTED:
-            raise self._refused(f"is encrypted ({shown(member)})")
+            raise self._refused(f"is encrypted ({quoted(member)})")
         if info.compress_type not in _METHODS:
-            raise self._refused(f"packs {shown(member)} in a way that {self._writer} does not")
+            raise self._refused(f"packs {quoted(member)} in a way that {self._writer} does not")
 
     def _check_places(self, members: list[zipfile.ZipInfo]) -> None:
         """No two members may share a stretch of the file, which each would unpack anew."""
@@ -117,13 +117,13 @@ class Archive:
         for before, after in itertools.pairwise(placed):
             end = before.header_offset + _HEADER_BYTES + before.compress_size
             if end > after.header_offset:
-                names = f"{shown(before.filename)} and {shown(after.filename)}"
+                names = f"{quoted(before.filename)} and {quoted(after.filename)}"
                 raise self._refused(f"holds {names} in one place")
 
     def _refused(self, what: str) -> ModelFileError:
         return ModelFileError(
             "unsafe_archive",
-            f"The archive {shown(self._name)} {what}: {self._writer} writes no such file, and it "
+            f"The archive {quoted(self._name)} {what}: {self._writer} writes no such file, and it "
             "is not read.",
         )
 
@@ -164,7 +164,7 @@ def refusing_damaged_archive(name: str) -> Iterator[None]:
             raise  # where it was to be copied to
         detail = " ".join(str(error).split())[:160].rstrip(". ") or type(error).__name__
         raise ModelFileError(
-            "broken_file", f"File {shown(name)} is damaged or cut short ({detail}). Copy it again."
+            "broken_file", f"File {quoted(name)} is damaged or cut short ({detail}). Copy it again."
         ) from error
 
 
@@ -183,7 +183,7 @@ class _Bounded:
 
     def read(self, size: int = -1) -> bytes:
         if self.limit is not None and size > max(self.limit, 2**16):
-            self._budgets.require("members", math.inf, f"The archive {shown(self._name)}")
+            self._budgets.require("members", math.inf, f"The archive {quoted(self._name)}")
         return self._file.read(size)
 
     def __getattr__(self, attribute: str) -> Any:

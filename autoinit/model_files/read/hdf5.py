@@ -146,7 +146,7 @@ class ArraysFile:
                 if characters > _PATH_CHARACTERS:
                     raise self.refused("holds names or nesting without end")
                 if address in seen:
-                    raise self.refused(f"holds {shown(path)} under two names")
+                    raise self.refused(f"holds {quoted(path)} under two names")
                 seen.add(address)
                 opened = h5o.open(group, link)
                 if isinstance(opened, h5g.GroupID):
@@ -157,9 +157,9 @@ class ArraysFile:
                         continue
                     self.arrays[path] = array
                     unpacked += array.entries * array.dtype.itemsize
-                    self._budgets.require("file_bytes", unpacked, f"{shown(self.name)}, unpacked,")
+                    self._budgets.require("file_bytes", unpacked, f"{quoted(self.name)}, unpacked,")
                 else:
-                    raise self.refused(f"holds {shown(path)}, which is neither group nor array")
+                    raise self.refused(f"holds {quoted(path)}, which is neither group nor array")
 
     def _links(self, group: Any, prefix: str, limit: int) -> list[tuple[bytes, int]]:
         """Names and addresses of a group's objects, all of them in this very file."""
@@ -175,14 +175,16 @@ class ArraysFile:
         group.links.iterate(visit, info=True)
         if foreign:
             path = f"{prefix}/{_text(foreign[0])}" if prefix else _text(foreign[0])
-            raise self.refused(f"holds a link to elsewhere, {shown(path)}")
+            raise self.refused(f"holds a link to elsewhere, {quoted(path)}")
         if len(found) > limit:
             self._refuse_by_number("objects")
         return found
 
     def _refuse_by_number(self, what: str) -> None:
         self._budgets.require(
-            "layers", math.inf, f"The weights file {shown(self.name)}, by the number of its {what},"
+            "layers",
+            math.inf,
+            f"The weights file {quoted(self.name)}, by the number of its {what},",
         )
 
     def _checked(self, dataset: Any, path: str) -> StoredArray | None:
@@ -190,10 +192,10 @@ class ArraysFile:
         properties = dataset.get_create_plist()
         # Before anything else is asked: a virtual dataset opens its sources to tell its shape.
         if properties.get_layout() not in _LAYOUTS or properties.get_external_count():
-            raise self.refused(f"says that array {shown(path)} lies in another file")
+            raise self.refused(f"says that array {quoted(path)} lies in another file")
         filters = [properties.get_filter(index)[0] for index in range(properties.get_nfilters())]
         if set(filters) - set(_FILTERS) or len(set(filters)) < len(filters):
-            raise self.refused(f"packs array {shown(path)} in a way that Keras does not")
+            raise self.refused(f"packs array {quoted(path)} in a way that Keras does not")
         space = dataset.get_space()
         if space.get_simple_extent_type() == h5s.NULL:
             return None
@@ -205,7 +207,7 @@ class ArraysFile:
         if stored > self.file.id.get_filesize() or (
             size > _SMALL and size > stored * (_PACKING if packed else 1)
         ):
-            raise self.refused(f"declares {size:,} bytes at {shown(path)}, which are not there")
+            raise self.refused(f"declares {size:,} bytes at {quoted(path)}, which are not there")
         if properties.get_layout() == h5d.CHUNKED:
             self._check_chunks(dataset, array, properties, filters)
         return array
@@ -224,7 +226,7 @@ class ArraysFile:
         else:
             plain = dtype.kind == "S" or (dtype.kind == "V" and dtype.itemsize <= _UNTYPED_BYTES)
         if not plain:
-            raise self.refused(f"holds something else than numbers at {shown(path)}")
+            raise self.refused(f"holds something else than numbers at {quoted(path)}")
         return dtype
 
     def _check_chunks(
@@ -236,7 +238,7 @@ class ArraysFile:
         """
         room = math.prod(properties.get_chunk()) * array.dtype.itemsize
         if room > max(_SMALL, array.entries * array.dtype.itemsize):
-            raise self.refused(f"stores array {shown(array.path)} in chunks larger than itself")
+            raise self.refused(f"stores array {quoted(array.path)} in chunks larger than itself")
         if not filters:
             return
         # Checksums and packing what cannot be packed take a little more.
@@ -257,7 +259,7 @@ class ArraysFile:
 
         dataset.chunk_iter(visit)
         if too_long:
-            raise self.refused(f"holds more than it declares at {shown(array.path)}")
+            raise self.refused(f"holds more than it declares at {quoted(array.path)}")
 
     def _strings(self, group: str, attribute: str) -> list[str] | None:
         """A string or a list of strings in an attribute, or None where there is none."""
@@ -265,7 +267,7 @@ class ArraysFile:
             return None
         with refusing_damage(self.name):
             place = h5g.open(self.file.id, _bytes(group) or b"/")
-            where = shown(f"{group}/{attribute}")
+            where = quoted(f"{group}/{attribute}")
             try:
                 texts = texts_of(place, attribute, _NAMES_BYTES)
             except TypeError as error:
@@ -282,7 +284,7 @@ class ArraysFile:
         """
         return ModelFileError(
             "unsafe_weights",
-            f"The weights file {shown(self.name)} {what}: Keras writes no such file, and it is "
+            f"The weights file {quoted(self.name)} {what}: Keras writes no such file, and it is "
             "not read.",
         )
 
@@ -365,11 +367,11 @@ def refusing_damage(name: str) -> Iterator[None]:
         detail = " ".join(str(error).split())[:160].rstrip(". ") or type(error).__name__
         raise ModelFileError(
             "broken_file",
-            f"The weights file {shown(name)} is damaged or cut short ({detail}). Copy it again.",
+            f"The weights file {quoted(name)} is damaged or cut short ({detail}). Copy it again.",
         ) from error
 
 
-def shown(name: str, most: int = 80) -> str:
+def quoted(name: str, most: int = 80) -> str:
     """A name from a file as text for a sentence: quoted, printable, cut short in the middle."""
     name = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
     half = most // 2

@@ -16,7 +16,7 @@ from h5py import h5a, h5g
 from autoinit.errors import ModelFileError
 from autoinit.model_files.budgets import Budgets
 from autoinit.model_files.read.archives import Archive, open_archive
-from autoinit.model_files.read.hdf5 import refusing_damage, shown, texts_of
+from autoinit.model_files.read.hdf5 import quoted, refusing_damage, texts_of
 from autoinit.model_files.read.hdf5_texts import TextsTooLongError
 from autoinit.model_files.read.json_text import parse
 from autoinit.model_files.read.signatures import (
@@ -80,9 +80,9 @@ def read_model_file(path: Path, name: str, budgets: Budgets) -> FileRecord:
     what, advice = seems_to_be(start)
     raise ModelFileError(
         "not_a_model_file",
-        f"{shown(name)} seems to be {what}, not a Keras model. {advice}"
+        f"{quoted(name)} seems to be {what}, not a Keras model. {advice}"
         if what
-        else f"{shown(name)} is neither a .keras archive, nor an HDF5 file, nor JSON. {advice}",
+        else f"{quoted(name)} is neither a .keras archive, nor an HDF5 file, nor JSON. {advice}",
     )
 
 
@@ -90,19 +90,19 @@ def _start(path: Path, name: str, budgets: Budgets) -> bytes:
     try:
         # A pipe would never open.
         if not stat.S_ISREG(path.stat().st_mode):
-            raise ModelFileError("unreadable_file", f"{shown(name)} is not a file.")
+            raise ModelFileError("unreadable_file", f"{quoted(name)} is not a file.")
         with path.open("rb") as file:
             size, start = path.stat().st_size, file.read(START_BYTES)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise ModelFileError("file_not_found", f"There is no file {shown(name)}.") from error
+        raise ModelFileError("file_not_found", f"There is no file {quoted(name)}.") from error
     except (OSError, ValueError) as error:  # a name may hold what no path can
         detail = getattr(error, "strerror", None) or "its name is no path"
         raise ModelFileError(
-            "unreadable_file", f"File {shown(name)} cannot be read: {detail}."
+            "unreadable_file", f"File {quoted(name)} cannot be read: {detail}."
         ) from error
     if not start:
-        raise ModelFileError("empty_file", f"File {shown(name)} is empty. {SAVE_WHOLE}")
-    budgets.require("file_bytes", size, f"File {shown(name)}")
+        raise ModelFileError("empty_file", f"File {quoted(name)} is empty. {SAVE_WHOLE}")
+    budgets.require("file_bytes", size, f"File {quoted(name)}")
     return start
 
 
@@ -112,16 +112,16 @@ def _read_archive(path: Path, name: str, budgets: Budgets) -> FileRecord:
             what, advice = archive_seems_to_be(archive.names)
             raise ModelFileError(
                 "not_a_model_file" if what else "no_model_config",
-                f"{shown(name)} seems to be {what}, not a Keras model. {advice}"
+                f"{quoted(name)} seems to be {what}, not a Keras model. {advice}"
                 if what
-                else f"Archive {shown(name)} holds no {_CONFIG}: it is not a whole Keras model. "
+                else f"Archive {quoted(name)} holds no {_CONFIG}: it is not a whole Keras model. "
                 f"{advice}",
             )
         others = [m for m in archive.names if m.startswith("model.weights.") and m != _WEIGHTS]
         if others:
             raise ModelFileError(
                 "unsafe_archive",
-                f"The archive {shown(name)} holds its weights as {shown(others[0])}: only "
+                f"The archive {quoted(name)} holds its weights as {quoted(others[0])}: only "
                 f"{_WEIGHTS} is read. {SAVE_WHOLE}",
             )
         text = _member_text(archive, _CONFIG, name)
@@ -135,14 +135,14 @@ def _read_archive(path: Path, name: str, budgets: Budgets) -> FileRecord:
 
 
 def _member_text(archive: Archive, member: str, name: str) -> str:
-    return _decoded(archive.read(member), f"{member} in {shown(name)}")
+    return _decoded(archive.read(member), f"{member} in {quoted(name)}")
 
 
 def _parsed_metadata(archive: Archive, name: str, budgets: Budgets) -> dict[str, Any]:
     if _METADATA not in archive.names:
         return {}
     text = _member_text(archive, _METADATA, name)
-    metadata = parse(text, f"{_METADATA} in {shown(name)}", budgets)
+    metadata = parse(text, f"{_METADATA} in {quoted(name)}", budgets)
     return metadata if isinstance(metadata, dict) else {}
 
 
@@ -168,7 +168,7 @@ def _attribute(root: Any, attribute: str, name: str, budgets: Budgets) -> bytes 
 
     Only strings are read, for a reference or an object could be anything.
     """
-    what = f"The attribute {shown(attribute)} of {shown(name)}"
+    what = f"The attribute {quoted(attribute)} of {quoted(name)}"
     try:
         texts = texts_of(root, attribute, budgets.config_bytes)
     except TextsTooLongError:
@@ -188,12 +188,12 @@ def _refuse_without_config(root: Any, name: str) -> NoReturn:
     if weights:
         raise ModelFileError(
             "no_model_config",
-            f"HDF5 file {shown(name)} holds weights only, no model configuration: build the model "
+            f"HDF5 file {quoted(name)} holds weights only, no model configuration: build the model "
             "in Python, load these weights into it, and save the whole of it with "
             "model.save('model.keras').",
         )
     raise ModelFileError(
-        "no_model_config", f"HDF5 file {shown(name)} holds no Keras model. {SAVE_WHOLE}"
+        "no_model_config", f"HDF5 file {quoted(name)} holds no Keras model. {SAVE_WHOLE}"
     )
 
 
@@ -241,7 +241,7 @@ def _refuse_other_json(value: dict[str, Any], name: str) -> NoReturn:
         what = "is the result of get_config(), which does not say which model's it is"
     else:
         what = "is no Keras model: it has no 'class_name'"
-    raise ModelFileError("no_model_config", f"JSON file {shown(name)} {what}. {advice}")
+    raise ModelFileError("no_model_config", f"JSON file {quoted(name)} {what}. {advice}")
 
 
 def _record(
@@ -266,7 +266,7 @@ def _model_config(value: Any, name: str) -> dict[str, Any]:
         return value
     raise ModelFileError(
         "no_model_config",
-        f"The configuration in {shown(name)} is not a Keras model's: it has no 'class_name'. "
+        f"The configuration in {quoted(name)} is not a Keras model's: it has no 'class_name'. "
         f"{SAVE_WHOLE}",
     )
 
@@ -289,4 +289,4 @@ def _transcoded(start: bytes) -> bytes:
 
 
 def _subject(name: str) -> str:
-    return f"The configuration in {shown(name)}"
+    return f"The configuration in {quoted(name)}"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from autoinit.errors import ModelFileError
-from autoinit.model_files.read.hdf5 import shown
+from autoinit.model_files.read.hdf5 import quoted
 
 
 def keras_of(version: str, config: dict[str, Any], name: str) -> int:
@@ -27,7 +27,7 @@ def keras_of(version: str, config: dict[str, Any], name: str) -> int:
     if int(major.group(1)) < 2:
         raise ModelFileError(
             "cannot_rebuild",
-            f"{shown(name)} was written by Keras {version}, which cannot be rebuilt any more: "
+            f"{quoted(name)} was written by Keras {version}, which cannot be rebuilt any more: "
             "open it with Keras 2.2 or earlier and save it again.",
         )
     return min(int(major.group(1)), 3)

@@ -16,21 +16,21 @@ from numpy.typing import NDArray
 from autoinit.graph import keras_internals as internals
 from autoinit.model_files.read.hdf5 import ArraysFile, StoredArray
 from autoinit.model_files.weights.weight_owners import (
-    Holder,
     Pairs,
     Read,
+    WeightOwner,
     is_keras3,
-    is_stand_in,
+    is_placeholder,
     mismatch,
     shape_of,
     trouble_between,
 )
 
 
-def holders_in_archive(model: Any, file: ArraysFile) -> list[Holder]:
+def owners_in_archive(model: Any, file: ArraysFile) -> list[WeightOwner]:
     """All objects of a model that have weights, and where an archive's file has these.
 
-    Stand-ins have none: what is stored for their originals is left alone.
+    Placeholders have none: what is stored for their originals is left alone.
 
     Args:
         model: of Keras 3 or of tf_keras, not compiled.
@@ -93,7 +93,7 @@ class _Attempt:
 
     stored: Mapping[str, Mapping[str, StoredArray]]
     walk: _Walk
-    found: dict[int, Holder] = field(default_factory=dict)
+    found: dict[int, WeightOwner] = field(default_factory=dict)
     missing: dict[int, tuple[Any, str]] = field(default_factory=dict)
     finished: set[int] = field(default_factory=set)
     entered: set[int] = field(default_factory=set)
@@ -159,7 +159,7 @@ class _Attempt:
 
 def _archived(
     part: Any, own: Mapping[str, Any], arrays: Mapping[str, StoredArray], path: str
-) -> Holder:
+) -> WeightOwner:
     pairs = tuple(
         (variable, arrays[key])
         for key, value in own.items()
@@ -171,7 +171,7 @@ def _archived(
             part.load_own_variables(_Store(own, arrays, read))
         return pairs
 
-    return Holder(part, pairs, load, path)
+    return WeightOwner(part, pairs, load, path)
 
 
 def _variable(part: Any, key: str, value: Any) -> Any:
@@ -205,8 +205,8 @@ class _Store(Mapping[str, Any]):
 
 
 def _class_name(part: Any) -> str:
-    """The name that stand-ins' originals went by."""
-    if is_stand_in(part):
+    """The name that placeholders' originals went by."""
+    if is_placeholder(part):
         return str(part.original).rpartition(">")[2].rpartition(".")[2]
     return type(part).__name__
 

@@ -14,12 +14,12 @@ import numpy as np
 from autoinit.graph import keras_internals as internals
 from autoinit.model_files.read.hdf5 import ArraysFile, StoredArray
 from autoinit.model_files.weights.weight_owners import (
-    Holder,
     Pairs,
     Read,
+    WeightOwner,
     flattened,
     is_keras3,
-    is_stand_in,
+    is_placeholder,
     mismatch,
     shape_of,
     trouble_between,
@@ -33,10 +33,10 @@ _CONVERTED = frozenset(
 )
 
 
-def holders_in_legacy_file(model: Any, file: ArraysFile) -> list[Holder]:
+def owners_in_legacy_file(model: Any, file: ArraysFile) -> list[WeightOwner]:
     """All objects of a model that have weights, and where its legacy file has these.
 
-    Stand-ins have none: what is stored for their originals is left alone.
+    Placeholders have none: what is stored for their originals is left alone.
 
     Args:
         model: of Keras 3 or of tf_keras, not compiled.
@@ -54,15 +54,15 @@ def holders_in_legacy_file(model: Any, file: ArraysFile) -> list[Holder]:
         raise mismatch(model, "has weights, and the file has no list of layers")
     stored = [(name, entries) for name in names if (entries := _entries(file, _joined(base, name)))]
     source = file.text(base, "keras_version") or "1", file.text(base, "backend") or None
-    holders = [
-        _legacy_holder(layer, weights, entries, source)
+    owners = [
+        _legacy_owner(layer, weights, entries, source)
         for (layer, weights), entries in zip(layers, _beside(model, layers, stored), strict=True)
     ]
     own = _own_weights(model)
     entries = _entries(file, _joined(base, "top_level_model_weights"))
     if own and entries:
-        holders.append(_legacy_holder(model, own, entries, source))
-    return holders
+        owners.append(_legacy_owner(model, own, entries, source))
+    return owners
 
 
 def finish(model: Any) -> None:
@@ -100,13 +100,13 @@ def _beside(
 ) -> list[Entries]:
     """What is stored for each layer: by its name, or as Keras does by its place among the layers.
 
-    Stand-ins take no part: they have no weights, and their originals have.
+    Placeholders take no part: they have no weights, and their originals have.
     """
     by_name = dict(stored)
     names = [layer.name for layer, _ in layers]
     if len(by_name) == len(stored) and by_name.keys() >= set(names):
         return [by_name[name] for name in names]
-    skipped = {layer.name for layer in model.layers if is_stand_in(layer)}
+    skipped = {layer.name for layer in model.layers if is_placeholder(layer)}
     left = [entries for name, entries in stored if name not in skipped]
     if len(left) == len(layers):
         return left
@@ -114,18 +114,18 @@ def _beside(
     raise mismatch(absent, "has weights, and the file has none for it")
 
 
-def _legacy_holder(
+def _legacy_owner(
     layer: Any, weights: list[Any], entries: Entries, source: tuple[str, str | None]
-) -> Holder:
+) -> WeightOwner:
     if len(entries) != len(weights):
-        entries = _without_stand_ins(layer, entries)
+        entries = _without_placeholders(layer, entries)
     arrays = [array for _, array in entries if array is not None]
     if len(arrays) < len(entries):
         raise mismatch(layer, "lists weights that are not there")
     own = dict(zip(map(str, range(len(weights))), weights, strict=True))
     trouble = trouble_between(own, dict(zip(map(str, range(len(arrays))), arrays, strict=True)))
     if _may_need_conversion(layer, arrays, weights) and (trouble or source[0] == "1"):
-        return Holder(layer, (), lambda read: _converted(layer, weights, arrays, source, read))
+        return WeightOwner(layer, (), lambda read: _converted(layer, weights, arrays, source, read))
     if trouble:
         raise mismatch(layer, trouble)
     pairs = tuple(zip(weights, arrays, strict=True))
@@ -135,12 +135,12 @@ def _legacy_holder(
             weight.assign(read(array, weight))
         return pairs
 
-    return Holder(layer, pairs, load)
+    return WeightOwner(layer, pairs, load)
 
 
-def _without_stand_ins(layer: Any, entries: Entries) -> Entries:
-    """Entries of a nested model but those of its stand-ins' originals, whose names they bear."""
-    skipped = {inner.name for inner in flattened(layer) if is_stand_in(inner)}
+def _without_placeholders(layer: Any, entries: Entries) -> Entries:
+    """Entries of a nested model but those of its placeholders' originals, whose names they bear."""
+    skipped = {inner.name for inner in flattened(layer) if is_placeholder(inner)}
     return [(name, array) for name, array in entries if not skipped & set(name.split("/"))]
 
 

@@ -23,12 +23,12 @@ from autoinit.errors import ModelFileError
 from autoinit.findings import Finding
 from autoinit.model_files.budgets import Budgets
 from autoinit.model_files.read.archives import open_archive
-from autoinit.model_files.read.hdf5 import ArraysFile, StoredArray, open_arrays, shown
-from autoinit.model_files.weights.archive_layout import holders_in_archive
-from autoinit.model_files.weights.legacy_layout import finish, holders_in_legacy_file
+from autoinit.model_files.read.hdf5 import ArraysFile, StoredArray, open_arrays, quoted
+from autoinit.model_files.weights.archive_layout import owners_in_archive
+from autoinit.model_files.weights.legacy_layout import finish, owners_in_legacy_file
 from autoinit.model_files.weights.weight_owners import (
-    Holder,
     Pairs,
+    WeightOwner,
     mismatch,
     named_layers,
     shape_of,
@@ -91,38 +91,40 @@ def load_weights(model: Any, path: Path, format: str, name: str, budgets: Budget
             `unsafe_weights`, `over_budget` and `broken_file`. The model may have been changed then.
     """
     with open_weights(path, format, name, budgets) as file:
-        find = holders_in_archive if format == "keras" else holders_in_legacy_file
-        holders = find(model, file)
+        find = owners_in_archive if format == "keras" else owners_in_legacy_file
+        owners = find(model, file)
         reader = _Reader(file)
-        pairs = [pair for holder in holders for pair in reader.load(holder)]
+        pairs = [pair for owner in owners for pair in reader.load(owner)]
     if format == "h5":
         finish(model)
     else:
-        _load_vocabularies(holders, path, name, budgets)
+        _load_vocabularies(owners, path, name, budgets)
     return LoadedWeights(tuple(pairs), tuple(reader.findings(model)))
 
 
-def _load_vocabularies(holders: Sequence[Holder], path: Path, name: str, budgets: Budgets) -> None:
+def _load_vocabularies(
+    owners: Sequence[WeightOwner], path: Path, name: str, budgets: Budgets
+) -> None:
     """Give lookup layers the vocabularies that they were adapted to, which are texts in a folder.
 
     They read them from files: those have names of ours.
     """
-    learners = [holder for holder in holders if hasattr(holder.part, "load_assets")]
+    learners = [owner for owner in owners if hasattr(owner.part, "load_assets")]
     if not learners:
         return
     with (
         open_archive(path, name, budgets) as archive,
         tempfile.TemporaryDirectory() as folder,
     ):
-        for holder in learners:
-            member = f"assets/{holder.path}/{_VOCABULARY}"
+        for owner in learners:
+            member = f"assets/{owner.path}/{_VOCABULARY}"
             if member not in archive.names:
                 continue
             (Path(folder) / _VOCABULARY).write_bytes(archive.read(member))
             try:
-                holder.part.load_assets(folder)
+                owner.part.load_assets(folder)
             except Exception as error:  # words that are no integers, or come twice
-                raise mismatch(holder.part, "has a vocabulary that it cannot take") from error
+                raise mismatch(owner.part, "has a vocabulary that it cannot take") from error
 
 
 @contextlib.contextmanager
@@ -141,7 +143,7 @@ def open_weights(path: Path, format: str, name: str, budgets: Budgets) -> Iterat
         with open_archive(path, name, budgets) as archive:
             if MEMBER not in archive.names:
                 raise ModelFileError(
-                    "weights_mismatch", f"The archive {shown(name)} holds no {MEMBER}."
+                    "weights_mismatch", f"The archive {quoted(name)} holds no {MEMBER}."
                 )
             archive.copy(MEMBER, copy)
         with open_arrays(Path(copy.name), name, budgets) as file:
@@ -157,10 +159,10 @@ class _Reader:
         self._counts: dict[int, int] = {}
         self._kept: list[Any] = []
 
-    def load(self, holder: Holder) -> Pairs:
+    def load(self, owner: WeightOwner) -> Pairs:
         """Load an object's variables."""
-        self._part = holder.part
-        return holder.load(self.read)
+        self._part = owner.part
+        return owner.load(self.read)
 
     def read(self, array: StoredArray, variable: Any) -> NDArray[Any]:
         """The values of an array, in the type of a variable; in their own type for None."""
@@ -168,7 +170,7 @@ class _Reader:
         dtype = values.dtype if variable is None else dtype_of(variable)
         if values.dtype.type is np.void:
             if variable is None or values.dtype.itemsize != dtype.itemsize:
-                raise self._file.refused(f"does not tell the type of {shown(array.path)}")
+                raise self._file.refused(f"does not tell the type of {quoted(array.path)}")
             values = values.view(dtype)
         if values.dtype.kind in "fV":
             bad = values.size - int(np.count_nonzero(np.isfinite(values)))
@@ -189,7 +191,7 @@ class _Reader:
                 name = type(layer).__name__
                 yield Finding(
                     "weights_not_finite", path, name,
-                    f"Layer {shown(path or layer.name)} ({name}) came with weights that are not "
+                    f"Layer {quoted(path or layer.name)} ({name}) came with weights that are not "
                     f"finite: {bad:,} of {sum(map(_entries, layer.weights)):,} are NaN or "
                     "infinite.",
                 )  # fmt: skip

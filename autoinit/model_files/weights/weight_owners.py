@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from autoinit.errors import ModelFileError
 from autoinit.graph.keras_internals import KerasSaveable, layers_in
-from autoinit.model_files.read.hdf5 import StoredArray, shown
+from autoinit.model_files.read.hdf5 import StoredArray, quoted
 
 Read = Callable[[StoredArray, Any], NDArray[Any]]
 Pairs = tuple[tuple[Any, StoredArray], ...]
 
 
 @dataclass(frozen=True)
-class Holder:
+class WeightOwner:
     """An object of a model, its own variables, and where their values are stored.
 
     Attributes:
@@ -39,7 +39,7 @@ def is_keras3(model: Any) -> bool:
     return isinstance(model, KerasSaveable)
 
 
-def is_stand_in(part: Any) -> bool:
+def is_placeholder(part: Any) -> bool:
     """Whether a part holds the place of one that is not run, in either Keras."""
     return type(part).__name__ == "Opaque" and hasattr(part, "original")
 
@@ -85,7 +85,7 @@ def trouble_between(own: Mapping[str, Any], arrays: Mapping[str, Any]) -> str:
         if shape_of(value) != shape_of(arrays[key]):
             name = str(getattr(value, "name", key)).rpartition("/")[2].partition(":")[0]
             return (
-                f"has a weight {shown(name)} of shape {_sizes(shape_of(value))}, and the file one "
+                f"has a weight {quoted(name)} of shape {_sizes(shape_of(value))}, and the file one "
                 f"of shape {_sizes(shape_of(arrays[key]))}"
             )
     return ""
@@ -107,7 +107,7 @@ def mismatch(part: Any, trouble: str) -> ModelFileError:
         part: the layer.
         trouble: what is wrong with it, as the middle of a sentence.
     """
-    name = shown(str(getattr(part, "name", "")))
+    name = quoted(str(getattr(part, "name", "")))
     return ModelFileError(
         "weights_mismatch",
         f"Layer {name} ({type(part).__name__}) {trouble}: the weights in the file are those of "

@@ -30,7 +30,7 @@ from autoinit.graph.keras_internals import layers_in
 from autoinit.model_files.budgets import Budgets
 from autoinit.model_files.read import json_text
 from autoinit.model_files.read.archives import open_archive, refusing_damaged_archive
-from autoinit.model_files.read.hdf5 import StoredArray, refusing_damage, shown
+from autoinit.model_files.read.hdf5 import StoredArray, quoted, refusing_damage
 from autoinit.model_files.read.reading import FileRecord
 from autoinit.model_files.weights.loading import MEMBER, LoadedWeights
 from autoinit.model_files.weights.weight_owners import shape_of
@@ -44,7 +44,7 @@ CONFIG = "config.json"
 _PIECE_BYTES = 2**20
 # Members near 2 GiB have another kind of entry in an archive.
 _LARGE_BYTES = 2**30
-Twins = Sequence[tuple[Any, Any]]
+LayerPairs = Sequence[tuple[Any, Any]]
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def save_patched_copy(
     plans: Sequence[KernelScale],
     path: Path,
     budgets: Budgets,
-    twins: Twins = (),
+    layer_pairs: LayerPairs = (),
 ) -> tuple[Finding, ...]:
     """Copy a model file with the kernels that were drawn, and their initialisers.
 
@@ -81,13 +81,13 @@ def save_patched_copy(
             new values.
         path: where to write the copy, in a folder of this process's own.
         budgets: the limits.
-        twins: for a model of Keras 2, its layers and those of Keras 3 that stand for them, which
-            the plans are about.
+        layer_pairs: for a model of Keras 2, its layers and those of Keras 3 that stand for them,
+            which the plans are about.
 
     Returns:
         Findings. No copy is written where one of them has the code `not_patched`.
     """
-    originals = {id(twin): layer for pair in twins for layer, twin in _with_parts(*pair)}
+    originals = {id(other): layer for pair in layer_pairs for layer, other in _with_parts(*pair)}
     findings: list[Finding] = []
     try:
         entries = entries_of(model, record.config)
@@ -119,11 +119,11 @@ def save_patched_copy(
     return tuple(findings)
 
 
-def _with_parts(layer: Any, twin: Any) -> Iterator[tuple[Any, Any]]:
-    """A layer and its twin, and the parts of theirs that go by the same name."""
-    yield layer, twin
+def _with_parts(layer: Any, other: Any) -> Iterator[tuple[Any, Any]]:
+    """A layer and its other, and the parts of theirs that go by the same name."""
+    yield layer, other
     parts = {part.name: part for part in layers_in(layer, itself=False)}
-    for part in layers_in(twin, itself=False):
+    for part in layers_in(other, itself=False):
         if part.name in parts:
             yield parts[part.name], part
 
@@ -279,8 +279,8 @@ def _not_patched(record: FileRecord, error: _NotFoundError) -> Finding:
     layer = error.plan.kernel.layer
     return Finding(
         "not_patched", error.plan.path, type(layer).__name__,
-        f"{shown(record.name)} cannot be offered with new weights: of the "
-        f"{error.plan.kernel.configured} of layer {shown(error.plan.path)}, {error}.",
+        f"{quoted(record.name)} cannot be offered with new weights: of the "
+        f"{error.plan.kernel.configured} of layer {quoted(error.plan.path)}, {error}.",
     )  # fmt: skip
 
 

@@ -53,7 +53,7 @@ def save_reinitialized(
     name = f"{STEM}{_SUFFIXES[record.format]}"
     findings = list(
         save_patched_copy(
-            record, file.original, file.weights, plans, folder / name, budgets, file.twins
+            record, file.original, file.weights, plans, folder / name, budgets, file.layer_pairs
         )
     )
     downloads = []

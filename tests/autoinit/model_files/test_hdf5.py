@@ -10,7 +10,7 @@ from h5py import h5d, h5p, h5s, h5t
 
 from autoinit.errors import ModelFileError
 from autoinit.model_files.budgets import Budgets
-from autoinit.model_files.read.hdf5 import open_arrays, shown, texts_of
+from autoinit.model_files.read.hdf5 import open_arrays, quoted, texts_of
 from autoinit.model_files.read.hdf5_texts import TextsTooLongError, attribute_texts
 
 KERNEL = np.arange(32, dtype=np.float32).reshape(8, 4)
@@ -426,4 +426,4 @@ def test_headers_that_are_none(start):
     ],
 )
 def test_names_are_shown_as_text(name, expected):
-    assert shown(name) == expected
+    assert quoted(name) == expected

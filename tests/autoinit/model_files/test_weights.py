@@ -17,7 +17,7 @@ from tf_keras.src.saving.legacy import hdf5_format
 from autoinit.errors import ModelFileError
 from autoinit.graph.placeholders import Opaque as Opaque3
 from autoinit.model_files.budgets import Budgets
-from autoinit.model_files.keras2.placeholders import Opaque as Opaque2
+from autoinit.model_files.keras2.own_layers import Opaque as Opaque2
 from autoinit.model_files.read.hdf5 import ArraysFile
 from autoinit.model_files.weights.loading import load_weights, open_weights, walk
 from tests.autoinit.model_files.networks import (

@@ -12,7 +12,7 @@ import tf_keras
 from autoinit.errors import ModelFileError
 from autoinit.model_files.budgets import Budgets
 from autoinit.model_files.keras2 import build_keras2, translate
-from autoinit.model_files.keras2.configurations import normalise
+from autoinit.model_files.keras2.configurations import normalized
 from tests.autoinit.model_files.keras2.models import (
     assert_same,
     classes,
@@ -250,7 +250,7 @@ def test_weights_that_would_be_drawn_are_zero_and_the_others_as_configured() -> 
     assert values["lstm_cell/bias:0"].tolist() == [0, 0, 1, 1, 0, 0, 0, 0]  # the forget gate's
 
 
-def test_twins_draw_where_no_weights_came() -> None:
+def test_keras3_layers_draw_where_no_weights_came() -> None:
     inputs = tf_keras.Input((6,))
     original = tf_keras.Model(inputs, tf_keras.layers.Dense(50)(inputs))
     model = built(json.loads(original.to_json()))
@@ -463,6 +463,6 @@ def test_an_operation_of_tf_keras_2_3(config: Any, twin: str) -> None:
 
 def test_normalising_leaves_the_original_alone() -> None:
     before = json.dumps(SEQUENTIAL_2_0)
-    normalised = normalise(SEQUENTIAL_2_0)
+    normalised = normalized(SEQUENTIAL_2_0)
     assert json.dumps(SEQUENTIAL_2_0) == before
     assert normalised["config"]["layers"][0]["class_name"] == "Embedding"

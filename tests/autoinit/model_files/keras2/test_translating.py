@@ -23,7 +23,7 @@ from autoinit.model_files.keras2 import (
 from autoinit.model_files.keras2 import (
     verification as comparing,
 )
-from autoinit.model_files.keras2.placeholders import Opaque
+from autoinit.model_files.keras2.own_layers import Opaque
 from autoinit.model_files.keras2.wrappers import Keras2Layer
 from autoinit.propagation import Options, input_signals, plan, predict
 from autoinit.reading import read_model

@@ -1,4 +1,4 @@
-"""The placeholders as tf_keras needs them to rebuild a graph around them."""
+"""Layers of tf_keras that are ours: placeholders, and one that does not work as it is today."""
 
 from __future__ import annotations
 
@@ -59,6 +59,18 @@ class Opaque(tf_keras.layers.Layer):
             "evidence": dict(self.evidence),
         }  # fmt: skip
         return {**super().get_config(), **own}
+
+
+class SpectralNormalization(tf_keras.layers.SpectralNormalization):
+    """The layer, without the specification of its input: tf_keras takes that from Keras 3."""
+
+    @property
+    def input_spec(self) -> None:
+        """None: any input."""
+
+    @input_spec.setter
+    def input_spec(self, value: Any) -> None:
+        pass
 
 
 OPAQUE = {"Opaque": Opaque, "OpaqueActivation": OpaqueActivation}
