@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -240,8 +240,8 @@ class ModelGraph:
     calls: tuple[Call, ...]
     values: tuple[Value, ...]
     outputs: tuple[Value, ...]
-    scopes: dict[str, tuple[Value, ...]]
-    assumed: dict[str, Shape]
+    scopes: Mapping[str, tuple[Value, ...]]
+    assumed: Mapping[str, Shape]
     traced: tuple[Any, ...] = ()
     batch: int = 11
 

@@ -51,34 +51,16 @@ def activation(function: Any) -> Any:
         raise NoEqualError(f"the activation {function!r}") from None
 
 
-def initializer(made: Any) -> Any:
-    """The Keras 3 initialiser with the same distribution.
+def of_same_class(made: Any, module: Any) -> Any:
+    """The initialiser, regulariser or constraint of Keras 3 that does the same.
+
+    Args:
+        made: of Keras 2, or None.
+        module: where Keras 3 has its own.
 
     Raises:
         NoEqualError: there is none.
     """
-    return _of_same_class(made, keras.initializers)
-
-
-def regularizer(made: Any) -> Any:
-    """The Keras 3 regulariser with the same penalty.
-
-    Raises:
-        NoEqualError: there is none.
-    """
-    return _of_same_class(made, keras.regularizers)
-
-
-def constraint(made: Any) -> Any:
-    """The Keras 3 constraint that projects alike.
-
-    Raises:
-        NoEqualError: there is none.
-    """
-    return _of_same_class(made, keras.constraints)
-
-
-def _of_same_class(made: Any, module: Any) -> Any:
     if made is None:
         return None
     name = type(made).__name__.removesuffix("V2")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import keras
@@ -92,24 +93,18 @@ _LOOKUP = _Difference(dropped={"vocabulary_size": _ANY}, adjust=_vocabulary)
 _RESIZING = _interpolations("bilinear", "nearest", "bicubic", "lanczos3", "lanczos5")
 
 _SAME = _Difference()
+_ALIKE = """
+    Activation ActivityRegularization Add AlphaDropout Average AveragePooling1D AveragePooling2D
+    AveragePooling3D CategoryEncoding CenterCrop Concatenate Conv1D Conv2D Conv3D Cropping1D
+    Cropping2D Cropping3D Dense Dot Dropout ELU EinsumDense Flatten GaussianDropout GaussianNoise
+    GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D GlobalMaxPooling1D
+    GlobalMaxPooling2D GlobalMaxPooling3D GroupNormalization HashedCrossing Hashing Identity
+    LayerNormalization Masking MaxPooling1D MaxPooling2D MaxPooling3D Maximum Minimum Multiply
+    Normalization PReLU Permute ReLU RepeatVector Rescaling Reshape SimpleRNNCell Subtract
+    UnitNormalization UpSampling1D UpSampling3D ZeroPadding1D ZeroPadding2D ZeroPadding3D
+"""
 _DIFFERENCES: dict[str, _Difference] = {
-    **dict.fromkeys(
-        (
-            "Activation", "ActivityRegularization", "Add", "AlphaDropout", "Average",
-            "AveragePooling1D", "AveragePooling2D", "AveragePooling3D", "CategoryEncoding",
-            "CenterCrop", "Concatenate", "Conv1D", "Conv2D", "Conv3D", "Cropping1D", "Cropping2D",
-            "Cropping3D", "Dense", "Dot", "Dropout", "ELU", "EinsumDense", "Flatten",
-            "GaussianDropout", "GaussianNoise", "GlobalAveragePooling1D", "GlobalAveragePooling2D",
-            "GlobalAveragePooling3D", "GlobalMaxPooling1D", "GlobalMaxPooling2D",
-            "GlobalMaxPooling3D", "GroupNormalization", "HashedCrossing", "Hashing", "Identity",
-            "LayerNormalization", "Masking", "MaxPooling1D", "MaxPooling2D", "MaxPooling3D",
-            "Maximum", "Minimum", "Multiply", "Normalization", "PReLU", "Permute", "ReLU",
-            "RepeatVector", "Rescaling", "Reshape", "SimpleRNNCell", "Subtract",
-            "UnitNormalization", "UpSampling1D", "UpSampling3D", "ZeroPadding1D",
-            "ZeroPadding2D", "ZeroPadding3D",
-        ),
-        _SAME,
-    ),
+    **dict.fromkeys(_ALIKE.split(), _SAME),
     **dict.fromkeys(("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose",
                      "DepthwiseConv1D", "DepthwiseConv2D"), _CONVOLUTION),
     **dict.fromkeys(("SeparableConv1D", "SeparableConv2D"), _SEPARABLE),
@@ -203,9 +198,10 @@ def _argument(layer: Any, name: str, value: Any, inner: Equal) -> Any:
 
 _FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "activation": functions.activation,
-    "initializer": functions.initializer,
-    "regularizer": functions.regularizer,
-    "constraint": functions.constraint,
+    **{
+        kind: partial(functions.of_same_class, module=getattr(keras, f"{kind}s"))
+        for kind in ("initializer", "regularizer", "constraint")
+    },
 }
 
 

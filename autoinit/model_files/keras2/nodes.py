@@ -14,24 +14,21 @@ from autoinit.model_files.keras2.vocabulary import NODE_OPERATIONS
 _KEEPING = {"input": "input_tensor", "keep_dims": "keepdims"}
 _MATRICES = {"x": "a", "y": "b", "adj_x": "transpose_a", "adj_y": "transpose_b"}
 
+_SAME_NAME = """
+    Abs Acos Acosh Add Asin Asinh Atan Atan2 Atanh Ceil Cos Cosh Equal Erf Exp Expm1 Floor FloorDiv
+    FloorMod Greater Less Log Log1p Maximum Minimum Pow Reciprocal Round Rsqrt Sigmoid Sign Sin Sinh
+    Softplus Sqrt Square Tan Tanh
+"""
 # Type of operation → function of the same meaning, and what its arguments are called there.
 _FUNCTIONS: dict[str, tuple[str, Mapping[str, str]]] = {
+    **{operation: (f"math.{operation.lower()}", {}) for operation in _SAME_NAME.split()},
     **{operation: (f"math.{name}", {}) for operation, name in {
-        "Abs": "abs", "Acos": "acos", "Acosh": "acosh", "Add": "add", "AddN": "add_n",
-        "AddV2": "add", "Asin": "asin", "Asinh": "asinh", "Atan": "atan", "Atan2": "atan2",
-        "Atanh": "atanh", "Ceil": "ceil", "Cos": "cos", "Cosh": "cosh", "Div": "truediv",
-        "DivNoNan": "divide_no_nan", "Equal": "equal", "Erf": "erf", "Exp": "exp",
-        "Expm1": "expm1", "Floor": "floor", "FloorDiv": "floordiv", "FloorMod": "floormod",
-        "Greater": "greater", "GreaterEqual": "greater_equal", "Inv": "reciprocal",
-        "IsFinite": "is_finite", "IsInf": "is_inf", "IsNan": "is_nan", "Less": "less",
-        "LessEqual": "less_equal", "Log": "log", "Log1p": "log1p", "LogicalAnd": "logical_and",
-        "LogicalNot": "logical_not", "LogicalOr": "logical_or", "Maximum": "maximum",
-        "Minimum": "minimum", "Mul": "multiply", "Neg": "negative", "NotEqual": "not_equal",
-        "Pow": "pow", "RealDiv": "truediv", "Reciprocal": "reciprocal", "Round": "round",
-        "Rsqrt": "rsqrt", "Sigmoid": "sigmoid", "Sign": "sign", "Sin": "sin", "Sinh": "sinh",
-        "Softplus": "softplus", "Sqrt": "sqrt", "Square": "square",
-        "SquaredDifference": "squared_difference", "Sub": "subtract", "Tan": "tan",
-        "Tanh": "tanh",
+        "AddN": "add_n", "AddV2": "add", "Div": "truediv", "DivNoNan": "divide_no_nan",
+        "GreaterEqual": "greater_equal", "Inv": "reciprocal", "IsFinite": "is_finite",
+        "IsInf": "is_inf", "IsNan": "is_nan", "LessEqual": "less_equal",
+        "LogicalAnd": "logical_and", "LogicalNot": "logical_not", "LogicalOr": "logical_or",
+        "Mul": "multiply", "Neg": "negative", "NotEqual": "not_equal", "RealDiv": "truediv",
+        "SquaredDifference": "squared_difference", "Sub": "subtract",
     }.items()},
     **{operation: (f"math.reduce_{operation.lower()}", _KEEPING)
        for operation in ("All", "Any", "Max", "Mean", "Min", "Prod", "Sum")},

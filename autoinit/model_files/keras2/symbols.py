@@ -54,9 +54,9 @@ def _sum_of(inputs: Sequence[Any], shape: Any = None, tensor_dtype: Any = None) 
 
 
 def _axis(axis: Any) -> Any:
-    if axis is None or np.ndim(axis) == 0:
-        return None if axis is None else int(axis)
-    return tuple(int(place) for place in axis)
+    if axis is None:
+        return None
+    return int(axis) if np.ndim(axis) == 0 else tuple(map(int, axis))
 
 
 def _reduction(function: Callable[..., Any]) -> Row:
@@ -300,34 +300,31 @@ def _squared_difference(x: Any, y: Any) -> Any:
     return ops.square(ops.subtract(*_matched(x, y)))
 
 
-_UNARY: dict[str, Callable[[Any], Any]] = {
-    "abs": ops.abs, "acos": ops.arccos, "acosh": ops.arccosh, "asin": ops.arcsin,
-    "asinh": ops.arcsinh, "atan": ops.arctan, "atanh": ops.arctanh, "ceil": ops.ceil,
-    "cos": ops.cos, "cosh": ops.cosh, "erf": ops.erf, "erfinv": ops.erfinv, "exp": ops.exp,
-    "expm1": ops.expm1, "floor": ops.floor, "is_finite": ops.isfinite, "is_inf": ops.isinf,
-    "is_nan": ops.isnan, "log": ops.log, "log1p": ops.log1p, "log_sigmoid": ops.log_sigmoid,
-    "logical_not": ops.logical_not, "negative": ops.negative, "reciprocal": ops.reciprocal,
-    "round": ops.round, "rsqrt": ops.rsqrt, "sigmoid": ops.sigmoid, "sign": ops.sign,
-    "sin": ops.sin, "sinh": ops.sinh, "sqrt": ops.sqrt, "square": ops.square, "tan": ops.tan,
-    "tanh": ops.tanh,
+def _same(text: str) -> dict[str, Callable[..., Any]]:
+    """Functions that have one name in both."""
+    return {name: getattr(ops, name) for name in text.split()}
+
+
+_UNARY = _same("""
+    abs ceil cos cosh erf erfinv exp expm1 floor log log1p log_sigmoid logical_not negative
+    reciprocal round rsqrt sigmoid sign sin sinh sqrt square tan tanh
+""") | {
+    "acos": ops.arccos, "acosh": ops.arccosh, "asin": ops.arcsin, "asinh": ops.arcsinh,
+    "atan": ops.arctan, "atanh": ops.arctanh, "is_finite": ops.isfinite, "is_inf": ops.isinf,
+    "is_nan": ops.isnan,
 }  # fmt: skip
-_BINARY: dict[str, Callable[[Any, Any], Any]] = {
-    "add": ops.add, "divide": ops.divide, "divide_no_nan": ops.divide_no_nan,
-    "equal": ops.equal, "floordiv": ops.floor_divide, "floormod": ops.mod, "greater": ops.greater,
-    "greater_equal": ops.greater_equal, "less": ops.less, "less_equal": ops.less_equal,
-    "logical_and": ops.logical_and, "logical_or": ops.logical_or, "logical_xor": ops.logical_xor,
-    "maximum": ops.maximum, "minimum": ops.minimum, "multiply": ops.multiply,
-    "not_equal": ops.not_equal, "pow": ops.power, "subtract": ops.subtract,
+_BINARY = _same("""
+    add divide divide_no_nan equal greater greater_equal less less_equal logical_and logical_or
+    logical_xor maximum minimum multiply not_equal subtract
+""") | {
+    "floordiv": ops.floor_divide, "floormod": ops.mod, "pow": ops.power,
     "truediv": ops.true_divide,
 }  # fmt: skip
-_REDUCTIONS: dict[str, Callable[..., Any]] = {
-    "all": ops.all, "any": ops.any, "euclidean_norm": ops.norm, "logsumexp": ops.logsumexp,
-    "max": ops.max, "mean": ops.mean, "min": ops.min, "prod": ops.prod, "std": ops.std,
-    "sum": ops.sum, "variance": ops.var,
+_REDUCTIONS = _same("all any logsumexp max mean min prod std sum") | {
+    "euclidean_norm": ops.norm, "variance": ops.var,
 }  # fmt: skip
-_FEATURES: dict[str, Callable[..., Any]] = {
-    "elu": ops.elu, "gelu": functools.partial(ops.gelu, approximate=False), "relu": ops.relu,
-    "relu6": ops.relu6, "selu": ops.selu, "softplus": ops.softplus, "softsign": ops.softsign,
+_FEATURES = _same("elu relu relu6 selu softplus softsign") | {
+    "gelu": functools.partial(ops.gelu, approximate=False),
 }  # fmt: skip
 _MAX_POOLING = (layers.MaxPooling1D, layers.MaxPooling2D, layers.MaxPooling3D)
 _AVERAGE_POOLING = (layers.AveragePooling1D, layers.AveragePooling2D, layers.AveragePooling3D)
@@ -405,27 +402,16 @@ ROWS: dict[str, Row] = {
 }  # fmt: skip
 
 # Other names of the same functions, and older ones that differ in what the rows take into account.
+_UNCHANGED = """
+    expand_dims gather math.reduce_all math.reduce_any math.reduce_logsumexp math.reduce_max
+    math.reduce_mean math.reduce_min math.reduce_prod math.reduce_sum math.scalar_mul nn.crelu
+    nn.depth_to_space nn.log_softmax nn.moments nn.softmax nn.space_to_depth pad squeeze transpose
+    where
+"""
 ALIASES: dict[str, str] = {
-    **{f"compat.v1.math.reduce_{name}": f"math.reduce_{name}"
-       for name in ("all", "any", "logsumexp", "max", "mean", "min", "prod", "sum")},
-    "compat.v1.expand_dims": "expand_dims",
-    "compat.v1.gather": "gather",
-    "compat.v1.math.log_softmax": "nn.log_softmax",
-    "compat.v1.math.scalar_mul": "math.scalar_mul",
-    "compat.v1.math.softmax": "nn.softmax",
-    "compat.v1.nn.crelu": "nn.crelu",
-    "compat.v1.nn.depth_to_space": "nn.depth_to_space",
-    "compat.v1.nn.log_softmax": "nn.log_softmax",
-    "compat.v1.nn.moments": "nn.moments",
-    "compat.v1.nn.softmax": "nn.softmax",
-    "compat.v1.nn.space_to_depth": "nn.space_to_depth",
-    "compat.v1.pad": "pad",
-    "compat.v1.squeeze": "squeeze",
-    "compat.v1.transpose": "transpose",
-    "compat.v1.where": "where",
-    "linalg.einsum": "einsum",
-    "linalg.l2_normalize": "math.l2_normalize",
-    "nn.avg_pool1d": "nn.avg_pool", "nn.avg_pool2d": "nn.avg_pool", "nn.avg_pool3d": "nn.avg_pool",
-    "nn.max_pool1d": "nn.max_pool", "nn.max_pool2d": "nn.max_pool", "nn.max_pool3d": "nn.max_pool",
+    **{f"compat.v1.{name}": name for name in _UNCHANGED.split()},
+    **{f"nn.{kind}_pool{n}d": f"nn.{kind}_pool" for kind in ("avg", "max") for n in (1, 2, 3)},
+    "compat.v1.math.log_softmax": "nn.log_softmax", "compat.v1.math.softmax": "nn.softmax",
+    "linalg.einsum": "einsum", "linalg.l2_normalize": "math.l2_normalize",
     "nn.sigmoid": "math.sigmoid", "nn.swish": "nn.silu", "nn.tanh": "math.tanh",
 }  # fmt: skip

@@ -58,8 +58,8 @@ class _Patch:
     """
 
     text: str
-    arrays: list[tuple[StoredArray, Any]]
-    trainable: list[StoredArray | None]
+    arrays: Sequence[tuple[StoredArray, Any]]
+    trainable: Sequence[StoredArray | None]
 
 
 def save_patched_copy(
