@@ -28,22 +28,11 @@ from keras.src.saving import saving_lib
 from keras.src.saving.keras_saveable import KerasSaveable
 from keras.src.utils.naming import to_snake_case
 
-__all__ = [
-    "CustomScaleLayer",
-    "Functional",
-    "KerasSaveable",
-    "LayerScale",
-    "Merge",
-    "Node",
-    "StochasticDepth",
-    "any_symbolic_tensors",
-    "assert_input_compatibility",
-    "compute_output_spec",
-    "get_keras_mask",
-    "get_stateless_scope",
-    "set_keras_mask",
-    "to_snake_case",
-]
+__all__ = (
+    "CustomScaleLayer", "Functional", "KerasSaveable", "LayerScale", "Merge", "Node",
+    "StochasticDepth", "any_symbolic_tensors", "assert_input_compatibility", "compute_output_spec",
+    "get_keras_mask", "get_stateless_scope", "set_keras_mask", "to_snake_case",
+)  # fmt: skip
 
 # Names that are imported from here as the others are, but of tf_keras, and where they lie.
 _KERAS2 = {
