@@ -3,6 +3,7 @@
 Keys that are absent are those that nothing is known of, and stay absent; `null` stands for a figure
 that is not finite. What came to the format later has a default, and what this version does not know
 is passed over: older and newer files open. Nothing here imports Keras.
+`python -m app.analysis.result` prints its JSON schema, `docs/result.schema.json`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 SCHEMA = 1
+SCHEMA_PAGE = Path(__file__).parents[2] / "docs" / "result.schema.json"
 # The web process parses a result as a whole; those of 4,000 calls take 10 MB.
 RESULT_LIMIT = 128 * 2**20
 MAKE_ANEW = "Make it anew with analyze MODEL --output FILE."
@@ -398,7 +400,6 @@ class Result(Preview):
 
     schema_version: int = Field(SCHEMA, validation_alias="schema", serialization_alias="schema")
     series: tuple[str, ...] = Field(min_length=1)
-    calls: tuple[Call, ...] = Field(min_length=1)
     model: ModelFacts
     device: DeviceFacts
     timings: dict[str, FiniteFloat]
@@ -475,9 +476,9 @@ def read_preview(path: Path) -> Preview:
     return _validated(Preview, _read(path))
 
 
-def json_schema() -> dict[str, Any]:
-    """The JSON schema of `result.json`."""
-    return Result.model_json_schema()
+def json_schema() -> str:
+    """The JSON schema of `result.json`, as `docs/result.schema.json` has it."""
+    return json.dumps(Result.model_json_schema(), indent=2) + "\n"
 
 
 def _read(path: Path) -> Any:
@@ -503,3 +504,7 @@ def _validated(kind: type[_Part], data: Any) -> _Part:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise ResultError(f"is no whole result ({place}: {first['msg']}). {MAKE_ANEW}") from error
+
+
+if __name__ == "__main__":
+    print(json_schema(), end="")

@@ -109,7 +109,7 @@ def _summary_lines(result: Result, bars: str) -> Iterator[str]:
         "on its way",
     )
     for series, column, line in zip(result.series, found, drawn, strict=True):
-        last = result.calls[-1].measured(series)
+        last = result.calls[-1].measured(series) if result.calls else None
         figures = [describe_variance(each) for each in (*_extremes(column), last)]
         table.add_row(f"  {series}", *figures, line)
     yield from table_lines(table)

@@ -28,7 +28,7 @@ KINDS = (
         "through.",
         remedy="Let layers without a rule be sampled (--unsupported sample), or give a rule "
         "for the class.",
-        test="autoinit.rules.registry",
+        test="autoinit.rules.fallbacks",
     ),
     FindingKind(
         "not_integrable",
@@ -37,7 +37,7 @@ KINDS = (
         cause="The function grows so fast, or has such a pole, that its variance for Gaussian"
         " input is infinite.",
         remedy="Bound the function's input, or use another one.",
-        test="autoinit.rules.layers.activation",
+        test="autoinit.rules.functions",
     ),
     FindingKind(
         "undefined_values",
@@ -46,7 +46,7 @@ KINDS = (
         cause="A function such as a square root or a logarithm gets input for which it has no"
         " value.",
         remedy="Bound the function's input.",
-        test="autoinit.rules.layers.activation",
+        test="autoinit.rules.functions",
     ),
     FindingKind(
         "sampled_layer",
@@ -54,7 +54,7 @@ KINDS = (
         "Layers without a rule, estimated by sampling",
         cause="There is no rule for the layer's class: its output was estimated by Monte Carlo.",
         remedy="Nothing need be done; a rule would be exact, and quicker.",
-        test="autoinit.propagation",
+        test="autoinit.rules.fallbacks",
     ),
     FindingKind(
         "bias_exceeds_target",
@@ -62,7 +62,7 @@ KINDS = (
         "Biases alone exceed the target variance",
         cause="The bias varies more over channels than the output should.",
         remedy="Start the bias at zero.",
-        test="autoinit.propagation",
+        test="autoinit.rules.kernel_sources",
     ),
     FindingKind(
         "keeps_initializer",
@@ -70,7 +70,7 @@ KINDS = (
         "Layers that keep their own initialiser",
         cause="No scale of the kernel can give the output the target variance.",
         remedy="Look at what reaches the layer: a signal of zero, or one that is not finite.",
-        test="autoinit.propagation",
+        test="autoinit.rules.kernel_sources",
     ),
     FindingKind(
         "keeps_weights",
@@ -86,7 +86,7 @@ KINDS = (
         "Layers that are used more than once",
         cause="One kernel serves several calls, and can give only one of them the target variance.",
         remedy="Nothing need be done; look at the variance of the later calls.",
-        test="autoinit.propagation",
+        test="autoinit.rules.kernel_sources",
     ),
     FindingKind(
         "not_self_averaging",

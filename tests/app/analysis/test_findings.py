@@ -1,0 +1,71 @@
+"""The table of findings: a battery that every entry passes, and nothing that is not in it."""
+
+import ast
+import pkgutil
+from pathlib import Path
+
+import pytest
+
+import app
+from app.analysis.diagnosis import families
+from app.analysis.diagnosis.documentation import PAGE, page
+from app.analysis.diagnosis.kinds import Severity
+from app.analysis.diagnosis.table import FAMILIES, KINDS
+
+ROOT = Path(app.__file__).parents[1]
+# What makes a finding, and where its code stands among the arguments.
+MAKERS = {"Finding": 0, "_left_out": 0, "find": 0, "_placed": 0}
+
+
+def sources():
+    for package in ("app", "autoinit", "probes"):
+        yield from (ROOT / package).rglob("*.py")
+
+
+def used_codes():
+    """Codes of findings in the sources: first arguments of what makes one."""
+    for source in sources():
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and node.args:
+                name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+                code = node.args[MAKERS.get(name, 0)]
+                if name in MAKERS and isinstance(code, ast.Constant):
+                    yield code.value, source
+
+
+def test_every_code_that_is_used_is_in_the_table():
+    unknown = {(code, str(path)) for code, path in used_codes() if code not in KINDS}
+    assert not unknown
+    assert {"opaque_layer", "shared_layer", "no_jacobian", "frozen_kept"} <= {
+        code for code, _ in used_codes()
+    }
+
+
+def test_every_family_in_the_folder_is_in_the_table():
+    names = {f"{families.__name__}.{each.name}" for each in pkgutil.iter_modules(families.__path__)}
+    assert names == {family.__name__ for family in FAMILIES}
+
+
+def test_codes_and_titles_are_unique():
+    kinds = [kind for family in FAMILIES for kind in family.KINDS]
+    assert len(kinds) == len(KINDS) == len({kind.title for kind in kinds})
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_an_entry_is_whole(kind):
+    assert kind.code.isidentifier()
+    assert kind.code == kind.code.lower()
+    assert kind.severity in Severity
+    assert kind.title[0].isupper()
+    assert not kind.title.endswith(".")
+    for sentence in (kind.cause, kind.remedy):
+        assert sentence[0].isupper()
+        assert sentence.endswith(".")
+    assert f"\n### {kind.anchor.partition('#')[2]}\n" in PAGE.read_text(encoding="utf-8")
+    if isinstance(kind.test, str):
+        module = ROOT / f"{kind.test.replace('.', '/')}.py"
+        assert f'"{kind.code}"' in module.read_text(encoding="utf-8")
+
+
+def test_the_page_is_that_of_the_table():
+    assert PAGE.read_text(encoding="utf-8") == page()
