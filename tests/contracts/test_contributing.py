@@ -24,10 +24,14 @@ def follow(paragraph, block, tree):
         assert not path.exists()
         path.write_text(block, encoding="utf-8")
         return
-    place = re.search(r"In\s+`([^`]+)`,\s+below\s+(?:the row of\s+)?`([^`]+)`", paragraph)
-    path, mark = tree / place[1], place[2]
+    place = re.search(
+        r"In\s+`([^`]+)`,\s+(below|below the row of|an entry of)\s+`([^`]+)`", paragraph
+    )
+    path, how, name = tree / place[1], place[2], place[3]
+    mark = {"below": name, "below the row of": f"| `{name}` |", "an entry of": f"{name} = ["}[how]
+    block = f"    {block.rstrip()},\n" if how == "an entry of" else block
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    (above,) = [n for n, line in enumerate(lines) if line.startswith((mark, f"| `{mark}` |"))]
+    (above,) = [n for n, line in enumerate(lines) if line.startswith(mark)]
     path.write_text("".join([*lines[: above + 1], block, *lines[above + 1 :]]), encoding="utf-8")
 
 
