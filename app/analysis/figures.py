@@ -178,6 +178,8 @@ def calls_of(comparison: Comparison) -> tuple[Call, ...]:
         known: dict[str, Any] = {}
         if call.path in kernels:
             known["kernels"] = tuple(kernels[call.path])
+        if not outcome.at_target:
+            known["at_target"] = False
         if outcome.standard_error is not None:
             known["standard_error"] = _figure(outcome.standard_error)
         calls.append(Call.model_validate({

@@ -82,17 +82,17 @@ def series_figures(result: Result, series: str) -> SeriesFigures:
     """Smallest, largest and final measured variance, and a verdict in a word."""
     found = [(call, call.measured(series)) for call in result.calls]
     states = [out_of_range(moments) for _, moments in found]
-    weighted = [(moments, state) for (call, moments), state in zip(found, states, strict=True)
-                if call.weighted]  # fmt: skip
+    weighted = [(call, moments, state) for (call, moments), state in
+                zip(found, states, strict=True) if call.weighted]  # fmt: skip
     variances = [
         moments.variance
-        for moments, state in weighted
-        if moments is not None and moments.variance is not None and state is None
+        for call, moments, state in weighted
+        if call.at_target and moments and moments.variance is not None and state is None
     ]
-    unmeasured = sum(moments is None for moments, _ in weighted)
+    unmeasured = sum(moments is None for _, moments, _ in weighted)
     overflowed, underflowed = states.count("overflow"), states.count("underflow")
     # A constant branch has variance 0 for good reasons; a weighted call has none.
-    dead = sum(state == "underflow" for _, state in weighted)
+    dead = sum(state == "underflow" for *_, state in weighted)
     smallest, largest = min(variances, default=None), max(variances, default=None)
     last = found[-1][1] if found else None
     return SeriesFigures(

@@ -161,6 +161,8 @@ class Call(Part):
     layer: Text = ""
     class_name: Text = Field(validation_alias="class", serialization_alias="class")
     weighted: bool
+    # Whether the variance aimed at is that of the output; False behind a soft cap, say.
+    at_target: bool = True
     output_shape: Shape | None = None
     support: str
     tainted: bool
@@ -433,10 +435,11 @@ class Result(Preview):
 
         What was measured counts. A variance that is not finite, or that was not measured (None in
         place of the figures), is not within any band: a prediction alone vouches for nothing. Calls
-        with frozen weights are left out, as AutoInit does not set them.
+        with frozen weights are left out, as AutoInit does not set them, and those whose kernel
+        gives the variance to something inside the call.
         """
         found = [(call.path, call.measured("autoinit")) for call in self.weighted_calls
-                 if not call.frozen]  # fmt: skip
+                 if call.at_target and not call.frozen]  # fmt: skip
         return [
             (path, figures)
             for path, figures in found

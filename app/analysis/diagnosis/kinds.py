@@ -51,7 +51,7 @@ class Evidence:
 
     def variances(self, calls: Sequence[Call] | None = None) -> list[tuple[Call, float]]:
         """Weighted calls with their variances, as far as these are above 0 and finite."""
-        chosen = self.calls if calls is None else calls
+        chosen = [call for call in (self.calls if calls is None else calls) if call.at_target]
         found = [(call, self.measured(call, "variance")) for call in chosen if call.weighted]
         return [(call, value) for call, value in found if value]
 

@@ -11,6 +11,7 @@ from app.analysis import comparison as comparison_module
 from app.analysis.comparison import compare
 from app.analysis.diagnosis.table import diagnose
 from app.analysis.figures import calls_of, gradients_of, jacobian_of, phases_of
+from app.analysis.headline import series_figures
 from app.analysis.result import Call
 from app.analysis.settings import Settings, table
 from autoinit.graph.placeholders import Opaque, OpaqueActivation
@@ -19,6 +20,7 @@ from autoinit.reading import read_model
 from autoinit.rules.fallbacks import UNSUPPORTED
 from autoinit.signals import SIGNAL_MODELS
 from autoinit.signals.independent import IndependentSignal
+from tests.app.parsing import parsed
 
 QUICK = {"samples": 64, "device": "cpu"}
 
@@ -407,3 +409,28 @@ def test_what_is_known_so_far_is_told_series_by_series():
             assert set(row) == {*old, new}
             assert not row[new][1]
             assert all(row[name] == (end[name]["predicted"]["variance"], True) for name in old)
+
+
+def test_a_soft_cap_behind_the_kernel_is_not_judged_by_the_target():
+    inputs = keras.Input((8, 32), name="in")
+    table = layers.ReversibleEmbedding(40, 32, logit_soft_cap=1.0, name="logits")
+    hidden = layers.Dense(32, name="dense")(inputs)
+    found = rows(compare(keras.Model(inputs, table(hidden, reverse=True)),
+                         Settings(**QUICK), uploaded=False))  # fmt: skip
+    assert found["logits"]["weighted"]
+    assert found["logits"]["at_target"] is False
+    assert "at_target" not in found["dense"]
+    assert variance(found["logits"], "autoinit") == pytest.approx(0.39, abs=0.05)
+
+
+def test_what_judges_the_target_looks_at_calls_that_aim_at_it(build_result):
+    result = build_result(10)
+    for call in result["calls"]:
+        if call["weighted"]:
+            last = call
+    last["autoinit"]["measured"]["variance"] = 0.3
+    assert [path for path, _ in parsed(result).outside(0.5, 2)] == [last["path"]]
+    assert series_figures(parsed(result), "autoinit").smallest == 0.3
+    last["at_target"] = False
+    assert not parsed(result).outside(0.5, 2)
+    assert series_figures(parsed(result), "autoinit").smallest > 0.3
