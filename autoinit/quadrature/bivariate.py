@@ -9,10 +9,18 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from autoinit.quadrature.gaussian import GAUSS, KRONROD, NODES, Array, Moments
+from autoinit.quadrature.gauss_kronrod import (
+    GAUSS,
+    KRONROD,
+    NODES,
+    REACHES,
+    Array,
+    panels,
+    symmetric,
+)
+from autoinit.quadrature.gaussian import Moments
 
-# Panels in deviations on either side of the mean; beyond 9 of them lies 10⁻¹⁹ of the mass.
-_REACHES = np.array([0.5, 1.1, 1.75, 2.5, 3.25, 4.25, 5.5, 7.0, 9.0])
+_REACHES = REACHES[:9]
 # Of the two rules: in one panel, which is halved, and in all of them, where a pole shows.
 _PRECISION, _DISAGREEMENT = 1e-5, 0.05
 # Of a panel, in deviations; points on a line.
@@ -57,7 +65,7 @@ class _Line:
 
     def __init__(self, mean: float, deviation: float) -> None:
         self.mean, self.deviation = mean, deviation
-        edges = np.concatenate([-_REACHES[::-1], [0.0], _REACHES])
+        edges = symmetric(_REACHES)
         if deviation > 0 and abs(mean) < _REACHES[-1] * deviation:
             # Where two panels meet, kinks and poles do no harm.
             edges = np.unique(np.append(edges, -mean / deviation))
@@ -65,8 +73,7 @@ class _Line:
         self._place()
 
     def _place(self) -> None:
-        half = np.diff(self.edges)[:, None] / 2
-        z = self.edges[:-1, None] + half * (1 + NODES)
+        z, half = panels(self.edges)
         density = np.exp(-0.5 * z * z) * half
         self.points = self.mean + self.deviation * z.ravel()
         self.wide, self.narrow = (

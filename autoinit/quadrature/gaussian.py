@@ -13,33 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-Array = NDArray[np.float64]
+from autoinit.quadrature.gauss_kronrod import (
+    GAUSS,
+    KRONROD,
+    NODES,
+    REACHES,
+    Array,
+    panels,
+    symmetric,
+)
+
 Function = Callable[[Array], NDArray[np.floating]]
 
-# Kronrod's extension of the 7-point Gauss rule (Piessens et al., QUADPACK, 1983), on [-1, 1].
-_KRONROD_NODES = np.array(
-    [0.991455371120812639206854697526329, 0.949107912342758524526189684047851,
-     0.864864423359769072789712788640926, 0.741531185599394439863864773280788,
-     0.586087235467691130294144691693013, 0.405845151377397166906606412076961,
-     0.207784955007898467600689403773245, 0.0]
-)  # fmt: skip
-_KRONROD_WEIGHTS = np.array(
-    [0.022935322010529224963732008058970, 0.063092092629978553290700663189204,
-     0.104790010322250183839876322541518, 0.140653259715525918745189590510238,
-     0.169004726639267902826583426598550, 0.190350578064785409913256402421014,
-     0.204432940075298892414161999234649, 0.209482141084727828012999174891714]
-)  # fmt: skip
-_GAUSS_WEIGHTS = np.array(
-    [0.0, 0.129484966168869693270611432679082, 0.0, 0.279705391489276667901467771423780,
-     0.0, 0.381830050505118944950369775488975, 0.0, 0.417959183673469387755102040816327]
-)  # fmt: skip
-NODES = np.concatenate([-_KRONROD_NODES[:-1], _KRONROD_NODES[::-1]])
-KRONROD = np.concatenate([_KRONROD_WEIGHTS[:-1], _KRONROD_WEIGHTS[::-1]])
-GAUSS = np.concatenate([_GAUSS_WEIGHTS[:-1], _GAUSS_WEIGHTS[::-1]])
-
-# Beyond 38 standard deviations φ underflows in double precision.
-_REACHES = np.array([0.5, 1.1, 1.75, 2.5, 3.25, 4.25, 5.5, 7.0, 9.0, 12.0, 16.0, 24.0, 38.0])
-_EDGES = np.concatenate([-_REACHES[::-1], [0.0], _REACHES])
+_EDGES = symmetric(REACHES)
 _MOST_PANELS = 4000
 _WIDE = 200.0  # deviations of a softmax's entries beyond which its limit is close
 
@@ -175,9 +161,8 @@ def maximum(means: Sequence[float], variances: Sequence[float]) -> tuple[float, 
         return float(largest), 0.0
     reach = np.append(m[:, None] + s[:, None] * np.linspace(-12, 12, 97), floor)
     edges = np.unique(reach[np.isfinite(reach)])
-    half = np.diff(edges)[:, None] / 2
-    x = (edges[:-1, None] + half * (1 + NODES)).ravel()
-    weight = (half * KRONROD).ravel()
+    points, half = panels(edges)
+    x, weight = points.ravel(), (half * KRONROD).ravel()
     z = (x - m[:, None]) / s[:, None]
     log_cdf = special.log_ndtr(z)
     log_pdf = -0.5 * z * z - 0.5 * np.log(2 * np.pi) - np.log(s)[:, None]
@@ -288,9 +273,8 @@ def direction(mean: float, variance: float, count: int, epsilon: float) -> tuple
 @functools.lru_cache(maxsize=8)
 def _line(low: float, high: float) -> tuple[Array, Array]:
     """Gauss–Kronrod points and weights on [low, high], panels of width one eighth."""
-    edges = np.arange(low, high + 1e-9, 0.125)
-    half = np.diff(edges)[:, None] / 2
-    return (edges[:-1, None] + half * (1 + NODES)).ravel(), (half * KRONROD).ravel()
+    points, half = panels(np.arange(low, high + 1e-9, 0.125))
+    return points.ravel(), (half * KRONROD).ravel()
 
 
 def masked_softmax(deviation: float, count: int, seen: Sequence[int]) -> tuple[float, float]:

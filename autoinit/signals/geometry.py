@@ -52,9 +52,14 @@ class Taps:
         return self.reads.shape[1] == 1 and bool(np.isin(self.weights, (0.0, 1.0)).all())
 
     @property
-    def key(self) -> tuple[object, ...]:
-        """Equal for equal maps."""
+    def _key(self) -> tuple[object, ...]:
         return self.reads.shape, self.size, self.reads.tobytes(), self.weights.tobytes()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Taps) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
 
     def at(self, outputs: NDArray[np.int64]) -> Taps:
         """Some of the output positions."""

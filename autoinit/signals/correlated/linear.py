@@ -26,7 +26,7 @@ def linear(state: State, kernel: KernelMoments, bias: BiasMoments) -> State:
         state = arrange(state, [int(windows.max()) + 1 for windows in kernel.windows])
     axes = state.axes or ()
     maps = [
-        summed_windows(windows, axis, len(axes))
+        summed_windows(Taps.summing(windows, axis.size), axis, len(axes))
         for windows, axis in zip(kernel.windows, axes, strict=False)
     ]
     seen = math.prod(float((windows >= 0).sum(1).mean()) for windows in kernel.windows)
@@ -107,7 +107,7 @@ def linear_map(state: State, maps: Sequence[Taps]) -> State:
         state = arrange(state, [taps.size for taps in maps])
     moves = maps_along(maps, state.axes or ())
     # The same operation on the same tensor gives the same tensor.
-    latent_id: Hashable = ("linear_map", state.identity, *(taps.key for taps in maps))
+    latent_id: Hashable = ("linear_map", state.identity, *maps)
     result = State(
         tuple(m.output for m in moves),
         mapped_along(state.means, [m.singles for m in moves]),

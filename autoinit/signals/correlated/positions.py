@@ -170,34 +170,28 @@ class SpatialMap:
     output: Axis
 
 
-_maps: dict[tuple[Any, ...], SpatialMap] = {}
-_MOST_MAPS = 4096
-
-
-def summed_windows(windows: Windows, source: Axis, rank: int) -> SpatialMap:
+@lru_cache(4096)
+def summed_windows(taps: Taps, source: Axis, rank: int) -> SpatialMap:
     """Sums over windows whose taps have independent weights of variance 1.
 
     Two outputs share a tap's weight: E[y_p y_q] = Σ_t E[x_{p+t} x_{q+t}] over the taps that read
     real input for both.
 
     Args:
-        windows: input positions by output position and tap, -1 for padding.
+        taps: what the windows read, with weights of 1, or 0 for padding.
         source: the axis that they read.
         rank: number of spatial axes.
     """
-    key = ("windows", source, rank, windows.shape, windows.tobytes())
-    if key not in _maps:
-        output = _axis(len(windows), rank)
-        taps = Taps.summing(windows, source.size).at(output.looked_at)
-        real, reads = taps.weights, taps.reads
-        both = real[:, None, :] * real[None, :, :]
-        every = output.looked_at
-        pairs = _pairs_for_all(output, source, every, reads[:, None, :], reads[None, :, :], both)
-        singles = _singles_for_all(output, source, every, taps)
-        _remember(key, SpatialMap(pairs, singles, output))
-    return _maps[key]
+    output = _axis(len(taps.reads), rank)
+    every = output.looked_at
+    taps = taps.at(every)
+    real, reads = taps.weights, taps.reads
+    both = real[:, None, :] * real[None, :, :]
+    pairs = _pairs_for_all(output, source, every, reads[:, None, :], reads[None, :, :], both)
+    return SpatialMap(pairs, _singles_for_all(output, source, every, taps), output)
 
 
+@lru_cache(4096)
 def applied_along(taps: Taps, source: Axis, rank: int) -> SpatialMap:
     """A given linear map: E[y_p y_q] = Σ_ab A_pa A_qb E[x_a x_b].
 
@@ -206,25 +200,20 @@ def applied_along(taps: Taps, source: Axis, rank: int) -> SpatialMap:
         source: the axis that it is applied to.
         rank: number of spatial axes.
     """
-    key = ("map", source, rank, *taps.key)
-    if key not in _maps:
-        output = _axis(len(taps.reads), rank)
-        width = taps.reads.shape[1]
-        # Of wide windows few outputs are looked at, and of the first of two some reads.
-        wide = len(output.looked_at) ** 2 * width * _FEWEST_TAPS > _MOST_READS
-        every = output.representatives if wide else output.looked_at
-        taps, number = taps.at(every), len(every)
-        some = taps.thinned(max(_MOST_READS // max(number * number * width, 1), _FEWEST_TAPS))
-        both = some.weights[:, None, :, None] * taps.weights[None, :, None, :]
-        first, second = np.broadcast_arrays(
-            some.reads[:, None, :, None], taps.reads[None, :, None, :]
-        )
-        shape = (number, number, -1)
-        pairs = _pairs_for_all(
-            output, source, every, first.reshape(shape), second.reshape(shape), both.reshape(shape)
-        )
-        _remember(key, SpatialMap(pairs, _singles_for_all(output, source, every, taps), output))
-    return _maps[key]
+    output = _axis(len(taps.reads), rank)
+    width = taps.reads.shape[1]
+    # Of wide windows few outputs are looked at, and of the first of two some reads.
+    wide = len(output.looked_at) ** 2 * width * _FEWEST_TAPS > _MOST_READS
+    every = output.representatives if wide else output.looked_at
+    taps, number = taps.at(every), len(every)
+    some = taps.thinned(max(_MOST_READS // max(number * number * width, 1), _FEWEST_TAPS))
+    both = some.weights[:, None, :, None] * taps.weights[None, :, None, :]
+    first, second = np.broadcast_arrays(some.reads[:, None, :, None], taps.reads[None, :, None, :])
+    shape = (number, number, -1)
+    pairs = _pairs_for_all(
+        output, source, every, first.reshape(shape), second.reshape(shape), both.reshape(shape)
+    )
+    return SpatialMap(pairs, _singles_for_all(output, source, every, taps), output)
 
 
 def maps_along(maps: Sequence[Taps], axes: Sequence[Axis]) -> list[SpatialMap]:
@@ -287,9 +276,3 @@ def window_pairs(windows: Windows, source: Axis, rank: int) -> Array:
     weights = some.weights[:, :, None] * taps.weights[:, None, :]
     places = np.arange(output.count)[:, None, None] * width + found
     return _summed(places, weights, output.count, width)
-
-
-def _remember(key: tuple[Any, ...], made: SpatialMap) -> None:
-    if len(_maps) >= _MOST_MAPS:
-        _maps.clear()
-    _maps[key] = made

@@ -14,7 +14,7 @@ from autoinit.signals.correlated.marginals import GRID, STANDARD
 from autoinit.signals.correlated.positions import axes_of, summed_windows
 from autoinit.signals.correlated.signal import CorrelatedSignal
 from autoinit.signals.correlated.state import State
-from autoinit.signals.geometry import windows
+from autoinit.signals.geometry import Taps, windows
 from autoinit.signals.signal import NO_BIAS, BiasMoments, KernelMoments
 from tests.autoinit.draws import measured_variances
 
@@ -231,7 +231,7 @@ def test_representative_positions_stand_for_all(size):
 def test_a_map_of_windows_is_its_matrix():
     axis = axes_of((7,))[0]
     taps = windows(7, 3, 2, padding="same")
-    found = summed_windows(taps, axis, 1)
+    found = summed_windows(Taps.summing(taps, 7), axis, 1)
     expected = [[(row == place).sum() for place in range(7)] for row in taps]
     assert found.singles == pytest.approx(np.array(expected))
     assert found.output.size == 4
