@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-STARTING_SECONDS = 120.0
+STARTING_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Answer:
         outcome: `analysed`, the code of a refusal, or `failed`, `crashed` or `hung`.
         message: the sentence of a refusal; of a failure, the traceback.
         findings: codes of what an analysis reports.
-        seconds: from question to answer.
+        seconds: of the processor, from question to answer.
         peak: bytes of resident memory, at the most.
     """
 
@@ -49,10 +49,10 @@ class Intake:
 
     Args:
         temporary: its folder of temporary files.
-        patience: seconds after which it hangs.
+        patience: seconds after which it hangs, on however busy a machine.
     """
 
-    def __init__(self, temporary: Path, patience: float = 30.0) -> None:
+    def __init__(self, temporary: Path, patience: float = 300.0) -> None:
         self.temporary = temporary
         self._patience = patience
         self._process: subprocess.Popen[bytes] | None = None
@@ -68,17 +68,15 @@ class Intake:
         if self._process is None:
             self._start()
         question = {"path": os.fsdecode(path), "name": name, "analyse": analyse}
-        start = time.monotonic()
         line = self._converse(json.dumps(question).encode() + b"\n", self._patience)
-        seconds = time.monotonic() - start
         if line is None:
             self._kill()
-            return Answer("hung", f"no answer in {self._patience:g} seconds", seconds=seconds)
+            return Answer("hung", f"no answer in {self._patience:g} seconds")
         if not line.endswith(b"\n"):
             status = self._kill()
-            return Answer("crashed", f"exit status {status}", seconds=seconds)
+            return Answer("crashed", f"exit status {status}")
         answer = json.loads(line)
-        return Answer(**{**answer, "findings": tuple(answer["findings"]), "seconds": seconds})
+        return Answer(**{**answer, "findings": tuple(answer["findings"])})
 
     def left_behind(self) -> list[str]:
         """Temporary files that an answer left there, except those that TensorFlow removes last."""
@@ -164,6 +162,7 @@ def _answer(question: dict[str, Any]) -> dict[str, Any]:
     with open("/proc/self/clear_refs", "w") as reset:
         reset.write("5")
     findings: list[str] = []
+    start = time.process_time()
     try:
         findings = _analyse(question) if question["analyse"] else _open(question)
         outcome, message = "analysed", ""
@@ -172,9 +171,13 @@ def _answer(question: dict[str, Any]) -> dict[str, Any]:
     except BaseException as error:
         outcome = "out_of_memory" if _is_out_of_memory(error) else "failed"
         message = "".join(traceback.format_exception(error, limit=-12))[-4000:]
+    seconds = time.process_time() - start
     if outcome == "analysed":  # Keras's own state grows; clearing it takes longer than a refusal.
         keras.backend.clear_session()
-    return {"outcome": outcome, "message": message, "findings": findings, "peak": _peak()}
+    return {
+        "outcome": outcome, "message": message, "findings": findings, "seconds": seconds,
+        "peak": _peak(),
+    }  # fmt: skip
 
 
 def _open(question: dict[str, Any]) -> list[str]:

@@ -49,7 +49,7 @@ def shell(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Runs what a step runs, with `autoinit` standing for this checkout's."""
     program = f'autoinit() {{ {shlex.quote(sys.executable)} -m app "$@"; }}\nset -e\n'
     return subprocess.run(
-        ["bash", "-c", program + script], cwd=folder, capture_output=True, text=True, timeout=300,
+        ["bash", "-c", program + script], cwd=folder, capture_output=True, text=True, timeout=1200,
         env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False,
     )  # fmt: skip
 

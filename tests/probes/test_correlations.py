@@ -59,7 +59,8 @@ def test_hand_computed_figures(measure):
     assert measure(values) == pytest.approx((1 / 3, 1.0))
 
 
-@PATHS
+# That a device gives the same figures is tested below: a hundred draws there are for the long run.
+@pytest.mark.parametrize("measure", [on_host, pytest.param(on_device, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("weak_border", [False, True])
 @pytest.mark.parametrize(("channel", "sample"), [(0.0, 0.0), (0.5, 0.0), (0.2, 0.5), (0.9, 0.1)])
 @pytest.mark.parametrize(("positions", "channels"), [(9, 8), (40, 24)])

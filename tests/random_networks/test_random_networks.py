@@ -35,7 +35,7 @@ def check(model, folder):
 
 
 @given(recipe=recipes)
-@settings(max_examples=12, **_SETTINGS)
+@settings(max_examples=8, **_SETTINGS)
 def test_random_networks(recipe, tmp_path):
     check(network(recipe), tmp_path)
 

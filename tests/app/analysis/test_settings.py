@@ -140,14 +140,14 @@ def test_a_new_entry_is_a_field_of_the_page() -> None:
 
     shown = AppTest.from_function(page)
     shown.query_params["rounds"] = "4"
-    shown.run(timeout=30)
+    shown.run(timeout=300)
     assert not shown.exception
     (rounds,) = [each for each in shown.number_input if each.label == "Rounds"]
     assert (rounds.value, rounds.min, rounds.max, rounds.help) == (4, 1, 9, "How often it is done.")
     (tone,) = [each for each in shown.selectbox if each.label == "Tone"]
     assert list(tone.options) == ["low", "very high"]
     (loud,) = [each for each in shown.checkbox if each.label == "Loud"]
-    loud.check().run(timeout=30)
+    loud.check().run(timeout=300)
     assert json.loads(shown.json[0].value)["loud"] is True
 
 

@@ -57,7 +57,7 @@ def save(shell: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> Path:
 
 
 def run(*command: str, folder: Path | None = None) -> str:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 

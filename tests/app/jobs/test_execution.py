@@ -337,7 +337,7 @@ def test_the_command_line_refuses_a_layer_without_a_rule(closed):
             sys.executable, "-m", "app", "analyze", str(closed), "--samples", "4",
             "--unsupported", "error", "--custom-objects", "tests.autoinit.closed",
         ],
-        capture_output=True, text=True, timeout=180, check=False,
+        capture_output=True, text=True, timeout=1200, check=False,
     )  # fmt: skip
     assert finished.returncode == 2, finished.stderr
     assert finished.stderr.startswith("unsupported_layer: No rule for 'closed' (Closed)")
@@ -352,7 +352,7 @@ def test_the_command_line_on_a_real_file(tmp_path):
             "--save", str(tmp_path / "new.keras"), "--report", str(tmp_path / "report.html"),
             "--fail-outside", "0.999999,1.000001",
         ],
-        capture_output=True, text=True, timeout=180, check=False,
+        capture_output=True, text=True, timeout=1200, check=False,
     )  # fmt: skip
     assert finished.returncode == 3, finished.stderr
     assert json.loads((tmp_path / "result.json").read_text())["calls"]

@@ -28,8 +28,8 @@ from app.jobs.processes import (
 )
 from app.limits import Limits
 
-PATIENCE = 20.0
-LIMITS = Limits(seconds=60.0)
+PATIENCE = 300.0
+LIMITS = Limits(seconds=600.0)
 
 STAND_IN = """
 import json, os, pathlib, signal, subprocess, sys, time

@@ -733,9 +733,9 @@ def test_a_model_doubled_thirty_times_is_refused_at_once(writer, wrapped):
         if wrapped:
             model = writer.layer("TimeDistributed", "each", layer=model)
         model = writer.functional(writer.input("x"), called(writer, model, "x", "x"), name="m")
-    start = time.monotonic()
+    start = time.process_time()
     refused(model, "over_budget", "AUTOINIT_MAX_CALLS")
-    assert time.monotonic() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_depth_is_no_matter():
