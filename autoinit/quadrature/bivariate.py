@@ -32,9 +32,7 @@ _POINTS = 20_001
 
 
 def moments_of_two(
-    function: Callable[[Array, Array], Any],
-    first: tuple[float, float],
-    second: tuple[float, float],
+    function: Callable[[Array, Array], Any], first: tuple[float, float], second: tuple[float, float]
 ) -> Moments:
     """Mean and variance of f(X, Y) for independent Gaussians.
 

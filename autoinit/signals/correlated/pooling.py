@@ -9,12 +9,7 @@ from autoinit.signals.correlated import marginals
 from autoinit.signals.correlated.elementwise import of_functions
 from autoinit.signals.correlated.linear import linear_map
 from autoinit.signals.correlated.marginals import GRID, STANDARD
-from autoinit.signals.correlated.pairs import (
-    at_diagonal,
-    diagonal,
-    each_with_each,
-    mapped_along,
-)
+from autoinit.signals.correlated.pairs import at_diagonal, diagonal, each_with_each, mapped_along
 from autoinit.signals.correlated.positions import maps_along, window_pairs
 from autoinit.signals.correlated.reshape import arrange
 from autoinit.signals.correlated.state import State

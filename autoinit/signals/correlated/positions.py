@@ -98,9 +98,7 @@ class Axis:
         other_end = high >= self.size - border
         i = np.select([at_border, near, low < border], [low, border, low], border)
         j = np.select(
-            [at_border, near, other_end],
-            [high, border + apart, last - (self.size - 1 - high)],
-            far,
+            [at_border, near, other_end], [high, border + apart, last - (self.size - 1 - high)], far
         )
         opposite = np.arange(self.count)
         opposite[:border] = last - np.arange(border)

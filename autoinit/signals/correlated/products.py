@@ -34,10 +34,7 @@ def dot(state: State, other: State, count: int, *, normalized: bool) -> State:
 
 
 def contract(
-    first: State,
-    second: State,
-    labels: tuple[str, str, str],
-    sizes: dict[str, int],
+    first: State, second: State, labels: tuple[str, str, str], sizes: dict[str, int]
 ) -> State:
     """Σ x·y over the axes that the result does not have; of independent signals.
 
