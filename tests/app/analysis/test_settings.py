@@ -25,6 +25,7 @@ from app.analysis.settings import (
 )
 from app.cli.interface import Command, settings_of, settings_options
 from app.export.snippet import snippet
+from tests.app.parsing import parsed
 
 SCHEMA = Path(app.__file__).parents[1] / "docs" / "settings.schema.json"
 ENTRIES = table()
@@ -152,8 +153,8 @@ def test_a_new_entry_is_a_field_of_the_page() -> None:
 
 
 def test_a_new_entry_is_in_the_snippet(result: dict[str, Any]) -> None:
-    assert "repetitions" not in snippet(result, Wider), "a result from before"
+    assert "repetitions" not in snippet(parsed(result), Wider), "a result from before"
     result["settings"] |= {"rounds": 5, "loud": False}
-    text = snippet(result, Wider)
+    text = snippet(parsed(result), Wider)
     assert "'repetitions': 5" in text
     assert "loud" not in text

@@ -9,6 +9,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 from keras import layers
 
 from app.analysis.job_spec import JobSpec
+from app.analysis.result import ModelFacts, UsedSettings
 from app.analysis.settings import Settings
 from app.export.snippet import snippet
 from app.jobs.execution import run
@@ -23,6 +25,7 @@ from app.jobs.queue import Workers
 from autoinit.errors import ModelFileError, UnsupportedLayerError
 from autoinit.manifest import differing
 from sample_models import FILES_FOLDER
+from tests.app.parsing import parsed
 from tests.autoinit.closed import Closed
 
 CORRELATIONS = {"sample_correlation", "position_correlation"}
@@ -386,17 +389,25 @@ def test_a_manifest_lies_beside_the_model_and_the_snippet_does_it_again(
     (tmp_path / "reinitialized.keras").unlink()
     told = io.StringIO()
     with contextlib.redirect_stdout(told):
-        exec(compile(snippet(result), "snippet", "exec"), {})
+        exec(compile(snippet(parsed(result)), "snippet", "exec"), {})
     assert differing(manifest, keras.models.load_model(tmp_path / "reinitialized.keras")) == []
     line = next(line for line in told.getvalue().splitlines() if line.startswith("last "))
     measured = call(result, "last")["autoinit"]["measured"]["variance"]
     assert float(line.split()[1]) == pytest.approx(measured, rel=1e-4)
 
 
+def asked_for(settings, model):
+    """As much of a result as a snippet is made of."""
+    made_up = {"layers": 1, "calls": 1, "parameters": 1, "inputs": []}
+    return SimpleNamespace(
+        settings=UsedSettings(**settings), model=ModelFacts.model_validate(made_up | model)
+    )
+
+
 def test_the_snippet_opens_what_keras_alone_does_not():
     settings = Settings(keep_frozen=True).model_dump()
     for model in ({"format": "json", "keras": 3}, {"format": "h5", "keras": 2}):
-        text = snippet({"settings": settings, "model": model | {"name": "a.h5"}})
+        text = snippet(asked_for(settings, model | {"name": "a.h5"}))
         assert "open_model_file('a.h5').model" in text
         assert "# The page draws for the signal that frozen layers were measured to give." in text
 
@@ -426,8 +437,7 @@ def test_rules_and_kernels_are_told(tmp_path):
 @pytest.mark.parametrize("name", ["a'b.keras", 'x"; import os; os.abort() #.h5', "a\\nb.keras"])
 def test_a_files_name_stays_a_name_in_the_snippet(name):
     settings = Settings().model_dump()
-    result = {"settings": settings, "model": {"name": name, "format": "keras"}}
-    tree = ast.parse(snippet(result))
+    tree = ast.parse(snippet(asked_for(settings, {"name": name, "format": "keras"})))
     (load,) = [
         node for node in ast.walk(tree)
         if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "load_model"
