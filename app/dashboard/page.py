@@ -1,0 +1,247 @@
+"""The page in each of its states: a welcome, a job under way, its end, its result."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import streamlit as st
+
+from app import jobs
+from app.analysis.result import Result
+from app.dashboard import sections as page_sections
+from app.dashboard.charts import Again, show_preview
+from app.dashboard.compare import show_comparison
+from app.dashboard.explore import show_exploration
+from app.dashboard.sidebar import sidebar
+from app.dashboard.visitors import visitor
+from app.jobs import AlreadyRunningError, JobHandle, JobSpec, Settings
+from app.text.escaping import markdown_text
+
+ACTIVE = ("queued", "running")
+# Drawn here, because Streamlit has its own icons fetched from another site.
+ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24"><path d="M1 12h5l4-9 4 18 4-9h5" '
+    'fill="none" stroke="#0072B2" stroke-width="2.5" stroke-linejoin="round"/></svg>'
+)
+POLLING_SECONDS = 0.5
+# On a small screen the sidebar lies over the page that the visitor now waits for.
+CLOSE_SIDEBAR_IF_IT_COVERS = """<script>
+if (window.innerWidth < 768)
+  document.querySelector('[data-testid="stSidebarCollapseButton"] button')?.click();
+</script>"""
+# Text in the primary colour is too dim in the dark, where white on a primary button wants it so.
+# After a choice Streamlit's box may have the focus without its ring.
+# Where nothing hovers, a chart's buttons would lie over its legend all the time.
+STYLE = """<style>
+[data-selected=true] *, [data-testid=stSliderThumbValue] * {
+  color: light-dark(#006BA8, #7BBDEB) !important;
+}
+[data-testid=stSelectbox] div:has(> input:focus) {
+  border-color: light-dark(#006BA8, #7BBDEB) !important;
+}
+@media (hover: none) { .js-plotly-plot .modebar { display: none; } }
+</style>"""
+SAMPLES_TO_TRY = {
+    "ResNet-56 without batch normalisation": "resnet-56-nobn",
+    "All-CNN-C": "all-cnn-c",
+}
+
+
+def draw() -> None:
+    """Draws the page in the state that its address asks for."""
+    st.set_page_config(page_title="AutoInit", page_icon=ICON, layout="wide")
+    st.html(STYLE)
+    jobs.warm_up()
+    spec = sidebar()
+    if spec is not None:
+        start(spec)
+    if "postponed" in st.session_state:
+        offer_to_replace(*st.session_state.postponed)
+    key = st.query_params.get("job")
+    if key is None:
+        show_welcome()
+    else:
+        show_job(key)
+
+
+def start(spec: JobSpec) -> None:
+    """Submits the job and puts its key into the address, where a refresh finds it again."""
+    st.session_state.pop("postponed", None)
+    st.session_state.pop("left", None)
+    try:
+        handle = jobs.submit(spec, owner=visitor())
+    except AlreadyRunningError as error:
+        st.session_state.postponed = (spec, error.job)
+        st.rerun()
+    except OSError as error:
+        reason = markdown_text(error.strerror or error)
+        st.error(f"The analysis could not be started: {reason}. Upload the file again.")
+        return
+    show(handle)
+
+
+def show(handle: JobHandle) -> None:
+    """Goes to a job's address."""
+    st.query_params["job"] = handle.key
+    st.session_state.just_started = True
+    st.rerun()
+
+
+def offer_to_replace(spec: JobSpec, running: JobHandle) -> None:
+    """A visitor's second job: one at a time, and it is theirs to say which."""
+    new, old = (markdown_text(job.name, 60) for job in (spec, running.spec) if job is not None)
+    with st.container(border=True, key="postponed"):
+        st.markdown(
+            f"**{old}** is still being analysed, and each visitor has one analysis at a time."
+        )
+        with st.container(horizontal=True):
+            if st.button("Cancel it and start the new one", icon=":material/swap_horiz:",
+                         help=f"Analyse {new}"):  # fmt: skip
+                running.cancel(visitor())
+                start(spec)
+            if st.button("Keep it", icon=":material/hourglass_top:"):
+                del st.session_state.postponed
+                show(running)
+
+
+def show_welcome() -> None:
+    """The first visit: what this is, what to bring, what to try."""
+    with st.container(width=760):
+        st.title("How does your network start?", anchor=False)
+        st.markdown(
+            "AutoInit reads a Keras model, works out mean and variance of the signal at every "
+            "layer, and draws new weights that keep the variance at 1. Upload a **.keras**, "
+            "**.h5** or **.json** file in the sidebar (**»** on a small screen) and press "
+            "**Analyse**: noise is fed through the network with its default weights and with "
+            "AutoInit's, and both are charted layer by layer. Then download the re-initialised "
+            "model; your file stays as it is."
+        )
+        st.markdown("No model at hand? Try a network of the paper:")
+        with st.container(horizontal=True):
+            for label, name in SAMPLES_TO_TRY.items():
+                if st.button(label, icon=":material/play_arrow:", key=f"try-{name}"):
+                    start(JobSpec(f"sample:{name}", name, Settings()))
+        st.caption(
+            "Bingham and Miikkulainen, AutoInit: Analytic Signal-Preserving Weight Initialization "
+            "for Neural Networks, 2021."
+        )
+
+
+def show_job(key: str) -> None:
+    """A job in whichever state it is."""
+    if st.session_state.pop("just_started", False):
+        st.html(CLOSE_SIDEBAR_IF_IT_COVERS, unsafe_allow_javascript=True)
+    handle = jobs.find(key)
+    if handle is None:
+        st.warning(
+            "There is no result at this address: results are kept for a day after they were last "
+            "looked at, or until others need the space. Choose a model in the sidebar and press "
+            "Analyse.",
+            icon=":material/link_off:",
+        )
+    elif handle.status in ACTIVE and st.session_state.get("left") == key:
+        show_name(handle)
+        show_cancelled()
+    elif handle.status in ACTIVE:
+        show_name(handle)
+        watch(key)
+    elif handle.status == "done":
+        show_result(handle)
+    else:
+        show_name(handle)
+        show_end(handle)
+
+
+def show_name(handle: JobHandle) -> None:
+    """What is being analysed; a job that was found on disk does not know."""
+    if handle.spec is not None:
+        st.header(markdown_text(handle.spec.name, 120), anchor=False)
+
+
+@st.fragment(run_every=POLLING_SECONDS)
+def watch(key: str) -> None:
+    """The progress of a job, drawn anew twice a second until the job ends."""
+    handle = jobs.find(key)
+    if handle is None or handle.status not in ACTIVE:
+        st.rerun()
+    fraction, stage = handle.progress
+    st.progress(min(max(fraction, 0.0), 1.0), text=markdown_text(stage))
+    # Whoever was only given the address may look.
+    if handle.is_owned_by(visitor()) and st.button("Cancel", icon=":material/stop_circle:"):
+        st.session_state.left = key
+        handle.cancel(visitor())
+        st.rerun()
+    st.caption("You may close this page: the address above leads back to the analysis.")
+    preview = handle.preview()
+    if preview is not None:
+        show_preview(*preview)
+
+
+def show_end(handle: JobHandle) -> None:
+    """A job without a result: one sentence on what happened and what to do."""
+    if handle.status == "cancelled":
+        show_cancelled()
+        return
+    code, message = handle.error or ("unknown", "The analysis failed.")
+    icon = ":material/block:" if handle.status == "refused" else ":material/error:"
+    st.error(markdown_text(message, 1000), icon=icon)
+    if code == "unsupported_layer":
+        st.caption(
+            "What becomes of layers without a rule is a setting in the sidebar, under "
+            "Initialisation."
+        )
+    elif handle.status == "refused":
+        st.caption("Choose another file in the sidebar, or try a sample.")
+    else:
+        st.caption("Press Analyse to try again; fewer samples need less memory and time.")
+
+
+def show_cancelled() -> None:
+    """The end that the visitor chose, even if others wait for the same job and it goes on."""
+    st.info("Cancelled. Press Analyse to start again.", icon=":material/cancel:")
+
+
+def show_result(handle: JobHandle) -> None:
+    """The finished job."""
+    try:
+        result = load_result(handle.key, handle)
+    except (OSError, ValueError):
+        st.error("The result cannot be read any more. Press Analyse to compute it again.")
+        return
+    page_sections.show_title(result)
+    page_sections.show_verdict(result)
+    page_sections.show_headline(result)
+    page_sections.show_findings(result)
+    show_exploration(result, handle.folder, again_with(handle))
+    page_sections.show_downloads(result, handle.folder)
+    show_comparison(handle.key, result, result_of)
+    page_sections.show_details(result)
+
+
+def again_with(handle: JobHandle) -> Again | None:
+    """How to start the same analysis with other settings, where the page still knows of what."""
+    spec = handle.spec
+    if spec is None:
+        return None
+
+    def again(changes: Mapping[str, Any]) -> None:
+        start(replace(spec, settings=spec.settings.replace(**changes)))
+
+    return again
+
+
+def result_of(key: str) -> Result | None:
+    """The result of another job, as long as it is kept."""
+    handle = jobs.find(key)
+    if handle is None or handle.status != "done":
+        return None
+    try:
+        return load_result(handle.key, handle)
+    except (OSError, ValueError):
+        return None
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def load_result(key: str, _handle: JobHandle) -> Result:
+    """The result, parsed once; nothing on the page changes it."""
+    return _handle.result()
