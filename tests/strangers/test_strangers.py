@@ -46,7 +46,7 @@ SOME = [
 # What is measured step by step takes its time, with every Keras.
 RECURRENT = {
     "stacked_recurrent", "recurrent_cells", "text_lstm", "embedding_and_lstm",
-    "gru_of_the_first_kind",
+    "gru_of_the_first_kind", "cudnn_lstm",
 }  # fmt: skip
 
 
