@@ -16,6 +16,15 @@ import numpy as np
 
 from app.analysis.devices import device_kind
 from app.analysis.diagnosis.conditions import conditions
+from app.analysis.diagnosis.diagnose import (
+    Diagnosis,
+    Linted,
+    SeriesFigures,
+    diagnose,
+    growth_of,
+    lint_model,
+)
+from app.analysis.diagnosis.fault import Fault
 from app.analysis.diagnosis.weights import frozen_weights, weights_not_finite
 from app.analysis.inputs import Inputs, inputs_of
 from app.analysis.settings import Settings
@@ -43,6 +52,8 @@ from probes.segments import CompiledPasses
 Progress = Callable[[float, str], None]
 # What a pass back takes beside a pass forward, for the bar.
 _GRADIENT_STEPS = 3
+# Samples of which the gradient is measured for the verdict, where no one asked for more.
+_GRADIENT_SAMPLES = 8
 
 
 @dataclass
@@ -55,6 +66,9 @@ class Comparison:
         other_model: the signal model that was not chosen.
         by_other: what that one predicts for the first draw's weights, by series.
         gradients: one per draw, by series, where they were asked for and could be measured.
+        few_gradients: of the first draw and of few samples, by series: what the verdict rests on.
+        growth: faults of recurrent layers, by series.
+        diagnosis: faults and verdicts.
         jacobians: of the first draw's weights, likewise.
         deviations: of the first draw's kernels, by series and identity of the variable.
         registry: of the rules that were used.
@@ -70,6 +84,9 @@ class Comparison:
     probes: dict[str, list[Probe]] = field(default_factory=dict)
     by_other: dict[str, Propagation] = field(default_factory=dict)
     gradients: dict[str, list[Gradients]] = field(default_factory=dict)
+    few_gradients: dict[str, Gradients] = field(default_factory=dict)
+    growth: dict[str, tuple[Fault, ...]] = field(default_factory=dict)
+    diagnosis: Diagnosis = field(default_factory=Diagnosis)
     jacobians: dict[str, JacobianSpectrum] = field(default_factory=dict)
     deviations: dict[str, dict[int, float]] = field(default_factory=dict)
     registry: Registry = RULES
@@ -98,6 +115,7 @@ def compare(
     progress: Progress = lambda fraction, stage: None,
     preview: Callable[[Comparison], None] = lambda comparison: None,
     data: Data | None = None,
+    linted: Linted | None = None,
 ) -> Comparison:
     """Analyse a model with its default, its uploaded and AutoInit's weights.
 
@@ -114,12 +132,14 @@ def compare(
         preview: given what is known so far whenever a series has been predicted, of which nothing
             has been measured then.
         data: real data for the inputs, by their names.
+        linted: what the file shows by itself; the model's own configuration by default.
 
     Raises:
         UnsupportedLayerError: for a layer without a rule, where the settings refuse it.
         ModelFileError: for data that do not fit the inputs.
         ValueError: for moments of an input that is not there, or that takes integers.
     """
+    linted = linted or lint_model(model)
     analysis = _Analysis(model, settings, uploaded, registry, data, progress)
     found = analysis.comparison
     for series in analysis.series:
@@ -135,7 +155,7 @@ def compare(
                     preview(found)
                 analysis.measure(series, draw)
             analysis.look_at_the_first_draw(series)
-    analysis.conclude(model)
+    analysis.conclude(model, linted)
     return found
 
 
@@ -183,9 +203,8 @@ class _Analysis:
         )
         self.series = ("default", "uploaded", "autoinit") if uploaded else ("default", "autoinit")
         each = 1 + _GRADIENT_STEPS * settings.gradients
-        self.steps = _Steps(
-            progress, len(self.series) * (settings.seeds * each + settings.jacobian)
-        )
+        once = settings.jacobian + (not settings.gradients)
+        self.steps = _Steps(progress, len(self.series) * (settings.seeds * each + once))
         self.findings: list[Finding] = []
         self.compiled = CompiledPasses()
 
@@ -249,6 +268,8 @@ class _Analysis:
         """What is asked of one draw only: the other signal model, deviations, the Jacobian."""
         found, settings = self.comparison, self.settings
         found.deviations[series] = _deviations(self.graph)
+        found.growth[series] = growth_of(self.graph, series)
+        self._measure_few_gradients(series)
         what = f"What the {found.other_model} signal model predicts for {series} weights"
         with self._left_out("other_model_failed", what):
             found.by_other[series] = predict(
@@ -265,9 +286,36 @@ class _Analysis:
                 progress=self.steps.next(f"Measuring the Jacobian, {series}", settings.jacobian),
             )  # fmt: skip
 
-    def conclude(self, model: Any) -> None:
-        """What a person should know of the whole."""
+    def _measure_few_gradients(self, series: str) -> None:
+        """The gradients that the verdict rests on: those of many samples, where there are some."""
+        found, settings, inputs = self.comparison, self.settings, self.inputs
+        if settings.gradients:
+            if series in found.gradients:
+                found.few_gradients[series] = found.gradients[series][0]
+            return
+        what = f"The gradients with {series} weights"
+        with self._left_out("gradients_not_measured", what, (MemoryError, ValueError)):
+            data = inputs.data
+            few = min(settings.samples, _GRADIENT_SAMPLES)
+            found.few_gradients[series] = probe_gradients(
+                self.graph, few, self.seeds[0], inputs.mean, inputs.variance, self.training,
+                settings.device, input_data=data, logits=True, compiled=self.compiled,
+                memory_limit=_activation_memory(settings),
+                progress=self.steps.next(f"Measuring gradients, {series}"),
+            )  # fmt: skip
+
+    def conclude(self, model: Any, linted: Linted) -> None:
+        """What a person should know of the whole, and the verdict on each series."""
         found = self.comparison
+        weighted = [result.weighted for result in found.predictions["autoinit"][0].results]
+        found.diagnosis = diagnose(self.graph, weighted, linted, {
+            series: SeriesFigures(
+                probes[0].moments,
+                found.few_gradients[series].moments if series in found.few_gradients else (),
+                found.growth.get(series, ()),
+            )
+            for series, probes in found.probes.items()
+        })  # fmt: skip
         frozen = frozen_weights(self.graph, came=self.uploaded, keep=self.settings.keep_frozen)
         noted = conditions(
             self.graph, self.settings, self.inputs, found.predictions["autoinit"][0],

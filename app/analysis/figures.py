@@ -14,7 +14,7 @@ import numpy as np
 
 from app.analysis import result
 from app.analysis.comparison import Comparison
-from app.analysis.diagnosis.table import diagnose
+from app.analysis.diagnosis.findings import findings_of, verdicts_of
 from app.analysis.job_spec import JobSpec, sha256
 from app.analysis.result import (
     Call,
@@ -105,7 +105,8 @@ def result_of(
         gradients=gradients_of(comparison),
         jacobian=jacobian_of(comparison),
         rules=rules_of(comparison),
-        findings=(*stored, *diagnose(calls, series, spec.settings.signal_variance)),
+        verdicts=verdicts_of(comparison.diagnosis),
+        findings=(*findings_of(comparison.diagnosis, calls, series), *stored),
         **({} if downloads is None else {"downloads": saved}),
     )
 

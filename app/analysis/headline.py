@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeGuard
 
-from app.analysis.diagnosis.families.signal import signal_stretch
 from app.analysis.diagnosis.kinds import Evidence
+from app.analysis.diagnosis.stretches import signal_stretch
 from app.analysis.diagnosis.thresholds import STABLE_FACTOR
 from app.analysis.result import Moments, Preview, Result
 from app.text.escaping import plain_text

@@ -344,6 +344,24 @@ class Finding(Part):
     path: MaybeText = ""
     class_name: MaybeText = Field("", validation_alias="class", serialization_alias="class")
     message: Text
+    series: Text | None = None
+    severity: Literal["fatal", "serious", "note"] | None = None
+    remedy: str | None = None
+    advice: Text | None = None
+
+
+class VerdictFacts(Part):
+    """What is concluded of the model with one series' weights.
+
+    `causes` are codes of findings, the first one first; `trained` weights get a checkup.
+    """
+
+    verdict: Literal["trains", "will struggle", "cannot train", "cannot tell"]
+    reason: Text
+    causes: tuple[str, ...] = ()
+    remedy: str = "none_needed"
+    advice: Text = ""
+    trained: bool = False
 
 
 class DownloadFacts(Part):
@@ -409,6 +427,7 @@ class Result(Preview):
     gradients: dict[str, Gradients] = {}
     jacobian: dict[str, JacobianFacts] = {}
     rules: dict[str, RuleFacts] = {}
+    verdicts: dict[str, VerdictFacts] = {}
     findings: tuple[Finding, ...] = Field(
         validation_alias="warnings", serialization_alias="warnings"
     )

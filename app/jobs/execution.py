@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from app.analysis.comparison import compare
+from app.analysis.diagnosis.diagnose import lint_model
 from app.analysis.figures import Source, histograms_of, preview_of, result_of
 from app.analysis.input_data import read_input_data
 from app.analysis.job_spec import CUSTOM_OBJECTS_VARIABLE, JobSpec
@@ -65,8 +66,14 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
     require_activations(graph, settings.samples, budgets)
     data = _input_data(settings, graph, budgets)
     loaded = time.perf_counter()
+    record = None if file is None else file.record
+    linted = (
+        lint_model(model)
+        if record is None
+        else lint_model(model, record.config, record.keras, record.compile_settings)
+    )
     comparison = compare(
-        model, settings, uploaded=file is not None and file.has_weights,
+        model, settings, linted=linted, uploaded=file is not None and file.has_weights,
         progress=lambda share, stage: progress(0.05 + 0.88 * share, stage), data=data,
         preview=lambda found: _replace(folder / PREVIEW, json_text(preview_of(found, settings))),
     )  # fmt: skip

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.analysis.diagnosis import thresholds
+from app.analysis.diagnosis.kinds import Evidence
 from app.analysis.result import Call
 from app.text.formatting import number
 
@@ -64,3 +66,18 @@ def largest_change(figures: Sequence[tuple[Call, float]], sign: int) -> Stretch 
 def factor_between(first: float | None, last: float | None) -> float | None:
     """By what factor two figures differ, either way; None without both."""
     return max(last / first, first / last) if first and last else None
+
+
+def signal_stretch(evidence: Evidence, sign: int) -> Stretch | None:
+    """Where the signal explodes (1) or vanishes (-1), if it does, in the order of execution."""
+    figures, factor = evidence.variances(), thresholds.STABLE_FACTOR
+    # What underflows to 0 has no logarithm: the last figure above it is the end of the stretch.
+    variances = [figure for _, figure in figures]
+    target = evidence.target
+    beyond = (
+        max(variances, default=target) > target * factor
+        if sign > 0
+        else min(variances, default=target) < target / factor
+    )
+    found = largest_change(figures, sign) if beyond else None
+    return found if found is not None and found.factor >= thresholds.LEAST_CHANGE else None

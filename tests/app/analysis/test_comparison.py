@@ -9,10 +9,8 @@ from keras import initializers, layers
 
 from app.analysis import comparison as comparison_module
 from app.analysis.comparison import compare
-from app.analysis.diagnosis.table import diagnose
 from app.analysis.figures import calls_of, gradients_of, jacobian_of, phases_of
 from app.analysis.headline import series_figures
-from app.analysis.result import Call
 from app.analysis.settings import Settings, table
 from autoinit.graph.placeholders import Opaque, OpaqueActivation
 from autoinit.propagation import Options, input_signals, predict
@@ -327,11 +325,10 @@ def test_shapes_are_told_and_what_is_dead_or_saturated():
     assert tanh["kurtosis"] < 1.5
     assert len(tanh["channel_variances"]) == 3
     assert table["tanh"]["autoinit"]["measured"]["saturated_fraction"] < 0.3
-    calls = [Call.model_validate(row) for row in table.values()]
-    findings = diagnose(calls, ["default", "autoinit"], 1.0)
-    told = {(f.code, f.path): f.message for f in findings}
-    assert "With default weights the output of 1 call is saturated" in told["saturated", "tanh"]
-    assert "zero for every sample" in told["dead_channels", "dead/relu"]
+    told = {(f.code, f.path): f for f in comparison.diagnosis.faults}
+    assert told["saturated", "tanh"].series == told["dead_channels", "dead"].series == "default"
+    assert "are saturated" in told["saturated", "tanh"].message
+    assert "zero for every input" in told["dead_channels", "dead"].message
 
 
 def test_several_draws_have_a_spread_and_predictions_lie_in_its_band_or_not():

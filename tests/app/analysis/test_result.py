@@ -56,7 +56,7 @@ def test_older_files_open(write, result):
 
 
 def test_what_is_not_known_here_is_passed_over(write, result):
-    result["verdicts"] = {"default": {"what": "is to come"}}
+    result["prognosis"] = {"default": {"what": "is to come"}}
     result["calls"][0]["curvature"] = {"largest": "beyond this version"}
     result["calls"][0]["default"]["measured"]["skewness"] = "0"
     result["settings"]["disable"] = ["dead_channels"]

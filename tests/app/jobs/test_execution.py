@@ -328,7 +328,7 @@ def test_a_real_worker_takes_an_upload_to_a_result(trained, tmp_path):
         handle = workers.submit(spec, tmp_path / "job")
         handle.wait(120)
         assert handle.status == "done", handle.error
-        assert handle.result()["model"]["name"] == "model.h5"
+        assert handle.result().model.name == "model.h5"
         assert (handle.folder / "reinitialized.h5").exists()
     finally:
         workers.close()

@@ -1,0 +1,222 @@
+"""The diagnosis of one analysis: from what was read and measured to faults and verdicts.
+
+configuration ──► structure, losses ─────────┐
+values ─────────► initial kernels, training ─┼─► faults ──► remedies ──► a verdict per series
+figures ────────► signals, gradients, units ─┘
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+
+from app.analysis.diagnosis.architecture import NORMALIZERS, Architecture, Entry, architecture_of
+from app.analysis.diagnosis.fault import Fault
+from app.analysis.diagnosis.kernels import (
+    initial,
+    is_trained,
+    statistics_mismatch,
+    zero_kernels,
+)
+from app.analysis.diagnosis.losses import output_faults
+from app.analysis.diagnosis.measured import Measured, measured_faults, received_by_normalizers
+from app.analysis.diagnosis.recurrence import recurrent_growth
+from app.analysis.diagnosis.roles import Role, role_of
+from app.analysis.diagnosis.structure import structural
+from app.analysis.diagnosis.verdict import (
+    Verdict,
+    gathered,
+    verdict_of,
+    with_remedies,
+)
+from autoinit.arrays import as_array
+from autoinit.graph.model_graph import ModelGraph
+from probes.moments.figures import Moments
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was found.
+
+    Attributes:
+        faults: of the file and of each series.
+        verdicts: by series.
+        trained: whether the file's weights were trained.
+    """
+
+    faults: tuple[Fault, ...] = ()
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
+    trained: bool = False
+
+
+@dataclass(frozen=True)
+class Linted:
+    """What the configuration and the values show, before anything is run.
+
+    Attributes:
+        architecture: the steps, with the values as they were.
+        faults: of the file.
+        trained: whether the values were trained.
+    """
+
+    architecture: Architecture
+    faults: tuple[Fault, ...]
+    trained: bool
+
+
+def lint(
+    entry: Entry, keras_version: int = 3, compiled: Mapping[str, Any] | None = None,
+    weights: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Linted:  # fmt: skip
+    """The linter: nothing is run.
+
+    Args:
+        entry: `class_name` and `config` of a model.
+        keras_version: 2 or 3.
+        compiled: the stored compile settings.
+        weights: each layer's variables by the layer's path; without them, initializers count.
+    """
+    known = weights or {}
+    architecture = architecture_of(entry, keras_version, lambda path: known.get(path, {}))
+    trained = is_trained(architecture)
+    faults = [*structural(architecture), *output_faults(architecture, compiled)]
+    # Kernels that were trained are no start any more: only zeros and copies are told of them.
+    faults += [
+        fault for fault in initial(architecture)
+        if not trained or fault.code not in ("init_vs_activation", "zero_on_purpose")
+    ]  # fmt: skip
+    return Linted(architecture, tuple(faults), trained)
+
+
+def lint_model(
+    model: Any, entry: Entry | None = None, keras_version: int = 3,
+    compiled: Mapping[str, Any] | None = None,
+) -> Linted:  # fmt: skip
+    """The linter on a model in memory, with the values that it has now.
+
+    Args:
+        model: of Keras 3.
+        entry: its configuration as it stands in its file; the model's own by default.
+        keras_version: of the file.
+        compiled: the stored compile settings; the model's own by default.
+    """
+    if entry is None:
+        try:
+            entry = json.loads(json.dumps(keras.saving.serialize_keras_object(model)))
+            if model.compiled:
+                compiled = json.loads(json.dumps(model.get_compile_config()))
+        except Exception:  # a layer's own get_config may raise anything: nothing is linted then
+            return Linted(architecture_of({}), (), False)
+    return lint(entry or {}, keras_version, compiled, values_by_path(model))
+
+
+def values_by_path(model: Any) -> dict[str, dict[str, Any]]:
+    """Copies of a model's variables, by the path of their layer and their name."""
+    found: dict[str, dict[str, Any]] = {}
+    waiting = [(layer, "") for layer in getattr(model, "layers", ())]
+    while waiting:
+        layer, prefix = waiting.pop()
+        path = f"{prefix}{layer.name}"
+        while isinstance(layer, keras.layers.TimeDistributed):
+            layer = layer.layer
+        if isinstance(layer, keras.Model):
+            waiting += [(inner, f"{path}/") for inner in layer.layers]
+            continue
+        found[path] = {v.name: as_array(v).copy() for v in layer.weights}
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class SeriesFigures:
+    """What was measured with one series of weights.
+
+    Attributes:
+        forward, backward: moments of each call's first output and of its gradient; an empty
+            sequence where gradients could not be measured.
+        growth: faults of recurrences, measured with these weights.
+    """
+
+    forward: Sequence[Moments | None]
+    backward: Sequence[Moments | None]
+    growth: tuple[Fault, ...] = ()
+
+
+def growth_of(graph: ModelGraph, series: str) -> tuple[Fault, ...]:
+    """Recurrences that grow with the weights that the graph has now."""
+    return tuple(recurrent_growth(graph, series))
+
+
+def diagnose(
+    graph: ModelGraph, weighted: Sequence[bool], linted: Linted,
+    series: Mapping[str, SeriesFigures],
+) -> Diagnosis:  # fmt: skip
+    """Faults and verdicts.
+
+    Args:
+        graph: the calls.
+        weighted: for each call whether it has a kernel that AutoInit sets.
+        linted: what the file shows by itself.
+        series: figures by the series' names.
+    """
+    roles = [role_of(call, has) for call, has in zip(graph.calls, weighted, strict=True)]
+    architecture = linted.architecture
+    zero_paths = {architecture.steps[i].path for i in zero_kernels(architecture)}
+    zero = frozenset(
+        call.index for call in graph.calls
+        if call.path in zero_paths and roles[call.index] is Role.KERNEL
+    )  # fmt: skip
+    faults = list(linted.faults)
+    codes = {fault.code for fault in faults}
+    for name, figures in series.items():
+        backward = figures.backward or [None] * len(graph.calls)
+        own_zero = zero if name != "autoinit" else frozenset()
+        measured = Measured(graph, roles, figures.forward, backward, own_zero, name)
+        found = [*measured_faults(measured), *figures.growth]
+        if name == "uploaded":
+            found += statistics_mismatch(architecture, received_by_normalizers(measured))
+        if linted.trained and name == "uploaded":
+            found = [fault for fault in found if fault.code in _OF_A_CHECKUP]
+        on_purpose = "zero_on_purpose" in codes and "zero_kernel" not in codes
+        faults += [f for f in found if f.code != "constant_output" or not on_purpose]
+    functions = Counter(
+        step.activation for step in architecture.steps
+        if step.activation and step.index not in architecture.outputs
+    )  # fmt: skip
+    normalized = any(step.class_name in NORMALIZERS for step in architecture.steps)
+    told = with_remedies(faults, functions, normalized)
+    verdicts = {
+        name: verdict_of(
+            name, told, _measured_share(graph, roles, figures.forward),
+            linted.trained and name == "uploaded",
+        )
+        for name, figures in series.items()
+    }  # fmt: skip
+    return Diagnosis(tuple(gathered(told)), verdicts, linted.trained)
+
+
+# Of weights that were trained: what no training leaves behind on purpose.
+_OF_A_CHECKUP = frozenset(
+    [
+        "not_finite",
+        "dead_channels",
+        "saturated",
+        "train_inference_mismatch",
+        "constant_output",
+        "recurrent_growth",
+        "correlation_collapse",
+    ]
+)
+
+
+def _measured_share(
+    graph: ModelGraph, roles: Sequence[Role], forward: Sequence[Moments | None]
+) -> float:
+    kernels = [call.index for call in graph.calls if roles[call.index] is Role.KERNEL]
+    if not kernels:
+        return 1.0
+    return sum(forward[index] is not None for index in kernels) / len(kernels)

@@ -1,0 +1,59 @@
+"""What kernels and initializers show by themselves."""
+
+from app.analysis.diagnosis.kinds import FindingKind, Severity
+
+KINDS = (
+    FindingKind(
+        "init_vs_activation",
+        Severity.PROBLEM,
+        "An initializer that does not fit",
+        cause="The scale of the kernels is not one for this activation and this number of "
+        "inputs: a fixed deviation such as 0.05, Glorot before many ReLUs, the default "
+        "of depthwise kernels, which counts the inputs of all channels, or anything but "
+        "LeCun before SELU.",
+        remedy="He before ReLU, LeCun before SELU, Glorot before tanh; or take AutoInit's weights.",
+        test="app.analysis.diagnosis.kernels",
+    ),
+    FindingKind(
+        "zero_kernel",
+        Severity.PROBLEM,
+        "Kernels of zeros that nothing can change",
+        cause="A zero kernel that receives zeros gets no gradient, and lets none through.",
+        remedy="Draw the kernels at random.",
+        test="app.analysis.diagnosis.kernels",
+    ),
+    FindingKind(
+        "zero_on_purpose",
+        Severity.FACT,
+        "Kernels of zeros that a gradient reaches",
+        cause="The last kernel of a residual branch, or of the network, starts at zero on "
+        "purpose (Fixup, LoRA).",
+        remedy="Keep them.",
+        test="app.analysis.diagnosis.kernels",
+    ),
+    FindingKind(
+        "symmetric_kernel",
+        Severity.PROBLEM,
+        "All units of a layer start alike",
+        cause="They get the same gradient and stay one unit for ever.",
+        remedy="Draw the kernels at random.",
+        test="app.analysis.diagnosis.kernels",
+    ),
+    FindingKind(
+        "shared_seed",
+        Severity.PROBLEM,
+        "Kernels of several layers are equal",
+        cause="One seed, or one initializer object, draws them all.",
+        remedy="Leave the seed out, or give each layer one of its own.",
+        test="app.analysis.diagnosis.kernels",
+    ),
+    FindingKind(
+        "train_inference_mismatch",
+        Severity.PROBLEM,
+        "Stored statistics make inference another network",
+        cause="The moving mean and variance of a batch normalization are far from those of "
+        "what it receives.",
+        remedy="Train on with training=True, or set them anew.",
+        test="app.analysis.diagnosis.kernels",
+    ),
+)

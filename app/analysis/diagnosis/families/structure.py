@@ -1,0 +1,70 @@
+"""What the structure shows, with nothing run."""
+
+from app.analysis.diagnosis.kinds import FindingKind, Severity
+
+KINDS = (
+    FindingKind(
+        "output_activation_vs_loss",
+        Severity.PROBLEM,
+        "The last activation does not fit the loss",
+        cause="The outputs cannot give what the compiled loss expects, or the loss takes "
+        "logits and gets probabilities.",
+        remedy="Change the last activation or the loss: a softmax for several classes, a "
+        "sigmoid for yes or no, nothing for a regression or for logits.",
+        test="app.analysis.diagnosis.losses",
+    ),
+    FindingKind(
+        "missing_nonlinearity",
+        Severity.PROBLEM,
+        "Two kernels with nothing nonlinear between",
+        cause="A product of two matrices is one matrix: the second layer adds nothing but a "
+        "bottleneck.",
+        remedy="Put an activation between, or leave one of the layers out.",
+        test="app.analysis.diagnosis.structure",
+    ),
+    FindingKind(
+        "misplaced_activation",
+        Severity.PROBLEM,
+        "A softmax in a hidden layer",
+        cause="Its outputs add up to 1, so that each is small and hardly differs between inputs.",
+        remedy="Use ReLU or GELU there; a softmax belongs at the end, or where it weighs other "
+        "signals.",
+        test="app.analysis.diagnosis.structure",
+    ),
+    FindingKind(
+        "bottleneck_rank",
+        Severity.PROBLEM,
+        "Layers so narrow, and so many, that rank is lost",
+        cause="The logarithm of what is left in single draws scatters with the sum of 1/width "
+        "along the path (Hanin 2018).",
+        remedy="Draw the kernels orthogonal, make the layers wider, or go round them by "
+        "residual connections.",
+        test="app.analysis.diagnosis.structure",
+    ),
+    FindingKind(
+        "unscaled_input",
+        Severity.PROBLEM,
+        "The input is not scaled, or scaled twice",
+        cause="By what the file says of its input (bytes), the first kernel receives a signal "
+        "that is far from a mean square of 1.",
+        remedy="Scale once, with Rescaling(1/255) or Normalization, before the first kernel.",
+        test="app.analysis.diagnosis.structure",
+    ),
+    FindingKind(
+        "bias_before_normalization",
+        Severity.FACT,
+        "A bias before batch normalization",
+        cause="Batch normalization takes the mean away, and the bias with it.",
+        remedy="Set use_bias=False, which saves a variable.",
+        test="app.analysis.diagnosis.structure",
+    ),
+    FindingKind(
+        "dropout_before_normalization",
+        Severity.NOTE,
+        "Dropout before batch normalization",
+        cause="Dropout changes the variance in training only: the moving statistics do not "
+        "fit inference (Li et al. 2019).",
+        remedy="Put dropout behind the last normalization.",
+        test="app.analysis.diagnosis.structure",
+    ),
+)

@@ -1,0 +1,68 @@
+"""What a diagnosis finds: one fault of a model, its place, its remedy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    """How much a fault weighs in the verdict.
+
+    Attributes:
+        FATAL: the network cannot train.
+        SERIOUS: it will struggle.
+        NOTE: worth knowing; no part of the verdict.
+    """
+
+    FATAL = "fatal"
+    SERIOUS = "serious"
+    NOTE = "note"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault.
+
+    Attributes:
+        code: of the table of findings.
+        path: of the layer where it starts.
+        class_name: of that layer.
+        message: what is wrong, where, with figures: a sentence or two.
+        remedy: a word of `REMEDIES`.
+        severity: for the verdict.
+        series: whose weights show it; None where it is the file's, whatever the weights.
+    """
+
+    code: str
+    path: str
+    class_name: str
+    message: str
+    remedy: str
+    severity: Severity = Severity.SERIOUS
+    series: str | None = None
+
+
+# What to do, in a sentence each.
+REMEDIES = {
+    "autoinit_helps": "Take AutoInit's weights: its own series shows the difference.",
+    "change_activation": "Change the activation of the hidden layers: ReLU, GELU or SELU for "
+    "sigmoid, exponential or softmax.",
+    "change_last_activation": "Change the last activation, or the loss that goes with it.",
+    "add_nonlinearity": "Put an activation between the layers, or leave one of them out.",
+    "add_normalisation": "Put a normalization between the layers.",
+    "orthogonal": "Draw the kernels by an orthogonal initializer "
+    '(kernel_initializer="orthogonal").',
+    "widen": "Make the layers wider, or fewer.",
+    "scale_input": "Scale the input once, to mean 0 and variance 1, before the first kernel.",
+    "redraw_random": "Draw the kernels at random, by He's or Glorot's initializer, or take "
+    "AutoInit's weights.",
+    "reseed": "Leave the seed out, or give each layer one of its own.",
+    "bound_recurrence": "Use tanh in the recurrence, gates (LSTM, GRU), or orthogonal recurrent "
+    "kernels.",
+    "fix_statistics": "Set moving_mean and moving_variance anew: train on with training=True, or "
+    "reset them to 0 and 1.",
+    "keep_zero_init": "Keep these zeros: they are there on purpose.",
+    "keep_init": "Keep the weights as they are.",
+    "none_needed": "Nothing needs to be done.",
+}

@@ -1,0 +1,224 @@
+"""How the size of a signal, and of a gradient, changes along the paths of a graph.
+
+What a person calls vanishing is a factor that kernels and activations put on a signal, again and
+again, with nothing to undo it. So a *level* is carried along the graph's own edges: the second
+moment of a value beside the one with which its stretch began. A normalization ends a stretch and
+begins another; pooling, padding and repeating change a second moment and no level; what an addition
+gives is compared with its larger operand; parallel branches are never compared. A fixed factor
+behind a kernel counts with it, since levels are judged where they matter: at what activations
+receive, and at what leaves the network.
+
+Backwards likewise, with the squared norm of the gradient of a whole sample in place of the second
+moment of an entry, which striding and pooling leave alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from app.analysis.diagnosis.roles import Role
+from autoinit.graph.model_graph import Call, ModelGraph
+
+_RESETS = frozenset({Role.NORMALIZER, Role.RECURRENT})
+_HARMLESS = frozenset({Role.POOL, Role.CONCAT, Role.PRODUCT})
+# What passes a value on without being an activation or a kernel: a fixed factor, a reshape.
+PASSING = frozenset({Role.SCALE, Role.MOVE})
+# A normalization that gives less than this has not made up for what it received (its epsilon).
+_RESTORED = 1e-2
+
+
+@dataclass(frozen=True)
+class Level:
+    """Where a value stands in its stretch.
+
+    Attributes:
+        log: natural logarithm of its level: 0 where the stretch began.
+        kernels: indices of the calls with a kernel between the stretch's begin and here, along the
+            path that carries most.
+        known: whether it could be measured all the way.
+    """
+
+    log: float
+    kernels: tuple[int, ...] = ()
+    known: bool = True
+    started: bool = False  # whether a kernel was passed since the input
+
+
+@dataclass(frozen=True)
+class Point:
+    """A place where a level counts.
+
+    Attributes:
+        call: whose output it is.
+        kernel: the call with the kernel whose output arrives here, or None.
+        consumer: role of what reads it; None at the end of the network.
+        forward, backward: levels, as natural logarithms; None where they are not known.
+        kernels: of the stretch up to here.
+    """
+
+    call: Call
+    kernel: int | None
+    consumer: Role | None
+    forward: float | None
+    backward: float | None
+    kernels: tuple[int, ...]
+    later: tuple[int, ...]
+
+
+def _log(value: float | None) -> float | None:
+    if value is None or math.isnan(value):
+        return None
+    if value <= 0.0:
+        return -math.inf
+    return math.log(value) if math.isfinite(value) else math.inf
+
+
+class Flow:
+    """Levels of all values, forwards and backwards.
+
+    Args:
+        graph: the calls.
+        roles: of each call.
+        squares: mean square of each call's first output; None where it was not measured.
+        gradients: squared norm of a sample's gradient for each call's first output, likewise.
+        zero: indices of calls whose kernel is zero: they say nothing of sizes.
+    """
+
+    def __init__(
+        self,
+        graph: ModelGraph,
+        roles: Sequence[Role],
+        squares: Sequence[float | None],
+        gradients: Sequence[float | None],
+        zero: frozenset[int] = frozenset(),
+    ) -> None:
+        self.graph, self.roles, self.zero = graph, roles, zero
+        self.squares = [_log(value) for value in squares]
+        self.gradients = [_log(value) for value in gradients]
+        self.producer = {v.index: call.index for call in graph.calls for v in call.outputs}
+        self.readers: dict[int, list[int]] = defaultdict(list)
+        for call in graph.calls:
+            for value in call.inputs:
+                self.readers[self.producer[value.index]].append(call.index)
+        self.forward = self._forward()
+        self.backward = self._backward()
+
+    # Forwards.
+
+    def _forward(self) -> list[Level]:
+        levels: list[Level] = []
+        for call in self.graph.calls:
+            levels.append(self._level(call, levels))
+        return levels
+
+    def _level(self, call: Call, levels: Sequence[Level]) -> Level:
+        role, own = self.roles[call.index], self.squares[call.index]
+        sources = [self.producer[value.index] for value in call.inputs if not value.constant]
+        if role is Role.INPUT or not sources:
+            return Level(0.0)
+        if role in _RESETS:
+            restored = role is Role.RECURRENT or own is None or own > math.log(_RESTORED)
+            return Level(0.0 if restored else own, started=True)  # type: ignore[arg-type]
+        # The operand that carries most.
+        main = max(sources, key=lambda index: self._height(index))
+        before, arrived = levels[main], self.squares[main]
+        if role in _HARMLESS:
+            return before
+        if role is not Role.KERNEL and not before.started and role in PASSING:
+            return Level(0.0)  # preprocessing: what the first kernel receives is the begin
+        kernels = (*before.kernels, call.index) if role is Role.KERNEL else before.kernels
+        started = before.started or role is Role.KERNEL
+        if call.index in self.zero:
+            return Level(before.log, kernels, False, started)
+        if own is None or arrived is None:
+            return Level(before.log, kernels, False, started)
+        if math.isinf(before.log) or math.isinf(own):
+            lost = before.log if math.isinf(before.log) else own
+            return Level(lost, kernels, before.known, started)
+        return Level(before.log + own - arrived, kernels, before.known, started)
+
+    def _height(self, index: int) -> float:
+        own = self.squares[index]
+        return -math.inf if own is None else own
+
+    # Backwards.
+
+    def _backward(self) -> list[Level | None]:
+        levels: list[Level | None] = [None] * len(self.graph.calls)
+        for call in reversed(self.graph.calls):
+            levels[call.index] = self._level_back(call, levels)
+        return levels
+
+    def _level_back(self, call: Call, levels: Sequence[Level | None]) -> Level | None:
+        own = self.gradients[call.index]
+        if own is None or call.outputs[0].constant:
+            return None
+        found = []
+        for reader in self.readers[call.index]:
+            after, theirs = levels[reader], self.gradients[reader]
+            if after is None or theirs is None:
+                continue
+            role = self.roles[reader]
+            kernels = (*after.kernels, reader) if role is Role.KERNEL else after.kernels
+            if role in _RESETS:
+                found.append(Level(0.0))
+            elif role in _HARMLESS or role is Role.INPUT:
+                found.append(Level(after.log, after.kernels, after.known))
+            elif reader in self.zero:
+                found.append(Level(after.log, kernels, False))
+            elif math.isinf(after.log) or math.isinf(own):
+                lost = after.log if math.isinf(after.log) else own
+                found.append(Level(lost, kernels, after.known))
+            else:
+                found.append(Level(after.log + own - theirs, kernels, after.known))
+        if not found:
+            return Level(0.0)
+        # The reader that changes least is the path along which most of it came.
+        return min(found, key=lambda level: abs(level.log))
+
+    # Where levels count.
+
+    def points(self) -> list[Point]:
+        """What activations receive and what leaves the network, one for each kernel's stretch."""
+        found = []
+        for call in self.graph.calls:
+            role = self.roles[call.index]
+            if role in (Role.INPUT,) or call.is_internal:
+                continue
+            readers = {self.roles[r] for r in self.readers[call.index]}
+            consumer = next((r for r in (Role.ACTIVATION, Role.BOUNDED) if r in readers), None)
+            ends = not self.readers[call.index]
+            last_of_linear = role is Role.KERNEL and readers <= {Role.KERNEL}
+            if role in (Role.ACTIVATION, Role.BOUNDED):
+                continue
+            if consumer is None and not ends and not last_of_linear:
+                continue
+            forward, backward = self.forward[call.index], self.backward[call.index]
+            if not forward.kernels:
+                continue
+            found.append(
+                Point(
+                    call,
+                    forward.kernels[-1] if forward.kernels else None,
+                    consumer if not ends else None,
+                    forward.log if forward.known else None,
+                    backward.log if backward is not None and backward.known else None,
+                    forward.kernels,
+                    backward.kernels if backward is not None else (),
+                )
+            )
+        return found
+
+
+def stretches(points: Sequence[Point]) -> dict[int, list[Point]]:
+    """Points by the first kernel of their stretch, in order."""
+    found: dict[int, list[Point]] = defaultdict(list)
+    for point in points:
+        found[point.kernels[0]].append(point)
+    return found
+
+
+Figures = Mapping[str, float]

@@ -1,0 +1,146 @@
+"""The last activation against the loss that is stored with a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from app.analysis.diagnosis.architecture import Architecture, Step, function_name
+from app.analysis.diagnosis.fault import Fault, Severity
+from app.analysis.diagnosis.structure import last_of
+
+_CATEGORICAL = frozenset(
+    [
+        "categoricalcrossentropy",
+        "sparsecategoricalcrossentropy",
+        "categoricalfocalcrossentropy",
+        "sparsecategoricalfocalcrossentropy",
+    ]
+)
+_BINARY = frozenset(["binarycrossentropy", "binaryfocalcrossentropy"])
+_DIVERGENCES = frozenset(["kldivergence", "kullbackleiblerdivergence", "kld"])
+_PROBABILITIES = frozenset({"softmax", "sigmoid", "hard_sigmoid", "sparsemax", "log_softmax"})
+# Functions that no one takes for a probability: they may leave [0, 1], or hold no two classes.
+_NOT_PROBABILITIES = frozenset(
+    [
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "leakyrelu",
+        "elu",
+        "selu",
+        "gelu",
+        "silu",
+        "swish",
+        "softplus",
+        "tanh",
+        "exponential",
+        "exp",
+        "prelu",
+        "linear",
+        "softsign",
+        "mish",
+        "celu",
+    ]
+)
+
+
+def output_faults(
+    architecture: Architecture, compiled: Mapping[str, Any] | None
+) -> Iterator[Fault]:
+    """Outputs that cannot give what the loss expects.
+
+    Args:
+        architecture: of the model.
+        compiled: the settings as stored: `compile_config` of Keras 3, `training_config` of Keras 2.
+    """
+    losses = _losses(compiled, architecture)
+    for index, (step, activation) in last_of(architecture).items():
+        loss = losses.get(index)
+        if loss is None:
+            continue
+        name, from_logits = loss
+        found = _mismatch(name, from_logits, step, activation)
+        if found is not None:
+            yield Fault(
+                "output_activation_vs_loss", step.path, step.class_name, found,
+                "change_last_activation", Severity.FATAL,
+            )  # fmt: skip
+
+
+def _mismatch(name: str, from_logits: bool, step: Step, activation: Step | None) -> str | None:
+    function = activation.activation if activation is not None else None
+    here = f"{step.path!r} ends with {function or 'no activation'}"
+    units = step.channels
+    shown = {"categorical": "a softmax", "binary": "a sigmoid"}
+    if name in _CATEGORICAL | _BINARY:
+        kind = "categorical" if name in _CATEGORICAL else "binary"
+        if from_logits:
+            if function in _PROBABILITIES:
+                return (
+                    f"{here}, and the loss takes logits (from_logits=True): the {function} is "
+                    "applied twice. Leave it out, or set from_logits=False."
+                )
+            if function in ("relu", "relu6", "softplus", "exponential"):
+                return f"{here}: logits are never negative, and the loss needs them to be."
+            return None
+        if function is None and not _may_hide_activation(step):
+            return (
+                f"{here}, and {name} expects probabilities: put {shown[kind]} behind, or set "
+                "from_logits=True."
+            )
+        if function in _NOT_PROBABILITIES:
+            return f"{here}, which gives no probabilities; {name} expects {shown[kind]}."
+        if name in _CATEGORICAL and function in ("sigmoid", "hard_sigmoid"):
+            return (
+                f"{here}: {units or 'several'} sigmoids do not add up to 1, and {name} looks at "
+                "one of them only. Use a softmax, or binary_crossentropy."
+            )
+        if function == "softmax" and units == 1:
+            return f"{here} over a single unit, which is always 1. Use a sigmoid."
+    if name in _DIVERGENCES and (
+        function in _NOT_PROBABILITIES or (function is None and step.is_kernel)
+    ):
+        return f"{here}, and the divergence compares probabilities: use a softmax."
+    if name == "poisson" and (function == "tanh" or (function is None and step.is_kernel)):
+        return f"{here}: rates may be negative, and Poisson's loss takes their logarithm."
+    return None
+
+
+def _may_hide_activation(step: Step) -> bool:
+    """Whether the last step may apply a function of its own: a layer that is not a plain one."""
+    return not (step.is_kernel or step.activation == "linear")
+
+
+def _losses(
+    compiled: Mapping[str, Any] | None, architecture: Architecture
+) -> dict[int, tuple[str, bool]]:
+    """Name and `from_logits` of each output's loss, by the output's step."""
+    if not isinstance(compiled, Mapping):
+        return {}
+    loss = compiled.get("loss")
+    outputs = architecture.outputs
+    if isinstance(loss, Mapping) and "class_name" not in loss:
+        steps = {architecture.steps[i].name: i for i in outputs}
+        each = {steps[name]: value for name, value in loss.items() if name in steps}
+    elif isinstance(loss, list | tuple):
+        each = dict(zip(outputs, loss, strict=False))
+    else:
+        each = dict.fromkeys(outputs, loss)
+    return {index: named for index, value in each.items() if (named := _named(value)) is not None}
+
+
+def _named(loss: Any) -> tuple[str, bool] | None:
+    config: Mapping[str, Any] = {}
+    if isinstance(loss, Mapping):
+        inner = loss.get("config")
+        if loss.get("class_name") == "function":
+            loss = function_name(loss)
+        else:
+            config = inner if isinstance(inner, Mapping) else {}
+            loss = loss.get("class_name")
+    if not isinstance(loss, str):
+        return None
+    plain = loss.lower().replace("_", "")
+    plain = {"bce": "binarycrossentropy"}.get(plain, plain)
+    return plain, config.get("from_logits") is True

@@ -1,0 +1,351 @@
+"""What the figures of one series of weights say: signals, gradients, units, inputs told apart.
+
+Every function takes the figures as they were measured and tells faults; thresholds stand at the top
+of the file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from app.analysis.diagnosis.fault import Fault, Severity
+from app.analysis.diagnosis.flow import Flow, Point
+from app.analysis.diagnosis.roles import Role
+from app.text.formatting import number
+from autoinit.graph.model_graph import Call, ModelGraph
+from probes.moments.figures import Moments
+
+# A signal's mean square, and the squared norm of a gradient, vanish or explode beyond these.
+SIGNAL_FACTOR, GRADIENT_FACTOR = 100.0, 1000.0
+LEAST = 10.0  # what ends about where signals should be has only made up for its input
+# From here on nothing can be learnt in the time that anyone has.
+HOPELESS = 1e8
+# What two inputs differ by, beside the signal: in amplitude; and what of it one layer may do.
+DISTORTION_GROWS, DISTORTION_FALLS = 10.0, 100.0
+# Share of dead units; on noise, maximum pooling alone makes up to a third of them dead.
+DEAD, DEAD_WITH_AUTOINIT = 0.4, 0.75
+SATURATED = 0.5  # share of saturated entries
+ALIKE, COLLAPSED = 0.99, 0.999
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One series' figures.
+
+    Attributes:
+        graph: the calls.
+        roles: of each call.
+        forward, backward: moments of each call's first output and of its gradient.
+        zero: calls whose kernels are zero.
+        series: its name.
+    """
+
+    graph: ModelGraph
+    roles: Sequence[Role]
+    forward: Sequence[Moments | None]
+    backward: Sequence[Moments | None]
+    zero: frozenset[int]
+    series: str
+
+    def producer(self, value: int) -> int | None:
+        """Index of the call that writes a value."""
+        return next(
+            (c.index for c in self.graph.calls for v in c.outputs if v.index == value), None
+        )
+
+    def flow(self) -> Flow:
+        """Levels of signals and gradients along the graph."""
+        squares = [None if m is None else m.variance + m.mean**2 for m in self.forward]
+        gradients = [
+            None if m is None else (m.variance + m.mean**2) * call.outputs[0].entries
+            for call, m in zip(self.graph.calls, self.backward, strict=True)
+        ]
+        return Flow(self.graph, self.roles, squares, gradients, self.zero)
+
+
+def measured_faults(measured: Measured) -> Iterator[Fault]:
+    """All faults that the figures of a series show."""
+    points = measured.flow().points()
+    dead = list(_dead(measured))
+    yield from _not_finite(measured)
+    yield from dead
+    yield from _signal(measured, points)
+    yield from _gradient(measured, points)
+    yield from _distorted(measured, points)
+    yield from _collapse(measured)
+    yield from _saturated(measured)
+    yield from _constant_output(measured)
+
+
+def _fault(
+    measured: Measured, code: str, call: Call, message: str, remedy: str,
+    severity: Severity = Severity.SERIOUS,
+) -> Fault:  # fmt: skip
+    path = call.path.removesuffix(f"/{call.path.rpartition('/')[2]}") if (
+        call.part == "activation"
+    ) else call.path  # fmt: skip
+    return Fault(code, path, call.class_name, message, remedy, severity, measured.series)
+
+
+def _not_finite(measured: Measured) -> Iterator[Fault]:
+    for call, moments in zip(measured.graph.calls, measured.forward, strict=True):
+        if moments is not None and moments.finite_fraction < 1.0:
+            yield _fault(
+                measured, "not_finite", call,
+                f"The signal is NaN or beyond the range of floating point, first at {call.path!r}.",
+                "change_activation", Severity.FATAL,
+            )  # fmt: skip
+            return
+
+
+def _signal(measured: Measured, points: Sequence[Point]) -> Iterator[Fault]:
+    """Where a signal vanishes or explodes on its way to an activation or to the output."""
+    known = [p for p in points if p.forward is not None and not math.isnan(p.forward)]
+    lost = [p for p in known if p.forward is not None and p.forward == -math.inf]
+    if lost and not _underflows(measured, lost[0]):
+        known = [p for p in known if p not in lost]  # zeros: dead units, zero kernels
+    small = [p for p in known if _square(measured, p) <= 1 / LEAST]
+    low = min(small, key=lambda p: p.forward or 0.0, default=None)
+    if low is not None and (low.forward or 0.0) <= -math.log(SIGNAL_FACTOR):
+        yield _stretch(measured, "signal_vanishes", low, "falls")
+    heights = [p for p in known if p.consumer is not Role.BOUNDED and _square(measured, p) >= LEAST]
+    high = max(heights, key=lambda p: p.forward or 0.0, default=None)
+    if high is not None and (high.forward or 0.0) >= math.log(SIGNAL_FACTOR):
+        yield _stretch(measured, "signal_explodes", high, "grows")
+
+
+def _square(measured: Measured, point: Point) -> float:
+    """The mean square at a point."""
+    moments = measured.forward[point.call.index]
+    return math.nan if moments is None else moments.variance + moments.mean**2
+
+
+def _underflows(measured: Measured, point: Point) -> bool:
+    """Whether a zero is what is left of a signal that was falling, and not that of dead units."""
+    before = [measured.forward[i] for i in point.kernels[:-1]]
+    squares = [m.variance + m.mean**2 for m in before if m is not None]
+    return any(0.0 < square < 1e-30 for square in squares)
+
+
+def _stretch(measured: Measured, code: str, point: Point, verb: str) -> Fault:
+    kernels = point.kernels
+    calls = measured.graph.calls
+    start = calls[_first_at_fault(measured, point)]
+    level = point.forward or 0.0
+    each = math.exp(level / len(kernels)) if math.isfinite(level) else 0.0
+    size = "to 0" if level == -math.inf else f"by {number(math.exp(min(abs(level), 700.0)))} in all"
+    rate = number(1 / each if each and level < 0 else each) if math.isfinite(level) else ""
+    over = "one layer" if len(kernels) == 1 else f"{len(kernels):,} layers"
+    told = f", {rate} for each of {over}" if rate and len(kernels) > 1 else f", over {over}"
+    severity = Severity.FATAL if abs(level) >= math.log(HOPELESS) else Severity.SERIOUS
+    return _fault(
+        measured, code, start,
+        f"From {start.path!r} to {point.call.path!r} the signal's mean square {verb} {size}{told}.",
+        "autoinit_helps", severity,
+    )  # fmt: skip
+
+
+def _first_at_fault(measured: Measured, point: Point) -> int:
+    """The kernel from which on the level moves to where it ends: its turning point."""
+    flow = measured.flow()
+    sign = 1 if (point.forward or 0.0) > 0 else -1
+    best, turning = 0.0, point.kernels[0]
+    for index in point.kernels[:-1]:
+        here = sign * flow.forward[index].log
+        if here < best:
+            best, turning = here, index
+    return turning
+
+
+def _gradient(measured: Measured, points: Sequence[Point]) -> Iterator[Fault]:
+    """Where a gradient vanishes or explodes on its way back to the kernels."""
+    known = [p for p in points if p.backward is not None and not math.isnan(p.backward)]
+    finite = [p for p in known if p.backward is not None and math.isfinite(p.backward)]
+    limit = math.log(GRADIENT_FACTOR)
+    low = min(finite, key=lambda p: p.backward or 0.0, default=None)
+    gone = [p for p in known if p.backward == -math.inf]
+    if gone and low is not None and (low.backward or 0.0) < -math.log(SIGNAL_FACTOR):
+        low = gone[0]  # underflow of what was falling
+    elif gone and any(_underflows(measured, p) for p in points if p.forward == -math.inf):
+        low = gone[0]
+    high = max(finite, key=lambda p: p.backward or 0.0, default=None)
+    for point, sign, code, verb in (
+        (low, -1, "gradient_vanishes", "falls"),
+        (high, 1, "gradient_explodes", "grows"),
+    ):
+        if point is None or sign * (point.backward or 0.0) < limit or point.kernel is None:
+            continue
+        call = measured.graph.calls[point.kernel]
+        level = abs(point.backward or 0.0)
+        count = len(point.later)
+        size = "to 0" if math.isinf(level) else f"by {number(math.exp(min(level, 700.0)))}"
+        rate = ""
+        if math.isfinite(level) and count > 1:
+            rate = f", {number(math.exp(level / count))} for each of {count:,} layers"
+        yield _fault(
+            measured, code, call,
+            f"On its way back to {call.path!r} the gradient's squared norm {verb} {size}{rate}.",
+            "autoinit_helps", Severity.FATAL if level >= math.log(HOPELESS) else Severity.SERIOUS,
+        )  # fmt: skip
+
+
+def _distorted(measured: Measured, points: Sequence[Point]) -> Iterator[Fault]:
+    """What two inputs differ by grows or falls beside the signal, layer after layer.
+
+    (squared norm of the gradient) · (mean square of the signal) stays along a path where layers do
+    to a small difference what they do to the signal; the largest single step is left out, since a
+    trend is what condemns.
+    """
+    stretches: dict[int, list[tuple[float, Point]]] = {}
+    for point in points:
+        if point.forward is None or point.backward is None:
+            continue
+        height = point.forward + point.backward
+        if math.isfinite(height):
+            stretches.setdefault(point.kernels[0], []).append((height, point))
+    worst: tuple[float, Point, int] | None = None
+    for found in stretches.values():
+        steps = [after[0] - before[0] for before, after in pairwise(found)]
+        if len(steps) < 3:
+            continue
+        whole = found[0][0] - found[-1][0]
+        largest = max((-step for step in steps), key=lambda s: s if whole > 0 else -s)
+        trend = whole - largest
+        if trend * whole > 0 and (worst is None or abs(trend) > abs(worst[0])):
+            worst = trend, found[0][1], len(found)
+    if worst is None:
+        return
+    trend, point, count = worst
+    limit = DISTORTION_GROWS if trend > 0 else DISTORTION_FALLS
+    if abs(trend) >= 2 * math.log(limit) and point.kernel is not None:
+        call = measured.graph.calls[point.kernel]
+        what = "amplified" if trend > 0 else "damped"
+        yield _fault(
+            measured, "gradient_differs", call,
+            f"What two inputs differ by is {what} beside the signal itself by a factor of "
+            f"{number(math.exp(min(abs(trend) / 2, 700.0)))} over {count:,} layers, from "
+            f"{call.path!r} on.",
+            "change_activation" if trend < 0 else "autoinit_helps",
+        )  # fmt: skip
+
+
+def _collapse(measured: Measured) -> Iterator[Fault]:
+    """Inputs that are no longer told apart, from a call on to the end.
+
+    What pooling leaves of noise over many positions is the same for all inputs, whatever the
+    network: where there are positions, only calls that have some count. Those that are alike where
+    the first figure is were fed so.
+    """
+    pairs = [
+        (call, moments)
+        for call, moments in zip(measured.graph.calls, measured.forward, strict=True)
+        if moments is not None and not call.is_internal
+    ]
+    placed = [pair for pair in pairs if pair[1].position_correlation is not None]
+    known = [
+        (call, float(moments.sample_correlation))
+        for call, moments in placed or pairs
+        if moments.sample_correlation is not None
+    ]
+    start = None
+    for (_, before), (call, value) in pairwise(known):
+        if value >= ALIKE > before:
+            start = call
+        elif value < ALIKE:
+            start = None
+    if start is not None:
+        end, value = known[-1]
+        first = next(
+            (c for c in reversed(measured.graph.calls[: start.index + 1])
+             if measured.roles[c.index] is Role.KERNEL), start,
+        )  # fmt: skip
+        yield _fault(
+            measured, "correlation_collapse", first,
+            f"Inputs are no longer told apart: from {start.path!r} on two of them correlate by "
+            f"more than {ALIKE}, and at {end.path!r} by {value:.4g}.",
+            "change_activation", Severity.FATAL if value >= COLLAPSED else Severity.SERIOUS,
+        )  # fmt: skip
+
+
+def _dead(measured: Measured) -> Iterator[Fault]:
+    yield from _share(
+        measured, "dead_channels", "dead_fraction",
+        DEAD_WITH_AUTOINIT if measured.series == "autoinit" else DEAD,
+        "Of the units of {path!r} {share:.0%} give zero for every input{more}: nothing passes, and "
+        "no gradient returns, through these.",
+        "autoinit_helps", {Role.ACTIVATION, Role.BOUNDED},
+    )  # fmt: skip
+
+
+def _saturated(measured: Measured) -> Iterator[Fault]:
+    yield from _share(
+        measured, "saturated", "saturated_fraction", SATURATED,
+        "Of the entries of {path!r} {share:.0%} are saturated{more}: gradients hardly pass there.",
+        "autoinit_helps", {Role.BOUNDED, Role.ACTIVATION},
+    )  # fmt: skip
+
+
+def _share(
+    measured: Measured, code: str, name: str, least: float, told: str, remedy: str,
+    roles: set[Role],
+) -> Iterator[Fault]:  # fmt: skip
+    found = []
+    for call, moments in zip(measured.graph.calls, measured.forward, strict=True):
+        share = None if moments is None else getattr(moments.shape, name)
+        if share is None or share < least or measured.roles[call.index] not in roles:
+            continue
+        before = [measured.producer(value.index) for value in call.inputs]
+        behind_zero = any(index in measured.zero for index in before if index is not None)
+        if behind_zero and not _stuck(measured, call):
+            continue
+        found.append((share, call))
+    if found:
+        share, call = found[0]
+        more = f", and more than {least:.0%} in {len(found) - 1:,} others" if found[1:] else ""
+        yield _fault(
+            measured, code, call, told.format(path=call.path, share=share, more=more), remedy
+        )
+
+
+def _stuck(measured: Measured, call: Call) -> bool:
+    """Whether no gradient comes back to a call behind a zero kernel: it is dead for good."""
+    moments = measured.backward[call.index]
+    return moments is None or moments.variance + moments.mean**2 == 0.0
+
+
+def _constant_output(measured: Measured) -> Iterator[Fault]:
+    """An output that does not depend on the input."""
+    graph = measured.graph
+    producers = graph.producers()
+    for value in graph.outputs:
+        call = producers[value.index]
+        moments = measured.forward[call.index]
+        if moments is None or moments.finite_fraction < 1.0 or not call.inputs:
+            continue
+        alike = moments.variance == 0.0
+        one_unit = value.entries == 1
+        correlated = moments.sample_correlation
+        if (alike and (one_unit or moments.mean == 0.0)) or correlated == 1.0:
+            yield _fault(
+                measured, "constant_output", call,
+                f"The output {call.path!r} is the same for every input.",
+                "redraw_random", Severity.FATAL,
+            )  # fmt: skip
+
+
+Received = Mapping[str, tuple[float, float]]
+
+
+def received_by_normalizers(measured: Measured) -> Received:
+    """Mean and variance of what each normalization receives, by its path."""
+    producers = {v.index: call.index for call in measured.graph.calls for v in call.outputs}
+    found = {}
+    for call in measured.graph.calls:
+        if measured.roles[call.index] is Role.NORMALIZER and call.inputs:
+            moments = measured.forward[producers[call.inputs[0].index]]
+            if moments is not None and moments.finite_fraction == 1.0:
+                found[call.path] = moments.mean, moments.variance
+    return found

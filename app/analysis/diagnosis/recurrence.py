@@ -1,0 +1,88 @@
+"""Recurrences whose state grows from step to step: measured at three lengths."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+from app.analysis.diagnosis.fault import Fault, Severity
+from app.analysis.diagnosis.roles import BOUNDED_FUNCTIONS, name_of
+from autoinit.graph.model_graph import Call, ModelGraph, innermost
+
+_LENGTHS = (8, 16, 32)
+_SAMPLES = 8
+# By how much the mean square of the state may grow while the number of steps doubles.
+_GROWTH = 10.0
+
+
+def recurrent_growth(graph: ModelGraph, series: str, seed: int = 0) -> Iterator[Fault]:
+    """Recurrent layers with an unbounded activation whose last state grows with the steps."""
+    seen: set[int] = set()
+    for call in graph.calls:
+        for layer in _recurrent_layers(innermost(call.layer)):
+            if id(layer) in seen or not _is_unbounded(layer) or not layer.built:
+                continue
+            seen.add(id(layer))
+            squares = _squares(layer, call, seed)
+            if squares is None or not _grows(squares):
+                continue
+            told = ", ".join(
+                f"{square:.2g}" if math.isfinite(square) else "beyond floating point"
+                for square in squares
+            )
+            steps = ", ".join(map(str, _LENGTHS[: len(squares)]))
+            yield Fault(
+                "recurrent_growth", call.path, call.class_name,
+                f"The state of {call.path!r} grows from step to step: after {steps} steps its "
+                f"mean square is {told}. Its activation, {name_of(layer.activation)}, has no "
+                "bound.",
+                "bound_recurrence", Severity.FATAL, series,
+            )  # fmt: skip
+
+
+def _grows(squares: list[float]) -> bool:
+    if not all(map(math.isfinite, squares)):
+        return True
+    return len(squares) > 1 and squares[-1] > _GROWTH ** (len(squares) - 1) * squares[0]
+
+
+def _recurrent_layers(layer: Any) -> Iterator[Any]:
+    if isinstance(layer, layers.Bidirectional):
+        yield layer.forward_layer
+        yield layer.backward_layer
+    elif isinstance(layer, (layers.SimpleRNN, layers.LSTM, layers.GRU)):
+        yield layer
+
+
+def _is_unbounded(layer: Any) -> bool:
+    function = getattr(layer, "activation", None)
+    return function is not None and name_of(function) not in BOUNDED_FUNCTIONS
+
+
+def _squares(layer: Any, call: Call, seed: int) -> list[float] | None:
+    """Mean squares of the last state after each number of steps, for Gaussian input."""
+    features = call.inputs[0].sample[-1]
+    generator = np.random.default_rng(seed)
+    data = generator.standard_normal((_SAMPLES, _LENGTHS[-1], features)).astype("float32")
+    cell = layer.cell
+    found = []
+    try:
+        states = [keras.ops.zeros((_SAMPLES, size)) for size in _sizes(cell.state_size)]
+        for step in range(_LENGTHS[-1]):
+            output, states = cell(keras.ops.convert_to_tensor(data[:, step]), states)
+            if step + 1 in _LENGTHS:
+                values = keras.ops.convert_to_numpy(output).astype(np.float64)
+                with np.errstate(all="ignore"):
+                    found.append(float(np.mean(values**2)))
+    except (TypeError, ValueError):  # a cell of another protocol
+        return None
+    return [value if math.isfinite(value) else math.inf for value in found]
+
+
+def _sizes(state_size: Any) -> list[int]:
+    return list(state_size) if isinstance(state_size, (list, tuple)) else [int(state_size)]

@@ -1,0 +1,321 @@
+"""What a call does to a signal, as far as a diagnosis asks: its role.
+
+Roles are told by class, and for operations by name: they say which changes of size are the work of
+kernels and activations, and which belong to an operation that rescales harmlessly.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+from typing import Any
+
+import keras
+from keras import layers
+
+from autoinit.graph.model_graph import Call, innermost
+
+
+class Role(StrEnum):
+    """What becomes of a signal's size.
+
+    Attributes:
+        INPUT: it enters here: data, a lookup in a table, a constant.
+        KERNEL: multiplied by trained weights.
+        ACTIVATION: an element-wise nonlinearity.
+        BOUNDED: one whose output is bounded.
+        NORMALIZER: it is set anew, whatever it was: a reset.
+        RECURRENT: a recurrence, whose gates and states have a size of their own: a reset.
+        POOL: averages or repeats entries, which changes their size and means nothing.
+        MERGE: adds what comes from several branches.
+        CONCAT: several branches beside each other.
+        PRODUCT: one signal weighs another: gates, attention.
+        SCALE: multiplied by, or moved by, fixed numbers.
+        MOVE: entries at other places, or dropped at random.
+        OTHER: anything else.
+    """
+
+    INPUT = "input"
+    KERNEL = "kernel"
+    ACTIVATION = "activation"
+    BOUNDED = "bounded"
+    NORMALIZER = "normalizer"
+    RECURRENT = "recurrent"
+    POOL = "pool"
+    MERGE = "merge"
+    CONCAT = "concat"
+    PRODUCT = "product"
+    SCALE = "scale"
+    MOVE = "move"
+    OTHER = "other"
+
+
+# Element-wise functions by the names of classes and of functions, lower case without underscores.
+BOUNDED_FUNCTIONS = frozenset(
+    [
+        "sigmoid",
+        "tanh",
+        "softmax",
+        "softsign",
+        "hardsigmoid",
+        "hardtanh",
+        "sin",
+        "cos",
+        "relu6",
+        "erf",
+        "gaussian",
+        "arctan",
+        "sparsemax",
+        "logsigmoidal",
+        "clip",
+        "sigmoid2",
+        "tanhshrinkbounded",
+    ]
+)
+UNBOUNDED_FUNCTIONS = frozenset(
+    [
+        "relu",
+        "leakyrelu",
+        "prelu",
+        "elu",
+        "selu",
+        "gelu",
+        "silu",
+        "swish",
+        "mish",
+        "softplus",
+        "exponential",
+        "exp",
+        "celu",
+        "glu",
+        "hardsilu",
+        "hardswish",
+        "hardshrink",
+        "softshrink",
+        "tanhshrink",
+        "squareplus",
+        "threshold",
+        "thresholdedrelu",
+        "square",
+        "absolute",
+        "abs",
+        "sqrt",
+        "log",
+        "log1p",
+        "power",
+        "pow",
+        "logsigmoid",
+        "logsoftmax",
+        "reciprocal",
+        "rsqrt",
+        "squared",
+        "logaddexp",
+        "expm1",
+        "sinh",
+        "cosh",
+        "maxout",
+        "crelu",
+    ]
+)
+_NORMALIZERS = frozenset(
+    [
+        "batchnormalization",
+        "layernormalization",
+        "groupnormalization",
+        "unitnormalization",
+        "rmsnormalization",
+        "spectralnormalization",
+        "instancenormalization",
+        "normalize",
+        "rmsnorm",
+        "layernorm",
+        "localresponsenorm",
+        "batchnorm",
+        "syncbatchnormalization",
+        "globalresponsenormalization",
+    ]
+)
+_RECURRENT = frozenset(
+    [
+        "simplernn",
+        "lstm",
+        "gru",
+        "rnn",
+        "bidirectional",
+        "convlstm1d",
+        "convlstm2d",
+        "convlstm3d",
+        "stackedrnncells",
+    ]
+)
+_POOLS = frozenset(
+    [
+        "averagepooling1d",
+        "averagepooling2d",
+        "averagepooling3d",
+        "globalaveragepooling1d",
+        "globalaveragepooling2d",
+        "globalaveragepooling3d",
+        "maxpooling1d",
+        "maxpooling2d",
+        "maxpooling3d",
+        "globalmaxpooling1d",
+        "globalmaxpooling2d",
+        "globalmaxpooling3d",
+        "upsampling1d",
+        "upsampling2d",
+        "upsampling3d",
+        "adaptiveaveragepooling1d",
+        "adaptiveaveragepooling2d",
+        "adaptiveaveragepooling3d",
+        "adaptivemaxpooling1d",
+        "adaptivemaxpooling2d",
+        "adaptivemaxpooling3d",
+        "averagepool",
+        "maxpool",
+        "adaptiveaveragepool",
+        "adaptivemaxpool",
+        "resizing",
+        "resize",
+        "repeatvector",
+        "repeat",
+        "tile",
+        "broadcastto",
+        "zeropadding1d",
+        "zeropadding2d",
+        "zeropadding3d",
+        "pad",
+        "cropping1d",
+        "cropping2d",
+        "cropping3d",
+        "mean",
+        "sum",
+        "max",
+        "min",
+        "amax",
+        "amin",
+        "average",
+        "logsumexp",
+        "spatialdropoutpool",
+        "reducemean",
+    ]
+)
+_MERGES = frozenset(["add", "subtract", "average", "maximum", "minimum", "weightedsum"])
+_CONCATS = frozenset(["concatenate", "stack", "hstack", "vstack", "concat"])
+_PRODUCTS = frozenset(
+    [
+        "multiply",
+        "dot",
+        "matmul",
+        "einsum",
+        "tensordot",
+        "outer",
+        "attention",
+        "additiveattention",
+        "multiheadattention",
+        "groupqueryattention",
+        "groupedqueryattention",
+        "dotproductattention",
+    ]
+)
+_SCALES = frozenset(
+    [
+        "rescaling",
+        "normalization",
+        "divide",
+        "truedivide",
+        "negative",
+        "customscalelayer",
+    ]
+)
+_LEARNED_SCALES = frozenset(["rezero", "affine"])
+_LOOKUPS = frozenset(
+    [
+        "embedding",
+        "categoryencoding",
+        "hashing",
+        "discretization",
+        "stringlookup",
+        "integerlookup",
+        "textvectorization",
+        "onehot",
+        "take",
+        "reversibleembedding",
+        "tokenandpositionembedding",
+        "positionembedding",
+    ]
+)
+
+
+def name_of(thing: Any) -> str:
+    """A class's or function's name in the form of the tables above."""
+    name = getattr(thing, "__name__", None) or getattr(thing, "name", "") or type(thing).__name__
+    return str(name).replace("_", "").lower()
+
+
+def activation_of(call: Call) -> str | None:
+    """The name of the element-wise function that a call applies; None for other calls."""
+    layer = innermost(call.layer)
+    if call.part == "activation" or isinstance(layer, layers.Activation):
+        function = call.activation
+        if function is keras.activations.linear:
+            return None
+        named = name_of(function)
+        return named if named in BOUNDED_FUNCTIONS | UNBOUNDED_FUNCTIONS else "?" + named
+    named = call.class_name.replace("_", "").lower()
+    if named == "relu" and getattr(layer, "max_value", None) is not None:
+        return "relu6"
+    return named if named in BOUNDED_FUNCTIONS | UNBOUNDED_FUNCTIONS else None
+
+
+def role_of(call: Call, weighted: bool) -> Role:
+    """The role of a call.
+
+    Args:
+        call: of the graph.
+        weighted: whether it has a kernel that AutoInit sets.
+    """
+    named = call.class_name.replace("_", "").lower()
+    inner = type(innermost(call.layer)).__name__.replace("_", "").lower()
+    names = {named, inner}
+    result = Role.OTHER
+    if call.is_input or not call.inputs or names & _LOOKUPS:
+        result = Role.INPUT
+    elif names & _NORMALIZERS:
+        result = Role.NORMALIZER
+    elif names & _RECURRENT or isinstance(call.layer, layers.RNN):
+        result = Role.RECURRENT
+    elif call.part != "activation" and weighted:
+        result = Role.KERNEL
+    elif (function := activation_of(call)) is not None:
+        result = Role.BOUNDED if function in BOUNDED_FUNCTIONS else Role.ACTIVATION
+    elif names & _POOLS:
+        result = Role.POOL
+    elif names & _CONCATS:
+        result = Role.CONCAT
+    elif names & _MERGES:
+        result = Role.MERGE if _signals(call) > 1 else Role.SCALE
+    elif names & _LEARNED_SCALES or _is_learned_scale(call, names):
+        # Small on purpose, and free to open by itself, as LayerScale's.
+        result = Role.POOL
+    elif names & _PRODUCTS:
+        result = Role.PRODUCT if _signals(call) > 1 else Role.SCALE
+    elif names & _SCALES:
+        result = Role.SCALE
+    elif len(call.inputs) == 1 and _same_entries(call):
+        result = Role.MOVE
+    return result
+
+
+def _is_learned_scale(call: Call, names: set[str]) -> bool:
+    """Whether it multiplies by a variable of its own."""
+    return bool(names & _PRODUCTS) and any(value.parameter is not None for value in call.inputs)
+
+
+def _signals(call: Call) -> int:
+    """How many operands depend on the model's inputs."""
+    return sum(not value.constant for value in call.inputs)
+
+
+def _same_entries(call: Call) -> bool:
+    return math.prod(call.inputs[0].sample) == math.prod(call.outputs[0].sample)

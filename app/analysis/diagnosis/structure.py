@@ -1,0 +1,283 @@
+"""Whether the structure makes sense: what a configuration alone shows, with nothing run."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from app.analysis.diagnosis.architecture import (
+    AUGMENTING,
+    NORMALIZERS,
+    PASSING,
+    RECURRENT,
+    Architecture,
+    Step,
+)
+from app.analysis.diagnosis.fault import Fault, Severity
+
+# Σ 1/width along a path, over dense layers: what a product of random matrices loses in rank
+# (Hanin 2018: the variance of the logarithm of its gradients grows with this sum).
+RANK_LOSS, _NARROW_LAYERS = 5.0, 20
+# What is left of bytes after one scaling has a mean square within these.
+_SCALED = (1e-3, 100.0)
+_BYTES = (127.5, 5418.25)  # mean, variance
+# A Rescaling by less than this is made for bytes.
+_OF_BYTES = 0.02
+_IMAGE_DTYPES = ("uint8",)
+
+
+def structural(architecture: Architecture) -> Iterator[Fault]:
+    """All faults of structure."""
+    yield from _softmax_over_one(architecture)
+    yield from _missing_nonlinearity(architecture)
+    yield from _misplaced_activation(architecture)
+    yield from _bottleneck(architecture)
+    yield from _unscaled(architecture)
+    yield from _before_normalization(architecture)
+
+
+def _fault(code: str, step: Step, message: str, remedy: str, **more: Any) -> Fault:
+    return Fault(code, step.path, step.class_name, message, remedy, **more)
+
+
+def _softmax_over_one(architecture: Architecture) -> Iterator[Fault]:
+    for step in architecture.steps:
+        axis = step.config.get("axis", -1)
+        if step.activation == "softmax" and step.channels_in == 1 and axis == -1:
+            yield _fault(
+                "constant_output", step,
+                f"{step.path!r} is a softmax over a single entry: it gives 1 for every input, and "
+                "no gradient comes back through it.",
+                "change_last_activation", severity=Severity.FATAL,
+            )  # fmt: skip
+
+
+def _missing_nonlinearity(architecture: Architecture) -> Iterator[Fault]:
+    """Two kernels, one after the other, that could be multiplied into one.
+
+    Not where the layer between is narrower than what it joins, which is a factorisation on
+    purpose, nor after a depthwise convolution.
+    """
+    pairs = []
+    for step in architecture.kernels():
+        if step.is_depthwise:
+            continue
+        for after in architecture.following(step):
+            if after.is_kernel:
+                ends = [size for size in (step.channels_in, after.channels) if size]
+                factorised = len(ends) == 2 and step.channels and step.channels < min(ends)
+                if not after.is_depthwise and not factorised:
+                    pairs.append((step, after))
+                break
+            if after.class_name not in PASSING or len(after.inputs) != 1:
+                break
+    if pairs:
+        first, after = pairs[0]
+        more = f" So do {len(pairs) - 1:,} more pairs." if len(pairs) > 1 else ""
+        yield _fault(
+            "missing_nonlinearity", first,
+            f"{first.path!r} and {after.path!r} follow each other with nothing nonlinear between: "
+            f"together they can do no more than one layer could.{more}",
+            "add_nonlinearity",
+        )  # fmt: skip
+
+
+def _misplaced_activation(architecture: Architecture) -> Iterator[Fault]:
+    """A softmax whose result a kernel reads as its data; one that weighs others is attention."""
+    for step in architecture.steps:
+        if step.activation != "softmax" or step.index in architecture.outputs:
+            continue
+        waiting, seen = list(architecture.readers[step.index]), set()
+        while waiting:
+            after = architecture.steps[waiting.pop()]
+            if after.index in seen:
+                continue
+            seen.add(after.index)
+            passes = after.class_name in PASSING | NORMALIZERS
+            pools = "Pooling" in after.class_name
+            if after.is_kernel or after.class_name in RECURRENT:
+                yield _fault(
+                    "misplaced_activation", step,
+                    f"{step.path!r} applies a softmax in a hidden layer: its outputs add up to 1, "
+                    f"so that {after.path!r} receives hardly anything that differs between inputs.",
+                    "change_activation",
+                )  # fmt: skip
+                break
+            if passes or pools or (after.activation and after.activation != "softmax"):
+                waiting += architecture.readers[after.index]
+
+
+def _bottleneck(architecture: Architecture) -> Iterator[Fault]:
+    """Layers so narrow, and so many, that products of random kernels lose rank."""
+    losses: list[float] = []
+    counts: list[int] = []
+    narrowest: list[Step | None] = []
+    worst: tuple[float, Step] | None = None
+    for step in architecture.steps:
+        before = [(losses[i], counts[i], narrowest[i]) for i in step.inputs]
+        # A branch that goes round the layers keeps what they lose.
+        loss, count, narrow = min(before, key=lambda b: b[0]) if before else (0.0, 0, None)
+        if step.class_name == "Dense" and step.channels and not _is_orthogonal(step):
+            loss, count = loss + 1 / step.channels, count + 1
+            smallest = narrow is None or step.channels < (narrow.channels or 0)
+            narrow = step if smallest else narrow
+        losses.append(loss)
+        counts.append(count)
+        narrowest.append(narrow)
+        if loss >= RANK_LOSS and count >= _NARROW_LAYERS and narrow is not None:
+            worst = max(worst or (0.0, narrow), (loss, narrow), key=lambda pair: pair[0])
+    if worst is not None:
+        loss, step = worst
+        yield _fault(
+            "bottleneck_rank", step,
+            f"Layers as narrow as {step.path!r} ({step.channels} units) follow each other so often "
+            f"that a product of random kernels loses its rank: the sum of 1/width is {loss:.1f} "
+            f"along the path, and gradients of single draws differ by factors of e to its root.",
+            "orthogonal",
+        )  # fmt: skip
+
+
+def _is_orthogonal(step: Step) -> bool:
+    initializer = step.config.get("kernel_initializer")
+    named = initializer.get("class_name") if isinstance(initializer, Mapping) else initializer
+    return str(named).lower().startswith(("orthogonal", "identity"))
+
+
+def _unscaled(architecture: Architecture) -> Iterator[Fault]:
+    """Bytes that reach the first kernel as they are, or scaled twice, by what the file says."""
+    for step in architecture.steps:
+        if step.class_name != "InputLayer":
+            continue
+        chain = []
+        last = step
+        for after in architecture.following(step):
+            last = after
+            if after.class_name not in {"Rescaling", "Normalization", *AUGMENTING, *PASSING}:
+                break
+            chain.append(after)
+        scalers = [each for each in chain if each.class_name in ("Rescaling", "Normalization")]
+        if not last.is_kernel or last is step:
+            continue
+        bytes_in = step.config.get("dtype") in _IMAGE_DTYPES or (
+            bool(scalers) and _made_for_bytes(architecture, scalers[0])
+        )
+        if not bytes_in:
+            continue
+        mean, variance = _BYTES
+        for each in scalers:
+            found = _scaled(architecture, each, mean, variance)
+            if found is None:
+                break
+            mean, variance = found
+        else:
+            square = mean * mean + variance
+            if not _SCALED[0] <= square <= _SCALED[1]:
+                where = scalers[1] if len(scalers) > 1 else scalers[0] if scalers else last
+                what = (
+                    f"bytes are scaled {len(scalers)} times, and reach {last.path!r} with a mean "
+                    f"square of {square:.2g}"
+                    if len(scalers) > 1
+                    else f"bytes reach {last.path!r} with a mean square of {square:,.3g}"
+                )
+                yield _fault(
+                    "unscaled_input", where, f"By what the file says of its input, {what}.",
+                    "scale_input",
+                )  # fmt: skip
+
+
+def _made_for_bytes(architecture: Architecture, step: Step) -> bool:
+    if step.class_name == "Rescaling":
+        scale = step.config.get("scale")
+        return isinstance(scale, int | float) and abs(scale) <= _OF_BYTES
+    found = _statistics(architecture, step)
+    return found is not None and found[1] > 400.0 and 0.0 < found[0] < 256.0
+
+
+def _statistics(architecture: Architecture, step: Step) -> tuple[float, float] | None:
+    """Mean and variance that a Normalization layer takes away."""
+    values = architecture.values(step)
+    pair = [values.get(name, step.config.get(name)) for name in ("mean", "variance")]
+    try:
+        mean, variance = (float(sum(flat) / len(flat)) for flat in map(_flat, pair))
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    return mean, variance
+
+
+def _flat(value: Any) -> list[float]:
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [number for each in value for number in _flat(each)]
+    return [float(value)]
+
+
+def _scaled(
+    architecture: Architecture, step: Step, mean: float, variance: float
+) -> tuple[float, float] | None:
+    if step.class_name == "Rescaling":
+        try:
+            scale = _flat(step.config["scale"])
+            offset = _flat(step.config.get("offset", 0.0))
+        except (KeyError, TypeError, ValueError):
+            return None
+        factor, moved = sum(scale) / len(scale), sum(offset) / len(offset)
+        return factor * mean + moved, factor * factor * variance
+    found = _statistics(architecture, step)
+    if found is None or found[1] <= 0:
+        return None
+    return (mean - found[0]) / found[1] ** 0.5, variance / found[1]
+
+
+def _before_normalization(architecture: Architecture) -> Iterator[Fault]:
+    """A bias that batch normalization takes away again; dropout that shifts its statistics."""
+    biased, dropped = [], []
+    for step in architecture.steps:
+        if step.class_name != "BatchNormalization" or not step.inputs:
+            continue
+        before = architecture.steps[step.inputs[0]]
+        if before.is_kernel and before.config.get("use_bias", False):
+            biased.append(before)
+        if before.class_name == "Dropout" and before.config.get("rate"):
+            dropped.append(before)
+    if biased:
+        yield _fault(
+            "bias_before_normalization", biased[0],
+            f"{_count(biased)} a bias that the batch normalization behind takes away again, first "
+            f"{biased[0].path!r}: use_bias=False saves it.",
+            "none_needed", severity=Severity.NOTE,
+        )  # fmt: skip
+    if dropped:
+        yield _fault(
+            "dropout_before_normalization", dropped[0],
+            f"Dropout stands before batch normalization at {dropped[0].path!r}: the statistics of "
+            "training are not those of inference. Put it behind the last normalization.",
+            "none_needed", severity=Severity.NOTE,
+        )  # fmt: skip
+
+
+def _count(steps: list[Step]) -> str:
+    return "One layer has" if len(steps) == 1 else f"{len(steps):,} layers have"
+
+
+def last_of(architecture: Architecture) -> dict[int, tuple[Step, Step | None]]:
+    """For each output: the last step that counts, and its activation step (None for the identity).
+
+    What only moves or drops entries is looked through.
+    """
+    found = {}
+    for index in architecture.outputs:
+        step = architecture.steps[index]
+        while step.class_name in PASSING and step.inputs:
+            step = architecture.steps[step.inputs[0]]
+        found[index] = (step, step if step.activation not in (None, "linear") else None)
+    return found
+
+
+def by_class(architecture: Architecture) -> Mapping[str, list[Step]]:
+    """Steps by the class of their layer."""
+    found: dict[str, list[Step]] = defaultdict(list)
+    for step in architecture.steps:
+        found[step.class_name].append(step)
+    return found

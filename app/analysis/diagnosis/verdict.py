@@ -1,0 +1,198 @@
+"""One word for a model with some weights, and why; and for each fault, the remedy that fits.
+
+The word follows from the faults: a fatal one and the network cannot train, a serious one and it
+will struggle. Where much of it could not be measured and nothing was found, nothing is concluded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from app.analysis.diagnosis.fault import REMEDIES, Fault, Severity
+
+# In the order in which causes are told: what is wrong with the file before what follows from it.
+ORDER = (
+    "output_activation_vs_loss",
+    "zero_kernel",
+    "symmetric_kernel",
+    "shared_seed",
+    "missing_nonlinearity",
+    "recurrent_growth",
+    "misplaced_activation",
+    "unscaled_input",
+    "train_inference_mismatch",
+    "init_vs_activation",
+    "not_finite",
+    "signal_explodes",
+    "signal_vanishes",
+    "correlation_collapse",
+    "gradient_vanishes",
+    "gradient_explodes",
+    "bottleneck_rank",
+    "gradient_differs",
+    "saturated",
+    "dead_channels",
+    "constant_output",
+)
+# Faults of the weights that a file starts from: a new draw by AutoInit has none of them.
+OF_INITIAL_WEIGHTS = frozenset(
+    [
+        "init_vs_activation",
+        "zero_kernel",
+        "symmetric_kernel",
+        "shared_seed",
+        "train_inference_mismatch",
+    ]
+)
+# What a measurement shows, and a cause above it explains.
+SYMPTOMS = frozenset(
+    [
+        "not_finite",
+        "signal_explodes",
+        "signal_vanishes",
+        "gradient_vanishes",
+        "gradient_explodes",
+        "gradient_differs",
+        "correlation_collapse",
+        "saturated",
+        "dead_channels",
+        "constant_output",
+    ]
+)
+
+
+class Word(StrEnum):
+    """The verdict on a series."""
+
+    TRAINS = "trains"
+    STRUGGLES = "will struggle"
+    CANNOT = "cannot train"
+    UNKNOWN = "cannot tell"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is concluded of a model with one series' weights.
+
+    Attributes:
+        verdict: the word.
+        reason: a sentence: the first cause, or why nothing was found.
+        causes: codes of the faults that decided, the first one first.
+        remedy: what to do: a word of `REMEDIES`.
+        trained: whether the weights were trained: a checkup, then, and no verdict on a start.
+    """
+
+    verdict: Word
+    reason: str
+    causes: tuple[str, ...] = ()
+    remedy: str = "none_needed"
+    trained: bool = False
+
+
+def ranked(faults: Iterable[Fault]) -> list[Fault]:
+    """The most severe first, causes before what follows from them."""
+    order = {code: place for place, code in enumerate(ORDER)}
+    severities = list(Severity)
+    return sorted(
+        faults,
+        key=lambda f: (
+            f.severity is Severity.NOTE, order.get(f.code, len(order)),
+            severities.index(f.severity),
+        ),
+    )  # fmt: skip
+
+
+def verdict_of(
+    series: str, faults: Sequence[Fault], measured: float, trained: bool = False
+) -> Verdict:
+    """The verdict on one series.
+
+    Args:
+        series: its name.
+        faults: all that were found, of all series and of the file.
+        measured: share of the layers with a kernel that could be measured.
+        trained: whether its weights were trained.
+    """
+    mine = ranked(f for f in faults if concerns(f, series) and f.severity is not Severity.NOTE)
+    if mine:
+        fatal = any(fault.severity is Severity.FATAL for fault in mine)
+        first = mine[0]
+        return Verdict(
+            Word.CANNOT if fatal else Word.STRUGGLES, first.message,
+            tuple(dict.fromkeys(fault.code for fault in mine)), first.remedy, trained,
+        )  # fmt: skip
+    if measured < 1.0:
+        return Verdict(
+            Word.UNKNOWN,
+            f"{1 - measured:.0%} of the layers with a kernel could not be measured, and nothing "
+            "was found in the others.",
+            trained=trained,
+        )
+    if trained:
+        return Verdict(
+            Word.TRAINS, "These weights have been trained, and the checkup found nothing.",
+            remedy="keep_init", trained=True,
+        )  # fmt: skip
+    return Verdict(
+        Word.TRAINS,
+        "Signals and gradients keep their size on every path, and inputs stay apart.",
+    )
+
+
+def concerns(fault: Fault, series: str) -> bool:
+    """Whether a fault counts for a series."""
+    if fault.series is None:
+        return series != "autoinit" or fault.code not in OF_INITIAL_WEIGHTS
+    return fault.series == series
+
+
+# Remedies that AutoInit's weights are, or stand for.
+_BY_AUTOINIT = frozenset({"autoinit_helps", "redraw_random"})
+_SQUASHING = frozenset({"sigmoid", "hard_sigmoid", "softmax", "exponential", "exp", "softplus"})
+
+
+def with_remedies(
+    faults: Sequence[Fault], functions: Mapping[str, int], normalized: bool
+) -> list[Fault]:
+    """Each fault with a remedy that fits: AutoInit only where its own series shows that it helps.
+
+    Args:
+        faults: of all series.
+        functions: how many hidden layers have which activation.
+        normalized: whether there is a normalization anywhere.
+    """
+    still = {fault.code for fault in faults if fault.series == "autoinit"}
+    squashes = sum(count for name, count in functions.items() if name in _SQUASHING)
+    most = squashes * 2 > sum(functions.values())
+    result = []
+    for fault in faults:
+        remedy = fault.remedy
+        if most and fault.code in SYMPTOMS and remedy in _BY_AUTOINIT | {"change_activation"}:
+            remedy = "change_activation"
+        elif remedy in _BY_AUTOINIT and still & SYMPTOMS and fault.code in SYMPTOMS:
+            remedy = "orthogonal" if functions.get("tanh") else "add_normalisation"
+            remedy = "change_activation" if normalized else remedy
+        result.append(replace(fault, remedy=remedy))
+    return result
+
+
+def advice(fault: Fault) -> str:
+    """The remedy in a sentence."""
+    return REMEDIES[fault.remedy]
+
+
+def gathered(faults: Sequence[Fault]) -> list[Fault]:
+    """One cause, one finding: what two series share is told once.
+
+    Where the weights of a file and its initializers show the same, the file's are named; AutoInit's
+    own faults stay, since they say that it does not help.
+    """
+    kept: dict[tuple[str, bool], Fault] = {}
+    for fault in faults:
+        key = fault.code, fault.series == "autoinit"
+        before = kept.get(key)
+        if before is None or (before.series == "default" and fault.series == "uploaded"):
+            kept[key] = fault
+    return ranked(kept.values())

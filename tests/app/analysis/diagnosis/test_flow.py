@@ -1,0 +1,155 @@
+"""Levels along paths, from figures that are made up by hand."""
+
+import math
+
+import keras
+import pytest
+from keras import layers
+
+from app.analysis.diagnosis.flow import Flow
+from app.analysis.diagnosis.roles import Role, role_of
+from autoinit.propagation import Options, input_signals, plan
+from autoinit.reading import read_model
+from tests.app.analysis.diagnosis.models import chain, dense
+
+
+def roles_of(model):
+    graph = read_model(model)
+    results = plan(graph, input_signals(graph), Options()).results
+    pairs = zip(graph.calls, results, strict=True)
+    return graph, [role_of(call, result.weighted) for call, result in pairs]
+
+
+def flow(model, squares, gradients=None, zero=()):
+    """Figures by path; what is not named has 1."""
+    graph, roles = roles_of(model)
+    back = gradients or {}
+    zeros = frozenset(call.index for call in graph.calls if call.path in zero)
+    return graph, Flow(
+        graph, roles, [squares.get(call.path, 1.0) for call in graph.calls],
+        [back.get(call.path, 1.0) for call in graph.calls], zeros,
+    )  # fmt: skip
+
+
+def levels(graph, found):
+    """Forward and backward levels of the points, by path."""
+    points = found.points()
+    return (
+        {p.call.path: None if p.forward is None else math.exp(p.forward) for p in points},
+        {p.call.path: None if p.backward is None else math.exp(p.backward) for p in points},
+    )
+
+
+def test_roles():
+    given = keras.Input((8, 8, 3), name="given")
+    x = layers.Conv2D(4, 3, activation="relu", name="conv")(given)
+    x = layers.BatchNormalization(name="norm")(x)
+    x = layers.MaxPooling2D(name="pool")(x)
+    x = layers.Multiply(name="gate")([x, layers.Activation("sigmoid", name="squash")(x)])
+    x = layers.Rescaling(30.0, name="factor")(layers.Flatten(name="flat")(x))
+    x = layers.Activation("tanh", name="bounded")(x)
+    graph, roles = roles_of(keras.Model(given, layers.Dense(2, name="out")(x)))
+    assert {call.path: str(role) for call, role in zip(graph.calls, roles, strict=True)} == {
+        "given": "input", "conv": "kernel", "conv/relu": "activation", "norm": "normalizer",
+        "pool": "pool", "squash": "bounded", "gate": "product", "flat": "move",
+        "factor": "scale", "bounded": "bounded", "out": "kernel",
+    }  # fmt: skip
+
+
+def test_a_chain_that_falls_is_followed_from_its_first_kernel():
+    model = chain((4,), *[dense(4, "relu", name=f"d{n}") for n in range(3)], dense(2, name="out"))
+    squares = {"d0": 0.1, "d0/relu": 0.05, "d1": 0.005, "d1/relu": 0.0025, "d2": 2.5e-4,
+               "d2/relu": 1.25e-4, "out": 1e-4}  # fmt: skip
+    graph, found = flow(model, squares)
+    forward, _ = levels(graph, found)
+    assert forward == pytest.approx({"d0": 0.1, "d1": 0.005, "d2": 2.5e-4, "out": 1e-4})
+    last = found.points()[-1]
+    assert [graph.calls[i].path for i in last.kernels] == ["d0", "d1", "d2", "out"]
+
+
+def test_a_normalization_begins_anew():
+    model = chain(
+        (4,), dense(4, name="d0"), layers.BatchNormalization(name="n0"), layers.ReLU(name="r0"),
+        dense(4, name="d1"), layers.BatchNormalization(name="n1"), layers.ReLU(name="r1"),
+        dense(2, name="out"),
+    )  # fmt: skip
+    graph, found = flow(model, {"d0": 1e-4, "r0": 0.5, "d1": 1e-3, "r1": 0.5, "out": 0.4})
+    forward, _ = levels(graph, found)
+    assert forward == pytest.approx({"out": 0.8 * 0.5})
+
+
+def test_a_normalization_that_does_not_make_up_for_what_it_receives():
+    model = chain((4,), dense(4, name="d0"), layers.BatchNormalization(name="n0"),
+                  layers.ReLU(name="r0"), dense(2, name="out"))  # fmt: skip
+    graph, found = flow(model, {"d0": 1e-9, "n0": 1e-6, "r0": 5e-7, "out": 1e-6})
+    assert levels(graph, found)[0]["out"] == pytest.approx(1e-6)
+
+
+def test_pooling_changes_figures_and_no_level():
+    model = chain(
+        (8, 8, 3), layers.Conv2D(4, 3, name="conv"), layers.ReLU(name="relu"),
+        layers.GlobalAveragePooling2D(name="pool"), dense(2, name="out"),
+    )  # fmt: skip
+    squares = {"conv": 2.0, "relu": 1.0, "pool": 0.01, "out": 0.01}
+    gradients = {"out": 1.0, "pool": 1.0, "relu": 0.01, "conv": 0.005}
+    forward, backward = levels(*flow(model, squares, gradients))
+    assert forward == pytest.approx({"conv": 2.0, "out": 1.0})
+    assert backward == pytest.approx({"conv": 0.5, "out": 1.0})
+
+
+def test_a_fixed_factor_counts_with_the_kernel_before_it():
+    given = keras.Input((4,), name="given")
+    wave = layers.Rescaling(30.0, name="factor")(dense(8, name="wave")(given))
+    sine = layers.Activation("tanh", name="bounded")(wave)
+    model = keras.Model(given, dense(1, name="out")(sine))
+    squares = {"wave": 1 / 900, "factor": 1.0, "bounded": 0.4, "out": 0.4}
+    forward, _ = levels(*flow(model, squares))
+    assert forward == pytest.approx({"factor": 1.0, "out": 0.4})
+
+
+def test_preprocessing_is_where_a_stretch_begins():
+    model = chain((4,), layers.Rescaling(0.01, name="scale"), dense(8, name="d"),
+                  layers.ReLU(name="r"))  # fmt: skip
+    forward, _ = levels(*flow(model, {"scale": 1e-4, "d": 1e-4, "r": 5e-5}))
+    assert forward["d"] == pytest.approx(1.0)
+
+
+def test_an_addition_is_compared_with_its_larger_operand():
+    given = keras.Input((4,), name="given")
+    x = dense(4, name="stem")(given)
+    y = dense(4, name="branch")(layers.ReLU(name="r")(x))
+    model = keras.Model(given, dense(2, name="out")(layers.Add(name="sum")([x, y])))
+    graph, found = flow(model, {"stem": 1.0, "r": 0.5, "branch": 1e-8, "sum": 1.0, "out": 1.0})
+    forward, _ = levels(graph, found)
+    assert forward["out"] == pytest.approx(1.0)
+    assert "branch" not in forward  # what it adds to counts
+
+
+def test_zero_kernels_say_nothing_of_sizes():
+    model = chain((4,), dense(4, "relu", name="d"), dense(2, name="out"))
+    graph, found = flow(model, {"d": 2.0, "d/relu": 1.0, "out": 0.0}, zero={"out"})
+    assert levels(graph, found)[0]["out"] is None
+
+
+def test_what_underflows_is_lost_for_good():
+    model = chain((4,), dense(4, "relu", name="d0"), dense(4, "relu", name="d1"),
+                  dense(2, name="out"))  # fmt: skip
+    squares = {"d0": 1e-300, "d0/relu": 0.0, "d1": 0.0, "d1/relu": 0.0, "out": 0.0}
+    gradients = {"out": 1.0, "d1/relu": 1e-200, "d1": 0.0, "d0/relu": 0.0, "d0": 0.0}
+    forward, backward = levels(*flow(model, squares, gradients))
+    assert forward["d1"] == forward["out"] == 0.0
+    assert backward["d0"] == 0.0
+
+
+def test_a_gradient_takes_the_path_that_changes_it_least():
+    given = keras.Input((4,), name="given")
+    x = dense(4, name="stem")(given)
+    y = dense(4, name="branch")(layers.Activation("tanh", name="t")(x))
+    model = keras.Model(given, dense(2, name="out")(layers.Add(name="sum")([x, y])))
+    gradients = {"out": 1.0, "sum": 1.0, "branch": 1.0, "t": 1e-9, "stem": 1.0}
+    _, backward = levels(*flow(model, {}, gradients))
+    assert backward["stem"] == pytest.approx(1.0)
+
+
+def test_roles_are_words_of_the_table():
+    assert {str(role) for role in Role} == {role.value for role in Role}

@@ -1,0 +1,194 @@
+"""Faults of the kernels that a training would start from, in closed form where there is one."""
+
+import keras
+import numpy as np
+import pytest
+from keras import initializers, layers
+
+from app.analysis.diagnosis import kernels
+from app.analysis.diagnosis.fault import Severity
+from app.analysis.diagnosis.kernels import (
+    initial,
+    initial_variance,
+    is_trained,
+    power,
+    second_moment,
+    statistics_mismatch,
+)
+from tests.app.analysis.diagnosis.models import chain, dense, read
+
+
+def codes(model, values=True):
+    found = initial(read(model, values))
+    return {f.code: f.path for f in found if f.severity is not Severity.NOTE}
+
+
+def small(**options):
+    return initializers.RandomNormal(stddev=0.05, **options)
+
+
+@pytest.mark.parametrize(
+    "initializer",
+    [
+        initializers.RandomNormal(0.1, 0.3), initializers.TruncatedNormal(stddev=0.3),
+        initializers.RandomUniform(-0.2, 0.4), initializers.GlorotNormal(),
+        initializers.HeUniform(), initializers.LecunNormal(), initializers.Orthogonal(1.5),
+        initializers.VarianceScaling(3.0, "fan_out", "uniform"),
+    ],
+    ids=lambda initializer: type(initializer).__name__,
+)  # fmt: skip
+def test_the_variance_of_an_initializer_is_what_it_draws(initializer):
+    drawn = np.asarray(initializer((3, 3, 40, 60)), float)
+    name = type(initializer).__name__.lower()
+    found = initial_variance((name, initializer.get_config()), (3, 3, 40, 60))
+    assert found == pytest.approx((drawn**2).mean(), rel=0.03)
+
+
+@pytest.mark.parametrize("name", ["relu", "selu", "gelu", "tanh", "sigmoid", "elu", "silu", "mish"])
+def test_second_moments_behind_activations(name):
+    points = np.random.default_rng(0).standard_normal(400_000).astype("float32") * 1.3
+    values = keras.ops.convert_to_numpy(keras.activations.get(name)(points)).astype(float)
+    assert second_moment(name, 1.69) == pytest.approx((values**2).mean(), rel=0.02)
+    assert second_moment("relu", 3.0) == pytest.approx(1.5)
+    assert second_moment("of my own", 1.0) is None
+
+
+def test_a_depthwise_kernel_reads_one_channel_and_is_drawn_for_all():
+    model = chain((8, 8, 64), layers.DepthwiseConv2D(3, name="depthwise"))
+    found = read(model)
+    (step,) = found.kernels()
+    # Glorot: 2/(9·64 + 9·1) for each of 9 taps.
+    assert power(found, step) == pytest.approx(9 * 2 / (9 * 64 + 9))
+
+
+FAULTY = {
+    "N(0, 0.05) for few inputs": (
+        "init_vs_activation", chain((8,), dense(8, "relu", kernel_initializer=small(), name="here"),
+                                    dense(8, "relu", kernel_initializer=small()), dense(2)),
+    ),
+    "N(0, 1) for many": (
+        "init_vs_activation",
+        chain((500,), dense(300, "tanh", kernel_initializer=initializers.RandomNormal(stddev=1.0),
+                            name="here"), dense(2)),
+    ),
+    "Glorot before many ReLUs": (
+        "init_vs_activation", chain((64,), dense(64, "relu", name="here"),
+                                    *[dense(64, "relu") for _ in range(11)], dense(2)),
+    ),
+    "depthwise by default": (
+        "init_vs_activation",
+        chain((8, 8, 32), layers.DepthwiseConv2D(3, name="here"), layers.ReLU(),
+              layers.DepthwiseConv2D(3), layers.ReLU(), layers.Flatten(), dense(2)),
+    ),
+    "SELU by Glorot": (
+        "init_vs_activation", chain((64,), dense(64, "selu", name="here"), dense(64, "selu"),
+                                    dense(2)),
+    ),
+    "zeros behind zeros": (
+        "zero_kernel", chain((4,), dense(8, "relu", kernel_initializer="zeros", name="here"),
+                             dense(8, "relu", kernel_initializer="zeros"), dense(1)),
+    ),
+    "constants": (
+        "symmetric_kernel",
+        chain((4,), dense(8, "relu", kernel_initializer=initializers.Constant(0.3), name="here"),
+              dense(3)),
+    ),
+    "one seed": (
+        "shared_seed",
+        chain((16,), *[dense(16, "relu", kernel_initializer=initializers.HeNormal(seed=1),
+                             name=name) for name in ("here", "there")], dense(2)),
+    ),
+}  # fmt: skip
+
+
+def fixup():
+    given = keras.Input((8,))
+    x = dense(8, "relu")(given)
+    y = dense(8, kernel_initializer="zeros")(dense(8, "relu", kernel_initializer="he_normal")(x))
+    return keras.Model(given, dense(2, kernel_initializer="zeros")(layers.Add()([x, y])))
+
+
+def siren():
+    given = x = keras.Input((64,))
+    limit = (6 / 64) ** 0.5 / 30
+    for _ in range(3):
+        draw = initializers.RandomUniform(-limit, limit)
+        x = keras.ops.sin(30.0 * dense(64, kernel_initializer=draw)(x))
+    return keras.Model(given, dense(1)(x))
+
+
+HEALTHY = {
+    "Glorot before two ReLUs": chain((64,), dense(64, "relu"), dense(64, "relu"), dense(2)),
+    "He before many": chain(
+        (64,), *[dense(64, "relu", kernel_initializer="he_normal") for _ in range(20)], dense(2)
+    ),
+    "depthwise before batch normalization": chain(
+        (8, 8, 32), layers.DepthwiseConv2D(3), layers.BatchNormalization(), layers.ReLU(),
+        layers.DepthwiseConv2D(3), layers.BatchNormalization(), layers.ReLU(), layers.Flatten(),
+        dense(2),
+    ),
+    "SELU by LeCun": chain(
+        (64,), *[dense(64, "selu", kernel_initializer="lecun_normal") for _ in range(9)], dense(2)
+    ),
+    "a fixed factor belongs to the kernel": siren(),
+    "zeros on purpose": fixup(),
+    "one input": chain((1,), dense(50, "relu"), dense(50, "relu"), dense(1)),
+    "N(0, 0.05) for 400": chain((400,), dense(400, "tanh", kernel_initializer=small()), dense(2)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("values", [True, False], ids=["values", "configuration alone"])
+@pytest.mark.parametrize("name", FAULTY)
+def test_faults_are_found_where_they_are(name, values):
+    code, model = FAULTY[name]
+    assert codes(model, values) == {code: "here"}
+
+
+@pytest.mark.parametrize("values", [True, False], ids=["values", "configuration alone"])
+@pytest.mark.parametrize("name", HEALTHY)
+def test_nothing_is_accused_that_is_healthy(name, values):
+    assert codes(HEALTHY[name], values) == {}
+
+
+def test_zeros_on_purpose_are_noted_and_kept():
+    (note,) = [f for f in initial(read(fixup())) if f.severity is Severity.NOTE]
+    assert (note.code, note.remedy) == ("zero_on_purpose", "keep_zero_init")
+
+
+def test_one_initializer_object_draws_equal_kernels():
+    drawn = initializers.HeNormal(seed=3)  # such an object draws the same each time
+    model = chain((16,), *[dense(16, "relu", name=name) for name in ("first", "second")], dense(2))
+    for name in ("first", "second"):
+        model.get_layer(name).kernel.assign(drawn((16, 16)))
+    assert codes(model) == {"shared_seed": "first"}
+
+
+def test_training_shows_in_biases_that_moved():
+    model = chain((4,), dense(4, "relu"), dense(2))
+    assert not is_trained(read(model))
+    for layer in model.layers:
+        layer.bias.assign(np.full(layer.bias.shape, 0.1))
+    assert is_trained(read(model))
+
+
+@pytest.mark.parametrize(
+    ("mean", "variance", "stale"),
+    [
+        (0.0, 1.0, False),
+        (0.3, 1.7, False),
+        (2.0, 30.0, False),
+        (50.0, 1e-6, True),
+        (0.1, 1e9, True),
+    ],
+)
+def test_moving_statistics_against_what_arrives(mean, variance, stale):
+    model = chain((4,), dense(6), layers.BatchNormalization(name="norm"))
+    layer = model.get_layer("norm")
+    layer.moving_mean.assign(np.full(6, mean))
+    layer.moving_variance.assign(np.full(6, variance))
+    found = list(statistics_mismatch(read(model), {"norm": (0.0, 2.0)}))
+    assert [fault.code for fault in found] == ["train_inference_mismatch"] * stale
+
+
+def test_the_module_names_every_function_that_it_judges():
+    assert set(kernels._NEEDED) <= set(kernels._FUNCTIONS)

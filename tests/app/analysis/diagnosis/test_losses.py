@@ -1,0 +1,65 @@
+"""The last activation against the loss, over a table of what people combine."""
+
+import json
+
+import keras
+import pytest
+from keras import losses
+
+from app.analysis.diagnosis.losses import output_faults
+from tests.app.analysis.diagnosis.models import chain, dense, read
+
+LOGITS = losses.CategoricalCrossentropy(from_logits=True)
+BINARY_LOGITS = losses.BinaryCrossentropy(from_logits=True)
+WRONG = [
+    ("softmax", 1, "binary_crossentropy"), ("relu", 1, "binary_crossentropy"),
+    (None, 1, "binary_crossentropy"), ("tanh", 1, losses.BinaryCrossentropy()),
+    ("relu", 5, "categorical_crossentropy"), ("sigmoid", 5, "categorical_crossentropy"),
+    (None, 5, "sparse_categorical_crossentropy"), ("softmax", 5, LOGITS),
+    ("sigmoid", 1, BINARY_LOGITS), ("relu", 5, LOGITS), ("linear", 2, "kl_divergence"),
+    ("tanh", 1, "poisson"),
+]  # fmt: skip
+RIGHT = [
+    ("sigmoid", 1, "binary_crossentropy"), ("sigmoid", 5, "binary_crossentropy"),
+    ("softmax", 5, "categorical_crossentropy"), ("softmax", 5, losses.CategoricalCrossentropy()),
+    (None, 5, LOGITS), (None, 1, BINARY_LOGITS), (None, 3, "mse"), ("relu", 1, "mse"),
+    ("sigmoid", 3, "mse"), ("tanh", 1, "hinge"), ("exponential", 1, "poisson"),
+    ("softmax", 3, "kl_divergence"), ("softmax", 2, "binary_crossentropy"), (None, 3, "huber"),
+]  # fmt: skip
+
+
+def found(activation, units, loss):
+    model = chain((4,), dense(8, "relu"), dense(units, activation, name="out"))
+    model.compile("sgd", loss)
+    compiled = json.loads(json.dumps(model.get_compile_config()))
+    return list(output_faults(read(model), compiled))
+
+
+@pytest.mark.parametrize(("activation", "units", "loss"), WRONG)
+def test_what_cannot_give_what_the_loss_expects(activation, units, loss):
+    (fault,) = found(activation, units, loss)
+    assert fault.path == "out"
+    assert fault.remedy == "change_last_activation"
+
+
+@pytest.mark.parametrize(("activation", "units", "loss"), RIGHT)
+def test_what_goes_together(activation, units, loss):
+    assert not found(activation, units, loss)
+
+
+def test_each_output_has_its_own_loss():
+    given = keras.Input((4,))
+    model = keras.Model(given, {
+        "a": dense(3, "softmax", name="a")(given), "b": dense(3, "relu", name="b")(given),
+    })  # fmt: skip
+    model.compile("sgd", {"a": "categorical_crossentropy", "b": "categorical_crossentropy"})
+    compiled = json.loads(json.dumps(model.get_compile_config()))
+    assert [fault.path for fault in output_faults(read(model), compiled)] == ["b"]
+
+
+def test_settings_of_keras_2_and_none_at_all():
+    model = chain((4,), dense(3, "relu", name="out"))
+    (fault,) = output_faults(read(model), {"loss": "categorical_crossentropy", "metrics": None})
+    assert fault.path == "out"
+    assert not list(output_faults(read(model), None))
+    assert not list(output_faults(read(model), {"loss": None}))

@@ -1,0 +1,152 @@
+"""Faults that figures show, from figures that were made up so that the answer is known."""
+
+import math
+
+import pytest
+from keras import layers
+
+from app.analysis.diagnosis.fault import Severity
+from app.analysis.diagnosis.measured import Measured, measured_faults
+from probes.moments.distribution import Distribution
+from probes.moments.figures import Moments
+from tests.app.analysis.diagnosis.models import chain, dense
+from tests.app.analysis.diagnosis.test_flow import roles_of
+
+
+def moments(square=1.0, *, finite=1.0, correlation=None, positions=None, **shares):
+    return Moments(
+        1000, 0.0, square, -1.0, 1.0, 0.0, finite, correlation, positions, Distribution(**shares)
+    )
+
+
+def faults(model, forward, backward=None, *, series="uploaded", zero=()):
+    """Figures by path; what is not named has a mean square of 1."""
+    graph, roles = roles_of(model)
+    back = backward or {}
+    zeros = frozenset(call.index for call in graph.calls if call.path in zero)
+    # A gradient's figure is its squared norm: the mean square is over the call's entries.
+    gradients = [
+        moments(back.get(call.path, 1.0) / call.outputs[0].entries) for call in graph.calls
+    ]
+    figures = [
+        value if isinstance(value := forward.get(call.path, 1.0), Moments) else moments(value)
+        for call in graph.calls
+    ]
+    measured = Measured(graph, roles, figures, gradients, zeros, series)
+    return {fault.code: fault for fault in measured_faults(measured)}
+
+
+def deep(depth=6, activation="relu"):
+    parts = [dense(8, activation, name=f"d{n}") for n in range(depth)]
+    return chain((8,), *parts, dense(2, name="out"))
+
+
+def falling(rate, depth=6, activation="relu"):
+    found = {}
+    for n in range(depth):
+        found[f"d{n}"] = rate ** (n + 1)
+        found[f"d{n}/{activation}"] = rate ** (n + 1) / 2
+    return found | {"out": rate**depth / 2}
+
+
+def test_a_signal_that_falls_layer_by_layer_vanishes_from_the_first_on():
+    found = faults(deep(), falling(0.1))["signal_vanishes"]
+    assert (found.path, found.series, found.severity) == ("d0", "uploaded", Severity.SERIOUS)
+    assert "From 'd0' to 'out' the signal's mean square falls by 2.0×10⁶" in found.message
+    assert faults(deep(), falling(0.01))["signal_vanishes"].severity is Severity.FATAL
+
+
+def test_a_signal_that_grows_explodes_unless_what_it_meets_is_bounded():
+    found = faults(deep(), falling(5.0))["signal_explodes"]
+    assert (found.path, found.remedy) == ("d0", "autoinit_helps")
+    bounded = falling(5.0, activation="tanh") | {f"d{n}/tanh": 0.9 for n in range(6)}
+    assert "signal_explodes" not in faults(deep(activation="tanh"), bounded | {"out": 1.0})
+
+
+def test_what_only_makes_up_for_its_input_does_not_explode():
+    assert faults(chain((8,), dense(8, "relu", name="d0"), dense(2, name="out")),
+                  {"d0": 1.0, "out": 1.0}) == {}  # fmt: skip
+    model = chain((8,), layers.Rescaling(1.0, name="scale"), dense(2, name="out"))
+    assert faults(model, {"scale": 1e-9, "out": 1.0}) == {}
+
+
+def test_stable_signals_and_gradients_are_not_talked_about():
+    assert faults(deep(), falling(0.6), {f"d{n}": 0.6 ** (6 - n) for n in range(6)}) == {}
+
+
+def test_gradients_that_vanish_or_explode_on_their_way_back():
+    def back(rate):
+        return {f"d{n}{tail}": rate ** (6 - n) for n in range(6) for tail in ("", "/relu")}
+
+    found = faults(deep(), {}, back(0.1))["gradient_vanishes"]
+    assert found.path == "d0"
+    assert "falls by 1.0×10⁶, 10 for each of 6 layers" in found.message
+    assert faults(deep(), {}, back(8.0))["gradient_explodes"].path == "d0"
+    assert "gradient_explodes" not in faults(deep(), {}, back(2.0))
+
+
+def test_differences_that_grow_beside_the_signal():
+    back = {f"d{n}{tail}": 4.0 ** (6 - n) for n in range(6) for tail in ("", "/tanh")}
+    found = faults(deep(activation="tanh"), {}, back)["gradient_differs"]
+    assert "amplified" in found.message
+    # One large step is no trend, as the first layer of a SIREN.
+    back = dict.fromkeys(back, 1.0) | {"d0": 4.0**6}
+    assert "gradient_differs" not in faults(deep(activation="tanh"), {}, back)
+
+
+def test_zeros_of_dead_units_are_no_vanishing():
+    forward = falling(1.0) | {"d3/relu": moments(0.0, dead_fraction=1.0)}
+    forward |= dict.fromkeys(["d4", "d4/relu", "d5", "d5/relu", "out"], 0.0)
+    found = faults(deep(), forward)
+    assert set(found) == {"dead_channels", "constant_output"}
+    assert found["dead_channels"].path == "d3"
+
+
+def test_what_underflows_has_vanished():
+    forward = falling(1e-20)
+    forward |= dict.fromkeys(["d3", "d3/relu", "d4", "d4/relu", "d5", "d5/relu", "out"], 0.0)
+    assert "signal_vanishes" in faults(deep(), forward)
+
+
+def test_where_inputs_become_alike():
+    forward = {
+        f"d{n}": moments(correlation=value)
+        for n, value in enumerate([0.1, 0.995, 0.4, 0.9, 0.991, 0.9995])
+    }
+    found = faults(deep(), forward)["correlation_collapse"]
+    assert (found.path, found.severity) == ("d4", Severity.FATAL)
+    assert "at 'd5' by 0.9995" in found.message
+    alike = {f"d{n}": moments(correlation=0.999) for n in range(6)}
+    assert faults(deep(), alike) == {}, "they were fed so"
+
+
+def test_what_pooling_leaves_of_noise_is_no_collapse():
+    forward = {f"d{n}": moments(correlation=0.1, positions=0.1) for n in range(3)}
+    forward |= {f"d{n}": moments(correlation=0.999) for n in range(3, 6)}
+    assert faults(deep(), forward) == {}
+
+
+@pytest.mark.parametrize(("share", "found"), [(0.3, False), (0.5, True)])
+def test_dead_and_saturated_shares(share, found):
+    forward = {"d1/relu": moments(dead_fraction=share)}
+    assert ("dead_channels" in faults(deep(), forward)) == found
+    forward = {"d1/tanh": moments(saturated_fraction=share)}
+    assert ("saturated" in faults(deep(activation="tanh"), forward)) == found
+
+
+def test_of_autoinits_own_weights_only_many_dead_units_are_told():
+    forward = {"d1/relu": moments(dead_fraction=0.5)}
+    assert faults(deep(), forward, series="autoinit") == {}
+    forward = {"d1/relu": moments(dead_fraction=0.8)}
+    assert set(faults(deep(), forward, series="autoinit")) == {"dead_channels"}
+
+
+def test_figures_that_are_not_finite():
+    forward = {"d2": moments(math.nan, finite=0.5), "d3": moments(math.nan, finite=0.0)}
+    found = faults(deep(), forward)["not_finite"]
+    assert (found.path, found.severity) == ("d2", Severity.FATAL)
+
+
+def test_zero_kernels_say_nothing_of_sizes():
+    found = faults(deep(), {"out": 0.0}, zero={"out"})
+    assert set(found) == {"constant_output"}

@@ -1,0 +1,112 @@
+"""Faults that a configuration shows, each beside a network that looks like it and has none."""
+
+import keras
+import pytest
+from keras import layers, ops
+
+from app.analysis.diagnosis.fault import Severity
+from app.analysis.diagnosis.structure import structural
+from tests.app.analysis.diagnosis.models import chain, dense, read
+
+
+def codes(model):
+    return {f.code: f.path for f in structural(read(model)) if f.severity is not Severity.NOTE}
+
+
+def attention():
+    given = keras.Input((6, 8))
+    query, value = dense(8)(given), dense(8)(given)
+    scores = layers.Softmax()(ops.matmul(query, ops.transpose(given, (0, 2, 1))))
+    return keras.Model(given, dense(3)(ops.matmul(scores, value)))
+
+
+def residual(activation):
+    given = keras.Input((8,))
+    x = dense(8)(given)
+    x = layers.Add()([x, dense(8)(layers.Activation(activation)(x))])
+    return keras.Model(given, dense(2)(layers.GlobalAveragePooling1D()(layers.Reshape((1, 8))(x))))
+
+
+def deep(width, count, **options):
+    return chain((16,), *[dense(width, "tanh", **options) for _ in range(count)], dense(2))
+
+
+def around(depth):
+    given = keras.Input((4,))
+    x = given
+    for _ in range(depth):
+        x = layers.Add()([x, dense(4, "tanh")(x)])
+    return keras.Model(given, dense(2)(x))
+
+
+FAULTY = {
+    "softmax over one": (
+        "constant_output",
+        chain((4,), dense(1), layers.Activation("softmax", name="here")),
+    ),
+    "fused softmax over one": ("constant_output", chain((4,), dense(1, "softmax", name="here"))),
+    "two linear": ("missing_nonlinearity", chain((9,), dense(5, name="here"), dense(4))),
+    "linear past dropout": (
+        "missing_nonlinearity",
+        chain((9, 9, 3), layers.Conv2D(8, 3, name="here"), layers.GlobalAveragePooling2D(),
+              layers.Dropout(0.5), dense(4)),
+    ),
+    "softmax inside": (
+        "misplaced_activation", chain((4,), dense(8, "softmax", name="here"), dense(2))
+    ),
+    "softmax inside, past a normalization": (
+        "misplaced_activation",
+        chain((8, 8, 3), layers.Conv2D(4, 3, activation="softmax", name="here"),
+              layers.BatchNormalization(), layers.MaxPooling2D(), layers.Flatten(), dense(2)),
+    ),
+    "narrow": ("bottleneck_rank", deep(4, 30)),
+    "scaled twice": (
+        "unscaled_input",
+        chain((8, 8, 1), layers.Rescaling(1 / 255), layers.Rescaling(1 / 255, name="here"),
+              layers.Conv2D(4, 3), layers.ReLU()),
+    ),
+    "bytes": (
+        "unscaled_input",
+        chain((8, 8, 3), layers.RandomFlip(), layers.Conv2D(4, 3, name="here"), layers.ReLU(),
+              dtype="uint8"),
+    ),
+}  # fmt: skip
+HEALTHY = {
+    "sigmoid over one": chain((4,), dense(1, "sigmoid")),
+    "attention": attention(),
+    "residual": residual("relu"),
+    "factorised on purpose": chain((16,), dense(2), dense(16), layers.ReLU()),
+    "batch normalization between": chain(
+        (8, 8, 3), layers.Conv2D(4, 1), layers.BatchNormalization(), layers.Conv2D(8, 1)
+    ),
+    "depthwise and pointwise": chain((8, 8, 3), layers.DepthwiseConv2D(3), layers.Conv2D(8, 1)),
+    "softmax at the end": chain((4,), dense(8, "relu"), dense(3, "softmax")),
+    "wide": deep(64, 30),
+    "narrow, orthogonal": deep(4, 30, kernel_initializer="orthogonal"),
+    "narrow, residual": around(30),
+    "scaled once": chain((8, 8, 1), layers.Rescaling(1 / 127.5, -1), layers.Conv2D(4, 3)),
+    "floats that nothing says more of": chain((8, 8, 3), layers.Conv2D(4, 3)),
+    "lookups": chain((8,), layers.Embedding(9, 4), layers.LSTM(4), dense(1), dtype="uint8"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTY)
+def test_faults_are_found_where_they_are(name):
+    code, model = FAULTY[name]
+    found = codes(model)
+    assert set(found) == {code}
+    if any(layer.name == "here" for layer in model.layers):
+        assert found[code] == "here"
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_nothing_is_accused_that_is_healthy(name):
+    assert codes(HEALTHY[name]) == {}
+
+
+def test_notes_are_no_faults():
+    model = chain((4,), dense(4), layers.Dropout(0.5), layers.BatchNormalization())
+    found = {f.code: f.severity for f in structural(read(model))}
+    assert found == {"dropout_before_normalization": Severity.NOTE}
+    model = chain((4,), dense(4), layers.BatchNormalization())
+    assert {f.code for f in structural(read(model))} == {"bias_before_normalization"}
