@@ -325,8 +325,8 @@ def test_shapes_are_told_and_what_is_dead_or_saturated():
     assert tanh["kurtosis"] < 1.5
     assert len(tanh["channel_variances"]) == 3
     assert table["tanh"]["autoinit"]["measured"]["saturated_fraction"] < 0.3
-    told = {(f.code, f.path): f for f in comparison.diagnosis.faults}
-    assert told["saturated", "tanh"].series == told["dead_channels", "dead"].series == "default"
+    faults = comparison.diagnosis.faults
+    told = {(f.code, f.path): f for f in faults if f.series == "default"}
     assert "are saturated" in told["saturated", "tanh"].message
     assert "zero for every input" in told["dead_channels", "dead"].message
 
