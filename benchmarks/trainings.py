@@ -20,7 +20,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 STEPS, BATCH = 300, 32
-RATES = (1e-3, 1e-2, 1e-1)
+RATES = (1e-3, 1e-2, 1e-1)  # with momentum
 # Share of what chance leaves to be gained that a training has to gain.
 CLEARLY = 0.3
 
@@ -45,42 +45,59 @@ def digits_for(shape: tuple[int, ...], dtype: str, seed: int = 0) -> tuple[Any, 
     return (data @ mapping).reshape(-1, *shape).astype("float32"), classes
 
 
-def task_for(model: Any) -> tuple[Any, Any, Any]:
-    """Inputs, targets and a loss that fits the outputs."""
+def task_for(model: Any) -> tuple[Any, Any, Any, float]:
+    """Inputs, targets, a loss, and what it is for the best constant output.
+
+    The model's own loss, where it is compiled; else a cross-entropy of logits.
+    """
     (given,), (output,) = model.inputs, model.outputs
     data, digits = digits_for(tuple(given.shape[1:]), str(given.dtype))
     units = int(output.shape[-1])
-    last = model.layers[-1]
-    name = getattr(getattr(last, "activation", None), "__name__", "linear")
-    if len(output.shape) > 2:
-        return data, (data > 0).astype("float32"), keras.losses.MeanSquaredError()
+    own = model.loss if getattr(model, "compiled", False) else None
+    name = str(getattr(own, "name", own) or "").replace("_", "")
+    if len(output.shape) > 2 or units > 50:  # an image for an image
+        targets = (data > 0).astype("float32")
+        return (
+            data,
+            targets,
+            own or "mse",
+            _entropy(targets) if "cross" in name else np.var(targets),
+        )
     if units == 1:
-        loss = keras.losses.BinaryCrossentropy(from_logits=name not in ("sigmoid", "softmax"))
-        return data, (digits >= 5).astype("float32")[:, None], loss
-    classes = digits * min(units, 10) // 10
-    loss = keras.losses.SparseCategoricalCrossentropy(
-        from_logits=name not in ("softmax", "sigmoid")
-    )
-    return data, classes.astype("int32"), loss
+        targets = (digits >= 5).astype("float32")[:, None]
+        loss = own or keras.losses.BinaryCrossentropy(from_logits=True)
+    else:
+        classes = digits * min(units, 10) // 10
+        one_hot = np.eye(units, dtype="float32")[classes]
+        targets = classes.astype("int32") if not own or "sparse" in name else one_hot
+        loss = own or keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    entropy = own is None or "cross" in name
+    shares = np.unique(digits if units > 1 else targets, return_counts=True)[1] / len(data)
+    if units > 1:
+        shares = np.bincount(digits * min(units, 10) // 10) / len(data)
+    chance = -(shares * np.log(shares)).sum() if entropy else np.var(targets, axis=0).mean()
+    return data, targets, loss, float(chance)
 
 
-def gained(model: Any, compiled: Any = None) -> float:
+def _entropy(targets: Any) -> float:
+    share = float(np.mean(targets))
+    return -share * np.log(share) - (1 - share) * np.log(1 - share)
+
+
+def gained(model: Any) -> float:
     """The best share of chance's loss that a training at one of the rates takes away."""
-    data, targets, loss = task_for(model)
-    loss = getattr(model, "loss", None) or loss if compiled else loss
+    data, targets, loss, chance = task_for(model)
     weights, best = model.get_weights(), 0.0
     rows = np.random.default_rng(1).integers(0, len(data), STEPS * BATCH)
     for rate in RATES:
         model.set_weights(weights)
         keras.utils.set_random_seed(0)
-        optimizer = keras.optimizers.SGD(rate / 10, momentum=0.9)
-        model.compile(optimizer, loss)
-        history = model.fit(
-            data[rows], targets[rows], batch_size=BATCH, shuffle=False, verbose=0, epochs=1,
-            callbacks=[found := _Losses()],
-        )  # fmt: skip
-        del history
-        chance, last = _chance(targets, loss), float(np.mean(found.losses[-50:]))
+        model.compile(keras.optimizers.SGD(rate, momentum=0.9, clipnorm=10.0), loss)
+        found = _Losses()
+        model.fit(
+            data[rows], targets[rows], batch_size=BATCH, shuffle=False, verbose=0, callbacks=[found]
+        )
+        last = float(np.mean(found.losses[-50:]))
         if np.isfinite(last):
             best = max(best, 1 - last / chance)
     return best
@@ -99,14 +116,6 @@ class _Losses(keras.callbacks.Callback):
         total = float(logs["loss"]) * (batch + 1)
         self.losses.append(total - self.total)
         self.total = total
-
-
-def _chance(targets: Any, loss: Any) -> float:
-    """The loss of the best constant output."""
-    if isinstance(loss, keras.losses.MeanSquaredError):
-        return float(np.var(targets))
-    shares = np.unique(targets, return_counts=True)[1] / len(targets)
-    return float(-(shares * np.log(shares)).sum())
 
 
 def main() -> None:
