@@ -15,8 +15,9 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-# Within this share of its range an activation counts as saturated.
-_NEAR = 0.01
+# Within this share of its range from a bound an activation counts as saturated: there the slope of
+# tanh and sigmoid is below a tenth of its largest.
+_NEAR = (1 - math.sqrt(0.9)) / 2
 _BINS, _BINNED = 40, 2**13  # of a histogram: bins, and entries that are counted
 _ENTRIES = 2**17  # at most so many are looked at, positions apart
 _LANES = 512  # entries that are added at once
@@ -39,8 +40,8 @@ class Distribution(NamedTuple):
         channel_variances: the smallest, the median and the largest variance of a channel, each
             around its own mean.
         dead_fraction: share of channels that are zero at every position of every sample.
-        saturated_fraction: of a bounded activation, share of entries that lie within 1 % of its
-            range from either bound.
+        saturated_fraction: of a bounded activation, share of entries that lie within 2.6 % of
+            its range from either bound.
         histogram: of some entries; on the CPU only.
     """
 

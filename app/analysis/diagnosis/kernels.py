@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from app.analysis.diagnosis.fault import Fault, Severity
 _OFF, _LEVEL_OFF = 4.0, 10.0
 # Initializers that count the inputs are at fault only where their small factors pile up to this.
 _PILED_UP = 100.0
+_BRANCH = 12  # steps of a residual branch, at most
 _TRUNCATED = 0.7737  # variance of a standard normal cut off at 2
 _KERNELS = ("kernel", "depthwise_kernel", "embeddings")
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(80)
@@ -183,7 +185,8 @@ def _scales(architecture: Architecture) -> Iterator[Fault]:
                     piled = level >= _PILED_UP or level <= 1 / _PILED_UP
                     same = (off > 1) == (level > 1)
                     wrong = max(off, 1 / max(off, 1e-300)) > _OFF
-                    if fixed and wrong and same and not 1 / _LEVEL_OFF < level < _LEVEL_OFF:
+                    away = not 1 / _LEVEL_OFF < level < _LEVEL_OFF
+                    if fixed and wrong and same and away and not _is_added(architecture, step):
                         at_fault.setdefault(step.index, (step, own, off, level))
                     elif piled and same and function in _NEEDED and abs(math.log(off)) > 0.2:
                         origin, power_there, _ = start
@@ -208,6 +211,14 @@ def _scales(architecture: Architecture) -> Iterator[Fault]:
         first.append(start)
     if at_fault:
         yield _scale_fault(list(at_fault.values()))
+
+
+def _is_added(architecture: Architecture, step: Step) -> bool:
+    """Whether it stands in a branch that is added to what goes round it: small there is fine."""
+    for after in islice(architecture.following(step), _BRANCH):
+        if len(after.inputs) > 1:
+            return after.class_name in ("Add", "Subtract", "Average")
+    return False
 
 
 def _scale_fault(found: list[tuple[Step, float, float, float]]) -> Fault:

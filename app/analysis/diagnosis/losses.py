@@ -93,8 +93,8 @@ def _mismatch(name: str, from_logits: bool, step: Step, activation: Step | None)
             return f"{here}, which gives no probabilities; {name} expects {shown[kind]}."
         if name in _CATEGORICAL and function in ("sigmoid", "hard_sigmoid"):
             return (
-                f"{here}: {units or 'several'} sigmoids do not add up to 1, and {name} looks at "
-                "one of them only. Use a softmax, or binary_crossentropy."
+                f"{here}: sigmoids do not add up to 1 as classes do, and {name} looks at one of "
+                "them only. Use a softmax, or binary_crossentropy."
             )
         if function == "softmax" and units == 1:
             return f"{here} over a single unit, which is always 1. Use a sigmoid."

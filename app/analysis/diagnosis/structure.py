@@ -57,14 +57,19 @@ def _missing_nonlinearity(architecture: Architecture) -> Iterator[Fault]:
     """Two kernels, one after the other, that could be multiplied into one.
 
     Not where the layer between is narrower than what it joins, which is a factorisation on
-    purpose, nor after a depthwise convolution.
+    purpose, nor after a depthwise convolution, nor where a dense layer paints the image that a
+    convolution reads, as generators do.
     """
     pairs = []
     for step in architecture.kernels():
         if step.is_depthwise:
             continue
+        reshaped = False
         for after in architecture.following(step):
+            reshaped = reshaped or after.class_name == "Reshape"
             if after.is_kernel:
+                if reshaped and step.class_name == "Dense" and after.class_name != "Dense":
+                    break
                 ends = [size for size in (step.channels_in, after.channels) if size]
                 factorised = len(ends) == 2 and step.channels and step.channels < min(ends)
                 if not after.is_depthwise and not factorised:

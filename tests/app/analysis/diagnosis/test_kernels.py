@@ -117,7 +117,19 @@ def siren():
     return keras.Model(given, dense(1)(x))
 
 
+def narrow_transformer():
+    """N(0, 0.02) in branches that are added, as vision transformers draw them."""
+    given = x = keras.Input((9, 96))
+    for _ in range(3):
+        y = layers.LayerNormalization()(x)
+        y = dense(192, "gelu", kernel_initializer=initializers.TruncatedNormal(stddev=0.02))(y)
+        y = dense(96, kernel_initializer=initializers.TruncatedNormal(stddev=0.02))(y)
+        x = layers.Add()([x, y])
+    return keras.Model(given, dense(2)(layers.LayerNormalization()(x)))
+
+
 HEALTHY = {
+    "small in branches that are added": narrow_transformer(),
     "Glorot before two ReLUs": chain((64,), dense(64, "relu"), dense(64, "relu"), dense(2)),
     "He before many": chain(
         (64,), *[dense(64, "relu", kernel_initializer="he_normal") for _ in range(20)], dense(2)

@@ -80,6 +80,14 @@ HEALTHY = {
         (8, 8, 3), layers.Conv2D(4, 1), layers.BatchNormalization(), layers.Conv2D(8, 1)
     ),
     "depthwise and pointwise": chain((8, 8, 3), layers.DepthwiseConv2D(3), layers.Conv2D(8, 1)),
+    "a generator": chain(
+        (8,),
+        dense(48),
+        layers.Reshape((4, 4, 3)),
+        layers.Conv2DTranspose(4, 3, 2),
+        layers.ReLU(),
+        layers.Conv2D(1, 3, activation="tanh"),
+    ),
     "softmax at the end": chain((4,), dense(8, "relu"), dense(3, "softmax")),
     "wide": deep(64, 30),
     "narrow, orthogonal": deep(4, 30, kernel_initializer="orthogonal"),
