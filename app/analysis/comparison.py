@@ -71,6 +71,7 @@ class Comparison:
         diagnosis: faults and verdicts.
         jacobians: of the first draw's weights, likewise.
         deviations: of the first draw's kernels, by series and identity of the variable.
+        distribution: that AutoInit drew from.
         registry: of the rules that were used.
         inputs: what the inputs were taken to be.
         kept: identities of the frozen layers' weights, where those were kept.
@@ -89,6 +90,7 @@ class Comparison:
     diagnosis: Diagnosis = field(default_factory=Diagnosis)
     jacobians: dict[str, JacobianSpectrum] = field(default_factory=dict)
     deviations: dict[str, dict[int, float]] = field(default_factory=dict)
+    distribution: str = "truncated_normal"
     registry: Registry = RULES
     inputs: Inputs | None = None
     kept: frozenset[int] = frozenset()
@@ -188,6 +190,7 @@ class _Analysis:
         self.comparison = Comparison(
             graph,
             next(name for name in SIGNAL_MODELS if name != settings.signal_model),
+            distribution=settings.distribution,
             inputs=self.inputs,
             kept=frozen_variables(graph) if keep_frozen else frozenset(),
             registry=registry,

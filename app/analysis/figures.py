@@ -36,6 +36,7 @@ from autoinit.findings import Finding
 from autoinit.graph import model_graph as graph_model
 from autoinit.graph.frozen import is_frozen
 from autoinit.graph.input_moments import integer_inputs
+from autoinit.initializers.distributions import make_initializer
 from autoinit.model_files import Download, ModelFile
 from autoinit.signals.phases import phase
 from probes.jacobian import JacobianSpectrum
@@ -325,11 +326,24 @@ def _kernels(comparison: Comparison) -> dict[str, list[Kernel]]:
     found: dict[str, list[Kernel]] = {}
     planned = comparison.predictions.get("autoinit")
     for plan in planned[0].scales if planned else ():
-        kernel = plan.kernel
+        kernel, argument = plan.kernel, f"{plan.kernel.configured}_initializer"
+        known: dict[str, Any] = {}
+        if hasattr(kernel.layer, argument) and not kernel.constant:
+            initializer = make_initializer(
+                comparison.distribution, plan.standard_deviation, kernel.shape, seed=0
+            )
+            arguments = initializer.get_config()
+            del arguments["seed"]
+            known = {
+                "argument": argument,
+                "initializer": result.Initializer(
+                    class_name=type(initializer).__name__, arguments=arguments
+                ),
+            }
         deviations = {
-            series: _figure(known[id(kernel.variable)])
-            for series, known in comparison.deviations.items()
-            if id(kernel.variable) in known
+            series: _figure(found_there[id(kernel.variable)])
+            for series, found_there in comparison.deviations.items()
+            if id(kernel.variable) in found_there
         }
         described = Kernel(
             variable=kernel.variable.path,
@@ -338,6 +352,7 @@ def _kernels(comparison: Comparison) -> dict[str, list[Kernel]]:
             effective_fan_in=kernel.drawn(centred=False).power,
             planned=_figure(plan.standard_deviation),
             deviation=deviations,
+            **known,
         )
         found.setdefault(plan.path, []).append(described)
     return found

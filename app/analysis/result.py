@@ -138,10 +138,22 @@ class CallFigures(Part):
     predicted_by: dict[str, Prediction] = {}
 
 
+class Initializer(Part):
+    """One of `keras.initializers`: its class, and the arguments that are not as usual."""
+
+    class_name: str
+    arguments: dict[str, FiniteFloat] = {}
+
+
 class Kernel(Part):
-    """A kernel that AutoInit sets, with its deviation in each series."""
+    """A kernel that AutoInit sets, with its deviation in each series.
+
+    `argument` is the layer's that takes the initializer, such as `kernel_initializer`.
+    """
 
     variable: Text
+    argument: str = ""
+    initializer: Initializer | None = None
     shape: Shape
     fan_in: int
     effective_fan_in: Figure

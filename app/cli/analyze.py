@@ -33,6 +33,7 @@ from app.cli.interface import (
 )
 from app.cli.terminal import summary_text
 from app.export.downloads import Download, downloads, in_format
+from app.export.patch import patch
 from app.jobs import folders
 from app.text.escaping import plain_text
 
@@ -40,6 +41,7 @@ file_option = partial(option, group=FILES, type=FILE, metavar="FILE")
 STDOUT = Path("-")
 HDF5_SIGNATURE, ZIP_SIGNATURE = b"\x89HDF\r\n\x1a\n", b"PK"
 SAVED_SUFFIXES = (".keras", ".h5", ".hdf5", ".json")
+OUTPUTS = "--output, --save, --report and --patch"
 DATA_FILE = "a .npy, .npz or .csv file"
 
 
@@ -60,14 +62,15 @@ class Wanted:
     output: Path | None
     save: Path | None
     report: Path | None
+    patch: Path | None
     fail_outside: tuple[float, float] | None
     verbose: bool
 
     @property
     def files(self) -> list[Path]:
         """The files that are to be written."""
-        output = None if self.output == STDOUT else self.output
-        return [path for path in (output, self.save, self.report) if path is not None]
+        paths = (self.output, self.save, self.report, self.patch)
+        return [path for path in paths if path not in (None, STDOUT)]
 
 
 @click.command(
@@ -89,6 +92,10 @@ class Wanted:
     ".keras where it can be converted exactly",
 )
 @file_option("--report", help="Write a self-contained HTML page")
+@file_option(
+    "--patch",
+    help="Write AutoInit's choice as Keras code, an initializer for each layer; - for stdout",
+)
 @settings_options()
 @option(
     "--fail-outside",
@@ -106,8 +113,10 @@ def analyze(models: tuple[str, ...], **given: Any) -> int:
     """
     wanted = Wanted(**{field.name: given.pop(field.name) for field in fields(Wanted)})
     several = len(models) > 1
-    if several and (wanted.output or wanted.save or wanted.report):
-        raise UsageError("--output, --save and --report take one MODEL at a time")
+    if several and (wanted.output or wanted.files):
+        raise UsageError(f"{OUTPUTS} take one MODEL at a time")
+    if wanted.output == STDOUT == wanted.patch:
+        raise UsageError("only one of --output and --patch can go to stdout")
     settings = settings_of(given)
     data = given["input_data"]
     if data is not None and (missing := common.refuse_missing(data, DATA_FILE)):
@@ -150,10 +159,9 @@ def _analyze(model: str, settings: Settings, wanted: Wanted, prefix: str) -> int
 
 
 def _check_outputs(model: str, settings: Settings, wanted: Wanted) -> None:
-    common.check_targets(wanted.files, Path(model), "MODEL, --output, --save and --report")
+    common.check_targets(wanted.files, Path(model), f"MODEL, {OUTPUTS}")
     if settings.input_data is not None:
-        names = "--input-data, --output, --save and --report"
-        common.check_targets(wanted.files, Path(settings.input_data), names)
+        common.check_targets(wanted.files, Path(settings.input_data), f"--input-data, {OUTPUTS}")
     if wanted.save is not None and wanted.save.suffix not in SAVED_SUFFIXES:
         known = f"{', '.join(SAVED_SUFFIXES[:-1])} or {SAVED_SUFFIXES[-1]}"
         raise UsageError(f"--save takes a file name that ends in {known}; got {wanted.save}")
@@ -189,6 +197,8 @@ def _write_outputs(wanted: Wanted, folder: Path, result: Result) -> bool:
     """Writes what was asked for; whether all of it could be."""
     if wanted.output == STDOUT:
         print((folder / folders.RESULT).read_text())
+    elif wanted.patch == STDOUT:
+        common.print_text(_patch(result))
     elif wanted.output is not None:
         shutil.copyfile(folder / folders.RESULT, wanted.output)
     else:
@@ -197,6 +207,8 @@ def _write_outputs(wanted: Wanted, folder: Path, result: Result) -> bool:
         from app.export.report import write_report
 
         write_report(result, wanted.report)
+    if wanted.patch not in (None, STDOUT):
+        wanted.patch.write_text(_patch(result), encoding="utf-8")
     if wanted.save is None:
         return True
     offered = downloads(result, folder)
@@ -208,6 +220,10 @@ def _write_outputs(wanted: Wanted, folder: Path, result: Result) -> bool:
     if model.note:
         print(f"{wanted.save}: {common.sentence(model.note)}", file=sys.stderr)
     return True
+
+
+def _patch(result: Result) -> str:
+    return patch(result) or "# There are no kernels here that AutoInit sets.\n"
 
 
 def _why_not(offered: Sequence[Download], result: Result) -> str:
