@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+from app.analysis.diagnosis.thresholds import PLAIN_DEPTH
 from app.analysis.job_spec import JobSpec
 from app.analysis.result import ModelFacts, UsedSettings
 from app.analysis.settings import Settings
@@ -294,8 +295,18 @@ def test_assumed_sizes_are_reported(tmp_path):
     assert "assumed_size" in {item["code"] for item in result["warnings"]}
 
 
-@pytest.mark.parametrize(("depth", "reported"), [(100, False), (950, True)])
-def test_models_that_a_plain_process_may_not_open_are_reported(tmp_path, depth, reported):
+@pytest.mark.parametrize(
+    ("depth", "plain", "reported"),
+    [
+        (30, PLAIN_DEPTH, False),
+        (30, 30, True),
+        pytest.param(950, PLAIN_DEPTH, True, marks=pytest.mark.slow),
+    ],
+)
+def test_models_that_a_plain_process_may_not_open_are_reported(
+    tmp_path, monkeypatch, depth, plain, reported
+):
+    monkeypatch.setattr("app.analysis.diagnosis.conditions.PLAIN_DEPTH", plain)
     model = f"sample:deep-tanh-mlp?depth={depth}&width=2"
     result = on_large_stack(lambda: analyse(model, tmp_path, samples=2))
     assert ("deep_model" in {item["code"] for item in result["warnings"]}) is reported
