@@ -80,7 +80,8 @@ def test_equal_layers_stand_together_and_advice_at_its_layer(tmp_path):
     model.add(layers.Dense(3, activation="relu", name="last"))
     model.compile(loss="categorical_crossentropy")
     text = patch(analysed(model, tmp_path, signal_model="independent"))
-    assert "    for path in (\n        'd1', 'd2', 'd3', 'd4',\n        'd5', 'last',\n    ):\n" in text
+    paths = "        'd1', 'd2', 'd3', 'd4',\n        'd5', 'last',\n"
+    assert f"    for path in (\n{paths}    ):\n" in text
     advice = [line for line in text.splitlines() if line.lstrip().startswith("# 'last': ")]
     assert "(output_activation_vs_loss)" in advice[0]
     assert text.index(advice[0]) < text.index("'d1'")
