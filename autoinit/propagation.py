@@ -31,6 +31,11 @@ from autoinit.rules.registry import (
     RuleResult,
     Support,
 )
+from autoinit.rules.shared_kernels import (
+    SharedKernels,
+    scales_for_loops,
+    variables_met_again,
+)
 from autoinit.signals import DEFAULT_SIGNAL_MODEL, SIGNAL_MODELS
 from autoinit.signals.signal import Array, Observed, Signal
 
@@ -169,8 +174,30 @@ def plan(
     """
     options = options or Options()
     kept = frozen_variables(graph) if options.keep_frozen else frozenset()
-    kernels = PlannedKernels(load, options.signal_variance, centred=options.centred, kept=kept)
-    return _Pass(graph, inputs, options.context(registry, load, kernels), known or {}).run()
+
+    def run(loops: Mapping[int, float]) -> tuple[Propagation, _Pass]:
+        kernels = PlannedKernels(
+            load, options.signal_variance, centred=options.centred, kept=kept, loops=loops
+        )
+        walk = _Pass(graph, inputs, options.context(registry, load, kernels), known or {})
+        return walk.run(), walk
+
+    result, walk = run({})
+    if walk.shared is None:
+        return result
+    uses = [use for each in walk.shared.uses.values() for use in each]
+
+    def last_uses_of(loops: Mapping[int, float]) -> dict[int, tuple[float, float]]:
+        result, walk = run(loops)
+        chosen = {id(each.kernel.variable): each.standard_deviation for each in result.scales}
+        return {
+            key: (chosen[key], result.results[index].signals[0].variance)
+            for index, of_call in cast(SharedKernels, walk.shared).uses.items()
+            for key in (id(use.kernel.variable) for use in of_call) if key in chosen
+        }  # fmt: skip
+
+    loops = scales_for_loops(last_uses_of, options.signal_variance, len(uses))
+    return run(loops)[0] if loops else result
 
 
 class _Pass:
@@ -192,6 +219,11 @@ class _Pass:
     ) -> None:
         self.graph = graph
         self.inputs = inputs
+        met_again = variables_met_again(graph)
+        self.shared = SharedKernels(met_again) if met_again else None
+        if self.shared is not None:
+            source = self.shared.recording(context.kernel_moments)
+            context = replace(context, kernel_moments=source)
         self.context = context
         self.measured = measured
         self.kind = type(next(iter(inputs.values())))
@@ -225,6 +257,8 @@ class _Pass:
         """Leaves the signals of a call; gives its result, with what a measurement would show."""
         arrived = [self.signals[value.index] for value in call.inputs]
         result = self._mark_tainted(call, self._result(call, arrived))
+        if self.shared is not None:
+            result = self.shared.follow(call, arrived, result)
         for value, signal in zip(call.outputs, result.signals, strict=True):
             self.signals[value.index] = cast(Signal, signal).arrange(value.positions)
         return replace(result, signals=self._observed(call, result))

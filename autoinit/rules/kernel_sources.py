@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -45,13 +47,18 @@ class PlannedKernels(GivenKernels):
         target: variance to aim at.
         centred: whether kernels are kept at zero mean per unit.
         kept: identities of variables that stay as they are.
+        loops: deviations of kernels that meet again what they had a part in, by variable.
     """
 
-    def __init__(self, load: Loader, target: float, *, centred: bool, kept: frozenset[int]) -> None:
+    def __init__(
+        self, load: Loader, target: float, *, centred: bool, kept: frozenset[int],
+        loops: Mapping[int, float] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
         super().__init__(load)
         self.target = target
         self.centred = centred
         self.kept = kept
+        self.loops = loops
         self.chosen: dict[int, KernelScale | None] = {}
 
     def __call__(self, call: Call, signal: Signal, kernel: Kernel, bias: Any) -> Found:
@@ -66,9 +73,14 @@ class PlannedKernels(GivenKernels):
         drawn = kernel.drawn(centred=self.centred)
         earlier = self.chosen.get(key)
         if earlier is not None:
+            use = (
+                "so that its last use has the variance aimed at"
+                if key in self.loops
+                else ("for its first use")
+            )
             finding = Finding("shared_layer", call.path, call.class_name, (
                 f"Layer {kernel.layer.name!r} is used again at {call.path!r}: its weights are "
-                "drawn once, for its first use."
+                f"drawn once, {use}."
             ))  # fmt: skip
             again = RuleResult((), weighted=True, findings=(finding,))
             return drawn.scaled(earlier.standard_deviation), given, again
@@ -82,7 +94,8 @@ class PlannedKernels(GivenKernels):
             )
             keeps = Finding("keeps_initializer", call.path, call.class_name, message)
             return self.read(kernel, bias, *findings, keeps)
-        choice = KernelScale(kernel, math.sqrt(target / incoming), call.path)
+        scale = self.loops.get(key, math.sqrt(target / incoming))
+        choice = KernelScale(kernel, scale, call.path)
         self.chosen[key] = choice
         result = RuleResult((), weighted=True, scales=(choice,), findings=findings)
         return drawn.scaled(choice.standard_deviation), given, result

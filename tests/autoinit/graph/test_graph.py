@@ -76,10 +76,10 @@ def test_a_shared_layer_is_a_call_for_each_use():
     assert graph.layers() == [graph.calls[0].layer, dense]
 
 
-def test_a_shared_layer_is_drawn_once_for_its_first_use():
-    data = keras.Input((4,), name="data")
+def test_a_shared_layer_is_drawn_once():
+    first, second = keras.Input((4,), name="first"), keras.Input((4,), name="second")
     dense = layers.Dense(4, name="dense")
-    model = keras.Model(data, dense(layers.ReLU()(dense(data))))
+    model = keras.Model([first, second], [dense(first), dense(layers.ReLU()(second))])
     graph = read_model(model)
     result = plan(graph, input_signals(graph))
     assert [found.path for found in result.scales] == ["dense"]

@@ -171,14 +171,16 @@ def test_where_no_signal_arrives_the_configured_initialiser_stays():
     assert [finding.code for finding in AutoInit().plan(model).findings] == ["keeps_initializer"]
 
 
-def test_a_shared_layer_is_drawn_once_for_its_first_use():
+def test_a_layer_that_is_used_on_its_own_output_is_drawn_for_its_last_use():
     inputs = keras.Input((16,))
     shared = layers.Dense(16, name="shared")
     once = shared(inputs)
     model = keras.Model(inputs, shared(layers.Rescaling(3.0)(once)))
     plan = AutoInit().plan(model)
     assert [item.path for item in plan.scales] == ["shared"]
-    assert plan.estimates()["shared:2"][1] == pytest.approx(9.0)
+    # 9·s⁴ = 1.
+    assert plan.estimates()["shared"][1] == pytest.approx(1 / 3, rel=0.02)
+    assert plan.estimates()["shared:2"][1] == pytest.approx(1.0, rel=0.02)
     assert [finding.code for finding in plan.findings] == ["shared_layer"]
 
 

@@ -84,8 +84,9 @@ KINDS = (
         "shared_layer",
         Severity.NOTE,
         "Layers that are used more than once",
-        cause="One kernel serves several calls, and can give only one of them the target variance.",
-        remedy="Nothing need be done; look at the variance of the later calls.",
+        cause="One kernel serves several calls, and can give only one of them the target variance: "
+        "in a loop the last, else the first.",
+        remedy="Nothing need be done; look at the variance of the other calls.",
         test="autoinit.rules.kernel_sources",
     ),
     FindingKind(
