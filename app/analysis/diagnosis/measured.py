@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from app.analysis.diagnosis.fault import Fault, Severity
 from app.analysis.diagnosis.flow import Flow, Point
-from app.analysis.diagnosis.roles import Role
+from app.analysis.diagnosis.roles import Role, activation_of
 from app.text.formatting import number
 from autoinit.graph.model_graph import Call, ModelGraph
 from probes.moments.figures import Moments
@@ -28,6 +28,7 @@ DISTORTION_GROWS, DISTORTION_FALLS = 10.0, 100.0
 # Share of dead units; on noise, maximum pooling alone makes up to a third of them dead.
 DEAD, DEAD_WITH_AUTOINIT = 0.4, 0.75
 SATURATED = 0.5  # share of saturated entries
+_SHARES = frozenset({"softmax", "sigmoid", "sparsemax"})
 ALIKE, COLLAPSED = 0.99, 0.999
 
 
@@ -297,6 +298,8 @@ def _share(
         share = None if moments is None else getattr(moments.shape, name)
         if share is None or share < least or measured.roles[call.index] not in roles:
             continue
+        if name == "dead_fraction" and activation_of(call) in _SHARES:
+            continue  # a share of nearly 0 is an answer
         before = [measured.producer(value.index) for value in call.inputs]
         behind_zero = any(index in measured.zero for index in before if index is not None)
         if behind_zero and not _stuck(measured, call):

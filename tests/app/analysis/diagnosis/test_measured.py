@@ -134,6 +134,11 @@ def test_dead_and_saturated_shares(share, found):
     assert ("saturated" in faults(deep(activation="tanh"), forward)) == found
 
 
+def test_a_softmax_that_decides_is_not_dead():
+    forward = {"d1/softmax": moments(dead_fraction=0.8)}
+    assert faults(deep(activation="softmax"), forward) == {}
+
+
 def test_of_autoinits_own_weights_only_many_dead_units_are_told():
     forward = {"d1/relu": moments(dead_fraction=0.5)}
     assert faults(deep(), forward, series="autoinit") == {}
