@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from app.analysis.conditions import conditions
 from app.analysis.devices import device_kind
-from app.analysis.diagnosis.conditions import conditions
 from app.analysis.diagnosis.diagnose import (
     Diagnosis,
     Linted,

@@ -15,6 +15,7 @@ import numpy as np
 from app.analysis import result
 from app.analysis.comparison import Comparison
 from app.analysis.diagnosis.findings import findings_of, verdicts_of
+from app.analysis.inputs import Inputs
 from app.analysis.job_spec import JobSpec, sha256
 from app.analysis.result import (
     Call,
@@ -90,12 +91,7 @@ def result_of(
             layers=len(graph.layers()),
             calls=len(calls),
             parameters=int(model.count_params()),
-            inputs=tuple(
-                result.InputFacts(
-                    name=call.path, shape=call.outputs[0].shape, dtype=call.outputs[0].dtype
-                )
-                for call in graph.inputs
-            ),
+            inputs=tuple(_input_facts(call, comparison.inputs) for call in graph.inputs),
         ),
         settings=_used_settings(spec.settings, comparison),
         device=result.DeviceFacts(**asdict(comparison.device)),
@@ -110,6 +106,16 @@ def result_of(
         findings=(*findings_of(comparison.diagnosis, calls, series), *stored),
         **({} if downloads is None else {"downloads": saved}),
     )
+
+
+def _input_facts(call: graph_model.Call, inputs: Inputs | None) -> result.InputFacts:
+    (value,) = call.outputs
+    known: dict[str, Any] = {}
+    if inputs is not None:
+        figures = {"mean": inputs.mean.get(call.path), "variance": inputs.variance.get(call.path)}
+        known = {name: figure for name, figure in figures.items() if figure is not None}
+        known["taken"] = inputs.taken.get(call.path, "")
+    return result.InputFacts(name=call.path, shape=value.shape, dtype=value.dtype, **known)
 
 
 def preview_of(comparison: Comparison, settings: Settings) -> Preview:
@@ -143,18 +149,26 @@ class Source(NamedTuple):
 def _used_settings(settings: Settings, comparison: Comparison) -> result.UsedSettings:
     """The settings as a result has them: the data's name and digest, not where they lie here.
 
-    Where inputs have moments of their own, be they chosen or the data's, those of all inputs are
-    given: who does the same again need not have the data.
+    What the inputs were taken to be is given in numbers, and by name where inputs have moments of
+    their own, be they chosen or the data's: who does the same again need not have the data.
     """
     used = settings.model_dump()
     inputs = comparison.inputs
-    if inputs is not None and (inputs.from_data or settings.input_moments):
+    if inputs is not None:
         integers = integer_inputs(comparison.graph)
-        used["input_moments"] = {
+        moments = {
             call.path: [inputs.mean[call.path], inputs.variance[call.path]]
             for call in comparison.graph.inputs
             if call.outputs[0].index not in integers
         }
+        several = len({tuple(each) for each in moments.values()}) > 1
+        if inputs.from_data or settings.input_moments or several:
+            used["input_moments"] = moments
+        elif moments and settings.takes_expected_input:
+            used["input_mean"], used["input_variance"] = next(iter(moments.values()))
+        used["input_auto"] = settings.takes_expected_input and not inputs.from_data
+    for name, usual in (("input_mean", 0.0), ("input_variance", 1.0)):
+        used[name] = usual if used[name] is None else used[name]
     del used["input_data_name"]
     if settings.input_data is not None:
         used |= {

@@ -58,16 +58,19 @@ def parse_moment(text: str) -> tuple[str | None, float]:
 def joined_moments(
     means: list[tuple[str | None, float]],
     variances: list[tuple[str | None, float]],
-    default: tuple[float, float],
-) -> tuple[float, float, dict[str, list[float]] | None]:
-    """Mean and variance of all inputs, and of those that are named: `input_moments`.
+) -> tuple[float | None, float | None, dict[str, list[float]] | None]:
+    """Mean and variance of all inputs, None where not given, and of those that are named.
+
+    Of an input of which one of the two is named, the other is that of all, or else 0 or 1.
 
     Args:
         means, variances: as `parse_moment` gives them; the last of a name counts.
-        default: mean and variance where nothing is given.
     """
     by_name = dict(means), dict(variances)
-    mean, variance = by_name[0].pop(None, default[0]), by_name[1].pop(None, default[1])
+    mean, variance = by_name[0].pop(None, None), by_name[1].pop(None, None)
+    usual = 0.0 if mean is None else mean, 1.0 if variance is None else variance
     names = dict.fromkeys(name for each in by_name for name in each if name is not None)
-    moments = {name: [by_name[0].get(name, mean), by_name[1].get(name, variance)] for name in names}
+    moments = {
+        name: [by_name[0].get(name, usual[0]), by_name[1].get(name, usual[1])] for name in names
+    }
     return mean, variance, moments or None

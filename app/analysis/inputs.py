@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
+from app.analysis.diagnosis.input_scaling import expected_inputs
 from app.analysis.settings import Settings
 from autoinit.errors import ModelFileError
 from autoinit.findings import Finding
@@ -23,6 +24,8 @@ class Inputs:
         data: samples to feed; None for noise.
         findings: what was taken from a file.
         from_data: whether mean and variance are those of data.
+        taken: where the moments of each come from: `bytes`, `range` or `statistics`, as the first
+            layers say; `default`, where nothing does; `chosen`; `data`; `integers`.
     """
 
     mean: dict[str, float]
@@ -30,6 +33,7 @@ class Inputs:
     data: Data | None = None
     findings: tuple[Finding, ...] = ()
     from_data: bool = False
+    taken: Mapping[str, str] = field(default_factory=dict)
 
 
 def inputs_of(graph: ModelGraph, settings: Settings, data: Data | None = None) -> Inputs:
@@ -48,13 +52,7 @@ def inputs_of(graph: ModelGraph, settings: Settings, data: Data | None = None) -
     chosen = settings.input_moments or {}
     require_inputs(graph, chosen)
     if data is None:
-        moments = {
-            call.path: chosen.get(call.path, [settings.input_mean, settings.input_variance])
-            for call in graph.inputs
-            # Their noise is uniform; the probe refuses moments that were chosen for one.
-            if call.outputs[0].index not in integers or call.path in chosen
-        }
-        return Inputs(*_columns(moments))
+        return _without_data(graph, settings)
     name = settings.data_name
     try:
         check_data(graph, data)
@@ -67,7 +65,34 @@ def inputs_of(graph: ModelGraph, settings: Settings, data: Data | None = None) -
         if fed or call.outputs[0].index not in integers
     }
     findings = tuple(_told(graph, moments, data, name, fed))
-    return Inputs(*_columns(moments), data if fed else None, findings, from_data=True)
+    taken = {call.path: "data" if call.path in moments else "integers" for call in graph.inputs}
+    return Inputs(*_columns(moments), data if fed else None, findings, True, taken)
+
+
+def _without_data(graph: ModelGraph, settings: Settings) -> Inputs:
+    """Moments that were chosen; else those that the first layers say they take; else 0 and 1."""
+    integers, chosen = integer_inputs(graph), settings.input_moments or {}
+    expected = expected_inputs(graph) if settings.takes_expected_input else {}
+    moments, taken, findings = {}, {}, []
+    for call in graph.inputs:
+        path = call.path
+        if path in chosen:
+            moments[path], taken[path] = chosen[path], "chosen"
+        elif call.outputs[0].index in integers:
+            taken[path] = "integers"  # Their noise is uniform.
+        elif path in expected:
+            found = expected[path]
+            moments[path], taken[path] = [found.mean, found.variance], found.kind
+            findings.append(Finding(
+                "input_taken", path, call.class_name,
+                f"Input {path!r} was taken to be {found.description} (mean {found.mean:.6g}, "
+                f"variance {found.variance:,.6g}), which is what {found.by.path!r} "
+                f"({found.by.class_name}) is made for.",
+            ))  # fmt: skip
+        else:
+            moments[path] = [settings.input_mean or 0.0, settings.input_variance or 1.0]
+            taken[path] = "default" if settings.takes_expected_input else "chosen"
+    return Inputs(*_columns(moments), findings=tuple(findings), taken=taken)
 
 
 def _columns(moments: dict[str, list[float]]) -> tuple[dict[str, float], dict[str, float]]:

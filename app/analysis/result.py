@@ -258,11 +258,14 @@ class UsedSettings(BaseModel):
 
 
 class InputFacts(Part):
-    """An input of the model."""
+    """An input of the model, and what it was taken to be: `taken` says where that comes from."""
 
     name: Text
     shape: Shape | None = None
     dtype: str = ""
+    mean: Figure = None
+    variance: Figure = None
+    taken: str = ""
 
 
 class ModelFacts(Part):

@@ -111,14 +111,16 @@ class Settings(BaseModel):
     )
     """How many inputs are fed through the network. More are slower and steadier."""
 
-    input_mean: Annotated[float, Option(INPUT, "Input mean", per_input=True)] = Field(
-        0.0, ge=-LARGEST_MEAN, le=LARGEST_MEAN
+    input_mean: Annotated[float | None, Option(INPUT, "Input mean", per_input=True)] = Field(
+        None, ge=-LARGEST_MEAN, le=LARGEST_MEAN
     )
-    """The mean of the data that the network will be trained on, after scaling."""
+    """The mean of the data that the network is fed. Without mean and variance, what the first
+    layers say they take: bytes for Rescaling(1/255), a Normalization's statistics; else mean 0 and
+    variance 1."""
 
     input_variance: Annotated[
-        float, Option(INPUT, "Input variance", flag="--input-var", per_input=True)
-    ] = Field(1.0, ge=SMALLEST_VARIANCE, le=LARGEST_VARIANCE)
+        float | None, Option(INPUT, "Input variance", flag="--input-var", per_input=True)
+    ] = Field(None, ge=SMALLEST_VARIANCE, le=LARGEST_VARIANCE)
     """The variance of that data; its standard deviation, squared."""
 
     input_moments: Annotated[
@@ -127,7 +129,7 @@ class Settings(BaseModel):
         Option(INPUT, "Mean and variance per input", flag=None, expected=MOMENTS),
     ] = None
     """For inputs that have a mean and a variance of their own, such as left: 0, 1; right: 0.5,
-    0.25. The others have those above."""
+    0.25. The others have what is said above."""
 
     input_data: Annotated[
         str | None, Option(INPUT, "Samples of the inputs", in_form=False, metavar="FILE")
@@ -246,6 +248,11 @@ class Settings(BaseModel):
     def data_name(self) -> str:
         """What to call the file of data: as its owner does, or else as it is called on disk."""
         return self.input_data_name or Path(self.input_data or "").name
+
+    @property
+    def takes_expected_input(self) -> bool:
+        """Whether the first layers say what the inputs are, since nobody else does."""
+        return self.input_mean is None and self.input_variance is None
 
     def replace(self, **changes: Any) -> Self:
         """These settings with some of them changed.

@@ -107,7 +107,7 @@ def _attributes(entry: Entry) -> dict[str, Any]:
         text = f"{entry.words(offered.flag_value)}. {text}"
         return {"help": text, "flag_value": offered.flag_value, "default": default}
     if offered.per_input:
-        text += f" NAME=X for one input of several. Default: {default:g}."
+        text += " NAME=X for one input of several."
         return {"help": text, "metavar": "X", "type": MOMENT, "multiple": True}
     if default is not None:
         text += f" Default: {default}."
@@ -131,9 +131,8 @@ def settings_of(given: Mapping[str, Any], settings: type[Settings] = Settings) -
         )
     if data is None and given["input_source"] == "noise":
         raise click.UsageError("--input-noise goes with --input-data, whose moments the noise has")
-    usual = settings()
     taken["input_mean"], taken["input_variance"], taken["input_moments"] = joined_moments(
-        given["input_mean"], given["input_variance"], (usual.input_mean, usual.input_variance)
+        given["input_mean"], given["input_variance"]
     )
     if data is not None:
         taken |= {"input_data": str(data.absolute()), "input_data_name": data.name}

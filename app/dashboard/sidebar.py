@@ -252,7 +252,7 @@ def settings_field(entry: Entry, value: Any, names: Sequence[str]) -> Any:
     if entry.kind is int:
         return st.number_input(label, entry.low, entry.high, value=value, help=text)
     if entry.kind is float:  # without bounds: a sentence says more of a wrong one
-        return st.number_input(label, value=value, format="%g", help=text)
+        return st.number_input(label, value=value, format="%g", placeholder="auto", help=text)
     if entry.kind is dict:
         listed = "; ".join(f"{plain_text(name, 40)}: 0, 1" for name in names[:INPUTS_NAMED])
         return st.text_input(label, moments_text(value), placeholder=listed, help=text)
@@ -278,4 +278,6 @@ def asked_for(key: str, _handle: jobs.JobHandle) -> tuple[tuple[str, ...], Setti
     result = _handle.result()
     names = tuple(each.name for each in result.model.inputs)
     chosen = {name for name, entry in table().items() if entry.option.in_form}
+    if result.settings.by_name.get("input_auto"):
+        chosen -= {"input_mean", "input_variance", "input_moments"}
     return names, Settings(**{k: v for k, v in result.settings.by_name.items() if k in chosen})

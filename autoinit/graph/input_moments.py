@@ -17,11 +17,12 @@ _NAMES_TOLD = 20
 def integer_inputs(graph: ModelGraph) -> dict[int, int]:
     """How many different integers each input that takes integers may hold, by value index.
 
-    Inputs that an embedding looks up count, whatever their type; 2 where nothing tells.
+    Inputs that an embedding looks up count, whatever their type; 256 for bytes that none looks up,
+    and 2 where nothing tells.
     """
     vocabulary = graph.vocabulary()
     return {
-        value.index: vocabulary.get(value.index, 2)
+        value.index: vocabulary.get(value.index, 256 if value.dtype == "uint8" else 2)
         for (value,) in (call.outputs for call in graph.inputs)
         if value.index in vocabulary or not value.dtype.startswith(("float", "bfloat"))
     }

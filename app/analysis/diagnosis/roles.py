@@ -228,7 +228,7 @@ _SCALES = frozenset(
         "customscalelayer",
     ]
 )
-_LEARNED_SCALES = frozenset(["rezero", "affine"])
+_LEARNED_SCALES = frozenset(["rezero", "affine", "layerscale"])
 _LOOKUPS = frozenset(
     [
         "embedding",

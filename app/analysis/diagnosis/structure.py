@@ -22,8 +22,8 @@ RANK_LOSS, _NARROW_LAYERS = 5.0, 20
 # What is left of bytes after one scaling has a mean square within these.
 _SCALED = (1e-3, 100.0)
 _BYTES = (127.5, 5418.25)  # mean, variance
-# A Rescaling by less than this is made for bytes.
-_OF_BYTES = 0.02
+# A Rescaling by a factor between these is made for bytes.
+_OF_BYTES = (1 / 300, 0.02)
 _IMAGE_DTYPES = ("uint8",)
 
 
@@ -194,7 +194,7 @@ def _unscaled(architecture: Architecture) -> Iterator[Fault]:
 def _made_for_bytes(architecture: Architecture, step: Step) -> bool:
     if step.class_name == "Rescaling":
         scale = step.config.get("scale")
-        return isinstance(scale, int | float) and abs(scale) <= _OF_BYTES
+        return isinstance(scale, int | float) and _OF_BYTES[0] <= abs(scale) <= _OF_BYTES[1]
     found = _statistics(architecture, step)
     return found is not None and found[1] > 400.0 and 0.0 < found[0] < 256.0
 

@@ -18,4 +18,4 @@ SCATTERED = 0.2
 PLAIN_DEPTH = 900
 # How far an input may be from the one that the network's own scaling expects: its mean in standard
 # deviations, and the factor between the variances.
-INPUT_MEAN_OFF, INPUT_VARIANCE_OFF = 0.5, 2.0
+INPUT_MEAN_OFF, INPUT_VARIANCE_OFF = 2.0, 10.0

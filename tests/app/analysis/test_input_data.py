@@ -207,8 +207,8 @@ def test_moments_by_name():
     assert parse_moment("-0.5") == (None, -0.5)
     assert parse_moment("a=b=2") == ("a=b", 2)
     given = [(None, 3.0), ("left", 4.0)], [("right", 9.0)]
-    assert joined_moments(*given, (0.0, 1.0)) == (3, 1, {"left": [4, 1], "right": [3, 9]})
-    assert joined_moments([], [], (0.0, 1.0)) == (0, 1, None)
+    assert joined_moments(*given) == (3, None, {"left": [4, 1], "right": [3, 9]})
+    assert joined_moments([], []) == (None, None, None)
 
 
 @pytest.mark.parametrize("text", ["0, 1", "left: 1", "left: 1, 2, 3", ": 0, 1", "left: a, b", "x;"])
@@ -296,10 +296,12 @@ def test_the_hint_about_scaling_goes_by_each_inputs_moments():
         found = compare(two_inputs(1 / 255), settings, uploaded=False, data=data).findings
         return [each.message for each in found if each.code == "input_scaling"]
 
-    pixels = Settings(input_moments={"right": [0.0, 65025.0]}, **QUICK)
-    assert not hints(pixels)
+    for fine in ({}, {"input_moments": {"right": [33.0, 6172.0]}}):  # MNIST's bytes
+        assert not hints(Settings(**fine, **QUICK))
     (said,) = hints(Settings(input_moments={"right": [0.0, 4.0]}, **QUICK))
-    assert "mean 0 and variance 4: set this input's mean to 0 and this input's variance" in said
+    assert "mean 0 and variance 4, for which the weights to download are" in said
+    assert "set this input's mean to 127.5 and this input's variance to 5418.75" in said
+    assert hints(Settings(input_moments={"right": [0.0, 65025.0]}, **QUICK)), "fits no image"
     data = {"left": np.ones((9, 40)), "right": np.random.default_rng(0).random((9, 10))}
     (said,) = hints(Settings(input_data="x.npz", **QUICK), data)
     assert "scaled twice" in said

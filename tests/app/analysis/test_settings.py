@@ -55,7 +55,8 @@ def test_every_entry_is_whole(name: str) -> None:
     assert entry.option.label
     assert set(entry.option.words or ()) <= set(entry.choices)
     if entry.kind in (int, float):
-        assert entry.low <= entry.default <= entry.high
+        assert entry.low < entry.high
+        assert entry.default is None or entry.low <= entry.default <= entry.high
 
 
 @pytest.mark.parametrize("name", ENTRIES)

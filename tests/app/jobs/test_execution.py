@@ -257,13 +257,23 @@ def test_a_network_that_scales_its_own_input_gets_a_hint(tmp_path):
     x = layers.Normalization(mean=[0.5] * 3, variance=[0.25] * 3)(layers.Rescaling(1 / 255)(inputs))
     path = tmp_path / "model.json"
     path.write_text(keras.Model(inputs, layers.Conv2D(4, 3)(x)).to_json())
-    result = analyse(path, tmp_path, samples=4)
+    result = analyse(path, tmp_path, samples=4, input_mean=0.0)
     (hint,) = [item for item in result["warnings"] if item["code"] == "input_scaling"]
-    # (x/255 − 0.5)/0.5 has mean 0 and variance 1 for mean 127.5 and variance 127.5².
-    assert "input mean to 127.5" in hint["message"]
-    assert "variance to 16256." in hint["message"]
-    result = analyse(path, tmp_path, samples=4, input_mean=127.5, input_variance=127.5**2)
-    assert not [item for item in result["warnings"] if item["code"] == "input_scaling"]
+    assert "bytes, 0 to 255" in hint["message"]
+    assert "input mean to 127.5 and the input variance to 5418.75" in hint["message"]
+    assert result["settings"]["input_auto"] is False
+    (own,) = result["model"]["inputs"]
+    assert (own["mean"], own["variance"], own["taken"]) == (0.0, 1.0, "chosen")
+    for followed in ({"input_mean": 127.5, "input_variance": 5418.0}, {}):
+        result = analyse(path, tmp_path, samples=4, **followed)
+        assert not [item for item in result["warnings"] if item["code"] == "input_scaling"]
+    settings, (own,) = result["settings"], result["model"]["inputs"]
+    assert (settings["input_mean"], settings["input_variance"]) == (127.5, 5418.75)
+    assert settings["input_auto"] is True
+    assert (own["mean"], own["variance"], own["taken"]) == (127.5, 5418.75, "bytes")
+    (said,) = [item for item in result["warnings"] if item["code"] == "input_taken"]
+    assert "bytes, 0 to 255 (mean 127.5, variance 5,418.75)" in said["message"]
+    assert result["verdicts"]["autoinit"]["verdict"] == "trains"
 
 
 def test_overflow_is_null_and_reported(tmp_path):
@@ -306,7 +316,7 @@ def test_assumed_sizes_are_reported(tmp_path):
 def test_models_that_a_plain_process_may_not_open_are_reported(
     tmp_path, monkeypatch, depth, plain, reported
 ):
-    monkeypatch.setattr("app.analysis.diagnosis.conditions.PLAIN_DEPTH", plain)
+    monkeypatch.setattr("app.analysis.conditions.PLAIN_DEPTH", plain)
     model = f"sample:deep-tanh-mlp?depth={depth}&width=2"
     result = on_large_stack(lambda: analyse(model, tmp_path, samples=2))
     assert ("deep_model" in {item["code"] for item in result["warnings"]}) is reported

@@ -204,7 +204,7 @@ def test_the_key_follows_from_contents_name_and_settings(tmp_path: Path) -> None
     job = JobSpec(str(one), "one.h5", Settings())
     assert folders.is_key(job.key())
     assert replace(job, model=str(copy)).key() == job.key()
-    assert replace(job, settings=Settings(input_mean=0)).key() == job.key()
+    assert replace(job, settings=Settings(signal_variance=1)).key() == job.key()
     changed = [
         replace(job, model=str(other)),
         replace(job, name="two.h5"),

@@ -95,7 +95,7 @@ KINDS = (
         "Calls that differ from draw to draw",
         cause="Layers are narrow, or much of what they carry is the same for all inputs.",
         remedy="Average over several draws (--seeds) before judging a single figure.",
-        test="app.analysis.diagnosis.conditions",
+        test="app.analysis.conditions",
     ),
     FindingKind(
         "other_model_failed",

@@ -7,14 +7,24 @@ KINDS = (
         "input_scaling",
         Severity.HINT,
         "The network expects another input",
-        cause="The network begins with Rescaling or Normalization, which is made for other data.",
-        remedy="Set mean and variance of the input to those that are named.",
+        cause="The network begins with Rescaling or Normalization, which is made for other data:"
+        " the weights that AutoInit gives are for an input that the network will not get.",
+        remedy="Leave mean and variance of the input out, or set them to those that are named.",
         test="app.analysis.diagnosis.input_scaling",
+    ),
+    FindingKind(
+        "input_taken",
+        Severity.FACT,
+        "What the inputs were taken to be",
+        cause="The first layers say what they take: a Rescaling its range, a Normalization its"
+        " statistics.",
+        remedy="Give mean and variance, or data, where the network is fed something else.",
+        test="app.analysis.inputs",
     ),
     FindingKind(
         "input_from_data",
         Severity.FACT,
-        "What the inputs were taken to be",
+        "What the data say of the inputs",
         cause="Mean and variance of the inputs are those of the data that were given.",
         remedy="Nothing need be done.",
         test="app.analysis.inputs",
@@ -42,7 +52,7 @@ KINDS = (
         "Unknown sizes that had to be assumed",
         cause="The model leaves sizes of its input open.",
         remedy="Choose the size for unknown dimensions (--input-size).",
-        test="app.analysis.diagnosis.conditions",
+        test="app.analysis.conditions",
     ),
     FindingKind(
         "batch_reduced",
@@ -50,6 +60,6 @@ KINDS = (
         "The batch was made smaller to fit into memory",
         cause="All samples together did not fit into memory.",
         remedy="Take fewer samples where batch normalisation should see all at once.",
-        test="app.analysis.diagnosis.conditions",
+        test="app.analysis.conditions",
     ),
 )

@@ -41,7 +41,7 @@ KINDS = (
         "Loading the re-initialised model needs an import",
         cause="The model carries AutoInit's weight constraint.",
         remedy="Write `import autoinit` before loading it.",
-        test="app.analysis.diagnosis.conditions",
+        test="app.analysis.conditions",
     ),
     FindingKind(
         "constraint_dropped",
@@ -57,7 +57,7 @@ KINDS = (
         "Loading the re-initialised model needs a higher recursion limit",
         cause="Keras recurses deeper than a plain Python process allows.",
         remedy="Call sys.setrecursionlimit as the message says before loading the model.",
-        test="app.analysis.diagnosis.conditions",
+        test="app.analysis.conditions",
     ),
     FindingKind(
         "initializer_not_recorded",
