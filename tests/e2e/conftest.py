@@ -19,7 +19,7 @@ import app
 from tests.e2e import axe
 from tests.e2e.driving import screenshots_folder
 
-PATIENCE = 90.0  # seconds; the first page of a fresh server takes about ten
+PATIENCE = 300.0  # seconds; the first page of a fresh server takes about ten
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SWITCHES = [
     "--headless",

@@ -8,7 +8,7 @@ from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
 
-PATIENCE = 90_000  # milliseconds
+PATIENCE = 300_000  # milliseconds
 # However busy the machine is: an expectation ends when it is met, and time fails no test early.
 expect.set_options(timeout=PATIENCE)
 SCREENSHOTS = "AUTOINIT_SCREENSHOTS"
