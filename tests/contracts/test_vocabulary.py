@@ -11,7 +11,7 @@ import keras
 import pytest
 from keras.src.ops.operation import Operation
 
-from autoinit import reading
+from autoinit.graph import keras_models
 from autoinit.graph import placeholders as opaque
 from autoinit.model_files.budgets import Budgets
 from autoinit.model_files.check import vocabulary as names
@@ -96,11 +96,11 @@ def test_everything_allowed_is_found_where_it_is_said_to_be():
 
 
 def test_layers_whose_activation_is_split_off():
-    """The list of names covers the classes that `reading` splits, under all their names."""
+    """The list of names covers the classes that the reader splits, under all their names."""
     aliases = {
         name
         for name, value in vars(keras.layers).items()
-        if inspect.isclass(value) and value in reading._FUSING
+        if inspect.isclass(value) and value in keras_models._FUSING
     }
     assert aliases == {name for name in names.FUSING if hasattr(keras.layers, name)}
     only_of_keras2 = names.FUSING - aliases
