@@ -1,13 +1,14 @@
 """The figures a reader asks for first: is it stable, does the prediction hold, is all covered."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeGuard
 
 from app.analysis.diagnosis.kinds import Evidence
 from app.analysis.diagnosis.stretches import signal_stretch
 from app.analysis.diagnosis.thresholds import STABLE_FACTOR
+from app.analysis.diagnosis.verdict import Word
 from app.analysis.result import Moments, Preview, Result
 from app.text.escaping import plain_text
 from app.text.formatting import duration, number, percentage, plural
@@ -118,8 +119,8 @@ def verdict_parts(result: Result, series: str) -> tuple[str, str | None, str]:
     for sign, verb in ((1, "explodes"), (-1, "vanishes")):
         found = signal_stretch(evidence, sign)
         if found is not None:
-            rate = found.rate**sign
-            return f"{verb} from", found.start.path, f"on, ×{rate:.2f} for each layer with a kernel"
+            rate = factor(found.rate**sign)
+            return f"{verb} from", found.start.path, f"on, ×{rate} for each layer with a kernel"
     word = series_figures(result, series).verdict
     is_state = word.startswith(("stable", "not"))
     return (f"is {word}" if is_state else word), None, ""
@@ -193,10 +194,98 @@ def facts(result: Result) -> list[str]:
     return [
         model.format,
         *([f"Keras {version}"] if version else []),
-        plural(model.layers, "layer"),
-        plural(model.calls, "call"),
+        plural(model.layers, "layer")
+        + (
+            f" ({model.calls:,} with activations and repeats)" if model.calls > model.layers else ""
+        ),
         plural(model.parameters, "parameter"),
     ]
+
+
+@dataclass(frozen=True)
+class VerdictCard:
+    """The verdict on one series in words; reason and advice name layers: escape them.
+
+    Attributes:
+        series: whose weights.
+        tone: good, warning, bad or unknown.
+        word: such as "Cannot train".
+        reason: the one cause, in a sentence.
+        advice: the one remedy; empty where there is nothing to do.
+        trained: whether the weights were trained.
+    """
+
+    series: str
+    tone: str
+    word: str
+    reason: str
+    advice: str = ""
+    trained: bool = False
+
+    @property
+    def sign(self) -> str:
+        """What tells the tone without its colour."""
+        return SIGNS[self.tone]
+
+
+SIGNS = {"good": "✔", "warning": "▲", "bad": "✖", "unknown": "?"}
+_TONES = {
+    Word.TRAINS: "good",
+    Word.STRUGGLES: "warning",
+    Word.CANNOT: "bad",
+    Word.UNKNOWN: "unknown",
+}
+CHECKUP = "Trained weights: a checkup"
+STARTS_ANEW = "These weights were trained; the download starts anew."
+_NO_CURE = "Change the model: AutoInit's weights have the same fault."
+
+
+def verdict_cards(result: Result) -> list[VerdictCard]:
+    """The verdict on each series, that on the file's own weights first."""
+    found: list[VerdictCard] = []
+    for series in sorted(result.series, key=lambda name: name != "uploaded"):
+        card = verdict_card(result, series)
+        same = next((c for c in found if (c.word, c.reason) == (card.word, card.reason)), None)
+        if same is not None:
+            reason = f"The same as with {same.series[0].lower()}{same.series[1:]}."
+            card = replace(card, reason=reason, advice="")
+        found.append(card)
+    return found
+
+
+def verdict_card(result: Result, series: str) -> VerdictCard:
+    """The verdict on one series; of a result without verdicts, what its variances come to."""
+    name, found = f"{series_name(series)} weights", result.verdicts.get(series)
+    if found is None:
+        does, path, rate = verdict_parts(result, series)
+        word = series_figures(result, series).verdict
+        place = "" if path is None else f" {path!r} {rate}"
+        return VerdictCard(name, _old_tone(word), word.capitalize(), f"The signal {does}{place}.")
+    has_remedy = found.remedy not in ("none_needed", "keep_init")
+    advice = cure(result, found.causes[0], [found.advice]) if has_remedy and found.causes else ""
+    tone = _TONES[Word(found.verdict)]
+    return VerdictCard(name, tone, found.verdict.capitalize(), found.reason, advice, found.trained)
+
+
+def _old_tone(word: str) -> str:
+    if word.startswith(("stable", "not")):
+        return "good" if word == "stable" else "unknown"
+    return "bad" if "flows" in word else "warning"
+
+
+def cure(result: Result, code: str, offered: Sequence[str]) -> str:
+    """The first remedy that fits: none by AutoInit where its own series has the fault as well."""
+    own = result.verdicts.get("autoinit")
+    fails = any(f.series == "autoinit" and f.code == code for f in result.findings) or (
+        own is not None and code in own.causes
+    )
+    fitting = [advice for advice in offered if not (fails and "AutoInit" in advice)]
+    return next(iter(fitting), _NO_CURE)
+
+
+def has_trained_weights(result: Result) -> bool:
+    """Whether the file's weights were trained, which a new draw discards."""
+    return any(found.trained for found in result.verdicts.values())
 
 
 @dataclass(frozen=True)
@@ -209,8 +298,11 @@ class Card:
     explanation: str
 
 
+COUNTED = "Activations, and each further use of a layer, count as layers here."
+
+
 def cards(result: Result) -> list[Card]:
-    """The row of headline figures, the same on the page and in the report."""
+    """The headline figures, the same on the page and in the report."""
     found = [series_card(result, series) for series in result.series]
     found.append(agreement_card(result))
     found += filter(None, (band_card(result), gradient_card(result), condition_card(result)))
@@ -221,31 +313,30 @@ def cards(result: Result) -> list[Card]:
 
 
 def series_card(result: Result, series: str) -> Card:
-    """The verdict on one series."""
+    """The range of one series' variances."""
     figures = series_figures(result, series)
     explanation = (
-        "The smallest and the largest measured variance of the calls that have a kernel. "
+        "The smallest and the largest measured variance of the layers that have a kernel. "
         f"Stable means within a factor of {STABLE_FACTOR:g} of the target. "
     )
     if result.calls and result.calls[-1].measured(series) is None:
-        explanation += "The network's last call was not measured."
+        explanation += "The network's last layer was not measured."
     else:
         final = number(figures.final, "no finite value")
-        explanation += f"The network's last call has a variance of {final}."
+        explanation += f"The network's last layer has a variance of {final}."
     if figures.unmeasured:
         explanation += (
-            f" {figures.unmeasured:,} of {plural(figures.weighted, 'call')} with a kernel could "
+            f" {figures.unmeasured:,} of {plural(figures.weighted, 'layer')} with a kernel could "
             "not be measured, as they lie after a layer that is not run: nothing is known of them."
         )
     for count, what in ((figures.overflowed, "overflow"), (figures.underflowed, "have variance 0")):
         if count:
-            explanation += f" {plural(count, 'call')} {what}."
+            explanation += f" {plural(count, 'layer')} {what}."
+    known = figures.largest is not None
     return Card(
-        label=f"{series_name(series)} weights",
-        value=figures.verdict.capitalize(),
-        note=f"{number(figures.smallest)} … {number(figures.largest)}"
-        if figures.largest is not None or not figures.unmeasured
-        else "only predicted",
+        label=f"Variance, {series_name(series)} weights",
+        value=f"{number(figures.smallest)} … {number(figures.largest)}" if known else "–",
+        note="only predicted" if figures.unmeasured and not known else figures.verdict,
         explanation=explanation,
     )
 
@@ -255,11 +346,11 @@ def agreement_card(result: Result) -> Card:
     series = result.chosen_series
     found = agreement(result, series)
     return Card(
-        label="Prediction off by",
+        label="Error of the prediction",
         value="–" if found is None else f"×{factor(found.median)}",
         note="nothing to compare" if found is None else f"at most ×{factor(found.largest)}",
-        explanation=f"The factor between predicted and measured variance of {series_name(series)}: "
-        "its median over all measured calls, and the largest"
+        explanation="The factor between predicted and measured variance with "
+        f"{series_name(series)} weights: its median over all measured layers, and the largest"
         + ("." if found is None else f", at {plain_text(found.where, 60)}.")
         + " ×1 is perfect.",
     )
@@ -300,7 +391,7 @@ def gradient_card(result: Result) -> Card | None:
         value="–" if found is None else f"×{factor(found)}",
         note=", ".join(others) or f"{series_name(series)} weights",
         explanation="The factor between the largest and the smallest mean square norm of the "
-        f"gradient with respect to the output of a call with a kernel, with {series_name(series)} "
+        f"gradient with respect to the output of a layer with a kernel, with {series_name(series)} "
         "weights: ×1 would be a gradient that neither grows nor fades on its way back.",
     )
 
@@ -335,8 +426,8 @@ def condition_card(result: Result) -> Card | None:
 
 
 def factor(value: float) -> str:
-    """Three digits, so that ×1.00 is told from ×1.04."""
-    return f"{value:.2f}" if value < 100 else number(value)
+    """Three digits, so that 1.00 is told from 1.04; 12.3, 4.9×10²⁰."""
+    return f"{value:.2f}" if 0.01 <= value < 9.995 else number(value)
 
 
 def coverage_card(result: Result) -> Card:
@@ -345,12 +436,13 @@ def coverage_card(result: Result) -> Card:
     covered = calls - counts.get("pass_through", 0)
     kinds = [f"{count:,} {support.replace('_', ' ')}" for support, count in counts.items()]
     return Card(
-        label="Calls covered",
+        label="Layers with a rule",
         value=rounded_down(covered, calls),
         note=f"{covered:,} of {calls:,}",
         explanation=f"How the predictions were obtained: {', '.join(kinds)}. Exact: closed form or "
         "quadrature; sampled: Monte Carlo; neutral: does not change the distribution; "
-        "approximate: an assumption does not hold; pass through: no rule, taken as unchanged.",
+        "approximate: an assumption does not hold; pass through: no rule, taken as unchanged. "
+        f"{COUNTED}",
     )
 
 
@@ -363,7 +455,7 @@ def measured_card(result: Result) -> Card:
     """How many calls could be measured, where there are layers that are not run."""
     count, missing = len(result.calls), len(result.unmeasured_calls)
     return Card(
-        label="Calls measured",
+        label="Layers measured",
         value=rounded_down(count - missing, count),
         note=f"{count - missing:,} of {count:,}",
         explanation="Layers whose code is not at hand, or may not be run, are not measured, and "

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from app.analysis.headline import series_figures, series_name
+from app.analysis.headline import series_figures, series_name, verdict_card
 from app.analysis.result import Call, Result
 from app.text.formatting import number
 
@@ -31,8 +31,9 @@ def runs_table(results: Sequence[Result]) -> list[dict[str, Any]]:
         for series in ("default", "uploaded", "autoinit"):
             if series in result.series:
                 found = series_figures(result, series)
+                word = verdict_card(result, series).word
                 row[series_name(series)] = (
-                    f"{found.verdict}, {number(found.smallest)} … {number(found.largest)}"
+                    f"{word}, {number(found.smallest)} … {number(found.largest)}"
                 )
         rows.append(row)
     return rows

@@ -65,7 +65,7 @@ def _merged(name: str, parts: Sequence[Call], place: int) -> Call:
         update={
             "index": place,
             "path": name,
-            "class_name": f"{len(parts)} calls, to {last.class_name}",
+            "class_name": f"{len(parts)} layers, to {last.class_name}",
             "weighted": any(part.weighted for part in parts),
             "frozen": any(part.frozen for part in parts),
             "support": min((part.support for part in parts), key=_WEAKEST_FIRST.index),

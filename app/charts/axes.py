@@ -48,7 +48,7 @@ def style(figure: go.Figure, calls: Sequence[Call]) -> None:
             "tracegroupgap": 4,
         },
         xaxis={
-            "title": f"{plural(count, 'call')}, in order of execution",
+            "title": f"{plural(count, 'layer')}, in order of execution",
             "range": [-margin, max(count, 1) - 1 + margin],
             "tickvals": shown,
             "ticktext": [html_text(calls[i].path, TICK_LENGTH) for i in shown],

@@ -26,7 +26,7 @@ def hover_fields(call: Call, series: str, describe: Describe) -> list[str]:
                 text += f", {percentage(share)} {name}"
         text += finite_part(found)
     support = "rule: " + call.support.replace("_", " ")
-    support += ", tainted by a call before it" if call.tainted else ""
+    support += ", unsure: after a layer without a rule" if call.tainted else ""
     support += ", frozen: its weights are kept" if call.frozen else ""
     return [*heading(call), text, describe(call.predicted(series)), support]
 

@@ -108,7 +108,7 @@ def differences_chart(results: Sequence[Result], series: str) -> go.Figure:
     style(figure, first.calls)
     low, high = decades(drawn)
     figure.update_layout(
-        xaxis_title=f"{plural(len(first.calls), 'call')} of the first run",
+        xaxis_title=f"{plural(len(first.calls), 'layer')} of the first run",
         yaxis={
             "title": f"factor of variances, {series_name(series)} weights",
             "type": "log",

@@ -207,7 +207,7 @@ def add_weighted_marks(
         go.Scatter(
             x=weighted,
             y=[values[i] for i in weighted],
-            name=f"{series_name(series)} weighted",
+            name=f"{series_name(series)} kernels",
             legendgroup=series,
             mode="markers",
             marker={
@@ -346,7 +346,7 @@ def add_support_marks(figure: go.Figure, calls: Sequence[Call]) -> None:
                 x=x,
                 y=y,
                 yaxis="y2",
-                name="Tainted calls",
+                name="Prediction unsure",
                 legendgroup="marks",
                 mode="lines",
                 line={"color": WARNING_COLOUR, "width": 7},
@@ -357,10 +357,10 @@ def add_support_marks(figure: go.Figure, calls: Sequence[Call]) -> None:
     if without_rule:
         text = "no rule: mean and variance are predicted<br>to pass through unchanged"
         texts = [text] * len(without_rule)
-        add_bottom_marks(figure, calls, without_rule, "Calls without a rule", "x", texts)
+        add_bottom_marks(figure, calls, without_rule, "Layers without a rule", "x", texts)
     if opaque:
         texts = [not_measured(calls[i]) for i in opaque]
-        add_bottom_marks(figure, calls, opaque, "Calls that are not run", "square", texts)
+        add_bottom_marks(figure, calls, opaque, "Layers that are not run", "square", texts)
 
 
 def add_bottom_marks(

@@ -94,7 +94,7 @@ _VIEWS = (
     View(
         name="variance",
         label="Variance",
-        title="Variance of each call",
+        title="Variance of each layer",
         help="Lines are measured, dots predicted; red marks are layers with a kernel. Drag to "
         "zoom, double-click to return.",
         draw=lambda result, other, variant: variance_chart(result, other),
@@ -103,7 +103,7 @@ _VIEWS = (
     View(
         name="mean",
         label="Mean",
-        title="Mean of each call",
+        title="Mean of each layer",
         help=_LINES,
         draw=lambda result, other, variant: mean_chart(result, other),
         has_predictions=True,
@@ -111,7 +111,7 @@ _VIEWS = (
     View(
         name="correlation",
         label="Correlation",
-        title="Correlation of each call",
+        title="Correlation of each layer",
         help=_LINES,
         draw=lambda result, other, variant: correlation_chart(result, variant, other),
         has_predictions=True,
@@ -134,8 +134,8 @@ _VIEWS = (
     View(
         name="gradient",
         label="Gradient",
-        title="Gradient of each call",
-        help="What flows back to each call's output from a random function of the network's "
+        title="Gradient of each layer",
+        help="What flows back to each layer's output from a random function of the network's "
         "outputs: the gradient of Σ c·y with standard normal c. It is read from right to left.",
         draw=lambda result, other, variant: gradient_chart(result),
         available=lambda result: bool(result.gradients),
@@ -148,8 +148,8 @@ _VIEWS = (
     View(
         name="largest",
         label="Largest entry",
-        title="Largest entry of each call",
-        help="The largest absolute value at each call, beside what floating types can hold: mixed "
+        title="Largest entry of each layer",
+        help="The largest absolute value at each layer, beside what floating types can hold: mixed "
         "precision loses what lies beyond.",
         draw=lambda result, other, variant: largest_chart(result),
     ),

@@ -109,7 +109,7 @@ class Wanted:
 def analyze(models: tuple[str, ...], **given: Any) -> int:
     """Predict and measure every layer call's mean and variance, as configured and under AutoInit.
 
-    Without --output a summary is printed.
+    A summary is printed, unless --output - prints the figures.
     """
     wanted = Wanted(**{field.name: given.pop(field.name) for field in fields(Wanted)})
     several = len(models) > 1
@@ -199,10 +199,10 @@ def _write_outputs(wanted: Wanted, folder: Path, result: Result) -> bool:
         print((folder / folders.RESULT).read_text())
     elif wanted.patch == STDOUT:
         common.print_text(_patch(result))
-    elif wanted.output is not None:
-        shutil.copyfile(folder / folders.RESULT, wanted.output)
     else:
         common.print_text(summary_text(result))
+    if wanted.output is not None and wanted.output != STDOUT:
+        shutil.copyfile(folder / folders.RESULT, wanted.output)
     if wanted.report is not None:
         from app.export.report import write_report
 

@@ -9,14 +9,21 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from app.analysis.headline import band_card, condition_card, describe_variance, gradient_card
-from app.analysis.result import Finding, Measurement, Result
+from app.analysis.grouping import FindingGroup, grouped, split
+from app.analysis.headline import (
+    CHECKUP,
+    band_card,
+    condition_card,
+    describe_variance,
+    gradient_card,
+    verdict_card,
+)
+from app.analysis.result import Measurement, Result
 from app.text.escaping import plain_text
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-WARNINGS_SHOWN = 20
 NOT_RUN_SHOWN = 5
 NAME_LIMIT = 80
 MESSAGE_LIMIT = 400
@@ -27,7 +34,7 @@ COLUMNS = 20
 
 
 def summary(result: Result, bars: str = BARS) -> str:
-    """The model, the variances per series, coverage and warnings.
+    """The model, the verdicts, the findings, and the variances per series.
 
     Args:
         result: of the job.
@@ -89,13 +96,17 @@ def _summary_lines(result: Result, bars: str) -> Iterator[str]:
     model, device = result.model, result.device
     yield (
         f"{plain_text(model.name, NAME_LIMIT)}: {model.format}, {model.layers:,} layers, "
-        f"{model.calls:,} calls, {model.parameters:,} parameters"
+        f"{model.calls:,} with activations and repeats, {model.parameters:,} parameters"
     )
     yield (
         f"measured on {plain_text(device.name or device.kind, NAME_LIMIT)}, "
         f"{result.settings.samples} samples, "
         f"{result.timings.get('total', 0.0):.1f} s"
     )
+    yield ""
+    yield from _verdict_lines(result)
+    yield ""
+    yield from _finding_lines(result)
     yield ""
     weighted = result.weighted_calls
     measured = sum(call.is_measured for call in weighted)
@@ -105,7 +116,7 @@ def _summary_lines(result: Result, bars: str) -> Iterator[str]:
 
     table = Table(
         "variance measured",
-        *(Column(title, justify="right") for title in ("smallest", "largest", "last call")),
+        *(Column(title, justify="right") for title in ("smallest", "largest", "last layer")),
         "on its way",
     )
     for series, column, line in zip(result.series, found, drawn, strict=True):
@@ -113,17 +124,17 @@ def _summary_lines(result: Result, bars: str) -> Iterator[str]:
         figures = [describe_variance(each) for each in (*_extremes(column), last)]
         table.add_row(f"  {series}", *figures, line)
     yield from table_lines(table)
-    which = f"{len(weighted):,} weighted calls"
+    which = f"{len(weighted):,} layers with a kernel"
     if measured < len(weighted):
-        which = f"{measured:,} weighted calls that could be measured, of {len(weighted):,}"
+        which = f"{measured:,} layers with a kernel that could be measured, of {len(weighted):,}"
     yield f"  (smallest, largest and way, on one log scale, of the {which})"
     yield from _card_lines(result)
     yield ""
     yield from _not_run_lines(result)
     counts = ", ".join(f"{n:,} {support}" for support, n in result.coverage.items())
     tainted = result.tainted
-    yield f"coverage  {counts}" + (f"; {tainted:,} tainted" if tainted else "")
-    yield from _finding_lines(result.findings)
+    after = f"; {tainted:,} after a layer without a rule, and unsure" if tainted else ""
+    yield f"coverage  {counts}{after}"
 
 
 def _not_run_lines(result: Result) -> Iterator[str]:
@@ -132,7 +143,7 @@ def _not_run_lines(result: Result) -> Iterator[str]:
     if not opaque:
         return
     after = len(result.unmeasured_calls) - len(opaque)
-    yield f"not run   {len(opaque):,}; {after:,} more calls, after them, are not measured"
+    yield f"not run   {len(opaque):,}; {after:,} more layers, after them, are not measured"
     for call in opaque[:NOT_RUN_SHOWN]:
         name, reason = plain_text(call.path, NAME_LIMIT), plain_text(call.opaque, NAME_LIMIT)
         yield f"  {name} ({plain_text(call.class_name, NAME_LIMIT)}): {reason}"
@@ -166,17 +177,44 @@ def _card_lines(result: Result) -> Iterator[str]:
             yield f"{card.label.lower()}  {card.value} ({card.note})"
 
 
-def _finding_lines(findings: Sequence[Finding]) -> Iterator[str]:
-    if not findings:
-        yield "warnings  none"
-        return
-    yield f"warnings  {len(findings):,}"
-    for finding in findings[:WARNINGS_SHOWN]:
-        where = f" {plain_text(finding.path, NAME_LIMIT)}" if finding.path else ""
-        message = plain_text(finding.message, MESSAGE_LIMIT)
-        yield f"  {plain_text(finding.code, NAME_LIMIT)}{where}: {message}"
-    if len(findings) > WARNINGS_SHOWN:
-        yield f"  and {len(findings) - WARNINGS_SHOWN:,} more: --output shows all"
+def _verdict_lines(result: Result) -> Iterator[str]:
+    """For each series the word, its one cause, and what to do; the file's own weights first."""
+    width = max(map(len, result.series))
+    before: dict[tuple[str, str], str] = {}
+    for series in sorted(result.series, key=lambda name: name != "uploaded"):
+        card = verdict_card(result, series)
+        same = before.setdefault((card.word, card.reason), series)
+        reason = plain_text(card.reason, MESSAGE_LIMIT) if same == series else f"as {same}"
+        yield f"{series:{width}}   {card.word.lower():<13}   {reason}"
+        if card.trained:
+            yield f"{'':{width}}   {CHECKUP}; a re-initialised model starts anew."
+        if card.advice and same == series:
+            yield f"{'':{width}}   → {plain_text(card.advice, MESSAGE_LIMIT)}"
+
+
+def _finding_lines(result: Result) -> Iterator[str]:
+    """The findings, the most severe first: five of them, and the titles of the others."""
+    seen, others = split(grouped(result))
+    yield f"findings  {len(seen) + len(others) or 'none'}"
+    for group in seen:
+        yield from _group_lines(group)
+    for group in others:
+        yield f"  also {plain_text(group.code, NAME_LIMIT)}: {group.title}{_labels(group)}"
+
+
+def _group_lines(group: FindingGroup) -> Iterator[str]:
+    where = f" {plain_text(group.findings[0].path, NAME_LIMIT)}" if group.findings[0].path else ""
+    message = plain_text(group.messages[0], MESSAGE_LIMIT)
+    yield f"  {plain_text(group.code, NAME_LIMIT)}{where}{_labels(group)}: {message}"
+    for other in group.follows:
+        yield f"    and {other.code}: {plain_text(other.messages[0], MESSAGE_LIMIT)}"
+    if len(group.findings) > 1:
+        yield f"    and {len(group.findings) - 1:,} more of this kind: --output shows all"
+    yield f"    → {plain_text(group.advice, MESSAGE_LIMIT)} ({group.documentation})"
+
+
+def _labels(group: FindingGroup) -> str:
+    return f" ({', '.join(group.labels)})" if group.labels else ""
 
 
 def table_lines(table: Table) -> Iterator[str]:

@@ -19,7 +19,7 @@ from app.text.formatting import number, percentage, shape
 _MARKS = {
     "weighted": "has a kernel",
     "frozen": "keeps its weights",
-    "tainted": "tainted by a call before it",
+    "tainted": "after a layer without a rule: the prediction may be off",
 }
 Show = Callable[[float | None], str]
 _FIGURES: tuple[tuple[str, Callable[[Call, str], Part | None], str, Show], ...] = (
@@ -65,14 +65,14 @@ def show_call(result: Result, call: Call, folder: Path) -> None:
                 histogram_chart(own),
                 key="histograms",
                 config=chart_settings(result, "histogram"),
-                alt="Distribution of the call's entries for each series.",
+                alt="Distribution of the layer's entries for each series.",
             )
         if call.inputs or len(result.calls) > 1:
             st.plotly_chart(
                 neighbourhood_chart(result, call.index, result.chosen_series),
                 key="neighbourhood",
                 config=chart_settings(result, "neighbourhood"),
-                alt="The calls around this one; squares have a kernel, colour is the variance.",
+                alt="The layers around this one; squares have a kernel, colour is the variance.",
             )
 
 

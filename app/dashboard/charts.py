@@ -7,7 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit as st
 
-from app.analysis.headline import cards, model_name
+from app.analysis.headline import COUNTED, cards, model_name, verdict_cards
 from app.analysis.result import Result, read_preview
 from app.charts import mark, overview_chart, variance_chart
 from app.charts.views import VIEWS, View
@@ -33,20 +33,21 @@ def choose_calls(result: Result) -> range:
         return range(last + 1)
     strip = st.container(key="overview")
     start, stop = st.slider(
-        "Calls shown in chart and table",
+        "Layers shown in chart and table",
         0,
         last,
         (0, last),
         key=f"{SHOWN}-{last}",  # One for each depth: the other's stretch may not exist in this.
         persist_state="session",
-        help="Drag either end, or step with the arrow keys. The strip above has all calls.",
+        help="Drag either end, or step with the arrow keys. The strip above has all layers."
+        f" {COUNTED}",
     )
     shown = range(start, stop + 1)
     strip.plotly_chart(
         overview_chart(result, shown),
         key="strip",
         config={"staticPlot": True},
-        alt=f"Variance of all {last + 1:,} calls; the chart shows {start:,} to {stop:,}.",
+        alt=f"Variance of all {last + 1:,} layers; the chart shows {start:,} to {stop:,}.",
     )
     return shown
 
@@ -100,13 +101,13 @@ def show_chart(
     mark(figure, [index - shown.start for index in marked if index in shown])
     if len(drawn.calls) < len(result.calls):
         stretch = f"{shown.start:,} to {shown.stop - 1:,} of {len(result.calls):,}"
-        figure.update_layout(xaxis_title=f"calls {stretch}, in order of execution")
+        figure.update_layout(xaxis_title=f"layers {stretch}, in order of execution")
     figure.update_layout(dragmode="zoom")
     event = st.plotly_chart(
         figure,
         key="chart",
         config=chart_settings(result, name),
-        alt=f"{view.label} of each call. {summary(result)}. The figures are in the table below.",
+        alt=f"{view.label} of each layer. {summary(result)}. The figures are in the table below.",
         on_select="rerun",
         selection_mode=("points", "box"),
     )
@@ -124,7 +125,7 @@ def show_preview(path: Path, written: int) -> None:
             figure,
             key="preview",
             config={"displayModeBar": False},
-            alt="Variance of each call, as far as it is known.",
+            alt="Variance of each layer, as far as it is known.",
         )
 
 
@@ -189,7 +190,10 @@ def draws_other() -> bool:
 
 def summary(result: Result) -> str:
     """The headline in a sentence, for those who do not see the chart."""
-    return "; ".join(f"{card.label}: {card.value} ({card.note})" for card in cards(result))
+    verdicts = "; ".join(f"{card.series}: {card.word}" for card in verdict_cards(result))
+    return f"{verdicts}; " + "; ".join(
+        f"{card.label}: {card.value} ({card.note})" for card in cards(result)
+    )
 
 
 def chart_settings(result: Result, what: str) -> dict[str, Any]:

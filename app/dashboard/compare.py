@@ -100,7 +100,7 @@ def show_runs(results: Sequence[Result]) -> None:
             if alike < FEW_IN_COMMON * calls:
                 st.caption(
                     f"{markdown_text(label(place, other), 60)} has {alike:,} of the {calls:,} "
-                    f"calls of {markdown_text(label(1, results[0]), 60)} by the same name."
+                    f"layers of {markdown_text(label(1, results[0]), 60)} by the same name."
                 )
         figure = differences_chart(results, series)
     else:

@@ -1,9 +1,11 @@
 """Chart, table and details of a finished job, each of which follows what is chosen in another."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import streamlit as st
 
+from app.analysis.headline import COUNTED
 from app.analysis.result import Result
 from app.analysis.structure import collapsed, levels
 from app.dashboard.call import show_call
@@ -22,15 +24,18 @@ document.querySelector('.st-key-call-details')?.scrollIntoView({behavior: 'smoot
 
 
 @st.fragment
-def show_exploration(result: Result, folder: Path, again: Again | None) -> None:
+def show_exploration(
+    result: Result, folder: Path, again: Again | None, findings: Callable[[], None]
+) -> None:
     """The part of the page that answers to choices. A fragment: the rest stays as it is.
 
     Args:
         result: of the job.
         folder: where it lies.
         again: starts the analysis with other settings.
+        findings: draws them, below the chart; a finding leads to the details of its layer.
     """
-    st.subheader("Call by call", anchor=False)
+    st.subheader("Layer by layer", anchor=False)
     depth = choose_depth(result)
     shown = collapsed(result, depth)
     marked = st.session_state.get(IN_TABLE, [])
@@ -38,6 +43,7 @@ def show_exploration(result: Result, folder: Path, again: Again | None) -> None:
     stretch = choose_calls(shown)
     with chart:
         in_chart = show_chart(shown, again, stretch, marked)
+    findings()
     in_table = show_table(shown, stretch, in_chart)[:MOST_MARKED]
     if in_table != marked:
         st.session_state[IN_TABLE] = in_table
@@ -55,7 +61,7 @@ def show_exploration(result: Result, folder: Path, again: Again | None) -> None:
     elif chosen and chosen[0] < len(shown.calls):
         show_call(shown, shown.calls[chosen[0]], folder)
     else:
-        st.caption("Choose a call in the chart or in the table for its details.")
+        st.caption("Choose a layer in the chart or in the table for its details.")
 
 
 def jump_to(path: str) -> None:
@@ -72,10 +78,11 @@ def choose_depth(result: Result) -> int:
     depth: int = st.segmented_control(
         "Detail",
         list(found),
-        format_func=lambda depth: plural(found[depth], "block" if depth else "call"),
+        format_func=lambda depth: plural(found[depth], "block" if depth else "layer"),
         default=0,
         required=True,
         key="depth",
         label_visibility="collapsed",
+        help=COUNTED,
     )
     return depth

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -39,6 +40,17 @@ STYLE = """<style>
 [data-testid=stSelectbox] div:has(> input:focus) {
   border-color: light-dark(#006BA8, #7BBDEB) !important;
 }
+.verdicts { display: grid; gap: .75rem;
+  grid-template-columns: repeat(auto-fit, minmax(240px, 1fr)); }
+.verdict { border: 1px solid; border-left-width: 6px; border-radius: 8px;
+  padding: .5rem .9rem; font-size: .9rem; line-height: 1.4; overflow-wrap: anywhere; }
+.verdict .of { font-size: .8rem; }
+.verdict .word { font-size: 1.35rem; font-weight: 650; line-height: 1.3; }
+.verdict .advice { font-weight: 600; margin-top: .25rem; }
+.verdict.good { color: light-dark(#14532D, #A7E8BF); background: light-dark(#EAF7EE, #10301D); }
+.verdict.warning { color: light-dark(#6B3D00, #FFD08A); background: light-dark(#FFF5E0, #362608); }
+.verdict.bad { color: light-dark(#8A1C13, #FFB9B0); background: light-dark(#FDEEEC, #3B1714); }
+.verdict.unknown { color: light-dark(#3D434B, #D0D5DC); background: light-dark(#F1F2F4, #262A31); }
 @media (hover: none) { .js-plotly-plot .modebar { display: none; } }
 </style>"""
 SAMPLES_TO_TRY = {
@@ -57,6 +69,9 @@ def draw() -> None:
         start(spec)
     if "postponed" in st.session_state:
         offer_to_replace(*st.session_state.postponed)
+    if "finding" in st.query_params:
+        page_sections.show_kind(st.query_params["finding"])
+        return
     key = st.query_params.get("job")
     if key is None:
         show_welcome()
@@ -209,10 +224,14 @@ def show_result(handle: JobHandle) -> None:
         st.error("The result cannot be read any more. Press Analyse to compute it again.")
         return
     page_sections.show_title(result)
-    page_sections.show_verdict(result)
-    page_sections.show_headline(result)
-    page_sections.show_findings(result)
-    show_exploration(result, handle.folder, again_with(handle))
+    page_sections.show_verdicts(result)
+    figures, code = st.columns(2)
+    with figures:
+        page_sections.show_figures(result)
+    with code:
+        page_sections.show_patch(result)
+    findings = partial(page_sections.show_findings, result)
+    show_exploration(result, handle.folder, again_with(handle), findings)
     page_sections.show_downloads(result, handle.folder)
     show_comparison(handle.key, result, result_of)
     page_sections.show_details(result)

@@ -1,21 +1,33 @@
-"""The page of a finished job, from top to bottom: headline, findings, charts, exports, table."""
+"""The parts of a finished job's page: verdicts, figures, findings, patch, downloads, details."""
 
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import streamlit as st
 
-from app.analysis.diagnosis.grouping import FindingGroup, grouped, lead
-from app.analysis.headline import cards, facts, series_name, verdict_parts
+from app.analysis.diagnosis.table import KINDS
+from app.analysis.grouping import FindingGroup, grouped, lead, split
+from app.analysis.headline import (
+    CHECKUP,
+    STARTS_ANEW,
+    VerdictCard,
+    cards,
+    facts,
+    has_trained_weights,
+    series_name,
+    verdict_cards,
+)
 from app.analysis.result import Result
 from app.dashboard.charts import PICTURE, PICTURES
 from app.dashboard.explore import jump_to
 from app.export.downloads import downloads, file_stem
+from app.export.patch import patch
 from app.export.report import report_html
 from app.export.snippet import snippet
 from app.export.tables import csv_text
 from app.jobs.folders import MANIFEST, RESULT
-from app.text.escaping import markdown_text, plain_text
+from app.text.escaping import html_text, markdown_text, plain_text
 from app.text.formatting import plural, size
 
 MIMES = {".h5": "application/x-hdf5", ".json": "application/json"}
@@ -29,19 +41,29 @@ def show_title(result: Result) -> None:
     st.caption(" · ".join(markdown_text(fact) for fact in facts(result)))
 
 
-def show_verdict(result: Result) -> None:
-    """What becomes of the signal, in a sentence."""
-    parts = []
-    for series in result.series:
-        does, path, rate = verdict_parts(result, series)
-        place = "" if path is None else f" **{markdown_text(path, 60)}** {rate}"
-        parts.append(f"**{series_name(series)}** {does}{place}")
-    st.markdown("; ".join(parts) + ".")
+def show_verdicts(result: Result) -> None:
+    """A card for each series: the word, its one cause, and the one remedy."""
+    st.html(f'<div class="verdicts">{"".join(map(verdict_html, verdict_cards(result)))}</div>')
 
 
-def show_headline(result: Result) -> None:
-    """The row of headline figures."""
-    with st.container(horizontal=True, key="headline"):
+def verdict_html(card: VerdictCard) -> str:
+    """One card; what stands in it names layers, and is escaped."""
+    lines = [
+        f'<div class="of">{html_text(card.series)}</div>',
+        f'<div class="word"><span aria-hidden="true">{card.sign}</span> {card.word}</div>',
+    ]
+    if card.trained:
+        lines.append(f'<div class="of">{CHECKUP}</div>')
+    lines.append(f"<div>{html_text(card.reason, MESSAGE_LIMIT)}</div>")
+    if card.advice:
+        lines.append(f'<div class="advice">→ {html_text(card.advice, MESSAGE_LIMIT)}</div>')
+    return f'<div class="verdict {card.tone}">{"".join(lines)}</div>'
+
+
+def show_figures(result: Result) -> None:
+    """The headline figures, folded away."""
+    expander = st.expander("All figures", icon=":material/numbers:")
+    with expander.container(horizontal=True, key="headline"):
         for card in cards(result):
             st.metric(
                 card.label,
@@ -50,49 +72,87 @@ def show_headline(result: Result) -> None:
                 delta_color="off",
                 delta_arrow="off",
                 help=markdown_text(card.explanation),
-                width=148,
+                width=215,
             )
 
 
+def show_patch(result: Result) -> None:
+    """AutoInit's choice as Keras code, to copy or to take along."""
+    code = patch(result)
+    if not code:
+        return
+    with st.expander("Initializers as Keras code", icon=":material/content_copy:"):
+        st.code(code, language="python", height=400)
+        st.download_button(
+            "Code, .py",
+            code,
+            f"{file_stem(result).replace('-', '_')}.py",
+            mime="text/x-python",
+            on_click="ignore",
+            key="download-patch",
+        )
+
+
 def show_findings(result: Result) -> None:
-    """The findings: those that matter for the chart in sight, the others folded away."""
-    groups = grouped(result)
-    for group in groups:
-        if group.severity.in_sight:
-            show_group(result, group)
-    others = [group for group in groups if not group.severity.in_sight]
+    """The findings: the most severe in sight, at most five, the others under "also"."""
+    seen, others = split(grouped(result))
+    for group in seen:
+        show_group(result, group)
     if others:
-        count = sum(len(group.findings) for group in others)
-        with st.expander(plural(count, "more note"), icon=":material/info:"):
+        with st.expander(f"Also: {plural(len(others), 'finding')}", icon=":material/info:"):
             for group in others:
                 show_group(result, group)
 
 
 def show_group(result: Result, group: FindingGroup) -> None:
-    """One kind of finding: what it means, its first messages, and all of them on demand."""
-    shown = group.findings[:MESSAGES_IN_SIGHT]
+    """One cause: whose weights show it, what it means, what to do, and all messages on demand."""
+    messages = group.messages
+    labels = "".join(f" :gray-badge[{label}]" for label in group.labels)
     sentence = lead(result, group.code, lambda name: f"**{markdown_text(name, 60)}**")
-    lines = [f"**{group.title}**", *([sentence] if sentence else [])]
-    lines += [markdown_text(finding.message, MESSAGE_LIMIT) for finding in shown]
-    hint = group.severity.is_hint
-    show, icon = (st.info, ":material/lightbulb:") if hint else (st.warning, ":material/warning:")
+    lines = [f"**{group.title}**{labels}", *([sentence] if sentence else [])]
+    lines += [markdown_text(message, MESSAGE_LIMIT) for message in messages[:MESSAGES_IN_SIGHT]]
+    if group.follows:
+        lines.append("\n".join(
+            f"- {also.title}: {markdown_text(also.messages[0], MESSAGE_LIMIT)}"
+            for also in group.follows
+        ))  # fmt: skip
+    more = f"[{group.documentation}](?finding={quote(group.code)})"
+    lines.append(f"→ {markdown_text(group.advice, MESSAGE_LIMIT)} {more}")
+    show, icon = st.warning, ":material/warning:"
+    if group.severity.is_hint:
+        show, icon = st.info, ":material/lightbulb:"
+    elif group.is_fatal:
+        icon = ":material/dangerous:"
     show("\n\n".join(lines), icon=icon)
     offer_to_jump(result, group)
-    if len(group.findings) > len(shown):
-        with st.expander(f"Where: {plural(len(group.findings), 'message')}"):
+    found = [*group.findings, *(finding for also in group.follows for finding in also.findings)]
+    if len(messages) > MESSAGES_IN_SIGHT or len(found) > len(messages) + len(group.follows):
+        with st.expander(f"Where: {plural(len(found), 'message')}"):
             table = [
                 {
-                    "call": plain_text(finding.path),
+                    "layer": plain_text(finding.path),
                     "class": plain_text(finding.class_name),
+                    "weights": series_name(finding.series) if finding.series else "",
                     "message": plain_text(finding.message, 1000),
                 }
-                for finding in group.findings
+                for finding in found
             ]
             st.dataframe(table, hide_index=True, height=min(400, 40 + 36 * len(table)))
 
 
+def show_kind(code: str) -> None:
+    """What `docs/findings.md` says of a kind of finding."""
+    kind = KINDS.get(code)
+    if kind is None:
+        st.warning("There is no finding of this name.", icon=":material/link_off:")
+        return
+    st.header(kind.title, anchor=False)
+    st.markdown(f"{kind.cause}\n\n**What to do:** {kind.remedy}")
+    st.caption(f"`{kind.code}`, a {kind.severity}, of docs/findings.md")
+
+
 def offer_to_jump(result: Result, group: FindingGroup) -> None:
-    """A button that shows the details of the call that a finding names first."""
+    """A button that shows the details of the layer that a finding names first."""
     paths = {call.path for call in result.calls}
     path = next((finding.path for finding in group.findings if finding.path in paths), None)
     if path is not None and st.button(
@@ -109,6 +169,8 @@ def show_downloads(result: Result, folder: Path) -> None:
     stem = file_stem(result)
     offered = downloads(result, folder)
     st.subheader("Download", anchor=False)
+    if offered and has_trained_weights(result):
+        st.info(STARTS_ANEW, icon=":material/restart_alt:")
     with st.container(horizontal=True, key="downloads"):
         for place, download in enumerate(offered):
             st.download_button(

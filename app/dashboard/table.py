@@ -9,7 +9,7 @@ import pyarrow.compute
 import streamlit as st
 
 from app.analysis.headline import series_name
-from app.analysis.result import Result
+from app.analysis.result import SUPPORTS, Result
 from app.export.tables import columns, rows
 from app.text.escaping import markdown_text, plain_text
 from app.text.formatting import plural
@@ -59,7 +59,7 @@ def show_table(result: Result, shown: range, in_chart: Sequence[int]) -> list[in
     found = {finding.path for finding in result.findings if finding.path}
     chosen = filtered(table, found)
     chosen = chosen[chosen["index"].isin(in_chart or shown)]
-    count = f"{len(chosen):,} of {plural(len(table), 'call')}"
+    count = f"{len(chosen):,} of {plural(len(table), 'layer')}"
     st.caption(count + (", those chosen in the chart" if in_chart else ""))
     texts = {name: chosen[name].map(plain_text) for name in TEXTS}
     texts["path"] = chosen["path"].map(lambda path: plain_text(path, PATH_LENGTH))
@@ -99,9 +99,10 @@ def filtered(table: pd.DataFrame, found: set[str]) -> pd.DataFrame:
             "Classes", sorted(set(table["class"])), format_func=plain_text, placeholder="all",
             key="classes", width=300,
         )  # fmt: skip
-        only_weighted = st.toggle("Only weighted calls", key="only_weighted", width="content")
+        only_weighted = st.toggle("Only with a kernel", key="only_weighted", width="content",
+                                  help="Layers whose weights AutoInit sets.")  # fmt: skip
         only_found = st.toggle("Only findings", key="only_findings", width="content",
-                               help="Calls that a finding names.")  # fmt: skip
+                               help="Layers that a finding names.")  # fmt: skip
     kept = matching(table["path"], text) if text else pd.Series(True, table.index)
     if kinds:
         kept &= table["class"].isin(kinds)
@@ -150,8 +151,18 @@ def column_labels(series: Sequence[str], path_width: int) -> dict[str, Any]:
     }
     return figures | {
         "index": st.column_config.NumberColumn("#", width=50, pinned=True),
-        "path": st.column_config.TextColumn("call", width=path_width, pinned=True),
+        "path": st.column_config.TextColumn("layer", width=path_width, pinned=True),
         "class": st.column_config.TextColumn("class", width=150),
         "output_shape": st.column_config.TextColumn("output", width=120),
+        "weighted": st.column_config.CheckboxColumn(
+            "has a kernel", help="AutoInit sets the weights of these layers."
+        ),
+        "frozen": st.column_config.CheckboxColumn("keeps its weights"),
+        "support": st.column_config.TextColumn(
+            "prediction", help="; ".join(f"{k.replace('_', ' ')}: {v}" for k, v in SUPPORTS.items())
+        ),
+        "tainted": st.column_config.CheckboxColumn(
+            "prediction unsure", help="After a layer without a rule: the prediction may be off."
+        ),
         "not_run": st.column_config.TextColumn("not run, as"),
     }

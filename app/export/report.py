@@ -9,10 +9,23 @@ import jinja2
 import plotly.graph_objects as go
 from markupsafe import Markup
 
-from app.analysis.diagnosis.grouping import FindingGroup, grouped, lead
-from app.analysis.headline import cards, facts, model_name, series_figures, series_name
+from app.analysis.grouping import FindingGroup, grouped, lead, split
+from app.analysis.headline import (
+    CHECKUP,
+    COUNTED,
+    STARTS_ANEW,
+    cards,
+    facts,
+    has_trained_weights,
+    model_name,
+    series_figures,
+    series_name,
+    verdict_card,
+    verdict_cards,
+)
 from app.analysis.result import Call, Result
 from app.charts.views import VIEWS, View
+from app.export.patch import patch
 from app.text.escaping import plain_text
 from app.text.formatting import number, percentage, plural, shape
 
@@ -40,12 +53,19 @@ def report_html(result: Result) -> str:
     )
     environment.filters["plain"] = plain_text
     other = result.other_model
+    seen, also = split(grouped(result))
     return environment.get_template("report.html.jinja").render(
         policy=CONTENT_SECURITY_POLICY,
         name=result.model.name,
         facts=facts(result),
+        verdicts=verdict_cards(result),
+        checkup=CHECKUP,
+        starts_anew=STARTS_ANEW if has_trained_weights(result) else "",
         cards=cards(result),
-        findings=[_finding(result, group) for group in grouped(result)],
+        findings=[_finding(result, group) for group in seen],
+        also=[_finding(result, group) for group in also],
+        counted=COUNTED,
+        patch=patch(result),
         other_model=None if other is None else model_name(other),
         views=list(_views(result)),
         series_table=_series_table(result),
@@ -56,8 +76,8 @@ def report_html(result: Result) -> str:
 
 
 def _finding(result: Result, group: FindingGroup) -> tuple[FindingGroup, str, list[str], str]:
-    """A kind of finding, its sentence for the whole, its first messages, and how many are left."""
-    messages = [finding.message for finding in group.findings]
+    """A cause, its sentence for the whole, its first messages, and how many are left."""
+    messages = group.messages
     more = len(messages[MESSAGES_SHOWN:])
     sentence = lead(result, group.code, lambda name: plain_text(name, 80))
     return group, sentence, messages[:MESSAGES_SHOWN], f"{more:,}" if more else ""
@@ -94,13 +114,13 @@ def _chart(figure: go.Figure, name: str, include_plotlyjs: bool) -> Markup:
 
 def _series_table(result: Result) -> tuple[Head, Body]:
     """Range and end of each series in figures."""
-    head = ["", "verdict", "smallest", "largest", "last call", "overflow", "variance 0"]
+    head = ["", "verdict", "smallest", "largest", "last layer", "overflow", "variance 0"]
     body = []
     for series in result.series:
         found = series_figures(result, series)
         figures = [number(v) for v in (found.smallest, found.largest, found.final)]
-        counts = [plural(count, "call") for count in (found.overflowed, found.underflowed)]
-        body.append([series_name(series), found.verdict, *figures, *counts])
+        counts = [plural(count, "layer") for count in (found.overflowed, found.underflowed)]
+        body.append([series_name(series), verdict_card(result, series).word, *figures, *counts])
     return head, body
 
 
@@ -110,7 +130,7 @@ def _call_table(result: Result) -> tuple[Head, Body, int, list[str]]:
         "variance", "predicted", "mean", "predicted mean", "correlation of samples",
         "predicted correlation", "zeros",
     )  # fmt: skip
-    head = ["call", "class", "output", "support"]
+    head = ["layer", "class", "output", "prediction"]
     head += [f"{series_name(series)} {what}" for series in result.series for what in figures]
     body = []
     for call in result.calls:
@@ -126,7 +146,7 @@ def _call_table(result: Result) -> tuple[Head, Body, int, list[str]]:
 
 def _support_words(call: Call) -> str:
     """How a call was covered, in a few words."""
-    marks = (("not run", call.opaque), ("tainted", call.tainted), ("frozen", call.frozen))
+    marks = (("not run", call.opaque), ("unsure", call.tainted), ("frozen", call.frozen))
     return ", ".join([call.support.replace("_", " "), *(word for word, holds in marks if holds)])
 
 

@@ -13,8 +13,8 @@ def number(value: float | None, missing: str = "–") -> str:
     if value == 0:
         return "0"
     if 1e-3 <= abs(value) < 1e4:
-        digits = max(0, 2 - math.floor(math.log10(abs(value))))
-        text = f"{value:.{digits}f}"
+        digits = 2 - math.floor(math.log10(abs(value)))
+        text = f"{round(value, digits):.{max(0, digits)}f}"
         text = text.rstrip("0").rstrip(".") if "." in text else text
         return text.replace("-", "−")
     mantissa, exponent = f"{value:.1e}".split("e")

@@ -8,8 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from app.analysis import headline
-from app.analysis.diagnosis import grouping
+from app.analysis import grouping, headline
 from app.export import report, tables
 from app.export.tables import columns
 from app.text.escaping import html_text, markdown_text, plain_text, spreadsheet_text

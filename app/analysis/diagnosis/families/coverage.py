@@ -84,15 +84,15 @@ KINDS = (
         "shared_layer",
         Severity.NOTE,
         "Layers that are used more than once",
-        cause="One kernel serves several calls, and can give only one of them the target variance: "
+        cause="One kernel serves several uses, and can give only one of them the target variance: "
         "in a loop the last, else the first.",
-        remedy="Nothing need be done; look at the variance of the other calls.",
+        remedy="Nothing need be done; look at the variance of the other uses.",
         test="autoinit.rules.kernel_sources",
     ),
     FindingKind(
         "not_self_averaging",
         Severity.NOTE,
-        "Calls that differ from draw to draw",
+        "Layers that need several draws",
         cause="Layers are narrow, or much of what they carry is the same for all inputs.",
         remedy="Average over several draws (--seeds) before judging a single figure.",
         test="app.analysis.conditions",

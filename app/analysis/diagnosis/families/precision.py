@@ -32,7 +32,7 @@ def _where(evidence: Evidence, lost: Callable[[float], bool], what: str) -> Iter
         after = evidence.measured(call, "largest", "autoinit")
         yield Place(
             call,
-            f"the largest entry of {plural(len(places), 'call')} {what}, first at {call.path!r} "
+            f"the largest entry of {plural(len(places), 'layer')} {what}, first at {call.path!r} "
             f"({number(size)}): mixed precision would lose the signal there."
             + evidence.with_autoinit(after, "a largest entry of"),
         )
