@@ -12,7 +12,7 @@ def number(value: float | None, missing: str = "–") -> str:
         return missing
     if value == 0:
         return "0"
-    if 1e-3 <= abs(value) < 1e4:
+    if 1e-3 <= abs(value) < 9995:
         digits = 2 - math.floor(math.log10(abs(value)))
         text = f"{round(value, digits):.{max(0, digits)}f}"
         text = text.rstrip("0").rstrip(".") if "." in text else text

@@ -57,7 +57,7 @@ def test_a_run_that_is_reloaded_goes_on_and_its_result_can_be_explored(page):
 
     # A point of the chart: the table and the details follow.
     place = click_point(page, "Default weighted", 7)
-    expect(page.get_by_text("1 of 143 calls, those chosen in the chart")).to_be_visible()
+    expect(page.get_by_text("1 of 143 layers, those chosen in the chart")).to_be_visible()
     paths = main_chart(page).evaluate(
         "gd => gd._fullData.find(t => t.name === 'Default measured').customdata.map(row => row[0])"
     )
@@ -67,12 +67,12 @@ def test_a_run_that_is_reloaded_goes_on_and_its_result_can_be_explored(page):
     # The table's filter, which is a regular expression.
     page.get_by_role("textbox", name="Filter").fill("^stage[12]_.*add$")
     page.keyboard.press("Enter")
-    expect(page.get_by_text(re.compile(r"^0 of 143 calls"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"^0 of 143 layers"))).to_be_visible()
     main_chart(page).locator(".nsewdrag").first.dblclick()
-    expect(page.get_by_text(re.compile(r"^18 of 143 calls$"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"^18 of 143 layers$"))).to_be_visible()
     page.get_by_role("textbox", name="Filter").fill("")
     page.keyboard.press("Enter")
-    expect(page.get_by_text(re.compile(r"^143 of 143 calls$"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"^143 of 143 layers$"))).to_be_visible()
 
 
 def test_views_and_blocks_of_a_result(page):
@@ -92,7 +92,7 @@ def test_views_and_blocks_of_a_result(page):
 STRETCH_IS_DRAWN = """() => {
     const [low, high] = [...document.querySelectorAll('input[type=range]')].map(end => end.value);
     return document.querySelector('.js-plotly-plot .xtitle')
-        ?.textContent.startsWith(`calls ${low} to ${high} of`);
+        ?.textContent.startsWith(`layers ${low} to ${high} of`);
 }"""
 
 
@@ -118,7 +118,7 @@ def test_a_stretch_of_calls_is_kept_from_view_to_view_and_from_job_to_job(page):
     low, high = expect_stretch(page)
     assert 0 < low < high < 142
     photograph(page, "stretch")
-    title = f"calls {low} to {high} of 143"
+    title = f"layers {low} to {high} of 143"
     for label, figure in (("Mean", "mean"), ("Variance", "variance")):
         choose(page, label)
         y_title(page, figure)

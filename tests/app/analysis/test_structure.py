@@ -38,7 +38,7 @@ def test_a_collapsed_block_has_the_last_calls_figures(build_result):
     assert [call.path for call in small] == ["block0", "block1", "block2"]
     assert small[1].of("default") == result.calls[9].of("default")
     assert small[1].weighted
-    assert small[1].class_name == "5 calls, to Add"
+    assert small[1].class_name == "5 layers, to Add"
     assert [call.support for call in small] == ["approximate", "pass_through", "approximate"]
     assert [call.tainted for call in small] == [False, True, True]
     assert [call.inputs for call in small] == [(), (0,), (1,)]

@@ -43,10 +43,10 @@ def test_a_healthy_network_has_three_traces_per_series_and_the_target(result):
     assert names(figure) == [
         "Default measured",
         "Default predicted",
-        "Default weighted",
+        "Default kernels",
         "AutoInit measured",
         "AutoInit predicted",
-        "AutoInit weighted",
+        "AutoInit kernels",
         "Target variance 1",
     ]
     assert figure.layout.yaxis.type == "log"
@@ -62,7 +62,7 @@ def test_lines_hold_the_measured_and_the_predicted_variances(result):
 
 def test_weighted_calls_are_marked_on_the_measured_line_and_no_others(result):
     figure = variance_chart(result)
-    marks = trace(figure, "AutoInit weighted")
+    marks = trace(figure, "AutoInit kernels")
     assert list(marks.x) == [0, 5]
     assert list(marks.y) == [result["calls"][i]["autoinit"]["measured"]["variance"] for i in (0, 5)]
     assert marks.marker.color == "#D55E00"
@@ -70,7 +70,7 @@ def test_weighted_calls_are_marked_on_the_measured_line_and_no_others(result):
 
 def test_every_series_has_its_own_colour_and_its_own_symbol(deep_result):
     figure = variance_chart(deep_result)
-    marks = [trace(figure, f"{name} weighted") for name in ("Default", "AutoInit", "Uploaded")]
+    marks = [trace(figure, f"{name} kernels") for name in ("Default", "AutoInit", "Uploaded")]
     lines = [trace(figure, f"{name} measured") for name in ("Default", "AutoInit", "Uploaded")]
     assert len({mark.marker.symbol for mark in marks}) == 3
     assert len({line.line.color for line in lines}) == 3
@@ -135,10 +135,10 @@ def test_a_call_that_was_not_measured_is_a_gap_without_a_mark(deep_result):
 
 def test_calls_without_a_rule_and_tainted_calls_are_marked(deep_result):
     figure = variance_chart(deep_result)
-    crosses = trace(figure, "Calls without a rule")
+    crosses = trace(figure, "Layers without a rule")
     assert list(crosses.x) == [62]
     assert crosses.marker.symbol == "x"
-    band = trace(figure, "Tainted calls")
+    band = trace(figure, "Prediction unsure")
     assert list(band.x) == [62.5, 139.5, None]
     assert not figure.layout.shapes
 
@@ -180,11 +180,11 @@ def test_from_a_layer_on_that_is_not_run_there_is_a_gap_that_says_why(chart, cut
         assert all(text.endswith("<br>not measured: after a layer that was not run")
                    for text in told[13:])  # fmt: skip
         assert told[13].startswith("variance ")
-        assert max(trace(figure, f"{series} weighted").x) < 12
-    marks = trace(figure, "Calls that are not run")
+        assert max(trace(figure, f"{series} kernels").x) < 12
+    marks = trace(figure, "Layers that are not run")
     assert list(marks.x) == [12]
     assert list(marks.customdata[0]) == ["block2/dropout", "Lambda", "not run: it holds code"]
-    assert "Calls without a rule" not in names(figure)
+    assert "Layers without a rule" not in names(figure)
     shade = trace(figure, "Not measured")
     assert list(shade.x) == [11.5, 11.5, 29.5, 29.5, None]
     assert list(shade.y) == [0, 1, 1, 0, None]
@@ -242,7 +242,7 @@ def test_beyond_a_few_hundred_calls_only_weighted_ones_carry_markers(deepest_res
     assert all(isinstance(trace, go.Scatter) for trace in figure.data)
     assert trace(figure, "Default measured").mode == "lines"
     assert trace(figure, "Default predicted").mode == "lines"
-    assert len(trace(figure, "AutoInit weighted").x) == 800
+    assert len(trace(figure, "AutoInit kernels").x) == 800
 
 
 def test_among_few_calls_predictions_are_dots(deep_result):
@@ -429,7 +429,7 @@ def test_gradients_are_drawn_on_a_log_axis_with_weighted_calls(build_result):
     assert line.y[3] is None
     assert "no gradient reaches it" in line.customdata[3]
     assert line.y[5] == result["calls"][5]["default"]["gradient"]["variance"]
-    assert list(trace(figure, "Default weighted").x) == [0, 5]
+    assert list(trace(figure, "Default kernels").x) == [0, 5]
 
 
 def test_a_gradient_that_overflows_is_marked_at_the_edge(build_result):

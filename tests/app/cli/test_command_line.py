@@ -119,7 +119,7 @@ def test_files(
     assert json.loads(output.read_text()) == result
     assert model.read_bytes() == b"weights"
     assert "<html" in report.read_text()
-    assert capsys.readouterr().out == "", "the summary is for those who ask for no figures"
+    assert "findings  " in capsys.readouterr().out, "the summary is printed besides"
 
 
 def test_an_h5_is_saved_as_h5(stand_in: Path, tmp_path: Path) -> None:
@@ -519,10 +519,10 @@ def test_the_summary(deep_result: Result) -> None:
     (row,) = [line.split() for line in lines if line.startswith("  default")]
     figures = [f"{x:.3g}" for x in (min(variances), max(variances), final)]
     assert row == ["default", *figures, "▁▁▂▂▂▃▃▄▄▄▅▅▆▆▆▇▇███"]
-    assert any(f"of the {len(weighted)} weighted calls" in line for line in lines)
+    assert any(f"of the {len(weighted)} layers with a kernel" in line for line in lines)
     (coverage,) = [line for line in lines if line.startswith("coverage")]
     assert "1 pass_through" in coverage
-    assert "77 tainted" in coverage
+    assert "77 after a layer without a rule" in coverage
     assert lines[-2:] == [
         "warnings  1",
         "  unsupported_layer block12/dropout: no rule for Swirl",
@@ -534,7 +534,7 @@ def test_the_summary_of_a_network_that_is_measured_in_part(cut_result: Result) -
     (row,) = [line for line in lines if line.startswith("  autoinit")]
     assert row.endswith(" not measured  ▁▁▁")
     assert row.count("not measured") == 1, "the last call's; others were"
-    assert any("of the 3 weighted calls that could be measured, of 6)" in line for line in lines)
+    assert any("of the 3 layers with a kernel that could be measured, of 6)" in line for line in lines)
     place = lines.index("not run   1; 17 more calls, after them, are not measured")
     assert lines[place + 1] == "  block2/dropout (Lambda): it holds code"
 

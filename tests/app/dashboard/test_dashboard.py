@@ -477,22 +477,22 @@ def test_a_result_that_cannot_be_read_says_so(jobs):
 def test_a_result_has_headline_charts_table_and_downloads(done, deep_result):
     page = done(deep_result, "reinitialized.keras", "reinitialized.h5", "manifest.json")
     assert [metric.label for metric in page.metric] == [
-        "Default weights",
-        "AutoInit weights",
-        "Uploaded weights",
-        "Prediction off by",
+        "Variance, Default weights",
+        "Variance, AutoInit weights",
+        "Variance, Uploaded weights",
+        "Error of the prediction",
         "Outside the band",
-        "Calls covered",
+        "Layers with a rule",
         "Time",
     ]
-    assert [metric.value for metric in page.metric][:3] == ["Explodes", "Stable", "Stable"]
+    assert [metric.delta for metric in page.metric][:3] == ["explodes", "stable", "stable"]
     charts = [json.loads(chart.proto.spec) for chart in page.get("plotly_chart")]
     assert len(charts) == 2
     assert {trace["name"] for trace in charts[0]["data"]} >= {
         "Default measured",
         "AutoInit predicted",
-        "Uploaded weighted",
-        "Calls without a rule",
+        "Uploaded kernels",
+        "Layers without a rule",
     }
     assert not any("predicted by" in trace["name"] for trace in charts[0]["data"])
     assert len(page.dataframe[-1].value) == 140
@@ -555,8 +555,8 @@ def test_a_model_and_a_result_in_json_have_names_of_their_own(result, tmp_path):
 
 def test_a_network_that_is_measured_in_part(done, cut_result):
     page = done(cut_result)
-    assert [metric.value for metric in page.metric][:3] == ["Stable so far"] * 3
-    assert "1 call of **Lambda** was not run" in page.warning[0].value
+    assert [metric.delta for metric in page.metric][:3] == ["stable so far"] * 3
+    assert "1 layer of **Lambda** was not run" in page.warning[0].value
     assert "it holds code" in page.warning[0].value
     table = page.dataframe[-1].value
     assert list(table["not_run"][11:14]) == ["", "it holds code", ""]
@@ -569,17 +569,18 @@ def test_a_constrained_model_comes_with_the_import_it_needs(done, result):
     assert any(code.value.startswith("import autoinit") for code in page.code)
 
 
-def test_warnings_stand_above_the_chart_and_notes_are_folded(done, deep_result):
+def test_warnings_stand_below_the_verdicts_and_the_chart_and_notes_are_folded(done, deep_result):
     for code in ("input_scaling", "shared_layer"):
         warning = {"code": code, "path": "a", "class": "B", "message": f"about {code}"}
         deep_result["warnings"].append(warning)
     page = done(deep_result)
-    kinds = [element.type for element in page.main]
-    assert "1 call of **Swirl** has no rule" in page.warning[0].value
+    assert "1 layer of **Swirl** has no rule" in page.warning[0].value
     assert "\n\nno rule for Swirl" in page.warning[0].value, "the message has the reason"
     assert "about input" in page.info[0].value.replace("&#95;", "_")
-    assert max(kinds.index("warning"), kinds.index("info")) < kinds.index("plotly_chart")
-    assert "1 more note" in [expander.label for expander in page.expander]
+    (cards,) = [h for h in page.get("html") if 'class="verdicts"' in h.proto.body]
+    assert '<span aria-hidden="true">▲</span> Explodes' in cards.proto.body
+    assert cards.proto.body.index("Uploaded weights") < cards.proto.body.index("Default weights")
+    assert "Also: 1 finding" in [expander.label for expander in page.expander]
 
 
 def test_names_are_never_markdown(done, build_result):
@@ -612,14 +613,14 @@ def test_sampled_layers_are_a_note(done, result):
     warning = {"code": "sampled_layer", "path": "block0/flip", "class": "Swirl"}
     result["warnings"] = [warning | {"message": message}]
     page = done(result)
-    assert "1 more note" in [expander.label for expander in page.expander]
+    assert "Also: 1 finding" in [expander.label for expander in page.expander]
     (note,) = page.warning
     assert "**Layers without a rule, estimated by sampling**" in note.value
     assert "estimated by Monte Carlo" in note.value
-    (card,) = [metric for metric in page.metric if metric.label == "Calls covered"]
+    (card,) = [metric for metric in page.metric if metric.label == "Layers with a rule"]
     assert card.value == "100 %"
     assert "1 sampled" in card.help
-    assert "Calls without a rule" not in drawn_names(page)
+    assert "Layers without a rule" not in drawn_names(page)
 
 
 def test_parts_of_an_opened_layer_are_told_apart_in_the_table(done, build_result):
@@ -730,7 +731,7 @@ def test_a_stretch_of_a_deep_network_is_shown_in_chart_and_table(done, build_res
     chart, strip = page.get("plotly_chart")
     assert "the chart shows 12 to 16" in strip.proto.alt
     title = json.loads(chart.proto.spec)["layout"]["xaxis"]["title"]["text"]
-    assert title == "calls 12 to 16 of 50, in order of execution"
+    assert title == "layers 12 to 16 of 50, in order of execution"
     assert drawn_calls(page) == list(page.dataframe[-1].value["path"])
     assert list(page.dataframe[-1].value["index"]) == [12, 13, 14, 15, 16]
     # It is kept from view to view, and for other settings of the same network.
@@ -781,13 +782,13 @@ def test_only_calls_that_findings_name(done, deep_result):
 def test_a_finding_leads_to_the_details_of_its_call(done, deep_result, jobs):
     deep_result["rules"] = {"Swirl": {"rule": "swirl", "says": "Turns <b>everything</b> around."}}
     page = done(deep_result)
-    assert any("Choose a call" in caption.value for caption in page.caption)
+    assert any("Choose a layer" in caption.value for caption in page.caption)
     press(page, f"Show {markdown_text('block12/dropout')}")
     assert any(text.value == f"**{markdown_text('block12/dropout')}**" for text in page.markdown)
     assert any("there is no rule" in caption.value for caption in page.caption)
     (rule,) = [text.value for text in page.markdown if text.value.startswith("Rule: ")]
     assert "<b>" not in rule
-    assert not any("Choose a call" in caption.value for caption in page.caption)
+    assert not any("Choose a layer" in caption.value for caption in page.caption)
 
 
 def test_details_have_kernels_and_histograms_where_the_job_left_them(done, result, jobs):
@@ -879,4 +880,4 @@ def test_runs_that_are_gone_and_keys_that_are_none_are_told(done, result):
 def test_four_thousand_calls(done, deepest_result):
     page = done(deepest_result)
     assert len(page.dataframe[-1].value) == 4000
-    assert page.metric[0].value == "Overflows"
+    assert page.metric[0].delta == "overflows"

@@ -107,11 +107,11 @@ def test_a_report_of_one_sample_has_no_correlations(result):
 def test_gradients_and_singular_values_are_in_the_report_where_they_were_measured(build_result):
     text = report_html(build_result(gradients=True, jacobian=2, seeds=3))
     assert text.count("Plotly.newPlot(") == 7
-    assert "Gradient of each call" in text
+    assert "Gradient of each layer" in text
     assert "condition number 1.0×10⁶" in text  # the default's
     assert "of 10 predictions" in text
     without = report_html(build_result())
-    assert "Gradient of each call" not in without
+    assert "Gradient of each layer" not in without
     assert "Jacobian" not in without
 
 
@@ -209,13 +209,13 @@ def test_a_network_that_is_measured_in_part_is_not_called_stable(cut_result, bui
     assert (figures.verdict, figures.weighted, figures.unmeasured) == ("stable so far", 6, 3)
     assert figures.final is None
     shown = {card.label: card for card in cards(cut_result)}
-    assert shown["AutoInit weights"].value == "Stable so far"
-    assert "3 of 6 calls with a kernel could not be measured" in (
-        shown["AutoInit weights"].explanation
+    assert shown["Variance, AutoInit weights"].value == "Stable so far"
+    assert "3 of 6 layers with a kernel could not be measured" in (
+        shown["Variance, AutoInit weights"].explanation
     )
-    assert "last call was not measured" in shown["AutoInit weights"].explanation
-    assert (shown["Calls measured"].value, shown["Calls measured"].note) == ("40 %", "12 of 30")
-    assert "Calls measured" not in {card.label for card in cards(build_result(30))}
+    assert "last layer was not measured" in shown["Variance, AutoInit weights"].explanation
+    assert (shown["Layers measured"].value, shown["Calls measured"].note) == ("40 %", "12 of 30")
+    assert "Layers measured" not in {card.label for card in cards(build_result(30))}
 
 
 def test_what_is_known_of_the_measured_part_is_said(build_result):
@@ -238,7 +238,7 @@ def test_a_series_without_measurements_is_not_judged(result):
         call["default"]["measured"] = None
     assert series_figures(result, "default").verdict == "not measured"
     assert agreement(result, "default") is None
-    assert cards(result)[0].value == "Not measured"
+    assert cards(result)[0].note == "not measured"
 
 
 def test_agreement_is_a_factor_either_way(result):
@@ -264,13 +264,13 @@ def test_coverage_counts_calls_by_support(deep_result):
     assert sum(found.coverage.values()) == 140
     assert found.coverage["pass_through"] == 1
     assert found.tainted == 77
-    card = next(card for card in cards(deep_result) if card.label == "Calls covered")
+    card = next(card for card in cards(deep_result) if card.label == "Layers with a rule")
     assert (card.value, card.note) == ("99.2 %", "139 of 140")
 
 
 def test_coverage_never_rounds_up_to_all(build_result):
     result = build_result(4000, growth=1.0, unsupported=(17,))
-    card = next(card for card in cards(result) if card.label == "Calls covered")
+    card = next(card for card in cards(result) if card.label == "Layers with a rule")
     assert card.value == "99.9 %"
 
 
@@ -290,10 +290,10 @@ def test_what_is_not_run_comes_before_all(build_result):
     first, second = grouped(result)
     assert (first.code, second.code) == ("opaque_layer", "unsupported_layer")
     sentence = lead(result, "opaque_layer", str.upper)
-    assert sentence.startswith("1 call of LAMBDA was not run, and nothing was measured there or at")
-    assert "the 17 calls after it" in sentence
+    assert sentence.startswith("1 layer of LAMBDA was not run, and nothing was measured there or at")
+    assert "the 17 layers after it" in sentence
     # The layer without a rule is another one, though the Lambda has none either.
-    assert lead(result, "unsupported_layer", str).startswith("1 call of Swirl has no rule")
+    assert lead(result, "unsupported_layer", str).startswith("1 layer of Swirl has no rule")
     assert lead(result, "input_scaling", str) == ""
 
 
@@ -301,7 +301,7 @@ def test_one_sentence_does_for_layers_and_activations(cut_result):
     cut_result["calls"][20]["opaque"] = "it is not known"
     warning = {"code": "opaque_activation", "path": "a", "class": "A", "message": "m"}
     cut_result["warnings"].append(warning)
-    assert lead(cut_result, "opaque_layer", str).startswith("2 calls of Lambda, Conv2D were not")
+    assert lead(cut_result, "opaque_layer", str).startswith("2 layers of Lambda, Conv2D were not")
     assert lead(cut_result, "opaque_activation", str) == ""
 
 
@@ -316,7 +316,7 @@ def test_many_classes_are_counted(build_result):
 def test_the_report_says_what_was_not_run_and_what_is_frozen(cut_result):
     cut_result["calls"][0]["frozen"] = True
     text = report_html(cut_result)
-    assert "1 call of Lambda was not run" in text
+    assert "1 layer of Lambda was not run" in text
     assert "pass through, not run" in text
     assert "exact, frozen" in text
     assert "at or after a layer that is not run." in text
@@ -333,8 +333,8 @@ def test_results_of_before_can_still_be_shown(build_result):
 
 def test_the_sentence_about_missing_rules_counts(deep_result):
     sentence = unsupported_sentence(deep_result, ["Swirl"])
-    assert sentence.startswith("1 call of Swirl has no rule")
-    assert "77 calls after it are tainted" in sentence
+    assert sentence.startswith("1 layer of Swirl has no rule")
+    assert "At 77 layers after it the prediction" in sentence
 
 
 @pytest.mark.parametrize(
@@ -347,7 +347,7 @@ def test_the_sentence_about_missing_rules_counts(deep_result):
         (1.034, "1.03"),
         (-0.5, "−0.5"),
         (123.4, "123"),
-        (9999.0, "9999"),
+        (9999.0, "1.0×10⁴"),
         (3.2e8, "3.2×10⁸"),
         (-1e-40, "−1.0×10⁻⁴⁰"),
     ],
