@@ -199,18 +199,24 @@ def _finding_lines(result: Result) -> Iterator[str]:
     for group in seen:
         yield from _group_lines(group)
     for group in others:
-        yield f"  also {plain_text(group.code, NAME_LIMIT)}: {group.title}{_labels(group)}"
+        title = plain_text(group.title, NAME_LIMIT)
+        yield f"  also {_place(group)}: {title}{_labels(group)}"
 
 
 def _group_lines(group: FindingGroup) -> Iterator[str]:
-    where = f" {plain_text(group.findings[0].path, NAME_LIMIT)}" if group.findings[0].path else ""
     message = plain_text(group.messages[0], MESSAGE_LIMIT)
-    yield f"  {plain_text(group.code, NAME_LIMIT)}{where}{_labels(group)}: {message}"
+    yield f"  {_place(group)}{_labels(group)}: {message}"
     for other in group.follows:
         yield f"    and {other.code}: {plain_text(other.messages[0], MESSAGE_LIMIT)}"
     if len(group.findings) > 1:
         yield f"    and {len(group.findings) - 1:,} more of this kind: --output shows all"
     yield f"    → {plain_text(group.advice, MESSAGE_LIMIT)} ({group.documentation})"
+
+
+def _place(group: FindingGroup) -> str:
+    """The code, and the layer that is named first."""
+    words = (group.code, group.findings[0].path)
+    return " ".join(plain_text(word, NAME_LIMIT) for word in words if word)
 
 
 def _labels(group: FindingGroup) -> str:

@@ -152,7 +152,7 @@ def test_axe_finds_nothing(browser: Browser, server: str, tmp_path: Path, scheme
         page.get_by_role("button", name="Keep this run").click()
         expect(page.get_by_role("button", name="Let go of this run")).to_be_visible()
         page.get_by_text("Model, settings and timings").click()
-        click_point(page, "Default weighted", 3)
+        click_point(page, "Default kernels", 3)
         expect(page.locator(".st-key-call-details")).to_be_visible()
         settle(page)
         assert not axe.violations(page), "a result"

@@ -39,7 +39,7 @@ def test_a_keras_file_is_compared_and_its_reinitialised_model_opens(page, tmp_pa
     for series in ("Default", "AutoInit", "Uploaded"):
         assert drawn(chart, f"{series} measured") >= len(original.layers)
         assert drawn(chart, f"{series} predicted") >= len(original.layers)
-        assert drawn(chart, f"{series} weighted") >= 2
+        assert drawn(chart, f"{series} kernels") >= 2
 
     path = download(page, r"\.keras", tmp_path)
     assert path.name == "small-cnn-autoinit.keras"
@@ -164,13 +164,13 @@ def test_a_running_job_is_its_visitors_own_and_the_only_one(page, browser, serve
     expect(page.get_by_text("one analysis at a time")).to_be_visible()
     photograph(page, "one-at-a-time")
     page.get_by_role("button", name="Cancel it and start the new one").click()
-    assert drawn(await_result(page), "AutoInit weighted") == 1
+    assert drawn(await_result(page), "AutoInit kernels") == 1
 
 
 def test_the_address_leads_back_to_the_result_without_computing_it_again(page, browser, data):
     page.get_by_role("button", name="All-CNN-C").click()
     chart = await_result(page)
-    assert drawn(chart, "AutoInit weighted") == 9
+    assert drawn(chart, "AutoInit kernels") == 9
     key = re.search(r"\?job=([0-9a-f]{64})$", page.url).group(1)
     written = (data / key / "result.json").stat().st_mtime_ns
     jobs = {folder.name for folder in data.iterdir() if len(folder.name) == len(key)}

@@ -56,7 +56,7 @@ def test_a_run_that_is_reloaded_goes_on_and_its_result_can_be_explored(page):
     photograph(page, "details")
 
     # A point of the chart: the table and the details follow.
-    place = click_point(page, "Default weighted", 7)
+    place = click_point(page, "Default kernels", 7)
     expect(page.get_by_text("1 of 143 layers, those chosen in the chart")).to_be_visible()
     paths = main_chart(page).evaluate(
         "gd => gd._fullData.find(t => t.name === 'Default measured').customdata.map(row => row[0])"

@@ -28,7 +28,7 @@ def test_the_table_has_what_became_of_the_signal(build_result):
     rows = runs_table([build_result(50), build_result(50, uploaded=True)])
     assert rows[0]["run"] == "1: made-up.keras"
     assert rows[0]["Default"].startswith("Explodes, ")
-    assert rows[0]["AutoInit"].startswith("stable, ")
+    assert rows[0]["AutoInit"].startswith("Stable, ")
     assert "Uploaded" not in rows[0]
     assert rows[1]["Uploaded"].startswith("stable")
 

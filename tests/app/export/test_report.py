@@ -228,7 +228,7 @@ def test_a_network_that_is_cut_at_its_entrance_is_neither_healthy_nor_sick(build
     figures = series_figures(result, "default")
     assert (figures.verdict, figures.overflowed, figures.underflowed) == ("not measured", 0, 0)
     first = cards(result)[0]
-    assert (first.value, first.note) == ("Not measured", "only predicted")
+    assert (first.value, first.note) == ("–", "only predicted")
     assert agreement(result, "autoinit") is None
     assert "<html" in report_html(result)
 
@@ -238,7 +238,7 @@ def test_a_series_without_measurements_is_not_judged(result):
         call["default"]["measured"] = None
     assert series_figures(result, "default").verdict == "not measured"
     assert agreement(result, "default") is None
-    assert cards(result)[0].note == "not measured"
+    assert cards(result)[0].note == "only predicted"
 
 
 def test_agreement_is_a_factor_either_way(result):
@@ -290,7 +290,9 @@ def test_what_is_not_run_comes_before_all(build_result):
     first, second = grouped(result)
     assert (first.code, second.code) == ("opaque_layer", "unsupported_layer")
     sentence = lead(result, "opaque_layer", str.upper)
-    assert sentence.startswith("1 layer of LAMBDA was not run, and nothing was measured there or at")
+    assert sentence.startswith(
+        "1 layer of LAMBDA was not run, and nothing was measured there or at"
+    )
     assert "the 17 layers after it" in sentence
     # The layer without a rule is another one, though the Lambda has none either.
     assert lead(result, "unsupported_layer", str).startswith("1 layer of Swirl has no rule")
