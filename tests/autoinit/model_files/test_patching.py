@@ -88,7 +88,11 @@ def kind(request):
     return request.param
 
 
-@pytest.fixture(scope="module", params=["uncompiled", "compiled"])
+# A compiled model has all that the other has.
+STATES = [pytest.param("uncompiled", marks=pytest.mark.slow), "compiled"]
+
+
+@pytest.fixture(scope="module", params=STATES)
 def files(request, kind, tmp_path_factory):
     """A model's files in both formats, and their copies."""
     folder = tmp_path_factory.mktemp("patched")

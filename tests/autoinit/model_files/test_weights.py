@@ -80,7 +80,11 @@ def model(kind):
     return shuffled(rich(kind))
 
 
-@pytest.fixture(scope="module", params=["uncompiled", "compiled"])
+# A compiled model has all that the other has.
+STATES = [pytest.param("uncompiled", marks=pytest.mark.slow), "compiled"]
+
+
+@pytest.fixture(scope="module", params=STATES)
 def files(request, model, kind, tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     source = model if request.param == "uncompiled" else trained(anew(model, kind), kind)
