@@ -21,12 +21,12 @@ wrong. This page is written from the table in `app/analysis/diagnosis/` by
 ## The verdict
 
 One word for a model with a series' weights, and why. It **cannot train** with a fatal fault, **will
-struggle** with a serious one, **trains** without; nothing can be told (**cannot tell**) where layers
-with kernels could not be run and the others show nothing. Faults are looked for along paths of the
-graph: a normalization ends a stretch and begins another, pooling and repeating change no level, what
-an addition gives is compared with its larger operand, a fixed factor behind a kernel counts with it.
-Weights that were trained (biases or moving statistics that start fixed have moved) get a checkup:
-dead and saturated units, collapse, statistics, figures that are not finite.
+struggle** with a serious one, **trains** without; nothing can be told (**cannot tell**) where
+layers with kernels could not be run and the others show nothing. Faults are looked for along paths
+of the graph: a normalization ends a stretch and begins another, pooling and repeating change no
+level, what an addition gives is compared with its larger operand, a fixed factor behind a kernel
+counts with it. Weights that were trained (biases or moving statistics that start fixed have moved)
+get a checkup: dead and saturated units, collapse, statistics, figures that are not finite.
 """
     + _HELD_AGAINST
 )
