@@ -49,7 +49,7 @@ def sample_layer(
     with python_seed(derived(context.seed, call.index)), _twin(call.layer) as layer:
         for batch in range(batches):
             tensors = [
-                _draw(generator, (size, *value.shape[1:]), signal)
+                signal.drawn(generator, (size, *value.sample))
                 for value, signal in zip(call.inputs, inputs, strict=True)
             ]
             outputs = _run(call, layer, tensors, training)
@@ -62,7 +62,7 @@ def sample_layer(
     for output in range(table.shape[1]):
         mean = table[:, output, 0].mean()
         second = table[:, output, 1].mean()
-        signals.append(kind.gaussian(mean, second - mean * mean))
+        signals.append(kind.of_samples(mean, second - mean * mean, np.asarray(outputs[output])))
     return tuple(signals), _standard_error(table[:, 0])
 
 
@@ -92,7 +92,7 @@ def sample_function(
     samples = max(200_000 // entries, 64)
     collected = []
     for _ in range(_FEWEST):
-        tensor = keras.ops.convert_to_tensor(_draw(generator, (samples, *shape[1:]), signal))
+        tensor = keras.ops.convert_to_tensor(_alone(generator, (samples, *shape[1:]), signal))
         collected.append(_moments(keras.ops.convert_to_numpy(function(tensor))))
     table = np.array(collected)
     mean, second = table.mean(0)
@@ -176,9 +176,9 @@ def copy_of(layer: Any) -> Any:
     return twin
 
 
-def _draw(generator: np.random.Generator, shape: tuple[Any, ...], signal: Signal) -> Any:
-    values = generator.standard_normal(shape, dtype=np.float32)
-    return values * np.float32(math.sqrt(signal.variance)) + np.float32(signal.mean)
+def _alone(generator: np.random.Generator, shape: tuple[Any, ...], signal: Signal) -> Any:
+    """Independent entries."""
+    return Signal.drawn(signal, generator, shape)
 
 
 def _draw_as(
@@ -191,7 +191,7 @@ def _draw_as(
         number = max(round(math.sqrt(12 * signal.variance + 1)), 1)
         first = round(signal.mean - (number - 1) / 2)
         return generator.integers(first, first + number, shape).astype(dtype)
-    return _draw(generator, shape, signal).astype("float32")
+    return _alone(generator, shape, signal).astype("float32")
 
 
 def _run(call: Call, layer: Any, tensors: list[Any], training: bool) -> list[Any]:

@@ -11,7 +11,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -245,6 +245,22 @@ class Signal(TwoMoments, ABC):
     @abstractmethod
     def gaussian(cls, mean: float, variance: float) -> Self:
         """Independent Gaussian entries: data, noise, and results known by their moments only."""
+
+    @classmethod
+    def of_samples(cls, mean: float, variance: float, values: Array) -> Self:
+        """Entries of which samples were measured.
+
+        Args:
+            mean, variance: known from more than these samples.
+            values: (samples, positions…, channels).
+        """
+        return cls.gaussian(mean, variance)
+
+    def drawn(self, generator: np.random.Generator, shape: Sequence[int]) -> Array:
+        """Samples of the signal as Gaussians: (samples, positions…, channels), single precision."""
+        values = generator.standard_normal(tuple(shape), dtype=np.float32)
+        values = values * np.float32(math.sqrt(self.variance)) + np.float32(self.mean)
+        return cast(Array, values)
 
     @abstractmethod
     def with_other_latents(self, origin: Hashable = None) -> Self:

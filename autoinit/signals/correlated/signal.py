@@ -6,6 +6,8 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from autoinit.signals.correlated import (
     attention,
     combination,
@@ -15,6 +17,7 @@ from autoinit.signals.correlated import (
     products,
     reshape,
     sample_effects,
+    samples,
 )
 from autoinit.signals.correlated import dropout as dropouts
 from autoinit.signals.correlated import linear as maps_of
@@ -69,6 +72,14 @@ class CorrelatedSignal(Signal):
     @classmethod
     def of_values(cls, values: Array) -> CorrelatedSignal:
         return cls(reshape.of_values(values))
+
+    @classmethod
+    def of_samples(cls, mean: float, variance: float, values: Array) -> CorrelatedSignal:
+        return cls(samples.of_samples(mean, variance, values))
+
+    def drawn(self, generator: np.random.Generator, shape: Sequence[int]) -> Array:
+        values = samples.drawn(self.state, generator, shape)
+        return super().drawn(generator, shape) if values is None else values.astype(np.float32)
 
     @classmethod
     def mixture(

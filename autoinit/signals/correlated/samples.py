@@ -1,0 +1,103 @@
+"""States of samples that were measured, and samples of states: in and out of a sampled layer.
+
+What a recurrent layer returns correlates over its steps, and a second one sums over them: fed with
+independent steps it would return far too little.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.random import Generator
+
+from autoinit.signals.correlated.linear import affine
+from autoinit.signals.correlated.marginals import STANDARD
+from autoinit.signals.correlated.pairs import Array, as_matrix, diagonal, products
+from autoinit.signals.correlated.positions import axes_of
+from autoinit.signals.correlated.state import Annotations, State
+
+# Of the variance: covariances below it are what so many samples leave of none.
+_NOTHING = 0.01
+
+
+def of_samples(mean: float, variance: float, values: Array) -> State:
+    """Covariances over positions and over samples as they are in samples.
+
+    Args:
+        mean, variance: known from more than these samples.
+        values: (samples, positions…, channels).
+    """
+    samples, *sizes, channels = values.shape
+    if samples < 2 or not (math.isfinite(variance) and variance > 0):
+        return State.gaussian(mean, variance)
+    axes = axes_of(tuple(sizes))
+    for place, axis in enumerate(axes, 1):
+        values = np.take(values, axis.representatives, place)
+    counts = [axis.count for axis in axes]
+    rows = np.moveaxis(values.astype(np.float64), -1, 0).reshape(channels, samples, -1)
+    rows = rows - rows.mean((0, 1))
+    same = products(
+        rows.reshape(channels * samples, -1), rows.reshape(channels * samples, -1), counts
+    )
+    total = products(rows.sum(1), rows.sum(1), counts)
+    cov_positions = same / (channels * samples)
+    cov_samples = (total - same) / (channels * samples * (samples - 1))
+    typical = float(diagonal(cov_positions, counts).mean())
+    if not typical > 0:
+        return State.gaussian(mean, variance)
+    cov_samples = np.where(np.abs(cov_samples) < _NOTHING * typical, 0.0, cov_samples)
+    state = State(
+        axes, np.zeros(counts), cov_positions, cov_samples, STANDARD,
+        notes=Annotations(latent_is_gaussian=True),
+    )  # fmt: skip
+    return affine(state, math.sqrt(variance / state.variance), mean)
+
+
+def drawn(state: State, generator: Generator, shape: Sequence[int]) -> Array | None:
+    """Gaussian samples with a state's covariances; None where entries have nothing in common.
+
+    Covariances are taken as products over the axes.
+
+    Args:
+        state: to draw from.
+        generator: of the numbers.
+        shape: (samples, positions…, channels).
+    """
+    counts = state.means.shape
+    shared = state.average(diagonal(state.cov_samples, counts))
+    apart = state.cov_positions - state.cov_samples
+    own = state.average(diagonal(apart, counts))
+    matrix = as_matrix(apart, counts)
+    alike = bool(np.any(matrix - np.diag(np.diag(matrix)))) or abs(shared) > _NOTHING * own
+    if not alike or state.sizes != tuple(shape[1:-1]) or not own >= 0:
+        return None
+    values = generator.standard_normal(shape)
+    values = _with_covariances(state, values, apart, own)
+    if shared > _NOTHING * own:
+        common = generator.standard_normal((1, *shape[1:]))
+        values = values + _with_covariances(state, common, state.cov_samples, shared)
+    return np.asarray(values + state.mean)
+
+
+def _with_covariances(state: State, values: Array, pairs: Array, variance: float) -> Array:
+    """Independent entries of variance 1 as ones with these covariances."""
+    counts = state.means.shape
+    for place, axis in enumerate(state.axes or ()):
+        every = np.arange(axis.size)
+        along = _along(pairs, counts, place)
+        matrix = along[axis.pairs(every[:, None], every[None, :])] / variance
+        roots, vectors = np.linalg.eigh(matrix)
+        root = (vectors * np.sqrt(np.maximum(roots, 0.0))) @ vectors.T
+        values = np.moveaxis(np.tensordot(root, values, (1, place + 1)), 0, place + 1)
+    return math.sqrt(variance) * values
+
+
+def _along(pairs: Array, counts: Sequence[int], place: int) -> Array:
+    """Covariances of positions that differ along one axis only, averaged over the others."""
+    for other in range(len(counts)):
+        if other != place:
+            same = np.arange(counts[other]) * (counts[other] + 1)
+            pairs = np.take(pairs, same, other).mean(other, keepdims=True)
+    return pairs.reshape(-1)
