@@ -19,6 +19,7 @@ from autoinit.graph.frozen import frozen_variables
 from autoinit.graph.input_moments import PerInput, input_moments
 from autoinit.graph.model_graph import Call, ModelGraph, Parameter
 from autoinit.graph.shapes import last_uses
+from autoinit.graph.zeros import zeros_on_purpose
 from autoinit.rules import RULES
 from autoinit.rules.fallbacks import not_run, pass_through, without_rule
 from autoinit.rules.kernel_sources import GivenKernels, PlannedKernels
@@ -52,6 +53,8 @@ class Options:
         signal_variance: variance that AutoInit gives to pre-activations.
         centred: whether kernels are kept at zero mean per unit (`constrain_weights`).
         keep_frozen: whether frozen layers keep the weights that they have.
+        zero_kernels: whether AutoInit leaves kernels that start at zero on purpose (`keep`), or
+            draws them like the others (`replace`).
         seed, samples: for recurrent layers, which are sampled.
         batch: how many samples go through the model together.
         unsupported: what becomes of calls without a rule, a key of `UNSUPPORTED`.
@@ -62,6 +65,7 @@ class Options:
     signal_variance: float = 1.0
     centred: bool = False
     keep_frozen: bool = False
+    zero_kernels: str = "keep"
     seed: int = 0
     samples: int = 10_000
     batch: int = 128
@@ -174,10 +178,16 @@ def plan(
     """
     options = options or Options()
     kept = frozen_variables(graph) if options.keep_frozen else frozenset()
+    zeros = zeros_on_purpose(graph, load) if options.zero_kernels == "keep" else frozenset()
 
     def run(loops: Mapping[int, float]) -> tuple[Propagation, _Pass]:
         kernels = PlannedKernels(
-            load, options.signal_variance, centred=options.centred, kept=kept, loops=loops
+            load,
+            options.signal_variance,
+            centred=options.centred,
+            kept=kept,
+            loops=loops,
+            zeros=zeros,
         )
         walk = _Pass(graph, inputs, options.context(registry, load, kernels), known or {})
         return walk.run(), walk
@@ -281,7 +291,7 @@ class _Pass:
 
     def _by_rule(self, call: Call, arrived: Sequence[Signal]) -> RuleResult:
         if call.placeholder is not None:
-            return not_run(call, arrived)
+            return not_run(call, arrived, self.context.unsupported)
         context = self._context_of(call)
         registration = context.registry.of_call(call)
         if registration is None:

@@ -136,9 +136,10 @@ def probe_model(
         seeds: independent draws of weights and inputs. 1 measures the model as it is. With more,
             each draw has weights by the layers' own initialisers (layers that cannot be made again
             from their configuration keep theirs), and the model's own are put back. The first
-            draw has `seed` itself, the others have seeds derived from it. Several GPUs share the
-            draws, each with a copy of the model; a `ModelGraph` cannot be copied, and all its
-            draws run on the first device.
+            draw has `seed` itself, the others have seeds derived from it, which also take the place
+            of the seeds that initialisers have of their own. Several GPUs share the draws, each
+            with a copy of the model; a `ModelGraph` cannot be copied, and all its draws run on the
+            first device.
         input_data: samples to feed in place of noise, by the inputs' names, the samples' axis
             first: see `probes.inputs.draw_inputs`.
 
@@ -174,7 +175,7 @@ def probe_model(
     def work(place: int) -> list[tuple[_Figures, int]]:
         mine = slice(place, None, len(replicas))
         return noise.measure_draws(
-            replicas[place], drawn[mine], devices[place], parts[mine], weights
+            replicas[place], drawn[mine], seed, devices[place], parts[mine], weights
         )
 
     # Precision is a setting of the whole process: it is kept until all threads are done.
@@ -207,13 +208,14 @@ class _Noise:
     data: Data | None
 
     def measure_draws(
-        self, graph: ModelGraph, seeds: Sequence[int], device: Device,
+        self, graph: ModelGraph, seeds: Sequence[int], first: int, device: Device,
         progress: Sequence[Progress], weights: threading.Lock,
     ) -> list[tuple[_Figures, int]]:  # fmt: skip
         """Figures for weights and inputs of each seed, one after the other.
 
         `weights` is held while weights are drawn, which takes Python's one random generator; the
-        model has its own again afterwards.
+        model has its own again afterwards. The `first` seed of all draws what the initialisers say,
+        those with a seed of their own included; the others give these another one for each layer.
         """
         variables = {id(v): v for layer in graph.layers() for v in getattr(layer, "weights", ())}
         own = SavedWeights(variables.values())
@@ -221,7 +223,7 @@ class _Noise:
         try:
             for seed, part in zip(seeds, progress, strict=True):
                 with weights:
-                    draw_configured_weights(graph, seed)
+                    draw_configured_weights(graph, seed, reseed=seed != first)
                 found.append(self.measure(graph, seed, device, part))
         finally:
             own.restore()

@@ -182,6 +182,7 @@ class _Analysis:
             signal_variance=settings.signal_variance,
             centred=settings.constrain_weights,
             keep_frozen=keep_frozen,
+            zero_kernels=settings.zero_kernels,
             seed=settings.seed,
             batch=settings.samples,
             unsupported=settings.unsupported,
@@ -217,7 +218,7 @@ class _Analysis:
             self.own.restore()
         else:
             self.findings += draw_configured_weights(
-                self.graph, self.seeds[draw], self.comparison.kept
+                self.graph, self.seeds[draw], self.comparison.kept, reseed=draw > 0
             )
 
     def predict(self) -> Propagation:
@@ -318,7 +319,7 @@ class _Analysis:
                 found.growth.get(series, ()),
             )
             for series, probes in found.probes.items()
-        })  # fmt: skip
+        }, self.settings.disable)  # fmt: skip
         frozen = frozen_weights(self.graph, came=self.uploaded, keep=self.settings.keep_frozen)
         noted = conditions(
             self.graph, self.settings, self.inputs, found.predictions["autoinit"][0],

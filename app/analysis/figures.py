@@ -81,7 +81,12 @@ def result_of(
     graph = comparison.graph
     calls = calls_of(comparison)
     series = tuple(name for name in SERIES if name in comparison.probes)
-    stored = [result.Finding.model_validate(finding.as_dict()) for finding in findings]
+    disabled = spec.settings.disable
+    stored = [
+        result.Finding.model_validate(finding.as_dict())
+        for finding in findings
+        if finding.code not in disabled
+    ]
     saved = () if downloads is None else tuple(result.DownloadFacts(**asdict(d)) for d in downloads)
     return Result(
         schema_version=result.SCHEMA,
@@ -103,7 +108,7 @@ def result_of(
         jacobian=jacobian_of(comparison),
         rules=rules_of(comparison),
         verdicts=verdicts_of(comparison.diagnosis),
-        findings=(*findings_of(comparison.diagnosis, calls, series), *stored),
+        findings=(*findings_of(comparison.diagnosis, calls, series, disabled), *stored),
         **({} if downloads is None else {"downloads": saved}),
     )
 
@@ -170,6 +175,8 @@ def _used_settings(settings: Settings, comparison: Comparison) -> result.UsedSet
     for name, usual in (("input_mean", 0.0), ("input_variance", 1.0)):
         used[name] = usual if used[name] is None else used[name]
     del used["input_data_name"]
+    if not settings.disable:
+        del used["disable"]
     if settings.input_data is not None:
         used |= {
             "input_data": settings.data_name, "input_data_sha256": sha256(settings.input_data)

@@ -464,15 +464,26 @@ class Result(Preview):
         """How many calls come after one without a rule."""
         return sum(call.tainted for call in self.calls)
 
-    def outside(self, low: float, high: float) -> list[tuple[str, Measurement | None]]:
-        """Path and AutoInit figures of the weighted calls whose variance is not within the band.
+    @property
+    def own_series(self) -> str:
+        """The weights that the file itself comes to: those in it, or its initializers'."""
+        return "uploaded" if "uploaded" in self.series else "default"
+
+    def outside(
+        self, low: float, high: float, series: str = "autoinit"
+    ) -> list[tuple[str, Measurement | None]]:
+        """Path and figures of the weighted calls whose variance is not within the band.
 
         What was measured counts. A variance that is not finite, or that was not measured (None in
         place of the figures), is not within any band: a prediction alone vouches for nothing. Calls
         with frozen weights are left out, as AutoInit does not set them, and those whose kernel
         gives the variance to something inside the call.
+
+        Args:
+            low, high: the band.
+            series: whose figures count.
         """
-        found = [(call.path, call.measured("autoinit")) for call in self.weighted_calls
+        found = [(call.path, call.measured(series)) for call in self.weighted_calls
                  if call.at_target and not call.frozen]  # fmt: skip
         return [
             (path, figures)

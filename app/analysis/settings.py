@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType
+from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from annotated_types import Ge, Le
@@ -32,6 +32,7 @@ UNSUPPORTED_WORDS = {
     "pass_through": "Pass through (the paper)",
     "error": "Refuse the model",
 }
+CODES = "codes of findings, such as gradient_vanishes"
 A_MODULE = "the dotted name of a module, such as package.layers"
 MOMENTS = (
     "by an input's name its mean and variance, two numbers as input_mean and input_variance take "
@@ -81,6 +82,12 @@ def _require_few(moments: dict[str, list[float]] | None) -> dict[str, list[float
     if len(json.dumps(moments)) > MOMENTS_BYTES:
         raise ValueError("of fewer inputs")
     return moments or None
+
+
+def _require_codes(codes: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(code.isidentifier() for code in codes):
+        raise ValueError(CODES)
+    return codes
 
 
 def _require_module(name: str | None) -> str | None:
@@ -207,6 +214,19 @@ class Settings(BaseModel):
     """Layers with trainable=False keep the weights that came with the file, and the others are
     drawn to go with them: for a pretrained body under a new head."""
 
+    zero_kernels: Annotated[
+        Literal["keep", "replace"],
+        Option(
+            INITIALISATION,
+            "Kernels of zeros",
+            words={"keep": "Keep those on purpose", "replace": "Draw them, too"},
+            library="zero_kernels",
+        ),
+    ] = "keep"
+    """A kernel of zeros that gradients reach is there on purpose, as the last of a residual branch,
+    of a low-rank adapter or of the network: AutoInit keeps it, or draws it like the others. One
+    that no gradient reaches is always drawn."""
+
     # For the operator, never from a page: it names code that is run.
     custom_objects: Annotated[
         str | None,
@@ -237,6 +257,14 @@ class Settings(BaseModel):
         Option(MEASUREMENT, "Device", words={"auto": "auto", "cpu": "CPU", "gpu": "GPU"}),
     ] = "auto"
     """Where to measure; auto takes a GPU where there is one."""
+
+    disable: Annotated[
+        tuple[str, ...],
+        Field(strict=False),
+        AfterValidator(_require_codes),
+        Option(MEASUREMENT, "Findings left out", in_form=False, metavar="CODE", expected=CODES),
+    ] = ()
+    """A finding that is neither told nor part of the verdict, by its code in docs/findings.md."""
 
     def __init__(self, **given: Any) -> None:
         try:
@@ -308,7 +336,8 @@ def table(settings: type[Settings] = Settings) -> dict[str, Entry]:
 
 def _entry(name: str, info: FieldInfo) -> Entry:
     choices = get_args(info.annotation) if isinstance(info.default, str) else ()
-    kinds: list[Any] = [kind for kind in get_args(info.annotation) if kind is not NoneType]
+    is_union = get_origin(info.annotation) is UnionType
+    kinds: list[Any] = [k for k in get_args(info.annotation) if is_union and k is not NoneType]
     kind: Any = str if choices else kinds[0] if kinds else info.annotation
     (option,) = (each for each in info.metadata if isinstance(each, Option))
     low = next((each.ge for each in info.metadata if isinstance(each, Ge)), None)

@@ -14,6 +14,7 @@ from typing import Any
 import click
 from click import UsageError
 
+from app.analysis.diagnosis.table import KINDS
 from app.analysis.headline import describe_variance
 from app.analysis.job_spec import SAMPLE_PREFIX, JobSpec
 from app.analysis.result import Result
@@ -55,6 +56,14 @@ def _parse_band(text: str) -> tuple[float, float]:
 BAND = Parsed("band", _parse_band, "two numbers LOW,HIGH with 0 <= LOW <= HIGH, such as 0.5,2")
 
 
+# By what is asked for, the verdicts that are no better.
+WORSE = {
+    "cannot-train": ("cannot train",),
+    "will-struggle": ("cannot train", "will struggle"),
+    "cannot-tell": ("cannot train", "will struggle", "cannot tell"),
+}
+
+
 @dataclass(frozen=True)
 class Wanted:
     """What is to become of a result: where it goes, and whether it is judged."""
@@ -64,6 +73,8 @@ class Wanted:
     report: Path | None
     patch: Path | None
     fail_outside: tuple[float, float] | None
+    fail_on: str | None
+    judge: str | None
     verbose: bool
 
     @property
@@ -102,8 +113,23 @@ class Wanted:
     group=MEASUREMENT,
     type=BAND,
     metavar="LOW,HIGH",
-    help="Exit with 3 when the AutoInit variance of a weighted call is not in this band, or could "
-    "not be measured; calls that --keep-frozen leaves alone do not count",
+    help="Exit with 3 when the variance of a weighted call is not in this band, or could not be "
+    "measured; calls that --keep-frozen leaves alone do not count",
+)
+@option(
+    "--fail-on",
+    group=MEASUREMENT,
+    type=click.Choice(list(WORSE)),
+    help="Exit with 3 when the verdict is this or a worse one: cannot-tell also stops what will "
+    "struggle, and will-struggle what cannot train",
+)
+@option(
+    "--judge",
+    group=MEASUREMENT,
+    type=click.Choice(["default", "uploaded", "autoinit"]),
+    help="The weights that --fail-outside and --fail-on look at: those that the model's "
+    "initializers draw, those in the file, or AutoInit's. Default: uploaded where the file has "
+    "weights, else default",
 )
 @click.option("--verbose", is_flag=True, help="When the analysis fails, show the worker's log")
 def analyze(models: tuple[str, ...], **given: Any) -> int:
@@ -118,6 +144,8 @@ def analyze(models: tuple[str, ...], **given: Any) -> int:
     if wanted.output == STDOUT == wanted.patch:
         raise UsageError("only one of --output and --patch can go to stdout")
     settings = settings_of(given)
+    if unknown := sorted(set(settings.disable) - KINDS.keys()):
+        raise UsageError(f"--disable: no finding is called {unknown[0]!r}; see docs/findings.md")
     data = given["input_data"]
     if data is not None and (missing := common.refuse_missing(data, DATA_FILE)):
         raise UsageError(f"--input-data: {missing[1]}")
@@ -155,7 +183,7 @@ def _analyze(model: str, settings: Settings, wanted: Wanted, prefix: str) -> int
         everything_written = _write_outputs(wanted, job.folder, result)
     if not everything_written:
         return ERROR
-    return DONE if wanted.fail_outside is None else _judge(result, wanted.fail_outside, prefix)
+    return _judge(result, wanted, prefix)
 
 
 def _check_outputs(model: str, settings: Settings, wanted: Wanted) -> None:
@@ -235,10 +263,35 @@ def _why_not(offered: Sequence[Download], result: Result) -> str:
     return f"this model is offered as {formats} only. {common.sentence(' '.join(reasons))}".rstrip()
 
 
-def _judge(result: Result, band: tuple[float, float], prefix: str) -> int:
-    """Names the weighted calls whose AutoInit variance is not within the band, or not known."""
+def _judge(result: Result, wanted: Wanted, prefix: str) -> int:
+    """Says how the weights that count do where a build asked for it; the exit status."""
+    if wanted.fail_on is None and wanted.fail_outside is None:
+        return DONE
+    series = wanted.judge or result.own_series
+    if series not in result.series:
+        return common.say_refused(
+            "no_weights", f"{prefix}the file has no weights, which --judge uploaded is to look at."
+        )
+    refused = wanted.fail_on is not None and _verdict_fails(result, series, wanted.fail_on, prefix)
+    breached = wanted.fail_outside is not None and _is_outside(
+        result, series, wanted.fail_outside, prefix
+    )
+    return OUTSIDE_BAND if refused or breached else DONE
+
+
+def _verdict_fails(result: Result, series: str, level: str, prefix: str) -> bool:
+    """Says in one line what the verdict is, why, and what to do; whether it is too bad."""
+    found = result.verdicts[series]
+    advice = "" if found.remedy == "none_needed" else f" {found.advice}"
+    said = f"{prefix}{found.verdict} ({series} weights): {found.reason}{advice}"
+    print(common.sentence(said), file=sys.stderr)
+    return found.verdict in WORSE[level]
+
+
+def _is_outside(result: Result, series: str, band: tuple[float, float], prefix: str) -> bool:
+    """Names the weighted calls whose variance is not within the band, or not known; if any."""
     low, high = band
-    offenders = result.outside(low, high)
+    offenders = result.outside(low, high, series)
     for path, figures in offenders:
         verdict = f"variance {describe_variance(figures)} is not in {low:g} to {high:g}"
         if figures is None:
@@ -249,4 +302,4 @@ def _judge(result: Result, band: tuple[float, float], prefix: str) -> int:
         print(
             f"{plain_text(prefix)}(frozen weights, not judged: {frozen:,} calls)", file=sys.stderr
         )
-    return OUTSIDE_BAND if offenders else DONE
+    return bool(offenders)

@@ -29,8 +29,8 @@ examples:
       feed real samples, and predict from their mean and variance
   %(prog)s two_inputs.keras --input-mean image=0.5 --input-var image=0.1
       moments of one input of several
-  %(prog)s models/*.keras --fail-outside 0.5,2
-      in continuous integration: fail when AutoInit cannot keep the variance in this band
+  %(prog)s models/*.keras --fail-on cannot-train
+      in continuous integration: fail when a model cannot train with the weights that it has
   %(prog)s pretrained.h5 --keep-frozen --save started.h5
       transfer learning: what is frozen stays, and the rest is drawn to go with it
   %(prog)s my_model.keras --custom-objects my_package.layers
@@ -40,8 +40,8 @@ exit status:
   0   done
   1   the analysis failed, or a file could not be written
   2   the model is refused; one line on standard error says why: CODE: SENTENCE
-  3   a weighted call's AutoInit variance lies outside the band of --fail-outside, or is not
-      known, as where the model has layers that are not run
+  3   the verdict is one of --fail-on; or a weighted call's variance lies outside the band of
+      --fail-outside, or is not known, as where the model has layers that are not run
   64  wrong usage
   130 interrupted
 """

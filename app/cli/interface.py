@@ -109,6 +109,9 @@ def _attributes(entry: Entry) -> dict[str, Any]:
     if offered.per_input:
         text += " NAME=X for one input of several."
         return {"help": text, "metavar": "X", "type": MOMENT, "multiple": True}
+    if entry.kind is tuple:
+        text += " May be given several times."
+        return {"help": text, "metavar": offered.metavar, "multiple": True}
     if default is not None:
         text += f" Default: {default}."
     kind: Any = FILE if offered.metavar == "FILE" else entry.kind

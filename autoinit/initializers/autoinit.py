@@ -28,7 +28,7 @@ class AutoInit:
     Args:
         weight_init_config: options, see `Configuration`: `distribution` (`truncated_normal`,
             `untruncated_normal`, `uniform` or `orthogonal`), `constrain_weights`,
-            `signal_model`, `keep_frozen`, `unsupported`, `monte_carlo_samples`,
+            `signal_model`, `keep_frozen`, `zero_kernels`, `unsupported`, `monte_carlo_samples`,
             `recurrent_monte_carlo_samples`, `training`, `batch_size`, `unknown_size`, `seed`.
         input_data_mean, input_data_var: moments of the training data: one number for all inputs,
             or numbers by the inputs' names (0 and 1 where an input is not named).
@@ -115,6 +115,7 @@ class AutoInit:
             signal_variance=self.signal_variance,
             centred=config.constrain_weights,
             keep_frozen=keep_frozen,
+            zero_kernels=config.zero_kernels,
             seed=config.seed or 0,
             batch=config.batch_size,
             samples=int(config.recurrent_monte_carlo_samples),

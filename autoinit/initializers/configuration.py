@@ -35,6 +35,7 @@ _VALUES: dict[str, _Check] = {
     "recurrent_monte_carlo_samples": _NUMBER,
     "signal_model": _one_of(SIGNAL_MODELS),
     "keep_frozen": _FLAG,
+    "zero_kernels": _one_of(("keep", "replace")),
     "unsupported": _one_of(UNSUPPORTED),
     "training": _FLAG,
     "batch_size": _SIZE,
@@ -58,6 +59,8 @@ class Configuration:
         keep_frozen: leave the weights of frozen layers (`trainable=False`) as they are, and draw
             the others for the signal that these really give. For live models only: a configuration
             brings no weights.
+        zero_kernels: `keep` leaves kernels at zero that start there on purpose, as the last of a
+            residual branch, of a low-rank adapter or of the network; `replace` draws them.
         unsupported: what becomes of layers without a rule: `pass_through` (taken as unchanged, as
             the paper does), `sample` (estimated by Monte Carlo through the layer itself) or
             `error`.
@@ -74,6 +77,7 @@ class Configuration:
     recurrent_monte_carlo_samples: float = 1e4
     signal_model: str = DEFAULT_SIGNAL_MODEL
     keep_frozen: bool = False
+    zero_kernels: str = "keep"
     unsupported: str = "pass_through"
     training: bool = True
     batch_size: int = 128

@@ -58,7 +58,7 @@ def _configure(layer: Any, name: str, value: Any) -> None:
 
 
 def draw_configured_weights(
-    graph: ModelGraph, seed: int, kept: frozenset[int] = frozenset()
+    graph: ModelGraph, seed: int, kept: frozenset[int] = frozenset(), *, reseed: bool = False
 ) -> tuple[Finding, ...]:
     """Draw all weights of a model afresh by its layers' own initialisers.
 
@@ -68,6 +68,8 @@ def draw_configured_weights(
         graph: of the model.
         seed: of all draws.
         kept: identities of variables that stay as they are, as `frozen_variables` gives them.
+        reseed: whether initialisers with a seed of their own get another one for each layer, from
+            `seed`; otherwise they draw the same weights each time.
 
     Returns:
         Findings for layers that could not be made again from their configuration, whose weights
@@ -76,15 +78,16 @@ def draw_configured_weights(
     findings = []
     with python_seed(seed):
         opened = {id(layer) for layer in graph.traced}
-        for layer in graph.layers():
+        for place, layer in enumerate(graph.layers()):
             weights = getattr(layer, "weights", ())
+            own_seed = derived(seed, place) if reseed else None
             # The parts of an opened layer are drawn by themselves.
             own = own_weights(layer) if id(layer) in opened else weights
             passed = isinstance(layer, (layers.Normalization, Parameter))
             if passed or all(id(w) in kept for w in own):
                 continue
             drawn = {id(variable) for variable in own} - kept
-            by_initializer = _initializers(layer)
+            by_initializer = _initializers(layer, own_seed)
             if by_initializer is not None:
                 for variable, initializer in by_initializer:
                     if id(variable) in drawn:
@@ -93,7 +96,7 @@ def draw_configured_weights(
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # of a layer that has no `build`
-                    twin = type(layer).from_config(layer.get_config())
+                    twin = type(layer).from_config(_reseeded(layer.get_config(), own_seed))
                     twin.build_from_config(layer.get_build_config())
                 pairs = list(zip(weights, twin.weights, strict=True))
             except Exception as error:  # a layer's own code, which may raise anything
@@ -119,7 +122,7 @@ _WEIGHTS = {
 }  # fmt: skip
 
 
-def _initializers(layer: Any) -> list[tuple[Any, Any]] | None:
+def _initializers(layer: Any, seed: int | None = None) -> list[tuple[Any, Any]] | None:
     """A plain layer's variables and their initialisers, each made anew; None for other layers."""
     if type(layer) not in _PLAIN:
         return None
@@ -133,8 +136,27 @@ def _initializers(layer: Any) -> list[tuple[Any, Any]] | None:
         if not isinstance(initializer, keras.Initializer):
             return None  # adapters and quantised kernels, or a function of a user's own
         # One without a seed takes its seed when it is made, and gives the same ever after.
-        pairs.append((variable, type(initializer).from_config(initializer.get_config())))
+        entry = {"class_name": type(initializer).__name__, "config": initializer.get_config()}
+        config = _reseeded(entry, seed)["config"]
+        pairs.append((variable, type(initializer).from_config(config)))
     return pairs
+
+
+def _reseeded(entry: Any, seed: int | None) -> Any:
+    """A layer's or an initialiser's configuration, in which initialisers have this seed if any.
+
+    Those without a seed draw anew by themselves.
+    """
+    if seed is None or not isinstance(entry, (dict, list, tuple)):
+        return entry
+    if not isinstance(entry, dict):
+        return type(entry)(_reseeded(part, seed) for part in entry)
+    changed = {key: _reseeded(part, seed) for key, part in entry.items()}
+    config = changed.get("config")
+    is_initializer = hasattr(keras.initializers, str(entry.get("class_name")))
+    if is_initializer and isinstance(config, dict) and isinstance(config.get("seed"), int):
+        changed["config"] = config | {"seed": seed}
+    return changed
 
 
 def _kept(layer: Any, error: Exception) -> Finding:

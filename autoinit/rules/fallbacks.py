@@ -35,10 +35,19 @@ def pass_through(call: Call, inputs: Sequence[Any]) -> RuleResult:
     return _unchanged("unsupported_layer", call, inputs, message)
 
 
-def not_run(call: Call, inputs: Sequence[Any]) -> RuleResult:
-    """The same for an opaque call; measurements, too, end before it."""
+def not_run(call: Call, inputs: Sequence[Any], unsupported: str = "pass_through") -> RuleResult:
+    """The same for an opaque call; measurements, too, end before it.
+
+    Raises:
+        UnsupportedLayerError: where that is an error.
+    """
     part = call.placeholder
     reason = "its code is not at hand" if part is None else part.reason
+    if unsupported == "error":
+        raise UnsupportedLayerError(
+            f"{call.path!r} ({call.class_name}) is not run: {reason[:300]}. Name a module of yours "
+            "that has it (custom objects), or choose to have it passed through."
+        )
     end = "Nothing after it is measured, and the predictions there are uncertain."
     if isinstance(part, Opaque):
         held = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -48,17 +49,20 @@ class PlannedKernels(GivenKernels):
         centred: whether kernels are kept at zero mean per unit.
         kept: identities of variables that stay as they are.
         loops: deviations of kernels that meet again what they had a part in, by variable.
+        zeros: identities of those that start at zero on purpose.
     """
 
     def __init__(
         self, load: Loader, target: float, *, centred: bool, kept: frozenset[int],
         loops: Mapping[int, float] = MappingProxyType({}),
+        zeros: frozenset[int] = frozenset(),
     ) -> None:  # fmt: skip
         super().__init__(load)
         self.target = target
         self.centred = centred
         self.kept = kept
         self.loops = loops
+        self.zeros = zeros
         self.chosen: dict[int, KernelScale | None] = {}
 
     def __call__(self, call: Call, signal: Signal, kernel: Kernel, bias: Any) -> Found:
@@ -67,6 +71,8 @@ class PlannedKernels(GivenKernels):
         if key in self.kept or (key in self.chosen and self.chosen[key] is None):
             return self.read(kernel, bias)
         given = bias_moments(bias, self.load)
+        if key in self.zeros:
+            return self._zero(call, kernel, given)
         if not math.isfinite(given.second_moment):
             # No weights could make up for it; those after it are drawn as if it were mended.
             given = NO_BIAS
@@ -99,6 +105,15 @@ class PlannedKernels(GivenKernels):
         self.chosen[key] = choice
         result = RuleResult((), weighted=True, scales=(choice,), findings=findings)
         return drawn.scaled(choice.standard_deviation), given, result
+
+    def _zero(self, call: Call, kernel: Kernel, bias: BiasMoments) -> Found:
+        """A kernel that starts at zero; one that was trained goes back there."""
+        moments = kernel.drawn(centred=False).scaled(0.0)
+        scales: tuple[KernelScale, ...] = ()
+        if id(kernel.variable) not in self.chosen and np.any(self.load(kernel.variable)):
+            scales = (KernelScale(replace(kernel, constant=True), 0.0, call.path),)
+            self.chosen[id(kernel.variable)] = scales[0]
+        return moments, bias, RuleResult((), weighted=True, at_target=False, scales=scales)
 
     def _less_bias(self, call: Call, bias: BiasMoments) -> tuple[float, tuple[Finding, ...]]:
         """What the kernel has to give to the target variance, beside the bias."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +36,7 @@ from app.analysis.diagnosis.verdict import (
 )
 from autoinit.arrays import as_array
 from autoinit.graph.model_graph import ModelGraph
+from autoinit.graph.zeros import zero_calls
 from probes.moments.figures import Moments
 
 
@@ -153,7 +154,7 @@ def growth_of(graph: ModelGraph, series: str) -> tuple[Fault, ...]:
 
 def diagnose(
     graph: ModelGraph, weighted: Sequence[bool], linted: Linted,
-    series: Mapping[str, SeriesFigures],
+    series: Mapping[str, SeriesFigures], disabled: Collection[str] = (),
 ) -> Diagnosis:  # fmt: skip
     """Faults and verdicts.
 
@@ -162,6 +163,7 @@ def diagnose(
         weighted: for each call whether it has a kernel that AutoInit sets.
         linted: what the file shows by itself.
         series: figures by the series' names.
+        disabled: codes of faults that do not count.
     """
     roles = [role_of(call, has) for call, has in zip(graph.calls, weighted, strict=True)]
     architecture = linted.architecture
@@ -174,7 +176,8 @@ def diagnose(
     codes = {fault.code for fault in faults}
     for name, figures in series.items():
         backward = figures.backward or [None] * len(graph.calls)
-        own_zero = zero if name != "autoinit" else frozenset()
+        # AutoInit's weights are those that the graph has at the end.
+        own_zero = zero if name != "autoinit" else zero & zero_calls(graph, as_array).keys()
         measured = Measured(graph, roles, figures.forward, backward, own_zero, name)
         found = [*measured_faults(measured), *figures.growth]
         if name == "uploaded":
@@ -188,7 +191,10 @@ def diagnose(
         if step.activation and step.index not in architecture.outputs
     )  # fmt: skip
     normalized = any(step.class_name in NORMALIZERS for step in architecture.steps)
-    told = with_remedies(faults, functions, normalized)
+    told = [
+        fault for fault in with_remedies(faults, functions, normalized)
+        if fault.code not in disabled
+    ]  # fmt: skip
     verdicts = {
         name: verdict_of(
             name, told, _measured_share(graph, roles, figures.forward),

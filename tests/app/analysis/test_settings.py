@@ -49,7 +49,7 @@ class Wider(Settings):
 @pytest.mark.parametrize("name", ENTRIES)
 def test_every_entry_is_whole(name: str) -> None:
     entry = ENTRIES[name]
-    assert entry.kind in (int, float, bool, str, dict)
+    assert entry.kind in (int, float, bool, str, dict, tuple)
     assert entry.help.endswith(".")
     assert entry.option.group in (FILES, INPUT, INITIALISATION, MEASUREMENT)
     assert entry.option.label

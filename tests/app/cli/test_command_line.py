@@ -140,7 +140,8 @@ def test_every_option_reaches_the_worker(
         "--input-var left=3 --input-mean a=b=4 --mode inference --seeds 4 "
         "--gradients --jacobian 3 "
         "--distribution orthogonal --signal-variance 0.5 --device cpu --constrain-weights "
-        "--custom-objects package.layers --input-size 64 --keep-frozen "
+        "--custom-objects package.layers --input-size 64 --keep-frozen --zero-kernels replace "
+        "--disable dead_channels --disable saturated "
         "--signal-model independent --unsupported error"
     )
     assert main(["analyze", "my model.keras", *options.split()]) == 0
@@ -167,6 +168,8 @@ def test_every_option_reaches_the_worker(
             "jacobian": 3,
             "constrain_weights": True,
             "keep_frozen": True,
+            "zero_kernels": "replace",
+            "disable": ["dead_channels", "saturated"],
             "custom_objects": "package.layers",
             "input_size": 64,
         },
@@ -191,7 +194,9 @@ def test_several_models_one_after_the_other(
     models = ["sample:a", "sample:refused", "sample:b"]
     result["calls"][5]["autoinit"]["measured"]["variance"] = 2.5
     (stand_in / "artefacts" / "result.json").write_text(json.dumps(result))
-    assert main(["analyze", *models, "--fail-outside", "0.5,2"]) == 3, "the highest status"
+    assert main(["analyze", *models, "--judge", "autoinit", "--fail-outside", "0.5,2"]) == 3, (
+        "the highest status"
+    )
     captured = capsys.readouterr()
     assert captured.out.count("10 calls, 853,018 parameters") == 2
     assert "sample:b: block1/conv: variance 2.5 is not in 0.5 to 2" in captured.err
@@ -236,7 +241,16 @@ def test_a_variance_outside_the_band(
     assert result["calls"][5]["weighted"]
     deliver(result)
     output = tmp_path / "a.json"
-    arguments = ["analyze", "sample:x", "--fail-outside", "0.5,2", "--output", str(output)]
+    arguments = [
+        "analyze",
+        "sample:x",
+        "--judge",
+        "autoinit",
+        "--fail-outside",
+        "0.5,2",
+        "--output",
+        str(output),
+    ]
     assert main(arguments) == 3
     last_line = capsys.readouterr().err.splitlines()[-1]
     assert last_line == f"block1/conv: variance {shown} is not in 0.5 to 2"
@@ -252,7 +266,7 @@ def test_a_variance_that_was_not_measured_is_not_vouched_for(
 ) -> None:
     result["calls"][5]["autoinit"] = change
     deliver(result)
-    assert main(["analyze", "sample:x", "--fail-outside", "0.5,2"]) == 3
+    assert main(["analyze", "sample:x", "--judge", "autoinit", "--fail-outside", "0.5,2"]) == 3
     last_line = capsys.readouterr().err.splitlines()[-1]
     assert last_line == "block1/conv: variance not measured, so it may not be in 0.5 to 2"
 
@@ -263,7 +277,7 @@ def test_frozen_weights_are_not_judged(
     result["calls"][5]["autoinit"]["measured"]["variance"] = 1e30
     result["calls"][5]["frozen"] = True
     deliver(result)
-    assert main(["analyze", "sample:x", "--fail-outside", "0.5,2"]) == 0
+    assert main(["analyze", "sample:x", "--judge", "autoinit", "--fail-outside", "0.5,2"]) == 0
     assert capsys.readouterr().err.endswith("(frozen weights, not judged: 1 calls)\n")
 
 
@@ -274,7 +288,51 @@ def test_only_weighted_calls_and_only_autoinit_are_judged(
     result["calls"][6]["autoinit"]["measured"]["variance"] = 1e30
     result["calls"][5]["autoinit"]["predicted"]["variance"] = 1e30
     deliver(result)
-    assert main(["analyze", "sample:x", "--fail-outside", "0.5,2"]) == 0
+    assert main(["analyze", "sample:x", "--judge", "autoinit", "--fail-outside", "0.5,2"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("verdict", "level", "status"),
+    [
+        ("cannot train", "cannot-train", 3), ("will struggle", "cannot-train", 0),
+        ("will struggle", "will-struggle", 3), ("cannot tell", "will-struggle", 0),
+        ("cannot tell", "cannot-tell", 3), ("trains", "cannot-tell", 0),
+    ],
+)  # fmt: skip
+def test_the_verdict_on_the_files_own_weights_is_judged(
+    deliver: Callable[[Result], None], result: Result, verdict: str, level: str, status: int,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    found = {"verdict": verdict, "reason": "It falls.", "remedy": "widen", "advice": "Widen it."}
+    other = {"verdict": "trains", "reason": "It keeps."}
+    result["verdicts"] = {"default": found, "autoinit": other}
+    deliver(result)
+    arguments = ["analyze", "sample:x", "--fail-on", level]
+    assert main(arguments) == status
+    last_line = capsys.readouterr().err.splitlines()[-1]
+    assert last_line == f"{verdict} (default weights): It falls. Widen it."
+    assert main([*arguments, "--judge", "autoinit"]) == 0
+    assert main([*arguments, "--judge", "uploaded"]) == 2
+    assert "no_weights: " in capsys.readouterr().err
+    result["series"] = ["default", "uploaded", "autoinit"]
+    result["verdicts"] = {"uploaded": found, "default": other, "autoinit": other}
+    deliver(result)
+    assert main(arguments) == status
+    assert main([*arguments, "--judge", "default"]) == 0
+
+
+def test_the_band_is_for_the_files_own_weights(
+    deliver: Callable[[Result], None], result: Result, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result["calls"][5]["default"]["measured"]["variance"] = 6e-13
+    deliver(result)
+    assert main(["analyze", "sample:x", "--fail-outside", "1e-3,1e3"]) == 3
+    assert "block1/conv: variance 6" in capsys.readouterr().err
+
+
+def test_a_finding_that_there_is_none_of(no_job: None, capsys: pytest.CaptureFixture[str]) -> None:
+    said = usage_error(capsys, "analyze", "sample:x", "--disable", "gradient_vanish")
+    assert "no finding is called 'gradient_vanish'" in said
 
 
 @pytest.mark.parametrize("band", ["1", "2,1", "-1,1", "a,b", "1,2,3", "nan,1"])

@@ -75,3 +75,27 @@ def test_an_embeddings_table_is_drawn():
     model = keras.Model(inputs, layers.Embedding(50, 8)(inputs))
     (table,) = drawn(model, 4)
     assert table.std() == pytest.approx(0.1 / 12**0.5, rel=0.1)  # uniform between ±0.05
+
+
+def test_a_reseeded_draw_is_another_for_each_layer_and_each_seed():
+    one = keras.initializers.HeNormal(seed=42)
+    inputs = keras.Input((8,))
+    x = layers.Dense(8, kernel_initializer=one)(inputs)
+    x = layers.Dense(8, kernel_initializer=one)(x)
+    rows = layers.Reshape((2, 4))(x)
+    rows = layers.TimeDistributed(layers.Dense(8, kernel_initializer=one))(rows)
+    rows = layers.TimeDistributed(layers.Dense(8, kernel_initializer=one))(rows)
+    model = keras.Model(inputs, layers.LSTM(4, kernel_initializer=one)(rows))
+    graph = read_model(model)
+
+    def kernels(seed, *, reseed):
+        drawing.draw_configured_weights(graph, seed, reseed=reseed)
+        found = [v for v in model.weights if v.name == "kernel"]
+        return [np.array(keras.ops.convert_to_numpy(v)).tobytes() for v in found]
+
+    said = kernels(1, reseed=False)
+    assert said == kernels(2, reseed=False)
+    assert said[0] == said[1]
+    first, again, other = (kernels(seed, reseed=True) for seed in (1, 1, 2))
+    assert first == again
+    assert len({*said, *first, *other}) == 13  # one seed gives three of them the same numbers
