@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.analysis.diagnosis.diagnose import lint
+from app.analysis.diagnosis.findings import finding_of
+from app.analysis.diagnosis.verdict import gathered
 from app.analysis.job_spec import JobSpec
 from autoinit.errors import ModelFileError
 from autoinit.graph.paths import joined, shortened
@@ -29,6 +32,7 @@ from autoinit.model_files.weights.stored_shapes import stored_shapes
 
 # More than a person reads, and few enough for any number of layers with long names.
 NAMES_LISTED = 1000
+MESSAGE_LIMIT = 2000  # characters; names of layers may have any length
 _MODEL_CLASSES = {2: KERAS2.classes[MODEL].keys(), 3: KERAS3.classes[MODEL].keys()}
 _OPTIMIZER_GROUPS = {"optimizer", "optimizer_weights"}
 _COMPILE_KEYS = {
@@ -58,20 +62,23 @@ def inspect_file(path: Path, name: str, budgets: Budgets) -> dict[str, Any]:
 
     Returns:
         `refusal` is what an analysis would say after reading (code and message), or None;
-        `findings` what it would replace. What only rebuilding shows is in neither.
+        `findings` what it would replace, and, with `severity`, `remedy` and `advice`, what the
+        structure, the initializers and the stored loss show. What only rebuilding shows is in
+        neither.
 
     Raises:
         ModelFileError: for a file that cannot even be read as one of a model.
     """
     record = read_model_file(path, name, budgets)
     arrays: Mapping[str, StoredArray] | None = None
-    findings: list[dict[str, str]] = []
+    findings: list[dict[str, Any]] = []
     refusal = None
     try:
         if record.has_weights:
             arrays = walk(path, record.format, name, budgets)
         shapes = stored_shapes(arrays or {}, record.config, record.format)
         findings = [each.as_dict() for each in check(record, budgets, (), shapes).findings]
+        findings += _linted(record)
     except ModelFileError as error:
         refusal = {"code": error.code, "message": str(error)}
     layers = list(_layers(record.config, record.keras))
@@ -105,6 +112,16 @@ def inspect_file(path: Path, name: str, budgets: Budgets) -> dict[str, Any]:
         "findings": findings,
         "refusal": refusal,
     }
+
+
+def _linted(record: FileRecord) -> list[dict[str, Any]]:
+    """What the linter says of the configuration alone."""
+    faults = gathered(lint(record.config, record.keras, record.compile_settings).faults)
+    found = [finding_of(fault).model_dump(by_alias=True, exclude_unset=True) for fault in faults]
+    return [
+        each | {"path": shortened(each["path"]), "message": each["message"][:MESSAGE_LIMIT]}
+        for each in found
+    ]
 
 
 @dataclass(frozen=True)

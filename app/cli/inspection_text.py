@@ -84,16 +84,26 @@ def _compile_lines(settings: dict[str, list[str]] | None) -> Iterator[str]:
 
 
 def _finding_lines(found: Inspection) -> Iterator[str]:
-    findings = found["findings"]
     if found["refusal"] is not None:
         return
-    if not findings:
+    faults = [each for each in found["findings"] if "severity" in each]
+    replaced = [each for each in found["findings"] if "severity" not in each]
+    if replaced:
+        parts = plural(len(replaced), "part")
+        yield f"checks    passed; analyze would leave out or replace {parts}"
+        yield from _told(replaced)
+    else:
         yield "checks    passed; analyze would run all of it"
-        return
-    yield f"checks    passed; analyze would leave out or replace {plural(len(findings), 'part')}"
+    if faults:
+        yield f"linter    {plural(len(faults), 'finding')}, with nothing run"
+        yield from _told(faults)
+
+
+def _told(findings: list[dict[str, Any]]) -> Iterator[str]:
     messages = [
-        f"  {plain_text(each['code'])} {_name(each['path'])}: "
-        f"{plain_text(each['message'], MESSAGE_LIMIT)}"
+        f"  {plain_text(each.get('severity', ''))} {plain_text(each['code'])} "
+        f"{_name(each['path'])}: {plain_text(each['message'], MESSAGE_LIMIT)} "
+        f"{plain_text(each.get('advice', ''))}".rstrip().replace("   ", "  ")
         for each in findings
     ]
     yield from _shortened(messages, FINDINGS_SHOWN, "more: --json shows all")

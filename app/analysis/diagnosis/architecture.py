@@ -194,6 +194,11 @@ class Architecture:
                 found[index].append(step.index)
         return tuple(map(tuple, found))
 
+    @cached_property
+    def output_set(self) -> frozenset[int]:
+        """`outputs`, to look in."""
+        return frozenset(self.outputs)
+
     def kernels(self) -> Iterator[Step]:
         """The steps with a kernel."""
         return (step for step in self.steps if step.is_kernel)
@@ -206,7 +211,7 @@ class Architecture:
         """The steps after one, as long as each is read by one alone."""
         while True:
             readers = self.readers[step.index]
-            if len(readers) != 1 or step.index in self.outputs:
+            if len(readers) != 1 or step.index in self.output_set:
                 return
             step = self.steps[readers[0]]
             yield step
@@ -228,8 +233,8 @@ def architecture_of(
     builder = _Builder(keras)
     try:
         outputs = builder.model(entry, "", None)
-    except (KeyError, TypeError, IndexError, ValueError, AttributeError):
-        return Architecture((), (), weights)  # a configuration of a shape of its own
+    except Exception:  # a configuration of a shape of its own, or nested too deep
+        return Architecture((), (), weights)
     return Architecture(tuple(builder.steps), tuple(dict.fromkeys(outputs)), weights)
 
 
@@ -305,7 +310,7 @@ class _Builder:
         return self._append(path, str(path.rpartition("/")[2]), entry, read)
 
     def _append(self, path: str, name: str, entry: Entry, read: Sequence[int]) -> int:
-        kind, config = str(entry["class_name"]), entry.get("config") or {}
+        kind, config = _kind(entry), entry.get("config") or {}
         before = [self.steps[i].channels for i in read]
         step = Step(
             len(self.steps), path, name, kind, config, tuple(read),
@@ -326,6 +331,30 @@ class _Builder:
             )
         )  # fmt: skip
         return step.index + 1
+
+
+# What TensorFlow's functions are called in files of Keras 2, where Keras 3 has another name.
+_FUNCTIONS = {
+    "getitem": "GetItem", "reduce_mean": "Mean", "reduce_sum": "Sum", "reduce_max": "Max",
+    "concat": "Concatenate", "truediv": "TrueDivide", "sub": "Subtract", "mul": "Multiply",
+    "matmul": "Matmul", "add_n": "Add",
+}  # fmt: skip
+
+
+def _kind(entry: Entry) -> str:
+    """Class of a layer; of a function of TensorFlow, as Keras 3 calls its operation.
+
+    A class of one's own that is called like one of Keras's goes by its registered name.
+    """
+    kind, config = str(entry["class_name"]), entry.get("config")
+    if kind in ("TFOpLambda", "SlicingOpLambda") and isinstance(config, Mapping):
+        function = str(config.get("function") or config.get("name")).rpartition(".")[2]
+        plain = "".join(part.capitalize() for part in function.split("_"))
+        return _FUNCTIONS.get(function, plain)
+    registered = entry.get("registered_name")
+    if kind in KERNELS and isinstance(registered, str) and ">" in registered:
+        return registered
+    return kind
 
 
 def function_name(activation: Any) -> str | None:

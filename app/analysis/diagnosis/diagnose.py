@@ -16,7 +16,7 @@ from typing import Any
 import keras
 
 from app.analysis.diagnosis.architecture import NORMALIZERS, Architecture, Entry, architecture_of
-from app.analysis.diagnosis.fault import Fault
+from app.analysis.diagnosis.fault import Fault, told
 from app.analysis.diagnosis.kernels import (
     initial,
     is_trained,
@@ -84,8 +84,11 @@ def lint(
     """
     known = weights or {}
     architecture = architecture_of(entry, keras_version, lambda path: known.get(path, {}))
-    trained = is_trained(architecture)
-    faults = [*structural(architecture), *output_faults(architecture, compiled)]
+    try:
+        trained = is_trained(architecture)
+    except Exception:  # as in `told`
+        trained = False
+    faults = [*structural(architecture), *told((output_faults,), architecture, compiled)]
     # Kernels that were trained are no start any more: only zeros and copies are told of them.
     faults += [
         fault for fault in initial(architecture)
@@ -188,7 +191,7 @@ def diagnose(
         faults += [f for f in found if f.code != "constant_output" or not on_purpose]
     functions = Counter(
         step.activation for step in architecture.steps
-        if step.activation and step.index not in architecture.outputs
+        if step.activation and step.index not in architecture.output_set
     )  # fmt: skip
     normalized = any(step.class_name in NORMALIZERS for step in architecture.steps)
     told = [

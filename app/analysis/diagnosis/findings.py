@@ -29,7 +29,7 @@ def findings_of(
     """
     for fault in diagnosis.faults:
         if fault.code not in disabled:
-            yield _finding(fault)
+            yield finding_of(fault)
     for name in series:
         evidence = Evidence(calls, name)
         for kind in KINDS.values():
@@ -44,7 +44,8 @@ def findings_of(
                     )
 
 
-def _finding(fault: Fault) -> Finding:
+def finding_of(fault: Fault) -> Finding:
+    """A fault as it stands in a result."""
     series = {} if fault.series is None else {"series": fault.series}
     return Finding(
         code=fault.code,

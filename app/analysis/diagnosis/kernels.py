@@ -19,7 +19,7 @@ from app.analysis.diagnosis.architecture import (
     Step,
     kernel_shape,
 )
-from app.analysis.diagnosis.fault import Fault, Severity
+from app.analysis.diagnosis.fault import Fault, Severity, told
 
 # A kernel whose fan-in times variance is off by more than this does not fit its activation, if what
 # has gone before is off by the other factor with it.
@@ -27,6 +27,7 @@ _OFF, _LEVEL_OFF = 4.0, 10.0
 # Initializers that count the inputs are at fault only where their small factors pile up to this.
 _PILED_UP = 100.0
 _BRANCH = 12  # steps of a residual branch, at most
+_PATIENCE = 50  # rounds of training after which zero kernels that still open count as open
 _TRUNCATED = 0.7737  # variance of a standard normal cut off at 2
 _KERNELS = ("kernel", "depthwise_kernel", "embeddings")
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(80)
@@ -61,11 +62,7 @@ _NEEDED = {"relu": 2.0, "relu6": 2.0, "leakyrelu": 1.9, "elu": 1.5, "gelu": 2.0,
 
 def initial(architecture: Architecture) -> Iterator[Fault]:
     """All faults of the kernels that a training would start from."""
-    yield from _zero(architecture)
-    yield from _symmetric(architecture)
-    yield from _equal(architecture)
-    yield from _scales(architecture)
-    yield from _selu(architecture)
+    yield from told((_zero, _symmetric, _equal, _scales, _selu), architecture)
 
 
 def initializer_of(step: Step, name: str = "kernel_initializer") -> tuple[str, Mapping[str, Any]]:
@@ -279,11 +276,19 @@ def _factor(step: Step) -> float | None:
 
 
 def _numbers(nodes: Any) -> Iterator[float]:
-    """Numbers that stand beside tensors in the arguments of an operation of Keras 3."""
+    """Numbers that stand beside tensors in the arguments of an operation."""
     for node in nodes if isinstance(nodes, list) else ():
-        for value in node.get("args", ()) if isinstance(node, Mapping) else ():
+        if isinstance(node, Mapping):
+            values = [*(node.get("args") or ()), *(node.get("kwargs") or {}).values()]
+        else:  # of Keras 2: a reference, and behind it the arguments by name
+            values = list(node[3].values()) if _has_arguments(node) else []
+        for value in values:
             if isinstance(value, int | float) and not isinstance(value, bool):
                 yield float(value)
+
+
+def _has_arguments(node: Any) -> bool:
+    return isinstance(node, list) and len(node) == 4 and isinstance(node[3], Mapping)
 
 
 _KEEPING = frozenset(
@@ -388,8 +393,7 @@ def _zero(architecture: Architecture) -> Iterator[Fault]:
         s.index for s in architecture.kernels()
         if s.config.get("use_bias", True) and not _is_zero(architecture, s, "bias")
     }  # fmt: skip
-    changed = True
-    while changed and stuck:
+    for _ in range(_PATIENCE):
         nothing = _nothing_arrives(architecture, stuck, biased)
         reached = _gradient_arrives(architecture, stuck, nothing)
         learned = {
@@ -400,9 +404,12 @@ def _zero(architecture: Architecture) -> Iterator[Fault]:
             s.index for s in architecture.kernels()
             if s.index in reached and s.config.get("use_bias", True) and s.index not in biased
         }  # fmt: skip
-        changed = bool(learned or moved)
         stuck -= learned
         biased |= moved
+        if not (stuck and (learned or moved)):
+            break
+    else:
+        stuck = set()  # they open one after the other
     if stuck:
         step = architecture.steps[min(stuck)]
         yield Fault(

@@ -138,6 +138,8 @@ def _named(loss: Any) -> tuple[str, bool] | None:
             loss = function_name(loss)
         else:
             config = inner if isinstance(inner, Mapping) else {}
+            if ">" in str(loss.get("registered_name")):
+                return None  # one's own, whatever it is called
             loss = loss.get("class_name")
     if not isinstance(loss, str):
         return None

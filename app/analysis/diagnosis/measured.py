@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 from app.analysis.diagnosis.fault import Fault, Severity
@@ -51,11 +52,10 @@ class Measured:
     zero: frozenset[int]
     series: str
 
-    def producer(self, value: int) -> int | None:
-        """Index of the call that writes a value."""
-        return next(
-            (c.index for c in self.graph.calls for v in c.outputs if v.index == value), None
-        )
+    @cached_property
+    def producers(self) -> Mapping[int, int]:
+        """Index of the call that writes each value."""
+        return {v.index: call.index for call in self.graph.calls for v in call.outputs}
 
     def flow(self) -> Flow:
         """Levels of signals and gradients along the graph."""
@@ -300,7 +300,7 @@ def _share(
             continue
         if name == "dead_fraction" and activation_of(call) in _SHARES:
             continue  # a share of nearly 0 is an answer
-        before = [measured.producer(value.index) for value in call.inputs]
+        before = [measured.producers.get(value.index) for value in call.inputs]
         behind_zero = any(index in measured.zero for index in before if index is not None)
         if behind_zero and not _stuck(measured, call):
             continue
@@ -344,11 +344,10 @@ Received = Mapping[str, tuple[float, float]]
 
 def received_by_normalizers(measured: Measured) -> Received:
     """Mean and variance of what each normalization receives, by its path."""
-    producers = {v.index: call.index for call in measured.graph.calls for v in call.outputs}
     found = {}
     for call in measured.graph.calls:
         if measured.roles[call.index] is Role.NORMALIZER and call.inputs:
-            moments = measured.forward[producers[call.inputs[0].index]]
+            moments = measured.forward[measured.producers[call.inputs[0].index]]
             if moments is not None and moments.finite_fraction == 1.0:
                 found[call.path] = moments.mean, moments.variance
     return found

@@ -14,7 +14,7 @@ from app.analysis.diagnosis.architecture import (
     Architecture,
     Step,
 )
-from app.analysis.diagnosis.fault import Fault, Severity
+from app.analysis.diagnosis.fault import Fault, Severity, told
 
 # Σ 1/width along a path, over dense layers: what a product of random matrices loses in rank
 # (Hanin 2018: the variance of the logarithm of its gradients grows with this sum).
@@ -29,12 +29,11 @@ _IMAGE_DTYPES = ("uint8",)
 
 def structural(architecture: Architecture) -> Iterator[Fault]:
     """All faults of structure."""
-    yield from _softmax_over_one(architecture)
-    yield from _missing_nonlinearity(architecture)
-    yield from _misplaced_activation(architecture)
-    yield from _bottleneck(architecture)
-    yield from _unscaled(architecture)
-    yield from _before_normalization(architecture)
+    rules = (
+        _softmax_over_one, _missing_nonlinearity, _misplaced_activation, _bottleneck, _unscaled,
+        _before_normalization,
+    )  # fmt: skip
+    yield from told(rules, architecture)
 
 
 def _fault(code: str, step: Step, message: str, remedy: str, **more: Any) -> Fault:
@@ -90,27 +89,28 @@ def _missing_nonlinearity(architecture: Architecture) -> Iterator[Fault]:
 
 def _misplaced_activation(architecture: Architecture) -> Iterator[Fault]:
     """A softmax whose result a kernel reads as its data; one that weighs others is attention."""
-    for step in architecture.steps:
-        if step.activation != "softmax" or step.index in architecture.outputs:
-            continue
-        waiting, seen = list(architecture.readers[step.index]), set()
-        while waiting:
-            after = architecture.steps[waiting.pop()]
-            if after.index in seen:
-                continue
-            seen.add(after.index)
-            passes = after.class_name in PASSING | NORMALIZERS
-            pools = "Pooling" in after.class_name
+    receives: dict[int, Step] = {}  # the kernel that reads a step's result, whatever moves it
+    for step in reversed(architecture.steps):
+        for after in (architecture.steps[i] for i in architecture.readers[step.index]):
             if after.is_kernel or after.class_name in RECURRENT:
-                yield _fault(
-                    "misplaced_activation", step,
-                    f"{step.path!r} applies a softmax in a hidden layer: its outputs add up to 1, "
-                    f"so that {after.path!r} receives hardly anything that differs between inputs.",
-                    "change_activation",
-                )  # fmt: skip
-                break
-            if passes or pools or (after.activation and after.activation != "softmax"):
-                waiting += architecture.readers[after.index]
+                receives[step.index] = after
+            elif after.index in receives and (
+                after.class_name in PASSING | NORMALIZERS
+                or "Pooling" in after.class_name
+                or (after.activation and after.activation != "softmax")
+            ):
+                receives.setdefault(step.index, receives[after.index])
+    for step in architecture.steps:
+        if step.activation != "softmax" or step.index in architecture.output_set:
+            continue
+        if step.index in receives:
+            yield _fault(
+                "misplaced_activation", step,
+                f"{step.path!r} applies a softmax in a hidden layer: its outputs add up to 1, so "
+                f"that {receives[step.index].path!r} receives hardly anything that differs between "
+                "inputs.",
+                "change_activation",
+            )  # fmt: skip
 
 
 def _bottleneck(architecture: Architecture) -> Iterator[Fault]:

@@ -291,3 +291,24 @@ def test_a_sample_is_in_no_file(capsys: pytest.CaptureFixture[str]) -> None:
         main(["inspect", "sample:all-cnn-c"])
     assert exit_info.value.code == 64
     assert "use analyze sample:all-cnn-c" in capsys.readouterr().err
+
+
+# What the linter says
+
+
+@pytest.mark.parametrize(("kit", "ending"), [(keras, "keras"), (keras, "h5"), (tf_keras, "h5")])
+def test_what_the_file_shows_by_itself_is_told(tmp_path: Path, kit: Any, ending: str) -> None:
+    layers = [kit.layers.Dense(8, name="hidden"), kit.layers.Dense(4, name="last")]
+    model = kit.Sequential([kit.Input((6,)), *layers])
+    model.compile("sgd", "categorical_crossentropy")
+    path = tmp_path / f"model.{ending}"
+    model.save(path)
+    found = inspected(path)
+    told = {each["code"]: each for each in found["findings"]}
+    assert told["output_activation_vs_loss"]["severity"] == "fatal"
+    assert told["output_activation_vs_loss"]["remedy"] == "change_last_activation"
+    assert told["missing_nonlinearity"]["path"] == "hidden"
+    text = inspection_text(found)
+    assert "checks    passed; analyze would run all of it" in text
+    assert f"linter    {len(told)} findings, with nothing run" in text
+    assert "fatal output_activation_vs_loss last: " in text
