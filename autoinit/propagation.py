@@ -38,6 +38,7 @@ from autoinit.rules.shared_kernels import (
     variables_met_again,
 )
 from autoinit.signals import DEFAULT_SIGNAL_MODEL, SIGNAL_MODELS
+from autoinit.signals.scaled import alike, settled
 from autoinit.signals.signal import Array, Observed, Signal
 
 # Entries of the samples of a mask that are computed.
@@ -265,12 +266,12 @@ class _Pass:
 
     def _step(self, call: Call) -> RuleResult:
         """Leaves the signals of a call; gives its result, with what a measurement would show."""
-        arrived = [self.signals[value.index] for value in call.inputs]
+        arrived = alike([self.signals[value.index] for value in call.inputs])
         result = self._mark_tainted(call, self._result(call, arrived))
         if self.shared is not None:
             result = self.shared.follow(call, arrived, result)
         for value, signal in zip(call.outputs, result.signals, strict=True):
-            self.signals[value.index] = cast(Signal, signal).arrange(value.positions)
+            self.signals[value.index] = settled(cast(Signal, signal)).arrange(value.positions)
         return replace(result, signals=self._observed(call, result))
 
     def _result(self, call: Call, arrived: Sequence[Signal]) -> RuleResult:

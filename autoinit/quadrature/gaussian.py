@@ -164,7 +164,7 @@ def maximum(means: Sequence[float], variances: Sequence[float]) -> tuple[float, 
     points, half = panels(edges)
     x, weight = points.ravel(), (half * KRONROD).ravel()
     z = (x - m[:, None]) / s[:, None]
-    log_cdf = special.log_ndtr(z)
+    log_cdf = np.maximum(special.log_ndtr(z), -1e300)
     log_pdf = -0.5 * z * z - 0.5 * np.log(2 * np.pi) - np.log(s)[:, None]
     density = np.exp(log_pdf + log_cdf.sum(0) - log_cdf).sum(0) * weight
     # A constant among the operands collects the mass of everything below it.

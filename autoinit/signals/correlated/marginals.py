@@ -106,12 +106,18 @@ def gaussian_samples(second_moments: Array) -> Marginal:
 
 def log_variance(second_moments: Array) -> float:
     """Variance of the logarithms."""
-    return float(np.log(np.maximum(second_moments / second_moments.mean(), 1e-12)).var())
+    return float(_logarithms(second_moments).var())
+
+
+def _logarithms(second_moments: Array) -> Array:
+    mean = second_moments.mean()
+    relative = second_moments / mean if mean > 0 else np.ones_like(second_moments)
+    return np.asarray(np.log(np.maximum(relative, 1e-12)))
 
 
 def with_log_variance(second_moments: Array, variance: float) -> Array:
     """Relative second moments whose logarithms scatter by `variance` more, in the same order."""
-    logarithms = np.log(np.maximum(second_moments / second_moments.mean(), 1e-12))
+    logarithms = _logarithms(second_moments)
     before = float(logarithms.var())
     if before + variance < _LEAST_SCATTER:
         return np.ones(1)

@@ -56,14 +56,15 @@ def mean_square_variance(state: State, centre: float, samples: int = MANY) -> fl
     total = state.average(state.variances)
     squares = (state.overall() - centre) ** 2
     mean = (squares @ marginals.WEIGHTS)[:, None]
-    if not (total > 0 and mean.mean() > 0):
+    square = mean.mean() ** 2
+    if not (total > 0 and square > 0):
         return 0.0
     every = float(((squares - mean) ** 2 @ marginals.WEIGHTS).mean())
     linear = min(float((squares @ (marginals.WEIGHTS * GRID)).mean() ** 2), every)
     cov_positions, cov_samples = state.cov_positions / total, state.cov_samples / total
     alike = max(state.over_batch(cov_positions, cov_samples, samples), 0.0)
     alike_squares = state.over_batch(cov_positions**2, cov_samples**2, samples)
-    return float((linear * alike + (every - linear) * alike_squares) / mean.mean() ** 2)
+    return float((linear * alike + (every - linear) * alike_squares) / square)
 
 
 def after_linear(
@@ -80,7 +81,8 @@ def after_linear(
         centered = state.notes.centered_second_moments
     same, other = (result.over_pairs(pairs**2) for pairs in moments)
     total = result.average(diagonal(moments[0], result.means.shape))
-    noise = 2 * max(same - other, 0.0) / (total * total * kernel.units) if total > 0 else 0.0
+    square = total * total * kernel.units
+    noise = 2 * max(same - other, 0.0) / square if square > 0 else 0.0
     before = marginals.log_variance(every)
     private = state.notes.private_share * before + noise
     return marginals.gaussian_samples(marginals.with_log_variance(every, noise)), Annotations(
@@ -127,7 +129,7 @@ def balanced(state: State, second_moments: Array, share: float) -> Array:
         share: of one sample in the batch.
     """
     total = state.average(state.variances)
-    if len(second_moments) == 1 or not total > 0:
+    if len(second_moments) == 1 or not total * total > 0:
         return second_moments
     alike = state.over_pairs((state.cov_positions - state.cov_samples) ** 2) / (total * total)
     if state.notes.correlation_variance is not None:
