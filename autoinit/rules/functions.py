@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from autoinit.arrays import double_precision
 from autoinit.findings import Finding
 from autoinit.graph.model_graph import Call
+from autoinit.quadrature import bivariate
 from autoinit.rules.registry import RuleResult, Support
 from autoinit.signals.signal import Signal
 
@@ -19,6 +21,8 @@ from autoinit.signals.signal import Signal
 _SMALLEST = 1e-6
 # Share of a signal's entries without a value from which on a person should know.
 _MISSING = 0.1
+# At which a function is looked at to see whether it is bounded.
+_POINTS = 20_001
 
 
 def mapped(call: Call, operands: Sequence[Signal], function: Callable[..., Any]) -> RuleResult:
@@ -35,6 +39,9 @@ def mapped(call: Call, operands: Sequence[Signal], function: Callable[..., Any])
         return RuleResult((result,))
     if not all(signal.finite for signal in operands):
         return RuleResult((result,), Support.APPROXIMATE)
+    if not others and _is_bounded(evaluate, first):
+        # A fast oscillation, of which no grid sees every turn: its averages between the nodes.
+        return RuleResult((first.map(evaluate, trimmed=True)[0],), Support.APPROXIMATE)
     of_size = partial(_of_size, evaluate)
     missing = first.map(partial(_has_no_value, evaluate), others)[0].mean
     result, converged = first.map(of_size, others)
@@ -44,6 +51,17 @@ def mapped(call: Call, operands: Sequence[Signal], function: Callable[..., Any])
         return RuleResult((result,), Support.APPROXIMATE, findings=(finding,))
     findings = (_undefined(call, missing),) if missing > _MISSING else ()
     return RuleResult((result,), Support.APPROXIMATE, findings=findings)
+
+
+def _is_bounded(function: Callable[..., Any], signal: Signal) -> bool:
+    """Whether the largest of many values is hardly beyond what one in a hundred exceeds.
+
+    Of a function with a pole, or that outgrows the density, it is far beyond.
+    """
+    points = signal.mean + math.sqrt(signal.variance) * bivariate.quantiles(_POINTS)
+    with np.errstate(all="ignore"):
+        sizes = np.abs(np.asarray(function(points), np.float64))
+    return bool(np.isfinite(sizes).all() and sizes.max() <= 1.01 * np.quantile(sizes, 0.99))
 
 
 def not_integrable(call: Call) -> Finding:
