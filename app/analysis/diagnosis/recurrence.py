@@ -24,8 +24,9 @@ def recurrent_growth(graph: ModelGraph, series: str, seed: int = 0) -> Iterator[
     """Recurrent layers with an unbounded activation whose last state grows with the steps."""
     seen: set[int] = set()
     for call in graph.calls:
-        for layer in _recurrent_layers(innermost(call.layer)):
-            if id(layer) in seen or not _is_unbounded(layer) or not layer.built:
+        sequences = len(call.inputs) == 1 and len(call.inputs[0].sample) >= 2
+        for layer in _recurrent_layers(innermost(call.layer)) if sequences else ():
+            if id(layer) in seen or not _unbounded(layer) or not layer.built:
                 continue
             seen.add(id(layer))
             squares = _squares(layer, call, seed)
@@ -39,7 +40,7 @@ def recurrent_growth(graph: ModelGraph, series: str, seed: int = 0) -> Iterator[
             yield Fault(
                 "recurrent_growth", call.path, call.class_name,
                 f"The state of {call.path!r} grows from step to step: after {steps} steps its "
-                f"mean square is {told}. Its activation, {name_of(layer.activation)}, has no "
+                f"mean square is {told}. Its activation, {_unbounded(layer)}, has no "
                 "bound.",
                 "bound_recurrence", Severity.FATAL, series,
             )  # fmt: skip
@@ -55,13 +56,19 @@ def _recurrent_layers(layer: Any) -> Iterator[Any]:
     if isinstance(layer, layers.Bidirectional):
         yield layer.forward_layer
         yield layer.backward_layer
-    elif isinstance(layer, (layers.SimpleRNN, layers.LSTM, layers.GRU)):
+    elif isinstance(layer, layers.RNN):
         yield layer
 
 
-def _is_unbounded(layer: Any) -> bool:
-    function = getattr(layer, "activation", None)
-    return function is not None and name_of(function) not in BOUNDED_FUNCTIONS
+def _unbounded(layer: Any) -> str:
+    """The first activation of its cells that has no bound, or nothing."""
+    if not hasattr(layer, "cell") or hasattr(layer.cell, "kernel_size"):  # no convolutions
+        return ""
+    functions = (
+        getattr(cell, "activation", None) for cell in getattr(layer.cell, "cells", [layer.cell])
+    )
+    names = (name_of(function) for function in functions if function is not None)
+    return next((name for name in names if name not in BOUNDED_FUNCTIONS), "")
 
 
 def _squares(layer: Any, call: Call, seed: int) -> list[float] | None:
@@ -72,7 +79,8 @@ def _squares(layer: Any, call: Call, seed: int) -> list[float] | None:
     cell = layer.cell
     found = []
     try:
-        states = [keras.ops.zeros((_SAMPLES, size)) for size in _sizes(cell.state_size)]
+        states = cell.get_initial_state(batch_size=_SAMPLES)
+        states = states if isinstance(states, (list, tuple)) else [states]
         for step in range(_LENGTHS[-1]):
             output, states = cell(keras.ops.convert_to_tensor(data[:, step]), states)
             if step + 1 in _LENGTHS:
@@ -82,7 +90,3 @@ def _squares(layer: Any, call: Call, seed: int) -> list[float] | None:
     except (TypeError, ValueError):  # a cell of another protocol
         return None
     return [value if math.isfinite(value) else math.inf for value in found]
-
-
-def _sizes(state_size: Any) -> list[int]:
-    return list(state_size) if isinstance(state_size, (list, tuple)) else [int(state_size)]

@@ -1,0 +1,49 @@
+"""Recurrences that grow, measured through their cells."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from app.analysis.diagnosis.recurrence import recurrent_growth
+from autoinit.reading import read_model
+
+
+def growing(layer, shape=(16, 8)):
+    data = keras.Input(shape)
+    model = keras.Model(data, layer(data))
+    before = [np.asarray(variable) for variable in model.variables]
+    found = list(recurrent_growth(read_model(model), "default"))
+    assert all(np.array_equal(old, new) for old, new in zip(before, model.variables, strict=True))
+    return {fault.code for fault in found}
+
+
+def exploding():
+    return layers.SimpleRNNCell(8, activation="exponential")
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.SimpleRNN(8, activation="exponential"), layers.RNN(exploding()),
+        layers.RNN([exploding(), layers.LSTMCell(4)]),
+        layers.Bidirectional(layers.RNN(exploding())),
+    ],
+    ids=["simple", "cell", "stacked", "bidirectional"],
+)  # fmt: skip
+def test_an_exponential_recurrence_grows(layer):
+    assert growing(layer) == {"recurrent_growth"}
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (layers.LSTM(32, activation="relu"), (16, 8)),
+        (layers.SimpleRNN(32, activation="relu"), (16, 8)),
+        (layers.GRU(16), (16, 8)), (layers.RNN(layers.GRUCell(8)), (16, 8)),
+        (layers.ConvLSTM2D(4, 3, activation="relu"), (4, 6, 6, 1)),
+    ],
+    ids=["relu lstm", "relu", "gru", "bounded cell", "convolution"],
+)  # fmt: skip
+def test_what_does_not_grow_is_not_accused(layer, shape):
+    assert growing(layer, shape) == set()
