@@ -304,7 +304,7 @@ def test_the_phase_is_told_where_correlations_have_a_fixed_point(activation, nam
 def test_calls_that_are_not_self_averaging_are_told():
     narrow = compare(chain("relu", width=6), Settings(**QUICK), uploaded=False)
     (told,) = (f for f in narrow.findings if f.code == "not_self_averaging")
-    assert "not self-averaging" in told.message
+    assert "need several draws" in told.message
     assert rows(narrow)[told.path]["autoinit"]["predicted"]["spread"] > 0.2
     wide = compare(chain("tanh", width=512), Settings(**QUICK), uploaded=False)
     assert "not_self_averaging" not in codes(wide)

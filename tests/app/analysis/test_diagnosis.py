@@ -48,7 +48,7 @@ def test_what_half_precision_does_not_hold(maximum, code):
     found = told(chain([1.0] * 3, minimum=[-0.0] * 3, maximum=largest))
     assert set(found) == {code}
     assert found[code]["path"] == "dense_1"
-    assert "of 2 calls" in found[code]["message"]
+    assert "of 2 layers" in found[code]["message"]
     assert told(chain([1.0] * 3, maximum=[65504.0] * 3)) == {}
     calm = chain([1.0] * 3, minimum=[-0.0] * 3, maximum=largest)
     for call in calm:

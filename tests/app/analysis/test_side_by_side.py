@@ -30,7 +30,7 @@ def test_the_table_has_what_became_of_the_signal(build_result):
     assert rows[0]["Default"].startswith("Explodes, ")
     assert rows[0]["AutoInit"].startswith("Stable, ")
     assert "Uploaded" not in rows[0]
-    assert rows[1]["Uploaded"].startswith("stable")
+    assert rows[1]["Uploaded"].startswith("Stable, ")
 
 
 def test_differences_are_taken_between_calls_of_one_name(build_result):
