@@ -27,7 +27,13 @@ _GRADIENTS = (
     "variables_of_one_path_are_told_apart",
     "half_precision_has_gradients",
 )
-# As many of those that run layers as fit into little more than a minute.
+# Forwards, backwards, and weights: what a backend that does not work at all would fail.
+FEW = (
+    *(f"tests/probes/test_gradients.py::test_{name}" for name in _GRADIENTS[:6]),
+    "tests/autoinit/test_arrays.py",
+    "tests/autoinit/graph/test_frozen.py",
+)
+# Those that run layers, as many as take minutes.
 TESTS = (
     "tests/probes/test_forward.py",
     "tests/probes/test_moments.py",
