@@ -97,7 +97,7 @@ def _not_finite(measured: Measured) -> Iterator[Fault]:
             yield _fault(
                 measured, "not_finite", call,
                 f"The signal is NaN or beyond the range of floating point, first at {call.path!r}.",
-                "change_activation", Severity.FATAL,
+                "autoinit_helps", Severity.FATAL,
             )  # fmt: skip
             return
 

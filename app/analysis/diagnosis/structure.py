@@ -115,6 +115,7 @@ def _misplaced_activation(architecture: Architecture) -> Iterator[Fault]:
 
 def _bottleneck(architecture: Architecture) -> Iterator[Fault]:
     """Layers so narrow, and so many, that products of random kernels lose rank."""
+    heads = _heads(architecture)
     losses: list[float] = []
     counts: list[int] = []
     narrowest: list[Step | None] = []
@@ -123,7 +124,8 @@ def _bottleneck(architecture: Architecture) -> Iterator[Fault]:
         before = [(losses[i], counts[i], narrowest[i]) for i in step.inputs]
         # A branch that goes round the layers keeps what they lose.
         loss, count, narrow = min(before, key=lambda b: b[0]) if before else (0.0, 0, None)
-        if step.class_name == "Dense" and step.channels and not _is_orthogonal(step):
+        last = step.index in heads  # has as many units as there are answers
+        if step.class_name == "Dense" and step.channels and not last and not _is_orthogonal(step):
             loss, count = loss + 1 / step.channels, count + 1
             smallest = narrow is None or step.channels < (narrow.channels or 0)
             narrow = step if smallest else narrow
@@ -141,6 +143,17 @@ def _bottleneck(architecture: Architecture) -> Iterator[Fault]:
             f"along the path, and gradients of single draws differ by factors of e to its root.",
             "orthogonal",
         )  # fmt: skip
+
+
+def _heads(architecture: Architecture) -> set[int]:
+    """The steps that the outputs come from, activations and what only moves entries passed over."""
+    heads = set()
+    for index in architecture.outputs:
+        step = architecture.steps[index]
+        while not step.is_kernel and len(step.inputs) == 1:
+            step = architecture.steps[step.inputs[0]]
+        heads.add(step.index)
+    return heads
 
 
 def _is_orthogonal(step: Step) -> bool:
