@@ -291,7 +291,13 @@ def test_the_form_begins_with_the_settings_of_the_job_on_the_page(done, jobs, bu
     checked(page.selectbox(key="sample").set_value("all-cnn-c").run())
     press(page, "Analyse")
     assert jobs.submitted[-1].settings == Settings(
-        samples=33, seed=7, mode="inference", keep_frozen=True, input_moments=moments
+        samples=33,
+        seed=7,
+        mode="inference",
+        keep_frozen=True,
+        input_moments=moments,
+        input_mean=0.0,
+        input_variance=1.0,
     )
 
 
