@@ -268,8 +268,9 @@ def scaled(signal: Signal) -> ScaledSignal:
 def settled(signal: Signal) -> Signal:
     """A signal as it is, where its moments are in range; else with a power carried apart."""
     if not isinstance(signal, ScaledSignal):
-        if _LEAST < signal.second_moment < _MOST or not signal.finite:
-            return signal
+        with np.errstate(over="ignore", invalid="ignore"):
+            if _LEAST < signal.second_moment < _MOST or not signal.finite:
+                return signal
         signal = scaled(signal)
     return signal.plain()
 

@@ -53,7 +53,7 @@ class Evidence:
         """Weighted calls with their variances, as far as these are above 0 and finite."""
         chosen = [call for call in (self.calls if calls is None else calls) if call.at_target]
         found = [(call, self.measured(call, "variance")) for call in chosen if call.weighted]
-        return [(call, value) for call, value in found if value]
+        return [(call, value) for call, value in found if value and value > 0.0]
 
     def square_norm(self, call: Call, series: str | None = None) -> float | None:
         """The mean square norm of the gradient of a call's output."""

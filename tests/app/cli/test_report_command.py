@@ -39,7 +39,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def test_the_summary(write: Write, result: Result, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(write(result))]) == 0
     captured = capsys.readouterr()
-    assert "10 calls, 853,018 parameters" in captured.out
+    assert "10 layers, 10 with activations and repeats, 853,018 parameters" in captured.out
     assert captured.err == ""
 
 

@@ -1,6 +1,7 @@
 """What surrounds the page: headers on every answer, and room for uploads."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,12 @@ from app.dashboard.server import FILES_IN_MEMORY, HEADERS, SecurityHeaders, Uplo
 
 ROUTE = "/_stcore/upload_file/{}/file"
 LARGEST = 1000
+
+
+def run(story):
+    """In a thread of its own: the browser's tests leave a loop running in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, story).result()
 
 
 class Uploads:
@@ -56,7 +63,7 @@ def uploads(monkeypatch: pytest.MonkeyPatch) -> Uploads:
 
 
 def test_every_answer_has_the_headers(uploads: Uploads) -> None:
-    answer = asyncio.run(ask(SecurityHeaders(uploads), "/", "GET"))
+    answer = run(ask(SecurityHeaders(uploads), "/", "GET"))
     sent = {name.decode(): value.decode() for name, value in answer["headers"]}
     assert sent == {name.lower(): value for name, value in HEADERS.items()}
     assert "unsafe-eval" not in sent["content-security-policy"].replace("wasm-unsafe-eval", "")
@@ -76,7 +83,7 @@ def test_a_session_holds_one_file_and_all_of_them_a_few(uploads: Uploads) -> Non
         uploads.remove_session_files("anna")  # As the page does when it has stored the file.
         assert (await ask(guard, ROUTE.format("ben"), size=1))["status"] == 204
 
-    asyncio.run(story())
+    run(story())
 
 
 def test_what_is_on_its_way_counts_until_it_is_there(uploads: Uploads) -> None:
@@ -94,7 +101,7 @@ def test_what_is_on_its_way_counts_until_it_is_there(uploads: Uploads) -> None:
         assert (await ask(guard, ROUTE.format("cleo"), size=LARGEST // 2))["status"] == 204
         assert not guard._arriving
 
-    asyncio.run(story())
+    run(story())
 
 
 def test_a_start_and_a_stop(uploads: Uploads, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,8 +115,8 @@ def test_a_start_and_a_stop(uploads: Uploads, monkeypatch: pytest.MonkeyPatch) -
         async with server.workers(None):
             said.append("serve")
 
-    asyncio.run(story())
+    run(story())
     assert said == [("server.maxUploadSize", 3), "start", "serve", "stop"]
     monkeypatch.setenv("AUTOINIT_MAX_QUEUE", "many")
     with pytest.raises(ValueError, match="AUTOINIT_MAX_QUEUE"):
-        asyncio.run(story())
+        run(story())

@@ -16,6 +16,13 @@ from probes.forward import probe_model
 from tests.app.parsing import parsed
 
 
+@pytest.fixture(autouse=True)
+def scopes():
+    """A name that TensorFlow allows no scope leaves one open in Keras."""
+    yield
+    keras.utils.clear_session()
+
+
 def every_kind() -> Any:
     """Weights under each name that layers have for them, in models, wrappers and attention."""
     encoder = keras.Sequential(

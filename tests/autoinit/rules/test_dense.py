@@ -90,7 +90,7 @@ PLANS = [
      1 / math.sqrt(12)),
     # Biases ±0.5 have variance 0.25; the kernel gives the rest.
     (case(layers.Dense, "biases", (8,), moments=SHIFTED,
-          build=holding(layers.Dense(2), np.zeros((8, 2)), [0.5, -0.5])), {},
+          build=holding(layers.Dense(2), np.ones((8, 2)), [0.5, -0.5])), {},
      math.sqrt(0.75 / 14)),
     (case(layers.EinsumDense, "two axes summed", (5, 3, 4), equation="abcd,cde->abe",
           output_shape=(None, 6)), {}, 1 / math.sqrt(12)),
@@ -117,7 +117,7 @@ def test_planned_scale_by_hand(case, options, deviation):
 
 
 def test_a_bias_above_the_target_is_reported():
-    build = holding(layers.Dense(2), np.zeros((8, 2)), [2.0, -2.0])
+    build = holding(layers.Dense(2), np.ones((8, 2)), [2.0, -2.0])
     result = predicted(case(layers.Dense, "", (8,), build=build), planned=True)
     assert [finding.code for finding in result.findings] == ["bias_exceeds_target"]
     assert "variance 4, the target is 1" in result.findings[0].message
