@@ -135,9 +135,15 @@ def verdict_of(
             Word.TRAINS, "These weights have been trained, and the checkup found nothing.",
             remedy="keep_init", trained=True,
         )  # fmt: skip
+    codes = {fault.code for fault in faults}
+    spoils = any(
+        fault.series == "autoinit" and fault.severity is not Severity.NOTE for fault in faults
+    )
+    on_purpose = "keep_zero_init" if "zero_on_purpose" in codes else "none_needed"
     return Verdict(
         Word.TRAINS,
         "Signals and gradients keep their size on every path, and inputs stay apart.",
+        remedy="keep_init" if spoils and series != "autoinit" else on_purpose,
     )
 
 

@@ -1,0 +1,58 @@
+"""The word, its cause and its remedy."""
+
+import pytest
+
+from app.analysis.diagnosis.fault import Fault, Severity
+from app.analysis.diagnosis.verdict import Word, gathered, verdict_of, with_remedies
+
+
+def fault(code, severity=Severity.SERIOUS, series="uploaded", remedy="autoinit_helps"):
+    return Fault(code, "layer", "Dense", f"{code}.", remedy, severity, series)
+
+
+@pytest.mark.parametrize(
+    ("faults", "word"),
+    [
+        ([], Word.TRAINS),
+        ([fault("saturated")], Word.STRUGGLES),
+        ([fault("saturated"), fault("constant_output", Severity.FATAL)], Word.CANNOT),
+        ([fault("zero_on_purpose", Severity.NOTE, None)], Word.TRAINS),
+        ([fault("saturated", series="autoinit")], Word.TRAINS),
+    ],
+)
+def test_the_word_follows_from_the_faults(faults, word):
+    assert verdict_of("uploaded", faults, 1.0).verdict is word
+
+
+def test_what_could_not_be_measured_is_not_judged():
+    assert verdict_of("uploaded", [], 0.5).verdict is Word.UNKNOWN
+    assert verdict_of("uploaded", [fault("saturated")], 0.5).verdict is Word.STRUGGLES
+
+
+def test_weights_that_are_right_are_kept():
+    worse = [fault("gradient_explodes", series="autoinit")]
+    assert verdict_of("uploaded", worse, 1.0).remedy == "keep_init"
+    zeros = [fault("zero_on_purpose", Severity.NOTE, None)]
+    assert verdict_of("uploaded", zeros, 1.0).remedy == "keep_zero_init"
+    assert verdict_of("uploaded", [], 1.0).remedy == "none_needed"
+
+
+def test_faults_of_the_start_are_none_of_autoinits():
+    faults = [fault("init_vs_activation", series=None), fault("missing_nonlinearity", series=None)]
+    assert verdict_of("uploaded", faults, 1.0).causes == (
+        "missing_nonlinearity", "init_vs_activation",
+    )  # fmt: skip
+    assert verdict_of("autoinit", faults, 1.0).causes == ("missing_nonlinearity",)
+
+
+def test_autoinit_is_no_cure_where_its_own_series_has_the_fault():
+    both = [fault("signal_vanishes"), fault("signal_vanishes", series="autoinit")]
+    assert with_remedies(both, {"relu": 3}, normalized=False)[0].remedy == "add_normalisation"
+    assert with_remedies(both[:1], {"relu": 3}, normalized=False)[0].remedy == "autoinit_helps"
+    assert with_remedies(both, {"sigmoid": 3}, normalized=False)[0].remedy == "change_activation"
+
+
+def test_one_cause_is_told_once():
+    series = ("default", "uploaded", "autoinit")
+    found = gathered([fault("signal_vanishes", series=name) for name in series])
+    assert [each.series for each in found] == ["uploaded", "autoinit"]
