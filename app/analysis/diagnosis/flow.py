@@ -120,8 +120,9 @@ class Flow:
         if role is Role.INPUT or not sources:
             return Level(0.0)
         if role in _RESETS:
-            restored = role is Role.RECURRENT or own is None or own > math.log(_RESTORED)
-            return Level(0.0 if restored else own, started=True)  # type: ignore[arg-type]
+            if role is Role.RECURRENT or own is None or own > math.log(_RESTORED):
+                return Level(0.0, started=True)
+            return Level(own, started=True)
         # The operand that carries most.
         main = max(sources, key=lambda index: self._height(index))
         before, arrived = levels[main], self.squares[main]
