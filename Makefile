@@ -13,10 +13,9 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 app: .venv/installed  ## start the dashboard on PORT
 	$(BIN)/streamlit run app/streamlit_app.py --server.port $(PORT)
 
-# Processes that share the tests, file by file; the longest first.
+# Processes that share the tests: each begins with a part of its own, and then takes from the other.
 PROCESSES ?= 2
-PYTEST := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile \
-	--no-loadscope-reorder --durations 10
+PYTEST := $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal --durations 10
 
 test: .venv/installed-dev browser  ## everything that fits into eight minutes on two cores
 	$(PYTEST) -m "not slow"

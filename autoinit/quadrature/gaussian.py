@@ -26,7 +26,7 @@ from autoinit.quadrature.gauss_kronrod import (
 Function = Callable[[Array], NDArray[np.floating]]
 
 _EDGES = symmetric(REACHES)
-_MOST_PANELS = 4000
+_MOST_PANELS = 32_000
 _WIDE = 200.0  # deviations of a softmax's entries beyond which its limit is close
 
 

@@ -40,7 +40,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(axe.MISSING, yellow=True, bold=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the dashboard keeps uploads and results."""
     return tmp_path_factory.mktemp("data")
@@ -54,7 +54,7 @@ class Running:
     pid: int
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def running(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Iterator[Running]:
     """A dashboard of our own."""
     folder = tmp_path_factory.mktemp("server")
@@ -82,7 +82,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Iterator[Ru
             process.wait()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(running: Running) -> str:
     """The address of the dashboard."""
     return running.address
@@ -105,7 +105,7 @@ def wait_until_healthy(address: str, process: subprocess.Popen[bytes], log: Path
     pytest.fail(f"The dashboard did not start; its log:\n{log.read_text()}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """A headless browser: Debian's, or the one that `playwright install chromium` got."""
     path = next(filter(None, map(shutil.which, BROWSERS)), None)

@@ -50,7 +50,7 @@ def test_a_run_that_is_reloaded_goes_on_and_its_result_can_be_explored(page):
     path = jump.first.inner_text().rpartition("Show ")[2].strip()
     jump.first.click()
     details = page.locator(".st-key-call-details")
-    expect(details.get_by_text(path, exact=True)).to_be_visible()
+    expect(details.get_by_role("strong").filter(has_text=path).first).to_be_visible()
     settle(page)
     expect(details).to_be_in_viewport()
     photograph(page, "details")

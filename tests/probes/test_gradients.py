@@ -447,6 +447,7 @@ def peak_of_chain(checkpoint):
     return float(run.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="the peak is read from there")
 def test_checkpoints_take_memory_that_grows_with_the_root_of_depth():
     # The others keep as much again beside the outputs that tanh's derivative is computed from.

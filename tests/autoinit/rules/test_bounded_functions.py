@@ -18,8 +18,8 @@ def test_waves(signal_model, frequency):
     assert not result.findings
     signal = result.results[-1].signals[0]
     # E sin²(ωZ) = (1 − e^{−2ω²})/2
-    assert signal.variance == pytest.approx((1 - np.exp(-2 * frequency**2)) / 2, rel=0.05)
-    assert signal.mean == pytest.approx(0.0, abs=0.01)
+    assert signal.variance == pytest.approx((1 - np.exp(-2 * frequency**2)) / 2, rel=1e-4)
+    assert signal.mean == pytest.approx(0.0, abs=1e-6)
 
 
 @pytest.mark.parametrize("signal_model", ["correlated", "independent"])
