@@ -8,6 +8,7 @@ first asked for: the rest of the library runs without them.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -22,6 +23,7 @@ from keras.src.layers import layer as layer_module
 from keras.src.layers.input_spec import assert_input_compatibility
 from keras.src.layers.merging.base_merge import Merge
 from keras.src.models.functional import Functional
+from keras.src.models.sequential import Sequential
 from keras.src.ops import operation as operation_module
 from keras.src.ops.node import Node
 from keras.src.saving import saving_lib
@@ -207,6 +209,37 @@ def nodes_made_by(record: Callable[..., Any]) -> Iterator[None]:
         yield
     finally:
         layer_module.Node = operation_module.Node = Node
+
+
+@contextlib.contextmanager
+def stacks_built_once() -> Iterator[None]:
+    """Inside the block, a `Sequential` that is made from its configuration is built at the end.
+
+    Keras builds it anew for every layer that it adds: the calls are as many as its length squared.
+    """
+    before = vars(Sequential)["from_config"]
+
+    def from_config(cls: Any, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        def without_building(**arguments: Any) -> Any:
+            model = cls(**arguments)
+            vars(model)["add"] = functools.partial(model.add, rebuild=False)
+            return model
+
+        shape = config.get("build_input_shape")
+        entries = {key: value for key, value in config.items() if key != "build_input_shape"}
+        model = before.__func__(without_building, entries, custom_objects)
+        del vars(model)["add"]
+        if model._layers:
+            model._maybe_rebuild()
+        if not model._functional and shape and isinstance(shape, tuple | list):
+            model.build(shape)
+        return model
+
+    Sequential.from_config = classmethod(from_config)
+    try:
+        yield
+    finally:
+        Sequential.from_config = before
 
 
 @contextlib.contextmanager

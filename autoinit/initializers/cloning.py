@@ -9,7 +9,12 @@ from typing import Any
 import keras
 
 from autoinit.errors import GraphError, keras2_advice
-from autoinit.graph.keras_internals import compile_settings, maker_of, set_own_trainable
+from autoinit.graph.keras_internals import (
+    compile_settings,
+    maker_of,
+    set_own_trainable,
+    stacks_built_once,
+)
 from autoinit.graph.model_graph import ModelGraph
 from autoinit.reading import read_model
 from autoinit.rules import RULES
@@ -38,7 +43,7 @@ def as_model(model: Any, custom_objects: dict[str, Any] | None) -> Any:
             or "model must be a keras.Model, a configuration dictionary or a JSON string. "
             f"Received type: {type(model).__name__}"
         )
-    with keras.saving.custom_object_scope(custom_objects or {}):
+    with keras.saving.custom_object_scope(custom_objects or {}), stacks_built_once():
         if "class_name" in model and "config" in model:
             made = keras.saving.deserialize_keras_object(model)
         elif "layers" in model:

@@ -15,7 +15,11 @@ from typing import Any
 import keras
 
 from autoinit.errors import ModelFileError
-from autoinit.graph.keras_internals import initializer_of, variables_without_values
+from autoinit.graph.keras_internals import (
+    initializer_of,
+    stacks_built_once,
+    variables_without_values,
+)
 from autoinit.graph.model_graph import ModelGraph
 from autoinit.graph.shapes import all_activations, largest_alive
 from autoinit.model_files.budgets import Budgets
@@ -44,7 +48,8 @@ def rebuild_keras3(
 
 def _deserialize(config: dict[str, Any]) -> Any:
     # Keras takes apart what it is given.
-    return keras.saving.deserialize_keras_object(copy.deepcopy(config), safe_mode=True)
+    with stacks_built_once():
+        return keras.saving.deserialize_keras_object(copy.deepcopy(config), safe_mode=True)
 
 
 def _without_states(config: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
