@@ -24,7 +24,8 @@ def recurrent_growth(graph: ModelGraph, series: str, seed: int = 0) -> Iterator[
     """Recurrent layers with an unbounded activation whose last state grows with the steps."""
     seen: set[int] = set()
     for call in graph.calls:
-        sequences = len(call.inputs) == 1 and len(call.inputs[0].sample) >= 2
+        # Beside the sequence there may be states and a mask.
+        sequences = bool(call.inputs) and len(call.inputs[0].sample) >= 2
         for layer in _recurrent_layers(innermost(call.layer)) if sequences else ():
             if id(layer) in seen or not _unbounded(layer) or not layer.built:
                 continue
@@ -44,6 +45,7 @@ def recurrent_growth(graph: ModelGraph, series: str, seed: int = 0) -> Iterator[
                 "bound.",
                 "bound_recurrence", Severity.FATAL, series,
             )  # fmt: skip
+            break  # one direction says what is wrong with both
 
 
 def _grows(squares: list[float]) -> bool:

@@ -169,13 +169,16 @@ def with_remedies(
         functions: how many hidden layers have which activation.
         normalized: whether there is a normalization anywhere.
     """
+    seen = any(fault.code in SYMPTOMS for fault in faults)
     still = {fault.code for fault in faults if fault.series == "autoinit"}
     squashes = sum(count for name, count in functions.items() if name in _SQUASHING)
     most = squashes * 2 > sum(functions.values())
+    # Where it shows, the scale of a kernel is the least that is wrong with functions that squash.
+    squashed = SYMPTOMS | ({"init_vs_activation"} if seen else set())
     result = []
     for fault in faults:
         remedy = fault.remedy
-        if most and fault.code in SYMPTOMS and remedy in _BY_AUTOINIT | {"change_activation"}:
+        if most and fault.code in squashed and remedy in _BY_AUTOINIT | {"change_activation"}:
             remedy = "change_activation"
         elif remedy in _BY_AUTOINIT and still & SYMPTOMS and fault.code in SYMPTOMS:
             remedy = "orthogonal" if functions.get("tanh") else "add_normalisation"

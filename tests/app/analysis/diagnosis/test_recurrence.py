@@ -10,12 +10,13 @@ from autoinit.reading import read_model
 
 
 def growing(layer, shape=(16, 8)):
+    keras.utils.set_random_seed(0)
     data = keras.Input(shape)
     model = keras.Model(data, layer(data))
     before = [np.asarray(variable) for variable in model.variables]
     found = list(recurrent_growth(read_model(model), "default"))
     assert all(np.array_equal(old, new) for old, new in zip(before, model.variables, strict=True))
-    return {fault.code for fault in found}
+    return [fault.code for fault in found]
 
 
 def exploding():
@@ -28,11 +29,14 @@ def exploding():
         layers.SimpleRNN(8, activation="exponential"), layers.RNN(exploding()),
         layers.RNN([exploding(), layers.LSTMCell(4)]),
         layers.Bidirectional(layers.RNN(exploding())),
+        layers.SimpleRNN(8, activation="exponential", unroll=True, go_backwards=True),
+        layers.SimpleRNN(8, activation="exponential", return_sequences=True, return_state=True),
+        layers.GRU(8, activation="exponential", reset_after=False),
     ],
-    ids=["simple", "cell", "stacked", "bidirectional"],
+    ids=["simple", "cell", "stacked", "bidirectional", "unrolled", "states", "gru"],
 )  # fmt: skip
 def test_an_exponential_recurrence_grows(layer):
-    assert growing(layer) == {"recurrent_growth"}
+    assert growing(layer) == ["recurrent_growth"]
 
 
 @pytest.mark.parametrize(
@@ -46,4 +50,14 @@ def test_an_exponential_recurrence_grows(layer):
     ids=["relu lstm", "relu", "gru", "bounded cell", "convolution"],
 )  # fmt: skip
 def test_what_does_not_grow_is_not_accused(layer, shape):
-    assert growing(layer, shape) == set()
+    assert growing(layer, shape) == []
+
+
+def test_one_inside_another_layer_and_one_behind_a_mask_are_found():
+    inside = layers.TimeDistributed(layers.SimpleRNN(8, activation="exponential"))
+    assert growing(inside, (3, 16, 8)) == ["recurrent_growth"]
+    words = keras.Input((16,), dtype="int32")
+    masked = layers.Embedding(4, 8, mask_zero=True)(words)
+    model = keras.Model(words, layers.SimpleRNN(8, activation="exponential")(masked))
+    found = recurrent_growth(read_model(model), "default")
+    assert [fault.code for fault in found] == ["recurrent_growth"]

@@ -52,6 +52,16 @@ def test_autoinit_is_no_cure_where_its_own_series_has_the_fault():
     assert with_remedies(both, {"sigmoid": 3}, normalized=False)[0].remedy == "change_activation"
 
 
+def test_the_scale_is_the_least_where_functions_squash_and_it_shows():
+    scale = fault("init_vs_activation")
+    for faults, functions, remedy in (
+        ([scale, fault("correlation_collapse")], {"sigmoid": 3}, "change_activation"),
+        ([scale], {"sigmoid": 3}, "autoinit_helps"),
+        ([scale, fault("correlation_collapse")], {"relu": 3, "sigmoid": 1}, "autoinit_helps"),
+    ):
+        assert with_remedies(faults, functions, normalized=False)[0].remedy == remedy
+
+
 def test_one_cause_is_told_once():
     series = ("default", "uploaded", "autoinit")
     found = gathered([fault("signal_vanishes", series=name) for name in series])
