@@ -21,10 +21,12 @@ from app.analysis.diagnosis.diagnose import (
     Linted,
     SeriesFigures,
     diagnose,
+    foreseen,
     growth_of,
     lint_model,
 )
 from app.analysis.diagnosis.fault import Fault
+from app.analysis.diagnosis.verdict import Verdict
 from app.analysis.diagnosis.weights import frozen_weights, weights_not_finite
 from app.analysis.inputs import Inputs, inputs_of
 from app.analysis.settings import Settings
@@ -68,6 +70,7 @@ class Comparison:
         gradients: one per draw, by series, where they were asked for and could be measured.
         few_gradients: of the first draw and of few samples, by series: what the verdict rests on.
         growth: faults of recurrent layers, by series.
+        foreseen: verdicts on what is predicted, by series.
         diagnosis: faults and verdicts.
         jacobians: of the first draw's weights, likewise.
         deviations: of the first draw's kernels, by series and identity of the variable.
@@ -87,6 +90,7 @@ class Comparison:
     gradients: dict[str, list[Gradients]] = field(default_factory=dict)
     few_gradients: dict[str, Gradients] = field(default_factory=dict)
     growth: dict[str, tuple[Fault, ...]] = field(default_factory=dict)
+    foreseen: dict[str, Verdict] = field(default_factory=dict)
     diagnosis: Diagnosis = field(default_factory=Diagnosis)
     jacobians: dict[str, JacobianSpectrum] = field(default_factory=dict)
     deviations: dict[str, dict[int, float]] = field(default_factory=dict)
@@ -154,6 +158,9 @@ def compare(
                 )
                 found.predictions.setdefault(series, []).insert(0, predicted)
                 if series not in found.probes:
+                    found.foreseen[series] = foreseen(
+                        found.graph, linted, predicted, series, settings.disable
+                    )
                     preview(found)
                 analysis.measure(series, draw)
             analysis.look_at_the_first_draw(series)

@@ -107,7 +107,7 @@ def result_of(
         gradients=gradients_of(comparison),
         jacobian=jacobian_of(comparison),
         rules=rules_of(comparison),
-        verdicts=verdicts_of(comparison.diagnosis),
+        verdicts=verdicts_of(comparison.diagnosis.verdicts),
         findings=(*findings_of(comparison.diagnosis, calls, series, disabled), *stored),
         **({} if downloads is None else {"downloads": saved}),
     )
@@ -129,6 +129,7 @@ def preview_of(comparison: Comparison, settings: Settings) -> Preview:
         settings=result.UsedSettings(signal_variance=settings.signal_variance),
         series=tuple(name for name in SERIES if name in comparison.predictions),
         calls=calls_of(comparison),
+        verdicts=verdicts_of(comparison.foreseen),
     )
 
 

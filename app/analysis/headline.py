@@ -253,6 +253,17 @@ def verdict_cards(result: Result) -> list[VerdictCard]:
     return found
 
 
+def predicted_cards(preview: Preview) -> list[VerdictCard]:
+    """The verdicts that the rules predict, before anything is measured; a remedy comes later."""
+    return [
+        VerdictCard(
+            f"{series_name(series)} weights, predicted", _TONES[Word(found.verdict)],
+            found.verdict.capitalize(), found.reason, "", found.trained,
+        )
+        for series, found in preview.verdicts.items()
+    ]  # fmt: skip
+
+
 def verdict_card(result: Result, series: str) -> VerdictCard:
     """The verdict on one series; of a result without verdicts, what its variances come to."""
     name, found = f"{series_name(series)} weights", result.verdicts.get(series)

@@ -388,11 +388,15 @@ class DownloadFacts(Part):
 
 
 class Preview(Part):
-    """What a job under way knows: enough for a chart of its calls."""
+    """What a job under way knows: enough for a chart of its calls.
+
+    `verdicts` are predicted, of the series that are so far.
+    """
 
     settings: UsedSettings
     series: tuple[str, ...]
     calls: tuple[Call, ...]
+    verdicts: dict[str, VerdictFacts] = {}
 
     @property
     def target(self) -> float:
@@ -442,7 +446,6 @@ class Result(Preview):
     gradients: dict[str, Gradients] = {}
     jacobian: dict[str, JacobianFacts] = {}
     rules: dict[str, RuleFacts] = {}
-    verdicts: dict[str, VerdictFacts] = {}
     findings: tuple[Finding, ...] = Field(
         validation_alias="warnings", serialization_alias="warnings"
     )

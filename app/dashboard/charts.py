@@ -1,15 +1,13 @@
 """The chart of a finished job: one figure, and the views that a visitor can choose of it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import plotly.graph_objects as go
 import streamlit as st
 
 from app.analysis.headline import COUNTED, cards, model_name, verdict_cards
-from app.analysis.result import Result, read_preview
-from app.charts import mark, overview_chart, variance_chart
+from app.analysis.result import Result
+from app.charts import mark, overview_chart
 from app.charts.views import VIEWS, View
 from app.export.downloads import file_stem
 from app.text.escaping import markdown_text
@@ -114,28 +112,6 @@ def show_chart(
     points = event["selection"]["points"]
     places = {int(point["x"]) + shown.start for point in points if "x" in point}
     return sorted(place for place in places if place in shown)
-
-
-def show_preview(path: Path, written: int) -> None:
-    """The variances that a job under way knows: predicted at first, and then measured."""
-    figure = preview_chart(str(path), written)
-    if figure is not None:
-        st.subheader("So far", anchor=False)
-        st.plotly_chart(
-            figure,
-            key="preview",
-            config={"displayModeBar": False},
-            alt="Variance of each layer, as far as it is known.",
-        )
-
-
-@st.cache_resource(max_entries=8, show_spinner=False)
-def preview_chart(path: str, written: int) -> go.Figure | None:
-    """The chart, drawn once each time that the job writes; None if the job has just ended."""
-    try:
-        return variance_chart(read_preview(Path(path)))
-    except (OSError, ValueError):
-        return None
 
 
 def show_missing(view: View, again: Again | None) -> None:

@@ -10,9 +10,10 @@ import streamlit as st
 from app import jobs
 from app.analysis.result import Result
 from app.dashboard import sections as page_sections
-from app.dashboard.charts import Again, show_preview
+from app.dashboard.charts import Again
 from app.dashboard.compare import show_comparison
 from app.dashboard.explore import show_exploration
+from app.dashboard.preview import show_preview
 from app.dashboard.sidebar import sidebar
 from app.dashboard.visitors import visitor
 from app.jobs import AlreadyRunningError, JobHandle, JobSpec, Settings

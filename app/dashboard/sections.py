@@ -1,6 +1,6 @@
 """The parts of a finished job's page: verdicts, figures, findings, patch, downloads, details."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -43,7 +43,12 @@ def show_title(result: Result) -> None:
 
 def show_verdicts(result: Result) -> None:
     """A card for each series: the word, its one cause, and the one remedy."""
-    st.html(f'<div class="verdicts">{"".join(map(verdict_html, verdict_cards(result)))}</div>')
+    show_cards(verdict_cards(result))
+
+
+def show_cards(found: Sequence[VerdictCard]) -> None:
+    """Verdicts beside each other."""
+    st.html(f'<div class="verdicts">{"".join(map(verdict_html, found))}</div>')
 
 
 def verdict_html(card: VerdictCard) -> str:

@@ -8,12 +8,14 @@ figures ────────► signals, gradients, units ─┘
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
+import numpy as np
 
 from app.analysis.diagnosis.architecture import NORMALIZERS, Architecture, Entry, architecture_of
 from app.analysis.diagnosis.fault import Fault, told
@@ -30,6 +32,7 @@ from app.analysis.diagnosis.roles import Role, role_of
 from app.analysis.diagnosis.structure import structural
 from app.analysis.diagnosis.verdict import (
     Verdict,
+    Word,
     gathered,
     verdict_of,
     with_remedies,
@@ -37,6 +40,8 @@ from app.analysis.diagnosis.verdict import (
 from autoinit.arrays import as_array
 from autoinit.graph.model_graph import ModelGraph
 from autoinit.graph.zeros import zero_calls
+from autoinit.propagation import Propagation
+from autoinit.signals.signal import Observed, Signal
 from probes.moments.figures import Moments
 
 
@@ -208,6 +213,42 @@ def diagnose(
     return Diagnosis(tuple(gathered(told)), verdicts, linted.trained)
 
 
+def foreseen(
+    graph: ModelGraph, linted: Linted, predicted: Propagation, series: str,
+    disabled: Collection[str] = (),
+) -> Verdict:  # fmt: skip
+    """The verdict on one series before anything was measured: by the file and the rules' signals.
+
+    Args:
+        graph: the calls.
+        linted: what the file shows by itself.
+        predicted: what the rules say of the series' weights.
+        series: its name.
+        disabled: codes of faults that do not count.
+    """
+    signals = [result.signals[0] for result in predicted.results]
+    figures = SeriesFigures([_as_measured(signal) for signal in signals], ())
+    weighted = [result.weighted for result in predicted.results]
+    verdict = diagnose(graph, weighted, linted, {series: figures}, disabled).verdicts[series]
+    if verdict.verdict is not Word.TRAINS or verdict.trained:
+        return verdict
+    return replace(verdict, reason="Signals keep their size on every path; gradients come next.")
+
+
+def _as_measured(signal: Signal | Observed) -> Moments:
+    """A predicted signal as figures of a tensor of single precision."""
+    alike = (
+        (signal.sample_correlation, signal.position_correlation)
+        if isinstance(signal, Observed) else (None, None)
+    )  # fmt: skip
+    return Moments(
+        0, signal.mean, signal.variance, -math.inf, math.inf, 0.0,
+        1.0 if signal.second_moment < _LARGEST_SQUARE else 0.0,
+        *alike,
+    )  # fmt: skip
+
+
+_LARGEST_SQUARE = float(np.finfo(np.float32).max) ** 2
 # Of weights that were trained: what no training leaves behind on purpose.
 _OF_A_CHECKUP = frozenset(
     [

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from app.analysis.diagnosis.diagnose import Diagnosis
 from app.analysis.diagnosis.fault import REMEDIES, Fault
 from app.analysis.diagnosis.kinds import Evidence
 from app.analysis.diagnosis.table import KINDS
+from app.analysis.diagnosis.verdict import Verdict
 from app.analysis.result import Call, Finding, VerdictFacts
 
 _WHOSE = {"autoinit": "AutoInit's"}
@@ -59,8 +60,8 @@ def finding_of(fault: Fault) -> Finding:
     )
 
 
-def verdicts_of(diagnosis: Diagnosis) -> dict[str, VerdictFacts]:
-    """The verdicts, as they stand in a result."""
+def verdicts_of(verdicts: Mapping[str, Verdict]) -> dict[str, VerdictFacts]:
+    """Verdicts by series, as they stand in a result."""
     return {
         series: VerdictFacts(
             verdict=verdict.verdict.value,
@@ -70,5 +71,5 @@ def verdicts_of(diagnosis: Diagnosis) -> dict[str, VerdictFacts]:
             advice=REMEDIES[verdict.remedy],
             trained=verdict.trained,
         )
-        for series, verdict in diagnosis.verdicts.items()
+        for series, verdict in verdicts.items()
     }

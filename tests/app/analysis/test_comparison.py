@@ -385,9 +385,10 @@ def test_a_model_without_a_jacobian_is_analysed_all_the_same():
 
 
 def test_what_is_known_so_far_is_told_series_by_series():
-    told = []
+    told, verdicts = [], []
 
     def preview(comparison):
+        verdicts.append({name: found.verdict for name, found in comparison.foreseen.items()})
         told.append([
             {name: (row[name]["predicted"]["variance"], row[name]["measured"] is not None)
              for name in comparison.predictions}
@@ -397,6 +398,9 @@ def test_what_is_known_so_far_is_told_series_by_series():
     settings = Settings(seeds=2, **QUICK)
     final = rows(compare(chain("relu"), settings, uploaded=True, preview=preview)).values()
     first, second, third = told
+    assert [list(found) for found in verdicts] == [
+        ["default"], ["default", "uploaded"], ["default", "uploaded", "autoinit"],
+    ]  # fmt: skip
     assert all({"default"} == set(row) for row in first)
     assert not any(measured for row in first for _, measured in row.values())
     for found, new, old in (

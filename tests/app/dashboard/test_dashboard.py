@@ -356,11 +356,19 @@ def test_a_running_job_shows_what_it_knows_so_far(jobs, build_result):
     for call in result["calls"]:
         del call["autoinit"]
         call["default"]["measured"] = None
-    known = {"calls": result["calls"], "series": ["default"], "settings": {"signal_variance": 1.0}}
+    verdict = {"verdict": "cannot train", "reason": f"The signal vanishes at {HOSTILE}."}
+    known = {
+        "calls": result["calls"], "series": ["default"], "settings": {"signal_variance": 1.0},
+        "verdicts": {"default": verdict},
+    }  # fmt: skip
     partial = jobs.job.folder / "partial-123" / "preview.json"
     partial.parent.mkdir(parents=True)
     partial.write_text(json.dumps(known))
     (chart,) = checked(page.run()).get("plotly_chart")
+    (cards,) = [x.proto.body for x in page.get("html") if 'class="verdicts"' in x.proto.body]
+    assert "Default weights, predicted" in cards
+    assert "Cannot train" in cards
+    assert html.escape(HOSTILE) in cards
     lines = {trace["name"]: trace["y"] for trace in json.loads(chart.proto.spec)["data"]}
     predicted = [call["default"]["predicted"]["variance"] for call in known["calls"]]
     assert lines["Default predicted"] == predicted

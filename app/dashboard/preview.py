@@ -1,0 +1,37 @@
+"""What a job under way knows: a verdict and variances, predicted at first, and then measured."""
+
+from pathlib import Path
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from app.analysis.headline import predicted_cards
+from app.analysis.result import Preview, read_preview
+from app.charts import variance_chart
+from app.dashboard.sections import show_cards
+
+
+def show_preview(path: Path, written: int) -> None:
+    """The verdicts that are predicted, and the chart as far as it is known."""
+    known = read_and_drawn(str(path), written)
+    if known is None:
+        return
+    preview, figure = known
+    st.subheader("So far", anchor=False)
+    show_cards(predicted_cards(preview))
+    st.plotly_chart(
+        figure,
+        key="preview",
+        config={"displayModeBar": False},
+        alt="Variance of each layer, as far as it is known.",
+    )
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def read_and_drawn(path: str, written: int) -> tuple[Preview, go.Figure] | None:
+    """A preview and its chart, once each time that the job writes; None if the job has ended."""
+    try:
+        preview = read_preview(Path(path))
+    except (OSError, ValueError):
+        return None
+    return preview, variance_chart(preview)

@@ -1,0 +1,52 @@
+"""Verdicts on what the rules predict, before a sample is drawn."""
+
+import pytest
+from keras import initializers, layers
+
+from app.analysis.diagnosis.diagnose import foreseen, lint_model
+from app.analysis.diagnosis.verdict import Word
+from autoinit.propagation import input_signals, predict
+from autoinit.reading import read_model
+from tests.app.analysis.diagnosis.models import chain
+
+
+def relu_chain(depth, initializer):
+    parts = [layers.Dense(64, "relu", kernel_initializer=initializer) for _ in range(depth)]
+    return chain((64,), *parts, layers.Dense(10, kernel_initializer="lecun_normal"))
+
+
+def verdict(model, series="default", disabled=()):
+    graph = read_model(model)
+    return foreseen(
+        graph, lint_model(model), predict(graph, input_signals(graph)), series, disabled
+    )
+
+
+@pytest.mark.parametrize(
+    ("initializer", "word", "cause"),
+    [
+        ("he_normal", Word.TRAINS, None),
+        ("random_normal", Word.CANNOT, "signal_vanishes"),
+        (initializers.RandomNormal(stddev=1.0), Word.CANNOT, "signal_explodes"),
+        # Beyond what single precision holds: it would be no number.
+        (initializers.RandomNormal(stddev=1e4), Word.CANNOT, "not_finite"),
+    ],
+    ids=["he", "small", "large", "beyond"],
+)
+def test_a_chain_is_judged_by_its_predicted_signals(initializer, word, cause):
+    found = verdict(relu_chain(12, initializer))
+    assert found.verdict is word
+    assert (cause in found.causes) if cause else not found.causes
+    if word is Word.TRAINS:
+        assert found.reason.endswith("gradients come next.")
+
+
+def test_inputs_that_are_no_longer_told_apart_are_foreseen():
+    parts = [layers.Dense(64, "sigmoid") for _ in range(9)]
+    assert "correlation_collapse" in verdict(chain((64,), *parts, layers.Dense(1))).causes
+
+
+def test_what_is_switched_off_does_not_count():
+    model = relu_chain(12, "random_normal")
+    off = ("signal_vanishes", "init_vs_activation", "correlation_collapse")
+    assert verdict(model, disabled=off).verdict is Word.TRAINS
