@@ -7,7 +7,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from app.analysis.diagnosis.architecture import (
     kernel_shape,
 )
 from app.analysis.diagnosis.fault import Fault, Severity, told
+from app.text.formatting import number
 
 # A kernel whose fan-in times variance is off by more than this does not fit its activation, if what
 # has gone before is off by the other factor with it.
@@ -87,24 +88,24 @@ def initial_variance(
     taps = math.prod(shape[:-2])
     fan_in, fan_out = taps * shape[-2], taps * shape[-1]
 
-    def number(key: str, default: float) -> float:
+    def given(key: str, default: float) -> float:
         value = config.get(key, default)
         return float(value) if isinstance(value, int | float) else default
 
     if name in ("randomnormal", "normal"):
-        return number("stddev", 0.05) ** 2 + number("mean", 0.0) ** 2
+        return given("stddev", 0.05) ** 2 + given("mean", 0.0) ** 2
     if name == "truncatednormal":
-        return _TRUNCATED * number("stddev", 0.05) ** 2 + number("mean", 0.0) ** 2
+        return _TRUNCATED * given("stddev", 0.05) ** 2 + given("mean", 0.0) ** 2
     if name in ("randomuniform", "uniform"):
-        low, high = number("minval", -0.05), number("maxval", 0.05)
+        low, high = given("minval", -0.05), given("maxval", 0.05)
         return (high - low) ** 2 / 12 + ((high + low) / 2) ** 2
     if name in ("orthogonal", "orthogonalinitializer"):
-        return number("gain", 1.0) ** 2 / max(fan_in, shape[-1])
+        return given("gain", 1.0) ** 2 / max(fan_in, shape[-1])
     scale, mode = {
         "glorotuniform": (1.0, "fan_avg"), "glorotnormal": (1.0, "fan_avg"),
         "heuniform": (2.0, "fan_in"), "henormal": (2.0, "fan_in"),
         "lecununiform": (1.0, "fan_in"), "lecunnormal": (1.0, "fan_in"),
-        "variancescaling": (number("scale", 1.0), str(config.get("mode", "fan_in"))),
+        "variancescaling": (given("scale", 1.0), str(config.get("mode", "fan_in"))),
     }.get(name, (0.0, ""))  # fmt: skip
     fans = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}
     return scale / max(fans[mode], 1.0) if mode in fans else None
@@ -155,7 +156,7 @@ def _scales(architecture: Architecture) -> Iterator[Fault]:
     squares: list[float | None] = []
     started: list[bool] = []
     first: list[tuple[Step, float, float] | None] = []  # that is off, in each stretch
-    at_fault: dict[int, tuple[Step, float, float, float]] = {}
+    at_fault: dict[int, _Scale] = {}
     for step in architecture.steps:
         known = [i for i in step.inputs if squares[i] is not None]
         main = max(known, key=lambda i: squares[i] or 0.0, default=None)
@@ -184,10 +185,9 @@ def _scales(architecture: Architecture) -> Iterator[Fault]:
                     wrong = max(off, 1 / max(off, 1e-300)) > _OFF
                     away = not 1 / _LEVEL_OFF < level < _LEVEL_OFF
                     if fixed and wrong and same and away and not _is_added(architecture, step):
-                        at_fault.setdefault(step.index, (step, own, off, level))
+                        at_fault.setdefault(step.index, _Scale(step, own, off))
                     elif piled and same and function in _NEEDED and abs(math.log(off)) > 0.2:
-                        origin, power_there, _ = start
-                        at_fault.setdefault(origin.index, (origin, power_there, off, level))
+                        at_fault.setdefault(start[0].index, _Scale(start[0], own, off, level))
             begun = True
         elif step.activation is not None:
             square = None if square is None else second_moment(step.activation, square)
@@ -218,11 +218,33 @@ def _is_added(architecture: Architecture, step: Step) -> bool:
     return False
 
 
-def _scale_fault(found: list[tuple[Step, float, float, float]]) -> Fault:
-    step, own, off, _ = found[0]
+_NAMES = {
+    f"{who}{how}": f"{who.capitalize()} {how}"
+    for who in ("glorot", "he", "lecun") for how in ("uniform", "normal")
+}  # fmt: skip
+
+
+class _Scale(NamedTuple):
+    """What is off: a kernel, or all of a stretch where each is a little off.
+
+    Attributes:
+        step: the kernel, or the first of the stretch.
+        power: what the kernel, or one of the stretch, does to the mean square.
+        off: that beside what it should be.
+        level: of the signal at the end of the stretch.
+    """
+
+    step: Step
+    power: float
+    off: float
+    level: float | None = None
+
+
+def _scale_fault(found: list[_Scale]) -> Fault:
+    step, own, off, level = found[0]
     name, config = _own_initializer(step)
     drawn = {"randomnormal": "N(0, {:g})", "truncatednormal": "a truncated N(0, {:g})"}.get(name)
-    how = drawn.format(config.get("stddev", 0.05)) if drawn else name
+    how = drawn.format(config.get("stddev", 0.05)) if drawn else _NAMES.get(name, name)
     if step.is_depthwise:
         why = (
             f"{how} counts the inputs of all channels, and each unit of a depthwise kernel reads "
@@ -234,12 +256,18 @@ def _scale_fault(found: list[tuple[Step, float, float, float]]) -> Fault:
         why = f"{how} does not go by the number of inputs"
     several = f" ({len(found):,} layers)" if len(found) > 1 else ""
     side = "large" if off > 1 else "small"
-    return Fault(
-        "init_vs_activation", step.path, step.class_name,
-        f"The kernel of {step.path!r} is drawn too {side}{several}: {why}. It multiplies the "
-        f"signal's mean square by {own:.2g}, which is {max(off, 1 / off):.3g} times too {side}.",
-        "autoinit_helps",
-    )  # fmt: skip
+    times = f"by {number(own)}, which is {number(max(off, 1 / off))} times too {side}"
+    if level is None:
+        said = (
+            f"The kernel of {step.path!r} is drawn too {side}{several}: {why}. It multiplies the "
+            f"signal's mean square {times}."
+        )
+    else:
+        said = (
+            f"From {step.path!r} on kernels are drawn too {side}: {why}. One of them multiplies "
+            f"the signal's mean square {times}; together they turn 1 into {number(level)}."
+        )
+    return Fault("init_vs_activation", step.path, step.class_name, said, "autoinit_helps")
 
 
 def _behind(steps: Iterator[Step]) -> tuple[str, float | None, bool]:

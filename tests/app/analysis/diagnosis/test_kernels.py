@@ -204,3 +204,20 @@ def test_moving_statistics_against_what_arrives(mean, variance, stale):
 
 def test_the_module_names_every_function_that_it_judges():
     assert set(kernels._NEEDED) <= set(kernels._FUNCTIONS)
+
+
+def test_small_factors_that_pile_up_are_told_as_one():
+    model = chain((64,), *(dense(64, "relu", name=f"d{i}") for i in range(34)))
+    (fault,) = (f for f in initial(read(model, values=False)) if f.code == "init_vs_activation")
+    # 2·64/(64 + 64) of the mean square passes a kernel, half of it ReLU: 2 times too small.
+    assert fault.path == "d0"
+    assert "From 'd0' on kernels are drawn too small: Glorot uniform" in fault.message
+    assert "multiplies the signal's mean square by 1, which is 2 times too small" in fault.message
+
+
+def test_one_that_is_off_is_told_by_itself():
+    wide = initializers.RandomNormal(stddev=1.0)
+    model = chain((400,), dense(64, "relu", kernel_initializer=wide, name="d"), dense(3))
+    (fault,) = (f for f in initial(read(model, values=False)) if f.code == "init_vs_activation")
+    assert "The kernel of 'd' is drawn too large: N(0, 1) does not go by" in fault.message
+    assert "mean square by 400, which is 200 times too large" in fault.message
