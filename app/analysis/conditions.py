@@ -9,7 +9,7 @@ from app.analysis.diagnosis.input_scaling import input_scaling
 from app.analysis.diagnosis.thresholds import PLAIN_DEPTH, SCATTERED
 from app.analysis.inputs import Inputs
 from app.analysis.settings import Settings
-from app.text.formatting import plural
+from app.text.formatting import number, plural
 from autoinit.findings import Finding
 from autoinit.graph.model_graph import ModelGraph
 from autoinit.propagation import Propagation
@@ -84,6 +84,6 @@ def _not_self_averaging(graph: ModelGraph, planned: Propagation) -> Iterator[Fin
             f"{len(scattered):,} of {plural(len(seen), 'layer')} need several draws: "
             "they are narrow, or much of what they carry is the same for all inputs, and one draw "
             "of weights differs from the next. Their variances scatter by a factor of "
-            f"{math.exp(SCATTERED):.1f} or more, most at {call.path!r}: {math.exp(spread):.2g}. "
-            "Several draws (--seeds) show by how much.",
+            f"{math.exp(SCATTERED):.1f} or more, most at {call.path!r}: by "
+            f"{number(math.exp(spread))}. Several draws (--seeds) show by how much.",
         )  # fmt: skip

@@ -45,7 +45,7 @@ def describe_variance(figures: Moments | None) -> str:
     """Three digits, or why there are none."""
     if figures is None:
         return "not measured"
-    return "not finite" if figures.variance is None else f"{figures.variance:.3g}"
+    return "not finite" if figures.variance is None else number(figures.variance)
 
 
 @dataclass(frozen=True)

@@ -600,8 +600,8 @@ def statistics_mismatch(
             yield Fault(
                 "train_inference_mismatch", step.path, step.class_name,
                 f"The moving statistics of {step.path!r} do not fit what it receives (mean "
-                f"{own_mean:.3g}, variance {own_variance:.3g}): in inference its output has a "
-                f"mean square of {typical:.2g} in place of 1.",
+                f"{number(own_mean)}, variance {number(own_variance)}): in inference its output "
+                f"has a mean square of {number(typical)} in place of 1.",
                 "fix_statistics",
             )  # fmt: skip
             return

@@ -12,6 +12,7 @@ from keras import layers
 
 from app.analysis.diagnosis.fault import Fault, Severity
 from app.analysis.diagnosis.roles import BOUNDED_FUNCTIONS, name_of
+from app.text.formatting import number
 from autoinit.graph.model_graph import Call, ModelGraph, innermost
 
 _LENGTHS = (8, 16, 32)
@@ -34,7 +35,7 @@ def recurrent_growth(graph: ModelGraph, series: str, seed: int = 0) -> Iterator[
             if squares is None or not _grows(squares):
                 continue
             told = ", ".join(
-                f"{square:.2g}" if math.isfinite(square) else "beyond floating point"
+                number(square) if math.isfinite(square) else "beyond floating point"
                 for square in squares
             )
             steps = ", ".join(map(str, _LENGTHS[: len(squares)]))

@@ -15,6 +15,7 @@ from app.analysis.diagnosis.architecture import (
     Step,
 )
 from app.analysis.diagnosis.fault import Fault, Severity, told
+from app.text.formatting import number
 
 # Σ 1/width along a path, over dense layers: what a product of random matrices loses in rank
 # (Hanin 2018: the variance of the logarithm of its gradients grows with this sum).
@@ -194,7 +195,7 @@ def _unscaled(architecture: Architecture) -> Iterator[Fault]:
                 where = scalers[1] if len(scalers) > 1 else scalers[0] if scalers else last
                 what = (
                     f"bytes are scaled {len(scalers)} times, and reach {last.path!r} with a mean "
-                    f"square of {square:.2g}"
+                    f"square of {number(square)}"
                     if len(scalers) > 1
                     else f"bytes reach {last.path!r} with a mean square of {square:,.3g}"
                 )

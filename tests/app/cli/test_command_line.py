@@ -20,6 +20,7 @@ from app.cli import common
 from app.cli.main import main
 from app.cli.terminal import sparklines, summary
 from app.jobs import Progress, Workers
+from app.text.formatting import number
 from tests.app.parsing import parsed
 
 Result = dict[str, Any]
@@ -575,7 +576,7 @@ def test_the_summary(deep_result: Result) -> None:
     variances = [call["default"]["measured"]["variance"] for call in weighted]
     final = deep_result["calls"][-1]["default"]["measured"]["variance"]
     (row,) = [line.split() for line in lines if line.startswith("  default")]
-    figures = [f"{x:.3g}" for x in (min(variances), max(variances), final)]
+    figures = [number(x) for x in (min(variances), max(variances), final)]
     assert row == ["default", *figures, "▁▁▂▂▂▃▃▄▄▄▅▅▆▆▆▇▇███"]
     assert any(f"of the {len(weighted)} layers with a kernel" in line for line in lines)
     (coverage,) = [line for line in lines if line.startswith("coverage")]

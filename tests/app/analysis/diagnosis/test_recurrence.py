@@ -10,7 +10,6 @@ from autoinit.reading import read_model
 
 
 def growing(layer, shape=(16, 8)):
-    keras.utils.set_random_seed(0)
     data = keras.Input(shape)
     model = keras.Model(data, layer(data))
     before = [np.asarray(variable) for variable in model.variables]
@@ -31,7 +30,7 @@ def exploding():
         layers.Bidirectional(layers.RNN(exploding())),
         layers.SimpleRNN(8, activation="exponential", unroll=True, go_backwards=True),
         layers.SimpleRNN(8, activation="exponential", return_sequences=True, return_state=True),
-        layers.GRU(8, activation="exponential", reset_after=False),
+        layers.GRU(8, "exponential", recurrent_initializer="ones", reset_after=False),
     ],
     ids=["simple", "cell", "stacked", "bidirectional", "unrolled", "states", "gru"],
 )  # fmt: skip
