@@ -30,9 +30,8 @@ def exploding():
         layers.Bidirectional(layers.RNN(exploding())),
         layers.SimpleRNN(8, activation="exponential", unroll=True, go_backwards=True),
         layers.SimpleRNN(8, activation="exponential", return_sequences=True, return_state=True),
-        layers.GRU(8, "exponential", recurrent_initializer="ones", reset_after=False),
     ],
-    ids=["simple", "cell", "stacked", "bidirectional", "unrolled", "states", "gru"],
+    ids=["simple", "cell", "stacked", "bidirectional", "unrolled", "states"],
 )  # fmt: skip
 def test_an_exponential_recurrence_grows(layer):
     assert growing(layer) == ["recurrent_growth"]
