@@ -235,7 +235,7 @@ class _Pass:
         if self.shared is not None:
             source = self.shared.recording(context.kernel_moments)
             context = replace(context, kernel_moments=source)
-        self.context = context
+        self.context = replace(context, kept=graph.kept)
         self.measured = measured
         self.kind = type(next(iter(inputs.values())))
         self.factors = graph.factors()

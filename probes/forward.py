@@ -13,6 +13,7 @@ from typing import Any
 import keras
 
 from autoinit.errors import GraphError
+from autoinit.graph.compiled import run_compiled
 from autoinit.graph.input_moments import PerInput
 from autoinit.graph.model_graph import Call, ModelGraph
 from autoinit.graph.shapes import largest_alive, last_uses
@@ -324,7 +325,7 @@ def _run(
                 outputs = [keras.ops.convert_to_tensor(inputs[value.index], dtype=value.dtype)]
             else:
                 tensors = [alive[value.index] for value in call.inputs]
-                outputs = call.run(tensors, training, batch)
+                outputs = run_compiled(call, tensors, training, batch, graph.kept, batches)
                 same = _handed_on(call, tensors, outputs[0])
                 del tensors
             if _has_figures(call):

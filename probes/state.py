@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
-from autoinit.graph.keras_internals import clear_losses, layers_in, own_variables, seed_generators
+from autoinit.graph.changing import changing_variables, values_of
+from autoinit.graph.keras_internals import clear_losses
 from autoinit.graph.model_graph import ModelGraph
 from autoinit.randomness import derived
 
@@ -37,26 +37,6 @@ def unchanged(graph: ModelGraph, seed: int) -> Iterator[None]:
             variable.assign(values)
         for layer in graph.layers():
             clear_losses(layer)
-
-
-def changing_variables(layers: Iterable[Any]) -> list[Any]:
-    """Variables that running the layers may change, in an order that noise is seeded by."""
-    changing: list[Any] = []
-    for layer in layers:
-        for part in layers_in(layer):
-            changing += own_variables(part)[1]
-            # A stateful recurrent layer's, which Keras does not list among a layer's variables.
-            states = keras.tree.flatten(getattr(part, "states", None))
-            changing += [v for v in states if isinstance(v, keras.Variable)]
-            if isinstance(part, keras.layers.SpectralNormalization):
-                changing.append(part.kernel)  # divided by its norm in each step of training
-            changing += [generator.state for generator in seed_generators(part)]
-    return changing
-
-
-def values_of(variables: Iterable[Any]) -> list[tuple[Any, NDArray[Any]]]:
-    """Variables and copies of what they hold."""
-    return [(v, np.array(keras.ops.convert_to_numpy(v.value))) for v in variables]
 
 
 def noise_state() -> Any:

@@ -234,6 +234,7 @@ class ModelGraph:
         assumed: inputs with unknown sizes and the shapes assumed for them, by name.
         traced: the composite layers that became the calls which they make.
         batch: number of samples that they were traced with.
+        kept: what interpreters keep for their next pass: compiled calls, copies of layers.
     """
 
     name: str
@@ -244,6 +245,7 @@ class ModelGraph:
     assumed: Mapping[str, Shape]
     traced: tuple[Any, ...] = ()
     batch: int = 11
+    kept: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def inputs(self) -> tuple[Call, ...]:

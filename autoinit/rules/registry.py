@@ -6,7 +6,7 @@ It says what one call does to the signals that it reads, and changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -91,6 +91,7 @@ class Context:
         unsupported: what becomes of calls without a rule, a key of `fallbacks.UNSUPPORTED`.
         known: arrays of the constants, and of samples of the masks, among the call's inputs, by
             value index.
+        kept: the graph's, for what rules need again in its next pass.
     """
 
     training: bool
@@ -104,6 +105,7 @@ class Context:
     batch: int = 128
     unsupported: str = "pass_through"
     known: Mapping[int, Any] = field(default_factory=dict)
+    kept: MutableMapping[Any, Any] = field(default_factory=dict)
 
 
 Rule = Callable[[Call, Sequence[Any], Context], "RuleResult | Signal"]

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 
-from autoinit.graph.keras_internals import clear_losses
+from autoinit.graph.changing import values_of
+from autoinit.graph.compiled import run_compiled, steps_of
+from autoinit.graph.keras_internals import clear_losses, layers_in, seed_generators
 from autoinit.graph.model_graph import Call, Shape
 from autoinit.randomness import derived, python_seed
 from autoinit.rules.registry import Context
@@ -23,47 +28,106 @@ _SMALLEST_BATCH = 2
 _FEWEST = 8  # batches before their spread is believed
 _MOST_AT_ONCE = 2**21  # entries of a tensor that an operation is sampled with
 _MOST_BATCHES = 64
+# Passes of an analysis that sample a layer: each series, by both signal models.
+_PASSES = 4
 _PRECISION = 0.005  # relative standard error of the variance that ends the sampling early
+
+# A signal for each output, and the standard error of the first one's variance.
+_Sampled = tuple[tuple[Signal, ...], float]
 
 
 def sample_layer(
-    call: Call, inputs: Sequence[Signal], context: Context
+    call: Call,
+    inputs: Sequence[Signal],
+    context: Context,
+    groups: int = 1,
+    precision: float = _PRECISION,
 ) -> tuple[tuple[Signal, ...], float]:
     """Moments of a layer's outputs for independent Gaussian inputs.
 
     The layer is copied, so that its state and its seed stay as they are. Sampling ends at
-    `context.samples` sequences, or when the variance is known to half a percent.
+    `context.samples` sequences, or when the variance is known as precisely as is asked for.
+
+    Args:
+        call: of the layer.
+        inputs: signals of its inputs, which are drawn from them.
+        context: of the rule.
+        groups: equal parts of a batch whose sequences are drawn apart, each of which counts as a
+            batch does; for layers whose sequences do not see each other.
+        precision: relative standard error of the variance.
 
     Returns:
         A signal for each output, and the standard error of the first one's variance.
     """
-    generator = np.random.default_rng([context.seed, call.index])
-    training = context.training
     entries = sum(value.entries for value in (*call.inputs, *call.outputs))
     fitting = min(max(_MOST_AT_ONCE // max(entries, 1), _SMALLEST_BATCH), _BATCH)
-    size = call.inputs[0].shape[0] or fitting  # a stateful layer has a fixed one
-    batches = max(math.ceil(context.samples / size), 2)
-    if entries * size > _MOST_AT_ONCE // 2:
-        batches = min(batches, _FEWEST)  # each holds so many entries that few will do
-    collected: list[list[tuple[float, float]]] = []
-    with python_seed(derived(context.seed, call.index)), _twin(call.layer) as layer:
-        for batch in range(batches):
-            tensors = [
-                signal.drawn(generator, (size, *value.sample))
-                for value, signal in zip(call.inputs, inputs, strict=True)
-            ]
-            outputs = _run(call, layer, tensors, training)
-            collected.append([_moments(output) for output in outputs])
-            if batch + 1 >= _FEWEST and _known(np.array(collected)[:, 0]):
-                break
-    table = np.array(collected)  # (batches, outputs, 2)
+    fixed = call.inputs[0].shape[0]  # of a stateful layer
+    groups = math.gcd(groups, fixed) if fixed else min(groups, fitting // 2)
+    size = fixed or fitting - fitting % groups
+    generator = np.random.default_rng([context.seed, call.index])
+    draw = partial(_drawn, call, inputs, generator, size, groups)
+    first = draw()
+    asked = (context.training, context.seed, context.samples, groups, precision)
     kind = type(inputs[0])
-    signals = []
-    for output in range(table.shape[1]):
-        mean = table[:, output, 0].mean()
-        second = table[:, output, 1].mean()
-        signals.append(kind.of_samples(mean, second - mean * mean, np.asarray(outputs[output])))
-    return tuple(signals), _standard_error(table[:, 0])
+    key = ("sampled", call.index, id(call.layer), asked, _digest(call, first))
+    known: dict[type[Signal], _Sampled] = context.kept.setdefault(key, {})
+    if kind not in known and known and not kind.looks_at_samples:
+        signals, error = next(iter(known.values()))
+        known[kind] = tuple(kind.gaussian(one.mean, one.variance) for one in signals), error
+    if kind not in known:
+        batches = max(math.ceil(context.samples / size), 2)
+        if entries * size > _MOST_AT_ONCE // 2:
+            batches = min(batches, _FEWEST)  # each holds so many entries that few will do
+        tensors = itertools.islice(itertools.chain([first], iter(draw, None)), batches)
+        known[kind] = _sampled(call, tensors, context, kind, groups, precision)
+    return known[kind]
+
+
+def _sampled(
+    call: Call, batches: Iterable[list[Any]], context: Context, kind: type[Signal], groups: int,
+    precision: float,
+) -> _Sampled:  # fmt: skip
+    """The layer's outputs for batches of inputs, until their variance is known."""
+    collected: list[list[tuple[float, float]]] = []
+    with python_seed(derived(context.seed, call.index)), _copied(call, context) as copied:
+        for tensors in batches:
+            outputs = _run(copied, tensors, context)
+            apart = zip(*(np.split(output, groups) for output in outputs), strict=True)
+            collected += [[_moments(part) for part in parts] for parts in apart]
+            if len(collected) >= _FEWEST and _known(np.array(collected)[:, 0], precision):
+                break
+    table = np.array(collected)  # (groups of all batches, outputs, 2)
+    means, seconds = table.mean(0).T
+    signals = tuple(
+        kind.of_samples(mean, second - mean * mean, np.asarray(output), groups)
+        for mean, second, output in zip(means, seconds, outputs, strict=True)
+    )
+    return signals, _standard_error(table[:, 0])
+
+
+def _drawn(
+    call: Call, inputs: Sequence[Signal], generator: np.random.Generator, size: int, groups: int
+) -> list[Any]:
+    """A batch of each input, in groups that are drawn apart."""
+    parts = [
+        [
+            signal.drawn(generator, (size // groups, *value.sample))
+            for value, signal in zip(call.inputs, inputs, strict=True)
+        ]
+        for _ in range(groups)
+    ]
+    return [np.concatenate(each) for each in zip(*parts, strict=True)]
+
+
+def _digest(call: Call, tensors: Sequence[Any]) -> bytes:
+    """What a sampled layer's results depend on: its weights, and what its inputs are drawn from.
+
+    Equal signals give equal numbers by the same seed.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for array in (*call.layer.get_weights(), *tensors):
+        digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+    return digest.digest()
 
 
 def sample_unknown(
@@ -147,22 +211,42 @@ def sample_operation(
 
 
 @contextlib.contextmanager
-def _twin(layer: Any) -> Iterator[Any]:
-    """A copy of a layer; or, where its configuration does not make one, itself, put back after."""
-    try:
-        twin = copy_of(layer)
-    except Exception:  # the layer's own code, which may raise anything
-        twin = None
-    if twin is not None:
-        yield twin
+def _copied(call: Call, context: Context) -> Iterator[Call]:
+    """A call of a copy of the layer; where none can be made, of itself, put back afterwards."""
+    copied = _copy_kept(call, context) if steps_of(call) else _copy_or_none(call.layer)
+    if copied is not None:
+        yield replace(call, layer=copied)
         return
-    kept = [(v, np.array(keras.ops.convert_to_numpy(v))) for v in layer.variables]
+    layer = call.layer
+    kept = values_of(layer.variables)
     try:
-        yield layer
+        yield call
     finally:
         for variable, values in kept:
             variable.assign(values)
         clear_losses(layer)
+
+
+def _copy_kept(call: Call, context: Context) -> Any:
+    """The graph's copy of a layer, which its compiled pass belongs to, as one made anew."""
+    layer, key = call.layer, ("copy", id(call.layer))
+    if key not in context.kept:
+        context.kept[key] = _copy_or_none(layer)
+    copied = context.kept[key]
+    if copied is not None:
+        copied.set_weights(layer.get_weights())
+        states = [each.state for part in layers_in(copied) for each in seed_generators(part)]
+        for number, state in enumerate(states):
+            seed = derived(context.seed, call.index, number) % 2**31
+            state.assign(np.array([seed, 0]).astype(str(state.dtype)))
+    return copied
+
+
+def _copy_or_none(layer: Any) -> Any:
+    try:
+        return copy_of(layer)
+    except Exception:  # the layer's own code, which may raise anything
+        return None
 
 
 def copy_of(layer: Any) -> Any:
@@ -194,9 +278,11 @@ def _draw_as(
     return _alone(generator, shape, signal).astype("float32")
 
 
-def _run(call: Call, layer: Any, tensors: list[Any], training: bool) -> list[Any]:
-    outputs = replace(call, layer=layer).run(
-        [keras.ops.convert_to_tensor(tensor) for tensor in tensors], training, len(tensors[0])
+def _run(call: Call, tensors: Sequence[Any], context: Context) -> list[Any]:
+    given = [keras.ops.convert_to_tensor(tensor) for tensor in tensors]
+    # Once for each pass of an analysis at least, of which there are four to six.
+    outputs = run_compiled(
+        call, given, context.training, len(tensors[0]), context.kept, times=_PASSES
     )
     return [keras.ops.convert_to_numpy(output) for output in outputs]
 
@@ -206,13 +292,13 @@ def _moments(values: Any) -> tuple[float, float]:
     return float(values.mean()), float((values**2).mean())
 
 
-def _variances(table: Any) -> Any:
-    return table[:, 1] - table[:, 0] ** 2
-
-
 def _standard_error(table: Any) -> float:
-    return float(_variances(table).std(ddof=1) / math.sqrt(len(table)))
+    """Of the variance, from the means and second moments of equal parts: (parts, 2)."""
+    means, seconds = np.asarray(table).T
+    # What each part adds to E x² − (E x)², to first order.
+    return float((seconds - 2 * means.mean() * means).std(ddof=1) / math.sqrt(len(means)))
 
 
-def _known(table: Any) -> bool:
-    return _standard_error(table) <= _PRECISION * float(_variances(table).mean())
+def _known(table: Any, precision: float = _PRECISION) -> bool:
+    mean, second = np.asarray(table).mean(0)
+    return _standard_error(table) <= precision * float(second - mean * mean)

@@ -11,7 +11,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -171,9 +171,11 @@ class Signal(TwoMoments, ABC):
 
     Attributes:
         latent_id: equal for signals whose entries are functions of the same Gaussians.
+        looks_at_samples: whether `of_samples` tells more of them than their moments.
     """
 
     latent_id: Hashable
+    looks_at_samples: ClassVar[bool] = False
 
     @property
     def chi_1(self) -> float | None:
@@ -247,12 +249,13 @@ class Signal(TwoMoments, ABC):
         """Independent Gaussian entries: data, noise, and results known by their moments only."""
 
     @classmethod
-    def of_samples(cls, mean: float, variance: float, values: Array) -> Self:
+    def of_samples(cls, mean: float, variance: float, values: Array, groups: int = 1) -> Self:
         """Entries of which samples were measured.
 
         Args:
             mean, variance: known from more than these samples.
             values: (samples, positions…, channels).
+            groups: equal numbers of samples, one after the other, that have nothing in common.
         """
         return cls.gaussian(mean, variance)
 

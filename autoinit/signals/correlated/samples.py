@@ -22,14 +22,16 @@ from autoinit.signals.correlated.state import Annotations, State
 _NOTHING = 0.01
 
 
-def of_samples(mean: float, variance: float, values: Array) -> State:
+def of_samples(mean: float, variance: float, values: Array, groups: int = 1) -> State:
     """Covariances over positions and over samples as they are in samples.
 
     Args:
         mean, variance: known from more than these samples.
         values: (samples, positions…, channels).
+        groups: equal numbers of samples, one after the other, that have nothing in common.
     """
     samples, *sizes, channels = values.shape
+    samples, channels = samples // groups, channels * groups
     if samples < 2 or not (math.isfinite(variance) and variance > 0):
         return State.gaussian(mean, variance)
     axes = axes_of(tuple(sizes))

@@ -44,6 +44,7 @@ class CorrelatedSignal(Signal):
     """
 
     state: State
+    looks_at_samples = True
 
     # These are asked for as attributes, which may be assigned to; here they are the state's.
     @property
@@ -74,8 +75,10 @@ class CorrelatedSignal(Signal):
         return cls(reshape.of_values(values))
 
     @classmethod
-    def of_samples(cls, mean: float, variance: float, values: Array) -> CorrelatedSignal:
-        return cls(samples.of_samples(mean, variance, values))
+    def of_samples(
+        cls, mean: float, variance: float, values: Array, groups: int = 1
+    ) -> CorrelatedSignal:
+        return cls(samples.of_samples(mean, variance, values, groups))
 
     def drawn(self, generator: np.random.Generator, shape: Sequence[int]) -> Array:
         values = samples.drawn(self.state, generator, shape)
