@@ -13,6 +13,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 FIRST = "tests/e2e/"
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not item.nodeid.startswith(FIRST))
+    for item in items:
+        case = getattr(getattr(item, "callspec", None), "params", {}).get("case")
+        if getattr(case, "slow", False):
+            item.add_marker(pytest.mark.slow)

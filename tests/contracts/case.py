@@ -41,6 +41,7 @@ class Case:
         samples: in one batch of the Monte Carlo.
         redrawn: the prediction holds over draws of the weights, not for each single one.
         weighted: AutoInit sets a kernel of it.
+        slow: it takes seconds, and what is special of it is seen in other cases, too.
     """
 
     kind: type
@@ -54,6 +55,7 @@ class Case:
     samples: int
     redrawn: bool
     weighted: bool
+    slow: bool
 
     def __str__(self) -> str:
         return f"{self.kind.__name__}: {self.name}"
@@ -83,6 +85,7 @@ def case(
     samples: int = 400,
     redrawn: bool = False,
     weighted: bool = False,
+    slow: bool = False,
     **arguments: Any,
 ) -> Case:
     """A row of the tables; arguments that it does not name are the layer's."""
@@ -98,4 +101,5 @@ def case(
         samples,
         redrawn,
         weighted,
+        slow,
     )

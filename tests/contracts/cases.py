@@ -359,21 +359,23 @@ RECURRENT = [
     case(layers.GRU, "every state", (2, 4), units=12, return_sequences=True),
     case(layers.LSTM, "output and states", (2, 4), units=12, return_state=True, moments=SHIFTED),
     case(layers.LSTM, "dropout", (2, 4), units=12, dropout=0.3, recurrent_dropout=0.2,
-         samples=2000),
+         samples=2000, slow=True),
     case(layers.RNN, "a cell", (2, 4),
          build=lambda x: layers.RNN(layers.GRUCell(12))(x)),
     case(layers.LSTM, "initial state given", (2, 4), (12,), (12,), moments=TRIPLE,
          build=lambda x, h, c: layers.LSTM(12)(x, initial_state=[h, c])),
     *(
         case(layers.Bidirectional, f"merged by {mode}", (2, 4), moments=SHIFTED,
+             slow=mode in ("sum", "mul", "ave"),
              build=lambda x, mode=mode: layers.Bidirectional(
                  layers.SimpleRNN(12, return_sequences=True), merge_mode=mode)(x))
         for mode in ("concat", "sum", "mul", "ave", None)
     ),
-    case(layers.ConvLSTM1D, "last state", (2, 4, 2), filters=4, kernel_size=2, moments=SHIFTED),
+    case(layers.ConvLSTM1D, "last state", (2, 4, 2), filters=4, kernel_size=2, moments=SHIFTED,
+         slow=True),
     case(layers.ConvLSTM2D, "every state", (2, 4, 4, 2), filters=4, kernel_size=2, padding="same",
          return_sequences=True),
-    case(layers.ConvLSTM3D, "last state", (2, 2, 2, 2, 2), filters=4, kernel_size=2),
+    case(layers.ConvLSTM3D, "last state", (2, 2, 2, 2, 2), filters=4, kernel_size=2, slow=True),
     case(layers.SimpleRNNCell, "a step", (4,), (12,), moments=PAIR,
          build=lambda x, h: layers.SimpleRNNCell(12)(x, [h])),
     case(layers.GRUCell, "a step", (4,), (12,), moments=PAIR,

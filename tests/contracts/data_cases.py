@@ -43,7 +43,8 @@ AUGMENTATION = [
     case(layers.MaxNumBoundingBoxes, "an image alone", IMAGE, max_number=3, moments=BRIGHT),
     case(layers.RandomPosterization, "bytes", IMAGE, factor=4, value_range=(0, 255),
          moments=((120.0, 900.0),)),
-    case(layers.RandomElasticTransform, "one channel", (6, 6, 1), moments=BRIGHT, **UNIT),
+    case(layers.RandomElasticTransform, "one channel", (6, 6, 1), moments=BRIGHT, slow=True,
+         **UNIT),
     case(layers.RandomShear, "a range", IMAGE, x_factor=(0.1, 0.3), moments=BRIGHT),
     case(layers.RandomTranslation, "zeros around", IMAGE, height_factor=0.2, width_factor=0.3,
          fill_mode="constant", moments=BRIGHT),
@@ -52,12 +53,12 @@ AUGMENTATION = [
     *(
         case(kind, "training", IMAGE, moments=BRIGHT, **arguments)
         for kind, arguments in {
-            layers.AugMix: UNIT,
+            layers.AugMix: {"slow": True, **UNIT},
             layers.AutoContrast: UNIT,
-            layers.ContrastLimitedAdaptiveHistogramEqualization: UNIT,
+            layers.ContrastLimitedAdaptiveHistogramEqualization: {"slow": True, **UNIT},
             layers.CutMix: {},
             layers.MixUp: {},
-            layers.RandAugment: UNIT,
+            layers.RandAugment: {"slow": True, **UNIT},
             layers.RandomBrightness: {"factor": 0.3, **UNIT},
             layers.RandomColorDegeneration: {"factor": 0.5, **UNIT},
             layers.RandomColorJitter: {"brightness_factor": 0.2, "contrast_factor": 0.2, **UNIT},

@@ -91,6 +91,7 @@ def vanishing(models: Path) -> Path:
     return models
 
 
+@pytest.mark.slow
 def test_a_build_fails_where_a_models_own_weights_cannot_train(
     judging: str, vanishing: Path
 ) -> None:

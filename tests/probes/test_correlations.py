@@ -68,7 +68,7 @@ def test_estimates_are_right_on_average(measure, positions, channels, channel, s
     draws = [
         measure(mixed(12, positions, channels, seed, channel=channel, sample=sample,
                       weak_border=weak_border))
-        for seed in range(150 if channels < 10 else 40)
+        for seed in range(100 if channels < 10 else 40)
     ]  # fmt: skip
     near_expected = channel + sample + (1 - channel - sample) / positions
     for found, expected in zip(np.mean(draws, axis=0), (channel, near_expected), strict=True):

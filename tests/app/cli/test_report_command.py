@@ -101,8 +101,10 @@ def test_results_with_missing_or_strange_figures_are_no_traceback(
     write: Write, build_result: Callable[..., Result], capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = build_result(3, seeds=2, gradients=True, jacobian=1, uploaded=True)
-    for place in places(whole):
-        for value in (..., None, "text", [], {"a": 1}, -1, 1e400):
+    values = (..., None, "text", [], {"a": 1}, -1, 1e400)
+    for count, place in enumerate(places(whole)):
+        # Two of them in each place, and all of them in places that are alike.
+        for value in (values[count % 7], values[(count + 3) % 7]):
             broken = copy.deepcopy(whole)
             holder: Any = broken
             for step in place[:-1]:

@@ -53,7 +53,10 @@ def test_a_whole_sample_that_is_dropped_lets_its_positions_go_together():
     assert result.results[-1].signals[0].variance == pytest.approx(2 * 1.1 - 1)
 
 
-@pytest.mark.parametrize("name", ["ConvNeXtTiny", "InceptionResNetV2", "MobileNetV3Small"])
+@pytest.mark.parametrize(
+    "name",
+    ["ConvNeXtTiny", "MobileNetV3Small", pytest.param("InceptionResNetV2", marks=pytest.mark.slow)],
+)
 def test_every_call_of_a_published_network_has_a_rule(name):
     model = getattr(keras.applications, name)(weights=None, input_shape=(96, 96, 3))
     calls = [call for call in read_model(model).calls if not call.is_input]

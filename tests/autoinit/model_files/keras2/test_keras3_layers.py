@@ -253,14 +253,15 @@ CASES = [
     case("Bidirectional", SEQUENCE, layer=layers.GRU(3, return_sequences=True), merge_mode="sum",
          slow=True),
     case("Bidirectional", SEQUENCE, layer=layers.SimpleRNN(3), merge_mode="ave"),
-    case("Bidirectional", SEQUENCE, layer=layers.LSTM(3, return_state=True), merge_mode="mul"),
+    case("Bidirectional", SEQUENCE, layer=layers.LSTM(3, return_state=True), merge_mode="mul",
+         slow=True),
     case("Bidirectional", SEQUENCE, layer=layers.LSTM(3), merge_mode=None, slow=True),
     case("Bidirectional", SEQUENCE, layer=layers.LSTM(3),
          backward_layer=layers.LSTM(3, go_backwards=True, activation="relu")),
     case("Bidirectional", SEQUENCE, layer=layers.RNN(layers.GRUCell(3)), slow=True),
-    case("Bidirectional", build=both_ways_with_state),
+    case("Bidirectional", build=both_ways_with_state, slow=True),
     case("Bidirectional", build=masked(
-        "Bidirectional", layer=layers.LSTM(2, return_sequences=True))),
+        "Bidirectional", layer=layers.LSTM(2, return_sequences=True)), slow=True),
     case("CategoryEncoding", (3,), num_tokens=4, dtype="int32"),
     case("CategoryEncoding", (3,), num_tokens=4, output_mode="count", dtype="int32"),
     case("CategoryEncoding", (1,), num_tokens=4, output_mode="one_hot", dtype="int32"),
@@ -334,7 +335,7 @@ CASES = [
     case("LSTM", SEQUENCE, units=3),
     case("LSTM", SEQUENCE, units=3, recurrent_activation="hard_sigmoid", unit_forget_bias=False),
     case("LSTM", SEQUENCE, units=3, return_sequences=True, return_state=True, unroll=True),
-    case("LSTM", SEQUENCE, units=3, recurrent_dropout=0.2, random=True),
+    case("LSTM", SEQUENCE, units=3, recurrent_dropout=0.2, random=True, slow=True),
     case("LSTM", build=with_state),
     case("LSTM", build=encoder_decoder, slow=True),
     case("LSTM", build=masked("LSTM", units=3, return_sequences=True, go_backwards=True)),
@@ -362,7 +363,7 @@ CASES = [
     case("PReLU"),
     case("Permute", IMAGE, dims=(3, 1, 2)),
     case("RNN", SEQUENCE, cell=cells("LSTM")),
-    case("RNN", SEQUENCE, cell=cells("SimpleRNN", "GRU", "LSTM"), return_sequences=True),
+    case("RNN", SEQUENCE, cell=cells("SimpleRNN", "GRU", "LSTM"), return_sequences=True, slow=True),
     case("RNN", SEQUENCE, cell=cells("GRU"), return_state=True, go_backwards=True, unroll=True),
     case("RNN", build=masked("RNN", cell=layers.LSTMCell(2), return_sequences=True,
                              zero_output_for_mask=True)),
@@ -422,10 +423,8 @@ CASES = [
 
 @pytest.mark.parametrize(
     "case",
-    [
-        pytest.param(case, marks=pytest.mark.slow if case.slow else (), id=str(case))
-        for case in CASES
-    ],
+    CASES,
+    ids=str,
 )
 def test_a_twin_computes_the_same(case: Case) -> None:
     model = reread(randomise(case.model()))

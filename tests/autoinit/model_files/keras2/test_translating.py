@@ -380,7 +380,7 @@ APPLICATIONS = {
     "Xception": 71, "NASNetMobile": 32, "ConvNeXtTiny": 32, "RegNetX002": 32, "ResNetRS50": 32,
     "VGG16": 32, "InceptionResNetV2": 75,
 }  # fmt: skip
-QUICK = ("MobileNetV3Small",)
+QUICK = ("MobileNet",)
 
 
 # tf_keras says so of an initialiser of TensorFlow's, while it writes EfficientNetV2 down.
