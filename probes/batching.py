@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import psutil
 
@@ -14,6 +14,9 @@ from probes.devices import Device, gpu_memory
 
 Progress = Callable[[float], None]
 Measured = TypeVar("Measured")
+Samples = int | Literal["auto"]
+# Of as many samples as it takes: how many go through together, and how many there are at most.
+TOGETHER, MOST = 8, 128
 
 
 def graph_of(model: Any, unknown_size: int, training: bool) -> ModelGraph:
@@ -30,7 +33,7 @@ def require_positive(**numbers: int) -> None:
         ValueError: names the first of them.
     """
     for name, number in numbers.items():
-        if number < 1:
+        if isinstance(number, str) or number < 1:
             raise ValueError(f"{name} must be at least 1. Received: {number}")
 
 
@@ -38,6 +41,23 @@ def fixed_batch(graph: ModelGraph) -> int | None:
     """The size of a batch that the model itself lays down."""
     sizes = {call.outputs[0].shape[0] for call in graph.inputs} - {None}
     return sizes.pop() if len(sizes) == 1 else None
+
+
+def block_of(graph: ModelGraph, num_samples: Samples, batch_size: int | None = None) -> int:
+    """How many samples are drawn at a time, which go through together if memory allows it.
+
+    A whole number of the batches that the model lays down, if it does.
+    """
+    if num_samples != "auto" and batch_size is None:
+        return num_samples
+    wanted = batch_size or TOGETHER
+    batch = fixed_batch(graph) or 1
+    return math.ceil(wanted / batch) * batch
+
+
+def batch_of(graph: ModelGraph, num_samples: Samples, batch_size: int | None = None) -> int:
+    """How many samples go through together where memory is no matter."""
+    return fixed_batch(graph) or block_of(graph, num_samples, batch_size)
 
 
 def fitting(needed: Callable[[int], int], samples: int, limit: int) -> int:

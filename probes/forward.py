@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
-
-import keras
+from typing import Any, NamedTuple
 
 from autoinit.errors import GraphError
-from autoinit.graph.compiled import run_compiled
 from autoinit.graph.input_moments import PerInput
-from autoinit.graph.model_graph import Call, ModelGraph
-from autoinit.graph.shapes import largest_alive, last_uses
+from autoinit.graph.model_graph import ModelGraph
+from autoinit.graph.shapes import largest_alive
 from autoinit.initializers.cloning import clone_with_weights
 from autoinit.initializers.drawing import SavedWeights, draw_configured_weights
 from autoinit.randomness import derived
 from probes.batching import (
+    MOST,
     Progress,
+    Samples,
+    block_of,
     fitting,
     fixed_batch,
     free_memory,
@@ -29,15 +30,20 @@ from probes.batching import (
     require_positive,
     while_memory_runs_out,
 )
+from probes.blocks import Blocks
 from probes.devices import Device, devices_of, full_precision, placed_on
-from probes.inputs import Data, draw_inputs
+from probes.inputs import Data
 from probes.moments.device import DeviceRecorder
-from probes.moments.distribution import bounds_of
 from probes.moments.figures import Moments
 from probes.moments.host import HostRecorder
+from probes.moments.precision import PRECISION
 from probes.moments.recorder import Recorder
 from probes.moments.spread import Spread, spread_of
-from probes.state import unchanged, without_gradients
+from probes.passing import Pass, behind_batch_statistics, has_figures
+from probes.state import unchanged
+
+# Times the precision asked for: who hopes to be so near looks whether it is not reached already.
+_NEARLY = 1.25
 
 _Figures = tuple[Moments | None, ...]
 
@@ -54,6 +60,8 @@ class Probe(Mapping[str, Moments]):
         batch_size: samples that went through together; the smallest number, where it differed.
         device: where; the first, where there were several.
         draws: the figures of each draw of weights and inputs. One unless more were asked for.
+        samples: how many there were; the fewest of the draws. Each call's moments have the
+            `standard_error` of its variance.
     """
 
     graph: ModelGraph
@@ -61,6 +69,7 @@ class Probe(Mapping[str, Moments]):
     batch_size: int
     device: Device
     draws: tuple[tuple[Moments | None, ...], ...] = field(default=(), kw_only=True)
+    samples: int = field(default=0, kw_only=True)
 
     def __post_init__(self) -> None:
         if not self.draws:
@@ -100,7 +109,7 @@ class Probe(Mapping[str, Moments]):
 
 def probe_model(
     model: Any,
-    num_samples: int = 128,
+    num_samples: Samples = 128,
     seed: int = 0,
     input_mean: PerInput = 0.0,
     input_variance: PerInput = 1.0,
@@ -111,6 +120,9 @@ def probe_model(
     progress: Progress | None = None,
     seeds: int = 1,
     input_data: Data | None = None,
+    batch_size: int | None = None,
+    precision: float = PRECISION,
+    budget: float | None = None,
 ) -> Probe:
     """Feed Gaussian noise or real data through a model and measure each call's output.
 
@@ -125,7 +137,10 @@ def probe_model(
 
     Args:
         model: a Keras model with a graph, or the `ModelGraph` of one.
-        num_samples: samples of noise.
+        num_samples: samples of noise. With `auto` 8 at first, and twice as many each time, up to
+            128, until every call's variance has the precision that is asked for; batches of 8, so
+            that what a normalisation sees does not depend on their number. Of real data no sample
+            is taken twice for that.
         seed: of the noise, and of dropout.
         input_mean, input_variance: of the noise: one number for all inputs, or numbers by name.
         training: mode of the model.
@@ -160,20 +175,28 @@ def probe_model(
         >>> f"{figures.variance:.2f} {figures.zero_fraction:.2f}"  # (1 − 1/π)/2, and a half
         '0.34 0.50'
     """
-    require_positive(num_samples=num_samples, seeds=seeds)
+    require_positive(
+        num_samples=1 if num_samples == "auto" else num_samples, seeds=seeds,
+        batch_size=1 if batch_size is None else batch_size,
+    )  # fmt: skip
+    if not precision > 0.0:
+        raise ValueError(f"precision must be above 0. Received: {precision!r}")
     read = partial(graph_of, unknown_size=unknown_size, training=training)
     graph = read(model)
-    noise = _Noise(num_samples, input_mean, input_variance, training, memory_limit, input_data)
+    noise = _Noise(
+        num_samples, input_mean, input_variance, training, memory_limit, input_data, batch_size,
+        precision, math.inf if budget is None else budget,
+    )  # fmt: skip
     devices = devices_of(device)
     if seeds == 1:
-        figures, size = noise.measure(graph, seed, devices[0], progress or (lambda share: None))
-        return Probe(graph, figures, size, devices[0])
+        found = noise.measure(graph, seed, devices[0], progress or (lambda share: None))
+        return Probe(graph, found.figures, found.together, devices[0], samples=found.samples)
     drawn = [seed if draw == 0 else derived(seed, draw) for draw in range(seeds)]
     replicas = [graph, *_copies(model, read, devices[1:seeds])]
     parts = _shares(progress, seeds)
     weights = threading.Lock()
 
-    def work(place: int) -> list[tuple[_Figures, int]]:
+    def work(place: int) -> list[_Measured]:
         mine = slice(place, None, len(replicas))
         return noise.measure_draws(
             replicas[place], drawn[mine], seed, devices[place], parts[mine], weights
@@ -183,10 +206,22 @@ def probe_model(
     with full_precision(), ThreadPoolExecutor(len(replicas)) as threads:
         # One device works in this thread, whose stack the caller may have chosen.
         each = map if len(replicas) == 1 else threads.map
-        found = list(each(work, range(len(replicas))))
-    ordered = [found[draw % len(found)][draw // len(found)] for draw in range(seeds)]
-    draws = tuple(figures for figures, _ in ordered)
-    return Probe(graph, draws[0], min(size for _, size in ordered), devices[0], draws=draws)
+        parts_found = list(each(work, range(len(replicas))))
+    count = len(parts_found)
+    ordered = [parts_found[draw % count][draw // count] for draw in range(seeds)]
+    draws = tuple(found.figures for found in ordered)
+    return Probe(
+        graph, draws[0], min(found.together for found in ordered), devices[0], draws=draws,
+        samples=min(found.samples for found in ordered),
+    )  # fmt: skip
+
+
+class _Measured(NamedTuple):
+    """Figures of one draw, how many samples went through together, and how many there were."""
+
+    figures: _Figures
+    together: int
+    samples: int
 
 
 @dataclass(frozen=True)
@@ -194,24 +229,29 @@ class _Noise:
     """What is fed through a model.
 
     Attributes:
-        samples: how many.
+        samples: how many, or `auto`.
         mean, variance: of the inputs.
         training: mode of the model.
         limit: bytes that activations may take; None for half of what is free.
         data: in place of noise, by the inputs' names.
+        batch_size: samples that go through together; None for as is usual.
+        precision, budget: of `auto`: relative standard error to reach, and seconds.
     """
 
-    samples: int
+    samples: Samples
     mean: PerInput
     variance: PerInput
     training: bool
     limit: int | None
     data: Data | None
+    batch_size: int | None
+    precision: float
+    budget: float
 
     def measure_draws(
         self, graph: ModelGraph, seeds: Sequence[int], first: int, device: Device,
         progress: Sequence[Progress], weights: threading.Lock,
-    ) -> list[tuple[_Figures, int]]:  # fmt: skip
+    ) -> list[_Measured]:  # fmt: skip
         """Figures for weights and inputs of each seed, one after the other.
 
         `weights` is held while weights are drawn, which takes Python's one random generator; the
@@ -232,39 +272,107 @@ class _Noise:
 
     def measure(
         self, graph: ModelGraph, seed: int, device: Device, progress: Progress
-    ) -> tuple[_Figures, int]:
-        """Figures for one seed, and how many samples went through together."""
+    ) -> _Measured:
+        """Figures for one seed."""
         limit = self.limit or free_memory(device) // 2
-        first = fixed_batch(graph) or fitting(partial(largest_alive, graph), self.samples, limit)
+        block = block_of(graph, self.samples, self.batch_size)
+        needed, fixed = partial(largest_alive, graph), fixed_batch(graph)
+        first = fixed or fitting(needed, block, limit)
+        mixed = behind_batch_statistics(graph) if self.training else frozenset()
+        # Where samples do not see each other, many together take less time, and give the same.
+        free = self.samples == "auto" and not (self.batch_size or fixed or mixed)
 
-        def measure(size: int) -> _Figures:
-            with placed_on(device), unchanged(graph, seed):
-                return self._in_batches(graph, size, seed, device.kind == "cpu", progress)
+        def measure(size: int) -> tuple[_Figures, int]:
+            blocks = Blocks(
+                graph, self.samples, block, seed, self.mean, self.variance, self.data or {}
+            )
+            later = fitting(needed, MOST, limit) if free and size == first else size
+            with (
+                placed_on(device),
+                unchanged(graph, seed),
+                HostRecorder() if device.kind == "cpu" else DeviceRecorder() as recorder,
+            ):
+                run = Pass(graph, self.training, recorder, mixed, blocks.batches(size))
+                samples = self._in_stages(blocks, run, (size, later), progress)
+                measured = iter(recorder.results())
+            idle = graph.behind_placeholders()
+            figures = tuple(
+                next(measured) if call.index not in idle and has_figures(call) else None
+                for call in graph.calls
+            )
+            return figures, samples
 
-        return while_memory_runs_out(
+        (figures, samples), together = while_memory_runs_out(
             measure, graph, first, device, "smaller inputs or another device"
         )
+        return _Measured(figures, together, samples)
 
-    def _in_batches(
-        self, graph: ModelGraph, size: int, seed: int, on_host: bool, progress: Progress
-    ) -> _Figures:
-        inputs = draw_inputs(graph, self.samples, seed, self.mean, self.variance, self.data)
-        starts = range(0, self.samples, size)
-        with HostRecorder() if on_host else DeviceRecorder() as recorder:
-            for number, start in enumerate(starts):
-                batch = {index: array[start : start + size] for index, array in inputs.items()}
-                done = number / len(starts)
+    def _in_stages(
+        self, blocks: Blocks, run: Pass, sizes: tuple[int, int], progress: Progress
+    ) -> int:
+        """Samples until there are enough: how many.
 
-                def part(share: float, done: float = done) -> None:
-                    progress(done + share / len(starts))
+        Args:
+            blocks, run: of inputs, and what they are taken through.
+            sizes: how many go through together at first, and later on.
+            progress: told of each stage as of half of what was left.
+        """
+        begin, fastest = time.perf_counter(), math.inf
+        done, stage, goal = 0, 0, blocks.goals[0]
+        while goal > done:
+            start, last = time.perf_counter(), goal == blocks.goals[-1]
+            told = _part_of(progress, *_stage(stage, last))
+            self._up_to(goal, done, blocks, run, sizes[stage > 0], told, last)
+            now = time.perf_counter()
+            fastest = min(fastest, (now - start) / (goal - done))
+            done, stage = goal, stage + 1
+            if not last:
+                left = max(self.budget - (now - begin), 0.0) / fastest
+                goal = self._next_goal(blocks.goals, done, run.recorder, left, sizes[1] > sizes[0])
+        return done
 
-                _run(graph, batch, self.training, recorder, part, number, len(starts))
-            measured = iter(recorder.results())
-        idle = graph.behind_placeholders()
-        return tuple(
-            next(measured) if call.index not in idle and _has_figures(call) else None
-            for call in graph.calls
-        )
+    def _up_to(
+        self, goal: int, done: int, blocks: Blocks, run: Pass, size: int, progress: Progress,
+        last: bool,
+    ) -> None:  # fmt: skip
+        """The samples from `done` to `goal`, each block by itself unless several fit together."""
+        step = max(size // blocks.size, 1) * blocks.size
+        for start in range(done, goal, step):
+            samples = min(step, goal - start)
+            shares = (start - done) / (goal - done), samples / (goal - done)
+            inputs = blocks.inputs(start, samples)
+            run.in_slices(inputs, size, _part_of(progress, *shares), last and start + step >= goal)
+
+    def _next_goal(
+        self, goals: Sequence[int], done: int, recorder: Recorder, left: float, skip: bool
+    ) -> int:
+        """How many samples there should be, done if no more.
+
+        Args:
+            goals: numbers to choose from.
+            done: so many there are.
+            recorder: of what was measured.
+            left: how many more there is time for, judged by the fastest so far.
+            skip: go at once to where the precision may be reached, as errors fall with the root of
+                the number. Where there are few batches to tell them from, errors may be too large.
+        """
+        errors = [error for error in recorder.standard_errors().values() if error is not None]
+        worst = max(errors, default=0.0)
+        later = [goal for goal in goals if done < goal <= done + left]
+        if worst <= self.precision or not later:
+            return done
+        enough = done * (worst / (_NEARLY * self.precision)) ** 2
+        return next((goal for goal in later if goal >= enough), later[-1]) if skip else later[0]
+
+
+def _part_of(progress: Progress, start: float, size: float) -> Progress:
+    return lambda share: progress(start + size * share)
+
+
+def _stage(stage: int, last: bool) -> tuple[float, float]:
+    """Where a stage begins and how long it is: half of what is left, the last one all of it."""
+    start = 1 - 0.5**stage
+    return start, (1 - start) * (1.0 if last else 0.5)
 
 
 def _copies(
@@ -294,90 +402,3 @@ def _shares(progress: Progress | None, parts: int) -> list[Progress]:
                 progress(sum(done) / parts)
 
     return [partial(tell, part) for part in range(parts)]
-
-
-def _run(
-    graph: ModelGraph,
-    inputs: dict[int, Any],
-    training: bool,
-    recorder: Recorder,
-    progress: Progress,
-    number: int,
-    batches: int,
-) -> None:
-    """Batch `number` through all calls that run; each tensor is let go after its last use.
-
-    Inputs are by value index, and progress is told of this batch's share.
-    """
-    alive: dict[int, Any] = {}
-    idle = graph.behind_placeholders()
-    every = max(len(graph.calls) // 50, 1)
-    batch = len(next(iter(inputs.values())))
-    bounds = _bounds(graph)
-    recorded: dict[int, int] = {}  # calls by the values that they wrote, as far as looked at
-    with without_gradients():
-        for call, finished in zip(graph.calls, last_uses(graph), strict=True):
-            if call.index in idle:
-                continue
-            same = None
-            if call.is_input:
-                (value,) = call.outputs
-                outputs = [keras.ops.convert_to_tensor(inputs[value.index], dtype=value.dtype)]
-            else:
-                tensors = [alive[value.index] for value in call.inputs]
-                outputs = run_compiled(call, tensors, training, batch, graph.kept, batches)
-                same = _handed_on(call, tensors, outputs[0])
-                del tensors
-            if _has_figures(call):
-                of = None if same is None else recorded.get(same)
-                if call.outputs[0].constant:
-                    if number == 0:  # a table of positions is like one sample, of every batch
-                        first = outputs[0][None]
-                        recorder.record(first, bounds.get(call.index), call.index, last=True)
-                        del first
-                elif batches == 1 and of is not None and call.index not in bounds:
-                    recorder.again(call.index, of)
-                    recorded[call.outputs[0].index] = of
-                else:
-                    last = number == batches - 1
-                    recorder.record(outputs[0], bounds.get(call.index), call.index, last=last)
-                    if call.index not in bounds:
-                        recorded[call.outputs[0].index] = call.index
-            alive.update(
-                (value.index, tensor) for value, tensor in zip(call.outputs, outputs, strict=True)
-            )
-            del outputs
-            for index in finished:
-                del alive[index]
-            if call.index % every == 0:
-                progress(call.index / len(graph.calls))
-
-
-def _has_figures(call: Call) -> bool:
-    """Whether a call that runs is measured: internal ones are not, and text has no moments."""
-    return not call.is_internal and call.outputs[0].dtype != "string"
-
-
-def _handed_on(call: Call, tensors: Sequence[Any], output: Any) -> int | None:
-    """The value that a call returns just as it got it, such as dropout does in inference."""
-    for value, tensor in zip(call.inputs, tensors, strict=True):
-        if tensor is output:
-            return value.index
-    return None
-
-
-def _bounds(graph: ModelGraph) -> dict[int, tuple[float, float]]:
-    """Bounds of the activations that have some, by call."""
-    known: dict[int, Any] = {}
-    found = {}
-    for call in graph.calls:
-        if call.part != "activation" and not isinstance(call.layer, keras.layers.Activation):
-            continue
-        if call.placeholder is not None:
-            continue
-        function = call.activation
-        if id(function) not in known:
-            known[id(function)] = bounds_of(function)
-        if known[id(function)] is not None:
-            found[call.index] = known[id(function)]
-    return found

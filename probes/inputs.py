@@ -56,7 +56,7 @@ def draw_inputs(
     sizes = integer_inputs(graph)
     data = {name: np.asarray(array) for name, array in (data or {}).items()}
     check_data(graph, data)
-    rows = _rows(data, samples, seed)
+    rows = chosen_rows(data, samples, seed)
     generator = np.random.default_rng(seed)
     arrays: dict[int, NDArray[Any]] = {}
     for call in graph.inputs:
@@ -129,8 +129,8 @@ def data_moments(array: NDArray[Any]) -> tuple[float, float]:
     return mean, math.fsum(squares) / flat.size
 
 
-def _rows(data: Data, samples: int, seed: int) -> NDArray[np.int64]:
-    """Which samples to take: each once, unless more are wanted than there are."""
+def chosen_rows(data: Data, samples: int, seed: int) -> NDArray[np.int64]:
+    """Which samples of data to take: each once, unless more are wanted than there are."""
     count = len(next(iter(data.values()))) if data else samples
     # Another seed than the noise's, which other inputs may have beside the data.
     generator = np.random.default_rng(derived(seed, count))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ from probes.moments import correlation, distribution
 from probes.moments.correlation import Correlations, Squares
 from probes.moments.distribution import UNKNOWN
 from probes.moments.figures import Bounds, Moments, nothing_finite
-from probes.moments.recorder import Recorder, recorded_shape
+from probes.moments.precision import standard_error
+from probes.moments.recorder import UNTOLD, FirstAxis, Recorder, recorded_shape, rows_of
 
 _BASIC = 7  # numbers of a tensor that `summarised` gives
 
@@ -31,30 +33,44 @@ class DeviceRecorder(Recorder):
         self._figures.clear()
 
     def record(
-        self, tensor: Any, bounds: Bounds = None, key: Hashable = None, *, last: bool = False
-    ) -> None:
+        self, tensor: Any, bounds: Bounds = None, key: Hashable = None, *, last: bool = False,
+        samples: FirstAxis = UNTOLD,
+    ) -> None:  # fmt: skip
         """Take a tensor's moments: see `Recorder.record`."""
         known = self._figures.setdefault(object() if key is None else key, _OnDevice(bounds))
-        known.add(ops.reshape(tensor, recorded_shape(tensor)), last or key is None)
+        known.add(ops.reshape(tensor, recorded_shape(tensor)), last or key is None, samples)
 
     def record_summary(self, summary: Any, count: int, key: Hashable) -> None:
         """Take what `summarised` gave first for a tensor of so many entries, as one row of them."""
         self._figures.setdefault(key, _OnDevice(None)).add_summary(summary, count)
 
+    def standard_errors(self) -> dict[Hashable, float | None]:
+        """Of the variances: see `Recorder.standard_errors`."""
+        different = {id(figures): figures for figures in self._figures.values()}
+        fetched = _fetched({key: figures.of_batches() for key, figures in different.items()})
+        found = {key: different[key].standard_error(numbers) for key, numbers in fetched.items()}
+        return {key: found[id(figures)] for key, figures in self._figures.items()}
+
     def results(self) -> list[Moments]:
         """Of all tensors or keys, in the order of their first recording."""
         different = {id(figures): figures for figures in self._figures.values()}
-        pieces = {key: figures.numbers() for key, figures in different.items()}
-        if not pieces:
-            return []
-        together = ops.concatenate([piece for each in pieces.values() for piece in each])
-        fetched = np.asarray(ops.convert_to_numpy(together), np.float64)
-        found, start = {}, 0
-        for key, each in pieces.items():
-            stop = start + sum(piece.shape[0] for piece in each)
-            found[key] = different[key].moments(fetched[start:stop])
-            start = stop
+        fetched = _fetched({key: figures.numbers() for key, figures in different.items()})
+        found = {key: different[key].moments(numbers) for key, numbers in fetched.items()}
         return [found[id(figures)] for figures in self._figures.values()]
+
+
+def _fetched(pieces: dict[int, list[Any]]) -> dict[int, NDArray[np.float64]]:
+    """Vectors by key, joined and fetched in one transfer."""
+    if not pieces:
+        return {}
+    together = ops.concatenate([piece for each in pieces.values() for piece in each])
+    fetched = np.asarray(ops.convert_to_numpy(together), np.float64)
+    found, start = {}, 0
+    for key, each in pieces.items():
+        stop = start + sum(piece.shape[0] for piece in each)
+        found[key] = fetched[start:stop]
+        start = stop
+    return found
 
 
 class _OnDevice:
@@ -69,12 +85,19 @@ class _OnDevice:
         self._few: list[Any] = []
         self._looked: Any = None
         self._taken = (0, 0, 0)
+        self._rows: list[Any] = []  # mean and variance of each sample, by batch
+        self._row_counts: list[int] = []
+        self._mixed = False
 
-    def add(self, tensor: Any, last: bool) -> None:
+    def add(self, tensor: Any, last: bool, samples: FirstAxis = UNTOLD) -> None:
         """Take samples, positions, channels; `last` where no more follow."""
         shape = tuple(tensor.shape)
         summary, deviation = summarised(tensor)
         self.add_summary(summary, math.prod(shape))
+        if rows_of(shape, samples):
+            self._rows.append(_by_sample(ops.reshape(deviation, (samples.number, -1))))
+            self._row_counts.append(samples.number)
+            self._mixed = samples.mixed
         wanted = correlation.enough(shape)
         if not wanted:
             return
@@ -103,11 +126,31 @@ class _OnDevice:
         self._counts.append(count)
         self._basic.append(summary)
 
+    def of_batches(self) -> list[Any]:
+        """Vectors of all that `standard_error` needs."""
+        return [*self._basic, *self._rows]
+
+    def standard_error(self, numbers: NDArray[np.float64]) -> float | None:
+        """Of the variance so far, relative to it, from the fetched numbers of batches."""
+        count = len(self._counts)
+        if not self._rows or len(self._rows) < count:
+            return None
+        batches = numbers[: _BASIC * count].reshape(-1, _BASIC)
+        scales, means, shares = batches[:, 2], batches[:, 3], batches[:, 6]
+        if not (shares == 1.0).all():
+            return None
+        largest, start, rows = scales.max(), _BASIC * count, []
+        for scale, mean, samples in zip(scales / largest, means, self._row_counts, strict=True):
+            own, square = numbers[start : start + 2 * samples].reshape(2, -1)
+            rows.append(np.stack([(own + mean) * scale, np.maximum(square, 0.0) * scale**2]))
+            start += 2 * samples
+        return standard_error(rows, self._mixed)
+
     def numbers(self) -> list[Any]:
         """Vectors of all that `moments` needs."""
         if self._looked is None and self._few:
             self._look_at_few()
-        pieces = list(self._basic)
+        pieces = self.of_batches()
         if self._looked is not None and self._speaks is not None:
             dead = ops.mean(ops.cast(ops.logical_not(self._speaks), "float32"))
             pieces += [self._looked, ops.reshape(dead, (1,))]
@@ -120,7 +163,8 @@ class _OnDevice:
         moments = parts[0]
         for part in parts[1:]:
             moments = moments.merge(part)
-        rest = numbers[batches.size :].tolist()
+        moments = replace(moments, standard_error=self.standard_error(numbers))
+        rest = numbers[batches.size + 2 * sum(self._row_counts) :].tolist()
         if not rest or self._samples < 2 or moments.finite_fraction < 1.0:
             return moments
         scale, variance, *looked, dead = rest
@@ -179,6 +223,14 @@ def summarised(tensor: Any) -> tuple[Any, Any]:
         scale, mean + left, variance, ops.mean(ops.cast(x == 0, "float32")), share,
     ])  # fmt: skip
     return summary, deviation
+
+
+@_compiled
+def _by_sample(deviation: Any) -> Any:
+    """[means…, variances…] of the rows of a table, one after the other."""
+    means = ops.mean(deviation, axis=1, keepdims=True)
+    variances = ops.mean(ops.square(deviation - means), axis=1)
+    return ops.concatenate([ops.reshape(means, (-1,)), variances])
 
 
 @_compiled

@@ -27,6 +27,9 @@ class Moments:
         position_correlation: of one channel at two positions of one sample, averaged over pairs.
             None, too, where there is one position only.
         shape: of the distribution; of nothing that correlations are not known of.
+        standard_error: of the variance, relative to it: 1.96 of these hold 95 % for other inputs
+            (see `probes.moments.precision`). None for fewer than two samples, for whole numbers,
+            where entries are all the same or not all finite, and of merged figures.
     """
 
     count: int
@@ -39,6 +42,7 @@ class Moments:
     sample_correlation: float | None = None
     position_correlation: float | None = None
     shape: Distribution = UNKNOWN
+    standard_error: float | None = None
 
     def merge(self, other: Moments) -> Moments:
         """Figures of both tensors' entries together (Chan, Golub & LeVeque 1979).

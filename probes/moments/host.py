@@ -20,8 +20,16 @@ from probes.moments import correlation, distribution
 from probes.moments.correlation import Correlations
 from probes.moments.distribution import UNKNOWN, Distribution
 from probes.moments.figures import Bounds, Moments, nothing_finite
-from probes.moments.recorder import Recorder, recorded_shape
-from probes.moments.sums import Sums, joined, mean_and_variance, silent_columns, sums_of
+from probes.moments.precision import Rows, standard_error
+from probes.moments.recorder import UNTOLD, FirstAxis, Recorder, recorded_shape, rows_of
+from probes.moments.sums import (
+    Sums,
+    joined,
+    mean_and_variance,
+    row_moments,
+    silent_columns,
+    sums_of,
+)
 
 
 class HostRecorder(Recorder):
@@ -40,18 +48,24 @@ class HostRecorder(Recorder):
         self._thread.shutdown(cancel_futures=True)
 
     def record(
-        self, tensor: Any, bounds: Bounds = None, key: Hashable = None, *, last: bool = False
-    ) -> None:
+        self, tensor: Any, bounds: Bounds = None, key: Hashable = None, *, last: bool = False,
+        samples: FirstAxis = UNTOLD,
+    ) -> None:  # fmt: skip
         """Take a tensor's moments: see `Recorder.record`."""
         known = self._figures.setdefault(object() if key is None else key, _OnHost(bounds))
         values = as_array(tensor).astype(np.float32, copy=False).reshape(recorded_shape(tensor))
         self._wait()
-        self._pending = self._thread.submit(known.add, values, last or key is None)
+        self._pending = self._thread.submit(known.add, values, last or key is None, samples)
 
     def _wait(self) -> None:
         if self._pending is not None:
             self._pending.result()
             self._pending = None
+
+    def standard_errors(self) -> dict[Hashable, float | None]:
+        """Of the variances: see `Recorder.standard_errors`."""
+        self._wait()
+        return {key: figures.standard_error() for key, figures in self._figures.items()}
 
     def results(self) -> list[Moments]:
         """Of all tensors or keys, in the order of their first recording."""
@@ -69,19 +83,27 @@ class _OnHost:
         self._silent: NDArray[np.intp] | None = None  # channels that were zero so far
         self._few: list[NDArray[np.float32]] = []
         self._looked: tuple[Correlations, Distribution] | None = None
+        self._rows: list[Rows] = []  # mean and variance of each sample, by batch
+        self._mixed = False
 
-    def add(self, values: NDArray[np.float32], last: bool) -> None:
+    def add(self, values: NDArray[np.float32], last: bool, samples: FirstAxis = UNTOLD) -> None:
         """Take samples, positions, channels; `last` where no more follow."""
         flat = values.reshape(-1)
         wanted = correlation.enough(values.shape)
         few = 0
         if wanted and self._looked is None:
             few = min(len(values), wanted.samples - sum(map(len, self._few)))
-        entries = few * math.prod(values.shape[1:])
-        first = sums_of(flat[:entries])
-        sums = joined([first, sums_of(flat[entries:])])
+        row = rows_of(values.shape, samples)
+        each = math.prod(values.shape[1:])
+        entries, cut = few * each, each if row else 0
+        first = sums_of(flat[:entries], cut)
+        sums = joined([first, sums_of(flat[entries:], cut)])
         moments = _of_sums(flat, sums)
         self._moments = moments if self._moments is None else self._moments.merge(moments)
+        if row and moments.finite_fraction == 1.0:
+            sums = sums._replace(by_row=sums.by_row.reshape(2, samples.number, -1).sum(2))
+            self._rows.append(row_moments(flat, row, sums, moments.mean, moments.variance))
+            self._mixed = samples.mixed
         if not wanted:
             return
         self._samples += len(values)
@@ -98,17 +120,24 @@ class _OnHost:
             if last or sum(map(len, self._few)) == wanted.samples:
                 self._look_at_few()
 
+    def standard_error(self) -> float | None:
+        """Of the variance so far, relative to it."""
+        if not self._rows or self._moments is None or self._moments.finite_fraction < 1.0:
+            return None
+        return standard_error(self._rows, self._mixed)
+
     def moments(self) -> Moments:
         """Of all samples."""
         if self._moments is None:
             raise ValueError("No tensor was recorded.")
-        if self._silent is None or self._samples < 2 or self._moments.finite_fraction < 1.0:
-            return self._moments
+        moments = replace(self._moments, standard_error=self.standard_error())
+        if self._silent is None or self._samples < 2 or moments.finite_fraction < 1.0:
+            return moments
         if self._looked is None:
             self._look_at_few()
         found, shape = self._looked or (Correlations(), UNKNOWN)
         shape = shape._replace(dead_fraction=self._silent.size / self._channels)
-        return self._moments.with_details(found, shape)
+        return moments.with_details(found, shape)
 
     def _look_at_few(self) -> None:
         few = np.concatenate(self._few)

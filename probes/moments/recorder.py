@@ -5,11 +5,26 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Hashable
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from keras.backend import is_float_dtype
 
 from probes.moments.figures import Bounds, Moments
+
+
+class FirstAxis(NamedTuple):
+    """What a tensor's first axis holds.
+
+    Attributes:
+        number: of samples; each may have several rows, one after the other.
+        mixed: whether they depend on each other, as behind a normalisation over the batch.
+    """
+
+    number: int = 0
+    mixed: bool = False
+
+
+UNTOLD = FirstAxis()
 
 
 class Recorder(ABC):
@@ -27,8 +42,9 @@ class Recorder(ABC):
 
     @abstractmethod
     def record(
-        self, tensor: Any, bounds: Bounds = None, key: Hashable = None, *, last: bool = False
-    ) -> None:
+        self, tensor: Any, bounds: Bounds = None, key: Hashable = None, *, last: bool = False,
+        samples: FirstAxis = UNTOLD,
+    ) -> None:  # fmt: skip
         """Take a tensor's moments.
 
         Args:
@@ -39,7 +55,12 @@ class Recorder(ABC):
                 all batches where a tensor is small; where it is large, from the first batch, which
                 must have 8 for that. None: a tensor of its own.
             last: whether no more batches of the key follow, so that nothing need be kept for them.
+            samples: that the tensor holds, for the standard error of the variance.
         """
+
+    @abstractmethod
+    def standard_errors(self) -> dict[Hashable, float | None]:
+        """Of the variances by keys, relative to them, of what was recorded so far."""
 
     @abstractmethod
     def results(self) -> list[Moments]:
@@ -52,6 +73,13 @@ class Recorder(ABC):
     def by_key(self) -> dict[Hashable, Moments]:
         """The same as `results` by the keys."""
         return dict(zip(self._figures, self.results(), strict=True))
+
+
+def rows_of(shape: tuple[int, ...], samples: FirstAxis) -> int:
+    """Entries of each sample of a recorded tensor; 0 where it does not tell samples apart."""
+    if not samples.number or len(shape) < 2 or 0 in shape or shape[0] % samples.number:
+        return 0
+    return math.prod(shape) // samples.number
 
 
 def recorded_shape(tensor: Any) -> tuple[int, ...]:

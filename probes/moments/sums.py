@@ -25,13 +25,17 @@ _SAFE = (1e-12, 1e12)  # largest absolute values whose squares single precision 
 
 
 class Sums(NamedTuple):
-    """What is summed over all entries, in one look at them."""
+    """What is summed over all entries, in one look at them.
+
+    `by_row` has the sums and the sums of squares of each row, where rows were asked for.
+    """
 
     zeros: int
     minimum: float  # NaN if any entry is
     maximum: float
     total: float
     square: float
+    by_row: NDArray[np.float64]
 
     @property
     def largest(self) -> float:
@@ -47,14 +51,19 @@ class Sums(NamedTuple):
 def joined(parts: Sequence[Sums]) -> Sums:
     """Of several arrays together."""
     # NumPy's extremes, not Python's, which lose a NaN.
-    zeros, minima, maxima, totals, squares = zip(*parts, strict=True)
-    return Sums(sum(zeros), float(np.min(minima)), float(np.max(maxima)), sum(totals), sum(squares))
+    zeros, minima, maxima, totals, squares, by_row = zip(*parts, strict=True)
+    extremes = float(np.min(minima)), float(np.max(maxima))
+    return Sums(sum(zeros), *extremes, sum(totals), sum(squares), np.concatenate(by_row, axis=1))
 
 
-def sums_of(flat: NDArray[np.float32]) -> Sums:
-    """Sums over an array: of rows in single, of their sums in double precision.
+def sums_of(flat: NDArray[np.float32], row: int = 0) -> Sums:
+    """Sums over an array: of short pieces in single, of their sums in double precision.
 
     Part by part, so that all but the first look at a part find it in the core's cache.
+
+    Args:
+        flat: all entries.
+        row: entries of each row whose own sums are wanted; 0 for none.
     """
     whole = flat.size - flat.size % _ROW
     rows, rest = flat[:whole].reshape(-1, _ROW), flat[whole:]
@@ -79,9 +88,31 @@ def sums_of(flat: NDArray[np.float32]) -> Sums:
         left = rest.astype(np.float64)
         total = totals.sum(dtype=np.float64) + left.sum()
         square = squares.sum(dtype=np.float64) + left @ left
+        by_row = _by_row(flat, row, totals, squares) if row else np.empty((2, 0))
     # NumPy's extremes, not Python's, which lose a NaN.
     extremes = float(np.min(lowest)), float(np.max(highest))
-    return Sums(int(zeros), *extremes, float(total), float(square))
+    return Sums(int(zeros), *extremes, float(total), float(square), by_row)
+
+
+def _by_row(
+    flat: NDArray[np.float32], row: int, totals: NDArray[np.float32], squares: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Sums and sums of squares of each row, from those of pieces that rows may cut in two."""
+    count = flat.size // row
+    if row < 4 * _ROW:
+        table = flat.reshape(count, row).astype(np.float64)
+        return np.stack([table.sum(1), np.vecdot(table, table)])
+    bounds = np.arange(count + 1) * row
+    piece, cut = bounds // _ROW, bounds % _ROW
+    before = np.zeros((2, len(totals) + 1))
+    np.cumsum(totals, out=before[0, 1:], dtype=np.float64)
+    np.cumsum(squares, out=before[1, 1:], dtype=np.float64)
+    up_to = before[:, piece]
+    for number in np.flatnonzero(cut):
+        start = piece[number] * _ROW
+        part = flat[start : start + cut[number]].astype(np.float64)
+        up_to[:, number] += part.sum(), part @ part
+    return np.diff(up_to, axis=1)
 
 
 def _centered_square(flat: NDArray[np.float32], mean: float) -> float:
@@ -96,10 +127,33 @@ def mean_and_variance(flat: NDArray[np.float32], sums: Sums) -> tuple[float, flo
     """Of finite entries; in double precision where the sums would not do."""
     mean = sums.total / flat.size
     variance = sums.square / flat.size - mean * mean
-    if not (sums.safe and variance > 1e-3 * mean * mean) and sums.largest > 0.0:
-        mean = float(flat.mean(dtype=np.float64))
-        variance = _centered_square(flat, mean) / flat.size
-    return mean, variance
+    return (mean, variance) if _do(sums, mean, variance) else _in_double(flat)
+
+
+def _do(sums: Sums, mean: float, variance: float) -> bool:
+    """Whether single precision's sums give mean and variance well enough."""
+    return sums.largest == 0.0 or (sums.safe and variance > 1e-3 * mean * mean)
+
+
+def _in_double(flat: NDArray[np.float32]) -> tuple[float, float]:
+    mean = float(flat.mean(dtype=np.float64))
+    return mean, _centered_square(flat, mean) / flat.size
+
+
+def row_moments(
+    flat: NDArray[np.float32], row: int, sums: Sums, mean: float, variance: float
+) -> NDArray[np.float64]:
+    """Mean and variance of each row of finite entries, two lines; of all, they are known.
+
+    In double precision where the sums would not do.
+    """
+    if _do(sums, mean, variance):
+        means, squares = sums.by_row / row
+        return np.stack([means, np.maximum(squares - np.square(means), 0.0)])
+    found = np.empty((2, flat.size // row))
+    for number in range(found.shape[1]):
+        found[:, number] = _in_double(flat[number * row : (number + 1) * row])
+    return found
 
 
 def silent_columns(table: NDArray[np.float32], among: NDArray[np.intp] | None) -> NDArray[np.intp]:

@@ -15,6 +15,7 @@ from probes import forward, probe_model
 from probes.devices import find_device
 from probes.moments.device import DeviceRecorder
 from probes.moments.host import HostRecorder
+from probes.passing import Pass
 
 
 def network():
@@ -186,10 +187,10 @@ def test_a_tensor_that_is_handed_on_is_summed_once(monkeypatch):
     summed = []
     record = HostRecorder.record
 
-    def counting(recorder, tensor, bounds=None, key=None, *, last=False):
+    def counting(recorder, tensor, bounds=None, key=None, *, last=False, **others):
         assert last  # nothing is kept for batches to come
         summed.append(key)
-        record(recorder, tensor, bounds, key, last=last)
+        record(recorder, tensor, bounds, key, last=last, **others)
 
     monkeypatch.setattr(HostRecorder, "record", counting)
     probe = probe_model(deep_network(), 8, training=False)
@@ -201,16 +202,16 @@ def test_a_tensor_that_is_handed_on_is_summed_once(monkeypatch):
 
 def test_out_of_memory_halves_the_batch_and_tries_again(monkeypatch):
     model = network()
-    run, sizes = forward._run, []
+    run, sizes = Pass.run, []
 
-    def scarce(graph, inputs, *arguments):
+    def scarce(one, inputs, *arguments):
         (array,) = inputs.values()
         sizes.append(len(array))
         if len(array) > 10:
             raise MemoryError
-        return run(graph, inputs, *arguments)
+        return run(one, inputs, *arguments)
 
-    monkeypatch.setattr(forward, "_run", scarce)
+    monkeypatch.setattr(Pass, "run", scarce)
     probe = probe_model(model, 32)
     assert probe.batch_size == 8
     assert sizes == [32, 16, 8, 8, 8, 8]

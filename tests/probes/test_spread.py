@@ -14,6 +14,7 @@ from autoinit.reading import read_model
 from probes import forward, probe_model
 from probes.devices import Device, find_device
 from probes.moments.spread import Spread, spread_of
+from probes.passing import Pass
 
 
 def test_hand_computed_spread():
@@ -110,7 +111,7 @@ def test_the_models_own_weights_are_back_afterwards():
 
 def test_and_after_an_error_too(monkeypatch):
     model = network()
-    before, run, seen = state(model), forward._run, []
+    before, run, seen = state(model), Pass.run, []
 
     def failing(*arguments):
         seen.append(1)
@@ -118,7 +119,7 @@ def test_and_after_an_error_too(monkeypatch):
             raise RuntimeError("on purpose")
         run(*arguments)
 
-    monkeypatch.setattr(forward, "_run", failing)
+    monkeypatch.setattr(Pass, "run", failing)
     with pytest.raises(RuntimeError, match="on purpose"):
         probe_model(model, 16, seeds=3)
     assert_same(before, state(model))
