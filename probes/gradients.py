@@ -98,6 +98,7 @@ def probe_gradients(
     progress: Progress | None = None,
     input_data: Data | None = None,
     compiled: CompiledPasses | None = None,
+    batch_size: int | None = None,
 ) -> Gradients:
     """Feed noise or real data through a model, and a Gaussian cotangent back from its outputs.
 
@@ -120,13 +121,15 @@ def probe_gradients(
         progress: told the share done, from 0 to 1; sometimes by another thread.
         compiled: keeps what TensorFlow compiles: the same `ModelGraph` with other weights is then
             measured faster with the same `CompiledPasses()`.
+        batch_size: samples that go through together, if memory allows it; all by default.
 
     Returns:
         Moments of the gradient for each call's first output and for each trainable variable.
 
     Raises:
-        ValueError: for a number of samples below 1, a device that is not there, a name that is no
-            input's, data that do not fit, or a backend other than TensorFlow, JAX and PyTorch.
+        ValueError: for a number of samples or of a batch below 1, a device that is not there, a
+            name that is no input's, data that do not fit, or a backend other than TensorFlow, JAX
+            and PyTorch.
         MemoryError: where not even one sample fits.
 
     Example:
@@ -137,20 +140,21 @@ def probe_gradients(
         >>> f"{found['x'].variance / found['double'].variance:.2f}"  # 2², by the chain rule
         '4.00'
     """
-    require_positive(num_samples=num_samples)
+    require_positive(num_samples=num_samples, batch_size=1 if batch_size is None else batch_size)
+    most = min(num_samples, batch_size or num_samples)
     graph = graph_of(model, unknown_size, training)
     found = find_device(device)
     limit = memory_limit or free_memory(found) // 2
     whole, apart = (partial(needed, graph, segments_of(graph, each)) for each in (False, True))
     checkpointed = bool(checkpoint)
     if checkpoint is None:
-        checkpointed = whole(fixed_batch(graph) or num_samples) > limit
+        checkpointed = whole(fixed_batch(graph) or most) > limit
     bytes_for = apart if checkpointed else whole
-    first = fixed_batch(graph) or fitting(bytes_for, num_samples, limit)
+    first = fixed_batch(graph) or fitting(bytes_for, most, limit)
 
     known = compiled or CompiledPasses()
 
-    def measure(batch_size: int) -> _Probing:
+    def measure(size: int) -> _Probing:
         nonlocal checkpointed
         try:
             with placed_on(found), unchanged(graph, seed):
@@ -161,18 +165,21 @@ def probe_gradients(
                     graph, num_samples, seed, input_mean, input_variance, input_data
                 )
                 cotangents = _draw_cotangents(graph, num_samples, seed, logits)
-                probing.run(inputs, cotangents, num_samples, batch_size)
+                probing.run(inputs, cotangents, num_samples, size)
                 return probing
         except Exception as error:
             if checkpointed or checkpoint is False or not out_of_memory(error):
                 raise
         checkpointed = True
-        return measure(batch_size)
+        return measure(size)
 
-    probing, batch_size = while_memory_runs_out(
+    probing, together = while_memory_runs_out(
         measure, graph, first, found, "smaller inputs, checkpoint=True or another device"
     )
-    return Gradients(graph, probing.moments(), batch_size, found, probing.variables(), checkpointed)
+    return Gradients(
+        graph, probing.moments(), together, found, probing.variables(), checkpointed,
+        samples=num_samples,
+    )  # fmt: skip
 
 
 class _Probing:

@@ -44,11 +44,13 @@ from autoinit.rules import RULES
 from autoinit.rules.registry import Registry
 from autoinit.signals import SIGNAL_MODELS
 from autoinit.signals.signal import Signal
+from probes.batching import batch_of
 from probes.devices import Device
 from probes.forward import Probe, probe_model
 from probes.gradients import Gradients, probe_gradients
 from probes.inputs import Data
 from probes.jacobian import JacobianSpectrum, probe_jacobian
+from probes.passing import behind_batch_statistics
 from probes.segments import CompiledPasses
 
 Progress = Callable[[float, str], None]
@@ -110,6 +112,13 @@ class Comparison:
     def batch_size(self) -> int:
         """The smallest batch that went through together."""
         return min(probe.batch_size for probes in self.probes.values() for probe in probes)
+
+    @property
+    def samples(self) -> dict[str, int]:
+        """How many samples were measured by series: the fewest of its draws."""
+        return {
+            series: min(probe.samples for probe in probes) for series, probes in self.probes.items()
+        }
 
 
 def compare(
@@ -191,7 +200,7 @@ class _Analysis:
             keep_frozen=keep_frozen,
             zero_kernels=settings.zero_kernels,
             seed=settings.seed,
-            batch=settings.samples,
+            batch=batch_of(graph, settings.samples, settings.batch),
             unsupported=settings.unsupported,
         )
         self.graph, self.inputs = graph, inputs_of(graph, settings, data)
@@ -256,12 +265,12 @@ class _Analysis:
         found, label = self.comparison, self._draw_label(draw)
         inputs, settings = self.inputs, self.settings
         chosen = (
-            self.graph, settings.samples, self.seeds[draw], inputs.mean, inputs.variance,
-            self.training, settings.device,
+            self.seeds[draw], inputs.mean, inputs.variance, self.training, settings.device,
         )  # fmt: skip
         probe = probe_model(
-            *chosen, input_data=inputs.data, memory_limit=_activation_memory(settings),
-            progress=self.steps.next(f"Measuring {series}{label}"),
+            self.graph, settings.samples, *chosen, input_data=inputs.data,
+            memory_limit=_activation_memory(settings), batch_size=settings.batch,
+            budget=settings.budget, progress=self.steps.next(f"Measuring {series}{label}"),
         )  # fmt: skip
         found.probes.setdefault(series, []).insert(0, probe)
         if not settings.gradients:
@@ -269,11 +278,20 @@ class _Analysis:
         what = f"The gradients with {series} weights"
         with self._left_out("gradients_not_measured", what, (MemoryError,)):
             gradients = probe_gradients(
-                *chosen, input_data=inputs.data, logits=True,
+                self.graph, probe.samples, *chosen, input_data=inputs.data, logits=True,
                 memory_limit=_activation_memory(settings), compiled=self.compiled,
+                batch_size=self._gradient_batch(),
                 progress=self.steps.next(f"Measuring gradients, {series}{label}", _GRADIENT_STEPS),
             )  # fmt: skip
             found.gradients.setdefault(series, []).insert(0, gradients)
+
+    def _gradient_batch(self) -> int | None:
+        """How many samples go back together: as many as forward, where samples see each other."""
+        settings = self.settings
+        chosen = settings.batch is not None or settings.samples == "auto"
+        if not (chosen and self.training and behind_batch_statistics(self.graph)):
+            return settings.batch
+        return batch_of(self.graph, settings.samples, settings.batch)
 
     def look_at_the_first_draw(self, series: str) -> None:
         """What is asked of one draw only: the other signal model, deviations, the Jacobian."""
@@ -307,7 +325,9 @@ class _Analysis:
         what = f"The gradients with {series} weights"
         with self._left_out("gradients_not_measured", what, (MemoryError, ValueError)):
             data = inputs.data
-            few = min(settings.samples, _GRADIENT_SAMPLES)
+            few = _GRADIENT_SAMPLES
+            if settings.samples != "auto":
+                few = min(settings.samples, few)
             found.few_gradients[series] = probe_gradients(
                 self.graph, few, self.seeds[0], inputs.mean, inputs.variance, self.training,
                 settings.device, input_data=data, logits=True, compiled=self.compiled,
@@ -329,8 +349,8 @@ class _Analysis:
         }, self.settings.disable)  # fmt: skip
         frozen = frozen_weights(self.graph, came=self.uploaded, keep=self.settings.keep_frozen)
         noted = conditions(
-            self.graph, self.settings, self.inputs, found.predictions["autoinit"][0],
-            batch_size=found.batch_size, depth=recursion_depth(model),
+            self.graph, self.settings, self.inputs, found.predictions["autoinit"][0], found.probes,
+            depth=recursion_depth(model),
         )  # fmt: skip
         found.findings = _unique([*self.findings, *([frozen] if frozen else []), *noted])
 

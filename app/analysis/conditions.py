@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from app.analysis.diagnosis.input_scaling import input_scaling
 from app.analysis.diagnosis.thresholds import PLAIN_DEPTH, SCATTERED
 from app.analysis.inputs import Inputs
 from app.analysis.settings import Settings
-from app.text.formatting import number, plural
+from app.text.formatting import number, percentage, plural
 from autoinit.findings import Finding
 from autoinit.graph.model_graph import ModelGraph
 from autoinit.propagation import Propagation
 from autoinit.signals.signal import Observed
+from probes.batching import batch_of
+from probes.forward import Probe
+from probes.moments.precision import PRECISION, over_draws
 
 
 def conditions(
@@ -21,8 +24,8 @@ def conditions(
     settings: Settings,
     inputs: Inputs,
     planned: Propagation,
+    probes: Mapping[str, Sequence[Probe]],
     *,
-    batch_size: int,
     depth: int,
 ) -> Iterator[Finding]:
     """What was assumed, and what to know before the figures are believed or the model loaded.
@@ -32,7 +35,7 @@ def conditions(
         settings: of the analysis.
         inputs: what the inputs were taken to be.
         planned: what is predicted for AutoInit's weights.
-        batch_size: how many samples went through together.
+        probes: what was measured, by series and draw.
         depth: how many calls Keras recurses to open the model.
     """
     yield from inputs.findings
@@ -51,16 +54,43 @@ def conditions(
         )  # fmt: skip
     yield from input_scaling(graph, inputs.mean, inputs.variance, inputs.from_data)
     yield from _not_self_averaging(graph, planned)
-    if batch_size < settings.samples:
+    wanted = batch_of(graph, settings.samples, settings.batch)
+    batch_size = min(probe.batch_size for draws in probes.values() for probe in draws)
+    if batch_size < wanted:
         yield Finding(
             "batch_reduced", "", "",
-            f"{settings.samples} samples did not fit into memory together: they went through in "
+            f"{wanted} samples did not fit into memory together: they went through in "
             f"batches of {batch_size}, and batch normalisation saw no more at once.",
         )  # fmt: skip
+    if settings.samples == "auto":
+        yield from _imprecise(graph, probes)
     if settings.constrain_weights:
         yield Finding(
             "constraint_needs_import", "", "",
             "The model carries AutoInit's constraint: `import autoinit` before loading it.",
+        )  # fmt: skip
+
+
+def _imprecise(graph: ModelGraph, probes: Mapping[str, Sequence[Probe]]) -> Iterator[Finding]:
+    """One sentence for all variances that are known less well than samples were taken for."""
+    errors = [
+        (error, call, series)
+        for series, draws in probes.items()
+        for call, *found in zip(graph.calls, *(probe.moments for probe in draws), strict=True)
+        if (error := over_draws([m and m.standard_error for m in found])) is not None
+    ]
+    above = [each for each in errors if each[0] > PRECISION]
+    if above:
+        error, call, series = max(above, key=lambda each: each[0])
+        layers = len({each.index for _, each, _ in above})
+        measured = len({each.index for _, each, _ in errors})
+        taken = [probe.samples for draws in probes.values() for probe in draws]
+        samples = " to ".join(map(str, sorted({min(taken), max(taken)})))
+        yield Finding(
+            "imprecise", call.path, call.class_name,
+            f"The variance of {layers:,} of {plural(measured, 'layer')} is not known to "
+            f"{percentage(PRECISION)}; worst at {call.path!r}, with {series} weights, where its "
+            f"standard error is {percentage(error)}. {samples} samples were taken.",
         )  # fmt: skip
 
 

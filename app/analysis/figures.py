@@ -43,6 +43,7 @@ from autoinit.signals.phases import phase
 from probes.jacobian import JacobianSpectrum
 from probes.moments.distribution import Distribution
 from probes.moments.figures import Moments
+from probes.moments.precision import over_draws
 from probes.moments.spread import spread_of
 
 _KERAS_VERSION: str = keras.__version__
@@ -103,6 +104,7 @@ def result_of(
         series=series,
         timings=dict(timings),
         calls=calls,
+        samples=comparison.samples,
         phases=phases_of(comparison),
         gradients=gradients_of(comparison),
         jacobian=jacobian_of(comparison),
@@ -183,7 +185,10 @@ def _used_settings(settings: Settings, comparison: Comparison) -> result.UsedSet
             "input_data": settings.data_name, "input_data_sha256": sha256(settings.input_data)
         }  # fmt: skip
     if comparison.probes:
-        used["batch_size"] = comparison.batch_size
+        used |= {
+            "samples": min(comparison.samples.values()), "samples_asked": settings.samples,
+            "batch_size": comparison.batch_size,
+        }  # fmt: skip
     return result.UsedSettings(**used)
 
 
@@ -253,6 +258,9 @@ def _figures(comparison: Comparison, series: str, call: graph_model.Call) -> Cal
 
 def _measurement(draws: Sequence[Moments]) -> Measurement:
     block = _over_draws(draws, _MEASURED) | _shape_over_draws([draw.shape for draw in draws])
+    error = over_draws([draw.standard_error for draw in draws])
+    if error is not None:
+        block["standard_error"] = _figure(error)
     if len(draws) > 1:
         block["variance_spread"] = _spread([draw.variance for draw in draws])
     return Measurement(**block)

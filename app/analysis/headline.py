@@ -483,7 +483,7 @@ def time_card(result: Result) -> Card:
         label="Time",
         value=duration(result.timings.get("total")),
         note=f"on {device.kind.upper()}",
-        explanation=f"{plural(settings.samples, 'sample')}, {draws}, on {device.name}.",
+        explanation=f"{result.samples_taken} samples, {draws}, on {device.name}.",
     )
 
 

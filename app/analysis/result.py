@@ -97,7 +97,10 @@ class VarianceSpread(Part):
 
 
 class Measurement(Moments):
-    """What was measured at a call."""
+    """What was measured at a call.
+
+    `standard_error` is that of the variance for other inputs, relative to it.
+    """
 
     minimum: Figure = None
     maximum: Figure = None
@@ -110,6 +113,7 @@ class Measurement(Moments):
     saturated_fraction: Figure = None
     channel_variances: tuple[Figure, ...] | None = None
     variance_spread: VarianceSpread | None = None
+    standard_error: Figure = None
 
     @property
     def largest(self) -> float | None:
@@ -240,11 +244,17 @@ class Call(Part):
 
 
 class UsedSettings(BaseModel):
-    """The settings of the analysis; those that nothing here asks for are kept as they are."""
+    """The settings of the analysis; those that nothing here asks for are kept as they are.
+
+    `samples` is how many were taken, the fewest of all series; `samples_asked` what was asked for,
+    and `batch_size` how many went through together.
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
     samples: int = 128
+    samples_asked: int | Literal["auto"] | None = None
+    batch_size: int | None = None
     seed: int = 0
     seeds: int = 1
     signal_variance: FiniteFloat = Field(1.0, ge=0)
@@ -442,6 +452,7 @@ class Result(Preview):
     model: ModelFacts
     device: DeviceFacts
     timings: dict[str, FiniteFloat]
+    samples: dict[str, int] = {}
     phases: dict[str, Phase] = {}
     gradients: dict[str, Gradients] = {}
     jacobian: dict[str, JacobianFacts] = {}
@@ -450,6 +461,12 @@ class Result(Preview):
         validation_alias="warnings", serialization_alias="warnings"
     )
     downloads: tuple[DownloadFacts, ...] | None = None
+
+    @property
+    def samples_taken(self) -> str:
+        """How many samples were taken: 128, or 8 to 32 where series took different numbers."""
+        numbers = self.samples.values() or [self.settings.samples]
+        return " to ".join(map(str, sorted({min(numbers), max(numbers)})))
 
     @property
     def unmeasured_calls(self) -> tuple[Call, ...]:

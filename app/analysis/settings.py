@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Self, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 from annotated_types import Ge, Le
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 LARGEST_INPUT_SIZE = 65_536
+LARGEST_SAMPLES = 65_536
 MOMENTS_BYTES = 16_384  # as JSON; a job crosses to the worker on one line
 RECEIVED_SHOWN = 200
 # Bounds that single precision can hold, squares included.
@@ -52,7 +53,8 @@ class Option:
         flag_value: what an option without a value stands for.
         metavar: what the command line calls its value, if it is no number.
         per_input: whether the command line takes `NAME=X` for one input, too.
-        words: what the page calls its choices.
+        words: what the page calls its choices, or the word that may take a number's place.
+        usual: numbers that the page offers beside such a word.
         library: the option of `AutoInit` that it is, if any.
         library_default: what that is if nobody says, where it is not the setting's own default.
         expected: what it takes, where type and bounds do not say it.
@@ -66,6 +68,7 @@ class Option:
     metavar: str | None = None
     per_input: bool = False
     words: Mapping[str, str] | None = None
+    usual: tuple[int, ...] = ()
     library: str = ""
     library_default: Any = None
     expected: str = ""
@@ -113,10 +116,24 @@ class Settings(BaseModel):
         frozen=True, strict=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
     )
 
-    samples: Annotated[int, Option(INPUT, "Samples", library="batch_size")] = Field(
-        128, ge=1, le=65_536
+    samples: Annotated[
+        Annotated[int, Field(ge=1, le=LARGEST_SAMPLES)] | Literal["auto"],
+        Option(INPUT, "Samples", words={"auto": "Automatic"}, usual=(8, 16, 32, 64, 128, 256)),
+    ] = "auto"
+    """How many inputs are fed through the network. More are slower and steadier; auto takes 8, and
+    twice as many until every variance is known to 2 %, 128 have been taken or the time is over."""
+
+    batch: Annotated[int | None, Option(INPUT, "Samples together")] = Field(
+        None, ge=1, le=LARGEST_SAMPLES
     )
-    """How many inputs are fed through the network. More are slower and steadier."""
+    """How many inputs go through together, which is what batch normalisation sees: such as the
+    batch one trains with. Without it, 8 where samples are auto, and all where they are a number."""
+
+    budget: Annotated[float, Option(INPUT, "Seconds for automatic samples")] = Field(
+        5.0, ge=0.0, le=86_400.0
+    )
+    """How long auto may go on for each series of weights and each draw. A machine that is slower
+    takes fewer samples; 0 takes 8."""
 
     input_mean: Annotated[float | None, Option(INPUT, "Input mean", per_input=True)] = Field(
         None, ge=-LARGEST_MEAN, le=LARGEST_MEAN
@@ -301,6 +318,7 @@ class Entry:
         default: what it is if nobody says.
         low, high: between which a number must lie.
         choices: all that it may be, where they can be listed.
+        word: that may take a number's place; empty for none.
         help: what it is for.
         option: how it is offered.
     """
@@ -311,6 +329,7 @@ class Entry:
     low: Any
     high: Any
     choices: tuple[str, ...]
+    word: str
     help: str
     option: Option
 
@@ -319,7 +338,8 @@ class Entry:
         """What it takes, as the end of a sentence."""
         if self.choices:
             return f"one of {', '.join(self.choices)}"
-        by_kind = {int: f"a whole number from {self.low} to {self.high}", bool: "true or false"}
+        number = f"a whole number from {self.low} to {self.high}"
+        by_kind = {int: f"{number}, or {self.word}" if self.word else number, bool: "true or false"}
         if self.kind is float:
             return f"a number from {self.low:g} to {self.high:g}"
         return self.option.expected or by_kind.get(self.kind, "text, or left out")
@@ -328,6 +348,14 @@ class Entry:
         """What people call a choice."""
         return (self.option.words or {}).get(choice, choice.replace("_", " "))
 
+    def parsed(self, text: str) -> Any:
+        """What a text says, unchecked: the word itself, or what its kind makes of it.
+
+        Raises:
+            ValueError, KeyError: it says nothing of the kind.
+        """
+        return text if text == self.word else _FROM_TEXT[self.kind](text)
+
 
 def table(settings: type[Settings] = Settings) -> dict[str, Entry]:
     """Every setting by its name, in the order in which they are offered."""
@@ -335,15 +363,27 @@ def table(settings: type[Settings] = Settings) -> dict[str, Entry]:
 
 
 def _entry(name: str, info: FieldInfo) -> Entry:
-    choices = get_args(info.annotation) if isinstance(info.default, str) else ()
-    is_union = get_origin(info.annotation) is UnionType
-    kinds: list[Any] = [k for k in get_args(info.annotation) if is_union and k is not NoneType]
-    kind: Any = str if choices else kinds[0] if kinds else info.annotation
-    (option,) = (each for each in info.metadata if isinstance(each, Option))
-    low = next((each.ge for each in info.metadata if isinstance(each, Ge)), None)
-    high = next((each.le for each in info.metadata if isinstance(each, Le)), None)
-    kind, text = get_origin(kind) or kind, " ".join((info.description or "").split())
-    return Entry(name, kind, info.default, low, high, choices, text, option)
+    parts = [_part(kind) for kind in get_args(info.annotation) if kind is not NoneType]
+    literals = get_args(info.annotation) if get_origin(info.annotation) is Literal else ()
+    is_union = get_origin(info.annotation) in (UnionType, Union)
+    words = [kind for kind, _ in parts if is_union and get_origin(kind) is Literal]
+    kinds = [kind for kind, _ in parts if is_union and get_origin(kind) is not Literal]
+    kind: Any = str if literals else kinds[0] if kinds else info.annotation
+    metadata = [*info.metadata, *(each for _, within in parts for each in within if is_union)]
+    (option,) = (each for each in metadata if isinstance(each, Option))
+    low = next((each.ge for each in metadata if isinstance(each, Ge)), None)
+    high = next((each.le for each in metadata if isinstance(each, Le)), None)
+    text, kind = " ".join((info.description or "").split()), get_origin(kind) or kind
+    word = get_args(words[0])[0] if words else ""
+    return Entry(name, kind, info.default, low, high, literals, word, text, option)
+
+
+def _part(kind: Any) -> tuple[Any, Sequence[Any]]:
+    """One kind of a union, without its bounds, and these."""
+    if get_origin(kind) is not Annotated:
+        return kind, ()
+    plain, *metadata = get_args(kind)
+    return plain, [each for within in metadata for each in getattr(within, "metadata", [within])]
 
 
 def from_query(query: Mapping[str, str], settings: type[Settings] = Settings) -> Settings:
@@ -355,7 +395,7 @@ def from_query(query: Mapping[str, str], settings: type[Settings] = Settings) ->
     for name, entry in table(settings).items():
         if name in query and entry.option.in_form:
             with contextlib.suppress(ValueError, KeyError):
-                value = _FROM_TEXT[entry.kind](query[name])
+                value = entry.parsed(query[name])
                 settings(**{name: value})
                 found[name] = value
     return settings(**found)

@@ -25,6 +25,8 @@ def hover_fields(call: Call, series: str, describe: Describe) -> list[str]:
             if share:
                 text += f", {percentage(share)} {name}"
         text += finite_part(found)
+        if found.standard_error is not None:
+            text += f"<br>standard error of the variance {percentage(found.standard_error)}"
     support = "rule: " + call.support.replace("_", " ")
     support += ", unsure: after a layer without a rule" if call.tainted else ""
     support += ", frozen: its weights are kept" if call.frozen else ""

@@ -113,8 +113,10 @@ def _attributes(entry: Entry) -> dict[str, Any]:
         text += " May be given several times."
         return {"help": text, "metavar": offered.metavar, "multiple": True}
     if default is not None:
-        text += f" Default: {default}."
+        text += f" Default: {default if isinstance(default, str) else format(default, 'g')}."
     kind: Any = FILE if offered.metavar == "FILE" else entry.kind
+    if entry.word:
+        kind = Parsed("number", entry.parsed, entry.expected)
     metavar = offered.metavar or {int: "N", float: "X"}.get(entry.kind)
     if entry.choices:  # which click names itself
         kind, metavar = click.Choice(entry.choices), None

@@ -20,6 +20,7 @@ from app.analysis.headline import (
 )
 from app.analysis.result import Measurement, Result
 from app.text.escaping import plain_text
+from app.text.formatting import percentage
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -100,7 +101,7 @@ def _summary_lines(result: Result, bars: str) -> Iterator[str]:
     )
     yield (
         f"measured on {plain_text(device.name or device.kind, NAME_LIMIT)}, "
-        f"{result.settings.samples} samples, "
+        f"{result.samples_taken} samples, "
         f"{result.timings.get('total', 0.0):.1f} s"
     )
     yield ""
@@ -114,20 +115,23 @@ def _summary_lines(result: Result, bars: str) -> Iterator[str]:
     drawn = sparklines([[_size(figures) for figures in column] for column in found], bars)
     from rich.table import Column, Table
 
+    errors = [_largest_error(column) for column in found]
+    titles = ["smallest", "largest", "last layer", *(["error"] if any(errors) else [])]
     table = Table(
-        "variance measured",
-        *(Column(title, justify="right") for title in ("smallest", "largest", "last layer")),
-        "on its way",
+        "variance measured", *(Column(title, justify="right") for title in titles), "on its way"
     )
-    for series, column, line in zip(result.series, found, drawn, strict=True):
+    for series, column, error, line in zip(result.series, found, errors, drawn, strict=True):
         last = result.calls[-1].measured(series) if result.calls else None
         figures = [describe_variance(each) for each in (*_extremes(column), last)]
-        table.add_row(f"  {series}", *figures, line)
+        told = [percentage(error)] if any(errors) else []
+        table.add_row(f"  {series}", *figures, *told, line)
     yield from table_lines(table)
     which = f"{len(weighted):,} layers with a kernel"
     if measured < len(weighted):
         which = f"{measured:,} layers with a kernel that could be measured, of {len(weighted):,}"
     yield f"  (smallest, largest and way, on one log scale, of the {which})"
+    if any(errors):
+        yield "  (error: the largest standard error of these variances, for other inputs)"
     yield from _card_lines(result)
     yield ""
     yield from _not_run_lines(result)
@@ -135,6 +139,12 @@ def _summary_lines(result: Result, bars: str) -> Iterator[str]:
     tainted = result.tainted
     after = f"; {tainted:,} after a layer without a rule, and unsure" if tainted else ""
     yield f"coverage  {counts}{after}"
+
+
+def _largest_error(measurements: Sequence[Measurement | None]) -> float | None:
+    """Of the variances, relative to them; none of a result that has none."""
+    known = [figures.standard_error for figures in measurements if figures is not None]
+    return max((error for error in known if error is not None), default=None)
 
 
 def _not_run_lines(result: Result) -> Iterator[str]:

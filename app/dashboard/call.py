@@ -24,6 +24,7 @@ _MARKS = {
 Show = Callable[[float | None], str]
 _FIGURES: tuple[tuple[str, Callable[[Call, str], Part | None], str, Show], ...] = (
     ("variance, measured", Call.measured, "variance", number),
+    ("variance, standard error", Call.measured, "standard_error", percentage),
     ("variance, predicted", Call.predicted, "variance", number),
     ("mean, measured", Call.measured, "mean", number),
     ("mean, predicted", Call.predicted, "mean", number),

@@ -247,16 +247,34 @@ def settings_field(entry: Entry, value: Any, names: Sequence[str]) -> Any:
     if entry.choices:
         begin = entry.choices.index(value)
         return st.selectbox(label, entry.choices, begin, format_func=entry.words, help=text)
+    if entry.word:
+        return number_or_word(entry, value)
     if entry.kind is bool:
         return st.checkbox(label, value, help=text)
     if entry.kind is int:
-        return st.number_input(label, entry.low, entry.high, value=value, help=text)
+        return st.number_input(
+            label, entry.low, entry.high, value=value, placeholder="as is usual", help=text
+        )
     if entry.kind is float:  # without bounds: a sentence says more of a wrong one
         return st.number_input(label, value=value, format="%g", placeholder="auto", help=text)
     if entry.kind is dict:
         listed = "; ".join(f"{plain_text(name, 40)}: 0, 1" for name in names[:INPUTS_NAMED])
         return st.text_input(label, moments_text(value), placeholder=listed, help=text)
     return st.text_input(label, value or "", help=text) or None
+
+
+def number_or_word(entry: Entry, value: Any) -> Any:
+    """A choice of a word and the usual numbers; any other number may be typed."""
+    shown = [entry.words(entry.word), *map(str, entry.option.usual)]
+    begin = entry.words(value) if value == entry.word else str(value)
+    options = shown if begin in shown else [*shown, begin]
+    chosen = st.selectbox(
+        entry.option.label, options, options.index(begin), accept_new_options=True, help=entry.help
+    )
+    if chosen in (None, shown[0]):
+        return entry.word
+    # What is no number is told by the table, in a sentence.
+    return int(chosen) if chosen.strip().isdecimal() else chosen
 
 
 def last_job(options: type[Settings] = Settings) -> tuple[tuple[str, ...], Settings]:
@@ -280,4 +298,6 @@ def asked_for(key: str, _handle: jobs.JobHandle) -> tuple[tuple[str, ...], Setti
     chosen = {name for name, entry in table().items() if entry.option.in_form}
     if result.settings.by_name.get("input_auto"):
         chosen -= {"input_mean", "input_variance", "input_moments"}
-    return names, Settings(**{k: v for k, v in result.settings.by_name.items() if k in chosen})
+    used = result.settings.by_name
+    used |= {"samples": used.get("samples_asked", result.settings.samples)}
+    return names, Settings(**{name: value for name, value in used.items() if name in chosen})

@@ -128,7 +128,7 @@ def _call_table(result: Result) -> tuple[Head, Body, int, list[str]]:
     """One row per call: what it is, then variance, mean and correlation of each series."""
     figures = (
         "variance", "predicted", "mean", "predicted mean", "correlation of samples",
-        "predicted correlation", "zeros",
+        "predicted correlation", "zeros", "error of the variance",
     )  # fmt: skip
     head = ["layer", "class", "output", "prediction"]
     head += [f"{series_name(series)} {what}" for series in result.series for what in figures]
@@ -139,7 +139,8 @@ def _call_table(result: Result) -> tuple[Head, Body, int, list[str]]:
             pair = call.measured(series), call.predicted(series)
             for name in ("variance", "mean", "sample_correlation"):
                 row += [number(getattr(moments, name, None)) for moments in pair]
-            row.append(percentage(getattr(pair[0], "zero_fraction", None)))
+            for name in ("zero_fraction", "standard_error"):
+                row.append(percentage(getattr(pair[0], name, None)))
         body.append(row)
     return head, body, 4, ["weighted" if call.weighted else "" for call in result.calls]
 

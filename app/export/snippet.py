@@ -24,6 +24,13 @@ def snippet(result: Result, options: type[Settings] = Settings) -> str:
         usual = option.library_default or entry.default
         if option.library and settings.get(name, usual) != usual:
             config[option.library] = settings[name]
+    # What a normalisation saw: the library takes 128 samples, if nobody says.
+    batch = settings["batch_size" if "samples_asked" in settings else "samples"]
+    config |= {} if batch == 128 else {"batch_size": batch}
+    asked = settings.get("samples_asked", settings["samples"])
+    in_batches = asked == "auto" or settings.get("batch") is not None
+    together = f"\n    batch_size={batch!r}," if in_batches else ""
+    samples = result.samples.get("autoinit", settings["samples"])
     named = settings.get("input_moments") or {}
     mean = {key: pair[0] for key, pair in named.items()} or settings["input_mean"]
     variance = {key: pair[1] for key, pair in named.items()} or settings["input_variance"]
@@ -42,7 +49,7 @@ autoinit = AutoInit(
 better = autoinit.initialize_model(model)
 figures = probe_model(
     better,
-    num_samples={settings["samples"]!r},
+    num_samples={samples!r},{together}
     seed={settings["seed"]!r},
     input_mean={mean!r},
     input_variance={variance!r},

@@ -22,7 +22,7 @@ SOURCES: tuple[tuple[str, Callable[[Call, str], Part | None], tuple[str, ...]], 
         (
             "variance", "mean", "minimum", "maximum", "zero_fraction", "finite_fraction",
             "sample_correlation", "position_correlation", "kurtosis", "dead_fraction",
-            "saturated_fraction",
+            "saturated_fraction", "standard_error",
         ),
     ),
     (

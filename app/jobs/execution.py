@@ -33,6 +33,7 @@ from autoinit.model_files import (
 )
 from autoinit.model_files.rebuilding import require_activations
 from autoinit.reading import read_model
+from probes.batching import block_of
 from probes.devices import find_device
 from probes.inputs import Data
 
@@ -63,7 +64,9 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
     model = _sample(spec) if file is None else file.model
     settings = spec.settings.replace(input_size=_sufficient_size(model, spec.settings.input_size))
     graph = read_model(model, settings.input_size, training=settings.mode == "training")
-    require_activations(graph, settings.samples, budgets)
+    # Of automatic samples, the first; more are taken as time allows.
+    samples = settings.samples if settings.samples != "auto" else block_of(graph, "auto")
+    require_activations(graph, samples, budgets)
     data = _input_data(settings, graph, budgets)
     loaded = time.perf_counter()
     record = None if file is None else file.record

@@ -56,6 +56,12 @@ def standard_error(batches: Sequence[Rows], mixed: bool) -> float | None:
     return _jackknife(means, variances, sizes)
 
 
+def over_draws(errors: Sequence[float | None]) -> float | None:
+    """Of the geometric mean of some draws' variances, whose inputs are independent."""
+    known = [error for error in errors if error is not None]
+    return math.hypot(*known) / len(known) if known and len(known) == len(errors) else None
+
+
 def _jackknife(sums: Rows, squares: Rows, sizes: Rows) -> float:
     """Of units of so many samples: sums of their means, and of mean squares, around the mean."""
     units, left = len(sizes), sizes.sum() - sizes

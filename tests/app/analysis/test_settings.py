@@ -53,10 +53,12 @@ def test_every_entry_is_whole(name: str) -> None:
     assert entry.help.endswith(".")
     assert entry.option.group in (FILES, INPUT, INITIALISATION, MEASUREMENT)
     assert entry.option.label
-    assert set(entry.option.words or ()) <= set(entry.choices)
+    assert set(entry.option.words or ()) <= {*entry.choices, entry.word}
     if entry.kind in (int, float):
         assert entry.low < entry.high
-        assert entry.default is None or entry.low <= entry.default <= entry.high
+        allowed = entry.default in (None, entry.word)
+        assert allowed or entry.low <= entry.default <= entry.high
+    assert all(entry.low <= usual <= entry.high for usual in entry.option.usual)
 
 
 @pytest.mark.parametrize("name", ENTRIES)
@@ -98,6 +100,39 @@ def test_an_address_sets_what_the_page_has_fields_for() -> None:
                "custom_objects": "os", "input_data": "/etc/passwd", "device": "tpu",
                "input_moments": "{}"}  # fmt: skip
     assert from_query(query | ignored) == expected
+
+
+def test_a_word_may_take_a_numbers_place() -> None:
+    samples = ENTRIES["samples"]
+    assert (samples.kind, samples.word, samples.default) == (int, "auto", "auto")
+    assert from_query({"samples": "auto"}).samples == "auto"
+    assert [Settings(samples=each).samples for each in ("auto", 5)] == ["auto", 5]
+    with pytest.raises(ValueError, match="from 1 to 65536, or auto; received 'many'"):
+        Settings(samples="many")
+    published = json.loads(schema())["properties"]["samples"]["anyOf"]
+    assert {"const": "auto", "type": "string"} in published
+
+
+@pytest.mark.parametrize(("typed", "samples"), [(None, "auto"), ("64", 64), ("300", 300)])
+def test_the_page_offers_the_word_beside_numbers(typed: str | None, samples: Any) -> None:
+    def page() -> None:
+        import streamlit as st
+
+        from app.dashboard.sidebar import settings_fields
+
+        st.json(settings_fields())
+
+    shown = AppTest.from_function(page)
+    if samples == 300:  # of the address, and offered then like the others
+        shown.query_params["samples"] = "300"
+    shown.run(timeout=300)
+    (field,) = [each for each in shown.selectbox if each.label == "Samples"]
+    assert field.options[:3] == ["Automatic", "8", "16"]
+    assert field.value == ("300" if samples == 300 else "Automatic")
+    if typed is not None:
+        field.select(typed).run(timeout=300)
+    assert not shown.exception
+    assert Settings(**{"samples": json.loads(shown.json[0].value)["samples"]}).samples == samples
 
 
 # A new entry

@@ -137,7 +137,7 @@ def test_every_option_reaches_the_worker(
     (tmp_path / "my model.keras").touch()
     monkeypatch.chdir(tmp_path)
     options = (
-        "--samples 16 --seed 3 --input-mean -0.5 --input-var 2 "
+        "--samples 16 --batch 4 --budget 2.5 --seed 3 --input-mean -0.5 --input-var 2 "
         "--input-var left=3 --input-mean a=b=4 --mode inference --seeds 4 "
         "--gradients --jacobian 3 "
         "--distribution orthogonal --signal-variance 0.5 --device cpu --constrain-weights "
@@ -151,6 +151,8 @@ def test_every_option_reaches_the_worker(
         "name": "my model.keras",
         "settings": {
             "samples": 16,
+            "batch": 4,
+            "budget": 2.5,
             "seed": 3,
             "input_mean": -0.5,
             "input_variance": 2.0,
@@ -496,7 +498,7 @@ def test_an_interrupt_leaves_nothing_behind(
         ("analyse sample:x", "No such command 'analyse'"),
         ("analyze", "Missing argument 'MODEL...'"),
         ("analyze sample:x --mode train", "'train' is not one of"),
-        ("analyze sample:x --samples many", "'many' is not a valid integer"),
+        ("analyze sample:x --samples many", "a whole number from 1 to 65536, or auto; got 'many'"),
         ("analyze sample:x --samples 0", "samples must be a whole number from 1"),
         ("analyze sample:x --input-var nan", "input_variance must be a number"),
         ("analyze sample:x --input-var image=0", "input_moments must be by an input's name"),
@@ -587,6 +589,18 @@ def test_the_summary(deep_result: Result) -> None:
     assert lines[place + 2].startswith("    → Let layers without a rule be sampled")
     words = [line.split()[:2] for line in lines[3:6]]
     assert words == [["uploaded", "stable"], ["default", "explodes"], ["autoinit", "stable"]]
+
+
+def test_the_summary_says_how_sure_its_variances_are(deep_result: Result) -> None:
+    deep_result["samples"] = {"default": 8, "uploaded": 32, "autoinit": 16}
+    weighted = [call for call in deep_result["calls"] if call["weighted"]]
+    for place, call in enumerate(weighted):
+        call["default"]["measured"]["standard_error"] = 0.001 * place
+    lines = summary(parsed(deep_result)).splitlines()
+    (row,) = [line.split() for line in lines if line.startswith("  default")]
+    assert row[4:6] == [f"{0.1 * (len(weighted) - 1):.3g}", "%"]
+    assert "8 to 32 samples" in lines[1]
+    assert any("largest standard error" in line for line in lines)
 
 
 def test_the_summary_of_a_network_that_is_measured_in_part(cut_result: Result) -> None:

@@ -391,7 +391,12 @@ def test_the_command_line_on_a_real_file(tmp_path):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"samples": 128}, {"samples": 32, "mode": "inference", "distribution": "uniform", "seed": 3}],
+    [
+        {"samples": 128},
+        {"samples": 32, "mode": "inference", "distribution": "uniform", "seed": 3},
+        {"samples": "auto", "budget": 0.0},
+        {"samples": 40, "batch": 16},
+    ],
 )
 def test_a_manifest_lies_beside_the_model_and_the_snippet_does_it_again(
     settings, tmp_path, monkeypatch
@@ -422,16 +427,54 @@ def test_a_manifest_lies_beside_the_model_and_the_snippet_does_it_again(
     assert float(line.split()[1]) == pytest.approx(measured, rel=1e-4)
 
 
+@pytest.mark.parametrize(("asked", "taken"), [
+    ({"samples": "auto", "budget": 0.0}, (8, 8)), ({"samples": "auto", "budget": 1e4}, (128, 8)),
+    ({"samples": 12}, (12, 12)), ({"samples": 12, "batch": 8, "gradients": True}, (12, 8)),
+])  # fmt: skip
+def test_how_many_samples_were_taken_and_how_sure_figures_are(asked, taken, tmp_path):
+    inputs = keras.Input((6, 6, 2))
+    x = layers.BatchNormalization()(layers.Conv2D(4, 3, name="conv")(inputs))
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    keras.Model(inputs, layers.Dense(1, name="last")(x)).save(tmp_path / "mine.keras")
+    result = analyse(tmp_path / "mine.keras", tmp_path, **asked)
+    settings = result["settings"]
+    assert (settings["samples"], settings["batch_size"]) == taken
+    assert settings["samples_asked"] == asked["samples"]
+    assert set(result["samples"].values()) == {taken[0]}
+    errors = [
+        row[series]["measured"]["standard_error"]
+        for row in result["calls"] for series in result["series"]
+    ]  # fmt: skip
+    assert all(0.0 <= error < 2.0 for error in errors)
+    told = [each for each in result["warnings"] if each["code"] == "imprecise"]
+    if asked["samples"] == "auto":
+        (finding,) = told
+        assert f"{taken[0]} samples were taken" in finding["message"]
+        assert "is not known to 2 %" in finding["message"]
+        worst = call(result, finding["path"])
+        assert max(errors) in [worst[s]["measured"]["standard_error"] for s in result["series"]]
+    else:
+        assert told == []
+    if "gradients" in asked:
+        assert {each["batch_size"] for each in result["gradients"].values()} == {8}
+    # What is predicted is so for the batch that went through together.
+    slower = analyse(tmp_path / "mine.keras", tmp_path, samples=taken[1])
+    for name in ("conv", "pool", "last"):
+        predicted = call(slower, name)["autoinit"]["predicted"]
+        assert call(result, name)["autoinit"]["predicted"] == predicted
+
+
 def asked_for(settings, model):
     """As much of a result as a snippet is made of."""
     made_up = {"layers": 1, "calls": 1, "parameters": 1, "inputs": []}
     return SimpleNamespace(
-        settings=UsedSettings(**settings), model=ModelFacts.model_validate(made_up | model)
-    )
+        settings=UsedSettings(**settings), samples={},
+        model=ModelFacts.model_validate(made_up | model),
+    )  # fmt: skip
 
 
 def test_the_snippet_opens_what_keras_alone_does_not():
-    settings = Settings(keep_frozen=True).model_dump()
+    settings = Settings(samples=128, keep_frozen=True).model_dump()
     for model in ({"format": "json", "keras": 3}, {"format": "h5", "keras": 2}):
         text = snippet(asked_for(settings, model | {"name": "a.h5"}))
         assert "open_model_file('a.h5').model" in text
@@ -463,7 +506,7 @@ def test_rules_and_kernels_are_told(all_cnn):
 
 @pytest.mark.parametrize("name", ["a'b.keras", 'x"; import os; os.abort() #.h5', "a\\nb.keras"])
 def test_a_files_name_stays_a_name_in_the_snippet(name):
-    settings = Settings().model_dump()
+    settings = Settings(samples=128).model_dump()
     tree = ast.parse(snippet(asked_for(settings, {"name": name, "format": "keras"})))
     (load,) = [
         node for node in ast.walk(tree)

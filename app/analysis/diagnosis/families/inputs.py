@@ -62,4 +62,14 @@ KINDS = (
         remedy="Take fewer samples where batch normalisation should see all at once.",
         test="app.analysis.conditions",
     ),
+    FindingKind(
+        "imprecise",
+        Severity.FACT,
+        "Variances that few samples do not tell well",
+        cause="Samples of a layer with few entries, or behind a pooling of all positions, differ"
+        " much from each other: its measured variance would be another one for other inputs.",
+        remedy="Allow automatic samples more time (--budget), or take a number of them (--samples)"
+        " where a figure has to be exact.",
+        test="app.analysis.conditions",
+    ),
 )
