@@ -160,10 +160,11 @@ def test_a_sample_takes_options_and_settings(jobs):
     checked(page.button_group(key="source").set_value("Try a sample").run())
     checked(page.selectbox(key="sample").set_value("all-cnn-c").run())
     page.selectbox(key="all-cnn-c-activation").set_value("elu")
-    for label, value in (("Samples", 32), ("Draws", 2), ("Input variance", 2.5), ("Seed", 7)):
+    for label, value in (("Draws", 2), ("Input variance", 2.5), ("Seed", 7)):
         (field,) = [field for field in page.number_input if field.label == label]
         field.set_value(value)
     for label, value in (
+        ("Samples", "32"),
         ("Distribution", "orthogonal"),
         ("Mode", "inference"),
         ("Layers without a rule", "pass_through"),
@@ -274,14 +275,21 @@ def test_moments_per_input_are_asked_for_where_there_are_several(done, jobs, res
     assert jobs.submitted[-1].settings.input_moments == {"left": [0.5, 0.25], "a: b": [-1, 2]}
 
 
-def test_the_form_begins_with_the_settings_of_the_job_on_the_page(done, jobs, build_result):
+@pytest.mark.parametrize(("asked", "samples", "shown"), [
+    ({}, 33, "33"),
+    ({"samples_asked": "auto", "batch_size": 8, "batch": None}, "auto", "Automatic"),
+])  # fmt: skip
+def test_the_form_begins_with_the_settings_of_the_job_on_the_page(
+    asked, samples, shown, done, jobs, build_result
+):
     result = build_result(10)
     moments = {"left": [0.5, 2.0], "right": [0.0, 1.0]}
     result["settings"] |= {"samples": 33, "mode": "inference", "keep_frozen": True, "seed": 7,
                            "input_moments": moments, "input_data": "/gone.npy"}  # fmt: skip
+    result["settings"] |= asked
     result["model"]["inputs"] = [{"name": "left"}, {"name": "right"}]
     page = done(result)
-    assert field(page, "number_input", "Samples").value == 33
+    assert field(page, "selectbox", "Samples").value == shown
     assert field(page, "number_input", "Seed").value == 7
     assert field(page, "selectbox", "Mode").value == "inference"
     assert field(page, "checkbox", "Keep frozen layers' weights").value is True
@@ -291,7 +299,7 @@ def test_the_form_begins_with_the_settings_of_the_job_on_the_page(done, jobs, bu
     checked(page.selectbox(key="sample").set_value("all-cnn-c").run())
     press(page, "Analyse")
     assert jobs.submitted[-1].settings == Settings(
-        samples=33,
+        samples=samples,
         seed=7,
         mode="inference",
         keep_frozen=True,

@@ -100,7 +100,7 @@ def test_an_uploaded_file_has_three_series_and_the_plotted_weights_go_home(
             told = CORRELATIONS if positions else {"sample_correlation"}
             # Data, and a flattened tensor of parts, are no functions of one Gaussian.
             slope = {"correlation_slope"} if row["path"] == "conv" else set()
-            assert set(row[series]["measured"]) - SHAPE == MEASURED | told
+            assert set(row[series]["measured"]) - SHAPE == MEASURED | told | {"standard_error"}
             assert set(row[series]["predicted"]) == PREDICTED | told | {"spread"} | slope
             assert set(row[series]["predicted_by"]["independent"]) == PREDICTED
     conv = call(result, "conv")
