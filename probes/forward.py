@@ -158,13 +158,20 @@ def probe_model(
             first device.
         input_data: samples to feed in place of noise, by the inputs' names, the samples' axis
             first: see `probes.inputs.draw_inputs`.
+        batch_size: samples that go through together: batch after batch of so many is drawn, the
+            last one with what is left, the first one with `seed` itself. By default all, and 8 with
+            `auto`, where later ones are joined as long as no sample depends on the others of its
+            batch. One batch is the least, though it be more than 128.
+        precision: relative standard error that `auto` is to reach for all variances.
+        budget: seconds that `auto` may take for each draw, judged by the batches before: what would
+            take longer is not begun. As long as it takes by default.
 
     Returns:
         Moments for each call that can be run.
 
     Raises:
-        ValueError: for a number of samples or seeds below 1, a device that is not there, a name
-            that is no input's, or data that do not fit.
+        ValueError: for a number of samples, of a batch or of seeds below 1, a precision of 0, a
+            device that is not there, a name that is no input's, or data that do not fit.
         MemoryError: where not even one sample fits.
 
     Example:
