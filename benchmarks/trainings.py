@@ -23,12 +23,14 @@ STEPS, BATCH = 300, 32
 RATES = (1e-3, 1e-2, 1e-1)  # with momentum
 # Share of what chance leaves to be gained that a training has to gain.
 CLEARLY = 0.3
+FEWEST = 8  # numbers that digits can be told by
 
 
 def digits_for(shape: tuple[int, ...], dtype: str, seed: int = 0) -> tuple[Any, Any]:
     """Images of digits in the shape of an input, with their classes.
 
-    Numbers have mean 0 and variance 1; whole numbers are pixels, of which there are 17.
+    Numbers have mean 0 and variance 1; whole numbers are pixels, of which there are 17. Where there
+    are too few numbers to tell digits by, the classes are ten rings around the middle.
     """
     data, classes = load_digits(return_X_y=True)
     if dtype.startswith(("int", "uint")):
@@ -41,7 +43,12 @@ def digits_for(shape: tuple[int, ...], dtype: str, seed: int = 0) -> tuple[Any, 
         images = np.asarray(keras.ops.convert_to_numpy(images))
         channels = shape[2] if len(shape) == 3 else 1
         return np.repeat(images, channels, -1).reshape(-1, *shape).astype("float32"), classes
-    mapping = np.random.default_rng(seed).standard_normal((64, int(np.prod(shape)))) / 8.0
+    generator, size = np.random.default_rng(seed), int(np.prod(shape))
+    if size < FEWEST:
+        points = generator.standard_normal((len(data), size))
+        ranks = np.argsort(np.argsort((points**2).sum(1)))
+        return points.reshape(-1, *shape).astype("float32"), ranks * 10 // len(data)
+    mapping = generator.standard_normal((64, size)) / 8.0
     return (data @ mapping).reshape(-1, *shape).astype("float32"), classes
 
 

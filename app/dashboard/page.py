@@ -224,7 +224,9 @@ def show_result(handle: JobHandle) -> None:
     except (OSError, ValueError):
         st.error("The result cannot be read any more. Press Analyse to compute it again.")
         return
+    again = again_with(handle)
     page_sections.show_title(result)
+    page_sections.show_input(result, again)
     page_sections.show_verdicts(result)
     figures, code = st.columns(2)
     with figures:
@@ -232,7 +234,7 @@ def show_result(handle: JobHandle) -> None:
     with code:
         page_sections.show_patch(result)
     findings = partial(page_sections.show_findings, result)
-    show_exploration(result, handle.folder, again_with(handle), findings)
+    show_exploration(result, handle.folder, again, findings)
     page_sections.show_downloads(result, handle.folder)
     show_comparison(handle.key, result, result_of)
     page_sections.show_details(result)

@@ -19,7 +19,7 @@ from app.analysis.headline import (
     verdict_cards,
 )
 from app.analysis.result import Result
-from app.dashboard.charts import PICTURE, PICTURES
+from app.dashboard.charts import PICTURE, PICTURES, Again
 from app.dashboard.explore import jump_to
 from app.export.downloads import downloads, file_stem
 from app.export.patch import patch
@@ -28,7 +28,7 @@ from app.export.snippet import snippet
 from app.export.tables import csv_text
 from app.jobs.folders import MANIFEST, RESULT
 from app.text.escaping import html_text, markdown_text, plain_text
-from app.text.formatting import plural, size
+from app.text.formatting import number, plural, size
 
 MIMES = {".h5": "application/x-hdf5", ".json": "application/json"}
 MESSAGES_IN_SIGHT = 3
@@ -39,6 +39,41 @@ def show_title(result: Result) -> None:
     """The model's name, and what it is."""
     st.header(markdown_text(result.model.name, 120), anchor=False)
     st.caption(" · ".join(markdown_text(fact) for fact in facts(result)))
+
+
+# What inputs usually are: mean and variance.
+USUAL_INPUTS = {
+    "Standardised": (0.0, 1.0),
+    "0 to 1": (0.5, 1 / 12),
+    "−1 to 1": (0.0, 1 / 3),
+    "Bytes, 0 to 255": (127.5, 255.0**2 / 12),
+}
+_OF_FIRST_LAYERS = ("bytes", "range", "statistics")
+
+
+def show_input(result: Result, again: Again | None) -> None:
+    """What the input was taken to be, where the first layers said it, and the others in a click."""
+    found = [each for each in result.model.inputs if each.taken in _OF_FIRST_LAYERS]
+    if not found:
+        return
+    first = found[0]
+    name = next(
+        (name for name, usual in USUAL_INPUTS.items() if usual == (first.mean, first.variance)),
+        "",
+    )
+    figures = f"mean {number(first.mean)}, variance {number(first.variance)}"
+    figures = f"**{name}** ({figures})" if name else figures
+    with st.container(horizontal=True, key="inputs", vertical_alignment="center"):
+        st.caption(
+            f"Input taken to be {figures}, which is what the first layers are made for."
+            + (" Analyse as:" if again else ""),
+            width="content",
+        )
+        if again is None:
+            return
+        for other, (mean, variance) in USUAL_INPUTS.items():
+            if other != name and st.button(other, type="tertiary", key=f"input-{other}"):
+                again({"input_mean": mean, "input_variance": variance})
 
 
 def show_verdicts(result: Result) -> None:

@@ -731,6 +731,21 @@ def test_what_was_not_measured_is_offered(jobs, result, name, label, settings):
     )
 
 
+def test_the_input_that_was_taken_is_told_and_others_are_a_click_away(jobs, result):
+    st.cache_resource.clear()
+    page = press(open_page(), "All-CNN-C")
+    taken = {"mean": 127.5, "variance": 255.0**2 / 12, "taken": "bytes"}
+    result["model"]["inputs"][0] |= taken
+    jobs.finish(result, "reinitialized.keras")
+    page = checked(page.run())
+    (said,) = [each.value for each in page.caption if each.value.startswith("Input taken")]
+    assert "**Bytes, 0 to 255** (mean 128, variance 5,420)" in said.replace("5420", "5,420")
+    assert not [button for button in page.button if button.label == "Bytes, 0 to 255"]
+    press(page, "0 to 1")
+    settings = jobs.submitted[1].settings
+    assert (settings.input_mean, settings.input_variance) == (0.5, pytest.approx(1 / 12))
+
+
 def test_a_result_of_which_the_page_knows_no_job_points_to_the_sidebar(done, result):
     page = view(done(result), "gradient")
     assert not any(button.label.startswith("Measure") for button in page.button)
