@@ -2,16 +2,17 @@
 
 Where Keras runs on TensorFlow, a loop over steps that is run eagerly spends nearly all of its time
 between operations: an LSTM's step takes 3 to 4 ms for its few small products. Traced once, the same
-loop takes a tenth of that; tracing takes about as long as 40 eager steps. JAX compiles loops by
-itself, and PyTorch runs them as they are.
+loop takes a tenth of that; tracing takes about as long as 40 eager steps. JAX compiles a loop anew
+for each eager call, for a third of a second. PyTorch runs loops as they are.
 
-Variables are read by the trace when it runs, so that all draws and series of weights share it.
+Variables are read when a compiled pass runs, so that all draws and series of weights share it.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, MutableMapping, Sequence
+import math
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from typing import Any
 
 import keras
@@ -24,7 +25,6 @@ from autoinit.graph.keras_internals import (
     layers_in,
     put_back,
     set_keras_mask,
-    value_of,
 )
 from autoinit.graph.model_graph import Call, stock_class
 
@@ -58,7 +58,7 @@ def run_compiled(
         kept: where traces are held; a graph's own, so that they are let go with it.
         times: how often it will be run like this.
     """
-    if steps_of(call) * times < _WORTH or not _traceable_here():
+    if steps_of(call) * times < _worth(tensors):
         return call.run(tensors, training, batch)
     masks = [get_keras_mask(tensor) for tensor in tensors]
     key = _key(call, tensors, masks, training, batch)
@@ -93,12 +93,18 @@ def _ways(layer: Any) -> list[Any]:
     return [layer.forward_layer, layer.backward_layer] if both else [layer]
 
 
-def _traceable_here() -> bool:
-    if keras.backend.backend() != "tensorflow":
-        return False
-    import tensorflow as tf
+def _worth(tensors: Sequence[Any]) -> float:
+    """Steps from which on a compiled pass is worth its making."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
 
-    return bool(tf.executing_eagerly())  # else it is being traced already
+        return _WORTH if tf.executing_eagerly() else math.inf  # else it is being traced already
+    if backend == "jax":
+        import jax
+
+        return math.inf if any(isinstance(t, jax.core.Tracer) for t in tensors) else 1
+    return math.inf
 
 
 def _key(
@@ -106,7 +112,7 @@ def _key(
 ) -> tuple[Any, ...]:
     fixed = batch if _has_fixed_batch(call) else None
     shapes = tuple((tuple(tensor.shape[1:]), tensor.dtype) for tensor in tensors)
-    variables = tuple(id(value_of(v)) for v in call.layer.variables)
+    variables = tuple(id(v) for v in call.layer.variables)
     masked = tuple(mask is not None for mask in masks)
     return "compiled", call.index, id(call.layer), training, fixed, shapes, masked, variables
 
@@ -135,27 +141,66 @@ def _trace(
 def _function(
     call: Call, tensors: Sequence[Any], masks: Sequence[Any], training: bool, batch: int | None
 ) -> Any:
-    import tensorflow as tf
-
-    fixed = _has_fixed_batch(call)
+    """A compiled function of tensors and of the masks that there are: outputs, and their masks."""
     there = [mask is not None for mask in masks]
-
-    def spec(tensor: Any) -> Any:
-        shape = tuple(tensor.shape)
-        return tf.TensorSpec(shape if fixed else (None, *shape[1:]), tensor.dtype)
 
     def run(given: list[Any], given_masks: list[Any]) -> tuple[list[Any], list[Any]]:
         waiting = iter(given_masks)
-        given = [tf.identity(tensor) for tensor in given]
         for tensor, is_masked in zip(given, there, strict=True):
             if is_masked:
                 set_keras_mask(tensor, next(waiting))
         outputs = call.run(given, training, batch)
         return outputs, [get_keras_mask(output) for output in outputs]
 
-    signature = [spec(tensor) for tensor in tensors], [spec(m) for m in masks if m is not None]
-    function = tf.function(run, input_signature=signature, autograph=False)
+    arguments = list(tensors), [mask for mask in masks if mask is not None]
+    if keras.backend.backend() == "jax":
+        return _by_jax(run, call.layer, arguments)
+    return _by_tensorflow(run, _has_fixed_batch(call), arguments)
+
+
+def _by_tensorflow(
+    run: Callable[..., Any], has_fixed_batch: bool, arguments: tuple[list[Any], list[Any]]
+) -> Any:
+    import tensorflow as tf
+
+    def spec(tensor: Any) -> Any:
+        shape = tuple(tensor.shape)
+        return tf.TensorSpec(shape if has_fixed_batch else (None, *shape[1:]), tensor.dtype)
+
+    def copied(given: list[Any], given_masks: list[Any]) -> Any:
+        return run([tf.identity(tensor) for tensor in given], given_masks)
+
+    signature = [[spec(tensor) for tensor in each] for each in arguments]
+    function = tf.function(copied, input_signature=signature, autograph=False)
     function.get_concrete_function()
+    return function
+
+
+def _by_jax(
+    run: Callable[..., Any], layer: Any, arguments: tuple[list[Any], list[Any]]
+) -> Callable[..., Any]:
+    import jax
+
+    changing = changing_variables([layer])
+    variables = list({id(v): v for v in (*layer.variables, *changing)}.values())
+
+    def pure(values: list[Any], given: list[Any], given_masks: list[Any]) -> Any:
+        pairs = list(zip(variables, values, strict=True))
+        with put_back(layers_in(layer)), keras.StatelessScope(pairs, collect_losses=True) as scope:
+            results = run(given, given_masks)
+        return results, [scope.get_current_value(variable) for variable in changing]
+
+    compiled = jax.jit(pure)
+
+    def function(given: list[Any], given_masks: list[Any]) -> Any:
+        values = [variable.value for variable in variables]
+        results, changed = compiled(values, given, given_masks)
+        for variable, value in zip(changing, changed, strict=True):
+            if value is not None:
+                variable.assign(value)
+        return results
+
+    jax.eval_shape(pure, [variable.value for variable in variables], *arguments)
     return function
 
 
