@@ -159,6 +159,13 @@ def test_hovering_tells_path_class_shape_figures_and_support(result):
     assert told[4] == "rule: exact"
 
 
+def test_hovering_tells_how_sure_a_variance_is(result):
+    result["calls"][1]["autoinit"]["measured"]["standard_error"] = 0.0312
+    told = trace(variance_chart(result), "AutoInit measured").customdata
+    assert told[1][2].endswith("zeros<br>standard error of the variance 3.12 %")
+    assert "standard error" not in told[2][2], "a result from before"
+
+
 def test_frozen_weights_are_told(result):
     result["calls"][0]["frozen"] = True
     told = trace(variance_chart(result), "AutoInit measured").customdata[0]

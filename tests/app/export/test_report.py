@@ -96,6 +96,16 @@ def test_a_row_per_call_with_numbers_as_numbers(deep_result):
     assert table[70]["tainted"] is True
 
 
+def test_how_sure_a_variance_is_stands_in_table_and_report(deep_result):
+    deep_result["calls"][5]["uploaded"]["measured"]["standard_error"] = 0.0312
+    table = rows(deep_result)
+    assert table[5]["uploaded_measured_standard_error"] == 0.0312
+    assert table[6]["uploaded_measured_standard_error"] is None
+    text = report_html(deep_result)
+    assert "Uploaded error of the variance" in text
+    assert "3.12 %" in text
+
+
 def test_a_report_of_one_sample_has_no_correlations(result):
     for call in result["calls"]:
         for series in result["series"]:
