@@ -28,6 +28,7 @@ _SMALLEST_BATCH = 2
 _FEWEST = 8  # batches before their spread is believed
 _MOST_AT_ONCE = 2**21  # entries of a tensor that an operation is sampled with
 _MOST_BATCHES = 64
+_REMEMBERED = 8  # results for other weights and signals that are kept of a call
 # Passes of an analysis that sample a layer: each series, by both signal models.
 _PASSES = 4
 _PRECISION = 0.005  # relative standard error of the variance that ends the sampling early
@@ -69,8 +70,11 @@ def sample_layer(
     first = draw()
     asked = (context.training, context.seed, context.samples, groups, precision)
     kind = type(inputs[0])
-    key = ("sampled", call.index, id(call.layer), asked, _digest(call, first))
-    known: dict[type[Signal], _Sampled] = context.kept.setdefault(key, {})
+    recent = context.kept.setdefault(("sampled", call.index, id(call.layer), asked), {})
+    digest = _digest(call, first)
+    if digest not in recent and len(recent) == _REMEMBERED:
+        del recent[next(iter(recent))]
+    known: dict[type[Signal], _Sampled] = recent.setdefault(digest, {})
     if kind not in known and known and not kind.looks_at_samples:
         signals, error = next(iter(known.values()))
         known[kind] = tuple(kind.gaussian(one.mean, one.variance) for one in signals), error
