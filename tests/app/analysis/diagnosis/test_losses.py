@@ -6,16 +6,20 @@ import keras
 import pytest
 from keras import losses
 
+from app.analysis.diagnosis.fault import Severity
 from app.analysis.diagnosis.losses import output_faults
 from tests.app.analysis.diagnosis.models import chain, dense, read
 
 LOGITS = losses.CategoricalCrossentropy(from_logits=True)
 BINARY_LOGITS = losses.BinaryCrossentropy(from_logits=True)
-WRONG = [
-    ("softmax", 1, "binary_crossentropy"), ("relu", 1, "binary_crossentropy"),
-    (None, 1, "binary_crossentropy"), ("tanh", 1, losses.BinaryCrossentropy()),
-    ("relu", 5, "categorical_crossentropy"), ("sigmoid", 5, "categorical_crossentropy"),
-    (None, 5, "sparse_categorical_crossentropy"), ("softmax", 5, LOGITS),
+FATAL = [
+    ("softmax", 1, "binary_crossentropy"), ("relu", 5, "categorical_crossentropy"),
+    (None, 5, "sparse_categorical_crossentropy"), ("tanh", 5, "categorical_crossentropy"),
+]  # fmt: skip
+SERIOUS = [
+    ("relu", 1, "binary_crossentropy"), (None, 1, "binary_crossentropy"),
+    ("tanh", 1, losses.BinaryCrossentropy()), ("sigmoid", 5, "categorical_crossentropy"),
+    ("softplus", 5, "categorical_crossentropy"), ("softmax", 5, LOGITS),
     ("sigmoid", 1, BINARY_LOGITS), ("relu", 5, LOGITS), ("linear", 2, "kl_divergence"),
     ("tanh", 1, "poisson"),
 ]  # fmt: skip
@@ -35,9 +39,13 @@ def found(activation, units, loss):
     return list(output_faults(read(model), compiled))
 
 
-@pytest.mark.parametrize(("activation", "units", "loss"), WRONG)
-def test_what_cannot_give_what_the_loss_expects(activation, units, loss):
+@pytest.mark.parametrize(
+    ("activation", "units", "loss", "severity"),
+    [(*row, Severity.FATAL) for row in FATAL] + [(*row, Severity.SERIOUS) for row in SERIOUS],
+)
+def test_what_cannot_give_what_the_loss_expects(activation, units, loss, severity):
     (fault,) = found(activation, units, loss)
+    assert fault.severity is severity
     assert fault.path == "out"
     assert fault.remedy == "change_last_activation"
 
