@@ -31,6 +31,7 @@ from app.text.escaping import html_text, markdown_text, plain_text
 from app.text.formatting import number, plural, size
 
 MIMES = {".h5": "application/x-hdf5", ".json": "application/json"}
+OTHER_INPUT = "AutoInit's weights were made for another input than the first layers say that the network gets."
 MESSAGES_IN_SIGHT = 3
 MESSAGE_LIMIT = 600
 
@@ -211,6 +212,8 @@ def show_downloads(result: Result, folder: Path) -> None:
     st.subheader("Download", anchor=False)
     if offered and has_trained_weights(result):
         st.info(STARTS_ANEW, icon=":material/restart_alt:")
+    if offered and any(finding.code == "input_scaling" for finding in result.findings):
+        st.warning(OTHER_INPUT, icon=":material/warning:")
     with st.container(horizontal=True, key="downloads"):
         for place, download in enumerate(offered):
             st.download_button(

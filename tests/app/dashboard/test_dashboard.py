@@ -746,6 +746,16 @@ def test_the_input_that_was_taken_is_told_and_others_are_a_click_away(jobs, resu
     assert (settings.input_mean, settings.input_variance) == (0.5, pytest.approx(1 / 12))
 
 
+def test_weights_for_another_input_are_not_offered_without_saying_so(done, result):
+    finding = {"code": "input_scaling", "path": "image", "class": "InputLayer", "message": "Other."}
+    result["warnings"].append(finding)
+    page = done(result, "reinitialized.keras")
+    assert [each.value for each in page.warning if each.value.startswith("AutoInit's weights were")]
+    result["warnings"].clear()
+    page = done(result, "reinitialized.keras")
+    assert not [each for each in page.warning if each.value.startswith("AutoInit's weights were")]
+
+
 def test_a_result_of_which_the_page_knows_no_job_points_to_the_sidebar(done, result):
     page = view(done(result), "gradient")
     assert not any(button.label.startswith("Measure") for button in page.button)
