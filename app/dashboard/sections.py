@@ -31,7 +31,7 @@ from app.text.escaping import html_text, markdown_text, plain_text
 from app.text.formatting import number, plural, size
 
 MIMES = {".h5": "application/x-hdf5", ".json": "application/json"}
-OTHER_INPUT = "AutoInit's weights were made for another input than the first layers say that the network gets."
+OTHER_INPUT = "AutoInit's weights were made for another input than the first layers are made for."
 MESSAGES_IN_SIGHT = 3
 MESSAGE_LIMIT = 600
 
