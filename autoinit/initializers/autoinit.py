@@ -73,8 +73,9 @@ class AutoInit:
         model: Any,
         return_estimates: bool = False,
         custom_objects: dict[str, Any] | None = None,
+        in_place: bool = False,
     ) -> Any:
-        """A copy of a model with AutoInit's weights.
+        """A copy of a model with AutoInit's weights, or the model itself with them.
 
         Kernels of weighted layers are drawn anew, and their initialisers recorded in the layers'
         configuration; everything else keeps its values. The model passed in is left as it was.
@@ -84,6 +85,8 @@ class AutoInit:
                 decoded `to_json()`) or a JSON string.
             return_estimates: also return the analytic moments.
             custom_objects: classes that a configuration needs, by name.
+            in_place: work on the model passed in, a `keras.Model`, and return it. Less than half of
+                the time and of the memory; its optimizer keeps what it has.
 
         Returns:
             The new model, compiled like the old one; with `return_estimates` a pair of it and
@@ -92,9 +95,15 @@ class AutoInit:
         Raises:
             GraphError: for a model without a graph of layers.
             UnsupportedLayerError: for a layer without a rule, if that is to be an error.
+            TypeError: for a configuration that is to be worked on in place.
         """
         source = as_model(model, custom_objects)
-        twin = clone_with_weights(source, self.registry, custom_objects)
+        if in_place and source is not model:
+            raise TypeError(
+                "Only a keras.Model can be worked on in place. "
+                f"Received type: {type(model).__name__}"
+            )
+        twin = source if in_place else clone_with_weights(source, self.registry, custom_objects)
         config = self.configuration
         # A model that was just made from a configuration has no weights worth keeping.
         propagation = self._plan(twin, config.training, config.keep_frozen and source is model)

@@ -98,6 +98,24 @@ def test_the_model_passed_in_is_left_as_it_was():
     assert model.loss is loss
 
 
+def test_in_place_it_is_the_same_model_with_the_weights_that_a_copy_gets():
+    model = small_model()
+    model.compile("adam", "mse")
+    optimizer = model.optimizer
+    copy = AutoInit({"seed": 3}).initialize_model(model)
+    found, estimates = AutoInit({"seed": 3}).initialize_model(
+        model, return_estimates=True, in_place=True
+    )
+    assert found is model
+    assert found.optimizer is optimizer
+    assert set(estimates) >= {"hidden", "logits"}
+    for left, right in zip(copy.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(left, right)
+    assert copy.get_config() == model.get_config()
+    with pytest.raises(TypeError, match="in place"):
+        AutoInit().initialize_model(model.get_config(), in_place=True)
+
+
 def without_initializers(config):
     text = json.dumps(config)
     return re.sub(r'"(kernel|embeddings)_initializer": \{[^{}]*\{[^{}]*\}[^{}]*\}', "", text)
