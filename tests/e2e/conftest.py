@@ -34,7 +34,7 @@ SWITCHES = [
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if screenshots_folder().exists():
+    if screenshots_folder() is not None:
         terminalreporter.write_line(f"Pictures of the page in its states: {screenshots_folder()}")
     if not axe.SCRIPT.exists():
         terminalreporter.write_line(axe.MISSING, yellow=True, bold=True)

@@ -2,7 +2,6 @@
 
 import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -116,19 +115,21 @@ def shown_calls(page: Page) -> list[float]:
     return main_chart(page).evaluate("gd => gd.layout.xaxis.range.map(Number)")
 
 
-def screenshots_folder() -> Path:
-    """Where pictures of the page's states are put, for a person to look at."""
+def screenshots_folder() -> Path | None:
+    """Where pictures of the page's states are put for a person to look at, if anywhere."""
     chosen = os.environ.get(SCREENSHOTS)
-    return Path(chosen or f"{tempfile.gettempdir()}/autoinit-screenshots-{os.getuid()}")
+    return Path(chosen) if chosen else None
 
 
 def photograph(page: Page, name: str) -> None:
-    """A picture of all of the page, its sidebar and what has to be scrolled to."""
+    """A picture of all of the page, its sidebar and what has to be scrolled to, if wanted."""
+    folder = screenshots_folder()
+    if folder is None:
+        return
     size = page.viewport_size
     height = max(page.evaluate(WHOLE_HEIGHT), size["height"])
     page.set_viewport_size({"width": size["width"], "height": height})
     page.wait_for_timeout(300)
-    folder = screenshots_folder()
     folder.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=folder / f"{name}.png", animations="disabled")
     page.set_viewport_size(size)
