@@ -145,7 +145,7 @@ def compare(
         registry: rules to use.
         progress: told the share done and what is being done.
         preview: given what is known so far whenever a series has been predicted, of which nothing
-            has been measured then.
+            has been measured then, and again when it has.
         data: real data for the inputs, by their names.
         linted: what the file shows by itself; the model's own configuration by default.
 
@@ -172,6 +172,7 @@ def compare(
                     )
                     preview(found)
                 analysis.measure(series, draw)
+            preview(found)
             analysis.look_at_the_first_draw(series)
     analysis.conclude(model, linted)
     return found

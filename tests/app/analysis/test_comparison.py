@@ -397,10 +397,12 @@ def test_what_is_known_so_far_is_told_series_by_series():
 
     settings = Settings(seeds=2, **QUICK)
     final = rows(compare(chain("relu"), settings, uploaded=True, preview=preview)).values()
-    first, second, third = told
-    assert [list(found) for found in verdicts] == [
+    first, _, second, _, third, last = told
+    assert [list(found) for found in verdicts[::2]] == [
         ["default"], ["default", "uploaded"], ["default", "uploaded", "autoinit"],
     ]  # fmt: skip
+    assert verdicts[1::2] == verdicts[::2]
+    assert all(measured for row in last for _, measured in row.values())
     assert all({"default"} == set(row) for row in first)
     assert not any(measured for row in first for _, measured in row.values())
     for found, new, old in (
