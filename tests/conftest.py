@@ -9,6 +9,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         os.environ.setdefault(name, "1")
 
+# As the dashboard does: other tests may use Arrow before that is imported.
+os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+
 # Together in one process, which needs a server and a browser: the others take from the rest.
 FIRST = "tests/e2e/"
 

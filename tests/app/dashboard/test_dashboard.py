@@ -132,6 +132,16 @@ def test_the_page_never_imports_keras():
     assert shown.stdout.strip() == "set()"
 
 
+def test_arrow_takes_the_allocator_that_bears_threads_that_end():
+    program = "import app.streamlit_app, pyarrow; print(pyarrow.default_memory_pool().backend_name)"
+    environment = {k: v for k, v in os.environ.items() if k != "ARROW_DEFAULT_MEMORY_POOL"}
+    shown = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True,
+        env=environment,
+    )  # fmt: skip
+    assert shown.stdout.strip() == "system"
+
+
 def test_the_first_visit_explains_and_offers_samples(jobs):
     page = open_page()
     assert page.title[0].value == "How does your network start?"
