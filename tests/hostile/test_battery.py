@@ -58,6 +58,10 @@ def check_sentence(message: str, folder: Path) -> None:
         assert told not in message
 
 
+# Seconds each: of what is too large in the same way, one is looked at every time.
+LARGE = {"config-of-300-mb.keras", "50002-calls.json", "20001-layers.keras2.json"}
+
+
 def cases(rows: list[Row]) -> list[Any]:
     """The rows as parameters; those that only vary where a part stands are left to the long run."""
     again = {
@@ -66,7 +70,7 @@ def cases(rows: list[Row]) -> list[Any]:
     }  # fmt: skip
     return [
         pytest.param(row, id=ascii(row.name)[1:-1],
-                     marks=pytest.mark.slow if row.name in again else ())
+                     marks=pytest.mark.slow if row.name in again | LARGE else ())
         for row in rows
     ]  # fmt: skip
 
