@@ -47,8 +47,9 @@ class Products(NamedTuple):
 
 
 def differentiate(
-    function: Function, variables: Sequence[Any], changing: Sequence[Any], measure: Measure
-) -> Callable[[Sequence[Any], Sequence[Any], Settings], Products]:
+    function: Function, variables: Sequence[Any], changing: Sequence[Any], measure: Measure,
+    traced: bool = True,
+) -> Callable[[Sequence[Any], Sequence[Any], Settings], Products]:  # fmt: skip
     """What takes tensors, cotangents of the function's results, and settings; gives products.
 
     Args:
@@ -57,6 +58,7 @@ def differentiate(
         variables: Keras variables to differentiate by.
         changing: those, too, that a run of the function may change.
         measure: takes a tap's key and its gradient, which is let go then.
+        traced: whether TensorFlow traces the function once, which takes as long as several runs.
 
     Raises:
         ValueError: for Keras on a framework without derivatives.
@@ -64,7 +66,7 @@ def differentiate(
     backend = keras.backend.backend()
     if backend not in _WAYS:
         raise ValueError(f"Keras's backend {backend!r} has no derivatives: use {', '.join(_WAYS)}.")
-    products: Any = _WAYS[backend](function, variables, changing, measure)
+    products: Any = _WAYS[backend](function, variables, changing, measure, traced)
     return products  # type: ignore[no-any-return]
 
 
@@ -104,6 +106,7 @@ class _Way:
     variables: Sequence[Any]
     changing: Sequence[Any]
     measure: Measure
+    traced: bool
 
 
 class _ByTensorFlow(_Way):
@@ -111,7 +114,7 @@ class _ByTensorFlow(_Way):
         super().__init__(*arguments)
         import tensorflow as tf
 
-        self._compiled: Any = tf.function(self._run, autograph=False)
+        self._compiled: Any = tf.function(self._run, autograph=False) if self.traced else None
 
     def __call__(
         self, tensors: Sequence[Any], cotangents: Sequence[Any], settings: Settings

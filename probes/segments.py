@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoinit.graph.changing import changing_variables, values_of
-from autoinit.graph.model_graph import Call, ModelGraph, Parameter
+from autoinit.graph.model_graph import Call, ModelGraph, Parameter, innermost
 from autoinit.graph.shapes import bytes_of, largest_alive, last_uses
 from probes.differentiation import Tap, by_numpy, differentiate
 from probes.moments.device import DeviceRecorder, summarised
@@ -29,6 +29,8 @@ from probes.state import noise_state, set_noise_state
 # What differentiation holds at most for each byte that is written: normalisation, for one, is made
 # of several operations.
 _HELD = 2
+# Passes on TensorFlow from which on their tracing is repaid (benchmarks/gradients.py).
+_REPAID = 5
 
 
 class State(NamedTuple):
@@ -52,11 +54,12 @@ class Segment:
         ends: for each call of the graph, the values that nobody reads after it.
         measure: takes a call and a gradient.
         step: told of each call that has been run in Python.
+        traced: see `differentiate`.
     """
 
     def __init__(
         self, calls: Sequence[Call], ends: Sequence[Sequence[int]], training: bool,
-        measure: Callable[[Call, Any], Any], step: Callable[[], None],
+        measure: Callable[[Call, Any], Any], step: Callable[[], None], traced: bool,
     ) -> None:  # fmt: skip
         self.calls, self.ends, self.training, self.step = calls, ends, training, step
         written = {value.index for call in calls for value in call.outputs}
@@ -69,7 +72,7 @@ class Segment:
         changing = {id(v): v for v in (*self.variables, *_changing(calls))}
         self.products = differentiate(
             self._outputs, self.variables, [*changing.values()],
-            lambda index, gradient: measure(known[index], gradient),
+            lambda index, gradient: measure(known[index], gradient), traced,
         )  # fmt: skip
 
     def _outputs(
@@ -110,18 +113,19 @@ class Segment:
 class Passes:
     """A graph's segments, ready to be run as often as wanted, one after the other.
 
-    `on_host` says whether tensors lie in the CPU's memory.
+    `on_host` says whether tensors lie in the CPU's memory, `traced` is that of `differentiate`.
     """
 
     def __init__(
-        self, graph: ModelGraph, segments: Sequence[Sequence[Call]], training: bool, on_host: bool
-    ) -> None:
+        self, graph: ModelGraph, segments: Sequence[Sequence[Call]], training: bool, on_host: bool,
+        traced: bool,
+    ) -> None:  # fmt: skip
         self.on_host = on_host
         self._on_step: Callable[[], None] = _nothing
         self._recorder: Recorder | None = None
         ends = last_uses(graph)
         self.segments = [
-            Segment(calls, ends, training, self._measure, self._step) for calls in segments
+            Segment(calls, ends, training, self._measure, self._step, traced) for calls in segments
         ]
 
     @contextlib.contextmanager
@@ -164,10 +168,15 @@ def _nothing() -> None:
 class CompiledPasses:
     """Passes of graphs, kept by whoever measures one of them again with other weights.
 
-    The tracing of a deep network takes as long as several passes.
+    The tracing of a deep network takes as long as several passes: a few are run as they are, but
+    for recurrent layers, whose every step would take as long as a layer.
+
+    Args:
+        expected: how many passes there will be.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, expected: int = _REPAID) -> None:
+        self._traced = expected >= _REPAID
         # Beside the graph, whose identity is in the key. `Passes` has none: TensorFlow never lets
         # go of functions that have custom gradients.
         self._known: dict[tuple[Any, ...], tuple[ModelGraph, Passes]] = {}
@@ -178,7 +187,8 @@ class CompiledPasses:
         variables = tuple(id(v) for calls in segments for call in calls for v in trainable(call))
         key = id(graph), checkpoint, training, on_host, variables
         if key not in self._known:
-            self._known[key] = graph, Passes(graph, segments, training, on_host)
+            traced = self._traced or any(_is_recurrent(call) for call in graph.calls)
+            self._known[key] = graph, Passes(graph, segments, training, on_host, traced)
         return self._known[key][1]
 
 
@@ -210,13 +220,17 @@ def needed(graph: ModelGraph, segments: Sequence[Sequence[Call]], samples: int) 
 def _written(call: Call, samples: int) -> int:
     """Bytes of a call's outputs, and of what long layers compute on the way to them."""
     inside = 0
-    if isinstance(call.layer, (keras.layers.RNN, keras.layers.Bidirectional)):
+    if _is_recurrent(call):
         columns = sum(weight.shape[-1] for weight in call.layer.weights if len(weight.shape) > 1)
         inside = 2 * math.prod(call.inputs[0].positions) * columns  # before and after the gates
     elif call.class_name == "DotProductAttention":
         query, key = call.inputs[:2]
         inside = math.prod(query.positions) * key.sample[0]  # a score for each pair, in each head
     return 4 * samples * inside + sum(bytes_of(value, samples) for value in call.outputs)
+
+
+def _is_recurrent(call: Call) -> bool:
+    return isinstance(innermost(call.layer), (keras.layers.RNN, keras.layers.Bidirectional))
 
 
 def trainable(call: Call) -> list[Any]:

@@ -227,7 +227,9 @@ class _Analysis:
         once = settings.jacobian + (not settings.gradients)
         self.steps = _Steps(progress, len(self.series) * (settings.seeds * each + once))
         self.findings: list[Finding] = []
-        self.compiled = CompiledPasses()
+        self.compiled = CompiledPasses(
+            len(self.series) * (settings.seeds if settings.gradients else 1)
+        )
 
     def set_own_or_configured_weights(self, series: str, draw: int) -> None:
         """Those that came with the model, or those that its initialisers give."""

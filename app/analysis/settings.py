@@ -130,7 +130,7 @@ class Settings(BaseModel):
     batch one trains with. Without it, 8 where samples are auto, and all where they are a number."""
 
     budget: Annotated[float, Option(INPUT, "Seconds for automatic samples")] = Field(
-        5.0, ge=0.0, le=86_400.0
+        3.0, ge=0.0, le=86_400.0
     )
     """How long auto may go on for each series of weights and each draw. A machine that is slower
     takes fewer samples; 0 takes 8."""

@@ -606,9 +606,33 @@ def test_moments_are_taken_on_an_accelerator_too(monkeypatch):
     host = probe_gradients(model, 8)
     make = Passes.__init__
     monkeypatch.setattr(
-        Passes, "__init__", lambda passes, *arguments: make(passes, *arguments[:-1], on_host=False)
+        Passes,
+        "__init__",
+        lambda passes, graph, segments, training, on_host, traced: make(
+            passes, graph, segments, training, False, traced
+        ),
     )
     close(host, probe_gradients(model, 8))
+
+
+def traced_by(passes):
+    """Whether the passes of each graph were traced."""
+    return [
+        segment.products._compiled is not None
+        for _, found in passes._known.values() for segment in found.segments
+    ]  # fmt: skip
+
+
+def test_a_few_passes_are_not_traced_and_have_the_same_gradients():
+    graph = read_model(conv_net())
+    few, many = CompiledPasses(3), CompiledPasses(10)
+    close(probe_gradients(graph, 8, compiled=few), probe_gradients(graph, 8, compiled=many))
+    assert traced_by(few) == [False]
+    assert traced_by(many) == [True]
+    steps = keras.Input((6, 3))
+    recurrent = read_model(keras.Model(steps, layers.Bidirectional(layers.LSTM(4))(steps)))
+    probe_gradients(recurrent, 8, compiled=few)
+    assert traced_by(few) == [False, True]
 
 
 def test_what_is_free_on_the_device_limits_the_batch(monkeypatch):
