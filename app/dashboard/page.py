@@ -123,14 +123,15 @@ def offer_to_replace(spec: JobSpec, running: JobHandle) -> None:
 def show_welcome() -> None:
     """The first visit: what this is, what to bring, what to try."""
     with st.container(width=760):
-        st.title("How does your network start?", anchor=False)
+        st.title("Will your network train?", anchor=False)
         st.markdown(
-            "AutoInit reads a Keras model, works out mean and variance of the signal at every "
-            "layer, and draws new weights that keep the variance at 1. Upload a **.keras**, "
-            "**.h5** or **.json** file in the sidebar (**»** on a small screen) and press "
-            "**Analyse**: noise is fed through the network with its default weights and with "
-            "AutoInit's, and both are charted layer by layer. Then download the re-initialised "
-            "model; your file stays as it is."
+            "Signals that vanish or explode on their way through the layers keep a network from "
+            "learning, and that shows before training begins. Upload a Keras model (**.keras**, "
+            "**.h5** or **.json**) in the sidebar (**»** on a small screen) and press **Analyse**: "
+            "you are told whether it can train with the weights that it has, where it fails and "
+            "what to do, with a chart of every layer beside AutoInit's weights, which keep the "
+            "signal's variance at 1. Then download the re-initialised model; your file stays as it "
+            "is."
         )
         st.markdown("No model at hand? Try a network of the paper:")
         with st.container(horizontal=True):

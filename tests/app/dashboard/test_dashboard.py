@@ -144,7 +144,7 @@ def test_arrow_takes_the_allocator_that_bears_threads_that_end():
 
 def test_the_first_visit_explains_and_offers_samples(jobs):
     page = open_page()
-    assert page.title[0].value == "How does your network start?"
+    assert page.title[0].value == "Will your network train?"
     labels = [button.label for button in page.button]
     assert "Analyse" in labels
     assert "All-CNN-C" in labels
