@@ -73,7 +73,9 @@ def show_input(result: Result, again: Again | None) -> None:
         if again is None:
             return
         for other, (mean, variance) in USUAL_INPUTS.items():
-            if other != name and st.button(other, type="tertiary", key=f"input-{other}"):
+            if other != name and st.button(
+                other, type="tertiary", icon=":material/replay:", key=f"input-{other}"
+            ):
                 again({"input_mean": mean, "input_variance": variance})
 
 
