@@ -21,6 +21,7 @@ from probes.moments.figures import Moments
 
 # A signal's mean square, and the squared norm of a gradient, vanish or explode beyond these.
 SIGNAL_FACTOR, GRADIENT_FACTOR = 100.0, 1000.0
+_MOST_SLACK = 0.25  # of the logarithm, for what few samples leave open
 LEAST = 10.0  # what ends about where signals should be has only made up for its input
 # From here on nothing can be learnt in the time that anyone has.
 HOPELESS = 1e8
@@ -110,12 +111,21 @@ def _signal(measured: Measured, points: Sequence[Point]) -> Iterator[Fault]:
         known = [p for p in known if p not in lost]  # zeros: dead units, zero kernels
     small = [p for p in known if _square(measured, p) <= 1 / LEAST]
     low = min(small, key=lambda p: p.forward or 0.0, default=None)
-    if low is not None and (low.forward or 0.0) <= -math.log(SIGNAL_FACTOR):
+    if low is not None and (low.forward or 0.0) <= _slack(measured, low) - math.log(SIGNAL_FACTOR):
         yield _stretch(measured, "signal_vanishes", low, "falls")
     heights = [p for p in known if p.consumer is not Role.BOUNDED and _square(measured, p) >= LEAST]
     high = max(heights, key=lambda p: p.forward or 0.0, default=None)
-    if high is not None and (high.forward or 0.0) >= math.log(SIGNAL_FACTOR):
+    if high is not None and (high.forward or 0.0) >= math.log(SIGNAL_FACTOR) - _slack(
+        measured, high
+    ):
         yield _stretch(measured, "signal_explodes", high, "grows")
+
+
+def _slack(measured: Measured, point: Point) -> float:
+    """Two standard errors of the level: what few samples leave open must not hide a fault."""
+    moments = measured.forward[point.call.index]
+    error = None if moments is None else moments.standard_error
+    return min(2.0 * (error or 0.0), _MOST_SLACK)
 
 
 def _square(measured: Measured, point: Point) -> float:

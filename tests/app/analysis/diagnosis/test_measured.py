@@ -1,6 +1,7 @@
 """Faults that figures show, from figures that were made up so that the answer is known."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from keras import layers
@@ -54,6 +55,19 @@ def test_a_signal_that_falls_layer_by_layer_vanishes_from_the_first_on():
     assert (found.path, found.series, found.severity) == ("d0", "uploaded", Severity.SERIOUS)
     assert "From 'd0' to 'out' the signal's mean square falls by 2.0×10⁶" in found.message
     assert faults(deep(), falling(0.01))["signal_vanishes"].severity is Severity.FATAL
+
+
+@pytest.mark.parametrize(("error", "told"), [(None, False), (0.02, False), (0.1, True)])
+def test_what_few_samples_leave_open_hides_no_fault(error, told):
+    # Grows by 90 in all, where 100 is too much: 90·e^0.2 is beyond, 90·e^0.04 is not.
+    rate = 90.0 ** (1 / 6)
+    known = {
+        path: replace(moments(square), standard_error=error)
+        for path, square in falling(rate, activation="selu").items()
+    }
+    known |= {f"d{n}/selu": moments(rate ** (n + 1)) for n in range(6)}
+    known["out"] = replace(moments(90.0), standard_error=error)
+    assert ("signal_explodes" in faults(deep(activation="selu"), known)) is told
 
 
 def test_a_signal_that_grows_explodes_unless_what_it_meets_is_bounded():
