@@ -30,4 +30,5 @@ def double_precision() -> contextlib.AbstractContextManager[Any]:
         return contextlib.nullcontext()
     import jax
 
-    return jax.enable_x64(True)  # type: ignore[no-any-return]
+    double: contextlib.AbstractContextManager[None] = jax.enable_x64(True)
+    return double

@@ -81,7 +81,7 @@ class ScaledSignal(Signal):
         model: class of `inner`.
     """
 
-    inner: Any
+    inner: Signal
     exponent: int = 0
     model: ClassVar[type[Signal]]
 
@@ -96,7 +96,7 @@ class ScaledSignal(Signal):
     def plain(self) -> Signal:
         """The signal without a power, where it needs none."""
         if not self.exponent or not self.inner.second_moment:
-            return self.inner  # type: ignore[no-any-return]
+            return self.inner
         # Its second moment is squared to compare it.
         if abs(2 * self._magnitude) < math.log2(_MOST) - 2:
             return times_power(self.inner, self.exponent)
@@ -115,6 +115,7 @@ class ScaledSignal(Signal):
         own, theirs = self._magnitude, exponent_of(values)
         return theirs if np.any(values) and theirs - own > _FAR else own
 
+    # These are asked for as attributes, which may be assigned to; here they follow from both parts.
     @property
     def mean(self) -> float:  # type: ignore[override]
         return _power(self.inner.mean, self.exponent)
@@ -129,11 +130,11 @@ class ScaledSignal(Signal):
 
     @property
     def latent_id(self) -> Hashable:  # type: ignore[override]
-        return self.inner.latent_id  # type: ignore[no-any-return]
+        return self.inner.latent_id
 
     @property
     def chi_1(self) -> float | None:
-        return self.inner.chi_1  # type: ignore[no-any-return]
+        return self.inner.chi_1
 
     def observed(self, channels: int, samples: int) -> Observed:
         found: Observed = self.inner.observed(channels, samples)

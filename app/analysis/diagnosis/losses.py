@@ -68,9 +68,10 @@ def output_faults(
             )  # fmt: skip
 
 
-# Keras divides positive outputs by their sum, and takes back a sigmoid or softmax before logits:
-# classes are learnt all the same (small classifiers of digits: 97 % right by SGD, as with a
-# softmax; with no activation 15 %, ReLU 46 %, tanh 10 %; before a binary loss with none 91 %).
+# Keras divides positive outputs by their sum, and on TensorFlow takes back a sigmoid or softmax
+# before logits: classes are learnt all the same. Small classifiers of digits, the best of three
+# rates of SGD: softmax, sigmoid, softplus and exponential 98 to 99 % right, hard_sigmoid 52 %, ReLU
+# 46 %, none 15 %, tanh 10 %; none before a binary loss 61 %, by Adam 91 %.
 _LEARNT_ALL_THE_SAME = frozenset({"sigmoid", "hard_sigmoid", "softplus", "exponential", "exp"})
 
 

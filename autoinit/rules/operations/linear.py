@@ -23,12 +23,13 @@ Map = Callable[[Array], Array]
 
 
 def linear(call: Call, signal: Signal) -> RuleResult | None:
-    """Σ over positions, one matrix along each axis, or else over all entries, which then are
-    taken as independent of each other.
+    """Σ over positions, one matrix along each axis, or else over all entries.
+
+    In the second case entries are taken as independent of each other.
 
     Returns:
         None for an operation that is not linear, or too large to try.
-    """  # noqa: D205
+    """
     value = call.inputs[0]
     if len(call.outputs) != 1 or not value.dtype.startswith(("float", "bfloat")):
         return None

@@ -121,7 +121,8 @@ def product(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResul
             sizes[letter] = max(size, sizes.get(letter, 1))
     wanted = output[1:]
     for place in (1, 0):
-        kernel = values[place].parameter if values[place] is not None else None  # type: ignore[union-attr]
+        read = values[place]
+        kernel = None if read is None else read.parameter
         other = plain[1 - place][0]
         summed_alone = [x for x in plain[place][0] if x not in other and x not in wanted]
         if kernel is not None and values[1 - place] is not None and not summed_alone:
