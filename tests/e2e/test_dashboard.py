@@ -87,8 +87,8 @@ def test_an_h5_file_is_offered_as_h5_again_and_everything_can_be_taken_home(
         reader = context.new_page()
         reader.goto(report.as_uri())
         expect(reader.locator(".js-plotly-plot .main-svg").first).to_be_visible()
-        assert reader.locator(".js-plotly-plot").count() == 5
-        assert reader.get_by_role("heading", name="small-mlp.h5").is_visible()
+        expect(reader.locator(".js-plotly-plot")).to_have_count(5)
+        expect(reader.get_by_role("heading", name="small-mlp.h5")).to_be_visible()
 
 
 def test_a_broken_file_gets_one_sentence_and_the_page_goes_on(page, tmp_path):
@@ -97,8 +97,8 @@ def test_a_broken_file_gets_one_sentence_and_the_page_goes_on(page, tmp_path):
     upload(page, picture)
     analyse(page)
     alert = page.get_by_test_id("stAlert")
-    expect(alert).to_be_visible()
-    assert "'holiday.keras' seems to be an image" in alert.inner_text()
+    expect(alert).to_contain_text("'holiday.keras' seems to be an image")
+    settle(page)
     assert "Traceback" not in page.inner_text("body")
     assert page.get_by_test_id("stException").count() == 0
     photograph(page, "refused")
@@ -114,7 +114,7 @@ def test_a_job_can_be_cancelled_and_another_one_started(page):
     expect(page.get_by_test_id("stProgress")).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_text("Cancelled.")).to_be_visible()
-    assert page.locator(".js-plotly-plot").count() == 0
+    expect(page.locator(".js-plotly-plot")).to_have_count(0)
     photograph(page, "cancelled")
 
     choose_sample(page, "deep-tanh-mlp")
@@ -133,10 +133,8 @@ def test_a_worker_that_dies_gets_a_sentence_and_the_job_can_be_started_again(pag
     # As the kernel does where memory ends. The worker that stands by is not missed.
     for child in psutil.Process(running.pid).children():
         child.kill()
-    alert = page.get_by_test_id("stAlert")
-    expect(alert).to_be_visible()
-    assert "memory" in alert.inner_text()
-    assert page.get_by_text("Press Analyse to try again").is_visible()
+    expect(page.get_by_test_id("stAlert")).to_contain_text("memory")
+    expect(page.get_by_text("Press Analyse to try again")).to_be_visible()
     photograph(page, "failed")
 
     page.get_by_role("spinbutton", name="Draws").fill("1")
@@ -154,7 +152,7 @@ def test_a_running_job_is_its_visitors_own_and_the_only_one(page, browser, serve
         other.goto(page.url)
         expect(other.get_by_test_id("stProgress")).to_be_visible()
         expect(other.get_by_text("You may close this page")).to_be_visible()
-        assert other.get_by_role("button", name="Cancel").count() == 0
+        expect(other.get_by_role("button", name="Cancel")).to_have_count(0)
 
     page.reload()
     expect(page.get_by_role("button", name="Cancel")).to_be_visible()

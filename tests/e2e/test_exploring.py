@@ -62,7 +62,7 @@ def test_a_run_that_is_reloaded_goes_on_and_its_result_can_be_explored(page):
         "gd => gd._fullData.find(t => t.name === 'Default measured').customdata.map(row => row[0])"
     )
     shown = paths[place]
-    assert shown in details.inner_text()
+    expect(details).to_contain_text(shown)
 
     # The table's filter, which is a regular expression.
     page.get_by_role("textbox", name="Filter").fill("^stage[12]_.*add$")
@@ -146,7 +146,7 @@ def test_gradient_and_jacobian_are_measured_on_demand(page):
         expect(page.get_by_test_id("stDataFrame").last).to_be_visible()
         settle(page)
         choose(page, label)
-        assert not measure.count()
+        expect(measure).to_have_count(0)
         expect(main_chart(page)).to_be_visible()
         photograph(page, f"view-{shot}")
     assert page.url != first
