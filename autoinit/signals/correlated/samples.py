@@ -14,8 +14,8 @@ from numpy.random import Generator
 
 from autoinit.signals.correlated.linear import affine
 from autoinit.signals.correlated.marginals import STANDARD
-from autoinit.signals.correlated.pairs import Array, as_matrix, diagonal, products
-from autoinit.signals.correlated.positions import axes_of
+from autoinit.signals.correlated.pairs import Array, as_matrix, diagonal, each_with_each, products
+from autoinit.signals.correlated.positions import Axis, axes_of
 from autoinit.signals.correlated.state import Annotations, State
 
 # Of the variance: covariances below it are what so many samples leave of none.
@@ -35,6 +35,7 @@ def of_samples(mean: float, variance: float, values: Array, groups: int = 1) -> 
     if samples < 2 or not (math.isfinite(variance) and variance > 0):
         return State.gaussian(mean, variance)
     axes = axes_of(tuple(sizes))
+    variances = np.square(values - values.mean()).mean((0, -1), dtype=np.float64)
     for place, axis in enumerate(axes, 1):
         values = np.take(values, axis.representatives, place)
     counts = [axis.count for axis in axes]
@@ -49,12 +50,27 @@ def of_samples(mean: float, variance: float, values: Array, groups: int = 1) -> 
     typical = float(diagonal(cov_positions, counts).mean())
     if not typical > 0:
         return State.gaussian(mean, variance)
+    # A representative has the variance that those it stands for have on average.
+    for place, axis in enumerate(axes):
+        variances = _averaged(variances, axis, place)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scales = np.nan_to_num(np.sqrt(variances / diagonal(cov_positions, counts)), posinf=0.0)
+    first, second = each_with_each(scales)
+    cov_positions, cov_samples = first * second * cov_positions, first * second * cov_samples
     cov_samples = np.where(np.abs(cov_samples) < _NOTHING * typical, 0.0, cov_samples)
     state = State(
         axes, np.zeros(counts), cov_positions, cov_samples, STANDARD,
         notes=Annotations(latent_is_gaussian=True),
     )  # fmt: skip
     return affine(state, math.sqrt(variance / state.variance), mean)
+
+
+def _averaged(values: Array, axis: Axis, place: int) -> Array:
+    """Averages over the positions that each representative of an axis stands for."""
+    kinds = axis.singles(np.arange(axis.size))
+    shares = np.stack([kinds == kind for kind in axis.singles(axis.representatives)]).astype(float)
+    shares /= shares.sum(1, keepdims=True)
+    return np.moveaxis(np.tensordot(shares, values, (1, place)), 0, place)
 
 
 def drawn(state: State, generator: Generator, shape: Sequence[int]) -> Array | None:
@@ -85,10 +101,9 @@ def drawn(state: State, generator: Generator, shape: Sequence[int]) -> Array | N
 
 def _with_covariances(state: State, values: Array, pairs: Array, variance: float) -> Array:
     """Independent entries of variance 1 as ones with these covariances."""
-    counts = state.means.shape
     for place, axis in enumerate(state.axes or ()):
         every = np.arange(axis.size)
-        along = _along(pairs, counts, place)
+        along = _along(state, pairs, place)
         matrix = along[axis.pairs(every[:, None], every[None, :])] / variance
         roots, vectors = np.linalg.eigh(matrix)
         root = (vectors * np.sqrt(np.maximum(roots, 0.0))) @ vectors.T
@@ -96,10 +111,10 @@ def _with_covariances(state: State, values: Array, pairs: Array, variance: float
     return math.sqrt(variance) * values
 
 
-def _along(pairs: Array, counts: Sequence[int], place: int) -> Array:
+def _along(state: State, pairs: Array, place: int) -> Array:
     """Covariances of positions that differ along one axis only, averaged over the others."""
-    for other in range(len(counts)):
+    for other, axis in enumerate(state.axes or ()):
         if other != place:
-            same = np.arange(counts[other]) * (counts[other] + 1)
-            pairs = np.take(pairs, same, other).mean(other, keepdims=True)
+            same = np.take(pairs, np.arange(axis.count) * (axis.count + 1), other)
+            pairs = np.average(same, other, axis.shares, keepdims=True)
     return pairs.reshape(-1)

@@ -31,6 +31,18 @@ def test_samples_of_a_sampled_signal_have_its_covariances(offset):
     assert (drawn.mean(0) ** 2).mean() == pytest.approx(offset**2, abs=0.05)
 
 
+def test_of_many_positions_those_at_a_border_count_as_few():
+    generator = np.random.default_rng(0)
+    values = decaying(generator, 100, 16 * 16 * 8).reshape(100, 12, 16, 16, 8)
+    border = np.r_[0.5, np.ones(14), 0.5]
+    values *= (border[:, None] * border)[:, :, None]
+    signal = CorrelatedSignal.of_samples(0.0, values.var(), values)
+    drawn = signal.drawn(generator, values.shape).astype(float)
+    assert drawn.var() == pytest.approx(values.var(), rel=0.1)
+    steps = [(each[:, :11] * each[:, 1:]).mean() / each.var() for each in (values, drawn)]
+    assert steps[1] == pytest.approx(steps[0], abs=0.1)
+
+
 def test_independent_entries_are_drawn_as_ever():
     one = CorrelatedSignal.gaussian(0.5, 2.0).drawn(np.random.default_rng(3), (4, 5, 6))
     numbers = np.random.default_rng(3).standard_normal((4, 5, 6), dtype=np.float32)
@@ -56,9 +68,9 @@ def convolved(x):
     return layers.Flatten()(layers.ConvLSTM2D(8, 3, padding="same")(x))
 
 
-# What channels have in common is not carried: draws of so few convolved ones differ by a third.
+# What channels have in common is not carried: draws of so few convolved ones differ by a tenth.
 @pytest.mark.parametrize(
-    ("build", "allowed"), [(two_layers, 0.2), (both_ways, 0.2), (averaged, 0.2), (convolved, 0.4)]
+    ("build", "allowed"), [(two_layers, 0.2), (both_ways, 0.2), (averaged, 0.2), (convolved, 0.25)]
 )
 def test_a_dense_layer_after_sampled_layers_has_the_target_variance(build, allowed):
     keras.utils.set_random_seed(0)
