@@ -29,6 +29,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from autoinit.arrays import as_array
 from autoinit.graph.input_moments import PerInput
 from autoinit.graph.model_graph import ModelGraph, Value
 from autoinit.randomness import derived
@@ -77,10 +78,15 @@ class Gradients(Probe):
             variable of a path is `dense/kernel:2`); None for those that no gradient reaches. It is
             a sum over samples.
         checkpointed: whether calls were run twice, to take less memory.
+        update_ratios: of each trainable variable with two axes or more, by its path: the root mean
+            square of its gradient, of one sample, beside its own. At a learning rate of 1 plain
+            gradient descent would change it by this share of its size. None where no gradient
+            reaches it, or where it is 0.
     """
 
     variables: Mapping[str, Moments | None]
     checkpointed: bool
+    update_ratios: Mapping[str, float | None]
 
 
 def probe_gradients(
@@ -178,7 +184,7 @@ def probe_gradients(
     )
     return Gradients(
         graph, probing.moments(), together, found, probing.variables(), checkpointed,
-        samples=num_samples,
+        probing.update_ratios(num_samples), samples=num_samples,
     )  # fmt: skip
 
 
@@ -239,15 +245,16 @@ class _Probing:
 
     def variables(self) -> dict[str, Moments | None]:
         """Figures for each trainable variable, by its path."""
-        known = {id(v): v for call in self.graph.calls for v in trainable(call)}
-        named: dict[str, Moments | None] = {}
-        for key, variable in known.items():
-            path, number = variable.path, 1
-            while path in named:
-                number += 1
-                path = f"{variable.path}:{number}"
-            named[path] = self.found.get(_of_variable(key))
-        return named
+        named = variables_by_path(self.graph)
+        return {path: self.found.get(_of_variable(id(v))) for path, v in named.items()}
+
+    def update_ratios(self, samples: int) -> dict[str, float | None]:
+        """Gradients of matrices beside their sizes, by their paths."""
+        return {
+            path: _update_ratio(variable, self.found.get(_of_variable(id(variable))), samples)
+            for path, variable in variables_by_path(self.graph).items()
+            if len(variable.shape) > 1
+        }
 
     def _there_and_back(
         self, fed: Mapping[int, Any], cotangents: dict[int, Any], batch: int, recorder: Recorder
@@ -317,6 +324,29 @@ class _Probing:
             every = max(self.steps // 50, 1)
             if self.done // every > before // every:
                 self.progress(min(self.done / self.steps, 1.0))
+
+
+def variables_by_path(graph: ModelGraph) -> dict[str, Any]:
+    """The trainable variables of a graph's calls; the second of a path is `dense/kernel:2`."""
+    named: dict[str, Any] = {}
+    for variable in {id(v): v for call in graph.calls for v in trainable(call)}.values():
+        path, number = variable.path, 1
+        while path in named:
+            number += 1
+            path = f"{variable.path}:{number}"
+        named[path] = variable
+    return named
+
+
+def _update_ratio(variable: Any, gradient: Moments | None, samples: int) -> float | None:
+    """The root mean square of a sample's gradient beside that of the variable."""
+    values = as_array(variable).ravel()
+    square = float(np.vdot(values, values)) / max(values.size, 1)
+    if gradient is None or not 0.0 < square < math.inf:
+        return None
+    # A sum over samples with cotangents of their own has their number of times the mean square.
+    ratio = math.sqrt((gradient.variance + gradient.mean**2) / samples / square)
+    return ratio if math.isfinite(ratio) else None
 
 
 def _of_variable(identity: int) -> tuple[str, int]:

@@ -26,6 +26,7 @@ from app.analysis.diagnosis.diagnose import (
     lint_model,
 )
 from app.analysis.diagnosis.fault import Fault
+from app.analysis.diagnosis.updates import update_ratios
 from app.analysis.diagnosis.verdict import Verdict
 from app.analysis.diagnosis.weights import frozen_weights, weights_not_finite
 from app.analysis.inputs import Inputs, inputs_of
@@ -71,6 +72,7 @@ class Comparison:
         by_other: what that one predicts for the first draw's weights, by series.
         gradients: one per draw, by series, where they were asked for and could be measured.
         few_gradients: of the first draw and of few samples, by series: what the verdict rests on.
+        updates: update ratios of the first draw's kernels, by series: one for each call.
         growth: faults of recurrent layers, by series.
         foreseen: verdicts on what is predicted, by series.
         diagnosis: faults and verdicts.
@@ -91,6 +93,7 @@ class Comparison:
     by_other: dict[str, Propagation] = field(default_factory=dict)
     gradients: dict[str, list[Gradients]] = field(default_factory=dict)
     few_gradients: dict[str, Gradients] = field(default_factory=dict)
+    updates: dict[str, Sequence[float | None]] = field(default_factory=dict)
     growth: dict[str, tuple[Fault, ...]] = field(default_factory=dict)
     foreseen: dict[str, Verdict] = field(default_factory=dict)
     diagnosis: Diagnosis = field(default_factory=Diagnosis)
@@ -302,6 +305,7 @@ class _Analysis:
         found.deviations[series] = _deviations(self.graph)
         found.growth[series] = growth_of(self.graph, series)
         self._measure_few_gradients(series)
+        found.updates[series] = update_ratios(self.graph, found.few_gradients.get(series))
         what = f"What the {found.other_model} signal model predicts for {series} weights"
         with self._left_out("other_model_failed", what):
             found.by_other[series] = predict(
@@ -346,7 +350,7 @@ class _Analysis:
             series: SeriesFigures(
                 probes[0].moments,
                 found.few_gradients[series].moments if series in found.few_gradients else (),
-                found.growth.get(series, ()),
+                found.growth.get(series, ()), found.updates.get(series, ()),
             )
             for series, probes in found.probes.items()
         }, self.settings.disable)  # fmt: skip

@@ -249,6 +249,9 @@ def _figures(comparison: Comparison, series: str, call: graph_model.Call) -> Cal
     if series in comparison.gradients:
         backward = [probe.moments[index] for probe in comparison.gradients[series]]
         known["gradient"] = _gradient(backward, output.entries)
+    updates = comparison.updates.get(series)
+    if updates and updates[index] is not None:
+        known["update_ratio"] = _figure(updates[index])
     if series in comparison.by_other:
         signal = comparison.by_other[series].results[index].signals[0]
         by_other = Prediction(**_over_draws([_as_one_draw(signal)], names))

@@ -133,11 +133,16 @@ class GradientMoments(Moments):
 
 
 class CallFigures(Part):
-    """The figures of one call with one series' weights."""
+    """The figures of one call with one series' weights.
+
+    `update_ratio` is the root mean square of the gradient of its kernel, of one sample, beside that
+    of the kernel, with the first draw's weights.
+    """
 
     predicted: Prediction | None = None
     measured: Measurement | None = None
     gradient: GradientMoments | None = None
+    update_ratio: Figure = None
     outside_band: bool | None = None
     predicted_by: dict[str, Prediction] = {}
 

@@ -97,6 +97,9 @@ def gradient_fields(call: Call, series: str) -> list[str]:
         f"mean square norm of a sample's: {number(found.square_norm)}<br>"
         f"{percentage(found.zero_fraction)} zeros"
     )
+    ratio = call.of(series).update_ratio
+    if ratio is not None:
+        text += f"<br>update ratio of its kernel: {number(ratio)}"
     return [*heading(call), text]
 
 

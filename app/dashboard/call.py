@@ -39,6 +39,7 @@ _FIGURES: tuple[tuple[str, Callable[[Call, str], Part | None], str, Show], ...] 
     ("correlation of positions", Call.measured, "position_correlation", number),
     ("gradient's variance", Call.gradient, "variance", number),
     ("gradient's square norm", Call.gradient, "square_norm", number),
+    ("update ratio of the kernel", Call.of, "update_ratio", number),
 )
 
 

@@ -39,6 +39,7 @@ FIGURE_LABELS = {
     "outside_band": "prediction outside",
     "gradient_variance": "gradient's variance",
     "gradient_square_norm": "gradient's square norm",
+    "kernel_update_ratio": "update ratio",
     "measured_kurtosis": "kurtosis",
     "measured_dead_fraction": "dead channels",
     "measured_saturated_fraction": "saturated",

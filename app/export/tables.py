@@ -39,6 +39,7 @@ SOURCES: tuple[tuple[str, Callable[[Call, str], Part | None], tuple[str, ...]], 
         ),
     ),
     ("gradient", Call.gradient, ("variance", "mean", "square_norm", "finite_fraction")),
+    ("kernel", Call.of, ("update_ratio",)),
 )  # fmt: skip
 
 

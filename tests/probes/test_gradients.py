@@ -721,3 +721,25 @@ def test_the_cotangent_may_be_at_the_logits_where_a_softmax_is_saturated(fused):
     assert "soft" not in probe
     kernel = np.array(keras.ops.convert_to_numpy(model.get_layer("dense").kernel))
     assert probe["in"].variance == pytest.approx((kernel**2).sum(1).mean(), rel=0.3)
+
+
+def test_the_update_ratio_is_the_gradient_of_a_sample_beside_the_kernel():
+    inputs = keras.Input((400,))
+    kernel = keras.initializers.RandomNormal(stddev=0.05, seed=0)
+    model = keras.Model(inputs, layers.Dense(50, kernel_initializer=kernel, name="dense")(inputs))
+    # The gradient is x·c of independent standard normal numbers: its mean square is 1.
+    for size in (None, 8):
+        found = probe_gradients(model, 32, batch_size=size).update_ratios
+        assert found.keys() == {"dense/kernel"}
+        assert found["dense/kernel"] == pytest.approx(1 / 0.05, rel=0.03)
+
+
+def test_kernels_of_zeros_and_those_that_no_gradient_reaches_have_no_update_ratio():
+    inputs = keras.Input((4,))
+    zero = layers.Dense(4, kernel_initializer="zeros", name="zero")(inputs)
+    cut = ops.stop_gradient(layers.Dense(4, name="cut")(inputs))
+    model = keras.Model(inputs, layers.Dense(2, name="last")(layers.Add()([zero, cut])))
+    ratios = probe_gradients(model, 8).update_ratios
+    assert ratios["zero/kernel"] is None
+    assert ratios["cut/kernel"] is None
+    assert ratios["last/kernel"] > 0.0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -27,6 +27,12 @@ from app.analysis.diagnosis.kernels import (
 )
 from app.analysis.diagnosis.losses import output_faults
 from app.analysis.diagnosis.measured import Measured, measured_faults, received_by_normalizers
+from app.analysis.diagnosis.optimizers import (
+    adaptive_rate,
+    descent_rate,
+    gradient_scale,
+    optimizer_of,
+)
 from app.analysis.diagnosis.recurrence import recurrent_growth
 from app.analysis.diagnosis.roles import Role, role_of
 from app.analysis.diagnosis.structure import structural
@@ -68,11 +74,13 @@ class Linted:
         architecture: the steps, with the values as they were.
         faults: of the file.
         trained: whether the values were trained.
+        compiled: the stored compile settings.
     """
 
     architecture: Architecture
     faults: tuple[Fault, ...]
     trained: bool
+    compiled: Mapping[str, Any] | None = None
 
 
 def lint(
@@ -99,7 +107,10 @@ def lint(
         fault for fault in initial(architecture)
         if not trained or fault.code not in ("init_vs_activation", "zero_on_purpose")
     ]  # fmt: skip
-    return Linted(architecture, tuple(faults), trained)
+    optimizer = optimizer_of(compiled)
+    if optimizer is not None and not trained:
+        faults += told((adaptive_rate,), architecture, optimizer)
+    return Linted(architecture, tuple(faults), trained, compiled)
 
 
 def lint_model(
@@ -148,11 +159,13 @@ class SeriesFigures:
         forward, backward: moments of each call's first output and of its gradient; an empty
             sequence where gradients could not be measured.
         growth: faults of recurrences, measured with these weights.
+        updates: update ratio of each call's kernel; empty where gradients could not be measured.
     """
 
     forward: Sequence[Moments | None]
     backward: Sequence[Moments | None]
     growth: tuple[Fault, ...] = ()
+    updates: Sequence[float | None] = ()
 
 
 def growth_of(graph: ModelGraph, series: str) -> tuple[Fault, ...]:
@@ -186,7 +199,9 @@ def diagnose(
         backward = figures.backward or [None] * len(graph.calls)
         # AutoInit's weights are those that the graph has at the end.
         own_zero = zero if name != "autoinit" else zero & zero_calls(graph, as_array).keys()
-        measured = Measured(graph, roles, figures.forward, backward, own_zero, name)
+        measured = Measured(
+            graph, roles, figures.forward, backward, own_zero, name, figures.updates
+        )
         found = [*measured_faults(measured), *figures.growth]
         if name == "uploaded":
             found += statistics_mismatch(architecture, received_by_normalizers(measured))
@@ -194,23 +209,38 @@ def diagnose(
             found = [fault for fault in found if fault.code in _OF_A_CHECKUP]
         on_purpose = "zero_on_purpose" in codes and "zero_kernel" not in codes
         faults += [f for f in found if f.code != "constant_output" or not on_purpose]
+    if not linted.trained:
+        own = series.get("uploaded", series.get("default"))
+        faults += told((_descent_rate,), graph, linted, own.updates if own is not None else ())
     functions = Counter(
         step.activation for step in architecture.steps
         if step.activation and step.index not in architecture.output_set
     )  # fmt: skip
     normalized = any(step.class_name in NORMALIZERS for step in architecture.steps)
-    told = [
+    counted = [
         fault for fault in with_remedies(faults, functions, normalized)
         if fault.code not in disabled
     ]  # fmt: skip
     verdicts = {
         name: verdict_of(
-            name, told, _measured_share(graph, roles, figures.forward),
+            name, counted, _measured_share(graph, roles, figures.forward),
             linted.trained and name == "uploaded",
         )
         for name, figures in series.items()
     }  # fmt: skip
-    return Diagnosis(tuple(gathered(told)), verdicts, linted.trained)
+    return Diagnosis(tuple(gathered(counted)), verdicts, linted.trained)
+
+
+def _descent_rate(
+    graph: ModelGraph, linted: Linted, updates: Sequence[float | None]
+) -> Iterator[Fault]:
+    """The stored rate of plain gradient descent beside measured update ratios."""
+    optimizer = optimizer_of(linted.compiled)
+    if optimizer is not None and updates and len(graph.outputs) == 1:
+        (output,) = graph.outputs
+        units = int(output.shape[-1] or 1)
+        scale = gradient_scale(linted.architecture, linted.compiled, output.entries, units)
+        yield from descent_rate(optimizer, updates, scale)
 
 
 def foreseen(

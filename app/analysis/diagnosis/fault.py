@@ -71,6 +71,7 @@ REMEDIES = {
     "reseed": "Leave the seed out, or give each layer one of its own.",
     "bound_recurrence": "Use tanh in the recurrence, gates (LSTM, GRU), or orthogonal recurrent "
     "kernels.",
+    "change_rate": "Begin training with the learning rate that is named.",
     "fix_statistics": "Set moving_mean and moving_variance anew: train on with training=True, or "
     "reset them to 0 and 1.",
     "keep_zero_init": "Keep these zeros: they are there on purpose.",

@@ -75,7 +75,8 @@ def initializer_of(step: Step, name: str = "kernel_initializer") -> tuple[str, M
     return str(entry or "").lower().replace("_", ""), config if isinstance(config, Mapping) else {}
 
 
-def _own_initializer(step: Step) -> tuple[str, Mapping[str, Any]]:
+def own_initializer(step: Step) -> tuple[str, Mapping[str, Any]]:
+    """The initializer of a step's kernel: name and arguments."""
     name = "depthwise_initializer" if step.is_depthwise else "kernel_initializer"
     return initializer_of(step, name)
 
@@ -120,7 +121,7 @@ def power(architecture: Architecture, step: Step) -> float | None:
     shape = kernel_shape(architecture, step)
     if shape is None or len(shape) < 2:
         return None
-    variance = initial_variance(_own_initializer(step), shape)
+    variance = initial_variance(own_initializer(step), shape)
     if variance is None:
         return None
     taps, channels = math.prod(shape[:-2]), shape[-2]
@@ -178,7 +179,7 @@ def _scales(architecture: Architecture) -> Iterator[Fault]:
                     level = square * factor
                     if start is None or (off > 1) != (start[2] > 1):
                         start = (step, own, off)
-                    fixed = not _counts_inputs(_own_initializer(step)) or step.is_depthwise
+                    fixed = not _counts_inputs(own_initializer(step)) or step.is_depthwise
                     fixed = fixed or step.class_name.startswith("Separable")
                     piled = level >= _PILED_UP or level <= 1 / _PILED_UP
                     same = (off > 1) == (level > 1)
@@ -242,7 +243,7 @@ class _Scale(NamedTuple):
 
 def _scale_fault(found: list[_Scale]) -> Fault:
     step, own, off, level = found[0]
-    name, config = _own_initializer(step)
+    name, config = own_initializer(step)
     drawn = {"randomnormal": "N(0, {:g})", "truncatednormal": "a truncated N(0, {:g})"}.get(name)
     how = drawn.format(config.get("stddev", 0.05)) if drawn else _NAMES.get(name, name)
     if step.is_depthwise:
@@ -351,7 +352,7 @@ def _selu(architecture: Architecture) -> Iterator[Fault]:
     for step in architecture.kernels():
         readers = [architecture.steps[i] for i in architecture.readers[step.index]]
         if any(reader.activation == "selu" for reader in readers):
-            name, config = _own_initializer(step)
+            name, config = own_initializer(step)
             lecun = name.startswith("lecun") or (
                 name == "variancescaling" and config.get("scale", 1.0) == 1.0
                 and config.get("mode", "fan_in") == "fan_in"
@@ -378,7 +379,7 @@ def _is_zero(architecture: Architecture, step: Step, name: str = "kernel") -> bo
     if stored:
         return not any(np.any(each) for each in stored)
     named = (
-        _own_initializer(step) if name == "kernel" else initializer_of(step, f"{name}_initializer")
+        own_initializer(step) if name == "kernel" else initializer_of(step, f"{name}_initializer")
     )
     return named[0] == "zeros" or (named[0] == "constant" and not named[1].get("value", 0.0))
 
@@ -512,7 +513,7 @@ def _symmetric(architecture: Architecture) -> Iterator[Fault]:
             ):
                 found.append(step)
         else:
-            name, config = _own_initializer(step)
+            name, config = own_initializer(step)
             if name == "ones" or (name == "constant" and config.get("value", 0.0)):
                 found.append(step)
     if found:
@@ -538,7 +539,7 @@ def _equal(architecture: Architecture) -> Iterator[Fault]:
                 continue
             key: Any = kernel.shape, hashlib.sha256(kernel.tobytes()).digest()
         else:
-            name, config = _own_initializer(step)
+            name, config = own_initializer(step)
             seed, shape = config.get("seed"), kernel_shape(architecture, step)
             if not isinstance(seed, int) or shape is None or isinstance(seed, bool):
                 continue

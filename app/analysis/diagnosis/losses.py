@@ -9,7 +9,7 @@ from app.analysis.diagnosis.architecture import Architecture, Step, function_nam
 from app.analysis.diagnosis.fault import Fault, Severity
 from app.analysis.diagnosis.structure import last_of
 
-_CATEGORICAL = frozenset(
+CATEGORICAL = frozenset(
     [
         "categoricalcrossentropy",
         "sparsecategoricalcrossentropy",
@@ -17,7 +17,7 @@ _CATEGORICAL = frozenset(
         "sparsecategoricalfocalcrossentropy",
     ]
 )
-_BINARY = frozenset(["binarycrossentropy", "binaryfocalcrossentropy"])
+BINARY = frozenset(["binarycrossentropy", "binaryfocalcrossentropy"])
 _DIVERGENCES = frozenset(["kldivergence", "kullbackleiblerdivergence", "kld"])
 _PROBABILITIES = frozenset({"softmax", "sigmoid", "hard_sigmoid", "sparsemax", "log_softmax"})
 # Functions that no one takes for a probability: they may leave [0, 1], or hold no two classes.
@@ -54,7 +54,7 @@ def output_faults(
         architecture: of the model.
         compiled: the settings as stored: `compile_config` of Keras 3, `training_config` of Keras 2.
     """
-    losses = _losses(compiled, architecture)
+    losses = losses_of(compiled, architecture)
     for index, (step, activation) in last_of(architecture).items():
         loss = losses.get(index)
         if loss is None:
@@ -79,7 +79,7 @@ def _severity(name: str, from_logits: bool, step: Step, activation: Step | None)
     """Whether a loss and an activation that do not belong together keep a network from training."""
     function = activation.activation if activation is not None else None
     constant = function == "softmax" and step.channels == 1
-    learnt = from_logits or name not in _CATEGORICAL or function in _LEARNT_ALL_THE_SAME
+    learnt = from_logits or name not in CATEGORICAL or function in _LEARNT_ALL_THE_SAME
     return Severity.FATAL if constant or not learnt else Severity.SERIOUS
 
 
@@ -88,8 +88,8 @@ def _mismatch(name: str, from_logits: bool, step: Step, activation: Step | None)
     here = f"{step.path!r} ends with {function or 'no activation'}"
     units = step.channels
     shown = {"categorical": "a softmax", "binary": "a sigmoid"}
-    if name in _CATEGORICAL | _BINARY:
-        kind = "categorical" if name in _CATEGORICAL else "binary"
+    if name in CATEGORICAL | BINARY:
+        kind = "categorical" if name in CATEGORICAL else "binary"
         if from_logits:
             if function in _PROBABILITIES:
                 return (
@@ -106,7 +106,7 @@ def _mismatch(name: str, from_logits: bool, step: Step, activation: Step | None)
             )
         if function in _NOT_PROBABILITIES:
             return f"{here}, which gives no probabilities; {name} expects {shown[kind]}."
-        if name in _CATEGORICAL and function in ("sigmoid", "hard_sigmoid"):
+        if name in CATEGORICAL and function in ("sigmoid", "hard_sigmoid"):
             return (
                 f"{here}: sigmoids do not add up to 1 as classes do, and {name} looks at one of "
                 "them only. Use a softmax, or binary_crossentropy."
@@ -127,7 +127,7 @@ def _may_hide_activation(step: Step) -> bool:
     return not (step.is_kernel or step.activation == "linear")
 
 
-def _losses(
+def losses_of(
     compiled: Mapping[str, Any] | None, architecture: Architecture
 ) -> dict[int, tuple[str, bool]]:
     """Name and `from_logits` of each output's loss, by the output's step."""

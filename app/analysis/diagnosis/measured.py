@@ -32,6 +32,10 @@ DEAD, DEAD_WITH_AUTOINIT = 0.4, 0.75
 SATURATED = 0.5  # share of saturated entries
 _SHARES = frozenset({"softmax", "sigmoid", "sparsemax"})
 ALIKE, COLLAPSED = 0.99, 0.999
+# Update ratios that differ by less are what pooling and shapes do. Healthy networks of
+# keras.applications: 80 to 8,000, ConvNeXt 10⁷ by a factor that opens; and a normalized network
+# learns even where they differ by 10¹². So they explain a fault, and are none by themselves.
+UNEVEN = 10.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +48,7 @@ class Measured:
         forward, backward: moments of each call's first output and of its gradient.
         zero: calls whose kernels are zero.
         series: its name.
+        updates: update ratio of each call's kernel; empty where it is not known.
     """
 
     graph: ModelGraph
@@ -52,6 +57,7 @@ class Measured:
     backward: Sequence[Moments | None]
     zero: frozenset[int]
     series: str
+    updates: Sequence[float | None] = ()
 
     @cached_property
     def producers(self) -> Mapping[int, int]:
@@ -198,9 +204,31 @@ def _gradient(measured: Measured, points: Sequence[Point]) -> Iterator[Fault]:
             rate = f", {number(math.exp(level / count))} for each of {count:,} layers"
         yield _fault(
             measured, code, call,
-            f"On its way back to {call.path!r} the gradient's squared norm {verb} {size}{rate}.",
+            f"On its way back to {call.path!r} the gradient's squared norm {verb} {size}{rate}."
+            f"{_beside_others(measured, call)}",
             "autoinit_helps", Severity.FATAL if level >= math.log(HOPELESS) else Severity.SERIOUS,
         )  # fmt: skip
+
+
+def _beside_others(measured: Measured, call: Call) -> str:
+    """How much faster or slower a kernel would change than the one that differs most from it."""
+    own = measured.updates[call.index] if measured.updates else None
+    known = [
+        (abs(math.log(ratio / own)), ratio, other)
+        for other, ratio in zip(measured.graph.calls, measured.updates, strict=False)
+        if own and ratio
+    ]
+    if not own or not known:
+        return ""
+    distance, ratio, other = max(known, key=lambda each: each[0])
+    if distance < math.log(UNEVEN):
+        return ""
+    pace = "faster" if own > ratio else "slower"
+    times = number(math.exp(min(distance, 700.0)))
+    return (
+        f" At one learning rate its kernel would move {times} times {pace}, beside its size, than "
+        f"that of {other.path!r}."
+    )
 
 
 def _distorted(measured: Measured, points: Sequence[Point]) -> Iterator[Fault]:

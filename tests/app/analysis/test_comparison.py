@@ -360,6 +360,7 @@ def test_gradients_and_the_jacobian_are_measured_where_they_are_asked_for():
         assert block["variance"] > 0.0
         width = table[name]["output_shape"][-1]
         assert block["square_norm"] == pytest.approx(width * block["variance"], rel=0.05)
+        assert 0.0 < table[name][series]["update_ratio"] < 100.0
     variables = gradients_of(comparison)["autoinit"].variables
     assert {f"{name}/kernel", f"{name}/bias"} <= {row.variable for row in variables}
     found = jacobian_of(comparison)["default"]
@@ -371,6 +372,9 @@ def test_gradients_and_the_jacobian_are_measured_where_they_are_asked_for():
     without = compare(chain("relu"), Settings(**QUICK), uploaded=False)
     assert gradients_of(without) == jacobian_of(without) == {}
     assert not any("gradient" in row["default"] for row in rows(without).values())
+    # What a verdict rests on is measured all the same.
+    known = {path for path, row in rows(without).items() if "update_ratio" in row["default"]}
+    assert known == {path for path, row in rows(without).items() if row["weighted"]}
 
 
 def test_a_model_without_a_jacobian_is_analysed_all_the_same():

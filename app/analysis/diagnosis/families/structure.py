@@ -14,6 +14,17 @@ KINDS = (
         test="app.analysis.diagnosis.losses",
     ),
     FindingKind(
+        "learning_rate",
+        Severity.HINT,
+        "The learning rate does not fit the kernels",
+        cause="The first step of the stored optimizer would change the kernels by several times "
+        "their size, or by less than a millionth of it. Classifiers of digits learnt best at 0.01 "
+        "to 0.2 of it.",
+        remedy="Begin with the rate that is named; a callback that sets another one is not stored "
+        "in the file.",
+        test="app.analysis.diagnosis.optimizers",
+    ),
+    FindingKind(
         "missing_nonlinearity",
         Severity.PROBLEM,
         "Two kernels with nothing nonlinear between",

@@ -1,0 +1,179 @@
+"""The stored optimizer: whether its learning rate fits the kernels that it would change."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from app.analysis.diagnosis.architecture import Architecture, kernel_shape
+from app.analysis.diagnosis.fault import Fault, Severity
+from app.analysis.diagnosis.kernels import initial_variance, own_initializer
+from app.analysis.diagnosis.losses import BINARY, CATEGORICAL, losses_of
+from app.text.formatting import number
+
+# Optimizers whose first step is their rate in each entry, however small the gradient is.
+_ADAPTIVE = frozenset({"adam", "adamw", "nadam", "adamax", "rmsprop", "lion"})
+_USUAL = {"sgd": 0.01} | dict.fromkeys(_ADAPTIVE, 1e-3)
+# What the first step may change of the kernels' size (the median of their sizes). Seven classifiers
+# of digits learnt best where it was 0.01 to 0.2, by SGD and by Adam; from 0.6 on most did not.
+_TOO_FAST, _TOO_SLOW = 3.0, 1e-6
+_TOO_FAST_ADAPTIVE = 1.0
+_GOOD, _GOOD_ADAPTIVE = 0.05, 0.01
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """What was stored of an optimizer.
+
+    Attributes:
+        name: its class.
+        rate: the largest learning rate that it begins with.
+        momentum: of SGD.
+        clips: whether gradients are clipped.
+    """
+
+    name: str
+    rate: float
+    momentum: float = 0.0
+    clips: bool = False
+
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether its first step does not go by the size of the gradient."""
+        return self.name.lower() in _ADAPTIVE
+
+
+def optimizer_of(compiled: Mapping[str, Any] | None) -> Optimizer | None:
+    """The stored optimizer, as far as it is one of Keras whose rate is known.
+
+    Args:
+        compiled: the settings as stored: `compile_config` of Keras 3, `training_config` of Keras 2.
+    """
+    stored = (compiled or {}).get("optimizer") or (compiled or {}).get("optimizer_config")
+    if isinstance(stored, str):
+        rate = _USUAL.get(stored.lower())
+        return None if rate is None else Optimizer(stored, rate)
+    if not isinstance(stored, Mapping) or ">" in str(stored.get("registered_name")):
+        return None
+    config = stored.get("config")
+    config = config if isinstance(config, Mapping) else {}
+    name = str(stored.get("class_name"))
+    if name == "LossScaleOptimizer":
+        return optimizer_of({"optimizer": config.get("inner_optimizer")})
+    rate = _largest_rate(config.get("learning_rate", config.get("lr")))
+    if name.lower() not in _USUAL or rate is None:
+        return None
+    clips = any(config.get(key) for key in ("clipnorm", "clipvalue", "global_clipnorm"))
+    momentum = _largest_rate(config.get("momentum")) or 0.0
+    return Optimizer(name, rate, momentum if 0.0 <= momentum < 1.0 else 0.0, clips)
+
+
+def _largest_rate(stored: Any) -> float | None:
+    """A rate as it is stored; of a schedule the largest that its arguments name."""
+    if isinstance(stored, Mapping):
+        config = stored.get("config")
+        config = config if isinstance(config, Mapping) else {}
+        names = ("initial_learning_rate", "warmup_target", "values")
+        given = [config.get(name) for name in names]
+        given = [each for one in given for each in (one if isinstance(one, list) else [one])]
+        rates = (rate for each in given if (rate := _largest_rate(each)) is not None)
+        return max(rates, default=None)
+    is_number = isinstance(stored, int | float) and not isinstance(stored, bool)
+    return float(stored) if is_number else None
+
+
+def adaptive_rate(architecture: Architecture, optimizer: Optimizer) -> Iterator[Fault]:
+    """A rate beside the sizes of the kernels, where the first step is the rate itself."""
+    if optimizer.rate <= 0.0 or not math.isfinite(optimizer.rate):
+        yield _fault(f"{optimizer.name} has a rate of {optimizer.rate:g}: nothing is learnt by it.")
+    elif optimizer.is_adaptive:
+        sizes = [size for step in architecture.kernels() if (size := _size(architecture, step))]
+        if sizes:
+            size = median(sizes)
+            yield from _judged(optimizer, 1 / size, _TOO_FAST_ADAPTIVE, _GOOD_ADAPTIVE)
+
+
+def _size(architecture: Architecture, step: Any) -> float | None:
+    """The root mean square of a step's kernel."""
+    values = architecture.values(step)
+    kernel = values.get("kernel", values.get("depthwise_kernel"))
+    if kernel is not None:
+        return float(np.sqrt(np.mean(np.square(kernel, dtype=np.float64))))
+    shape = kernel_shape(architecture, step)
+    square = None
+    if shape is not None and len(shape) > 1:
+        square = initial_variance(own_initializer(step), shape)
+    return None if square is None else math.sqrt(square)
+
+
+def descent_rate(
+    optimizer: Optimizer, ratios: Sequence[float | None], scale: float | None
+) -> Iterator[Fault]:
+    """A rate of plain gradient descent beside the measured update ratios.
+
+    Args:
+        optimizer: that was stored.
+        ratios: update ratios of the kernels, for a gradient of variance 1 at the outputs.
+        scale: the size that the loss gives that gradient; None where it is not known.
+    """
+    known = [ratio for ratio in ratios if ratio]
+    if optimizer.is_adaptive or optimizer.rate <= 0.0 or not known or scale is None:
+        return
+    if optimizer.clips:
+        return
+    each = median(known) * scale / (1.0 - optimizer.momentum)
+    yield from _judged(optimizer, each, _TOO_FAST, _GOOD)
+
+
+def gradient_scale(
+    architecture: Architecture, compiled: Mapping[str, Any] | None, entries: int, units: int
+) -> float | None:
+    """Root mean square of what the loss's gradient is at each entry of the output, about.
+
+    Errors are taken to be of size 1, and probabilities to be equal.
+
+    Args:
+        architecture: of the model.
+        compiled: the stored settings.
+        entries: of the output, for a sample.
+        units: of its last axis.
+
+    Returns:
+        None for several outputs, and for losses whose gradient is not known.
+    """
+    losses = losses_of(compiled, architecture)
+    if len(losses) != 1:
+        return None
+    ((name, _),) = losses.values()
+    if name in CATEGORICAL:
+        return math.sqrt(units) / entries
+    if name in BINARY:
+        return 0.5 / entries
+    slope = {"mse": 2.0, "meansquarederror": 2.0, "mae": 1.0, "meanabsoluteerror": 1.0}.get(name)
+    return None if slope is None else slope / entries
+
+
+def _judged(optimizer: Optimizer, each: float, most: float, good: float) -> Iterator[Fault]:
+    """What a rate says, by the change that a rate of 1 would make."""
+    change = optimizer.rate * each
+    if not math.isfinite(change) or _TOO_SLOW < change < most:
+        return
+    rounded = f"{good / each:.1g}"
+    size = f"{number(change)} times" if change >= 1.0 else f"{number(change)} of"
+    what = (
+        "training leaps away from where it starts" if change >= most
+        else "training hardly moves in a million steps"
+    )  # fmt: skip
+    yield _fault(
+        f"At its rate of {optimizer.rate:g} the first step of {optimizer.name} changes the kernels "
+        f"by about {size} their size: {what}. A rate to begin with is {rounded}."
+    )
+
+
+def _fault(message: str) -> Fault:
+    return Fault("learning_rate", "", "", message, "change_rate", Severity.NOTE)

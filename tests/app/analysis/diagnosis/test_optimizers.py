@@ -1,0 +1,105 @@
+"""The stored learning rate beside the kernels: by the file alone, and by measured gradients."""
+
+import json
+
+import keras
+import pytest
+from keras import layers, optimizers
+from keras.optimizers import schedules
+
+from app.analysis.comparison import compare
+from app.analysis.diagnosis.diagnose import lint_model
+from app.analysis.diagnosis.optimizers import Optimizer, optimizer_of
+from app.analysis.settings import Settings
+from tests.app.analysis.diagnosis.models import chain, dense
+
+WARM = schedules.CosineDecay(0.0, 1000, warmup_target=0.2, warmup_steps=10)
+STEPS = schedules.PiecewiseConstantDecay([10, 20], [0.1, 0.5, 0.01])
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "expected"),
+    [
+        ("adam", Optimizer("Adam", 0.001)),
+        (optimizers.SGD(0.5, momentum=0.9), Optimizer("SGD", 0.5, 0.9)),
+        (optimizers.SGD(WARM), Optimizer("SGD", 0.2)),
+        (optimizers.AdamW(STEPS, global_clipnorm=1.0), Optimizer("AdamW", 0.5, clips=True)),
+        (optimizers.Adagrad(0.5), None),
+    ],
+)
+def test_what_is_stored_of_an_optimizer(optimizer, expected):
+    model = chain((4,), dense(2))
+    model.compile(optimizer, "mse")
+    stored = json.loads(json.dumps(model.get_compile_config()))
+    found = optimizer_of(stored)
+    if expected is not None:
+        assert found.rate == pytest.approx(expected.rate)
+        found = Optimizer(found.name, expected.rate, found.momentum, found.clips)
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        ({"optimizer_config": {"class_name": "SGD", "config": {"lr": 3, "momentum": 0.5}}},
+         Optimizer("SGD", 3.0, 0.5)),
+        ({"optimizer": "rmsprop"}, Optimizer("rmsprop", 0.001)),
+        ({"optimizer": {"class_name": "SGD", "config": {"learning_rate": [1]}}}, None),
+        ({"optimizer": {"class_name": "SGD", "config": 3}}, None),
+        ({"optimizer": {"class_name": "Adam", "registered_name": "mine>Adam",
+                        "config": {"learning_rate": 9.0}}}, None),
+        ({}, None),
+        (None, None),
+    ],
+)  # fmt: skip
+def test_of_old_files_and_of_odd_ones(stored, expected):
+    assert optimizer_of(stored) == expected
+
+
+def classifier(optimizer, loss="sparse_categorical_crossentropy"):
+    keras.utils.set_random_seed(0)
+    he = {"activation": "relu", "kernel_initializer": "he_normal"}
+    model = chain(
+        (64,), layers.Dense(64, **he), layers.Dense(64, **he), layers.Dense(10, "softmax")
+    )
+    model.compile(optimizer, loss)
+    return model
+
+
+# Its kernels have entries of about 0.17; trained on digits, it learns nothing at the rates that are
+# told, and 0.96 to 0.98 of them at those that are not (benchmarks/rates.py).
+@pytest.mark.parametrize(
+    ("rate", "told"), [(1.0, True), (0.3, True), (0.03, False), (0.001, False), (1e-9, True)]
+)
+def test_a_rate_of_adam_is_held_against_the_kernels(rate, told):
+    found = [f for f in lint_model(classifier(optimizers.Adam(rate))).faults
+             if f.code == "learning_rate"]  # fmt: skip
+    assert len(found) == told
+    assert all("A rate to begin with is 0.002." in fault.message for fault in found)
+
+
+def test_a_rate_of_nothing_learns_nothing():
+    (fault,) = lint_model(classifier(optimizers.SGD(0.0))).faults
+    assert "nothing is learnt" in fault.message
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "told"),
+    [
+        (optimizers.SGD(10.0), True), (optimizers.SGD(3.0, momentum=0.9), True),
+        (optimizers.SGD(0.1), False), (optimizers.SGD(10.0, clipnorm=1.0), False),
+        (optimizers.SGD(1e-8), True),
+    ],
+)  # fmt: skip
+def test_a_rate_of_descent_is_held_against_measured_gradients(optimizer, told):
+    comparison = compare(classifier(optimizer), Settings(samples=8), uploaded=False)
+    found = [f for f in comparison.diagnosis.faults if f.code == "learning_rate"]
+    assert len(found) == told
+    assert comparison.diagnosis.verdicts["default"].verdict == "trains"  # with another rate
+
+
+def test_weights_that_were_trained_are_past_their_first_rate():
+    model = classifier(optimizers.Adam(1.0))
+    for layer in model.layers:
+        layer.bias.assign(layer.bias + 0.1)
+    assert not [f for f in lint_model(model).faults if f.code == "learning_rate"]
