@@ -27,7 +27,7 @@ from playwright.sync_api import Browser, Page
 
 from benchmarks.browser import MIB, PATIENCE, Line, Server, parser_for, poll, run, server, visit
 from tests.app.conftest import make_result
-from tests.e2e.driving import FIND_PLOT, analyse, main_chart, upload
+from tests.e2e.driving import FIND_PLOT, main_chart, upload
 from tests.hostile.parts import chain
 
 CALLS = 4000
@@ -83,8 +83,8 @@ def uploads(browser: Browser, folder: Path) -> Iterator[Line]:
         await_warm_worker(running)
         start = time.perf_counter()
         upload(page, path)
+        page.wait_for_url("**job=**", timeout=PATIENCE * 1000)
         uploaded = time.perf_counter() - start
-        analyse(page)
         main_chart(page).locator(".xtitle").wait_for(timeout=PATIENCE * 1000)
         first = time.perf_counter() - start
         (key_folder,) = poll(lambda: [f for f in data.iterdir() if len(f.name) == 64])
@@ -176,7 +176,6 @@ def growth(browser: Browser, folder: Path) -> Iterator[Line]:
             page.get_by_role("button", name="Analyse").wait_for()
             start = time.perf_counter()
             upload(page, path)
-            analyse(page)
             await_drawn(page)
             seconds = time.perf_counter() - start
             if place in ANALYSES:

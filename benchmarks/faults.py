@@ -78,7 +78,6 @@ def run_good_file(page: Page, folder: Path, fresh: str) -> tuple[float, str]:
         page.get_by_role("radio", name="Upload").click(timeout=1000)
     page.goto(page.url.partition("?")[0])
     upload(page, path)
-    analyse(page)
     page.wait_for_timeout(1000)
     return outcome(page)
 
@@ -136,7 +135,6 @@ def out_of_memory(browser: Browser, folder: Path) -> Iterator[Line]:
         large = folder / "large.json"
         large.write_text(json.dumps(chain(dense("a", 12_000), dense("b", 12_000))))
         upload(page, large)
-        analyse(page)
         page.get_by_test_id("stProgress").wait_for()
         seconds, sentence = outcome(page)
         screenshot(page, "out-of-memory")
@@ -146,7 +144,7 @@ def out_of_memory(browser: Browser, folder: Path) -> Iterator[Line]:
 
 
 def eight_visitors(browser: Browser, folder: Path) -> Iterator[Line]:
-    """Eight browsers press Analyse at once; half of their files are refused."""
+    """Eight browsers bring files at once; half of their files are refused."""
     rows = {row.name: row for rows in HOSTILE for row in rows}
     files = []
     for index in range(4):
@@ -163,8 +161,6 @@ def eight_visitors(browser: Browser, folder: Path) -> Iterator[Line]:
         pages = [visit(browser, running.address) for _ in files]
         for page, file in zip(pages, files, strict=True):
             upload(page, file)
-        for page in pages:
-            page.get_by_role("button", name="Analyse").click(no_wait_after=True)
         for file, (seconds, sentence) in zip(files, outcomes(pages), strict=True):
             yield file.name, seconds, sentence
         for name in ("good", "bad"):

@@ -229,7 +229,7 @@ class VerdictCard:
 
 
 SIGNS = {"good": "✔", "warning": "▲", "bad": "✖", "unknown": "?"}
-_TONES = {
+TONES = {
     Word.TRAINS: "good",
     Word.STRUGGLES: "warning",
     Word.CANNOT: "bad",
@@ -257,7 +257,7 @@ def predicted_cards(preview: Preview) -> list[VerdictCard]:
     """The verdicts that the rules predict, before anything is measured; a remedy comes later."""
     return [
         VerdictCard(
-            f"{series_name(series)} weights, predicted", _TONES[Word(found.verdict)],
+            f"{series_name(series)} weights, predicted", TONES[Word(found.verdict)],
             found.verdict.capitalize(), found.reason, "", found.trained,
         )
         for series, found in preview.verdicts.items()
@@ -274,7 +274,7 @@ def verdict_card(result: Result, series: str) -> VerdictCard:
         return VerdictCard(name, _old_tone(word), word.capitalize(), f"The signal {does}{place}.")
     has_remedy = found.remedy not in ("none_needed", "keep_init")
     advice = cure(result, found.causes[0], [found.advice]) if has_remedy and found.causes else ""
-    tone = _TONES[Word(found.verdict)]
+    tone = TONES[Word(found.verdict)]
     return VerdictCard(name, tone, found.verdict.capitalize(), found.reason, advice, found.trained)
 
 

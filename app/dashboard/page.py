@@ -1,5 +1,6 @@
 """The page in each of its states: a welcome, a job under way, its end, its result."""
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -8,13 +9,17 @@ from typing import Any
 import streamlit as st
 
 from app import jobs
+from app.analysis.diagnosis.verdict import Word
+from app.analysis.headline import SIGNS, TONES
 from app.analysis.result import Result
+from app.charts.small import before_after_chart, sparkline
+from app.dashboard import gallery, uploads
 from app.dashboard import sections as page_sections
 from app.dashboard.charts import Again
 from app.dashboard.compare import show_comparison
 from app.dashboard.explore import show_exploration
 from app.dashboard.preview import show_preview
-from app.dashboard.sidebar import sidebar
+from app.dashboard.sidebar import Chosen, asked_for, choose_upload, sidebar
 from app.dashboard.visitors import visitor
 from app.jobs import AlreadyRunningError, JobHandle, JobSpec, Settings
 from app.text.escaping import markdown_text
@@ -52,32 +57,76 @@ STYLE = """<style>
 .verdict.warning { color: light-dark(#6B3D00, #FFD08A); background: light-dark(#FFF5E0, #362608); }
 .verdict.bad { color: light-dark(#8A1C13, #FFB9B0); background: light-dark(#FDEEEC, #3B1714); }
 .verdict.unknown { color: light-dark(#3D434B, #D0D5DC); background: light-dark(#F1F2F4, #262A31); }
+[data-testid=stMain] .st-key-drop [data-testid=stFileUploaderDropzone] {
+  min-height: 11rem; border: 2px dashed light-dark(#006BA8, #7BBDEB);
+  flex-direction: column; justify-content: center; }
+[data-testid=stMain] .st-key-drop [data-testid=stFileUploaderDropzone] * {
+  margin-inline: auto; justify-content: center; text-align: center; }
+@media (max-width: 640px) { h1 { font-size: 2rem !important; } }
 @media (hover: none) { .js-plotly-plot .modebar { display: none; } }
 </style>"""
-SAMPLES_TO_TRY = {
-    "ResNet-56 without batch normalisation": "resnet-56-nobn",
-    "All-CNN-C": "all-cnn-c",
+# A file may be dropped anywhere: it goes to the place for models, which is one on each page.
+DROP_ANYWHERE = """<script>
+if (!window.autoinitDrop) {
+  window.autoinitDrop = true;
+  const input = () => document.querySelector('.st-key-drop input[type=file]');
+  const holds = event => [...event.dataTransfer?.types ?? []].includes('Files');
+  const inside = event => event.target.closest?.('[data-testid=stFileUploaderDropzone]');
+  document.addEventListener('dragover', event => { if (holds(event)) event.preventDefault(); });
+  document.addEventListener('drop', event => {
+    if (!holds(event) || inside(event)) return;
+    event.preventDefault();
+    const files = new DataTransfer();
+    files.items.add(event.dataTransfer.files[0]);
+    input().files = files.files;
+    input().dispatchEvent(new Event('change', {bubbles: true}));
+  });
 }
+</script>"""
 
 
 def draw() -> None:
     """Draws the page in the state that its address asks for."""
     st.set_page_config(page_title="AutoInit", page_icon=ICON, layout="wide")
-    st.html(STYLE)
+    st.html(STYLE + DROP_ANYWHERE, unsafe_allow_javascript=True)
     jobs.warm_up()
-    spec = sidebar()
+    key = st.query_params.get("job")
+    handle = None if key is None else jobs.find(key)
+    shows_job = handle is not None and handle.status in (*ACTIVE, "done")
+    spec, chosen = sidebar(spec_on_page(handle), shows_job or "finding" in st.query_params)
     if spec is not None:
         start(spec)
     if "postponed" in st.session_state:
         offer_to_replace(*st.session_state.postponed)
     if "finding" in st.query_params:
         page_sections.show_kind(st.query_params["finding"])
-        return
-    key = st.query_params.get("job")
-    if key is None:
-        show_welcome()
+    elif key is None:
+        show_welcome(chosen)
     else:
-        show_job(key)
+        show_job(key, handle)
+        if not shows_job:
+            offer_upload("Another model file", chosen)
+
+
+def spec_on_page(handle: JobHandle | None) -> JobSpec | None:
+    """What the job on the page analyses, as far as it is known or its result tells."""
+    if handle is None or handle.spec is not None or handle.status != "done":
+        return None if handle is None else handle.spec
+    with contextlib.suppress(OSError, ValueError):
+        result = load_result(handle.key, handle)
+        return uploads.spec_of(result, asked_for(handle.key, handle)[1])
+    return None
+
+
+def offer_upload(label: str, chosen: Chosen) -> None:
+    """The place for a model file in the middle of the page: what comes is analysed at once."""
+    upload = choose_upload(label)
+    if upload is None:
+        return
+    try:
+        start(JobSpec(str(upload.path), upload.name, chosen()))
+    except ValueError as error:
+        st.error(f"{markdown_text(error)} Correct the setting, and choose the file again.")
 
 
 def start(spec: JobSpec) -> None:
@@ -120,40 +169,68 @@ def offer_to_replace(spec: JobSpec, running: JobHandle) -> None:
                 show(running)
 
 
-def show_welcome() -> None:
-    """The first visit: what this is, what to bring, what to try."""
-    with st.container(width=760):
-        st.title("Will your network train?", anchor=False)
-        st.markdown(
-            "Signals that vanish or explode on their way through the layers keep a network from "
-            "learning, and that shows before training begins. Upload a Keras model (**.keras**, "
-            "**.h5** or **.json**) in the sidebar (**»** on a small screen) and press **Analyse**: "
-            "you are told whether it can train with the weights that it has, where it fails and "
-            "what to do, with a chart of every layer beside AutoInit's weights, which keep the "
-            "signal's variance at 1. Then download the re-initialised model; your file stays as it "
-            "is."
-        )
-        st.markdown("No model at hand? Try a network of the paper:")
-        with st.container(horizontal=True):
-            for label, name in SAMPLES_TO_TRY.items():
-                if st.button(label, icon=":material/play_arrow:", key=f"try-{name}"):
-                    start(JobSpec(f"sample:{name}", name, Settings()))
+def show_welcome(chosen: Chosen) -> None:
+    """The first visit: what this is, what it looks like, where to bring a model, what to try."""
+    shown = gallery.pictures()
+    st.title("Will your network train?", anchor=False)
+    st.markdown(
+        "Signals that vanish or explode on their way through the layers keep a network from "
+        "learning, and that shows before training begins: bring a Keras model, and be told where "
+        "it fails and what to do."
+    )
+    upload, picture = st.columns(2, gap="large")
+    with upload:
+        offer_upload("Your model: **.keras**, **.h5** or **.json**, dropped anywhere", chosen)
         st.caption(
-            "Bingham and Miikkulainen, AutoInit: Analytic Signal-Preserving Weight Initialization "
-            "for Neural Networks, 2021."
+            "It is analysed at once, and stays as it is. To take home: the same model with "
+            "AutoInit's weights, which keep the signal's variance at 1."
         )
+    with picture:
+        first = shown[0]
+        st.caption(f"{first.label}, measured: signal by layer, before and after AutoInit")
+        st.plotly_chart(
+            before_after_chart(first.variances, first.layers, BEFORE_AFTER),
+            key="before-after",
+            config={"displayModeBar": False},
+            alt=f"{first.label}: {words_of(first)}.",
+        )
+    st.markdown("**No model at hand?** Try one of these, which were measured before:")
+    with st.container(horizontal=True, key="samples"):
+        for each in shown:
+            with st.container(border=True, width=172, key=f"sample-{each.sample}"):
+                st.image(
+                    sparkline(each.variances),
+                    width="stretch",
+                    alt=f"{each.label}: {words_of(each)}",
+                )
+                st.caption(words_of(each))
+                if st.button(each.label, type="tertiary", icon=":material/play_arrow:",
+                             key=f"try-{each.sample}"):  # fmt: skip
+                    start(JobSpec(f"sample:{each.sample}", each.sample, Settings()))
+    st.caption(
+        "Bingham and Miikkulainen, AutoInit: Analytic Signal-Preserving Weight Initialization "
+        "for Neural Networks, 2021."
+    )
 
 
-def show_job(key: str) -> None:
+BEFORE_AFTER = {"default": "Before: its own initializers", "autoinit": "After: AutoInit"}
+
+
+def words_of(picture: gallery.Picture) -> str:
+    """Both verdicts."""
+    signs = {series: SIGNS[TONES[Word(word)]] for series, word in picture.verdicts.items()}
+    own, ours = picture.verdicts["default"], picture.verdicts["autoinit"]
+    return f"{signs['default']} {own}, {signs['autoinit']} {ours} with AutoInit"
+
+
+def show_job(key: str, handle: JobHandle | None) -> None:
     """A job in whichever state it is."""
     if st.session_state.pop("just_started", False):
         st.html(CLOSE_SIDEBAR_IF_IT_COVERS, unsafe_allow_javascript=True)
-    handle = jobs.find(key)
     if handle is None:
         st.warning(
             "There is no result at this address: results are kept for a day after they were last "
-            "looked at, or until others need the space. Choose a model in the sidebar and press "
-            "Analyse.",
+            "looked at, or until others need the space. Bring the model again.",
             icon=":material/link_off:",
         )
     elif handle.status in ACTIVE and st.session_state.get("left") == key:
@@ -208,7 +285,7 @@ def show_end(handle: JobHandle) -> None:
             "Initialisation."
         )
     elif handle.status == "refused":
-        st.caption("Choose another file in the sidebar, or try a sample.")
+        st.caption("Choose another file, or try a sample.")
     else:
         st.caption("Press Analyse to try again; fewer samples need less memory and time.")
 
@@ -243,7 +320,7 @@ def show_result(handle: JobHandle) -> None:
 
 def again_with(handle: JobHandle) -> Again | None:
     """How to start the same analysis with other settings, where the page still knows of what."""
-    spec = handle.spec
+    spec = spec_on_page(handle)
     if spec is None:
         return None
 

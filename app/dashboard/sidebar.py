@@ -1,7 +1,8 @@
 """The page's sidebar: which model, which settings, and the button that starts the analysis."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -36,37 +37,64 @@ GROUPS = {
     MEASUREMENT: ":material/speed:",
 }
 INPUTS_NAMED = 4
+DATA = "data"  # of the session: the file of data that is chosen
+# Gives the settings that the form has; raises ValueError.
+Chosen = Callable[[], Settings]
 
 
-def sidebar() -> JobSpec | None:
-    """Draws the sidebar; the job to start if the button was pressed and all is well."""
+def sidebar(on_page: JobSpec | None, has_uploader: bool) -> tuple[JobSpec | None, Chosen]:
+    """Draws the sidebar.
+
+    Args:
+        on_page: what the page shows; the button does it again with the settings that are chosen.
+        has_uploader: whether the place for another file is here, and not in the middle of the page.
+
+    Returns:
+        The job to start if the button was pressed, or a file came, and all is well; and what gives
+        the settings for a file that comes elsewhere.
+    """
     with st.sidebar:
         st.header("AutoInit", anchor=False)
         source = st.segmented_control(
             "Model", (UPLOAD, SAMPLE), default=UPLOAD, required=True, key="source", width="stretch"
         )
-        upload = choose_upload() if source == UPLOAD else None
+        if source == UPLOAD and on_page is not None:
+            icon = "science" if on_page.is_sample else "draft"
+            st.markdown(f":material/{icon}: **{markdown_text(on_page.name, 60)}**")
         sample = choose_sample() if source == SAMPLE else None
-        data = choose_data()
-        with st.form("settings", border=False):
+        upload = choose_upload("Another file, dropped anywhere") if has_uploader else None
+        if source == UPLOAD and on_page is None and not has_uploader:
+            st.caption("Drop a model file anywhere on the page: it is analysed at once.")
+        data = choose_data(on_page)
+        # In a form nothing is drawn anew before the button; without a job there is little to draw,
+        # and what is set counts for the file that comes next.
+        in_form = on_page is not None
+        with st.form("settings", border=False) if in_form else st.container(key="settings"):
             options = sample_options(sample) if sample else {}
             fields = settings_fields()
-            pressed = st.form_submit_button(
+            button = st.form_submit_button if in_form else st.button
+            pressed = button(
                 "Analyse", type="primary", width="stretch", icon=":material/play_arrow:"
             )
-        if not pressed:
-            return None
+
+        def chosen() -> Settings:
+            return settings_of(fields, data)
+
+        if not pressed and upload is None:
+            return None, chosen
         try:
-            settings = settings_of(fields, data)
+            settings = chosen()
         except ValueError as error:
             st.error(markdown_text(error))
-            return None
+            return None, chosen
+        if upload is not None:
+            return JobSpec(str(upload.path), upload.name, settings), chosen
         if sample:
-            return sample_job(sample, options, settings)
-        if upload is None:
+            return sample_job(sample, options, settings), chosen
+        if on_page is None:
             st.warning("Choose a model file first, or try a sample.")
-            return None
-        return JobSpec(str(upload.path), upload.name, settings)
+            return None, chosen
+        return replace(on_page, settings=settings), chosen
 
 
 def sample_job(name: str, options: Mapping[str, Any], settings: Settings) -> JobSpec:
@@ -95,36 +123,40 @@ def settings_of(fields: Mapping[str, Any], data: tuple[uploads.Upload, str] | No
     return Settings(**taken)
 
 
-def choose_upload() -> uploads.Upload | None:
-    """The uploaded model, moved from memory to disk at once."""
-    return moved_to_disk(
-        "upload",
-        "Keras model",
-        uploads.SUFFIXES,
-        "A whole model as Keras saves it: .keras, .h5 or .hdf5; or its architecture alone, the "
-        "JSON text of model.to_json().",
-        "Choose another file",
-    )
+def choose_upload(label: str) -> uploads.Upload | None:
+    """A model that has just come, moved from memory to disk at once."""
+    what = "A .keras, .h5 or .json file that Keras wrote. It is only read, and stays as it is."
+    with st.container(key="drop"):
+        return moved_to_disk("model", label, uploads.SUFFIXES, what)
 
 
-def choose_data() -> tuple[uploads.Upload, str] | None:
-    """Uploaded data for the inputs, and whether they or noise like them is fed.
-
-    It stands outside of the form of settings, in which files would wait for the button.
-    """
+def choose_data(on_page: JobSpec | None) -> tuple[uploads.Upload, str] | None:
+    """A file of data to feed instead of noise, and what is fed of it; at first that of the page."""
     options = table()
     data, feed = options["input_data"], options["input_source"]
+    if on_page is not None and st.session_state.get("data_of") != on_page:
+        st.session_state.data_of = on_page
+        st.session_state[DATA] = uploads.data_of(on_page.settings)
     with st.expander("Real data", icon=":material/dataset:"):
-        upload = moved_to_disk(
-            "data", data.option.label, uploads.DATA_SUFFIXES, data.help, "Remove the data"
-        )
-        if upload is None:
-            return None
+        upload: uploads.Upload | None = st.session_state.get(DATA)
+        if upload is None or not uploads.keep(upload.path):
+            upload = moved_to_disk(DATA, data.option.label, uploads.DATA_SUFFIXES, data.help)
+            if upload is None:
+                st.session_state[DATA] = None
+                return None
+            st.session_state[DATA] = upload
+            st.rerun()
+        with st.container(border=True, key="data-file"):
+            name = markdown_text(upload.name, 60)
+            st.markdown(f":material/draft: **{name}**  \n{size(upload.size)}")
+            if st.button("Remove the data", width="stretch"):
+                st.session_state[DATA] = None
+                st.rerun()
         source = st.segmented_control(
             feed.option.label,
             feed.choices,
             format_func=feed.words,
-            default=feed.default,
+            default=on_page.settings.input_source if on_page is not None else feed.default,
             required=True,
             key="input-source",
             width="stretch",
@@ -134,44 +166,33 @@ def choose_data() -> tuple[uploads.Upload, str] | None:
 
 
 def moved_to_disk(
-    place: str, label: str, suffixes: Sequence[str], explanation: str, other: str
+    place: str, label: str, suffixes: Sequence[str], explanation: str
 ) -> uploads.Upload | None:
-    """An uploaded file, moved from memory to disk at once; where there is none, the uploader.
+    """An uploader; the file that has just come, moved from memory to disk at once.
 
     Args:
-        place: of it in the session's state.
+        place: of its number in the session's state.
         label, explanation: of the uploader.
         suffixes: that the file may have.
-        other: label of the button that lets go of the file.
     """
-    upload: uploads.Upload | None = st.session_state.get(place)
-    if upload is not None and not uploads.keep(upload):
-        upload = st.session_state[place] = None
-    if upload is None:
-        generation = st.session_state.setdefault(f"{place}-number", 0)
-        file = st.file_uploader(
-            label,
-            type=[suffix.removeprefix(".") for suffix in suffixes],
-            key=f"{place}-{generation}",
-            help=explanation,
-        )
-        if file is None:
-            return None
-        try:
-            st.session_state[place] = uploads.store(file, file.name, suffixes)
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error  # Without the server's own paths.
-            st.error(f"The file could not be stored: {markdown_text(reason)}")
-            return None
-        let_go(file)
-        # A new uploader is an empty one.
-        st.session_state[f"{place}-number"] = generation + 1
-        st.rerun()
-    with st.container(border=True, key=f"{place}-file"):
-        st.markdown(f":material/draft: **{markdown_text(upload.name, 60)}**  \n{size(upload.size)}")
-        if st.button(other, width="stretch"):
-            st.session_state[place] = None
-            st.rerun()
+    generation = st.session_state.setdefault(f"{place}-number", 0)
+    file = st.file_uploader(
+        label,
+        type=[suffix.removeprefix(".") for suffix in suffixes],
+        key=f"{place}-{generation}",
+        help=explanation,
+    )
+    if file is None:
+        return None
+    try:
+        upload = uploads.store(file, file.name, suffixes)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error  # Without the server's own paths.
+        st.error(f"The file could not be stored: {markdown_text(reason)}")
+        return None
+    let_go(file)
+    # A new uploader is an empty one.
+    st.session_state[f"{place}-number"] = generation + 1
     return upload
 
 

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from app import jobs
+from app.analysis.job_spec import SAMPLE_PREFIX, JobSpec
+from app.analysis.result import Result
+from app.analysis.settings import Settings
 from app.jobs import folders
 from app.limits import Limits, format_bytes, variable
 
@@ -72,10 +75,35 @@ def store(file: BinaryIO, name: str, suffixes: Sequence[str] = SUFFIXES) -> Uplo
     return Upload(path, name[-NAME_LIMIT:], size)
 
 
-def keep(upload: Upload) -> bool:
+def keep(path: Path) -> bool:
     """Keeps a file that is used again from being swept; False if it is gone."""
     try:
-        folders.touch(upload.path)
+        folders.touch(path)
     except FileNotFoundError:
         return False
     return True
+
+
+def data_of(settings: Settings) -> Upload | None:
+    """The file of data that an analysis was fed, if it is still there."""
+    path = Path(settings.input_data or "")
+    if settings.input_data is None or not keep(path):
+        return None
+    return Upload(path, settings.input_data_name or path.name, path.stat().st_size)
+
+
+def spec_of(result: Result, settings: Settings) -> JobSpec | None:
+    """What was analysed, as long as its file is kept, which looking at the result sees to.
+
+    Args:
+        result: of the analysis.
+        settings: that can be chosen on the page, as they were chosen.
+    """
+    model, used = result.model, result.settings.by_name
+    data = {name: used.get(name) for name in ("input_data", "input_data_name", "input_source")}
+    if data["input_data"] and Path(data["input_data"]).is_file():
+        settings = settings.replace(**data)
+    if model.format == "sample":
+        return JobSpec(SAMPLE_PREFIX + model.name, model.name, settings)
+    path = uploads_folder() / f"{model.sha256}{Path(model.name).suffix.lower()}"
+    return JobSpec(str(path), model.name, settings) if keep(path) else None

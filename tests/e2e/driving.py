@@ -34,9 +34,9 @@ WHOLE_HEIGHT = """Math.max(...['stMain', 'stSidebarContent'].map(
     name => document.querySelector(`[data-testid=${name}]`)?.scrollHeight ?? 0))"""
 
 
-def upload(page: Page, *files: Path) -> None:
-    page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files(files)
-    expect(page.get_by_role("button", name="Choose another file")).to_be_visible()
+def upload(page: Page, path: Path) -> None:
+    """Chooses a model file, which is analysed at once."""
+    page.locator(".st-key-drop input[type=file]").set_input_files(path)
 
 
 def analyse(page: Page) -> None:

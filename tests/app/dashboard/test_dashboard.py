@@ -19,7 +19,7 @@ from streamlit.testing.v1 import AppTest
 
 import app.jobs
 from app.analysis.result import Result, read_result
-from app.dashboard import uploads
+from app.dashboard import gallery, uploads
 from app.dashboard.table import path_width
 from app.export.downloads import downloads, file_stem
 from app.jobs import AlreadyRunningError, JobSpec, Settings, folders
@@ -216,9 +216,7 @@ def test_a_wrong_setting_gets_a_sentence(jobs):
 def test_an_upload_goes_to_disk_under_a_name_of_our_own(jobs):
     page = open_page()
     page.file_uploader[0].set_value(("../<b>evil.KERAS", b"PK model", "application/zip"))
-    checked(page.run())
-    assert [uploader.label for uploader in page.file_uploader] == ["Samples of the inputs"]
-    press(page, "Analyse")
+    checked(page.run())  # Which starts the analysis.
     (spec,) = jobs.submitted
     stored = Path(spec.model)
     assert stored.parent == uploads.uploads_folder()
@@ -242,7 +240,7 @@ def test_data_go_to_disk_and_are_fed(jobs):
     page = open_page()
     checked(page.button_group(key="source").set_value("Try a sample").run())
     page = upload_data(page, "../<i>pixels.CSV")
-    assert not page.file_uploader
+    assert len(page.file_uploader) == 1  # for a model
     assert "pixels" in "".join(text.value for text in page.sidebar.markdown)
     press(page, "Analyse")
     settings = jobs.submitted[0].settings
@@ -261,7 +259,7 @@ def test_noise_like_the_data_and_no_data_again(jobs):
     page = press(page, "Analyse")
     assert jobs.submitted[0].settings.input_source == "noise"
     jobs.job.status = "cancelled"
-    page = press(press(page, "Remove the data"), "Analyse")
+    page = press(press(checked(page.run()), "Remove the data"), "Analyse")
     assert jobs.submitted[1].settings == Settings()
 
 
@@ -319,13 +317,69 @@ def test_the_form_begins_with_the_settings_of_the_job_on_the_page(
     )
 
 
-def test_another_file_can_be_chosen(jobs):
+def bring(page: AppTest, name: str, content: bytes = b"{}") -> AppTest:
+    (place,) = [each for each in page.file_uploader if "Samples" not in each.label]
+    place.set_value((name, content, "application/octet-stream"))
+    return checked(page.run())
+
+
+def test_a_file_is_analysed_at_once_and_another_one_takes_its_place(jobs):
     page = open_page()
-    page.file_uploader[0].set_value(("one.h5", b"one", "application/x-hdf5"))
-    page = press(checked(page.run()), "Choose another file")
-    page.file_uploader[0].set_value(("two.json", b"{}", "application/json"))
-    press(checked(page.run()), "Analyse")
-    assert [spec.name for spec in jobs.submitted] == ["two.json"]
+    field(page, "number_input", "Seed").set_value(7)
+    page = bring(checked(page.run()), "one.h5", b"one")
+    assert page.query_params["job"] == KEY
+    jobs.job.status = "cancelled"
+    page = bring(checked(page.run()), "two.json")
+    assert [(spec.name, spec.settings.seed) for spec in jobs.submitted] == [
+        ("one.h5", 7), ("two.json", 7),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("status", ["cancelled", "refused", "failed", "done"])
+def test_a_changed_setting_runs_again_what_is_on_the_page(jobs, result, status):
+    """After a welcome button, a cancellation, a refusal, a failure; in a session of its own."""
+    st.cache_resource.clear()
+    press(open_page(), "All-CNN-C")
+    jobs.finish(result)
+    jobs.job.status = status
+    page = open_page(KEY)
+    field(page, "number_input", "Seed").set_value(5)
+    page = press(page, "Analyse")
+    first, again = jobs.submitted
+    assert (again.model, again.settings.seed) == (first.model, 5)
+    assert not any("Choose a model" in each.value for each in page.warning)
+
+
+def test_a_server_that_was_started_again_finds_the_file_of_a_result(done, jobs, result):
+    stored = uploads.store(io.BytesIO(b"PK model"), "made-up.keras")
+    os.utime(stored.path, (1, 1))
+    result["model"]["sha256"] = stored.path.stem
+    press(done(result), "Analyse")
+    assert jobs.submitted[0].model == str(stored.path)
+    assert stored.path.stat().st_mtime > 1, "it is kept as long as somebody looks at the result"
+    jobs.job.spec = None
+    stored.path.unlink()
+    jobs.job.status = "done"
+    press(open_page(KEY), "Analyse")
+    assert len(jobs.submitted) == 1
+
+
+def test_the_pictures_of_the_first_page_are_what_analyses_find():
+    """Of the first of them, what the README and the page say of it."""
+    first = gallery.pictures()[0]
+    assert [each.sample for each in gallery.pictures()] == list(gallery.LABELS)
+    assert len(first.layers) == len(first.variances["default"]) > 100
+    assert (first.verdicts["default"], first.verdicts["autoinit"]) == ("will struggle", "trains")
+    assert max(first.variances["default"]) > 1e6 > 100 > max(first.variances["autoinit"])
+
+
+def test_a_picture_is_made_of_a_result(result):
+    verdicts = {s: {"verdict": "trains", "reason": "a"} for s in result["series"]}
+    picture = gallery.picture_of(parsed(result | {"verdicts": verdicts}))
+    assert picture.layers[0] == "block0/conv"
+    assert picture.variances["default"][1] == pytest.approx(
+        result["calls"][1]["default"]["measured"]["variance"], rel=1e-2
+    )
 
 
 def test_uploads_are_of_a_bounded_size(jobs, monkeypatch):
@@ -350,11 +404,11 @@ def test_uploads_are_swept_after_a_day_unless_used(jobs, tmp_path):
     old, used = (uploads.store(io.BytesIO(content), "model.h5") for content in (b"old", b"used"))
     for upload in (old, used):
         os.utime(upload.path, (yesterday, yesterday))
-    assert uploads.keep(used)
+    assert uploads.keep(used.path)
     uploads.store(io.BytesIO(b"new"), "model.h5")
     assert used.path.exists()
     assert not old.path.exists()
-    assert not uploads.keep(old)
+    assert not uploads.keep(old.path)
 
 
 def test_a_running_job_shows_stage_and_fraction_and_can_be_cancelled(jobs):
@@ -404,9 +458,6 @@ def test_a_job_that_others_wait_for_goes_on_without_who_cancels(jobs):
     assert jobs.job.status == "running"
     assert page.info[0].value.startswith("Cancelled.")
     assert not page.get("progress")
-    page = press(page, "Analyse")  # Which asks for a file, and changes nothing here.
-    assert page.info[0].value.startswith("Cancelled.")
-    checked(page.button_group(key="source").set_value("Try a sample").run())
     page = press(page, "Analyse")
     assert page.get("progress")
     assert "Cancel" in [button.label for button in page.button]
@@ -473,7 +524,7 @@ def test_a_job_that_ends_without_a_result_gets_its_sentence(jobs, status, messag
     assert page.error[0].value == markdown_text(message)
     assert not page.get("plotly_chart")
     press(page, "Analyse")
-    assert page.warning  # The app goes on.
+    assert len(jobs.submitted) == 2  # The app goes on.
 
 
 def test_a_model_refused_for_a_layer_without_a_rule_leads_to_the_setting(jobs):
@@ -487,7 +538,7 @@ def test_a_model_refused_for_a_layer_without_a_rule_leads_to_the_setting(jobs):
 def test_a_job_knows_an_upload_by_its_owners_name(jobs):
     page = open_page()
     page.file_uploader[0].set_value(("holiday.keras", b"PNG", "image/png"))
-    press(checked(page.run()), "Analyse")
+    checked(page.run())
     assert jobs.submitted[0].name == "holiday.keras"
     assert Path(jobs.submitted[0].model).name != "holiday.keras"
 

@@ -1,0 +1,107 @@
+"""Small pictures of a result: two lines beside each other, with weights as they are and AutoInit's.
+
+Their figures are stored, so that nothing has to be measured for the first page.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import plotly.graph_objects as go
+
+from app.analysis.headline import is_number, series_name
+from app.charts.axes import decades, variance_ticks
+from app.charts.theme import COLOURS, GRID_COLOUR, NEUTRAL_COLOUR, OTHER_COLOUR
+from app.text.escaping import html_text
+from app.text.formatting import number
+
+WIDTH, HEIGHT = 120.0, 40.0  # of a picture's own units
+LARGE = 260  # pixels
+# What tells the lines apart without their colours.
+DASHES = {"default": "5 3", "autoinit": "none"}
+Lines = Mapping[str, Sequence[float | None]]
+
+
+def sparkline(lines: Lines) -> str:
+    """The lines as an SVG, on a log axis that spans at least two decades.
+
+    Args:
+        lines: variances by series, one for each layer.
+    """
+    known = [value for line in lines.values() for value in line if is_number(value) and value > 0]
+    low, high = decades([1.0, *known])
+
+    def place(index: int, value: float, count: int) -> str:
+        x = WIDTH * index / max(count - 1, 1)
+        return f"{x:.1f},{HEIGHT * (high - math.log10(value)) / (high - low):.1f}"
+
+    drawn = []
+    for series, line in lines.items():
+        points = " ".join(
+            place(index, value, len(line))
+            for index, value in enumerate(line)
+            if is_number(value) and value > 0
+        )
+        drawn.append(
+            f'<polyline points="{points}" fill="none" stroke-width="1.5" stroke-linejoin="round" '
+            f'stroke="{COLOURS.get(series, OTHER_COLOUR)}" '
+            f'stroke-dasharray="{DASHES.get(series, "2 2")}"/>'
+        )
+    target = f"{HEIGHT * high / (high - low):.1f}"
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH:g}" '
+        f'viewBox="0 -2 {WIDTH:g} {HEIGHT + 4:g}"><line x1="0" x2="{WIDTH:g}" y1="{target}" '
+        f'y2="{target}" stroke="{NEUTRAL_COLOUR}" stroke-width="0.5"/>{"".join(drawn)}</svg>'
+    )
+
+
+def before_after_chart(lines: Lines, layers: Sequence[str], names: Mapping[str, str]) -> go.Figure:
+    """The same large enough to be hovered over.
+
+    Args:
+        lines: variances by series, one for each layer.
+        layers: their names.
+        names: of the series, where they are other than on the page.
+    """
+    figure = go.Figure()
+    known = [1.0]
+    for series, line in lines.items():
+        known += [value for value in line if is_number(value) and value > 0]
+        name = names.get(series, series_name(series))
+        figure.add_trace(
+            go.Scatter(
+                y=list(line),
+                name=name,
+                mode="lines",
+                line={
+                    "color": COLOURS.get(series, OTHER_COLOUR),
+                    "width": 2.5,
+                    "dash": "solid" if series == "autoinit" else "dash",
+                },
+                customdata=[
+                    [html_text(layer, 40), number(value, "beyond floating point")]
+                    for layer, value in zip(layers, line, strict=True)
+                ],
+                hovertemplate="<b>%{customdata[0]}</b><br>variance %{customdata[1]}"
+                f"<extra>{name}</extra>",
+            )
+        )
+    low, high = decades(known)
+    figure.update_layout(
+        height=LARGE,
+        margin={"l": 8, "r": 8, "t": 8, "b": 8},
+        paper_bgcolor="rgba(0, 0, 0, 0)",
+        plot_bgcolor="rgba(0, 0, 0, 0)",
+        hovermode="closest",
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        xaxis={
+            "title": f"{len(layers):,} layers, first to last",
+            "showgrid": False,
+            "zeroline": False,
+            "fixedrange": True,
+        },
+        yaxis={
+            "title": "variance", "type": "log", "range": [low, high], "gridcolor": GRID_COLOUR,
+            "exponentformat": "power", "automargin": True, "fixedrange": True,
+        } | variance_ticks(low, high),
+    )  # fmt: skip
+    return figure
