@@ -240,7 +240,7 @@ def _descent_rate(
         (output,) = graph.outputs
         units = int(output.shape[-1] or 1)
         scale = gradient_scale(linted.architecture, linted.compiled, output.entries, units)
-        yield from descent_rate(optimizer, updates, scale)
+        yield from descent_rate(linted.architecture, optimizer, updates, scale)
 
 
 def foreseen(

@@ -35,6 +35,18 @@ of what chance loses that training gained; `python -m benchmarks.trainings`):
 | a text classifier by an LSTM, pixels for words | trains | 9 %; 10 % by Adam at 0.001 |
 
 The last one is the only verdict that these trainings do not bear out: 300 steps are few for it.
+
+Learning rates (`python -m benchmarks.rates`; classifiers of digits, six epochs): what the first step
+changes of the kernels' size, and the share of unseen digits that is right then.
+
+| network | SGD | Adam |
+|---|---|---|
+| 2 × 64 ReLU | 0.07: 98 %, 0.7: 78 %, 2: 11 % | 0.006: 98 %, 0.6: 77 %, 1.7: 11 % |
+| 8 × 64 ReLU | 0.06: 96 %, 0.2: 42 %, 0.6: 11 % | 0.006: 97 %, 0.2: 79 %, 0.6: 8 % |
+| 4 × 512 ReLU | 0.07: 99 %, 0.2: 98 %, 0.7: 11 % | 0.016: 99 %, 0.5: 62 %, 1.6: 8 % |
+| 4 × 64 tanh | 0.05: 98 %, 0.2: 98 %, 0.5: 12 % | 0.008: 98 %, 0.2: 93 %, 0.8: 11 % |
+| 4 × 64 ReLU, normalized | 0.2: 97 %, 0.8: 98 %, 2: 95 % | 0.006: 95 %, 1.7: 86 %, 5.7: 24 % |
+
 Of the networks of `keras.applications` that normalize (smallest sizes, random weights: MobileNet,
 V2 and V3, EfficientNet and V2, ResNet50 and V2, DenseNet121, Xception, InceptionV3,
 InceptionResNetV2, NASNet, ConvNeXt) all are said to train; VGG16 and VGG19 are not, and AutoInit's

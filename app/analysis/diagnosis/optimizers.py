@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from app.analysis.diagnosis.architecture import Architecture, kernel_shape
+from app.analysis.diagnosis.architecture import NORMALIZERS, Architecture, kernel_shape
 from app.analysis.diagnosis.fault import Fault, Severity
 from app.analysis.diagnosis.kernels import initial_variance, own_initializer
 from app.analysis.diagnosis.losses import BINARY, CATEGORICAL, losses_of
@@ -19,10 +19,10 @@ from app.text.formatting import number
 # Optimizers whose first step is their rate in each entry, however small the gradient is.
 _ADAPTIVE = frozenset({"adam", "adamw", "nadam", "adamax", "rmsprop", "lion"})
 _USUAL = {"sgd": 0.01} | dict.fromkeys(_ADAPTIVE, 1e-3)
-# What the first step may change of the kernels' size (the median of their sizes). Seven classifiers
-# of digits learnt best where it was 0.01 to 0.2, by SGD and by Adam; from 0.6 on most did not.
-_TOO_FAST, _TOO_SLOW = 3.0, 1e-6
-_TOO_FAST_ADAPTIVE = 1.0
+# What the first step may change of the kernels' size (the median over kernels): by SGD, and by
+# optimizers that adapt. Classifiers of digits learnt best where it was 0.01 to 0.2; beyond these
+# limits few learnt anything. Normalized kernels grow until they fit (`benchmarks/rates.py`).
+_TOO_FAST, _TOO_FAST_ADAPTIVE, _TOO_FAST_NORMALIZED, _TOO_SLOW = 1.0, 0.5, 5.0, 1e-6
 _GOOD, _GOOD_ADAPTIVE = 0.05, 0.01
 
 
@@ -95,7 +95,13 @@ def adaptive_rate(architecture: Architecture, optimizer: Optimizer) -> Iterator[
         sizes = [size for step in architecture.kernels() if (size := _size(architecture, step))]
         if sizes:
             size = median(sizes)
-            yield from _judged(optimizer, 1 / size, _TOO_FAST_ADAPTIVE, _GOOD_ADAPTIVE)
+            most = _most(architecture, _TOO_FAST_ADAPTIVE)
+            yield from _judged(optimizer, 1 / size, most, _GOOD_ADAPTIVE)
+
+
+def _most(architecture: Architecture, usual: float) -> float:
+    normalized = any(step.class_name in NORMALIZERS for step in architecture.steps)
+    return _TOO_FAST_NORMALIZED if normalized else usual
 
 
 def _size(architecture: Architecture, step: Any) -> float | None:
@@ -112,11 +118,13 @@ def _size(architecture: Architecture, step: Any) -> float | None:
 
 
 def descent_rate(
-    optimizer: Optimizer, ratios: Sequence[float | None], scale: float | None
-) -> Iterator[Fault]:
+    architecture: Architecture, optimizer: Optimizer, ratios: Sequence[float | None],
+    scale: float | None,
+) -> Iterator[Fault]:  # fmt: skip
     """A rate of plain gradient descent beside the measured update ratios.
 
     Args:
+        architecture: of the model.
         optimizer: that was stored.
         ratios: update ratios of the kernels, for a gradient of variance 1 at the outputs.
         scale: the size that the loss gives that gradient; None where it is not known.
@@ -127,7 +135,7 @@ def descent_rate(
     if optimizer.clips:
         return
     each = median(known) * scale / (1.0 - optimizer.momentum)
-    yield from _judged(optimizer, each, _TOO_FAST, _GOOD)
+    yield from _judged(optimizer, each, _most(architecture, _TOO_FAST), _GOOD)
 
 
 def gradient_scale(
