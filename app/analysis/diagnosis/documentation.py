@@ -36,8 +36,8 @@ of what chance loses that training gained; `python -m benchmarks.trainings`):
 
 The last one is the only verdict that these trainings do not bear out: 300 steps are few for it.
 
-Learning rates (`python -m benchmarks.rates`; classifiers of digits, six epochs): what the first step
-changes of the kernels' size, and the share of unseen digits that is right then.
+Learning rates (`python -m benchmarks.rates`; classifiers of digits, six epochs): what the first
+step changes of the kernels' size, and the share of unseen digits that is right then.
 
 | network | SGD | Adam |
 |---|---|---|
