@@ -144,8 +144,8 @@ def measure(name: str, samples: int, device: str = "gpu", rounds: int = ROUNDS) 
 
     from autoinit.graph.shapes import all_activations, largest_alive
     from autoinit.reading import read_model
+    from autoinit.running.state import without_gradients
     from probes import probe_model
-    from probes.state import without_gradients
 
     model = build(name)
     graph = read_model(model)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from autoinit.graph.input_moments import PerInput
 from autoinit.graph.model_graph import ModelGraph
 from autoinit.randomness import derived
+from autoinit.running.inputs import Data, check_data, chosen_rows, draw_inputs
 from probes.batching import MOST, Samples
-from probes.inputs import Data, check_data, chosen_rows, draw_inputs
 
 
 class Blocks:

@@ -18,6 +18,8 @@ from autoinit.graph.shapes import largest_alive
 from autoinit.initializers.cloning import clone_with_weights
 from autoinit.initializers.drawing import SavedWeights, draw_configured_weights
 from autoinit.randomness import derived
+from autoinit.running.inputs import Data
+from autoinit.running.state import unchanged
 from probes.batching import (
     MOST,
     Progress,
@@ -32,7 +34,6 @@ from probes.batching import (
 )
 from probes.blocks import Blocks
 from probes.devices import Device, devices_of, full_precision, placed_on
-from probes.inputs import Data
 from probes.moments.device import DeviceRecorder
 from probes.moments.figures import Moments
 from probes.moments.host import HostRecorder
@@ -40,7 +41,6 @@ from probes.moments.precision import PRECISION
 from probes.moments.recorder import Recorder
 from probes.moments.spread import Spread, spread_of
 from probes.passing import Pass, behind_batch_statistics, has_figures
-from probes.state import unchanged
 
 # Times the precision asked for: who hopes to be so near looks whether it is not reached already.
 _NEARLY = 1.25
@@ -157,7 +157,7 @@ def probe_model(
             with a copy of the model; a `ModelGraph` cannot be copied, and all its draws run on the
             first device.
         input_data: samples to feed in place of noise, by the inputs' names, the samples' axis
-            first: see `probes.inputs.draw_inputs`.
+            first: see `autoinit.running.inputs.draw_inputs`.
         batch_size: samples that go through together: batch after batch of so many is drawn, the
             last one with what is left, the first one with `seed` itself. By default all, and 8 with
             `auto`, where later ones are joined as long as no sample depends on the others of its

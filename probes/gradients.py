@@ -33,6 +33,8 @@ from autoinit.arrays import as_array
 from autoinit.graph.input_moments import PerInput
 from autoinit.graph.model_graph import ModelGraph, Value
 from autoinit.randomness import derived
+from autoinit.running.inputs import Data, draw_inputs
+from autoinit.running.state import unchanged, without_gradients
 from probes.batching import (
     Progress,
     fitting,
@@ -45,7 +47,6 @@ from probes.batching import (
 )
 from probes.devices import find_device, placed_on
 from probes.forward import Probe
-from probes.inputs import Data, draw_inputs
 from probes.logits import logits_of
 from probes.moments.device import DeviceRecorder
 from probes.moments.figures import Moments
@@ -60,7 +61,6 @@ from probes.segments import (
     state_of,
     trainable,
 )
-from probes.state import unchanged, without_gradients
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,9 +21,9 @@ from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 from autoinit.graph.input_moments import PerInput
 from autoinit.graph.model_graph import ModelGraph
 from autoinit.randomness import derived
+from autoinit.running.inputs import Data, draw_inputs
 from probes.batching import Progress, graph_of, require_positive
 from probes.devices import Device, find_device, placed_on
-from probes.inputs import Data, draw_inputs
 from probes.jacobian_products import Array, Ends, Jacobian, find_ends, finite
 
 Product = Callable[[Array], Array]

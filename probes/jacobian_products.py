@@ -16,9 +16,9 @@ from autoinit.arrays import as_array
 from autoinit.graph.keras_internals import get_keras_mask, set_keras_mask
 from autoinit.graph.model_graph import Call, ModelGraph, Value
 from autoinit.graph.shapes import all_activations
+from autoinit.running.state import unchanged
 from probes.batching import Progress
 from probes.logits import logits_of
-from probes.state import unchanged
 
 Array = NDArray[np.float64]
 

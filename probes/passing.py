@@ -10,10 +10,10 @@ import keras
 from autoinit.graph.compiled import run_compiled
 from autoinit.graph.model_graph import Call, ModelGraph, innermost
 from autoinit.graph.shapes import last_uses
+from autoinit.running.state import without_gradients
 from probes.batching import Progress
 from probes.moments.distribution import bounds_of
 from probes.moments.recorder import FirstAxis, Recorder
-from probes.state import without_gradients
 
 
 class Pass:

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from autoinit.graph.changing import changing_variables, values_of
 from autoinit.graph.model_graph import Call, ModelGraph, Parameter, innermost
 from autoinit.graph.shapes import bytes_of, largest_alive, last_uses
+from autoinit.running.state import noise_state, set_noise_state
 from probes.differentiation import Tap, by_numpy, differentiate
 from probes.moments.device import DeviceRecorder, summarised
 from probes.moments.host import HostRecorder
 from probes.moments.recorder import Recorder
-from probes.state import noise_state, set_noise_state
 
 # What differentiation holds at most for each byte that is written: normalisation, for one, is made
 # of several operations.

@@ -43,13 +43,13 @@ from autoinit.randomness import derived
 from autoinit.reading import read_model
 from autoinit.rules import RULES
 from autoinit.rules.registry import Registry
+from autoinit.running.inputs import Data
 from autoinit.signals import SIGNAL_MODELS
 from autoinit.signals.signal import Signal
 from probes.batching import batch_of
 from probes.devices import Device
 from probes.forward import Probe, probe_model
 from probes.gradients import Gradients, probe_gradients
-from probes.inputs import Data
 from probes.jacobian import JacobianSpectrum, probe_jacobian
 from probes.passing import behind_batch_statistics
 from probes.segments import CompiledPasses

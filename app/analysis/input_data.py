@@ -43,7 +43,7 @@ def read_input_data(
     """A data file's arrays, by the names of the inputs that they are for.
 
     Rows of numbers become samples of an input's shape where they have as many, and axes of size 1
-    are put in or left out. Other shapes stay as they are, for `probes.inputs.check_data` to refuse.
+    are put in or left out. Other shapes stay as they are, for `check_data` to refuse.
 
     Args:
         path: of the file.

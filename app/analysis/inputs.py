@@ -12,7 +12,7 @@ from autoinit.findings import Finding
 from autoinit.graph.input_moments import integer_inputs, require_inputs
 from autoinit.graph.model_graph import ModelGraph
 from autoinit.model_files.read.hdf5 import quoted
-from probes.inputs import Data, check_data, data_moments
+from autoinit.running.inputs import Data, check_data, data_moments
 
 
 @dataclass(frozen=True)

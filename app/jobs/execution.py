@@ -33,9 +33,9 @@ from autoinit.model_files import (
 )
 from autoinit.model_files.rebuilding import require_activations
 from autoinit.reading import read_model
+from autoinit.running.inputs import Data
 from probes.batching import block_of
 from probes.devices import find_device
-from probes.inputs import Data
 
 Progress = Callable[[float, str], None]
 

@@ -138,9 +138,7 @@ def test_axe_finds_nothing(browser: Browser, server: str, tmp_path: Path, scheme
         assert not axe.violations(page), "a cancelled job"
 
         upload(page, broken)
-        expect(page.get_by_text("Choose another file")).to_be_visible(
-            timeout=PATIENCE
-        )
+        expect(page.get_by_text("Choose another file")).to_be_visible(timeout=PATIENCE)
         assert not axe.violations(page), "a refused file"
 
         choose_sample(page, SAMPLE)

@@ -14,12 +14,12 @@ from keras import layers, ops
 from autoinit.graph.model_graph import Call
 from autoinit.graph.placeholders import Opaque
 from autoinit.reading import read_model
+from autoinit.running.inputs import draw_inputs
+from autoinit.running.state import unchanged
 from probes import gradients, probe_gradients, probe_model
 from probes.differentiation import differentiate
-from probes.inputs import draw_inputs
 from probes.moments.figures import Moments
 from probes.segments import CompiledPasses, Passes, needed, segments_of
-from probes.state import unchanged
 
 BOTH = pytest.mark.parametrize("checkpoint", [False, True])
 

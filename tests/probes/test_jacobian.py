@@ -9,9 +9,9 @@ from keras import layers
 
 from autoinit.graph.placeholders import Opaque
 from autoinit.reading import read_model
+from autoinit.running.inputs import draw_inputs
 from probes import jacobian_products as jacobian
 from probes import probe_jacobian
-from probes.inputs import draw_inputs
 from probes.jacobian import lanczos_quadrature
 
 OF_TENSORFLOW = pytest.mark.skipif(

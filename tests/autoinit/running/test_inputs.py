@@ -8,9 +8,9 @@ from keras import layers
 from autoinit import AutoInit
 from autoinit.propagation import input_signals
 from autoinit.reading import read_model
+from autoinit.running.inputs import check_data, data_moments, draw_inputs
 from probes.forward import probe_model
 from probes.gradients import probe_gradients
-from probes.inputs import check_data, data_moments, draw_inputs
 from probes.jacobian import probe_jacobian
 
 

@@ -1,0 +1,1 @@
+"""What runs through a graph of calls: its inputs, and what a run leaves behind, put back."""
