@@ -13,12 +13,14 @@ import importlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import keras
 from keras.src.applications.convnext import LayerScale, StochasticDepth
 from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 from keras.src.backend import any_symbolic_tensors, compute_output_spec
 from keras.src.backend.common import global_state
 from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
 from keras.src.backend.common.stateless_scope import get_stateless_scope
+from keras.src.initializers.random_initializers import RandomInitializer
 from keras.src.layers import layer as layer_module
 from keras.src.layers.input_spec import assert_input_compatibility
 from keras.src.layers.merging.base_merge import Merge
@@ -282,6 +284,19 @@ def outside_stateless_scope() -> Iterator[None]:
         yield
     finally:
         global_state.set_global_attribute(_SCOPE, scope)
+
+
+def started_at_zero(variable: Any) -> Any:
+    """Have a variable that was only declared begin at zero where it would be drawn.
+
+    Returns:
+        The initialiser that would draw it; None for one that draws nothing, which stays.
+    """
+    initializer = initializer_of(variable)
+    if not isinstance(initializer, RandomInitializer):
+        return None
+    variable._initializer = keras.initializers.Zeros()
+    return initializer
 
 
 def value_of(variable: Any) -> Any:

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from autoinit.arrays import as_array
 from autoinit.constraints import CenteredUnitNorm
 from autoinit.findings import Finding
 from autoinit.graph.frozen import own_weights
@@ -176,9 +177,7 @@ class SavedWeights:
     """
 
     def __init__(self, variables: Iterable[Any]) -> None:
-        self._values = [
-            (variable, np.array(keras.ops.convert_to_numpy(variable))) for variable in variables
-        ]
+        self._values = [(variable, as_array(variable).copy()) for variable in variables]
 
     def restore(self) -> None:
         """Assign the kept values."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 from collections.abc import Mapping, Sequence
@@ -15,11 +16,11 @@ from autoinit.errors import ModelFileError
 from autoinit.findings import Finding
 from autoinit.model_files.budgets import Budgets
 from autoinit.model_files.check.checking import check
-from autoinit.model_files.read.hdf5 import quoted
+from autoinit.model_files.read.hdf5 import ArraysFile, quoted
 from autoinit.model_files.read.reading import FileRecord, read_model_file
 from autoinit.model_files.read.signatures import SAVE_WHOLE
 from autoinit.model_files.rebuilding import rebuild_keras3, refusals
-from autoinit.model_files.weights.loading import LoadedWeights, load_weights, walk
+from autoinit.model_files.weights.loading import LoadedWeights, load_weights, open_weights
 from autoinit.model_files.weights.stored_shapes import stored_shapes
 
 Pair = tuple[Any, Any]
@@ -84,12 +85,16 @@ def open_model_file(
     budgets = budgets or Budgets.from_environment()
     custom = dict(custom_objects or {})
     record = read_model_file(path, name or path.name, budgets)
-    arrays = walk(path, record.format, record.name, budgets) if record.has_weights else {}
-    shapes = stored_shapes(arrays, record.config, record.format)
-    checked = check(record, budgets, _names(custom), shapes)
-    with refusals():
-        open_checked = _open_keras2 if record.keras == 2 else _open_keras3
-        file = open_checked(record, checked.config, custom, budgets)
+    with contextlib.ExitStack() as stack:
+        arrays = None
+        if record.has_weights:
+            found = open_weights(path, record.format, record.name, budgets)
+            arrays = stack.enter_context(found)
+        shapes = stored_shapes(arrays.arrays if arrays else {}, record.config, record.format)
+        checked = check(record, budgets, _names(custom), shapes)
+        with refusals():
+            open_checked = _open_keras2 if record.keras == 2 else _open_keras3
+            file = open_checked(record, checked.config, custom, budgets, arrays)
     stands_in = any(finding.code.startswith("opaque") for finding in checked.findings)
     return replace(
         file,
@@ -100,26 +105,32 @@ def open_model_file(
 
 
 def _open_keras3(
-    record: FileRecord, config: dict[str, Any], custom: dict[str, Any], budgets: Budgets
-) -> ModelFile:
-    model = rebuild_keras3(config, custom, budgets)
+    record: FileRecord, config: dict[str, Any], custom: dict[str, Any], budgets: Budgets,
+    arrays: ArraysFile | None,
+) -> ModelFile:  # fmt: skip
+    undrawn: list[Pair] = []
+    model = rebuild_keras3(config, custom, budgets, undrawn if arrays else None)
     if not isinstance(model, keras.Model):
         raise ModelFileError(
             "not_a_model", f"The file holds a {type(model).__name__}, not a model. {SAVE_WHOLE}"
         )
-    weights = _load(model, record, budgets)
+    weights = _load(model, record, budgets, arrays)
+    for variable, initializer in undrawn:
+        if weights is None or weights.array_of(variable) is None:
+            variable.assign(initializer(variable.shape, dtype=variable.dtype))
     return ModelFile(model, record, "", weights.findings if weights else (), model, weights)
 
 
 def _open_keras2(
-    record: FileRecord, config: dict[str, Any], custom: dict[str, Any], budgets: Budgets
-) -> ModelFile:
+    record: FileRecord, config: dict[str, Any], custom: dict[str, Any], budgets: Budgets,
+    arrays: ArraysFile | None,
+) -> ModelFile:  # fmt: skip
     _require_tf_keras(record.name)
     # tf_keras takes seconds to import, and most files do without it.
     from autoinit.model_files.keras2 import build_keras2, translate
 
     original = build_keras2(config, custom, budgets)
-    weights = _load(original, record, budgets)
+    weights = _load(original, record, budgets, arrays)
     translation = translate(original, draw=weights is None)
     findings = (*(weights.findings if weights else ()), *translation.findings)
     return ModelFile(
@@ -146,10 +157,12 @@ def _require_tf_keras(name: str) -> None:
         )
 
 
-def _load(model: Any, record: FileRecord, budgets: Budgets) -> LoadedWeights | None:
-    if not record.has_weights:
+def _load(
+    model: Any, record: FileRecord, budgets: Budgets, arrays: ArraysFile | None
+) -> LoadedWeights | None:
+    if arrays is None:
         return None
-    return load_weights(model, record.path, record.format, record.name, budgets)
+    return load_weights(model, record.path, record.format, record.name, budgets, arrays)
 
 
 def _each_once(findings: Sequence[Finding]) -> tuple[Finding, ...]:

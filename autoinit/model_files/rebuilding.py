@@ -18,6 +18,7 @@ from autoinit.errors import ModelFileError
 from autoinit.graph.keras_internals import (
     initializer_of,
     stacks_built_once,
+    started_at_zero,
     variables_without_values,
 )
 from autoinit.graph.model_graph import ModelGraph
@@ -26,9 +27,17 @@ from autoinit.model_files.budgets import Budgets
 
 
 def rebuild_keras3(
-    config: Mapping[str, Any], custom_objects: Mapping[str, Any], budgets: Budgets
-) -> Any:
+    config: Mapping[str, Any], custom_objects: Mapping[str, Any], budgets: Budgets,
+    undrawn: list[tuple[Any, Any]] | None = None,
+) -> Any:  # fmt: skip
     """The object that a checked configuration of Keras 3 describes, not compiled.
+
+    Args:
+        config: of the object.
+        custom_objects: by name.
+        budgets: the limits.
+        undrawn: gets the variables that begin at zero, as weights of a file take the place of what
+            would be drawn, and the initialisers that would. Without it all are drawn.
 
     Raises:
         ModelFileError: the variables exceed a budget, or Keras refuses the configuration.
@@ -39,6 +48,9 @@ def rebuild_keras3(
             made = _deserialize(without_states)
             require_variables(getattr(made, "variables", ()), budgets)
             if not stateful:
+                if undrawn is not None:
+                    declared = ((v, started_at_zero(v)) for v in getattr(made, "variables", ()))
+                    undrawn += [pair for pair in declared if pair[1] is not None]
                 allocate()
                 return made
         # The states of recurrent layers have values from the beginning: they cannot be declared.

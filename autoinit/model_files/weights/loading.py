@@ -76,7 +76,10 @@ def walk(path: Path, format: str, name: str, budgets: Budgets) -> Mapping[str, S
         return file.arrays
 
 
-def load_weights(model: Any, path: Path, format: str, name: str, budgets: Budgets) -> LoadedWeights:
+def load_weights(
+    model: Any, path: Path, format: str, name: str, budgets: Budgets,
+    opened: ArraysFile | None = None,
+) -> LoadedWeights:  # fmt: skip
     """Give a rebuilt model the weights of its file.
 
     Args:
@@ -85,12 +88,14 @@ def load_weights(model: Any, path: Path, format: str, name: str, budgets: Budget
         format: `keras` or `h5`.
         name: what errors call it.
         budgets: the limits.
+        opened: the arrays of that file, where they are open already.
 
     Raises:
         ModelFileError: `weights_mismatch`, where weights are missing or of another shape; further
             `unsafe_weights`, `over_budget` and `broken_file`. The model may have been changed then.
     """
-    with open_weights(path, format, name, budgets) as file:
+    with contextlib.ExitStack() as stack:
+        file = opened or stack.enter_context(open_weights(path, format, name, budgets))
         find = owners_in_archive if format == "keras" else owners_in_legacy_file
         owners = find(model, file)
         reader = _Reader(file)
