@@ -25,6 +25,7 @@ from probes.differentiation import Tap, by_numpy, differentiate
 from probes.moments.device import DeviceRecorder, summarised
 from probes.moments.host import HostRecorder
 from probes.moments.recorder import Recorder
+from probes.passing import normalized
 
 # What differentiation holds at most for each byte that is written: normalisation, for one, is made
 # of several operations.
@@ -97,7 +98,8 @@ class Segment:
                 outputs = [alive[call.outputs[0].index]]
             else:
                 tensors = [alive[value.index] for value in call.inputs]
-                outputs = call.run(tensors, self.training, batch)
+                fused = normalized(call, tensors, self.training)
+                outputs = call.run(tensors, self.training, batch) if fused is None else [fused]
                 del tensors
             if not call.is_internal:
                 outputs[0] = tap(call.index, outputs[0])

@@ -55,10 +55,12 @@ from probes.passing import behind_batch_statistics
 from probes.segments import CompiledPasses
 
 Progress = Callable[[float, str], None]
-# What a pass back takes beside a pass forward, for the bar.
-_GRADIENT_STEPS = 3
-# Samples of which the gradient is measured for the verdict, where no one asked for more.
-_GRADIENT_SAMPLES = 8
+# What a pass back takes beside a pass forward, and what the rules do, for the bar.
+_GRADIENT_STEPS, _RULES = 3, 1
+# Samples of which the gradient is measured for the verdict, where no one asked for more: half of
+# them where one has so many entries that even few tell, and no batch normalisation fewer than so
+# many positions, whose statistics of four samples would be another network's.
+_GRADIENT_SAMPLES, _MANY_ENTRIES, _MANY_POSITIONS = 8, 2**22, 16
 
 
 @dataclass
@@ -148,7 +150,8 @@ def compare(
         registry: rules to use.
         progress: told the share done and what is being done.
         preview: given what is known so far whenever a series has been predicted, of which nothing
-            has been measured then, and again when it has.
+            has been measured then, when it has, and when its verdict rests on that; the last time
+            before what nobody looks at yet is done.
         data: real data for the inputs, by their names.
         linted: what the file shows by itself; the model's own configuration by default.
 
@@ -164,6 +167,7 @@ def compare(
         with _timed(found.timings, series):
             # Backwards, so that the first draw's weights are those that stay.
             for draw in reversed(range(settings.seeds)):
+                analysis.begin(series, draw)
                 analysis.set_own_or_configured_weights(series, draw)
                 predicted = (
                     analysis.plan_and_draw(draw) if series == "autoinit" else analysis.predict()
@@ -176,8 +180,11 @@ def compare(
                     preview(found)
                 analysis.measure(series, draw)
             preview(found)
+            analysis.measure_backward(series)
+            analysis.judge(linted)
+            preview(found)
             analysis.look_at_the_first_draw(series)
-    analysis.conclude(model, linted)
+    analysis.conclude(model)
     return found
 
 
@@ -225,14 +232,19 @@ class _Analysis:
         self.own = SavedWeights(
             v for layer in graph.layers() for v in getattr(layer, "weights", ())
         )
-        self.series = ("default", "uploaded", "autoinit") if uploaded else ("default", "autoinit")
-        each = 1 + _GRADIENT_STEPS * settings.gradients
-        once = settings.jacobian + (not settings.gradients)
-        self.steps = _Steps(progress, len(self.series) * (settings.seeds * each + once))
+        # The file's own weights first: they are there, and what a person asks about.
+        self.series = ("uploaded", "default", "autoinit") if uploaded else ("default", "autoinit")
+        sizes = _RULES + 1 + (_GRADIENT_STEPS if settings.gradients else 1) + settings.jacobian
+        self.steps = _Steps(progress, len(self.series) * settings.seeds, sizes)
         self.findings: list[Finding] = []
         self.compiled = CompiledPasses(
             len(self.series) * (settings.seeds if settings.gradients else 1)
         )
+
+    def begin(self, series: str, draw: int) -> None:
+        """Says what comes."""
+        self.steps.begin()
+        self.steps.next(f"Predicting {series}{self._draw_label(draw)}", _RULES)(0.0)
 
     def set_own_or_configured_weights(self, series: str, draw: int) -> None:
         """Those that came with the model, or those that its initialisers give."""
@@ -300,12 +312,9 @@ class _Analysis:
         return batch_of(self.graph, settings.samples, settings.batch)
 
     def look_at_the_first_draw(self, series: str) -> None:
-        """What is asked of one draw only: the other signal model, deviations, the Jacobian."""
+        """What no verdict needs: deviations, the other signal model's predictions, the Jacobian."""
         found, settings = self.comparison, self.settings
         found.deviations[series] = _deviations(self.graph)
-        found.growth[series] = growth_of(self.graph, series)
-        self._measure_few_gradients(series)
-        found.updates[series] = update_ratios(self.graph, found.few_gradients.get(series))
         what = f"What the {found.other_model} signal model predicts for {series} weights"
         with self._left_out("other_model_failed", what):
             found.by_other[series] = predict(
@@ -322,6 +331,13 @@ class _Analysis:
                 progress=self.steps.next(f"Measuring the Jacobian, {series}", settings.jacobian),
             )  # fmt: skip
 
+    def measure_backward(self, series: str) -> None:
+        """What the verdict rests on beside the signals: recurrences that grow, and gradients."""
+        found = self.comparison
+        found.growth[series] = growth_of(self.graph, series)
+        self._measure_few_gradients(series)
+        found.updates[series] = update_ratios(self.graph, found.few_gradients.get(series))
+
     def _measure_few_gradients(self, series: str) -> None:
         """The gradients that the verdict rests on: those of many samples, where there are some."""
         found, settings, inputs = self.comparison, self.settings, self.inputs
@@ -331,21 +347,21 @@ class _Analysis:
             return
         what = f"The gradients with {series} weights"
         with self._left_out("gradients_not_measured", what, (MemoryError, ValueError)):
-            data = inputs.data
-            few = _GRADIENT_SAMPLES
+            few = _gradient_samples(self.graph)
             if settings.samples != "auto":
                 few = min(settings.samples, few)
             found.few_gradients[series] = probe_gradients(
                 self.graph, few, self.seeds[0], inputs.mean, inputs.variance, self.training,
-                settings.device, input_data=data, logits=True, compiled=self.compiled,
+                settings.device, input_data=inputs.data, logits=True, compiled=self.compiled,
                 memory_limit=_activation_memory(settings),
                 progress=self.steps.next(f"Measuring gradients, {series}"),
             )  # fmt: skip
 
-    def conclude(self, model: Any, linted: Linted) -> None:
-        """What a person should know of the whole, and the verdict on each series."""
+    def judge(self, linted: Linted) -> None:
+        """The verdict on each series that has been measured."""
         found = self.comparison
-        weighted = [result.weighted for result in found.predictions["autoinit"][0].results]
+        latest = next(reversed(found.predictions.values()))[0]
+        weighted = [result.weighted for result in latest.results]
         found.diagnosis = diagnose(self.graph, weighted, linted, {
             series: SeriesFigures(
                 probes[0].moments,
@@ -354,6 +370,10 @@ class _Analysis:
             )
             for series, probes in found.probes.items()
         }, self.settings.disable)  # fmt: skip
+
+    def conclude(self, model: Any) -> None:
+        """What a person should know of the whole."""
+        found = self.comparison
         frozen = frozen_weights(self.graph, came=self.uploaded, keep=self.settings.keep_frozen)
         noted = conditions(
             self.graph, self.settings, self.inputs, found.predictions["autoinit"][0], found.probes,
@@ -403,19 +423,43 @@ class _Analysis:
             self.findings.append(Finding(code, "", "", message))
 
 
-@dataclass
 class _Steps:
-    """How far a comparison is, in steps of about a pass forward."""
+    """How far a comparison is. Its parts, a draw of a series each, take about the same time.
 
-    progress: Progress
-    total: int
-    done: int = 0
+    How far the first one is follows from its steps, of about a pass forward each; how far a later
+    one is, from the time that the earlier ones took.
+    """
+
+    def __init__(self, progress: Progress, parts: int, size: int) -> None:
+        self._progress, self._parts, self._size = progress, parts, size
+        self._begun: list[float] = []
+        self._done = 0
+
+    def begin(self) -> None:
+        """Begins a part."""
+        self._begun.append(time.perf_counter())
 
     def next(self, stage: str, size: int = 1) -> Callable[[float], None]:
         """Begins a step; what it gives is told the share of it that is done."""
-        start = self.done
-        self.done += size
-        return lambda share: self.progress((start + share * size) / self.total, stage)
+        start = self._done
+        self._done += size
+
+        def told(share: float) -> None:
+            first, latest = self._begun[0], self._begun[-1]
+            earlier = len(self._begun) - 1
+            of_part = (start + share * size) / self._size
+            if earlier:
+                of_part = (time.perf_counter() - latest) / (latest - first) * earlier
+            self._progress((earlier + min(of_part, 1.0)) / self._parts, stage)
+
+        return told
+
+
+def _gradient_samples(graph: ModelGraph) -> int:
+    normalized = (call for call in graph.calls if call.class_name == "BatchNormalization")
+    crowded = all(math.prod(call.outputs[0].positions) >= _MANY_POSITIONS for call in normalized)
+    written = sum(value.entries for call in graph.calls for value in call.outputs)
+    return _GRADIENT_SAMPLES // (2 if crowded and written >= _MANY_ENTRIES else 1)
 
 
 def _deviations(graph: ModelGraph) -> dict[int, float]:

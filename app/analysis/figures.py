@@ -127,11 +127,15 @@ def _input_facts(call: graph_model.Call, inputs: Inputs | None) -> result.InputF
 
 def preview_of(comparison: Comparison, settings: Settings) -> Preview:
     """The part of a result that its chart needs, of a comparison that is under way."""
+    foreseen = {
+        series: facts.model_copy(update={"foreseen": True})
+        for series, facts in verdicts_of(comparison.foreseen).items()
+    }
     return Preview(
         settings=result.UsedSettings(signal_variance=settings.signal_variance),
         series=tuple(name for name in SERIES if name in comparison.predictions),
         calls=calls_of(comparison),
-        verdicts=verdicts_of(comparison.foreseen),
+        verdicts=foreseen | verdicts_of(comparison.diagnosis.verdicts),
     )
 
 

@@ -253,12 +253,13 @@ def verdict_cards(result: Result) -> list[VerdictCard]:
     return found
 
 
-def predicted_cards(preview: Preview) -> list[VerdictCard]:
-    """The verdicts that the rules predict, before anything is measured; a remedy comes later."""
+def early_cards(preview: Preview) -> list[VerdictCard]:
+    """The verdicts so far, those that the rules predict marked as that; a remedy comes later."""
     return [
         VerdictCard(
-            f"{series_name(series)} weights, predicted", TONES[Word(found.verdict)],
-            found.verdict.capitalize(), found.reason, "", found.trained,
+            f"{series_name(series)} weights{', predicted' if found.foreseen else ''}",
+            TONES[Word(found.verdict)], found.verdict.capitalize(), found.reason, "",
+            found.trained,
         )
         for series, found in preview.verdicts.items()
     ]  # fmt: skip

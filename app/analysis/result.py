@@ -383,7 +383,8 @@ class Finding(Part):
 class VerdictFacts(Part):
     """What is concluded of the model with one series' weights.
 
-    `causes` are codes of findings, the first one first; `trained` weights get a checkup.
+    `causes` are codes of findings, the first one first; `trained` weights get a checkup; `foreseen`
+    is what the rules alone say, while a job runs.
     """
 
     verdict: Literal["trains", "will struggle", "cannot train", "cannot tell"]
@@ -392,6 +393,7 @@ class VerdictFacts(Part):
     remedy: str = "none_needed"
     advice: Text = ""
     trained: bool = False
+    foreseen: bool = False
 
 
 class DownloadFacts(Part):
@@ -405,7 +407,7 @@ class DownloadFacts(Part):
 class Preview(Part):
     """What a job under way knows: enough for a chart of its calls.
 
-    `verdicts` are predicted, of the series that are so far.
+    `verdicts` are those on the series that are so far, `foreseen` before they are measured.
     """
 
     settings: UsedSettings

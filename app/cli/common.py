@@ -14,6 +14,7 @@ from app.jobs import folders
 from app.jobs.handles import JobHandle
 from app.jobs.queue import Workers
 from app.text.escaping import plain_text
+from app.text.formatting import time_left
 
 COMMAND = "autoinit"
 # As published; wrong usage is what sysexits.h calls it.
@@ -112,7 +113,7 @@ def follow(job: JobHandle, stream: TextIO) -> None:
     while not job.wait(0.1):
         fraction, stage = job.progress
         if stage != last and fraction > 0:  # So that a refusal, which comes first, stands alone.
-            print(f"{fraction:4.0%}  {plain_text(stage)}", file=stream, flush=True)
+            print(f"{fraction:4.0%}  {plain_text(_with_time(job))}", file=stream, flush=True)
             last = stage
 
 
@@ -127,9 +128,14 @@ def _show_bar(job: JobHandle, stream: TextIO) -> None:
     ) as progress:
         bar = progress.add_task("", total=1.0)
         while not job.wait(0.1):
-            fraction, name = job.progress
-            text = plain_text(name, max(console.width - BAR_COLUMNS, 1))
+            fraction, _ = job.progress
+            text = plain_text(_with_time(job), max(console.width - BAR_COLUMNS, 1))
             progress.update(bar, completed=fraction, description=text, refresh=True)
+
+
+def _with_time(job: JobHandle) -> str:
+    """The stage, and how long the rest will take."""
+    return ", ".join(filter(None, (job.progress.stage, time_left(job.seconds_left))))
 
 
 def say_why_not(job: JobHandle, verbose: bool) -> int:

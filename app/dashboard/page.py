@@ -23,6 +23,7 @@ from app.dashboard.sidebar import Chosen, asked_for, choose_upload, sidebar
 from app.dashboard.visitors import visitor
 from app.jobs import AlreadyRunningError, JobHandle, JobSpec, Settings
 from app.text.escaping import markdown_text
+from app.text.formatting import time_left
 
 ACTIVE = ("queued", "running")
 # Drawn here, because Streamlit has its own icons fetched from another site.
@@ -259,7 +260,8 @@ def watch(key: str) -> None:
     if handle is None or handle.status not in ACTIVE:
         st.rerun()
     fraction, stage = handle.progress
-    st.progress(min(max(fraction, 0.0), 1.0), text=markdown_text(stage))
+    text = ", ".join(filter(None, (stage, time_left(handle.seconds_left))))
+    st.progress(min(max(fraction, 0.0), 1.0), text=markdown_text(text))
     # Whoever was only given the address may look.
     if handle.is_owned_by(visitor()) and st.button("Cancel", icon=":material/stop_circle:"):
         st.session_state.left = key

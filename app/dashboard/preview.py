@@ -5,20 +5,20 @@ from pathlib import Path
 import plotly.graph_objects as go
 import streamlit as st
 
-from app.analysis.headline import predicted_cards
+from app.analysis.headline import early_cards
 from app.analysis.result import Preview, read_preview
 from app.charts import variance_chart
 from app.dashboard.sections import show_cards
 
 
 def show_preview(path: Path, written: int) -> None:
-    """The verdicts that are predicted, and the chart as far as it is known."""
+    """The verdicts so far, and the chart as far as it is known."""
     known = read_and_drawn(str(path), written)
     if known is None:
         return
     preview, figure = known
     st.subheader("So far", anchor=False)
-    show_cards(predicted_cards(preview))
+    show_cards(early_cards(preview))
     st.plotly_chart(
         figure,
         key="preview",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,8 @@ from app.jobs import folders
 from app.jobs.processes import Outcome, Progress, WorkerProcess
 
 ACTIVE = ("queued", "running")
+# Share and seconds of a job before which it says little how long the rest will take.
+_TELLING, _SECONDS_TELLING = 0.15, 2.0
 
 
 class JobHandle:
@@ -33,6 +36,7 @@ class JobHandle:
         self.progress = Progress(0.0, "Waiting")
         self.error: tuple[str, str] | None = None
         self._key = key
+        self._times = (0.0, 0.0)  # of the first and of the latest word of its progress
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._owners: set[str] = set()
@@ -100,6 +104,20 @@ class JobHandle:
         elif not self._ended.is_set():
             self._stop(outcome)
             self.wait()
+
+    @property
+    def seconds_left(self) -> float | None:
+        """As many as its progress makes likely; None as long as it says too little."""
+        (first, latest), (fraction, _) = self._times, self.progress
+        if self.status != "running" or fraction < _TELLING or latest - first < _SECONDS_TELLING:
+            return None
+        left = (latest - first) * (1.0 - fraction) / fraction
+        return max(left - (time.monotonic() - latest), 0.0)
+
+    def _report(self, progress: Progress) -> None:
+        now = time.monotonic()
+        self._times = (self._times[0] or now, now)
+        self.progress = progress
 
     def _stop(self, outcome: Outcome) -> None:
         """Kills the worker now or as soon as there is one; `outcome` becomes the job's end."""

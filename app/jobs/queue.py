@@ -229,7 +229,7 @@ class Workers:
                     if isinstance(report, Outcome):
                         outcome = report
                         break
-                    job.progress = report
+                    job._report(report)
         except ProtocolError as error:
             process.kill()
             outcome = Outcome("failed", ("protocol", f"The worker process wrote {error}."))

@@ -15,7 +15,7 @@ from probes import forward, probe_model
 from probes.devices import find_device
 from probes.moments.device import DeviceRecorder
 from probes.moments.host import HostRecorder
-from probes.passing import Pass
+from probes.passing import Pass, normalized
 
 
 def network():
@@ -350,3 +350,23 @@ def test_a_stateful_layers_states_are_put_back():
     probe_model(model, 8)
     for old, new in zip(before, layer.states, strict=True):
         np.testing.assert_array_equal(old, new.numpy())
+
+
+@pytest.mark.parametrize("shape", [(40, 6), (8, 5, 5, 3), (4, 7, 2)])
+def test_batch_normalisation_by_one_kernel_is_what_the_layer_gives(shape):
+    inputs = keras.Input(shape[1:])
+    x = np.random.default_rng(0).normal(3.0, 2.0, shape).astype(np.float32)
+    kinds = (layers.BatchNormalization(), layers.BatchNormalization(scale=False, center=False))
+    for layer in kinds:
+        graph = read_model(keras.Model(inputs, layer(inputs)))
+        for variable in layer.trainable_variables:
+            variable.assign(np.linspace(0.5, 2.0, shape[-1]))
+        tensor = keras.ops.convert_to_tensor(x)
+        found = normalized(graph.calls[-1], [tensor], training=True)
+        if keras.backend.backend() != "tensorflow":
+            assert found is None
+            continue
+        np.testing.assert_allclose(found, layer(tensor, training=True), rtol=1e-5, atol=1e-5)
+        # What single precision cannot hold, and inference, is the layer's own business.
+        assert normalized(graph.calls[-1], [tensor * 1e30], training=True) is None
+        assert normalized(graph.calls[-1], [tensor], training=False) is None

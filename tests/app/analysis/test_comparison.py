@@ -9,7 +9,7 @@ from keras import initializers, layers
 
 from app.analysis import comparison as comparison_module
 from app.analysis.comparison import compare
-from app.analysis.figures import calls_of, gradients_of, jacobian_of, phases_of
+from app.analysis.figures import calls_of, gradients_of, jacobian_of, phases_of, preview_of
 from app.analysis.headline import series_figures
 from app.analysis.settings import Settings, table
 from autoinit.graph.placeholders import Opaque, OpaqueActivation
@@ -389,10 +389,12 @@ def test_a_model_without_a_jacobian_is_analysed_all_the_same():
 
 
 def test_what_is_known_so_far_is_told_series_by_series():
-    told, verdicts = [], []
+    told, verdicts, others = [], [], []
 
     def preview(comparison):
-        verdicts.append({name: found.verdict for name, found in comparison.foreseen.items()})
+        known = preview_of(comparison, settings).verdicts
+        verdicts.append({name: facts.foreseen for name, facts in known.items()})
+        others.append(list(comparison.by_other))
         told.append([
             {name: (row[name]["predicted"]["variance"], row[name]["measured"] is not None)
              for name in comparison.predictions}
@@ -401,21 +403,21 @@ def test_what_is_known_so_far_is_told_series_by_series():
 
     settings = Settings(seeds=2, **QUICK)
     final = rows(compare(chain("relu"), settings, uploaded=True, preview=preview)).values()
-    first, _, second, _, third, last = told
-    assert [list(found) for found in verdicts[::2]] == [
-        ["default"], ["default", "uploaded"], ["default", "uploaded", "autoinit"],
+    order = ["uploaded", "default", "autoinit"]
+    # Each series as foreseen, as measured, and as judged by that; what no verdict needs is later.
+    assert verdicts == [
+        {name: name == order[number] and stage < 2 for name in order[: number + 1]}
+        for number in range(3) for stage in range(3)
     ]  # fmt: skip
-    assert verdicts[1::2] == verdicts[::2]
-    assert all(measured for row in last for _, measured in row.values())
-    assert all({"default"} == set(row) for row in first)
-    assert not any(measured for row in first for _, measured in row.values())
-    for found, new, old in (
-        (second, "uploaded", {"default"}), (third, "autoinit", {"default", "uploaded"}),
-    ):  # fmt: skip
-        for row, end in zip(found, final, strict=True):
-            assert set(row) == {*old, new}
-            assert not row[new][1]
-            assert all(row[name] == (end[name]["predicted"]["variance"], True) for name in old)
+    assert others[-1] == order[:2]
+    for number, (found, measured) in enumerate(zip(told[::3], told[1::3], strict=True)):
+        for row, later, end in zip(found, measured, final, strict=True):
+            assert set(row) == {*order[: number + 1]}
+            assert {name for name in row if row[name][1]} == {*order[:number]}
+            assert all(seen for _, seen in later.values())
+            assert all(
+                row[name] == (end[name]["predicted"]["variance"], True) for name in order[:number]
+            )
 
 
 def test_a_soft_cap_behind_the_kernel_is_not_judged_by_the_target():

@@ -676,6 +676,7 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
 
     class Job:
         progress = Progress(0.5, "Measuring " + "x" * 200)
+        seconds_left = None
         waits = iter([False, True])
 
         def wait(self, _: float) -> bool:

@@ -38,7 +38,7 @@ class StandInJob:
 
     def __init__(self, folder: Path, status: str = "running", spec: JobSpec | None = None) -> None:
         self.key, self.folder, self.status, self.spec = KEY, folder, status, spec
-        self.progress = Progress(0.31, "Measuring default")
+        self.progress, self.seconds_left = Progress(0.31, "Measuring default"), 21.0
         self.error: tuple[str, str] | None = None
         self.owners: set[str] = set()
 
@@ -414,7 +414,7 @@ def test_uploads_are_swept_after_a_day_unless_used(jobs, tmp_path):
 def test_a_running_job_shows_stage_and_fraction_and_can_be_cancelled(jobs):
     page = press(open_page(), "All-CNN-C")
     progress = page.get("progress")[0].proto
-    assert (progress.value, progress.text) == (31, "Measuring default")
+    assert (progress.value, progress.text) == (31, "Measuring default&#44; about 20 s left")
     page = press(page, "Cancel")
     assert jobs.job.status == "cancelled"
     assert page.info[0].value.startswith("Cancelled.")
@@ -428,7 +428,11 @@ def test_a_running_job_shows_what_it_knows_so_far(jobs, build_result):
     for call in result["calls"]:
         del call["autoinit"]
         call["default"]["measured"] = None
-    verdict = {"verdict": "cannot train", "reason": f"The signal vanishes at {HOSTILE}."}
+    verdict = {
+        "foreseen": True,
+        "verdict": "cannot train",
+        "reason": f"The signal vanishes at {HOSTILE}.",
+    }
     known = {
         "calls": result["calls"], "series": ["default"], "settings": {"signal_variance": 1.0},
         "verdicts": {"default": verdict},

@@ -28,6 +28,7 @@ from app.jobs.processes import (
     worker_environment,
 )
 from app.limits import Limits
+from app.text.formatting import time_left
 
 PATIENCE = 300.0
 LIMITS = Limits(seconds=600.0)
@@ -838,3 +839,24 @@ def test_the_worker_dies_with_its_parent(real_worker: list[str], root: Path) -> 
     process._stdin.close()  # As the kernel does for a parent that is killed.
     assert process._process.wait(PATIENCE) == -signal.SIGKILL
     process.finish()
+
+
+def test_the_time_left_follows_from_the_share_that_is_done(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("app.jobs.handles.time.monotonic", lambda: now[0])
+    job = JobHandle(tmp_path)
+    job.status = "running"
+    job._report(Progress(0.0, "Reading the model"))
+    now[0] = 110.0
+    job._report(Progress(0.1, "Predicting"))
+    assert job.seconds_left is None  # it says too little yet
+    job._report(Progress(0.25, "Measuring"))
+    assert job.seconds_left == pytest.approx(30.0)
+    now[0] = 114.0
+    assert job.seconds_left == pytest.approx(26.0)
+    now[0] = 200.0
+    assert job.seconds_left == 0.0
+    texts = [time_left(seconds) for seconds in (None, 2, 13, 89, 100)]
+    assert texts == [
+        "", "a few seconds left", "about 15 s left", "about 90 s left", "about 2 min left",
+    ]  # fmt: skip
