@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
+import itertools
 import json
 import math
 import os
@@ -24,6 +26,8 @@ from app.analysis.result import json_text
 from app.analysis.settings import LARGEST_INPUT_SIZE, Settings
 from app.jobs.folders import HISTOGRAMS, MANIFEST, PREVIEW, RESULT
 from autoinit.errors import GraphError, ModelFileError
+from autoinit.graph.keras_internals import nodes_in_order
+from autoinit.graph.keras_models import inner_graph
 from autoinit.graph.model_graph import ModelGraph
 from autoinit.model_files import (
     Budgets,
@@ -39,6 +43,8 @@ from probes.batching import block_of
 from probes.devices import find_device
 
 Progress = Callable[[float, str], None]
+# Sizes that are tried for open axes, of those that a model states.
+_MOST_SIZES = 16
 
 
 def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
@@ -125,20 +131,37 @@ def _replace(path: Path, text: str) -> None:
 
 
 def _sufficient_size(model: Any, size: int) -> int:
-    """The size for unknown dimensions, doubled until no layer finds it too small.
+    """The size for unknown dimensions that all layers take: the given one, one stated, or doubles.
 
     Where no size will do it stays as it is, and reading the graph says what is wrong.
     """
     inputs = getattr(model, "inputs", None) or ()
-    larger = size if any(None in tuple(tensor.shape)[1:] for tensor in inputs) else None
-    while larger is not None and larger <= LARGEST_INPUT_SIZE:
-        try:
-            read_model(model, larger)
-        except GraphError:
-            larger *= 2
-        else:
-            return larger
+    if not any(None in tuple(tensor.shape)[1:] for tensor in inputs):
+        return size
+    larger = (size << place for place in range(1, LARGEST_INPUT_SIZE.bit_length()))
+    sizes = itertools.chain((size,), _stated_sizes(model), larger)
+    for each in itertools.takewhile(lambda each: each <= LARGEST_INPUT_SIZE, sizes):
+        with contextlib.suppress(GraphError):
+            read_model(model, each)
+            return each
     return size
+
+
+def _stated_sizes(model: Any) -> list[int]:
+    """Sizes that a model's tensors have, or that lead to these: its inputs' own first.
+
+    A layer that makes 24 entries of open axes with 4 channels, as Reshape does, says 6.
+    """
+    nodes = nodes_in_order(model) if inner_graph(model) is not None else ()
+    found = [size for tensor in model.inputs for size in tensor.shape[1:]]
+    for node in nodes:
+        shapes = [tuple(tensor.shape)[1:] for tensor in (*node.input_tensors, *node.outputs)]
+        known = [math.prod(size or 1 for size in shape) for shape in shapes]
+        if len(shapes) == 2 and shapes[0].count(None) == 1 and None not in shapes[1]:
+            found += [known[1] // known[0]] if known[0] and known[1] % known[0] == 0 else []
+        found += [size for shape in shapes for size in shape]
+    stated = dict.fromkeys(size for size in found if size and size <= LARGEST_INPUT_SIZE)
+    return list(stated)[:_MOST_SIZES]
 
 
 def _input_data(settings: Settings, graph: ModelGraph, budgets: Budgets) -> Data | None:

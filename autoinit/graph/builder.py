@@ -135,8 +135,9 @@ class GraphBuilder:
                 assert_input_compatibility(layer.input_spec, args[0], layer.name)
             spec = layer.compute_output_spec(*args, **kwargs)
             is_open = any(None in tensor.shape[1:] for tensor in keras.tree.flatten(spec))
-            if is_open and placeholder_in(layer) is None:
-                # Some layers, such as EinsumDense, leave open what their computation knows.
+            if (is_open or len(refs) > 1) and placeholder_in(layer) is None:
+                # Some layers, such as EinsumDense, leave open what their computation knows, and
+                # Concatenate looks at the shapes of its inputs only when it is built.
                 spec = compute_output_spec(layer.call, *args, **kwargs)
             shapes = [tuple(tensor.shape) for tensor in keras.tree.flatten(spec)]
         except Exception as error:  # any layer's code may run here, and raise anything

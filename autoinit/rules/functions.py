@@ -137,14 +137,12 @@ def _is_elementwise(function: Callable[..., Any], operands: int) -> bool:
     # No reversal and no roll is the same after two rows, and two columns, have changed places.
     swapped = np.ix_([1, 0, 2], [1, 0, 2])
     alone = np.asarray(evaluate(*(each[swapped] for each in points)))[swapped]
-    apart = np.concatenate(
-        [
-            np.asarray(evaluate(*(each[:, :1] for each in points))),
-            np.asarray(evaluate(*(each[:, 1:] for each in points))),
-        ],
-        1,
-    )
-    return bool(
-        np.allclose(together, alone, equal_nan=True)
-        and np.allclose(together, apart, equal_nan=True)
-    )
+    # What is summed over columns, or over rows, is another where there are fewer.
+    halves = [
+        [np.asarray(evaluate(*(each[part] for each in points))) for part in parts]
+        for parts in (
+            (np.s_[:, :1], np.s_[:, 1:]), (np.s_[:1], np.s_[1:]),
+        )
+    ]  # fmt: skip
+    apart = [np.concatenate(each, axis) for each, axis in zip(halves, (1, 0), strict=True)]
+    return all(np.allclose(together, each, equal_nan=True) for each in (alone, *apart))

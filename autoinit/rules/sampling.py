@@ -197,9 +197,10 @@ def sample_operation(
                 outputs = call.run(
                     [drawn[value.index] for value in call.inputs], context.training, samples
                 )
+                found = [_moments(keras.ops.convert_to_numpy(each)) for each in outputs]
             except Exception:  # an operation raises what it likes, of what it cannot take
                 return None
-            collected.append([_moments(keras.ops.convert_to_numpy(each)) for each in outputs])
+            collected.append(found)
             if not np.isfinite(collected[-1]).all():
                 return None
             if batch + 1 >= _FEWEST and _known(np.array(collected)[:, 0]):

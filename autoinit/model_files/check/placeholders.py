@@ -5,8 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from autoinit.graph.paths import shortened
-from autoinit.model_files.check.connections import Connections, Entry, nodes_of, tensors_only
+from autoinit.model_files.check.connections import (
+    Connections,
+    Entry,
+    nodes_of,
+    sizes,
+    tensors_only,
+)
 from autoinit.model_files.check.shape_inference import Evidence
+from autoinit.model_files.check.values import MOST_AXES
 from autoinit.model_files.check.vocabulary import DTYPES
 
 _MODULE, _PACKAGE = "autoinit.graph.placeholders", "autoinit"
@@ -39,6 +46,9 @@ def placeholder_layer(
     dtype = _dtype(arguments.get("dtype"))
     if dtype:
         made["dtype"] = dtype
+    shape = sizes(arguments.get("batch_input_shape"))
+    if connections.keras == 2 and shape and len(shape) <= MOST_AXES:  # it may be a model's input
+        made["batch_input_shape"] = list(shape)
     opaque = _placeholder("Opaque", made, connections.keras)
     if not connections.sequential:
         opaque["name"] = entry["name"]

@@ -8,7 +8,7 @@ from typing import Any
 from autoinit.model_files.check.connections import Entry, sizes
 from autoinit.model_files.check.vocabulary import COUNTS, DTYPES
 
-_MOST_AXES = 32
+MOST_AXES = 32
 _LARGEST_SIZE = 2**40
 _PARTS = {
     "__tensor__": ("value", "dtype"), "__numpy__": ("value", "dtype"),
@@ -54,7 +54,7 @@ def objection_to_number(value: float, argument: str) -> str:
 
 def objection_to_list(value: list[Any], argument: str) -> str:
     """The same for a list: no tensor has more than some dozens of axes."""
-    if argument.endswith("shape") and len(value) > _MOST_AXES:
+    if argument.endswith("shape") and len(value) > MOST_AXES:
         return f"has {len(value):,} axes in its {argument}"
     return ""
 
@@ -65,7 +65,7 @@ def _is_dtype(value: Any) -> bool:
 
 def _is_shape(value: Any) -> bool:
     shape = sizes(value)
-    return shape is not None and len(shape) <= _MOST_AXES
+    return shape is not None and len(shape) <= MOST_AXES
 
 
 def _is_plain(value: Any) -> bool:

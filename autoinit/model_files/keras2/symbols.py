@@ -196,8 +196,13 @@ def _one_hot(
 
 def _l2_normalize(x: Any, axis: Any = None, epsilon: float = 1e-12, dim: Any = None) -> Any:
     places = _axis(axis if dim is None else dim)
-    _require(epsilon == 1e-12 and places is not None)
-    return layers.UnitNormalization(axis=list(places) if isinstance(places, tuple) else places)(x)
+    _require(places is not None)
+    if epsilon == 1e-12:
+        return layers.UnitNormalization(axis=list(places) if isinstance(places, tuple) else places)(
+            x
+        )
+    # Keras 3 bounds the norm, TensorFlow its square.
+    return ops.normalize(x, axis=places, order=2, epsilon=math.sqrt(epsilon))
 
 
 def _resize(

@@ -220,6 +220,10 @@ def _read_json(path: Path, name: str, budgets: Budgets) -> FileRecord:
     if isinstance(value, str):  # a to_json() string that was itself dumped as JSON
         text = value
         value = parse(text, _subject(name), budgets)
+    browser = value.get("modelTopology") if isinstance(value, dict) else None
+    if isinstance(browser, dict) and ("model_config" in browser or "class_name" in browser):
+        value = _of_tensorflow_js(browser)
+        text = json.dumps(value)
     if isinstance(value, dict) and "class_name" not in value:
         _refuse_other_json(value, name)
     config = _model_config(value, name)
@@ -229,10 +233,17 @@ def _read_json(path: Path, name: str, budgets: Budgets) -> FileRecord:
     )
 
 
+def _of_tensorflow_js(topology: dict[str, Any]) -> Any:
+    """The Keras configuration in a `model.json` of TensorFlow.js, as `to_json` writes it."""
+    config = topology.get("model_config", topology)
+    noted = {key: topology[key] for key in ("keras_version", "backend") if key in topology}
+    return {**noted, **config} if isinstance(config, dict) else config
+
+
 def _refuse_other_json(value: dict[str, Any], name: str) -> NoReturn:
     advice = "Write it with model.to_json()."
     if "modelTopology" in value:
-        what = "is a TensorFlow.js model"
+        what = "is a TensorFlow.js model without the layers that it was made of"
         advice = "Use the Keras model that it was made from."
     elif "cells" in value and "nbformat" in value:
         what = "is a notebook"

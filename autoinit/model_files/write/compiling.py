@@ -6,6 +6,8 @@ exports are made, by name, from plain values.
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +17,8 @@ from autoinit.findings import Finding
 
 _PARTS = {"loss": keras.losses, "metrics": keras.metrics, "weighted_metrics": keras.metrics}
 
-
+# Classes of Keras 2 that hold a function of Keras's by name.
+_WRAPPERS = ("LossFunctionWrapper", "MeanMetricWrapper", "SumOverBatchSizeMetricWrapper")
 # Names whose meaning depends on the shape of the outputs.
 _RESOLVED_LATER = ("accuracy", "acc", "crossentropy", "ce")
 
@@ -48,9 +51,10 @@ def compile_as_recorded(model: Any, settings: Mapping[str, Any] | None) -> tuple
         model.compile(optimizer=_optimizer(optimizer), **arguments)
         # Keras warns about a saved optimizer without variables.
         model.optimizer.build(model.trainable_variables)
-    except Exception as error:  # constructors of losses, metrics and optimizers run here
-        detail = " ".join(str(error).split())[:160].rstrip(".") or type(error).__name__
-        return (_dropped(detail),)
+    except _UnknownError as error:
+        return (_dropped(str(error)),)
+    except Exception:  # constructors of losses, metrics and optimizers run here
+        return (_dropped("Keras 3 does not take them as they were recorded"),)
     return ()
 
 
@@ -59,6 +63,8 @@ def _optimizer(recorded: Any) -> Any:
         return recorded if isinstance(recorded, str) else "rmsprop"
     kind = _exported(keras.optimizers, recorded.get("class_name"), keras.optimizers.Optimizer)
     config = dict(recorded.get("config") or {})
+    if isinstance(config.get("inner_optimizer"), dict):
+        return kind(_optimizer(config["inner_optimizer"]))
     # Keras 2 had arguments that Keras 3 has not.
     known = kind().get_config()
     rate = config.get("learning_rate", config.get("lr"))
@@ -83,23 +89,54 @@ def _parts(recorded: Any, module: Any) -> Any:
             recorded = recorded.get("config")
         else:
             base = keras.losses.Loss if module is keras.losses else keras.metrics.Metric
-            kind = _exported(module, recorded["class_name"], base)
-            config = _plain(recorded.get("config") or {})
-            for argument in ("fn", "dtype"):
-                config.pop(argument, None)
-            return kind(**config)
+            config = dict(recorded.get("config") or {})
+            return _made(*_of_function(module, recorded["class_name"], config, base), config)
     if isinstance(recorded, (list, tuple)):
         return [_parts(part, module) for part in recorded]
     if recorded is None or recorded in _RESOLVED_LATER:
         return recorded
     if isinstance(recorded, str):
-        module.get(recorded)  # raises for a name that is not Keras's
-        return recorded
-    raise _UnknownError(f"{recorded!r} names no part of Keras")
+        with contextlib.suppress(ValueError):
+            module.get(recorded)
+            return recorded
+    raise _UnknownError(f"{str(recorded)[:60]!r} names no part of Keras")
+
+
+def _of_function(module: Any, name: Any, config: dict[str, Any], base: type) -> tuple[Any, str]:
+    """The class of a loss or metric, and what it is called; of a function's, if it wraps one."""
+    function = config.pop("fn", None)
+    if isinstance(function, dict):
+        function = function.get("config")
+    if name not in _WRAPPERS:
+        return _exported(module, name, base), str(name)
+    for found in vars(module).values():
+        is_one = isinstance(found, type) and issubclass(found, base)
+        if is_one and found.__name__.lower() == str(function).replace("_", ""):
+            return found, found.__name__
+    raise _UnknownError(f"{str(function)[:60]!r}, which {name} holds, is not part of Keras")
+
+
+def _made(kind: Any, name: str, config: dict[str, Any]) -> Any:
+    """A loss or metric of Keras 3, by arguments that Keras 2 recorded."""
+    config.pop("dtype", None)
+    if config.get("reduction") == "auto":
+        config["reduction"] = "sum_over_batch_size"
+    known = inspect.signature(kind).parameters
+    unknown = [each for each in config if each not in known and config[each] is not None]
+    if unknown:
+        raise _UnknownError(f"{name} has no argument {unknown[0][:60]!r} in Keras 3")
+    arguments = {each: value for each, value in _plain(config).items() if each in known}
+    try:
+        return kind(**arguments)
+    except Exception as error:  # its own check of what it is given
+        given = ", ".join(map(str, arguments))[:100]
+        raise _UnknownError(f"Keras 3 does not take the recorded {given} of {name}") from error
 
 
 def _exported(module: Any, name: Any, base: type) -> Any:
-    found = getattr(module, name, None) if isinstance(name, str) else None
+    # As Keras 2.11 and later recorded optimizers, its own as well.
+    name = name.removeprefix("Custom>") if isinstance(name, str) else ""
+    found = getattr(module, name, None)
     if isinstance(found, type) and issubclass(found, base):
         return found
     raise _UnknownError(f"{str(name)[:60]!r} is not part of Keras")

@@ -44,9 +44,18 @@ def operation(call: Call, inputs: Sequence[Signal], context: Context) -> RuleRes
 
     Operands that are functions of the same tensor are taken together, others as independent.
     """
-    name = type(call.layer).__name__
     if not inputs:
         return pass_through(call, [])
+    try:
+        found = _by_trying(call, inputs, context)
+    except Exception:  # what it was tried on is not what it takes, and it may raise anything
+        found = None
+    return found or _sampled(call, inputs, context)
+
+
+def _by_trying(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | None:
+    """None for what is not told by a few tensors."""
+    name = type(call.layer).__name__
     if name in _KEEPING:
         return RuleResult((inputs[0].repeat(call.outputs[0].positions),), Support.NEUTRAL)
     if name in NAMED:
@@ -64,7 +73,7 @@ def operation(call: Call, inputs: Sequence[Signal], context: Context) -> RuleRes
             inputs[0].arrange(value.positions).with_other_latents() for value in call.outputs
         )
         found = RuleResult(tuple(signals), Support.NEUTRAL)
-    return found or _sampled(call, inputs, context)
+    return found
 
 
 def _as_result(result: RuleResult | Signal) -> RuleResult:

@@ -264,13 +264,14 @@ def _constants(call: Call, names: Sequence[str], otherwise: float) -> Any:
     return otherwise
 
 
-def unit(call: Call, inputs: Sequence[Signal], context: Context) -> Signal | None:
-    """X/‖x‖ over n entries: second moment 1/n."""
+def unit(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | None:
+    """X/‖x‖ over n entries: second moment 1/n, where they are alike."""
     reduced = _reduced(call)
-    if reduced is None or call.layer.order != 2 or reduced.spatial:
+    if reduced is None or call.layer.order != 2:
         return None
     signal = inputs[0].normalize(0.0, reduced.count, centered=False)
-    return signal.affine(1 / math.sqrt(reduced.count), 0.0)
+    support = _support(reduced) if signal.mean else Support.EXACT
+    return RuleResult((signal.affine(1 / math.sqrt(reduced.count), 0.0),), support)
 
 
 def one_hot(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:

@@ -311,6 +311,25 @@ def test_assumed_sizes_are_reported(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("shape", "read"),
+    [
+        ((None, 6), lambda x: layers.Concatenate()([layers.Input((10, 2)), x])),
+        ((None, 4), lambda x: layers.Dense(2)(layers.Reshape((40,))(x))),
+    ],
+    ids=["beside another input", "before a Reshape"],
+)
+def test_an_open_size_is_the_one_that_the_model_states(tmp_path, shape, read):
+    x = keras.Input(shape, name="open")
+    y = read(x)
+    path = tmp_path / "model.json"
+    inputs = [x, *(t for t in keras.utils.get_source_inputs(y) if t is not x)]
+    path.write_text(keras.Model(inputs, layers.Dense(3)(y)).to_json())
+    result = analyse(path, tmp_path, samples=4)
+    assert call(result, "open")["output_shape"] == [None, 10, shape[1]]
+    assert "assumed_size" in {item["code"] for item in result["warnings"]}
+
+
+@pytest.mark.parametrize(
     ("depth", "plain", "reported"),
     [
         (30, PLAIN_DEPTH, False),

@@ -223,6 +223,49 @@ def test_compile_settings_are_made_again(loss, metrics):
     )
 
 
+def of_keras2(kind, **config):
+    return {"class_name": kind, "config": {"dtype": "float32", **config}}
+
+
+def test_compile_settings_of_tensorflow_2_are_those_of_keras_3():
+    loss = of_keras2("LossFunctionWrapper", fn="mean_squared_error", reduction="auto", name="mse")
+    accuracy = of_keras2("MeanMetricWrapper", fn="binary_accuracy", name="accuracy", threshold=0.25)
+    function = {"class_name": "function", "config": "cosine_similarity"}
+    metrics = [[accuracy, of_keras2("RootMeanSquaredError", name="rmse"),
+                of_keras2("MeanMetricWrapper", fn=function, name="cos")]]  # fmt: skip
+    adam = {"class_name": "Custom>Adam", "config": {"learning_rate": 0.5, "is_legacy": False}}
+    scaled = {"class_name": "LossScaleOptimizer", "config": {"inner_optimizer": adam}}
+    model = a_model(None)
+    settings = {"optimizer_config": scaled, "loss": loss, "metrics": metrics}
+    assert compile_as_recorded(model, settings) == ()
+    assert isinstance(model.optimizer.inner_optimizer, keras.optimizers.Adam)
+    assert isinstance(model.loss, keras.losses.MeanSquaredError)
+    assert model.loss.reduction == "sum_over_batch_size"
+    # A probability of 0.3 is a yes where the threshold is 0.25.
+    kernel, bias = model.layers[-1].get_weights()
+    model.layers[-1].set_weights([0 * kernel, bias + 0.3])
+    figures = model.evaluate(np.zeros((4, 6)), np.ones((4, 1)), verbose=0, return_dict=True)
+    assert figures == pytest.approx(
+        {"loss": 0.49, "accuracy": 1.0, "rmse": 0.7, "cos": 1.0}, rel=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("part", "named"),
+    [
+        (of_keras2("MeanMetricWrapper", fn="my_metric"), "'my_metric', which MeanMetricWrapper"),
+        (of_keras2("MeanIoU", num_classes=2, speed=3), "MeanIoU has no argument 'speed'"),
+        (of_keras2("Precision", thresholds=5), "recorded thresholds of Precision"),
+        ("my_metric", "'my_metric' names no part of Keras"),
+    ],
+    ids=["function", "argument", "value", "name"],
+)
+def test_what_has_no_equal_in_keras_3_is_named(part, named):
+    (finding,) = compile_as_recorded(a_model(None), {"optimizer": "sgd", "metrics": [part]})
+    assert named in finding.message
+    assert "__init__" not in finding.message
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -254,3 +297,28 @@ def test_states_of_recurrent_layers_are_counted_too(tmp_path):
         layer.pop("build_config", None)
     with pytest.raises(ModelFileError, match="states of recurrent layers"):
         rebuild_keras3(config, {}, Budgets())
+
+
+def test_a_sequential_model_of_keras_2_may_begin_with_what_is_not_run(tmp_path):
+    own = {
+        "class_name": "BinaryDense",
+        "config": {
+            "name": "first",
+            "units": 64,
+            "batch_input_shape": [None, 16],
+            "dtype": "float32",
+        },
+    }
+    last = {"class_name": "Dense", "config": {"name": "last", "units": 5, "activation": "linear"}}
+    model = {"class_name": "Sequential", "keras_version": "2.2.4",
+             "config": {"name": "sequential", "layers": [own, last]}}  # fmt: skip
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps(model))
+    file = open_model_file(path)
+    assert file.model.input_shape == (None, 16)
+    assert [layer.name for layer in file.model.layers] == ["first", "last"]
+    assert "opaque_layer" in {finding.code for finding in file.findings}
+    own["config"]["batch_input_shape"] = [None, 2**50]
+    path.write_text(json.dumps(model))
+    with pytest.raises(ModelFileError):
+        open_model_file(path)

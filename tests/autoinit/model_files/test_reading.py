@@ -50,6 +50,20 @@ def refusal(path, budgets=None, name="model.bin"):
     return caught.value.code, message
 
 
+@pytest.mark.parametrize("nested", [True, False], ids=["converted", "saved in a browser"])
+def test_json_of_tensorflow_js_is_the_configuration_in_it(tmp_path, nested):
+    config = Keras2.functional(Keras2.input(), Keras2.layer("Dense", "dense", ["x"], units=3))
+    noted = {"keras_version": "2.4.0", "backend": "tensorflow"}
+    topology = {"model_config": config, **noted} if nested else {**config, **noted}
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps({"format": "layers-model", "modelTopology": topology,
+                                "weightsManifest": [{"paths": ["../secret"]}]}))  # fmt: skip
+    record = read_model_file(path, "model.json", Budgets())
+    assert (record.format, record.keras, record.keras_version) == ("json", 2, "2.4.0")
+    assert json.loads(record.config_text) == record.config == {**noted, **config}
+    assert not record.has_weights
+
+
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "model.bin"
@@ -206,7 +220,8 @@ def torch():
         (b'{"a": ', "broken_file", "cut short"),
         (b'{"a": 1}', "no_model_config", "class_name"),
         (b'{"name": "m", "layers": []}', "no_model_config", "get_config()"),
-        (b'{"modelTopology": {}}', "no_model_config", "TensorFlow.js"),
+        (b'{"modelTopology": {"node": []}}', "no_model_config", "TensorFlow.js"),
+        (b'{"modelTopology": {"model_config": 1}}', "no_model_config", "class_name"),
         (b'{"nbformat": 4, "cells": []}', "no_model_config", "notebook"),
         (b'{"class_name": 3}', "no_model_config", "class_name"),
         (b'"hello"', "broken_file", "no valid JSON"),

@@ -85,6 +85,8 @@ HAND = [
     (operation("with others", lambda x: x + ops.flip(x, 1), (6, 5)), 1.0, 3.0),
     (operation("halves", lambda x: (lambda a, b: a * b)(*ops.split(x, 2, -1)), (6, 4)),
      0.25, 1.75**2 - 0.0625),
+    (operation("unit of positions", lambda x: ops.normalize(x - 0.5, -2) * ops.sqrt(6.0), (6, 4)),
+     0.0, 1.0),
     (operation("unit", lambda x: ops.normalize(x - 0.5) * ops.sqrt(4.0), (6, 4)), 0.0, 1.0),
 ]  # fmt: skip
 
@@ -130,6 +132,42 @@ def test_functions_of_the_same_tensor_are_taken_together(case, mean, variance, s
 def test_by_hand(case, mean, variance):
     signal = last_signal(case)
     assert (signal.mean, signal.variance) == pytest.approx((mean, variance), rel=1e-6, abs=1e-12)
+
+
+class OwnOperation(keras.Operation):
+    """One that nothing is known of."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def call(self, x):
+        return self.function(x)
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor(x.shape, x.dtype)
+
+
+def refused(x):
+    raise MemoryError("no such points")
+
+
+@pytest.mark.parametrize(
+    ("function", "support"),
+    [
+        (lambda x: x / ops.sqrt(ops.sum(x * x, -2, keepdims=True)), Support.SAMPLED),
+        (lambda x: x - ops.max(x, 1, keepdims=True), Support.SAMPLED),
+        (refused, Support.PASS_THROUGH),
+    ],
+    ids=["norm of positions", "less the largest", "cannot be run"],
+)
+def test_an_operation_that_nothing_is_known_of_never_ends_the_pass(function, support):
+    x = keras.Input((7, 5))
+    model = keras.Model(x, OwnOperation(function)(x))
+    (_, result) = predict(read_model(model), input_signals(read_model(model)), Options()).results
+    assert result.support is support
+    if function is not refused and support is Support.SAMPLED:
+        assert result.signals[0].finite
 
 
 @pytest.mark.parametrize("build", [

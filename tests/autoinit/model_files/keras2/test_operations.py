@@ -108,6 +108,8 @@ CASES: list[tuple[str, Callable[..., Any], tuple[Any, ...], list[str] | None]] =
     ("math.accumulate_n", listed("math.accumulate_n"), (MATRIX, MATRIX), ["Add"]),
     *((name, call(name, axis=-1), (MATRIX,), ["UnitNormalization"])
       for name in ("math.l2_normalize", "linalg.l2_normalize")),
+    *(("math.l2_normalize", call("math.l2_normalize", axis=axis, epsilon=2.0), (MATRIX,),
+       ["Normalize"]) for axis in (-1, -2)),
     ("clip_by_value", call("clip_by_value", -0.5, 0.5), (MATRIX,), ["Clip"]),
     ("cast", call("cast", "float16"), (MATRIX,), ["Cast"]),
     *((f"nn.{name}", call(f"nn.{name}"), (MATRIX,), None) for name in (
