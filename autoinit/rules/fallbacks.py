@@ -73,6 +73,8 @@ def _origin_of_shape(part: Opaque, call: Call) -> str:
     shape = "×".join("?" if size is None else str(size) for size in call.outputs[0].shape[1:])
     shape = shape or "one number"
     declared = part.evidence.get("declared")
+    if part.evidence.get("beside"):
+        return f"Its output shape is inferred from what it is joined with: {shape}."
     if declared is not None and None not in declared:
         return f"Its output shape is the one that its file declares: {shape}."
     if declared is not None:

@@ -21,11 +21,14 @@ from autoinit.errors import ModelFileError
 from autoinit.graph import keras_internals as internals
 from autoinit.graph.keras_internals import CONSTANT_VALUE2, ListWrapper2, convert_inner_node_data
 from autoinit.model_files.budgets import Budgets
+from autoinit.model_files.check.shape_inference import joined, keeps_shape, shape_beside
 from autoinit.model_files.keras2.configurations import normalized
-from autoinit.model_files.keras2.own_layers import OPAQUE, SpectralNormalization
+from autoinit.model_files.keras2.own_layers import OPAQUE, Opaque, SpectralNormalization
 from autoinit.model_files.rebuilding import require_orthogonal
 
 _Key = tuple[str, int]  # a layer's name, and which of its calls
+# Readers that are looked at for the shape of one tensor.
+_MOST_READERS = 50
 # Layers of Keras 2 that tf_keras's reader does not know by name, or only in part.
 _UNLISTED = {
     "CustomScaleLayer": internals.CustomScaleLayer2,
@@ -134,6 +137,19 @@ class _Network:
             if isinstance(layer, tf_keras.layers.InputLayer)
         }
 
+        # Tensors of which only an assumption says what shape they have, and who reads them.
+        self.entries = {entry["name"]: entry for entry in config["layers"]}
+        self.assumed = {
+            name
+            for name, layer in self.layers.items()
+            if isinstance(layer, Opaque) and layer.evidence.keys() <= {"joins"}
+        }
+        self.readers: dict[str, list[str]] = {}
+        if self.assumed:
+            for name, calls in self.calls.items():
+                for source, _ in (each for call in calls for each in self._references(call)):
+                    self.readers.setdefault(source, []).append(name)
+
     def connect(self) -> tuple[Any, Any, dict[str, Any]]:
         """Make all calls.
 
@@ -144,19 +160,56 @@ class _Network:
             ModelFileError: `bad_configuration`, where a call reads what no call returns.
         """
         waiting: dict[_Key, list[str]] = {}
-        ready = deque(self.layers)
-        while ready:
-            name = ready.popleft()
+        ready, last = deque(self.layers), deque[str]()
+        while ready or last:
+            name, is_last = (ready.popleft(), False) if ready else (last.popleft(), True)
             while self.calls[name]:
                 missing = self._missing(self.calls[name][0])
                 if missing is not None:
                     waiting.setdefault(missing, []).append(name)
                     break
+                if name in self.assumed and not is_last:
+                    last.append(name)  # once all is there that it may be joined with
+                    break
+                if is_last:
+                    self._look_beside(name)
                 ready.extend(waiting.pop(self._make_next_call(name), ()))
         stuck = next((name for name, calls in self.calls.items() if calls), None)
         if stuck is not None:
             raise _unconnected(f"Layer {stuck!r}", self._missing(self.calls[stuck][0]))
         return self._ends("input_layers"), self._ends("output_layers"), self.layers
+
+    def _look_beside(self, name: str) -> None:
+        """Take from those that a placeholder's output is joined with what shape it has."""
+        layer: Any = self.layers[name]
+        given = tuple(self._tensor(*next(self._sources(self.calls[name][0]))).shape)
+        names, whole = [name], layer.evidence.get("joins", {})
+        for each in names:
+            for reader in self.readers.get(each, ())[:_MOST_READERS]:
+                entry, calls = self.entries[reader], self.calls[reader]
+                if keeps_shape(entry) and reader not in names and len(names) < _MOST_READERS:
+                    names.append(reader)
+                kind = joined(entry)
+                call = next((c for c in calls if each in dict(self._references(c))), None)
+                if not kind or call is None:
+                    continue
+                sources = list(dict.fromkeys(self._sources(call)))
+                known = [
+                    tuple(self._tensor(*source).shape)
+                    for source in sources
+                    if self._key(*source[:2]) in self.tensors
+                ]
+                axis = self._axis(self.layers[reader], call)
+                missing = len(sources) - len(known)
+                shape = shape_beside(kind, axis, given, known, whole.get(reader, {}), missing)
+                if shape is not None:
+                    layer.evidence = {"declared": list(shape[1:]), "beside": reader}
+                    return
+
+    def _axis(self, layer: Any, call: Any) -> Any:
+        own = getattr(layer, "axes", getattr(layer, "axis", None))
+        parts = (part.as_list() for part in tf.nest.flatten(call))
+        return own if own is not None else next((p[3].get("axis") for p in parts if p[3:]), None)
 
     def _make_next_call(self, name: str) -> _Key:
         layer, call = self.layers[name], self.calls[name].popleft()
@@ -182,7 +235,8 @@ class _Network:
                 "numbers, and would be no part of a model.",
             )
         key = (name, self.next_call[name])
-        self.tensors[key] = tf.nest.flatten(layer(inputs, **arguments))
+        with self._blaming(name):
+            self.tensors[key] = tf.nest.flatten(layer(inputs, **arguments))
         self.next_call[name] += 1
         return key
 
@@ -214,14 +268,34 @@ class _Network:
         return None
 
     def _references(self, call: Any) -> Iterator[_Key]:
+        return ((name, number) for name, number, _ in self._sources(call))
+
+    def _sources(self, call: Any) -> Iterator[tuple[str, int, int]]:
+        """Layer, call and place of each tensor that a call reads."""
         for part in tf.nest.flatten(call):
-            source, number, _, *rest = part.as_list()
+            source, number, index, *rest = part.as_list()
             if source != CONSTANT_VALUE2:
-                yield (source, number)
+                yield (source, number, index)
             wrapped = convert_inner_node_data(rest[0] if rest else {}, wrap=True)
             for value in tf.nest.flatten(wrapped):
                 if isinstance(value, ListWrapper2) and self._is_reference(value.as_list()):
-                    yield tuple(value.as_list()[:2])
+                    yield tuple(value.as_list()[:3])
+
+    @contextmanager
+    def _blaming(self, name: str) -> Iterator[None]:
+        """Name the layer that cannot be called, and those whose shapes had to be assumed."""
+        try:
+            yield
+        except Exception as error:  # any layer's code runs here, and may raise anything
+            if not self.assumed or isinstance(error, ModelFileError):
+                raise
+            detail = " ".join(str(error).split())[:200].rstrip(". ")
+            raise ModelFileError(
+                "cannot_rebuild",
+                f"Layer {name[:100]!r} ({type(self.layers[name]).__name__}) cannot be called: "
+                f"{detail}. Of {min(self.assumed)[:100]!r}, which is not run, the output shape had "
+                "to be assumed.",
+            ) from error
 
     def _ends(self, which: str) -> Any:
         wrapped = convert_inner_node_data(self.config[which], wrap=True)

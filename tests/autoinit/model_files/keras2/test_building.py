@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
@@ -11,8 +12,10 @@ import tf_keras
 
 from autoinit.errors import ModelFileError
 from autoinit.model_files.budgets import Budgets
+from autoinit.model_files.check.checking import check
 from autoinit.model_files.keras2 import build_keras2, translate
 from autoinit.model_files.keras2.configurations import normalized
+from tests.autoinit.model_files.configurations import Keras2, record_of
 from tests.autoinit.model_files.keras2.models import (
     assert_same,
     classes,
@@ -466,3 +469,81 @@ def test_normalising_leaves_the_original_alone() -> None:
     normalised = normalized(SEQUENTIAL_2_0)
     assert json.dumps(SEQUENTIAL_2_0) == before
     assert normalised["config"]["layers"][0]["class_name"] == "Embedding"
+
+
+# Shapes of what is not run, from what it is joined with
+
+
+def coded(name, read="x", **config):
+    """A Lambda whose output shape is code."""
+    return Keras2.layer(
+        "Lambda",
+        name,
+        [read],
+        function=["code", None, None],
+        function_type="lambda",
+        output_shape=["code", None, None],
+        **config,
+    )
+
+
+def joined(kind, name, reads, **config):
+    return Keras2.layer(kind, name, (), **config) | {
+        "inbound_nodes": [[[read, 0, 0, {}] for read in reads]]
+    }
+
+
+def opened(*layers, stored=None):
+    layers = [Keras2.input("x", (None, 6, 6, 4)), Keras2.input("y", (None, 3, 3, 16)), *layers]
+    config = Keras2.functional(*layers)
+    config["config"]["input_layers"] = [["x", 0, 0], ["y", 0, 0]]
+    checked = check(record_of(config), Budgets(), stored_shapes=stored or {})
+    return build_keras2(checked.config, {}, Budgets())
+
+
+HEAD = Keras2.layer("Conv2D", "head", ["join"], filters=8, kernel_size=[1, 1])
+CONCAT = {
+    "class_name": "TFOpLambda",
+    "config": {"name": "join", "function": "concat"},
+    "name": "join",
+    "inbound_nodes": [[["it", 0, 0, {"axis": -1}], ["y", 0, 0, {"axis": -1}]]],
+}
+PLUS = {
+    "class_name": "TFOpLambda",
+    "config": {"name": "join", "function": "__operators__.add"},
+    "name": "join",
+    "inbound_nodes": [["it", 0, 0, {"y": ["y", 0, 0]}]],
+}
+BESIDE = [
+    # What `head` needs, less the 16 channels of `y`.
+    ([coded("it"), joined("Concatenate", "join", ["it", "y"]), HEAD], 40, {"it": (3, 3, 24)}),
+    # As many entries as before: 6·6·4 = 3·3·16.
+    ([coded("it"), joined("Concatenate", "join", ["it", "y"]), HEAD], None, {"it": (3, 3, 16)}),
+    ([coded("it"), Keras2.layer("ReLU", "relu", ["it"]),
+      joined("Concatenate", "join", ["y", "relu"]), HEAD], 20, {"it": (3, 3, 4)}),
+    # Two share what is left.
+    ([coded("it"), coded("other"), joined("Concatenate", "join", ["it", "y", "other"]), HEAD],
+     28, {"it": (3, 3, 6), "other": (3, 3, 6)}),
+    ([coded("it"), joined("Add", "join", ["it", "y"])], None, {"it": (3, 3, 16)}),
+    ([coded("it"), PLUS], None, {"it": (3, 3, 16)}),
+    ([coded("it"), CONCAT], None, {"it": (3, 3, 16)}),
+    ([coded("it"), joined("Dot", "join", ["it", "y"], axes=[1, 1], normalize=False)],
+     None, {"it": (3, 6, 4)}),
+    # Already as it has to be.
+    ([coded("it"), joined("Multiply", "join", ["it", "x"])], None, {"it": (6, 6, 4)}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("layers", "channels", "shapes"), BESIDE)
+def test_what_is_not_run_fits_what_it_is_joined_with(layers, channels, shapes):
+    stored = {("head",): [(1, 1, channels, 8), (8,)]} if channels else {}
+    model = opened(*copy.deepcopy(layers), stored=stored)
+    found = {name: tuple(model.get_layer(name).output.shape)[1:] for name in shapes}
+    assert found == shapes
+
+
+def test_a_refusal_names_the_layer_and_what_was_assumed():
+    layers = [coded("it"), Keras2.layer("Dense", "dense", ["it"], units=3),
+              joined("Concatenate", "join", ["dense", "y"])]  # fmt: skip
+    with pytest.raises(ModelFileError, match=r"'join' \(Concatenate\).* Of 'it', which is not"):
+        opened(*layers)
