@@ -8,7 +8,7 @@ kernel, or before a ReLU, keeps its zeros for ever.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -57,6 +57,60 @@ def zeros_on_purpose(graph: ModelGraph, load: Callable[[Any], Any]) -> frozenset
         for kernel in kernels
         if kernel.trainable and _is_zero(graph.calls[index], kernel, load)
     )
+
+
+def start_branches_at_zero(graph: ModelGraph) -> frozenset[int]:
+    """Make what each residual branch adds zero: its last kernel, or the scale behind it.
+
+    A branch is the operand of an addition that more kernels lie behind than behind the others. It
+    stays as it is where an activation follows its last kernel, through which no gradient might come
+    back, or where another branch has used the same kernel.
+
+    Returns:
+        Identities of the variables that are zero now; their initialisers are recorded.
+    """
+    producers = {value.index: call for call in graph.calls for value in call.outputs}
+    depths: dict[int, int] = {}
+    for call in graph.calls:
+        before = max((depths[value.index] for value in call.inputs), default=0)
+        depths.update((v.index, before + bool(list(_kernels(call)))) for v in call.outputs)
+    zeroed = set[int]()
+    for call in graph.calls:
+        if call.class_name not in _SUMS or len(call.inputs) < 2:
+            continue
+        first, second = sorted(call.inputs, key=lambda v: depths[v.index], reverse=True)[:2]
+        found = _last_factor(first.index, producers)
+        if found is None or depths[first.index] == depths[second.index]:
+            continue
+        layer, name, variable = found
+        variable.assign(np.zeros(variable.shape))
+        setattr(layer, f"{name}_initializer", keras.initializers.Zeros())
+        zeroed.add(id(variable))
+    return frozenset(zeroed)
+
+
+def _last_factor(index: int, producers: Mapping[int, Call]) -> tuple[Any, str, Any] | None:
+    """What a value was multiplied by last: a layer, the name of its variable, and that.
+
+    None where something nonlinear, or another sum, lies behind it.
+    """
+    while True:
+        call = producers[index]
+        layer = innermost(call.layer)
+        if call.part == "activation":
+            return None
+        gamma = getattr(layer, "gamma", None)
+        if gamma is not None and hasattr(layer, "gamma_initializer"):
+            return layer, "gamma", gamma
+        kernels = list(_kernels(call))
+        if kernels:
+            name = kernels[-1].name.removesuffix("_kernel")
+            known = hasattr(layer, f"{name}_initializer")
+            return (layer, name, kernels[-1]) if known else None
+        passes = isinstance(layer, (layers.Dropout, layers.Reshape, layers.SpatialDropout2D))
+        if not passes or len(call.inputs) != 1:
+            return None
+        index = call.inputs[0].index
 
 
 def _kernels(call: Call) -> Iterator[Any]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from autoinit.graph.input_moments import PerInput, require_finite
+from autoinit.initializers.calibration import Fed
 from autoinit.initializers.cloning import as_model, clone_with_weights
 from autoinit.initializers.configuration import Configuration
-from autoinit.initializers.drawing import apply_plans
+from autoinit.initializers.schemes import SCHEMES, draw
 from autoinit.propagation import Options, Propagation, input_signals, plan
 from autoinit.reading import read_model
 from autoinit.rules import RULES
@@ -27,14 +29,16 @@ class AutoInit:
 
     Args:
         weight_init_config: options, see `Configuration`: `distribution` (`truncated_normal`,
-            `untruncated_normal`, `uniform` or `orthogonal`), `constrain_weights`,
-            `signal_model`, `keep_frozen`, `zero_kernels`, `unsupported`, `monte_carlo_samples`,
-            `recurrent_monte_carlo_samples`, `training`, `batch_size`, `unknown_size`, `seed`.
+            `untruncated_normal`, `uniform` or `orthogonal`), `constrain_weights`, `scheme`,
+            `calibrate`, `signal_model`, `keep_frozen`, `zero_kernels`, `unsupported`,
+            `monte_carlo_samples`, `recurrent_monte_carlo_samples`, `training`, `batch_size`,
+            `unknown_size`, `seed`.
         input_data_mean, input_data_var: moments of the training data: one number for all inputs,
             or numbers by the inputs' names (0 and 1 where an input is not named).
         custom_distribution_estimators: layer class → subclass of
             `LayerOutputDistributionEstimator`.
         signal_variance: variance of pre-activations to aim at.
+        scheme: how kernels are drawn, a key of `SCHEMES`; the same as the option.
 
     Raises:
         ValueError: for an unknown option or value, listing the right ones.
@@ -57,8 +61,10 @@ class AutoInit:
         input_data_var: PerInput = 1.0,
         custom_distribution_estimators: Estimators | None = None,
         signal_variance: float = 1.0,
+        scheme: str | None = None,
     ) -> None:
-        self.configuration = Configuration.from_mapping(weight_init_config)
+        named = {} if scheme is None else {"scheme": scheme}
+        self.configuration = Configuration.from_mapping({**(weight_init_config or {}), **named})
         require_finite("input_data_mean", input_data_mean)
         require_finite("input_data_var", input_data_var, least=0.0)
         if not (math.isfinite(signal_variance) and signal_variance > 0):
@@ -107,8 +113,19 @@ class AutoInit:
         config = self.configuration
         # A model that was just made from a configuration has no weights worth keeping.
         propagation = self._plan(twin, config.training, config.keep_frozen and source is model)
-        apply_plans(
-            propagation.scales, config.distribution, config.seed, constrain=config.constrain_weights
+        scheme = SCHEMES[config.scheme]
+        if config.calibrate:
+            scheme = replace(scheme, calibrated=not scheme.own)
+        moments = self.input_data_mean, self.input_data_var
+        draw(
+            scheme,
+            propagation.graph,
+            propagation.scales,
+            config.distribution,
+            config.seed,
+            fed=Fed(*moments, seed=config.seed or 0, training=config.training),
+            target=self.signal_variance,
+            constrain=config.constrain_weights,
         )
         return (twin, propagation.estimates()) if return_estimates else twin
 

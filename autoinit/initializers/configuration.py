@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from autoinit.initializers.distributions import DISTRIBUTIONS
+from autoinit.initializers.schemes import SCHEMES
 from autoinit.rules.fallbacks import UNSUPPORTED
 from autoinit.signals import DEFAULT_SIGNAL_MODEL, SIGNAL_MODELS
 
@@ -37,6 +38,8 @@ _VALUES: dict[str, _Check] = {
     "keep_frozen": _FLAG,
     "zero_kernels": _one_of(("keep", "replace")),
     "unsupported": _one_of(UNSUPPORTED),
+    "scheme": _one_of(SCHEMES),
+    "calibrate": _FLAG,
     "training": _FLAG,
     "batch_size": _SIZE,
     "unknown_size": _SIZE,
@@ -69,6 +72,9 @@ class Configuration:
         batch_size: how many samples batch normalisation is predicted to see together.
         unknown_size: size taken for axes that the model leaves open.
         seed: of every draw; None takes one from Python's generator, as Keras does.
+        scheme: how kernels are drawn: a key of `SCHEMES`.
+        calibrate: whether each kernel is then scaled by what is measured behind it, in one pass of
+            Gaussian inputs.
     """
 
     distribution: str = "truncated_normal"
@@ -83,6 +89,8 @@ class Configuration:
     batch_size: int = 128
     unknown_size: int = 32
     seed: int | None = None
+    scheme: str = "autoinit"
+    calibrate: bool = False
 
     @classmethod
     def from_mapping(cls, config: Mapping[str, Any] | None) -> Configuration:

@@ -38,8 +38,7 @@ def apply_plans(
         if kernel.constant:
             variable.assign(np.full(kernel.shape, plan.standard_deviation))
             continue
-        initializer = make_initializer(distribution, plan.standard_deviation, kernel.shape, chosen)
-        _configure(kernel.layer, f"{kernel.configured}_initializer", initializer)
+        initializer = _recorded(plan, distribution, chosen)
         values = initializer(kernel.shape, dtype=variable.dtype)
         if constrain and kernel.fan_in > 1:
             constraint = CenteredUnitNorm(plan.standard_deviation, kernel.fan_in_axes)
@@ -47,6 +46,20 @@ def apply_plans(
             variable.constraint = constraint
             values = constraint(values)
         variable.assign(values)
+
+
+def record_plans(plans: Sequence[KernelScale], distribution: str, seed: int | None) -> None:
+    """Record the initialisers of kernels whose values stay; arguments as for `apply_plans`."""
+    for index, plan in enumerate(plans):
+        if not plan.kernel.constant:
+            _recorded(plan, distribution, None if seed is None else derived(seed, index))
+
+
+def _recorded(plan: KernelScale, distribution: str, seed: int | None) -> Any:
+    """The initialiser of a planned kernel, which its layer has from now on."""
+    initializer = make_initializer(distribution, plan.standard_deviation, plan.kernel.shape, seed)
+    _configure(plan.kernel.layer, f"{plan.kernel.configured}_initializer", initializer)
+    return initializer
 
 
 def _configure(layer: Any, name: str, value: Any) -> None:
