@@ -191,6 +191,9 @@ class Call(Part):
     frozen: bool = False
     inputs: tuple[int, ...]
     kernels: tuple[Kernel, ...] = ()
+    # Of its layer, told once where that is used again; and the class of the file's own initializer.
+    parameters: int | None = None
+    initializer: Text | None = None
     standard_error: Figure = None
     series: dict[str, CallFigures] = {}
 

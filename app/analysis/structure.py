@@ -7,7 +7,7 @@ with the same parts are a block.
 
 import re
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
 
 from app.analysis.result import Call, Result
@@ -36,16 +36,26 @@ def levels(calls: Sequence[Call]) -> dict[int, int]:
     return found
 
 
-def collapsed(result: Result, depth: int) -> Result:
+def collapsed(result: Result, depth: int, opened: Collection[str] = ()) -> Result:
     """The same result with one call for each block: the last one's figures stand for it.
 
     A block is weighted where one of its calls is, and as well supported as its weakest call.
+
+    Args:
+        result: of the job.
+        depth: of the blocks, as `levels` has them.
+        opened: blocks that stay as they are.
     """
     if not depth:
         return result
     calls: list[Call] = []
     homes: dict[int, int] = {}
-    for name, members in groupby(result.calls, lambda call: block(call.path, depth)):
+
+    def name_of(call: Call) -> str:
+        name = block(call.path, depth)
+        return call.path if name in opened else name
+
+    for name, members in groupby(result.calls, name_of):
         parts = list(members)
         place = len(calls)
         homes |= {part.index: place for part in parts}

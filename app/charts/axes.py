@@ -2,22 +2,31 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from itertools import groupby
+from typing import Any, TypeVar
 
 import plotly.graph_objects as go
 
 from app.analysis.headline import is_number, out_of_range
-from app.analysis.result import Call, Moments
+from app.analysis.result import Call, Moments, Preview
+from app.analysis.structure import block, levels
 from app.charts.theme import (
+    ACTIVE_COLOUR,
+    BAR_COLOUR,
     GRID_COLOUR,
     HEIGHT,
     LEGEND_ENTRIES,
     LEGEND_LINE,
+    NEUTRAL_COLOUR,
     TICK_LABELS,
     TICK_LENGTH,
 )
 from app.text.escaping import html_text
 from app.text.formatting import number, plural, power_of_ten
+
+P = TypeVar("P", bound=Preview)
+MOST_BRACKETS = 12
+LETTERS = 75  # of a bracket's name, on a chart as wide as a page
 
 
 def style(figure: go.Figure, calls: Sequence[Call]) -> None:
@@ -58,8 +67,96 @@ def style(figure: go.Figure, calls: Sequence[Call]) -> None:
             "automargin": True,
         },
         yaxis={"gridcolor": GRID_COLOUR, "zeroline": False, "automargin": True},
+        modebar={"bgcolor": "rgba(0, 0, 0, 0)", "color": BAR_COLOUR, "activecolor": ACTIVE_COLOUR},
         # Marks on this axis stay at the chart's edge, however the other one is zoomed.
         yaxis2={"overlaying": "y", "range": [0, 1], "fixedrange": True, "visible": False},
+    )
+    blocks = brackets(calls)
+    if blocks:
+        figure.update_layout(
+            shapes=[_bracket(start, stop) for _, start, stop in blocks],
+            annotations=[_bracket_name(*each, count) for each in blocks],
+            xaxis={"tickvals": [], "title": {"standoff": 30}},
+        )
+
+
+def brackets(calls: Sequence[Call]) -> list[tuple[str, int, int]]:
+    """The coarsest blocks of a network with their first and last places; none if too many."""
+    found = levels(calls)
+    depth = next((depth for depth in reversed(found) if depth and found[depth] > 1), 0)
+    if not depth or found[depth] > MOST_BRACKETS:
+        return []
+    places = groupby(range(len(calls)), lambda place: block(calls[place].path, depth))
+    ends = [(name, list(group)) for name, group in places]
+    return [(name, group[0], group[-1]) for name, group in ends]
+
+
+def _bracket(start: int, stop: int) -> dict[str, Any]:
+    return {
+        "type": "path",
+        "xref": "x",
+        "yref": "paper",
+        "ysizemode": "pixel",
+        "yanchor": 0,
+        "path": f"M {start - 0.4},0 L {start - 0.4},-7 L {stop + 0.4},-7 L {stop + 0.4},0",
+        "line": {"color": NEUTRAL_COLOUR, "width": 1},
+        "layer": "above",
+    }
+
+
+def _bracket_name(name: str, start: int, stop: int, count: int) -> dict[str, Any]:
+    room = int(LETTERS * (stop - start + 1) / count)
+    return {
+        "x": (start + stop) / 2,
+        "y": 0,
+        "yref": "paper",
+        "yshift": -9,
+        "yanchor": "top",
+        "text": html_text(name, room) if room > 2 else "",
+        "hovertext": html_text(name, 60),
+        "showarrow": False,
+        "font": {"size": 11},
+    }
+
+
+def along(calls: Sequence[Call]) -> list[int | None]:
+    """Places of the calls in the order in which a line follows the graph, with gaps between.
+
+    A call hangs on what it reads: on the one before it, or else on the nearest. Where a branch ends
+    in a call further on, the line goes there, too; a connection that skips others is not drawn.
+    """
+    places = {call.index: place for place, call in enumerate(calls)}
+    order: list[int | None] = []
+    joined: set[int] = set()
+    reads = [sorted(places[index] for index in call.inputs if index in places) for call in calls]
+    for place, read in enumerate(reads):
+        nearest = read[-1] if read else None
+        if nearest != place - 1 and order:
+            order += [None] if nearest is None else [None, nearest]
+        if nearest is not None:
+            joined.add(nearest)
+        order.append(place)
+    for place, read in enumerate(reads):
+        for start in read[:-1]:
+            if start not in joined:
+                joined.add(start)
+                order += [None, start, place]
+    return order
+
+
+def of_signals(result: P) -> P:
+    """The same without the figures of integer inputs, such as numbers of words: no signals."""
+    whole = {each.name for each in getattr(getattr(result, "model", None), "inputs", ())
+             if each.dtype.startswith(("int", "uint", "bool", "string"))}  # fmt: skip
+    if not whole:
+        return result
+    return result.with_calls(
+        tuple(
+            call.model_copy(update={"series": {}})
+            if call.path in whole and not call.inputs
+            else call
+            for call in result.calls
+        )
     )
 
 

@@ -10,6 +10,7 @@ from app.charts.axes import (
     above_zero,
     decades,
     number_or_none,
+    of_signals,
     positive,
     style,
     symmetric_logarithm,
@@ -60,6 +61,7 @@ def variance_chart(result: Preview, other: Drawn = False) -> go.Figure:
         result: of the job.
         other: whether to draw the predictions of the signal model that was not chosen.
     """
+    result = of_signals(result)
     calls = result.calls
     target = result.target
     figure = go.Figure()
@@ -87,6 +89,7 @@ def variance_chart(result: Preview, other: Drawn = False) -> go.Figure:
 
 def mean_chart(result: Preview, other: Drawn = False) -> go.Figure:
     """Mean of every call. Where means span many decades, the axis is linear only within ±1."""
+    result = of_signals(result)
     calls = result.calls
     columns = {
         series: [
@@ -153,7 +156,9 @@ def gradient_chart(result: Preview) -> go.Figure:
         hovers = [gradient_fields(call, series) for call in calls]
         values = [positive(moments) for moments in found]
         drawn += [value for value in values if value is not None]
-        add_line(figure, series, values, hovers, SHORT_HOVER, f"{series_name(series)} measured")
+        add_line(
+            figure, calls, series, values, hovers, SHORT_HOVER, f"{series_name(series)} measured"
+        )
         add_weighted_marks(figure, calls, series, values)
         add_edge_marks(figure, series, found, hovers, SHORT_HOVER, "overflow", place)
         # A branch that ends in a constant has no gradient for good reasons.
@@ -168,13 +173,16 @@ def gradient_chart(result: Preview) -> go.Figure:
 
 def largest_chart(result: Preview) -> go.Figure:
     """The largest absolute value of every call on a log axis, and what floating types can hold."""
+    result = of_signals(result)
     calls = result.calls
     figure, drawn = go.Figure(), []
     for series in result.series:
         values = [largest(call.measured(series)) for call in calls]
         drawn += [value for value in values if value is not None]
         hovers = [largest_fields(call, series) for call in calls]
-        add_line(figure, series, values, hovers, SHORT_HOVER, f"{series_name(series)} measured")
+        add_line(
+            figure, calls, series, values, hovers, SHORT_HOVER, f"{series_name(series)} measured"
+        )
         add_weighted_marks(figure, calls, series, values)
     for kind, limits in PRECISIONS.items():
         for limit, what in zip(limits, ("smallest normal", "largest"), strict=True):

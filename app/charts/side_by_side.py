@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from app.analysis.headline import series_name
 from app.analysis.result import Result
 from app.analysis.side_by_side import differences, label
-from app.charts.axes import decades, positive, style, variance_ticks
+from app.charts.axes import along, decades, positive, style, variance_ticks
 from app.charts.theme import MARKED_CALLS, NEUTRAL_COLOUR
 from app.charts.traces import level_line
 from app.text.escaping import html_text
@@ -31,18 +31,20 @@ def runs_chart(results: Sequence[Result], series: str) -> go.Figure:
         values = [positive(call.measured(series)) for call in calls]
         drawn += [value for value in values if value is not None]
         depth = range(len(calls)) if len(counts) == 1 else _depths(len(calls))
+        order = along(calls)
+        told = [
+            [html_text(call.path, 60), number(value, "not above 0, or not measured")]
+            for call, value in zip(calls, values, strict=True)
+        ]
         figure.add_trace(
             go.Scatter(
-                x=list(depth),
-                y=values,
+                x=[None if place is None else depth[place] for place in order],
+                y=[None if place is None else values[place] for place in order],
                 name=html_text(label(place + 1, result), 40),
                 mode="lines+markers" if len(calls) <= MARKED_CALLS else "lines",
                 line=_line(place),
                 marker={"size": 3},
-                customdata=[
-                    [html_text(call.path, 60), number(value, "not above 0, or not measured")]
-                    for call, value in zip(calls, values, strict=True)
-                ],
+                customdata=[["", ""] if place is None else told[place] for place in order],
                 hovertemplate="<b>%{customdata[0]}</b><br>variance %{customdata[1]}"
                 f"<extra>{html_text(label(place + 1, result), 30)}</extra>",
             )
@@ -50,13 +52,15 @@ def runs_chart(results: Sequence[Result], series: str) -> go.Figure:
     style(figure, results[0].calls)
     if len(counts) > 1:
         figure.update_layout(
+            shapes=[],
+            annotations=[],
             xaxis={
                 "title": "relative depth",
                 "range": [-0.01, 1.01],
                 "tickvals": None,
                 "ticktext": None,
                 "tickangle": 0,
-            }
+            },
         )
     low, high = decades(drawn)
     figure.update_layout(

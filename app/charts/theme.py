@@ -3,8 +3,11 @@
 from collections.abc import Callable
 from typing import Literal
 
+import plotly.graph_objects as go
+
 from app.analysis.result import Moments
 
+EXPERT = "expert"  # a trace's `meta`: drawn for experts only
 Column = list[float | None]
 Describe = Callable[[Moments | None], str]
 # Whether a trace is drawn, only in the legend to be chosen there, or not there: Plotly's `visible`.
@@ -14,11 +17,14 @@ Drawn = bool | Literal["legendonly"]
 # channel. Vermillion is kept for weighted calls, which the paper highlights in red.
 COLOURS = {"default": "#CC79A7", "autoinit": "#0072B2", "uploaded": "#009E73"}
 SYMBOLS = {"default": "diamond", "autoinit": "circle", "uploaded": "square"}
+# The lines' own pattern, which shows without colour, too.
+DASHES = {"default": "dash", "autoinit": "solid", "uploaded": "dashdot"}
 OTHER_COLOUR, OTHER_SYMBOL = "#56B4E9", "triangle-up"
 WEIGHTED_COLOUR = "#D55E00"
 WARNING_COLOUR = "#E69F00"
 NEUTRAL_COLOUR = "#808080"
 GRID_COLOUR = "rgba(128, 128, 128, 0.22)"
+BAR_COLOUR, ACTIVE_COLOUR = "#767676", "#1A78B8"  # of buttons, legible in both themes
 SHADE_COLOUR = "rgba(128, 128, 128, 0.13)"
 
 MARKED_CALLS = 300  # beyond, a marker on every point makes the chart slow
@@ -39,3 +45,17 @@ def translucent(colour: str) -> str:
     """The colour as a field that lines can be seen through."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red}, {green}, {blue}, 0.18)"
+
+
+def only_what_is_asked_first(figure: go.Figure) -> go.Figure:
+    """The same without what only those ask for who know the method: predictions and their kin."""
+    figure.data = [trace for trace in figure.data if trace.meta != EXPERT]
+    marked = False
+    for trace in figure.data:
+        name = trace.name or ""
+        trace.name = name.removesuffix(" measured")
+        if name.endswith(" kernels"):
+            # One entry stands for those of all series.
+            trace.update(name="Has a kernel", legendgroup="marks", showlegend=not marked)
+            marked = True
+    return figure

@@ -1,6 +1,7 @@
 """Traces: a series' lines, dots and marks, and the marks along the edges."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -11,10 +12,12 @@ from app.analysis.headline import (
     series_name,
 )
 from app.analysis.result import Call, Moments, Preview
-from app.charts.axes import above_zero, positive, runs
+from app.charts.axes import above_zero, along, positive, runs
 from app.charts.hover import HOVER, hover_fields, not_measured, outside
 from app.charts.theme import (
     COLOURS,
+    DASHES,
+    EXPERT,
     MARKED_CALLS,
     NEUTRAL_COLOUR,
     OTHER_COLOUR,
@@ -92,9 +95,11 @@ def other_line(
 ) -> go.Scatter:
     """One series' predictions by that model, as a dashed line."""
     few = len(calls) <= MARKED_CALLS
-    name = series_name(series)
+    name, order = series_name(series), along(calls)
+    told = [[html_text(call.path, 60), text] for call, text in zip(calls, texts, strict=True)]
     return go.Scatter(
-        y=values,
+        **followed(order, values),
+        meta=EXPERT,
         name=f"{name} predicted by {model_name(model)}",
         legendgroup=series,
         visible=drawn,
@@ -102,9 +107,7 @@ def other_line(
         line={"color": COLOURS.get(series, OTHER_COLOUR), "width": 1.5, "dash": "dash"},
         marker={"size": 3},
         zorder=2,
-        customdata=[
-            [html_text(call.path, 60), text] for call, text in zip(calls, texts, strict=True)
-        ],
+        customdata=[["", ""] if place is None else told[place] for place in order],
         hovertemplate=f"<b>%{{customdata[0]}}</b><br>predicted by {model_name(model)}:"
         f"<br>%{{customdata[1]}}<extra>{name}</extra>",
     )
@@ -124,7 +127,8 @@ def add_series(
         What hovering over each call shows.
     """
     hovers = [hover_fields(call, series, describe) for call in calls]
-    add_line(figure, series, values, hovers, HOVER, f"{series_name(series)} measured")
+    name = f"{series_name(series)} measured"
+    add_line(figure, calls, series, values, hovers, HOVER, name)
     add_predictions(figure, calls, series, expected, describe)
     add_weighted_marks(figure, calls, series, values)
     return hovers
@@ -132,6 +136,7 @@ def add_series(
 
 def add_line(
     figure: go.Figure,
+    calls: Sequence[Call],
     series: str,
     values: Sequence[float | None],
     hovers: Sequence[Sequence[str]],
@@ -140,21 +145,35 @@ def add_line(
 ) -> None:
     """What was measured of a series, as a line with a gap where there is no figure."""
     few = len(values) <= MARKED_CALLS
+    order = along(calls)
+    nothing = [""] * len(hovers[0]) if hovers else []
     figure.add_trace(
         go.Scatter(
-            y=list(values),
+            **followed(order, values),
             name=name,
             legendgroup=series,
             # A marker as wide as the line shows a call whose neighbours have no figure.
             mode="lines+markers" if few else "lines",
-            line={"color": COLOURS.get(series, OTHER_COLOUR), "width": 2 if few else 1.5},
+            line={
+                "color": COLOURS.get(series, OTHER_COLOUR),
+                "width": 2 if few else 1.5,
+                "dash": DASHES.get(series, "solid"),
+            },
             marker={"size": 2},
             zorder=2,
             # As one array: Plotly looks at every entry of a list several times.
-            customdata=np.array(hovers, object),
+            customdata=np.array(
+                [nothing if place is None else hovers[place] for place in order], object
+            ),
             hovertemplate=f"{template}<extra>{series_name(series)}</extra>",
         )
     )
+
+
+def followed(order: Sequence[int | None], values: Sequence[float | None]) -> dict[str, Any]:
+    """The axes of a line in this order: x only where it is another than that of the calls."""
+    y = [None if place is None else values[place] for place in order]
+    return {"y": y} if list(order) == list(range(len(values))) else {"x": list(order), "y": y}
 
 
 def add_predictions(
@@ -166,12 +185,23 @@ def add_predictions(
 ) -> None:
     """What is predicted of a series: dots, or a thin line where there are many calls."""
     colour, name = COLOURS.get(series, OTHER_COLOUR), series_name(series)
+    few = len(calls) <= MARKED_CALLS
+    order: list[int | None] = list(range(len(calls))) if few else along(calls)
+    told = [
+        [
+            html_text(call.path, 60),
+            describe(call.predicted(series))
+            + ("" if call.measured(series) else f"<br>{not_measured(call)}"),
+        ]
+        for call in calls
+    ]
     figure.add_trace(
         go.Scatter(
-            y=list(expected),
+            **followed(order, expected),
+            meta=EXPERT,
             name=f"{name} predicted",
             legendgroup=series,
-            mode="markers" if len(calls) <= MARKED_CALLS else "lines",
+            mode="markers" if few else "lines",
             line={"color": colour, "width": 1.5, "dash": "dot"},
             marker={
                 "symbol": "circle-open",
@@ -182,15 +212,7 @@ def add_predictions(
             zorder=3,
             # Where the measured line has a gap, this point answers for the call.
             customdata=np.array(
-                [
-                    [
-                        html_text(call.path, 60),
-                        describe(call.predicted(series))
-                        + ("" if call.measured(series) else f"<br>{not_measured(call)}"),
-                    ]
-                    for call in calls
-                ],
-                object,
+                [["", ""] if place is None else told[place] for place in order], object
             ),
             hovertemplate="<b>%{customdata[0]}</b><br>predicted %{customdata[1]}"
             f"<extra>{name}</extra>",
@@ -236,6 +258,7 @@ def add_outside_marks(figure: go.Figure, calls: Sequence[Call], series: str) -> 
         go.Scatter(
             x=found,
             y=[positive(calls[i].predicted(series)) for i in found],
+            meta=EXPERT,
             name=f"{name} outside its band",
             legendgroup=series,
             mode="markers",
@@ -346,6 +369,7 @@ def add_support_marks(figure: go.Figure, calls: Sequence[Call]) -> None:
                 x=x,
                 y=y,
                 yaxis="y2",
+                meta=EXPERT,
                 name="Prediction unsure",
                 legendgroup="marks",
                 mode="lines",

@@ -58,7 +58,10 @@ def show_call(result: Result, call: Call, folder: Path) -> None:
         figures, drawing = st.columns([3, 2]) if own else (st.container(), None)
         with figures:
             table = figures_table(result, call)
-            st.dataframe(table, hide_index=True, height=37 + 35 * len(table), key="call_figures")
+            st.dataframe(
+                table, hide_index=True, placeholder="", height=37 + 35 * len(table),
+                key="call_figures",
+            )  # fmt: skip
             show_rule(result, call)
             if call.kernels:
                 st.dataframe(kernels_table(result, call), hide_index=True, key="call_kernels")

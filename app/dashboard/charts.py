@@ -8,6 +8,7 @@ import streamlit as st
 from app.analysis.headline import COUNTED, cards, model_name, verdict_cards
 from app.analysis.result import Result
 from app.charts import mark, overview_chart
+from app.charts.theme import only_what_is_asked_first
 from app.charts.views import VIEWS, View
 from app.export.downloads import file_stem
 from app.text.escaping import markdown_text
@@ -18,6 +19,24 @@ Again = Callable[[Mapping[str, Any]], None]
 OTHER_MODEL, VIEW, SHOWN = "other_model", "view", "shown_calls"
 FEW_CALLS = 40  # that can be told apart without a closer look
 PICTURE, PICTURES = "picture", ("svg", "png")  # what a chart's camera saves
+EXPERT = "expert"
+VIEWS_AT_FIRST = ("variance", "gradient")
+CHART_HEIGHT = 400  # pixels, so that the whole answer fits on a screen
+
+
+def is_expert() -> bool:
+    """Whether every figure is shown: as the switch says, or before it is drawn the address."""
+    return bool(st.session_state.get(EXPERT, st.query_params.get(EXPERT) == "true"))
+
+
+def offer_every_figure() -> None:
+    """The switch between an answer and all that it rests on; the address keeps it."""
+    st.toggle(
+        "Expert: every figure",
+        key=EXPERT,
+        bind="query-params",
+        help="Predictions beside measurements, all views, blocks, all columns, all settings.",
+    )
 
 
 def choose_calls(result: Result) -> range:
@@ -50,40 +69,49 @@ def choose_calls(result: Result) -> range:
     return shown
 
 
+def choose_view() -> View:
+    """One of the ways to look at the result; at first those that a verdict speaks of."""
+    offered = list(VIEWS) if is_expert() else list(VIEWS_AT_FIRST)
+    if st.session_state.get(VIEW, offered[0]) not in offered:
+        st.session_state[VIEW] = offered[0]
+    name = st.segmented_control(
+        "View",
+        offered,
+        format_func=lambda name: VIEWS[name].label,
+        default=offered[0],
+        required=True,
+        key=VIEW,
+        persist_state="session",
+        label_visibility="collapsed",
+    )
+    return VIEWS[name]
+
+
 def show_chart(
-    result: Result, again: Again | None, shown: range, marked: Sequence[int]
+    result: Result, again: Again | None, view: View, shown: range, marked: Sequence[int]
 ) -> list[int]:
     """The chart that the page is for, in the view that is chosen.
 
     Args:
         result: of the job, its blocks collapsed where that is chosen.
         again: starts the analysis with other settings.
+        view: that is chosen.
         shown: indices of the calls that are drawn.
         marked: indices of the calls that are chosen in the table.
 
     Returns:
         Indices of the calls that are chosen in the chart.
     """
-    name = st.segmented_control(
-        "View",
-        VIEWS,
-        format_func=lambda name: VIEWS[name].label,
-        default=next(iter(VIEWS)),
-        required=True,
-        key=VIEW,
-        persist_state="session",
-        label_visibility="collapsed",
-    )
-    view = VIEWS[name]
     if not view.available(result):
         show_missing(view, again)
         return []
-    st.caption(view.help)
+    if is_expert():
+        st.caption(view.help)
     variant = choose_variant(view)
     sentences = [f"- {markdown_text(sentence)}" for sentence in view.sentences(result)]
     if view.by_call and sentences:
         st.markdown("\n".join(sentences))
-    if view.has_predictions:
+    if view.has_predictions and is_expert():
         offer_other_model(result)
     drawn = result.with_calls(result.calls[shown.start : shown.stop])
     figure = view.draw(drawn, draws_other(), variant)
@@ -91,7 +119,7 @@ def show_chart(
         st.plotly_chart(
             figure,
             key="spectrum",
-            config=chart_settings(result, name),
+            config=chart_settings(result, view.name),
             alt=f"{view.title}; the figures are below.",
         )
         st.markdown("\n".join(sentences))
@@ -100,11 +128,14 @@ def show_chart(
     if len(drawn.calls) < len(result.calls):
         stretch = f"{shown.start:,} to {shown.stop - 1:,} of {len(result.calls):,}"
         figure.update_layout(xaxis_title=f"layers {stretch}, in order of execution")
+    if not is_expert():
+        only_what_is_asked_first(figure)
+        figure.update_layout(height=CHART_HEIGHT)
     figure.update_layout(dragmode="zoom")
     event = st.plotly_chart(
         figure,
         key="chart",
-        config=chart_settings(result, name),
+        config=chart_settings(result, view.name),
         alt=f"{view.label} of each layer. {summary(result)}. The figures are in the table below.",
         on_select="rerun",
         selection_mode=("points", "box"),
@@ -161,7 +192,7 @@ def offer_other_model(result: Result) -> None:
 
 def draws_other() -> bool:
     """Whether the predictions of the signal model that was not chosen are drawn."""
-    return bool(st.session_state.get(OTHER_MODEL))
+    return is_expert() and bool(st.session_state.get(OTHER_MODEL))
 
 
 def summary(result: Result) -> str:

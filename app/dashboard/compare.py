@@ -83,7 +83,7 @@ def show_runs(results: Sequence[Result]) -> None:
         {plain_text(name): plain_text(text) for name, text in row.items()}
         for row in runs_table(results)
     ]
-    st.dataframe(table, hide_index=True, key="runs")
+    st.dataframe(table, hide_index=True, placeholder="", key="runs")
     common = [s for s in ("autoinit", "default", "uploaded") if all(s in r.series for r in results)]
     with st.container(horizontal=True):
         series = st.segmented_control(

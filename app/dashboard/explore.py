@@ -1,22 +1,33 @@
 """Chart, table and details of a finished job, each of which follows what is chosen in another."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import streamlit as st
 
-from app.analysis.headline import COUNTED
+from app.analysis.headline import COUNTED, series_name
 from app.analysis.result import Result
-from app.analysis.structure import collapsed, levels
+from app.analysis.structure import block, collapsed, levels
+from app.charts.network import network_dot
 from app.dashboard.call import show_call
-from app.dashboard.charts import Again, choose_calls, show_chart
+from app.dashboard.charts import (
+    Again,
+    choose_calls,
+    choose_view,
+    is_expert,
+    offer_every_figure,
+    show_chart,
+)
 from app.dashboard.table import show_table
+from app.text.escaping import plain_text
 from app.text.formatting import plural
 
 CALL = "call"  # of the session: path of the call whose details are shown
 JUMP = "jump_to_call"  # whether to scroll there
 IN_TABLE, CHOSEN = "chosen_in_table", "chosen_call"
 MOST_MARKED = 50
+FEW_BOXES, MOST_BOXES = 40, 250  # beyond the first, blocks are folded
+GRAPH_HEIGHT = 620  # pixels
 # Brings what was asked for into sight: the details lie below the table.
 TO_DETAILS = """<script>
 document.querySelector('.st-key-call-details')?.scrollIntoView({behavior: 'smooth'});
@@ -35,16 +46,20 @@ def show_exploration(
         again: starts the analysis with other settings.
         findings: draws them, below the chart; a finding leads to the details of its layer.
     """
-    st.subheader("Layer by layer", anchor=False)
-    depth = choose_depth(result)
+    with st.container(horizontal=True, vertical_alignment="center", key="looks"):
+        view = choose_view()
+        depth = choose_depth(result) if is_expert() else 0
+        offer_every_figure()
     shown = collapsed(result, depth)
     marked = st.session_state.get(IN_TABLE, [])
     chart = st.container()
     stretch = choose_calls(shown)
     with chart:
-        in_chart = show_chart(shown, again, stretch, marked)
+        in_chart = show_chart(shown, again, view, stretch, marked)
+    details = st.container()
     findings()
-    in_table = show_table(shown, stretch, in_chart)[:MOST_MARKED]
+    with st.expander("Layer by layer", icon=":material/table:", expanded=is_expert()):
+        in_table = show_table(shown, stretch, in_chart)[:MOST_MARKED]
     if in_table != marked:
         st.session_state[IN_TABLE] = in_table
         st.rerun(scope="fragment")
@@ -53,6 +68,13 @@ def show_exploration(
         # What was chosen last is what is shown.
         st.session_state[CHOSEN] = chosen
         st.session_state.pop(CALL, None)
+    show_network(result, view.name == "gradient", {shown.calls[i].path for i in chosen})
+    with details:
+        show_chosen(shown, folder, chosen)
+
+
+def show_chosen(shown: Result, folder: Path, chosen: list[int]) -> None:
+    """The details of what was chosen, or how to choose."""
     jumped = next((c for c in shown.calls if c.path == st.session_state.get(CALL)), None)
     if jumped is not None:
         show_call(shown, jumped, folder)
@@ -86,3 +108,57 @@ def choose_depth(result: Result) -> int:
         help=COUNTED,
     )
     return depth
+
+
+def show_network(result: Result, gradient: bool, chosen: Collection[str]) -> None:
+    """The network as a graph, drawn where it is asked for.
+
+    Args:
+        result: of the job.
+        gradient: whether its colour is the gradient's variance, as in the chart.
+        chosen: paths of the calls that are chosen in chart and table.
+    """
+    folder = st.expander(
+        "The network as a graph", icon=":material/account_tree:", on_change="rerun", key="network"
+    )
+    if not folder.open:
+        return
+    with folder:
+        series, drawn = choose_part(result)
+        what = "the gradient's variance" if gradient else "variance"
+        st.caption(
+            f"Colour is {what} with {series_name(series)} weights: blue is small, red is large, "
+            "grey was not measured; each box has its figure. What is chosen has a thick edge."
+        )
+        with st.container(height=GRAPH_HEIGHT, key="graph"):
+            st.graphviz_chart(
+                network_dot(drawn, series, gradient, chosen),
+                alt=f"{plural(len(drawn.calls), 'box', 'boxes')} and what reads what; the table "
+                "above has the same layers.",
+            )
+
+
+def choose_part(result: Result) -> tuple[str, Result]:
+    """Whose weights are drawn, and which blocks are folded or searched for."""
+    found = levels(result.calls)
+    depth = list(found)[-1] if len(result.calls) > FEW_BOXES else 0
+    blocks = list(dict.fromkeys(block(call.path, depth) for call in result.calls)) if depth else []
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        series: str = st.segmented_control(
+            "Weights", result.series, format_func=series_name, required=True,
+            default=result.own_series, key="graph_series",
+        )  # fmt: skip
+        opened = blocks and st.multiselect(
+            "Unfold blocks", blocks, format_func=plain_text, placeholder="type to search",
+            key="unfolded",
+        )  # fmt: skip
+    drawn = collapsed(result, depth, opened)
+    if len(drawn.calls) <= MOST_BOXES:
+        return series, drawn
+    first = next((n for n, call in enumerate(drawn.calls) if block(call.path, depth) in opened), 0)
+    start = max(0, min(first - 5, len(drawn.calls) - MOST_BOXES))
+    st.caption(
+        f"{MOST_BOXES} of {len(drawn.calls):,} boxes are drawn, from what is unfolded on: more "
+        "would take a browser minutes."
+    )
+    return series, drawn.with_calls(drawn.calls[start : start + MOST_BOXES])

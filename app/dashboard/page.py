@@ -20,7 +20,7 @@ from app.dashboard.compare import show_comparison
 from app.dashboard.explore import show_exploration
 from app.dashboard.preview import show_preview
 from app.dashboard.sidebar import Chosen, asked_for, choose_upload, sidebar
-from app.dashboard.visitors import visitor
+from app.dashboard.visitors import remember, show_runs, visitor
 from app.jobs import AlreadyRunningError, JobHandle, JobSpec, Settings
 from app.text.escaping import markdown_text
 from app.text.formatting import time_left
@@ -48,26 +48,40 @@ STYLE = """<style>
   border-color: light-dark(#006BA8, #7BBDEB) !important;
 }
 .verdicts { display: grid; gap: .75rem;
-  grid-template-columns: repeat(auto-fit, minmax(240px, 1fr)); }
+  grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); }
 .verdict { border: 1px solid; border-left-width: 6px; border-radius: 8px;
   padding: .5rem .9rem; font-size: .9rem; line-height: 1.4; overflow-wrap: anywhere; }
 .verdict .of { font-size: .8rem; }
 .verdict .word { font-size: 1.35rem; font-weight: 650; line-height: 1.3; }
 .verdict .advice { font-weight: 600; margin-top: .25rem; }
-.verdict.good { color: light-dark(#14532D, #A7E8BF); background: light-dark(#EAF7EE, #10301D); }
-.verdict.warning { color: light-dark(#6B3D00, #FFD08A); background: light-dark(#FFF5E0, #362608); }
-.verdict.bad { color: light-dark(#8A1C13, #FFB9B0); background: light-dark(#FDEEEC, #3B1714); }
-.verdict.unknown { color: light-dark(#3D434B, #D0D5DC); background: light-dark(#F1F2F4, #262A31); }
+.answer { border-left: 6px solid; padding: .1rem .9rem; line-height: 1.45;
+  overflow-wrap: anywhere; }
+.answer .advice { font-weight: 600; }
+.verdict.good, .answer.good {
+  color: light-dark(#14532D, #A7E8BF); background: light-dark(#EAF7EE, #10301D); }
+.verdict.warning, .answer.warning {
+  color: light-dark(#6B3D00, #FFD08A); background: light-dark(#FFF5E0, #362608); }
+.verdict.bad, .answer.bad {
+  color: light-dark(#8A1C13, #FFB9B0); background: light-dark(#FDEEEC, #3B1714); }
+.verdict.unknown, .answer.unknown {
+  color: light-dark(#3D434B, #D0D5DC); background: light-dark(#F1F2F4, #262A31); }
 [data-testid=stMain] .st-key-drop [data-testid=stFileUploaderDropzone] {
   min-height: 11rem; border: 2px dashed light-dark(#006BA8, #7BBDEB);
   flex-direction: column; justify-content: center; }
 [data-testid=stMain] .st-key-drop [data-testid=stFileUploaderDropzone] * {
   margin-inline: auto; justify-content: center; text-align: center; }
+.st-key-samples [data-testid=stElementToolbar], .st-key-overview [data-testid=stElementToolbar] {
+  display: none; }
+[data-testid=stElementContainer]:has(> * > style) { position: absolute; }
+@media (hover: none) {
+  .modebar-group:has([data-attr=dragmode]), .modebar-group:has([data-title*=ownload]) {
+    display: none !important; }
+}
+.js-plotly-plot .drag { touch-action: auto !important; }
 @media (max-width: 640px) { h1 { font-size: 2rem !important; } }
-@media (hover: none) { .js-plotly-plot .modebar { display: none; } }
 </style>"""
 # A file may be dropped anywhere: it goes to the place for models, which is one on each page.
-DROP_ANYWHERE = """<script>
+HANDLERS = """<script>
 if (!window.autoinitDrop) {
   window.autoinitDrop = true;
   const input = () => document.querySelector('.st-key-drop input[type=file]');
@@ -82,6 +96,11 @@ if (!window.autoinitDrop) {
     input().files = files.files;
     input().dispatchEvent(new Event('change', {bubbles: true}));
   });
+  // One finger scrolls the page, also over a chart: Plotly is told of taps and of two fingers only.
+  document.addEventListener('touchstart', event => {
+    if (event.touches.length === 1 && event.target.closest?.('.js-plotly-plot'))
+      event.stopPropagation();
+  }, {capture: true, passive: true});
 }
 </script>"""
 
@@ -89,12 +108,14 @@ if (!window.autoinitDrop) {
 def draw() -> None:
     """Draws the page in the state that its address asks for."""
     st.set_page_config(page_title="AutoInit", page_icon=ICON, layout="wide")
-    st.html(STYLE + DROP_ANYWHERE, unsafe_allow_javascript=True)
+    st.html(STYLE + HANDLERS, unsafe_allow_javascript=True)
     jobs.warm_up()
     key = st.query_params.get("job")
     handle = None if key is None else jobs.find(key)
     shows_job = handle is not None and handle.status in (*ACTIVE, "done")
     spec, chosen = sidebar(spec_on_page(handle), shows_job or "finding" in st.query_params)
+    with st.sidebar:
+        show_runs(key)
     if spec is not None:
         start(spec)
     if "postponed" in st.session_state:
@@ -148,6 +169,8 @@ def start(spec: JobSpec) -> None:
 
 def show(handle: JobHandle) -> None:
     """Goes to a job's address."""
+    if handle.spec is not None:
+        remember(handle.key, handle.spec.name)
     st.query_params["job"] = handle.key
     st.session_state.just_started = True
     st.rerun()
@@ -306,15 +329,11 @@ def show_result(handle: JobHandle) -> None:
         return
     again = again_with(handle)
     page_sections.show_title(result)
-    page_sections.show_input(result, again)
-    page_sections.show_verdicts(result)
-    figures, code = st.columns(2)
-    with figures:
-        page_sections.show_figures(result)
-    with code:
-        page_sections.show_patch(result)
+    page_sections.show_verdicts(result, handle.folder)
     findings = partial(page_sections.show_findings, result)
     show_exploration(result, handle.folder, again, findings)
+    page_sections.show_figures(result)
+    page_sections.show_input(result, again)
     page_sections.show_downloads(result, handle.folder)
     show_comparison(handle.key, result, result_of)
     page_sections.show_details(result)

@@ -1,6 +1,7 @@
 """The parts of a finished job's page: verdicts, figures, findings, patch, downloads, details."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,9 +20,9 @@ from app.analysis.headline import (
     verdict_cards,
 )
 from app.analysis.result import Result
-from app.dashboard.charts import PICTURE, PICTURES, Again
+from app.dashboard.charts import PICTURE, PICTURES, Again, is_expert
 from app.dashboard.explore import jump_to
-from app.export.downloads import downloads, file_stem
+from app.export.downloads import Download, downloads, file_stem
 from app.export.patch import patch
 from app.export.report import report_html
 from app.export.snippet import snippet
@@ -30,6 +31,22 @@ from app.jobs.folders import MANIFEST, RESULT
 from app.text.escaping import html_text, markdown_text, plain_text
 from app.text.formatting import number, plural, size
 
+# The button says so when it is done. Without https a browser has no clipboard, but an older way.
+COPY_LINK = """<script>
+(async () => {
+  const copied = async () => {
+    if (navigator.clipboard) return navigator.clipboard.writeText(location.href).then(() => true);
+    const text = Object.assign(document.createElement('textarea'), {value: location.href});
+    document.body.append(text);
+    text.select();
+    const done = document.execCommand('copy');
+    text.remove();
+    return done;
+  };
+  const label = document.querySelector('.st-key-copy-link button p') ?? {};
+  label.textContent = await copied().catch(() => false) ? 'Copied' : 'Copy the address instead';
+})();
+</script>"""
 MIMES = {".h5": "application/x-hdf5", ".json": "application/json"}
 OTHER_INPUT = "AutoInit's weights were made for another input than the first layers are made for."
 MESSAGES_IN_SIGHT = 3
@@ -79,9 +96,30 @@ def show_input(result: Result, again: Again | None) -> None:
                 again({"input_mean": mean, "input_variance": variance})
 
 
-def show_verdicts(result: Result) -> None:
-    """A card for each series: the word, its one cause, and the one remedy."""
-    show_cards(verdict_cards(result))
+def show_verdicts(result: Result, folder: Path) -> None:
+    """A word for each series; then the one cause, the one remedy and what to do about it."""
+    found = verdict_cards(result)
+    show_cards([replace(card, reason="", advice="") for card in found])
+    own = found[0]
+    others = [card for card in found[1:] if card.tone != "good" and card.advice]
+    told = [own, *(() if own.advice or not others else others[:1])]
+    lines = [f"<div>{html_text(card.reason, MESSAGE_LIMIT)}</div>" for card in told if card.reason]
+    lines += [
+        f'<div class="advice">→ {html_text(card.advice, MESSAGE_LIMIT)}</div>'
+        for card in told if card.advice
+    ]  # fmt: skip
+    st.html(f'<div class="answer {own.tone}">{"".join(lines)}</div>')
+    with st.container(horizontal=True, key="remedy", vertical_alignment="center"):
+        offered = downloads(result, folder)
+        if offered:
+            offer_download(result, offered[0], first=True)
+        show_patch(result)
+        groups = [group for group in grouped(result) if group.is_fault]
+        if groups:
+            offer_to_jump(result, groups[0], "remedy")
+        if st.button("Copy link", icon=":material/link:", type="tertiary", key="copy-link",
+                     help="To this result, for a colleague who uses the same server."):  # fmt: skip
+            st.html(COPY_LINK, unsafe_allow_javascript=True)
 
 
 def show_cards(found: Sequence[VerdictCard]) -> None:
@@ -92,12 +130,11 @@ def show_cards(found: Sequence[VerdictCard]) -> None:
 def verdict_html(card: VerdictCard) -> str:
     """One card; what stands in it names layers, and is escaped."""
     lines = [
-        f'<div class="of">{html_text(card.series)}</div>',
+        f'<div class="of">{html_text(card.series)}{" · " + CHECKUP if card.trained else ""}</div>',
         f'<div class="word"><span aria-hidden="true">{card.sign}</span> {card.word}</div>',
     ]
-    if card.trained:
-        lines.append(f'<div class="of">{CHECKUP}</div>')
-    lines.append(f"<div>{html_text(card.reason, MESSAGE_LIMIT)}</div>")
+    if card.reason:
+        lines.append(f"<div>{html_text(card.reason, MESSAGE_LIMIT)}</div>")
     if card.advice:
         lines.append(f'<div class="advice">→ {html_text(card.advice, MESSAGE_LIMIT)}</div>')
     return f'<div class="verdict {card.tone}">{"".join(lines)}</div>'
@@ -105,7 +142,7 @@ def verdict_html(card: VerdictCard) -> str:
 
 def show_figures(result: Result) -> None:
     """The headline figures, folded away."""
-    expander = st.expander("All figures", icon=":material/numbers:")
+    expander = st.expander("All figures", icon=":material/numbers:", expanded=is_expert())
     with expander.container(horizontal=True, key="headline"):
         for card in cards(result):
             st.metric(
@@ -124,7 +161,7 @@ def show_patch(result: Result) -> None:
     code = patch(result)
     if not code:
         return
-    with st.expander("Initializers as Keras code", icon=":material/content_copy:"):
+    with st.popover("Weights as Keras code", icon=":material/content_copy:"):
         st.code(code, language="python", height=400)
         st.download_button(
             "Code, .py",
@@ -139,12 +176,16 @@ def show_patch(result: Result) -> None:
 def show_findings(result: Result) -> None:
     """The findings: the most severe in sight, at most five, the others under "also"."""
     seen, others = split(grouped(result))
-    for group in seen:
-        show_group(result, group)
-    if others:
-        with st.expander(f"Also: {plural(len(others), 'finding')}", icon=":material/info:"):
-            for group in others:
-                show_group(result, group)
+    if not seen and not others:
+        return
+    label = f"Why: {plural(len(seen) + len(others), 'finding')}"
+    with st.expander(label, icon=":material/info:", expanded=is_expert()):
+        for group in seen:
+            show_group(result, group)
+        if others:
+            with st.expander(f"Also: {plural(len(others), 'finding')}", icon=":material/info:"):
+                for group in others:
+                    show_group(result, group)
 
 
 def show_group(result: Result, group: FindingGroup) -> None:
@@ -194,7 +235,7 @@ def show_kind(code: str) -> None:
     st.caption(f"`{kind.code}`, a {kind.severity}, of docs/findings.md")
 
 
-def offer_to_jump(result: Result, group: FindingGroup) -> None:
+def offer_to_jump(result: Result, group: FindingGroup, place: str = "finding") -> None:
     """A button that shows the details of the layer that a finding names first."""
     paths = {call.path for call in result.calls}
     path = next((finding.path for finding in group.findings if finding.path in paths), None)
@@ -202,9 +243,23 @@ def offer_to_jump(result: Result, group: FindingGroup) -> None:
         f"Show {markdown_text(path, 60)}",
         icon=":material/arrow_downward:",
         type="tertiary",
-        key=f"jump-{group.code}",
+        key=f"jump-{place}-{group.code}",
     ):
         jump_to(path)
+
+
+def offer_download(result: Result, download: Download, first: bool = False) -> None:
+    """A button that fetches a model file."""
+    st.download_button(
+        f"{download.label} ({size(download.path.stat().st_size)})",
+        download.path.read_bytes,
+        f"{file_stem(result)}{download.suffix}",
+        mime=MIMES.get(download.suffix, "application/octet-stream"),
+        on_click="ignore",
+        type="primary" if first else "secondary",
+        icon=":material/download:" if first else None,
+        key=f"download-model-{download.path.name}",
+    )
 
 
 def show_downloads(result: Result, folder: Path) -> None:
@@ -217,17 +272,8 @@ def show_downloads(result: Result, folder: Path) -> None:
     if offered and any(finding.code == "input_scaling" for finding in result.findings):
         st.warning(OTHER_INPUT, icon=":material/warning:")
     with st.container(horizontal=True, key="downloads"):
-        for place, download in enumerate(offered):
-            st.download_button(
-                f"{download.label} ({size(download.path.stat().st_size)})",
-                download.path.read_bytes,
-                f"{stem}{download.suffix}",
-                mime=MIMES.get(download.suffix, "application/octet-stream"),
-                on_click="ignore",
-                type="secondary" if place else "primary",
-                icon=None if place else ":material/download:",
-                key=f"download-model-{place}",
-            )
+        for download in offered[1:]:
+            offer_download(result, download)
         files: list[tuple[str, Callable[[], str | bytes], str, str]] = [
             ("Table, CSV", lambda: csv_text(result), "csv", "text/csv"),
             ("Result, JSON", (folder / RESULT).read_bytes, "result.json", "application/json"),

@@ -8,8 +8,10 @@ import pyarrow as pa
 import pyarrow.compute
 import streamlit as st
 
-from app.analysis.headline import series_name
+from app.analysis.diagnosis.table import KINDS
+from app.analysis.headline import SIGNS, series_name
 from app.analysis.result import SUPPORTS, Result
+from app.dashboard.charts import is_expert
 from app.export.tables import columns, rows
 from app.text.escaping import markdown_text, plain_text
 from app.text.formatting import plural
@@ -58,6 +60,8 @@ def show_table(result: Result, shown: range, in_chart: Sequence[int]) -> list[in
         Indices of the calls that are chosen in the table.
     """
     table = pd.DataFrame(rows(result), columns=columns(result.series))
+    told = told_of_layers(result)
+    table["told"] = table["path"].map(told)
     found = {finding.path for finding in result.findings if finding.path}
     chosen = filtered(table, found)
     chosen = chosen[chosen["index"].isin(in_chart or shown)]
@@ -68,9 +72,11 @@ def show_table(result: Result, shown: range, in_chart: Sequence[int]) -> list[in
     event = st.dataframe(
         chosen.assign(**texts),
         hide_index=True,
+        placeholder="",
         height=min(420, 80 + 35 * len(chosen)),
         # Figures that were not measured of any call are left out.
         column_order=[c for c in column_order(result.series) if table[c].notna().any()],
+        alt="Each layer's class, output shape, parameters, initializer, faults and figures.",
         column_config=column_labels(result.series, path_width(table["path"])),
         key="calls",
         on_select="rerun",
@@ -78,6 +84,16 @@ def show_table(result: Result, shown: range, in_chart: Sequence[int]) -> list[in
     )
     return [int(chosen.iloc[row]["index"]) for row in event["selection"]["rows"]
             if row < len(chosen)]  # fmt: skip
+
+
+def told_of_layers(result: Result) -> dict[str, str]:
+    """The worst fault that was found at a layer, by its path."""
+    told: dict[str, str] = {}
+    for fault, sign in (("fatal", SIGNS["bad"]), ("serious", SIGNS["warning"])):
+        for finding in result.findings:
+            if finding.severity == fault and finding.code in KINDS:
+                told.setdefault(finding.path, f"{sign} {KINDS[finding.code].title}")
+    return told
 
 
 def filtered(table: pd.DataFrame, found: set[str]) -> pd.DataFrame:
@@ -130,9 +146,11 @@ def matching(paths: pd.Series, pattern: str) -> pd.Series:
 
 
 def column_order(series: Sequence[str]) -> list[str]:
-    """The variances of all series first: they are what is compared."""
+    """As `model.summary()` has it, and what was found; then the variances, which are compared."""
     figures = [f"{which}_{figure}" for figure in FIGURE_LABELS for which in series]
-    what = ["index", "path", "class", "output_shape"]
+    what = ["index", "path", "class", "output_shape", "parameters", "initializer", "told"]
+    if not is_expert():
+        return [*what, *(f"{which}_measured_variance" for which in series)]
     return [*what, *figures, "weighted", "frozen", "support", "tainted", "not_run"]
 
 
@@ -156,6 +174,15 @@ def column_labels(series: Sequence[str], path_width: int) -> dict[str, Any]:
         "path": st.column_config.TextColumn("layer", width=path_width, pinned=True),
         "class": st.column_config.TextColumn("class", width=150),
         "output_shape": st.column_config.TextColumn("output", width=120),
+        "parameters": st.column_config.NumberColumn(
+            "parameters", format="localized", help="Of a layer that is used again, told once."
+        ),
+        "initializer": st.column_config.TextColumn(
+            "initializer", width=130, help="Of the kernel, as the file has it."
+        ),
+        "told": st.column_config.TextColumn(
+            "fault", width=180, help="What was found here; empty where nothing was."
+        ),
         "weighted": st.column_config.CheckboxColumn(
             "has a kernel", help="AutoInit sets the weights of these layers."
         ),

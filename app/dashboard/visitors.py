@@ -6,6 +6,9 @@ import secrets
 import streamlit as st
 from streamlit.web.server.starlette.starlette_app_utils import decode_xsrf_token_string
 
+from app.text.escaping import markdown_text
+
+RUNS_KEPT = 12
 XSRF_COOKIE = "_streamlit_xsrf"
 
 
@@ -19,3 +22,34 @@ def visitor() -> str:
         return hashlib.sha256(token).hexdigest()
     own: str = st.session_state.setdefault("visitor", secrets.token_hex(32))
     return own
+
+
+@st.cache_resource(max_entries=1000, show_spinner=False)
+def runs_of(owner: str) -> dict[str, str]:
+    """A visitor's runs, the latest last: job keys with names. They last as long as the server."""
+    return {}
+
+
+def remember(key: str, name: str) -> None:
+    """Counts a run among the visitor's latest; a name that they gave it stays."""
+    runs = runs_of(visitor())
+    runs[key] = runs.pop(key, name)
+    for old in list(runs)[:-RUNS_KEPT]:
+        del runs[old]
+
+
+def show_runs(shown: str | None) -> None:
+    """The visitor's latest runs, each a click away; the one on the page can be renamed."""
+    runs = runs_of(visitor())
+    if not runs:
+        return
+    with st.expander("Recent runs", icon=":material/history:"):
+        if shown in runs:
+            runs[shown] = st.text_input("Name of this run", runs[shown], max_chars=80,
+                                        key=f"name-{shown}") or runs[shown]  # fmt: skip
+        for key, name in reversed(list(runs.items())):
+            if key != shown and st.button(
+                markdown_text(name, 60), key=f"run-{key}", type="tertiary", width="stretch"
+            ):
+                st.query_params["job"] = key
+                st.rerun()

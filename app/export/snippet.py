@@ -2,8 +2,12 @@
 
 from typing import Any
 
-from app.analysis.result import ModelFacts, Result
+from app.analysis.result import Result
 from app.analysis.settings import Settings, table
+from app.text.escaping import plain_text
+
+# There is no package of it in a registry.
+_INSTALL = "# Once, in the folder of this program's source: pip install ."
 
 
 def snippet(result: Result, options: type[Settings] = Settings) -> str:
@@ -16,7 +20,7 @@ def snippet(result: Result, options: type[Settings] = Settings) -> str:
         options: the table of settings, which says what `AutoInit` calls them.
     """
     settings = result.settings.by_name
-    imports, opening = _opening(result.model)
+    imports, opening = _opening(result)
     training = settings["mode"] == "training"
     config: dict[str, Any] = {"seed": settings["seed"]} | ({} if training else {"training": False})
     for name, entry in table(options).items():
@@ -34,7 +38,8 @@ def snippet(result: Result, options: type[Settings] = Settings) -> str:
     named = settings.get("input_moments") or {}
     mean = {key: pair[0] for key, pair in named.items()} or settings["input_mean"]
     variance = {key: pair[1] for key, pair in named.items()} or settings["input_variance"]
-    return f"""{imports}
+    return f"""{_INSTALL}
+{imports}
 
 from autoinit import AutoInit
 from probes import probe_model
@@ -46,7 +51,7 @@ autoinit = AutoInit(
     input_data_var={variance!r},
     signal_variance={settings["signal_variance"]!r},
 )
-better = autoinit.initialize_model(model)
+better = autoinit.initialize_model(model{_in_place(result)})
 figures = probe_model(
     better,
     num_samples={samples!r},{together}
@@ -62,8 +67,9 @@ better.save("reinitialized.keras")
 """
 
 
-def _opening(model: ModelFacts) -> tuple[str, str]:
+def _opening(result: Result) -> tuple[str, str]:
     """What to import, and how to come by the model."""
+    model, not_run = result.model, {call.class_name for call in result.opaque_calls}
     name = model.name
     if model.format == "sample":
         return "from sample_models import build", f"model = build({name!r})"
@@ -72,7 +78,19 @@ def _opening(model: ModelFacts) -> tuple[str, str]:
             "from autoinit.model_files import open_model_file",
             f"model = open_model_file({name!r}).model",
         )
-    return "import keras", f"model = keras.models.load_model({name!r})"
+    lines, arguments = [], repr(name)
+    if "Lambda" in not_run:
+        lines.append("# safe_mode=False runs the code in the file, which the page did not run.")
+        arguments += ", safe_mode=False"
+    own = sorted(plain_text(each) for each in not_run - {"Lambda"})
+    if own:
+        lines.append(f"# Classes of your own: custom_objects={{...}} with {', '.join(own)}.")
+    return "import keras", "\n".join([*lines, f"model = keras.models.load_model({arguments})"])
+
+
+def _in_place(result: Result) -> str:
+    """A copy would need leave to run the code in the file once more."""
+    return ", in_place=True" if any(c.class_name == "Lambda" for c in result.opaque_calls) else ""
 
 
 def _caveat(settings: dict[str, Any]) -> str:

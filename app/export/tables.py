@@ -12,7 +12,8 @@ from app.text.formatting import shape
 Row = dict[str, Any]
 
 CALL_COLUMNS = (
-    "index", "path", "class", "output_shape", "weighted", "frozen", "support", "tainted", "not_run",
+    "index", "path", "class", "output_shape", "parameters", "initializer", "weighted", "frozen",
+    "support", "tainted", "not_run",
 )  # fmt: skip
 # The columns of each series: a prefix, the figures that it stands for, and which of them.
 SOURCES: tuple[tuple[str, Callable[[Call, str], Part | None], tuple[str, ...]], ...] = (
@@ -62,6 +63,8 @@ def row(call: Call, series: Sequence[str]) -> Row:
         "path": call.path,
         "class": call.class_name,
         "output_shape": shape(call.output_shape),
+        "parameters": call.parameters,
+        "initializer": call.initializer,
         "weighted": call.weighted,
         "frozen": call.frozen,
         "support": call.support,

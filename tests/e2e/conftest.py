@@ -130,7 +130,7 @@ def page(browser: Browser, server: str) -> Iterator[Page]:
         thrown: list[str] = []
         page.on("pageerror", lambda error: thrown.append(str(error)))
         page.on("console", lambda message: thrown.extend(blocked(message)))
-        page.goto(server)
+        page.goto(f"{server}/?expert=true")
         yield page
         assert not thrown
 

@@ -70,7 +70,7 @@ def test_everything_is_reached_from_the_keyboard(page):
     passed = tab(page, "Analyse")
     for name in ("Input", "Initialisation", "Measurement"):
         assert any(one.endswith(name) for one in passed), passed
-    assert any("pload" in one for one in passed[1:]), passed
+    tab(page, "Upload")  # in the middle of the page
 
     page.get_by_role("radio", name="Upload a file").focus()
     page.keyboard.press("ArrowRight")
@@ -123,7 +123,7 @@ def test_axe_finds_nothing(browser: Browser, server: str, tmp_path: Path, scheme
         viewport={"width": 1440, "height": 900}, color_scheme=scheme
     ) as context:
         page = context.new_page()
-        page.goto(server)
+        page.goto(f"{server}/?expert=true")
         expect(page.get_by_role("button", name="Analyse")).to_be_visible()
         settle(page)
         assert not axe.violations(page), "the first visit"

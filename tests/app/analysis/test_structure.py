@@ -32,6 +32,13 @@ def test_levels_are_those_that_make_the_network_smaller(build_result):
     assert levels(calls[:1]) == {0: 1}
 
 
+def test_a_block_can_be_unfolded_among_others(build_result):
+    small = collapsed(parsed(build_result(15)), 1, ["block1"]).calls
+    assert len(small) == 7
+    assert [call.path for call in small][:2] == ["block0", "block1/conv"]
+    assert [call.inputs for call in small] == [(), (0,), (1,), (2,), (3,), (4,), (5,)]
+
+
 def test_a_collapsed_block_has_the_last_calls_figures(build_result):
     result = parsed(build_result(15, unsupported=(7,), opaque=None))
     small = collapsed(result, 1).calls

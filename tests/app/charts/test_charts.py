@@ -9,11 +9,11 @@ import pytest
 
 from app import charts
 from app.analysis import headline
-from app.charts import mark, neighbourhood
+from app.charts import mark, neighbourhood, network
 from app.charts.axes import runs, symmetric_logarithm, tick_positions
 from app.charts.histograms import histogram_chart
 from app.charts.overview import extremes
-from app.charts.theme import MARKED_CALLS, TICK_LABELS
+from app.charts.theme import MARKED_CALLS, TICK_LABELS, only_what_is_asked_first
 from tests.app.parsing import on_files
 
 correlation_chart = on_files(charts.correlation_chart)
@@ -23,6 +23,7 @@ mean_chart = on_files(charts.mean_chart)
 overview_chart = on_files(charts.overview_chart)
 spectrum_chart = on_files(charts.spectrum_chart)
 variance_chart = on_files(charts.variance_chart)
+network_dot = on_files(network.network_dot)
 neighbourhood_chart = on_files(neighbourhood.neighbourhood_chart)
 has_correlations, phases = on_files(headline.has_correlations), on_files(headline.phases)
 KIND = "sample_correlation"
@@ -529,3 +530,74 @@ def test_a_long_column_is_thinned_to_its_peaks():
     assert all(column[place] == value for place, value in found.items())
     assert extremes([None] * 5) == {}
     assert extremes([2.0, None, 3.0]) == {0: 2.0, 2: 3.0}
+
+
+def branching(build_result) -> dict[str, Any]:
+    """An input that splits into two branches of two, which meet; and an input of integers."""
+    result = build_result(7)
+    reads = [[], [0], [1], [0], [3], [2, 4], []]
+    for call, inputs in zip(result["calls"], reads, strict=True):
+        call["inputs"] = inputs
+    result["calls"][6] |= {"path": "store", "class": "InputLayer"}
+    result["model"]["inputs"].append({"name": "store", "shape": [None, 1], "dtype": "int32"})
+    return result
+
+
+def test_a_line_follows_the_graph_and_joins_no_branches(build_result):
+    line = trace(variance_chart(branching(build_result)), "Default measured")
+    assert list(line.x) == [0, 1, 2, None, 0, 3, 4, 5, None, 6, None, 2, 5]
+    assert line.y[3] is None
+    assert line.y[0] == line.y[4]
+    assert line.customdata[5][0] == "block0/flip"
+
+
+def test_a_connection_that_skips_others_is_not_drawn(build_result):
+    result = build_result(4)
+    result["calls"][3]["inputs"] = [0, 2]
+    assert trace(variance_chart(result), "Default measured").x is None
+
+
+def test_integers_are_no_signal(build_result):
+    result = branching(build_result)
+    result["calls"][6]["default"]["measured"]["variance"] = 1e9
+    figure = variance_chart(result)
+    assert trace(figure, "Default measured").y[9] is None
+    assert figure.layout.yaxis.range[1] < 2
+
+
+def test_series_differ_without_their_colours(build_result):
+    figure = variance_chart(build_result(uploaded=True))
+    names_of = ("Default measured", "AutoInit measured", "Uploaded measured")
+    assert len({trace(figure, name).line.dash for name in names_of}) == 3
+
+
+def test_blocks_are_bracketed_under_the_axis_where_they_are_few(build_result, deepest_result):
+    layout = variance_chart(build_result(12)).layout
+    assert [each.hovertext for each in layout.annotations] == ["block0", "block1", "block2"]
+    assert len(layout.shapes) == 3
+    assert not layout.xaxis.tickvals
+    assert not variance_chart(deepest_result).layout.annotations
+
+
+def test_at_first_a_chart_has_a_line_for_each_series_and_one_kind_of_mark(result):
+    figure = only_what_is_asked_first(variance_chart(result))
+    assert [t.name for t in figure.data if t.showlegend is not False] == [
+        "Default", "Has a kernel", "AutoInit", "Target variance 1",
+    ]  # fmt: skip
+
+
+def test_the_graph_has_a_box_for_each_layer_its_figure_and_what_it_reads(build_result):
+    result = branching(build_result)
+    result["calls"][1]["default"]["measured"]["variance"] = 1e-9
+    result["calls"][2]["path"] = 'a"]; x [label="\\'
+    del result["calls"][3]["default"]["measured"]
+    dot = network_dot(result, "default", False, {"block0/flip"})
+    assert dot.count("->") == 6
+    assert "n2 -> n5;" in dot
+    boxes = {line.split()[0]: line for line in dot.splitlines() if " [label=" in line}
+    assert "#4393C3" in boxes["n1"]
+    assert "variance 1.0×10⁻⁹" in boxes["n1"]
+    assert "not measured" in boxes["n3"]
+    assert "penwidth=4" in boxes["n3"]
+    # A name is text, whatever it holds.
+    assert 'label="a\\"]; x [label=\\"\\\\\\n' in boxes["n2"]

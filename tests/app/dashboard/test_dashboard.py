@@ -94,8 +94,9 @@ def jobs(tmp_path, monkeypatch) -> Jobs:
     return stand_in
 
 
-def open_page(key: str | None = None) -> AppTest:
+def open_page(key: str | None = None, expert: bool = True) -> AppTest:
     page = AppTest.from_file(PAGE, default_timeout=300)
+    page.session_state["expert"] = expert
     if key is not None:
         page.query_params["job"] = key
     return checked(page.run())
@@ -861,6 +862,35 @@ def test_a_stretch_of_a_deep_network_is_shown_in_chart_and_table(done, build_res
     assert page.segmented_control(key="view").value == "mean"
 
 
+def test_the_table_is_a_summary_with_what_is_wrong_at_each_layer(jobs, result):
+    st.cache_resource.clear()
+    result["calls"][0] |= {"parameters": 1792, "initializer": "GlorotUniform"}
+    result["warnings"] = [
+        {"code": "signal_explodes", "path": "block0/conv", "class": "Conv2D", "message": "It does.",
+         "severity": severity} for severity in ("note", "fatal")
+    ]  # fmt: skip
+    jobs.finish(result)
+    page = open_page(KEY, expert=False)
+    table = page.dataframe[-1]
+    assert list(table.proto.column_order) == [
+        "index", "path", "class", "output_shape", "parameters", "initializer", "told",
+        "default_measured_variance", "autoinit_measured_variance",
+    ]  # fmt: skip
+    first = table.value.iloc[0]
+    assert (first["parameters"], first["told"]) == (1792, "✖ The signal explodes")
+
+
+def test_the_graph_is_drawn_where_it_is_asked_for_and_folded(done, build_result):
+    page = done(build_result(50))
+    assert not page.get("graphviz_chart")
+    page.session_state["network"] = True
+    page = checked(page.run())
+    (graph,) = page.get("graphviz_chart")
+    assert graph.proto.spec.count(" [label=") == 10
+    page = checked(page.multiselect(key="unfolded").set_value(["block3"]).run())
+    assert page.get("graphviz_chart")[0].proto.spec.count(" [label=") == 14
+
+
 def test_blocks_can_be_looked_at_in_place_of_calls(done, build_result):
     page = done(build_result(50))
     page = checked(page.segmented_control(key="depth").set_value(1).run())
@@ -919,7 +949,7 @@ def test_details_have_kernels_and_histograms_where_the_job_left_them(done, resul
     )
     page = done(result)
     press(page, f"Show {markdown_text('block0/conv')}")
-    kernels = page.dataframe[2].value
+    kernels = page.dataframe[1].value
     assert list(kernels["σ, AutoInit"]) == ["0.1"]
     assert list(kernels["fan-in"]) == ["144"]
     assert len(page.get("plotly_chart")) == 3  # variance, histogram, neighbours
@@ -987,6 +1017,39 @@ def test_runs_that_are_gone_and_keys_that_are_none_are_told(done, result):
     page.query_params["kept"] = "nonsense,../../etc"
     page = checked(page.run())
     assert any("2 of the runs in the address" in caption.value for caption in page.caption)
+
+
+def test_recent_runs_are_a_click_away_and_have_names(jobs, result):
+    page = press(open_page(), "All-CNN-C")
+    jobs.finish(result)
+    page = checked(page.run())
+    field(page, "text_input", "Name of this run").set_value(HOSTILE)
+    checked(page.run())
+    del page.query_params["job"]
+    page = press(checked(page.run()), markdown_text(HOSTILE, 60))
+    assert page.query_params["job"] == KEY
+    assert field(page, "text_input", "Name of this run").value == HOSTILE
+    # Who comes with the link has runs of their own.
+    assert not any("Name of" in each.label for each in open_page(KEY).text_input)
+
+
+def test_an_answer_comes_first_and_the_rest_is_folded_away(jobs, deep_result):
+    st.cache_resource.clear()
+    verdict = {"verdict": "cannot train", "reason": "The signal explodes.", "remedy": "redraw",
+               "causes": ["signal_explodes"], "advice": "Take AutoInit's weights."}  # fmt: skip
+    fine = {"verdict": "trains", "reason": "All is well."}
+    deep_result["verdicts"] = {"default": verdict, "autoinit": fine, "uploaded": verdict}
+    jobs.finish(deep_result, "reinitialized.keras")
+    page = open_page(KEY, expert=False)
+    (answer,) = [x.proto.body for x in page.get("html") if 'class="answer' in x.proto.body]
+    assert "The signal explodes." in answer
+    assert "→ Take AutoInit&#x27;s weights." in answer
+    assert page.download_button[0].label == "Re-initialised model, .keras (5 B)"
+    assert "Copy link" in [button.label for button in page.button]
+    assert not any(expander.proto.expanded for expander in page.expander)
+    assert page.segmented_control(key="view").options == ["Variance", "Gradient"]
+    assert not any("predicted" in name for name in drawn_names(page))
+    assert any("predicted" in name for name in drawn_names(open_page(KEY)))
 
 
 def test_four_thousand_calls(done, deepest_result):

@@ -9,6 +9,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
+from pathlib import Path
 from types import SimpleNamespace
 
 import keras
@@ -483,11 +484,12 @@ def test_how_many_samples_were_taken_and_how_sure_figures_are(asked, taken, tmp_
         assert call(result, name)["autoinit"]["predicted"] == predicted
 
 
-def asked_for(settings, model):
+def asked_for(settings, model, not_run=()):
     """As much of a result as a snippet is made of."""
     made_up = {"layers": 1, "calls": 1, "parameters": 1, "inputs": []}
     return SimpleNamespace(
         settings=UsedSettings(**settings), samples={},
+        opaque_calls=[SimpleNamespace(class_name=name) for name in not_run],
         model=ModelFacts.model_validate(made_up | model),
     )  # fmt: skip
 
@@ -498,6 +500,44 @@ def test_the_snippet_opens_what_keras_alone_does_not():
         text = snippet(asked_for(settings, model | {"name": "a.h5"}))
         assert "open_model_file('a.h5').model" in text
         assert "# The page draws for the signal that frozen layers were measured to give." in text
+
+
+def save_files(folder: Path) -> None:
+    """One model in each way that the page has a snippet for."""
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="last")])
+    for name in ("a.keras", "a.h5"):
+        model.save(folder / name)
+    (folder / "a.json").write_text(model.to_json())
+    keras.Sequential(
+        [keras.Input((4,)), layers.Lambda(lambda x: 2 * x), layers.Dense(3, name="last")]
+    ).save(folder / "lambda.keras")
+
+
+@pytest.mark.parametrize(("name", "model", "not_run"), [
+    ("deep-tanh-mlp?depth=2&width=4", {"format": "sample"}, ()),
+    ("a.keras", {"format": "keras"}, ()),
+    ("a.h5", {"format": "h5", "keras": 3}, ()),
+    ("a.json", {"format": "json", "keras": 3}, ()),
+    ("lambda.keras", {"format": "keras"}, ("Lambda",)),
+])  # fmt: skip
+def test_every_way_to_open_a_model_runs_as_it_stands(name, model, not_run, tmp_path, monkeypatch):
+    save_files(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    settings = Settings(
+        samples=8, input_mean=0.0, input_variance=1.0, constrain_weights=True
+    ).model_dump()
+    text = snippet(asked_for(settings, model | {"name": name}, not_run))
+    assert "pip install" in text
+    assert ("safe_mode=False" in text) is bool(not_run)
+    exec(compile(text, "snippet", "exec"), {})
+    again = keras.models.load_model("reinitialized.keras", safe_mode=not not_run)
+    assert again.count_params() > 0
+
+
+def test_the_snippet_names_classes_that_have_to_be_brought():
+    settings = Settings(samples=8).model_dump()
+    text = snippet(asked_for(settings, {"name": "a.keras", "format": "keras"}, ["Mine", "Lambda"]))
+    assert "custom_objects={...} with Mine." in text
 
 
 def test_rules_and_kernels_are_told(all_cnn):
@@ -521,6 +561,10 @@ def test_rules_and_kernels_are_told(all_cnn):
     assert kernel["deviation"]["autoinit"] == pytest.approx(kernel["planned"], rel=0.1)
     assert kernel["deviation"]["default"] != pytest.approx(kernel["planned"], rel=0.05)
     assert "kernels" not in call(result, "softmax")
+    # As `model.summary()` has them.
+    assert (row["parameters"], row["initializer"]) == (3 * 3 * 3 * 96 + 96, "GlorotUniform")
+    counts = [each.get("parameters") or 0 for each in result["calls"]]
+    assert sum(counts) == result["model"]["parameters"]
 
 
 @pytest.mark.parametrize("name", ["a'b.keras", 'x"; import os; os.abort() #.h5', "a\\nb.keras"])
