@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -63,6 +63,35 @@ _GRADIENT_STEPS, _RULES = 3, 1
 _GRADIENT_SAMPLES, _MANY_ENTRIES, _MANY_POSITIONS = 8, 2**22, 16
 
 
+class Summary(NamedTuple):
+    """How many weights a layer has, and the class that draws its kernel."""
+
+    parameters: int
+    initializer: str | None
+
+
+def summaries_of(graph: ModelGraph) -> dict[int, Summary]:
+    """What `model.summary()` has of the layers, by the index of the first call of each."""
+    found: dict[int, Summary] = {}
+    counted: set[int] = set()
+    for call in graph.calls:
+        layer = call.layer
+        weights = getattr(layer, "weights", None)
+        if weights is None or call.part == "activation" or id(layer) in counted:
+            continue
+        counted.add(id(layer))
+        drawn_by = (getattr(layer, f"{name}_initializer", None) for name in _KERNELS)
+        first = next((each for each in drawn_by if each is not None), None)
+        found[call.index] = Summary(
+            sum(math.prod(variable.shape) for variable in weights),
+            None if first is None else type(first).__name__,
+        )
+    return found
+
+
+_KERNELS = ("depthwise", "kernel", "embeddings")
+
+
 @dataclass
 class Comparison:
     """What was found for each series, draw by draw.
@@ -86,6 +115,7 @@ class Comparison:
         kept: identities of the frozen layers' weights, where those were kept.
         findings: what a person should know.
         timings: seconds by series.
+        summaries: of the layers as they came, by the index of the first call of each.
     """
 
     graph: ModelGraph
@@ -107,6 +137,7 @@ class Comparison:
     kept: frozenset[int] = frozenset()
     findings: list[Finding] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
+    summaries: dict[int, Summary] = field(default_factory=dict)
 
     @property
     def device(self) -> Device:
@@ -222,6 +253,7 @@ class _Analysis:
             inputs=self.inputs,
             kept=frozen_variables(graph) if keep_frozen else frozenset(),
             registry=registry,
+            summaries=summaries_of(graph),
         )
         self.signals, self.signals_of_other = (
             input_signals(graph, self.inputs.mean, self.inputs.variance, kind)

@@ -204,14 +204,14 @@ def calls_of(comparison: Comparison) -> tuple[Call, ...]:
     numbers = {call.index: number for number, call in enumerate(visible)}
     producers = {index: call.index for index, call in graph.producers().items()}
     kernels = _kernels(comparison)
-    calls, counted = [], set()
+    calls = []
     for call in visible:
         outcome = latest.results[call.index]
         sources = (producers[value.index] for value in call.inputs)
         known: dict[str, Any] = {}
-        if call.part != "activation" and id(call.layer) not in counted:
-            counted.add(id(call.layer))
-            known |= _summary(call.layer)
+        summary = comparison.summaries.get(call.index)
+        if summary is not None:
+            known |= {name: value for name, value in summary._asdict().items() if value is not None}
         if call.path in kernels:
             known["kernels"] = tuple(kernels[call.path])
         if not outcome.at_target:
@@ -234,19 +234,6 @@ def calls_of(comparison: Comparison) -> tuple[Call, ...]:
             **known,
         }))  # fmt: skip
     return tuple(calls)
-
-
-def _summary(layer: Any) -> dict[str, Any]:
-    """What `model.summary()` has of a layer, and how it draws its kernel."""
-    found: dict[str, Any] = {}
-    weights = getattr(layer, "weights", None)
-    if weights is not None:
-        found["parameters"] = sum(math.prod(variable.shape) for variable in weights)
-    for name in ("kernel_initializer", "embeddings_initializer"):
-        initializer = getattr(layer, name, None)
-        if initializer is not None:
-            found["initializer"] = type(initializer).__name__
-    return found
 
 
 def _figures(comparison: Comparison, series: str, call: graph_model.Call) -> CallFigures:
