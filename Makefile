@@ -43,7 +43,7 @@ format: .venv/installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/installed-hub  ## print the figures of benchmarks/
+bench: .venv/installed-hub browser  ## print the figures of benchmarks/
 	$(BIN)/python -m benchmarks
 
 browser: .venv/installed-dev

@@ -1,11 +1,15 @@
-"""All benchmarks but the browser's, one after the other: `make bench`."""
+"""All goals in one table, in passes of the same run, then the page in a browser: `make bench`.
 
-from benchmarks import accuracy, against_eager, depth, gpu, gradients, transformers
+What takes long and has no goal in that table follows: gradients, accuracy, transformers, a GPU.
+"""
+
+from benchmarks import accuracy, against_eager, dashboard, gpu, gradients, jobs, transformers
 
 if __name__ == "__main__":
+    jobs.main()
     against_eager.main()
+    dashboard.main()
     gradients.main()
-    depth.main()
     accuracy.main()
     transformers.main()
     gpu.main()

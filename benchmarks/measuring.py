@@ -22,10 +22,24 @@ ROOT = Path(__file__).parents[1]
 Measure = Callable[[str, int], str]
 
 
+HEADER = "| figure | goal | network | measured |\n|---|---|---|---|"
+
+
+def table_row(*cells: str) -> str:
+    """A line of the table of goals: what, the goal, of which network, what was measured."""
+    return f"| {' | '.join(cells)} |"
+
+
 def seconds(function: Callable[[], object]) -> float:
     start = time.perf_counter()
     function()
     return time.perf_counter() - start
+
+
+def processor_seconds(function: Callable[[], object]) -> float:
+    start = time.process_time()
+    function()
+    return time.process_time() - start
 
 
 def in_turns(

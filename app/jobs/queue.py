@@ -26,6 +26,7 @@ from app.jobs.worker_pool import WorkerPool
 from app.limits import Limits, variable
 
 JOBS_REMEMBERED = 256
+_NEARLY_DONE = 0.9  # of a job: the next one's worker gets ready
 
 
 class AlreadyRunningError(Exception):
@@ -141,8 +142,9 @@ class Workers:
         return {path for job in active if job.spec for path in (job.folder, *job.spec.files)}
 
     def refresh(self) -> None:
-        """Replaces a warm worker that has died."""
-        self._pool.refresh()
+        """Replaces a warm worker that has died; while a job runs, that is for its end."""
+        if not self.in_use():
+            self._pool.refresh()
 
     def close(self) -> None:
         """Cancels what waits and runs, and ends the warm worker."""
@@ -230,10 +232,13 @@ class Workers:
                         outcome = report
                         break
                     job._report(report)
+                    if report.fraction > _NEARLY_DONE:
+                        self._pool.warm_up()
         except ProtocolError as error:
             process.kill()
             outcome = Outcome("failed", ("protocol", f"The worker process wrote {error}."))
         finally:
+            self._pool.warm_up()
             status = process.finish()
             folders.remove_staging(job.folder, process.pid)
         if outcome is None:

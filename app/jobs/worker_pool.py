@@ -1,4 +1,7 @@
-"""Where worker processes come from: one that has imported Keras already stands by, warm."""
+"""Where worker processes come from: one that has imported Keras already stands by, warm.
+
+To import it takes as long as half an analysis: the next one does so when a job is nearly done.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ SECONDS_BETWEEN_STARTS = 60.0
 
 
 class WorkerPool:
-    """Hands out a worker per job; when the warm one goes, the next one is started.
+    """Hands out a worker per job: the warm one, where there is one.
 
     Args:
         command: what starts a worker.
@@ -51,6 +54,12 @@ class WorkerPool:
             _discard(warm_worker)
         return WorkerProcess(self._command, log)
 
+    def warm_up(self) -> None:
+        """Starts a warm worker, if there is none."""
+        with self._lock:
+            if self._warm_worker is None:
+                self._warm_worker = self._start_warm()
+
     def refresh(self) -> None:
         """Replaces a warm worker that has died; one that died young is left to the next job."""
         with self._lock:
@@ -73,7 +82,7 @@ class WorkerPool:
 
     def _take_warm(self) -> WorkerProcess | None:
         with self._lock:
-            warm_worker, self._warm_worker = self._warm_worker, self._start_warm()
+            warm_worker, self._warm_worker = self._warm_worker, None
         return warm_worker
 
     def _start_warm(self) -> WorkerProcess | None:

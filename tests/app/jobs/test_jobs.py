@@ -472,6 +472,20 @@ def test_the_warm_worker_takes_the_next_job(stand_in: list[str], root: Path) -> 
         assert len(list(root.glob("warm-*"))) == 1, "a new one stands by"
 
 
+def test_the_next_warm_worker_does_not_start_in_the_middle_of_a_job(
+    stand_in: list[str], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.jobs.worker_pool.SECONDS_BETWEEN_STARTS", 0.0)
+    with Workers(keep_warm=True, command=stand_in, root=root) as workers:
+        job = workers.submit(spec("waits"))
+        wait_for(lambda: job.progress.fraction == 0.5)
+        workers.refresh()
+        assert not list(root.glob("warm-*"))
+        (root / "go.txt").touch()
+        assert ended(job).status == "done"
+        assert len(list(root.glob("warm-*"))) == 1
+
+
 def test_a_dead_warm_worker_is_replaced(tmp_path: Path, stand_in: list[str], root: Path) -> None:
     marker = tmp_path / "first.txt"
     program = tmp_path / "dies_once.py"
