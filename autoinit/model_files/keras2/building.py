@@ -21,8 +21,8 @@ from autoinit.errors import ModelFileError
 from autoinit.graph import keras_internals as internals
 from autoinit.graph.keras_internals import CONSTANT_VALUE2, ListWrapper2, convert_inner_node_data
 from autoinit.model_files.budgets import Budgets
-from autoinit.model_files.check.shape_inference import joined, keeps_shape, shape_beside
 from autoinit.model_files.keras2.configurations import normalized
+from autoinit.model_files.keras2.joins import joined, keeps_shape, shape_beside
 from autoinit.model_files.keras2.own_layers import OPAQUE, Opaque, SpectralNormalization
 from autoinit.model_files.rebuilding import require_orthogonal
 

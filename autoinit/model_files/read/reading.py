@@ -19,6 +19,7 @@ from autoinit.model_files.read.archives import Archive, open_archive
 from autoinit.model_files.read.hdf5 import quoted, refusing_damage, texts_of
 from autoinit.model_files.read.hdf5_texts import TextsTooLongError
 from autoinit.model_files.read.json_text import parse
+from autoinit.model_files.read.keras1 import translated
 from autoinit.model_files.read.signatures import (
     SAVE_WHOLE,
     START_BYTES,
@@ -43,9 +44,10 @@ class FileRecord:
         keras_version: of the Keras that wrote it, or an empty string.
         keras: 2 or 3, the Keras that rebuilds it.
         config_text: the configuration's JSON, exactly as in the file.
-        config: the same, parsed.
+        config: the same, parsed; of Keras 1 as Keras 2 would have written it.
         compile_settings: as recorded: a `compile_config` or a `training_config`, or None.
         has_weights: whether weights came with it.
+        of_keras1: whether `config` is a translation.
     """
 
     path: Path
@@ -57,6 +59,7 @@ class FileRecord:
     config: dict[str, Any]
     compile_settings: dict[str, Any] | None
     has_weights: bool
+    of_keras1: bool = False
 
 
 def read_model_file(path: Path, name: str, budgets: Budgets) -> FileRecord:
@@ -266,10 +269,21 @@ def _record(
     has_weights: bool,
 ) -> FileRecord:
     version = version if re.fullmatch(r"[\w.+-]{1,40}", version) else ""
+    keras = keras_of(version, config)
     return FileRecord(
-        path, name, format, version, keras_of(version, config, name), text, config,
-        settings if isinstance(settings, dict) else None, has_weights,
+        path, name, format, version, max(keras, 2), text,
+        _of_keras1(config, name) if keras == 1 else config,
+        settings if isinstance(settings, dict) else None, has_weights, keras == 1,
     )  # fmt: skip
+
+
+def _of_keras1(config: dict[str, Any], name: str) -> dict[str, Any]:
+    try:
+        return translated(config)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ModelFileError(
+            "bad_configuration", f"{_subject(name)} is not written as Keras 1 wrote it."
+        ) from error
 
 
 def _model_config(value: Any, name: str) -> dict[str, Any]:

@@ -6,34 +6,23 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from autoinit.errors import ModelFileError
-from autoinit.model_files.read.hdf5 import quoted
+from autoinit.model_files.read import keras1
 
 
-def keras_of(version: str, config: dict[str, Any], name: str) -> int:
-    """2 or 3, the Keras that can rebuild a configuration.
+def keras_of(version: str, config: dict[str, Any]) -> int:
+    """1, 2 or 3, the Keras that a configuration was written by.
 
     Args:
         version: as recorded, or an empty string.
         config: of the model.
-        name: what errors call the file.
-
-    Raises:
-        ModelFileError: `cannot_rebuild` for Keras 1, whose layers had other arguments.
     """
     major = re.match(r"(\d{1,3})\b", version)
-    if major is None:
-        return _by_shape(config)
-    if int(major.group(1)) < 2:
-        raise ModelFileError(
-            "cannot_rebuild",
-            f"{quoted(name)} was written by Keras {version}, which cannot be rebuilt any more: "
-            "open it with Keras 2.2 or earlier and save it again.",
-        )
-    return min(int(major.group(1)), 3)
+    return _by_shape(config) if major is None else min(max(int(major.group(1)), 1), 3)
 
 
 def _by_shape(config: dict[str, Any]) -> int:
+    if any(_has(entry, argument) for entry in _entries(config) for argument in keras1.SIGNS):
+        return 1
     for entry in _entries(config):
         for sign, keras in _SIGNS:
             if sign(entry):

@@ -53,7 +53,8 @@ def owners_in_legacy_file(model: Any, file: ArraysFile) -> list[WeightOwner]:
             return []
         raise mismatch(model, "has weights, and the file has no list of layers")
     stored = [(name, entries) for name in names if (entries := _entries(file, _joined(base, name)))]
-    source = file.text(base, "keras_version") or "1", file.text(base, "backend") or None
+    version = file.text(base, "keras_version") or "1"
+    source = "1" if version.startswith("1.") else version, file.text(base, "backend") or None
     owners = [
         _legacy_owner(layer, weights, entries, source)
         for (layer, weights), entries in zip(layers, _beside(model, layers, stored), strict=True)

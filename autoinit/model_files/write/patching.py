@@ -99,7 +99,9 @@ def save_patched_copy(
     except _NotFoundError as error:
         return (_not_patched(record, error),)
     held = [plan.path for plan in plans if weights is None and id(plan.kernel.layer) in inner]
-    if held:
+    if record.of_keras1 and weights is None:
+        findings.append(_without_scales())
+    elif held:
         findings.append(_not_recorded(held))
     if record.keras == 2 and any(_constraint(plan.kernel) for plan in plans):
         findings.append(_constraint_dropped())
@@ -164,6 +166,8 @@ def _planned(
     replacements: dict[json_text.Path, Any] = {}
     for identity, changes in arguments.items():
         replacements |= changed_arguments(record.config, entries[identity], changes, record.keras)
+    # Keras 1 knows initialisers by name alone.
+    replacements = {} if record.of_keras1 else replacements
     text = json_text.splice(record.config_text, replacements)
     trainable = model.trainable_variables if weights is not None else []
     return _Patch(text, arrays, [weights.array_of(own) if weights else None for own in trainable])
@@ -272,6 +276,14 @@ def _not_recorded(paths: Sequence[str]) -> Finding:
         "initializer_not_recorded", paths[0], "",
         f"The configuration has no place for the initialisers of {len(paths)} kernels inside "
         f"composite layers ({paths[0]!r} is the first): whoever builds it gets Keras's own there.",
+    )  # fmt: skip
+
+
+def _without_scales() -> Finding:
+    return Finding(
+        "initializer_not_recorded", "", "",
+        "Keras 1 records initialisers by name, without their scales: the copy of your file draws "
+        "as it did. Take the .keras file for Keras 3, where it is offered.",
     )  # fmt: skip
 
 

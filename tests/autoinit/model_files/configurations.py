@@ -117,7 +117,7 @@ def called(writer, model, *reads):
 
 def record_of(config, keras=None):
     """A record of a configuration, as if read from a file."""
-    number = keras or keras_of("", config, "model.json")
+    number = keras or keras_of("", config)
     return FileRecord(
         Path("model.json"), "model.json", "json", "", number, json.dumps(config), config, None,
         has_weights=False,

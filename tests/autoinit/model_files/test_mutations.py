@@ -109,7 +109,7 @@ def audit(config, keras):
 
 @pytest.mark.parametrize("config", EXAMPLES, ids=["keras2", "keras3"])
 def test_the_examples_pass(config):
-    keras = keras_of("", config, "m")
+    keras = keras_of("", config)
     checked = check(record_of(config), Budgets())
     assert {finding.path for finding in checked.findings} == {"inner/code", "each"}
     audit(checked.config, keras)
@@ -120,7 +120,7 @@ def test_the_examples_pass(config):
 @given(data=st.data())
 def test_anything_anywhere_is_cleaned_or_refused(data):
     config = copy.deepcopy(EXAMPLES[data.draw(st.integers(0, 1))])
-    keras = keras_of("", config, "m")
+    keras = keras_of("", config)
     for _ in range(data.draw(st.integers(1, 4))):
         places = places_in(config)
         if not places:

@@ -176,13 +176,6 @@ def test_the_version_counts_before_the_shape(path, version, keras):
     assert read_model_file(path, "m", Budgets()).keras == keras
 
 
-def test_keras_1_is_refused(path):
-    hdf5(path, model_config=TEXT, keras_version="1.2.2")
-    code, message = refusal(path)
-    assert code == "cannot_rebuild"
-    assert "Keras 1.2.2" in message
-
-
 # What is no model
 
 
