@@ -14,7 +14,7 @@ import numpy as np
 
 from app.analysis import result
 from app.analysis.comparison import Comparison
-from app.analysis.diagnosis.findings import findings_of, verdicts_of
+from app.analysis.diagnosis.findings import findings_of, once_each, verdicts_of
 from app.analysis.inputs import Inputs
 from app.analysis.job_spec import JobSpec, sha256
 from app.analysis.result import (
@@ -110,7 +110,9 @@ def result_of(
         jacobian=jacobian_of(comparison),
         rules=rules_of(comparison),
         verdicts=verdicts_of(comparison.diagnosis.verdicts),
-        findings=(*findings_of(comparison.diagnosis, calls, series, disabled), *stored),
+        findings=tuple(
+            once_each((*findings_of(comparison.diagnosis, calls, series, disabled), *stored))
+        ),
         **({} if downloads is None else {"downloads": saved}),
     )
 

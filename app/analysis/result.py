@@ -371,7 +371,10 @@ class RuleFacts(Part):
 
 
 class Finding(Part):
-    """What a person should know: `autoinit.findings.Finding`, as it stands in the file."""
+    """What a person should know: `autoinit.findings.Finding`, as it stands in the file.
+
+    `others` are the further calls that one sentence is about, where many show the same.
+    """
 
     code: Text
     path: MaybeText = ""
@@ -381,6 +384,7 @@ class Finding(Part):
     severity: Literal["fatal", "serious", "note"] | None = None
     remedy: str | None = None
     advice: Text | None = None
+    others: tuple[Text, ...] = ()
 
 
 class VerdictFacts(Part):

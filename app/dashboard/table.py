@@ -62,7 +62,7 @@ def show_table(result: Result, shown: range, in_chart: Sequence[int]) -> list[in
     table = pd.DataFrame(rows(result), columns=columns(result.series))
     told = told_of_layers(result)
     table["told"] = table["path"].map(told)
-    found = {finding.path for finding in result.findings if finding.path}
+    found = {p for each in result.findings for p in (each.path, *each.others) if p}
     chosen = filtered(table, found)
     chosen = chosen[chosen["index"].isin(in_chart or shown)]
     count = f"{len(chosen):,} of {plural(len(table), 'layer')}"

@@ -4,13 +4,18 @@ import ast
 import pkgutil
 from pathlib import Path
 
+import keras
 import pytest
 
 import app
 from app.analysis.diagnosis import families
 from app.analysis.diagnosis.documentation import PAGE, page
+from app.analysis.diagnosis.findings import once_each
 from app.analysis.diagnosis.kinds import Severity
 from app.analysis.diagnosis.table import FAMILIES, KINDS
+from app.analysis.result import Finding
+from autoinit.propagation import input_signals, plan
+from autoinit.reading import read_model
 
 ROOT = Path(app.__file__).parents[1]
 # What makes a finding of the code that is its first argument; `find` is that of places in a file's
@@ -71,3 +76,42 @@ def test_an_entry_is_whole(kind):
 
 def test_the_page_is_that_of_the_table():
     assert PAGE.read_text(encoding="utf-8") == page()
+
+
+def told(code, *paths, **more):
+    return [Finding(code=code, path=p, class_name="Dense", message=f"At {p!r}.", **more)
+            for p in paths]  # fmt: skip
+
+
+def test_what_many_calls_show_is_told_once_with_the_first_few():
+    many = told("opaque_layer", *"abcdefg")
+    (found,) = once_each(many)
+    assert found.message == "At 'a'. So it is with 6 more: 'b', 'c', 'd' and 3 more."
+    assert (found.path, found.others) == ("a", tuple("bcdefg"))
+    apart = [
+        *told("opaque_layer", "a", "b"),
+        *told("deep_model", ""),
+        *told("dead", *"abcd", severity="serious", series="default"),
+        *told("few", "a", "b", series="default"),
+        *told("few", "a", "b", series="uploaded"),
+    ]
+    assert sorted(map(repr, once_each(apart))) == sorted(map(repr, apart))
+
+
+def test_a_shared_layer_is_told_once_with_how_often_it_is_used():
+    x = keras.Input((8,))
+    tower = keras.Sequential(
+        [keras.Input((8,)), keras.layers.Dense(8, name="d"), keras.layers.Dense(8, name="e")],
+        name="tower",
+    )
+    y = keras.layers.Concatenate()([tower(x), tower(keras.ops.flip(x, -1)), tower(-x)])
+    graph = read_model(keras.Model(x, keras.layers.Dense(2)(y)))
+    found = [
+        Finding.model_validate(f.as_dict()) for f in plan(graph, input_signals(graph)).findings
+    ]
+    assert sum(f.code == "shared_layer" for f in found) > 3
+    (shared,) = [f for f in once_each(found) if f.code == "shared_layer"]
+    assert shared.message.startswith(
+        "2 layers of 'tower' are used 3 times: the weights are drawn once, for the first use "
+        "('tower/d', 'tower/e')."
+    )
