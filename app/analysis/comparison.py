@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,12 +37,21 @@ from autoinit.findings import Finding
 from autoinit.graph.frozen import frozen_variables, settled_values
 from autoinit.graph.keras_models import recursion_depth
 from autoinit.graph.model_graph import ModelGraph
-from autoinit.initializers.drawing import SavedWeights, apply_plans, draw_configured_weights
+from autoinit.graph.zeros import zero_calls
+from autoinit.initializers.calibration import Fed
+from autoinit.initializers.drawing import (
+    SavedWeights,
+    draw_configured_weights,
+    recorded_initializers,
+    restore_initializers,
+)
+from autoinit.initializers.schemes import SCHEMES, Scheme, prepare
+from autoinit.initializers.schemes import draw as draw_by_scheme
 from autoinit.propagation import Options, Propagation, input_signals, plan, predict
 from autoinit.randomness import derived
 from autoinit.reading import read_model
 from autoinit.rules import RULES
-from autoinit.rules.registry import Registry
+from autoinit.rules.registry import KernelScale, Registry
 from autoinit.running.inputs import Data
 from autoinit.signals import SIGNAL_MODELS
 from autoinit.signals.signal import Signal
@@ -103,12 +112,14 @@ class Comparison:
         by_other: what that one predicts for the first draw's weights, by series.
         gradients: one per draw, by series, where they were asked for and could be measured.
         few_gradients: of the first draw and of few samples, by series: what the verdict rests on.
+        zeros: indices of the calls whose kernels are zero in the first draw, of series drawn anew.
         updates: update ratios of the first draw's kernels, by series: one for each call.
         growth: faults of recurrent layers, by series.
         foreseen: verdicts on what is predicted, by series.
         diagnosis: faults and verdicts.
         jacobians: of the first draw's weights, likewise.
         deviations: of the first draw's kernels, by series and identity of the variable.
+        taken: the series whose first draw the model is left with.
         distribution: that AutoInit drew from.
         registry: of the rules that were used.
         inputs: what the inputs were taken to be.
@@ -125,12 +136,14 @@ class Comparison:
     by_other: dict[str, Propagation] = field(default_factory=dict)
     gradients: dict[str, list[Gradients]] = field(default_factory=dict)
     few_gradients: dict[str, Gradients] = field(default_factory=dict)
+    zeros: dict[str, frozenset[int]] = field(default_factory=dict)
     updates: dict[str, Sequence[float | None]] = field(default_factory=dict)
     growth: dict[str, tuple[Fault, ...]] = field(default_factory=dict)
     foreseen: dict[str, Verdict] = field(default_factory=dict)
     diagnosis: Diagnosis = field(default_factory=Diagnosis)
     jacobians: dict[str, JacobianSpectrum] = field(default_factory=dict)
     deviations: dict[str, dict[int, float]] = field(default_factory=dict)
+    taken: str = "autoinit"
     distribution: str = "truncated_normal"
     registry: Registry = RULES
     inputs: Inputs | None = None
@@ -138,6 +151,11 @@ class Comparison:
     findings: list[Finding] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
     summaries: dict[int, Summary] = field(default_factory=dict)
+
+    @property
+    def scales(self) -> tuple[KernelScale, ...]:
+        """How the kernels of the model that is taken home were drawn."""
+        return self.predictions[self.taken][0].scales
 
     @property
     def device(self) -> Device:
@@ -201,7 +219,9 @@ def compare(
                 analysis.begin(series, draw)
                 analysis.set_own_or_configured_weights(series, draw)
                 predicted = (
-                    analysis.plan_and_draw(draw) if series == "autoinit" else analysis.predict()
+                    analysis.plan_and_draw(draw, SCHEMES[series])
+                    if series in SCHEMES
+                    else analysis.predict()
                 )
                 found.predictions.setdefault(series, []).insert(0, predicted)
                 if series not in found.probes:
@@ -249,7 +269,8 @@ class _Analysis:
         self.comparison = Comparison(
             graph,
             next(name for name in SIGNAL_MODELS if name != settings.signal_model),
-            distribution=settings.distribution,
+            taken=settings.scheme,
+            distribution=SCHEMES[settings.scheme].distribution or settings.distribution,
             inputs=self.inputs,
             kept=frozen_variables(graph) if keep_frozen else frozenset(),
             registry=registry,
@@ -265,7 +286,10 @@ class _Analysis:
             v for layer in graph.layers() for v in getattr(layer, "weights", ())
         )
         # The file's own weights first: they are there, and what a person asks about.
-        self.series = ("uploaded", "default", "autoinit") if uploaded else ("default", "autoinit")
+        drawn = dict.fromkeys([*settings.schemes, "autoinit"])
+        drawn.pop(settings.scheme, None)
+        self.series = (*("uploaded",) * uploaded, "default", *drawn, settings.scheme)
+        self.recorded = recorded_initializers(graph)
         sizes = _RULES + 1 + (_GRADIENT_STEPS if settings.gradients else 1) + settings.jacobian
         self.steps = _Steps(progress, len(self.series) * settings.seeds, sizes)
         self.findings: list[Finding] = []
@@ -280,6 +304,7 @@ class _Analysis:
 
     def set_own_or_configured_weights(self, series: str, draw: int) -> None:
         """Those that came with the model, or those that its initialisers give."""
+        restore_initializers(self.recorded)
         if self.uploaded and series != "default":
             self.own.restore()
         else:
@@ -293,9 +318,10 @@ class _Analysis:
         self.findings += predicted.findings
         return predicted
 
-    def plan_and_draw(self, draw: int) -> Propagation:
-        """AutoInit's weights take the place of those that are there, and what the rules say."""
+    def plan_and_draw(self, draw: int, scheme: Scheme) -> Propagation:
+        """A scheme's weights take the place of those that are there, and what the rules say."""
         settings, known = self.settings, None
+        prepare(scheme, self.graph)
         predicted = plan(self.graph, self.signals, self.options, self.registry)
         drawn = {id(choice.kernel.variable) for choice in predicted.scales}
         if self.uploaded and draw == 0:
@@ -303,12 +329,19 @@ class _Analysis:
         if self.comparison.kept:
             known = self._measured_at_frozen_layers(drawn, draw)
             predicted = plan(self.graph, self.signals, self.options, self.registry, known=known)
-        apply_plans(
-            predicted.scales, settings.distribution, self.seeds[draw],
-            constrain=settings.constrain_weights,
+        inputs = self.inputs
+        scales, findings = draw_by_scheme(
+            scheme, self.graph, predicted.scales, settings.distribution, self.seeds[draw],
+            fed=Fed(
+                inputs.mean, inputs.variance, inputs.data, seed=derived(self.seeds[draw], 1),
+                training=self.training,
+            ),
+            target=settings.signal_variance, constrain=settings.constrain_weights,
         )  # fmt: skip
-        self.findings += predicted.findings
-        return predicted
+        self.findings += (*predicted.findings, *findings)
+        if scheme is SCHEMES["autoinit"]:
+            return predicted
+        return replace(self.predict(), scales=scales)
 
     def measure(self, series: str, draw: int) -> None:
         """Feeds the inputs forward, and a random cotangent back where that is asked for."""
@@ -367,6 +400,8 @@ class _Analysis:
         """What the verdict rests on beside the signals: recurrences that grow, and gradients."""
         found = self.comparison
         found.growth[series] = growth_of(self.graph, series)
+        if series in SCHEMES:
+            found.zeros[series] = frozenset(zero_calls(self.graph, as_array))
         self._measure_few_gradients(series)
         found.updates[series] = update_ratios(self.graph, found.few_gradients.get(series))
 
@@ -399,6 +434,7 @@ class _Analysis:
                 probes[0].moments,
                 found.few_gradients[series].moments if series in found.few_gradients else (),
                 found.growth.get(series, ()), found.updates.get(series, ()),
+                found.zeros.get(series),
             )
             for series, probes in found.probes.items()
         }, self.settings.disable)  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -47,7 +47,7 @@ from probes.moments.precision import over_draws
 from probes.moments.spread import spread_of
 
 _KERAS_VERSION: str = keras.__version__
-SERIES = ("default", "autoinit", "uploaded")  # in the order of the file
+_SERIES = ("default", "autoinit", "uploaded")  # in the order of the file; others follow
 _CORRELATIONS = ("sample_correlation", "position_correlation")
 _PREDICTED = ("mean", "variance", "spread", "correlation_slope", *_CORRELATIONS)
 # Of signals, where they are not called as in a result file.
@@ -81,7 +81,7 @@ def result_of(
     """
     graph = comparison.graph
     calls = calls_of(comparison)
-    series = tuple(name for name in SERIES if name in comparison.probes)
+    series = _in_order(comparison.probes)
     disabled = spec.settings.disable
     stored = [
         result.Finding.model_validate(finding.as_dict())
@@ -135,7 +135,7 @@ def preview_of(comparison: Comparison, settings: Settings) -> Preview:
     }
     return Preview(
         settings=result.UsedSettings(signal_variance=settings.signal_variance),
-        series=tuple(name for name in SERIES if name in comparison.predictions),
+        series=_in_order(comparison.predictions),
         calls=calls_of(comparison),
         verdicts=foreseen | verdicts_of(comparison.diagnosis.verdicts),
     )
@@ -348,6 +348,12 @@ def _gradient(draws: Sequence[Moments | None], entries: int) -> GradientMoments 
     return GradientMoments(**block, square_norm=_figure(_geometric(norms)))
 
 
+def _in_order(series: Collection[str]) -> tuple[str, ...]:
+    """Series as they stand in the file."""
+    known = [name for name in _SERIES if name in series]
+    return *known, *(name for name in series if name not in _SERIES)
+
+
 def rules_of(comparison: Comparison) -> dict[str, RuleFacts]:
     """For each class of calls its rule, and what that says."""
     found: dict[str, RuleFacts] = {}
@@ -366,7 +372,7 @@ def rules_of(comparison: Comparison) -> dict[str, RuleFacts]:
 def _kernels(comparison: Comparison) -> dict[str, list[Kernel]]:
     """The kernels that AutoInit draws, by the path of the call that they were planned for."""
     found: dict[str, list[Kernel]] = {}
-    planned = comparison.predictions.get("autoinit")
+    planned = comparison.predictions.get(comparison.taken)
     for plan in planned[0].scales if planned else ():
         kernel, argument = plan.kernel, f"{plan.kernel.configured}_initializer"
         known: dict[str, Any] = {}

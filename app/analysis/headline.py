@@ -14,7 +14,10 @@ from app.text.escaping import plain_text
 from app.text.formatting import duration, number, percentage, plural
 
 MODEL_NAMES = {"independent": "the paper's model", "correlated": "the correlated model"}
-SERIES_NAMES = {"default": "Default", "autoinit": "AutoInit", "uploaded": "Uploaded"}
+SERIES_NAMES = {
+    "default": "Default", "autoinit": "AutoInit", "uploaded": "Uploaded", "own": "Own, redrawn",
+    "he": "He", "lecun": "LeCun", "autoinit_orthogonal": "AutoInit, orthogonal",
+}  # fmt: skip
 
 
 def series_name(series: str) -> str:

@@ -41,8 +41,8 @@ def manifest(comparison: Comparison, model: Any, result: Result) -> dict[str, An
         "settings": result.settings.by_name,
         "variables": variables_as_data(
             model,
-            comparison.predictions["autoinit"][0].scales,
-            result.settings.distribution,
+            comparison.scales,
+            comparison.distribution,
             result.settings.seed,
             comparison.kept,
         ),

@@ -34,7 +34,21 @@ UNSUPPORTED_WORDS = {
     "error": "Refuse the model",
 }
 CODES = "codes of findings, such as gradient_vanishes"
+# The schemes of `autoinit.initializers.schemes`, which imports Keras; a test compares them.
+Scheme = Literal[
+    "own", "glorot", "he", "lecun", "orthogonal", "delta_orthogonal", "autoinit",
+    "autoinit_orthogonal", "calibrated", "centred", "zero_residual",
+]  # fmt: skip
+SCHEME_WORDS = {
+    "own": "Its own, drawn anew",
+    "glorot": "Glorot",
+    "he": "He",
+    "lecun": "LeCun",
+    "autoinit": "AutoInit",
+    "autoinit_orthogonal": "AutoInit, orthogonal",
+}
 A_MODULE = "the dotted name of a module, such as package.layers"
+SCHEMES = f"names of initialisations: {', '.join(get_args(Scheme))}"
 MOMENTS = (
     "by an input's name its mean and variance, two numbers as input_mean and input_variance take "
     "them"
@@ -54,6 +68,7 @@ class Option:
         metavar: what the command line calls its value, if it is no number.
         per_input: whether the command line takes `NAME=X` for one input, too.
         words: what the page calls its choices, or the word that may take a number's place.
+        members: what a list may hold.
         usual: numbers that the page offers beside such a word.
         library: the option of `AutoInit` that it is, if any.
         library_default: what that is if nobody says, where it is not the setting's own default.
@@ -68,6 +83,7 @@ class Option:
     metavar: str | None = None
     per_input: bool = False
     words: Mapping[str, str] | None = None
+    members: tuple[str, ...] = ()
     usual: tuple[int, ...] = ()
     library: str = ""
     library_default: Any = None
@@ -93,6 +109,14 @@ def _require_codes(codes: tuple[str, ...]) -> tuple[str, ...]:
     return codes
 
 
+def _require_schemes(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names that stand for something that is not shown anyway."""
+    if not set(names) <= {"default", "uploaded", *get_args(Scheme)}:
+        raise ValueError(SCHEMES)
+    shown = ("default", "uploaded", "autoinit")
+    return tuple(dict.fromkeys(name for name in names if name not in shown))
+
+
 def _require_module(name: str | None) -> str | None:
     if name is not None and not all(part.isidentifier() for part in name.split(".")):
         raise ValueError(A_MODULE)
@@ -100,7 +124,8 @@ def _require_module(name: str | None) -> str | None:
 
 
 _FROM_TEXT: dict[type, Callable[[str], Any]] = {
-    int: int, float: float, str: str, bool: {"true": True, "false": False}.__getitem__
+    int: int, float: float, str: str, bool: {"true": True, "false": False}.__getitem__,
+    tuple: lambda text: tuple(text.split(",")),
 }  # fmt: skip
 Pair = Annotated[list[float], Field(strict=False), AfterValidator(_require_moments)]
 
@@ -212,6 +237,26 @@ class Settings(BaseModel):
         Option(INITIALISATION, "Distribution", library="distribution"),
     ] = "truncated_normal"
     """What AutoInit draws the weights from. The variance is the same for each."""
+
+    scheme: Annotated[
+        Scheme, Option(INITIALISATION, "Initialisation", words=SCHEME_WORDS, library="scheme")
+    ] = "autoinit"
+    """How the kernels of the model that is taken home are drawn. AutoInit is shown beside it."""
+
+    schemes: Annotated[
+        tuple[str, ...],
+        Field(strict=False),
+        AfterValidator(_require_schemes),
+        Option(
+            INITIALISATION,
+            "Compared with",
+            metavar="NAMES",
+            words=SCHEME_WORDS,
+            members=tuple(name for name in get_args(Scheme) if name != "autoinit"),
+            expected=SCHEMES,
+        ),
+    ] = ()
+    """Further initialisations that are measured beside these, such as he,calibrated."""
 
     signal_variance: Annotated[float, Option(INITIALISATION, "Signal variance")] = Field(
         1.0, ge=SMALLEST_VARIANCE, le=LARGEST_VARIANCE

@@ -15,8 +15,13 @@ Drawn = bool | Literal["legendonly"]
 
 # Okabe and Ito's colours, each legible on white and on near-black, with a symbol as the second
 # channel. Vermillion is kept for weighted calls, which the paper highlights in red.
-COLOURS = {"default": "#CC79A7", "autoinit": "#0072B2", "uploaded": "#009E73"}
-SYMBOLS = {"default": "diamond", "autoinit": "circle", "uploaded": "square"}
+COLOURS = {
+    "default": "#CC79A7", "autoinit": "#0072B2", "uploaded": "#009E73", "calibrated": "#56B4E9",
+    "centred": "#8B7BDE", "zero_residual": "#B8860B", "orthogonal": "#4C9F38",
+    "delta_orthogonal": "#A0522D", "autoinit_orthogonal": "#6699CC", "he": "#44AA99",
+    "glorot": "#AA4499", "lecun": "#C0504D", "own": "#999933",
+}  # fmt: skip
+SYMBOLS = {"default": "diamond", "autoinit": "circle", "uploaded": "square", "calibrated": "cross"}
 # The lines' own pattern, which shows without colour, too.
 DASHES = {"default": "dash", "autoinit": "solid", "uploaded": "dashdot"}
 OTHER_COLOUR, OTHER_SYMBOL = "#56B4E9", "triangle-up"

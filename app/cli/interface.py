@@ -110,7 +110,7 @@ def _attributes(entry: Entry) -> dict[str, Any]:
         text += " NAME=X for one input of several."
         return {"help": text, "metavar": "X", "type": MOMENT, "multiple": True}
     if entry.kind is tuple:
-        text += " May be given several times."
+        text += " May be given several times, or with commas."
         return {"help": text, "metavar": offered.metavar, "multiple": True}
     if default is not None:
         text += f" Default: {default if isinstance(default, str) else format(default, 'g')}."
@@ -130,6 +130,9 @@ def settings_of(given: Mapping[str, Any], settings: type[Settings] = Settings) -
         UsageError: one of them is wrong, or two do not go together.
     """
     taken, data = dict(given), given["input_data"]
+    for entry in table(settings).values():
+        if entry.kind is tuple:  # NAME,NAME as well as the option several times
+            taken[entry.name] = tuple(n for text in given[entry.name] for n in text.split(","))
     if data is not None and (given["input_mean"] or given["input_variance"]):
         raise click.UsageError(
             "--input-data tells mean and variance: leave --input-mean and --input-var out"

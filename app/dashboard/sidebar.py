@@ -272,6 +272,9 @@ def settings_field(entry: Entry, value: Any, names: Sequence[str]) -> Any:
         return number_or_word(entry, value)
     if entry.kind is bool:
         return st.checkbox(label, value, help=text)
+    if entry.kind is tuple:
+        members, words = entry.option.members, entry.words
+        return tuple(st.multiselect(label, members, list(value), format_func=words, help=text))
     if entry.kind is int:
         return st.number_input(
             label, entry.low, entry.high, value=value, placeholder="as is usual", help=text

@@ -29,6 +29,7 @@ from autoinit.errors import GraphError, ModelFileError
 from autoinit.graph.keras_internals import nodes_in_order
 from autoinit.graph.keras_models import inner_graph
 from autoinit.graph.model_graph import ModelGraph
+from autoinit.initializers.schemes import SCHEMES
 from autoinit.model_files import (
     Budgets,
     Download,
@@ -99,8 +100,8 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
     if file is None:
         downloads, findings = (save_model(model, folder),), comparison.findings
     else:
-        plans = comparison.predictions["autoinit"][0].scales
-        downloads, left_out = save_reinitialized(file, plans, folder, budgets)
+        only = SCHEMES[settings.scheme].kernels_only
+        downloads, left_out = save_reinitialized(file, comparison.scales, folder, budgets, only)
         # What the comparison says of a part says more, such as where its shape comes from.
         codes = {finding.code for finding in comparison.findings}
         own = [finding for finding in file.findings if finding.code not in codes]

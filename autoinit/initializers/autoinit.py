@@ -11,7 +11,7 @@ from autoinit.graph.input_moments import PerInput, require_finite
 from autoinit.initializers.calibration import Fed
 from autoinit.initializers.cloning import as_model, clone_with_weights
 from autoinit.initializers.configuration import Configuration
-from autoinit.initializers.schemes import SCHEMES, draw
+from autoinit.initializers.schemes import SCHEMES, Scheme, draw, prepare
 from autoinit.propagation import Options, Propagation, input_signals, plan
 from autoinit.reading import read_model
 from autoinit.rules import RULES
@@ -112,8 +112,10 @@ class AutoInit:
         twin = source if in_place else clone_with_weights(source, self.registry, custom_objects)
         config = self.configuration
         # A model that was just made from a configuration has no weights worth keeping.
-        propagation = self._plan(twin, config.training, config.keep_frozen and source is model)
         scheme = SCHEMES[config.scheme]
+        propagation = self._plan(
+            twin, config.training, config.keep_frozen and source is model, scheme
+        )
         if config.calibrate:
             scheme = replace(scheme, calibrated=not scheme.own)
         moments = self.input_data_mean, self.input_data_var
@@ -133,9 +135,17 @@ class AutoInit:
         """The analytic pass alone, which changes nothing: signals and the kernels' scales."""
         return self._plan(model, training, self.configuration.keep_frozen)
 
-    def _plan(self, model: Any, training: bool = True, keep_frozen: bool = False) -> Propagation:
+    def _plan(
+        self,
+        model: Any,
+        training: bool = True,
+        keep_frozen: bool = False,
+        scheme: Scheme | None = None,
+    ) -> Propagation:
         config = self.configuration
         graph = read_model(model, config.unknown_size, registry=self.registry, training=training)
+        if scheme is not None:
+            prepare(scheme, graph)
         options = Options(
             training=training,
             signal_variance=self.signal_variance,

@@ -190,7 +190,7 @@ class _Calibration:
             if key not in self.settled:
                 self.wanted[key].append(math.log(scale))
             return 1.0
-        return scale
+        return float(scale)
 
     def settle_shared(self) -> None:
         """Scale kernels of several uses by the mean of the logarithms that these ask for."""

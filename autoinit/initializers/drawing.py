@@ -64,11 +64,13 @@ def _recorded(plan: KernelScale, distribution: str, seed: int | None) -> Any:
 
 def _configure(layer: Any, name: str, value: Any) -> None:
     """Record a setting in a layer; of a parameter, in its owner if that knows such a setting."""
-    if isinstance(layer, Parameter):
-        layer = layer.owner
-        if not hasattr(layer, name):
-            return
-    setattr(layer, name, value)
+    owner = _owner(layer)
+    if owner is layer or hasattr(owner, name):
+        setattr(owner, name, value)
+
+
+def _owner(layer: Any) -> Any:
+    return layer.owner if isinstance(layer, Parameter) else layer
 
 
 def draw_configured_weights(
@@ -180,6 +182,27 @@ def _kept(layer: Any, error: Exception) -> Finding:
         f"Layer {layer.name!r} ({name}) cannot be made again from its configuration "
         f"({type(error).__name__}): its weights are not drawn afresh.",
     )  # fmt: skip
+
+
+Recorded = dict[tuple[int, str], tuple[Any, Any]]
+
+
+def recorded_initializers(graph: ModelGraph) -> Recorded:
+    """The initialisers and constraints that a graph's layers have now."""
+    layers = {id(owner): owner for layer in graph.layers() for owner in (layer, _owner(layer))}
+    return {
+        (id(layer), name): (layer, value)
+        for layer in layers.values()
+        for name, value in vars(layer).items()
+        if name.endswith(("_initializer", "_constraint"))
+    }
+
+
+def restore_initializers(recorded: Recorded) -> None:
+    """Give layers back what `recorded_initializers` found."""
+    for (_, name), (layer, value) in recorded.items():
+        if getattr(layer, name, None) is not value:
+            setattr(layer, name, value)
 
 
 class SavedWeights:

@@ -50,6 +50,11 @@ class Scheme:
     centred: bool = False
     zero_residual: bool = False
 
+    @property
+    def kernels_only(self) -> bool:
+        """Whether everything but kernels stays as it was."""
+        return not (self.own or self.calibrated or self.zero_residual)
+
 
 def _fan_out(kernel: Kernel) -> int:
     """Connections out of an input; the kernel's spatial taps count, as Keras counts them."""
@@ -133,6 +138,12 @@ SCHEMES: dict[str, Scheme] = {
 }  # fmt: skip
 
 
+def prepare(scheme: Scheme, graph: ModelGraph) -> None:
+    """What has to be there before the plan is made: branches at zero, which add nothing."""
+    if scheme.zero_residual:
+        start_branches_at_zero(graph)
+
+
 def draw(
     scheme: Scheme, graph: ModelGraph, plans: Sequence[KernelScale], distribution: str,
     seed: int | None, *, fed: Fed, target: float = 1.0, constrain: bool = False,
@@ -164,9 +175,6 @@ def draw(
     if scheme.at_centre:
         for number, plan in enumerate(chosen):
             _keep_centre(plan, None if seed is None else derived(seed, number))
-    if scheme.zero_residual:
-        zero = start_branches_at_zero(graph)
-        chosen = [plan for plan in chosen if id(plan.kernel.variable) not in zero]
     findings: tuple[Finding, ...] = ()
     if scheme.calibrated:
         scaled, findings = calibrate(graph, chosen, target, fed, centred=scheme.centred)

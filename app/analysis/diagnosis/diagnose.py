@@ -45,7 +45,6 @@ from app.analysis.diagnosis.verdict import (
 )
 from autoinit.arrays import as_array
 from autoinit.graph.model_graph import ModelGraph
-from autoinit.graph.zeros import zero_calls
 from autoinit.propagation import Propagation
 from autoinit.signals.signal import Observed, Signal
 from probes.moments.figures import Moments
@@ -160,12 +159,14 @@ class SeriesFigures:
             sequence where gradients could not be measured.
         growth: faults of recurrences, measured with these weights.
         updates: update ratio of each call's kernel; empty where gradients could not be measured.
+        zero: indices of the calls whose kernels are zero; None for those of the file.
     """
 
     forward: Sequence[Moments | None]
     backward: Sequence[Moments | None]
     growth: tuple[Fault, ...] = ()
     updates: Sequence[float | None] = ()
+    zero: frozenset[int] | None = None
 
 
 def growth_of(graph: ModelGraph, series: str) -> tuple[Fault, ...]:
@@ -197,8 +198,9 @@ def diagnose(
     codes = {fault.code for fault in faults}
     for name, figures in series.items():
         backward = figures.backward or [None] * len(graph.calls)
-        # AutoInit's weights are those that the graph has at the end.
-        own_zero = zero if name != "autoinit" else zero & zero_calls(graph, as_array).keys()
+        own_zero = zero if figures.zero is None else frozenset(
+            index for index in figures.zero if roles[index] is Role.KERNEL
+        )  # fmt: skip
         measured = Measured(
             graph, roles, figures.forward, backward, own_zero, name, figures.updates
         )

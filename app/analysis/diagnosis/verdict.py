@@ -46,6 +46,8 @@ OF_INITIAL_WEIGHTS = frozenset(
         "train_inference_mismatch",
     ]
 )
+# Series whose weights are the file's, or drawn by its initializers.
+OF_FILE = frozenset({"default", "uploaded", "own"})
 # What a measurement shows, and a cause above it explains.
 SYMPTOMS = frozenset(
     [
@@ -150,7 +152,7 @@ def verdict_of(
 def concerns(fault: Fault, series: str) -> bool:
     """Whether a fault counts for a series."""
     if fault.series is None:
-        return series != "autoinit" or fault.code not in OF_INITIAL_WEIGHTS
+        return series in OF_FILE or fault.code not in OF_INITIAL_WEIGHTS
     return fault.series == series
 
 
@@ -195,12 +197,13 @@ def advice(fault: Fault) -> str:
 def gathered(faults: Sequence[Fault]) -> list[Fault]:
     """One cause, one finding: what two series share is told once.
 
-    Where the weights of a file and its initializers show the same, the file's are named; AutoInit's
-    own faults stay, since they say that it does not help.
+    Where the weights of a file and its initializers show the same, the file's are named; those of
+    other schemes stay, since they say that these do not help.
     """
-    kept: dict[tuple[str, bool], Fault] = {}
+    kept: dict[tuple[str, str | None], Fault] = {}
     for fault in faults:
-        key = fault.code, fault.series == "autoinit"
+        own = fault.series is None or fault.series in OF_FILE
+        key = fault.code, None if own else fault.series
         before = kept.get(key)
         if before is None or (before.series == "default" and fault.series == "uploaded"):
             kept[key] = fault

@@ -14,8 +14,8 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -70,6 +70,7 @@ def save_patched_copy(
     path: Path,
     budgets: Budgets,
     layer_pairs: LayerPairs = (),
+    kernels_only: bool = True,
 ) -> tuple[Finding, ...]:
     """Copy a model file with the kernels that were drawn, and their initialisers.
 
@@ -83,6 +84,7 @@ def save_patched_copy(
         budgets: the limits.
         layer_pairs: for a model of Keras 2, its layers and those of Keras 3 that stand for them,
             which the plans are about.
+        kernels_only: whether the other weights are as they were in the file.
 
     Returns:
         Findings. No copy is written where one of them has the code `not_patched`.
@@ -96,6 +98,10 @@ def save_patched_copy(
             if id(originals.get(id(plan.kernel.layer), plan.kernel.layer)) not in entries
         }  # fmt: skip
         patch = _planned(record, model, weights, plans, originals)
+        if weights is not None and not kernels_only:
+            patch = replace(
+                patch, arrays=[*patch.arrays, *_others(model, weights, patch, layer_pairs)]
+            )
     except _NotFoundError as error:
         return (_not_patched(record, error),)
     held = [plan.path for plan in plans if weights is None and id(plan.kernel.layer) in inner]
@@ -171,6 +177,27 @@ def _planned(
     text = json_text.splice(record.config_text, replacements)
     trainable = model.trainable_variables if weights is not None else []
     return _Patch(text, arrays, [weights.array_of(own) if weights else None for own in trainable])
+
+
+def _others(
+    model: Any, weights: LoadedWeights, patch: _Patch, layer_pairs: LayerPairs
+) -> Iterator[tuple[StoredArray, Any]]:
+    """The arrays of all other numbers that a scheme may have changed, and the new ones."""
+    written = {id(array) for array, _ in patch.arrays}
+    pairs: Iterable[tuple[Any, Any]] = zip(model.weights, model.weights, strict=True)
+    if layer_pairs:
+        pairs = (
+            variables
+            for pair in layer_pairs for layer, other in _with_parts(*pair)
+            for variables in zip(layer.weights, other.weights, strict=False)
+        )  # fmt: skip
+    for own, new in pairs:
+        array = weights.array_of(own)
+        if array is None or id(array) in written or as_array(new).dtype.kind != "f":
+            continue
+        if array.shape == tuple(new.shape):
+            written.add(id(array))
+            yield array, new
 
 
 def _own_variable(layer: Any, kernel: Kernel) -> Any:

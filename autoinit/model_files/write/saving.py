@@ -36,7 +36,11 @@ class Download:
 
 
 def save_reinitialized(
-    file: ModelFile, plans: Sequence[KernelScale], folder: Path, budgets: Budgets
+    file: ModelFile,
+    plans: Sequence[KernelScale],
+    folder: Path,
+    budgets: Budgets,
+    kernels_only: bool = True,
 ) -> tuple[tuple[Download, ...], tuple[Finding, ...]]:
     """Save a re-initialised model: in the format that it came in, and as `.keras` for Keras 3.
 
@@ -45,6 +49,7 @@ def save_reinitialized(
         plans: the kernels that were drawn.
         folder: where to write; it exists.
         budgets: the limits.
+        kernels_only: whether the other weights are as they were in the file.
 
     Returns:
         What was saved, the file's own format first, and findings where a format is not offered.
@@ -53,14 +58,21 @@ def save_reinitialized(
     name = f"{STEM}{_SUFFIXES[record.format]}"
     findings = list(
         save_patched_copy(
-            record, file.original, file.weights, plans, folder / name, budgets, file.layer_pairs
+            record,
+            file.original,
+            file.weights,
+            plans,
+            folder / name,
+            budgets,
+            file.layer_pairs,
+            kernels_only,
         )
     )
     downloads = []
     copied = (folder / name).is_file()
     if copied:
         label = f"Your file, re-initialised, {Path(name).suffix}"
-        downloads.append(Download(name, label, _own(file)))
+        downloads.append(Download(name, label, _own(file, kernels_only)))
     is_keras3_archive = record.keras == 3 and record.format == "keras"
     if copied and is_keras3_archive:
         return tuple(downloads), tuple(findings)
@@ -82,10 +94,12 @@ def save_model(model: Any, folder: Path, name: str | None = None) -> Download:
     )
 
 
-def _own(file: ModelFile) -> str:
+def _own(file: ModelFile, kernels_only: bool) -> str:
     record = file.record
     version = record.keras_version or str(record.keras)
-    kept = "Only kernels and their initialisers were changed"
+    kept = "Only weights and kernels' initialisers were changed"
+    if kernels_only:
+        kept = "Only kernels and their initialisers were changed"
     weights = "" if file.has_weights else "; it holds no weights, which are drawn when it is built"
     return f"For Keras {version}, as your file. {kept}{weights}."
 

@@ -25,6 +25,7 @@ from app.analysis.settings import (
 )
 from app.cli.interface import Command, settings_of, settings_options
 from app.export.snippet import snippet
+from autoinit.initializers.schemes import SCHEMES
 from tests.app.parsing import parsed
 
 SCHEMA = Path(app.__file__).parents[1] / "docs" / "settings.schema.json"
@@ -46,6 +47,13 @@ class Wider(Settings):
     """Whether it makes noise."""
 
 
+def test_schemes_are_those_of_the_library() -> None:
+    assert ENTRIES["scheme"].choices == tuple(SCHEMES)
+    assert Settings(schemes=("default", "he", "autoinit", "he")).schemes == ("he",)
+    with pytest.raises(ValueError, match="schemes must be names of initialisations: own, glorot"):
+        Settings(schemes=("best",))
+
+
 @pytest.mark.parametrize("name", ENTRIES)
 def test_every_entry_is_whole(name: str) -> None:
     entry = ENTRIES[name]
@@ -53,7 +61,8 @@ def test_every_entry_is_whole(name: str) -> None:
     assert entry.help.endswith(".")
     assert entry.option.group in (FILES, INPUT, INITIALISATION, MEASUREMENT)
     assert entry.option.label
-    assert set(entry.option.words or ()) <= {*entry.choices, entry.word}
+    told = {*entry.choices, entry.word, *entry.option.members, "autoinit"}
+    assert set(entry.option.words or ()) <= told
     if entry.kind in (int, float):
         assert entry.low < entry.high
         allowed = entry.default in (None, entry.word)

@@ -142,7 +142,8 @@ def test_every_option_reaches_the_worker(
         "--gradients --jacobian 3 "
         "--distribution orthogonal --signal-variance 0.5 --device cpu --constrain-weights "
         "--custom-objects package.layers --input-size 64 --keep-frozen --zero-kernels replace "
-        "--disable dead_channels --disable saturated "
+        "--disable dead_channels --disable saturated --scheme calibrated "
+        "--schemes default,he --schemes orthogonal "
         "--signal-model independent --unsupported error"
     )
     assert main(["analyze", "my model.keras", *options.split()]) == 0
@@ -172,6 +173,8 @@ def test_every_option_reaches_the_worker(
             "constrain_weights": True,
             "keep_frozen": True,
             "zero_kernels": "replace",
+            "scheme": "calibrated",
+            "schemes": ["he", "orthogonal"],
             "disable": ["dead_channels", "saturated"],
             "custom_objects": "package.layers",
             "input_size": 64,

@@ -83,6 +83,34 @@ def trained(tmp_path_factory):
     return folder
 
 
+@pytest.mark.parametrize(
+    ("format", "scheme"),
+    [("keras", "calibrated"), ("h5", "centred"), ("h5", "own"), ("keras", "zero_residual")],
+)
+def test_another_scheme_is_measured_beside_autoinit_and_taken_home(
+    trained, tmp_path, format, scheme
+):
+    settings = {"scheme": scheme, "schemes": ("he",), "samples": 8}
+    result = analyse(trained / f"model.{format}", tmp_path, **settings)
+    assert result["series"] == ["default", "autoinit", "uploaded", "he", scheme]
+    assert result["verdicts"].keys() == set(result["series"])
+    saved = keras.models.load_model(tmp_path / result["downloads"][0]["file"])
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert differing(manifest, saved) == []
+    conv = np.asarray(saved.get_layer("conv").kernel)
+    target = call(result, "conv")[scheme]["measured"]["variance"]
+    assert (target == pytest.approx(1.0, rel=0.1)) == (scheme != "own")
+    planned = [kernel["planned"] for kernel in call(result, "conv").get("kernels", ())]
+    assert planned == ([] if scheme == "own" else [pytest.approx(conv.std(), rel=0.1)])
+    moved = scheme in ("calibrated", "centred")
+    assert np.any(saved.get_layer("bn").moving_mean) == moved
+    # What one scheme records is not another's: the file's own initialisers draw the default.
+    plain = analyse(trained / f"model.{format}", tmp_path, samples=8)
+    for row, alone in zip(result["calls"], plain["calls"], strict=True):
+        assert row["default"]["measured"] == alone["default"]["measured"]
+        assert row["autoinit"]["measured"] == alone["autoinit"]["measured"]
+
+
 @pytest.mark.parametrize("format", ["keras", "h5"])
 def test_an_uploaded_file_has_three_series_and_the_plotted_weights_go_home(
     trained, tmp_path, format
