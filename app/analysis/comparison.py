@@ -37,6 +37,7 @@ from autoinit.findings import Finding
 from autoinit.graph.frozen import frozen_variables, settled_values
 from autoinit.graph.keras_models import recursion_depth
 from autoinit.graph.model_graph import ModelGraph
+from autoinit.graph.shapes import largest_alive
 from autoinit.graph.zeros import zero_calls
 from autoinit.initializers.calibration import Fed
 from autoinit.initializers.drawing import (
@@ -47,6 +48,7 @@ from autoinit.initializers.drawing import (
 )
 from autoinit.initializers.schemes import SCHEMES, Scheme, prepare
 from autoinit.initializers.schemes import draw as draw_by_scheme
+from autoinit.model_files.budgets import Budgets
 from autoinit.propagation import Options, Propagation, input_signals, plan, predict
 from autoinit.randomness import derived
 from autoinit.reading import read_model
@@ -350,11 +352,17 @@ class _Analysis:
         chosen = (
             self.seeds[draw], inputs.mean, inputs.variance, self.training, settings.device,
         )  # fmt: skip
-        probe = probe_model(
-            self.graph, settings.samples, *chosen, input_data=inputs.data,
-            memory_limit=_activation_memory(settings), batch_size=settings.batch,
-            budget=settings.budget, progress=self.steps.next(f"Measuring {series}{label}"),
-        )  # fmt: skip
+        progress = self.steps.next(f"Measuring {series}{label}")
+
+        def probed(graph: ModelGraph) -> Probe:
+            return probe_model(
+                graph, settings.samples, *chosen, input_data=inputs.data,
+                memory_limit=_activation_memory(settings), batch_size=settings.batch,
+                budget=settings.budget, progress=progress,
+            )  # fmt: skip
+
+        stood_in = self._on_stand_ins(found.predictions[series][0], self.seeds[draw], probed)
+        probe = stood_in or probed(self.graph)
         found.probes.setdefault(series, []).insert(0, probe)
         if not settings.gradients:
             return
@@ -367,6 +375,31 @@ class _Analysis:
                 progress=self.steps.next(f"Measuring gradients, {series}{label}", _GRADIENT_STEPS),
             )  # fmt: skip
             found.gradients.setdefault(series, []).insert(0, gradients)
+
+    def _on_stand_ins(
+        self, predicted: Propagation, seed: int, probed: Callable[[ModelGraph], Probe]
+    ) -> Probe | None:
+        """A probe of what comes after layers that are not run, too: fed noise as predicted.
+
+        Returns:
+            None where nothing stands in, or what comes after does not take noise.
+        """
+        signals = [result.signals for result in predicted.results]
+        cut = [call.index for call in self.graph.calls if call.placeholder is not None]
+        known = (each for index in cut for each in signals[index])
+        if not cut or not all(math.isfinite(one.mean + one.variance) for one in known):
+            return None
+        graph = self.graph.with_stand_ins(
+            lambda call: [(one.mean, one.variance) for one in signals[call.index]], seed
+        )
+        if largest_alive(graph, 1) > Budgets.from_environment().live_bytes:
+            return None
+        try:
+            probe = probed(graph)
+        except Exception:  # layers that read indices, or texts, and whatever else
+            return None
+        moments = tuple(None if n in cut else each for n, each in enumerate(probe.moments))
+        return replace(probe, graph=self.graph, moments=moments, draws=(moments,))
 
     def _gradient_batch(self) -> int | None:
         """How many samples go back together: as many as forward, where samples see each other."""
@@ -429,9 +462,11 @@ class _Analysis:
         found = self.comparison
         latest = next(reversed(found.predictions.values()))[0]
         weighted = [result.weighted for result in latest.results]
+        # What was measured on noise bears no verdict.
+        idle = self.graph.behind_placeholders()
         found.diagnosis = diagnose(self.graph, weighted, linted, {
             series: SeriesFigures(
-                probes[0].moments,
+                [None if n in idle else each for n, each in enumerate(probes[0].moments)],
                 found.few_gradients[series].moments if series in found.few_gradients else (),
                 found.growth.get(series, ()), found.updates.get(series, ()),
                 found.zeros.get(series),
@@ -455,12 +490,14 @@ class _Analysis:
         Trained channels differ from each other, which the rules' signals do not say.
         """
         settled = settled_values(self.graph, self.comparison.kept, drawn)
+        idle = self.graph.behind_placeholders()
         kind = SIGNAL_MODELS[self.settings.signal_model]
         probe = self.comparison.probes["uploaded"][draw]
         return {
             call.outputs[0].index: kind.gaussian(moments.mean, moments.variance)
             for call, moments in zip(self.graph.calls, probe.moments, strict=True)
             if moments is not None
+            and call.index not in idle
             and call.outputs[0].index in settled
             and math.isfinite(moments.variance)
         }

@@ -208,9 +208,12 @@ def not_run_sentence(result: Result, names: Sequence[str]) -> str:
         "and nothing was measured there"
     )
     if following:
+        where = f"the {plural(following, 'layer')} after {'it' if one else 'them'}"
+        unmeasured = len(result.unmeasured_calls) > len(calls)
         sentence += (
-            f" or at the {plural(following, 'layer')} after {'it' if one else 'them'}: the signal "
-            "is predicted to pass through unchanged. What is predicted after that, and the "
-            "weights set by it, may be off"
+            (f" or at {where}: the" if unmeasured else ": the")
+            + " signal is predicted to pass through unchanged. "
+            + ("" if unmeasured else f"At {where} noise of that mean and variance was fed in. ")
+            + "What is predicted after that, and the weights set by it, may be off"
         )
     return sentence + ". What lies elsewhere is measured as ever."

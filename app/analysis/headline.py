@@ -473,9 +473,9 @@ def measured_card(result: Result) -> Card:
         label="Layers measured",
         value=rounded_down(count - missing, count),
         note=f"{count - missing:,} of {count:,}",
-        explanation="Layers whose code is not at hand, or may not be run, are not measured, and "
-        "neither is what depends on them. The command line takes --custom-objects for code that "
-        "you trust.",
+        explanation="Layers whose code is not at hand, or may not be run, are not measured; what "
+        "depends on them is fed noise of the predicted mean and variance, where it takes that. "
+        "The command line takes --custom-objects for code that you trust.",
     )
 
 

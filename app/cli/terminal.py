@@ -153,7 +153,11 @@ def _not_run_lines(result: Result) -> Iterator[str]:
     if not opaque:
         return
     after = len(result.unmeasured_calls) - len(opaque)
-    yield f"not run   {len(opaque):,}; {after:,} more layers, after them, are not measured"
+    if after:
+        told = f"{after:,} more layers, after them, are not measured"
+    else:
+        told = "what comes after is measured on noise of the predicted moments"
+    yield f"not run   {len(opaque):,}; {told}"
     for call in opaque[:NOT_RUN_SHOWN]:
         name, reason = plain_text(call.path, NAME_LIMIT), plain_text(call.opaque, NAME_LIMIT)
         yield f"  {name} ({plain_text(call.class_name, NAME_LIMIT)}): {reason}"

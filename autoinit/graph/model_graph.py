@@ -9,10 +9,11 @@ import contextlib
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers
 
 from autoinit.graph.keras_internals import get_keras_mask, set_keras_mask, takes_training
@@ -224,6 +225,34 @@ class Call:
 
 
 @dataclass(frozen=True)
+class StandIn(Call):
+    """A placeholder's call that gives Gaussian noise, for what comes after it to be run on.
+
+    Attributes:
+        moments: mean and variance of each output.
+        generator: of the noise.
+    """
+
+    moments: tuple[tuple[float, float], ...] = ()
+    generator: Any = field(default=None, repr=False, compare=False)
+
+    def run(self, tensors: Sequence[Any], training: bool, batch: int | None = None) -> list[Any]:
+        """Noise for as many samples as arrive."""
+        samples = next(
+            (len(tensor) // value.rows for value, tensor in zip(self.inputs, tensors, strict=True)
+             if not value.constant), batch or 1,
+        )  # fmt: skip
+        return [
+            keras.ops.convert_to_tensor(
+                mean + math.sqrt(variance)
+                * self.generator.standard_normal(value.sizes(samples), np.float32),
+                dtype=value.dtype,
+            )
+            for value, (mean, variance) in zip(self.outputs, self.moments, strict=True)
+        ]  # fmt: skip
+
+
+@dataclass(frozen=True)
 class ModelGraph:
     """A model's calls in topological order.
 
@@ -279,6 +308,26 @@ class ModelGraph:
                 found.add(call.index)
                 missing.update(value.index for value in call.outputs)
         return frozenset(found)
+
+    def with_stand_ins(
+        self, moments: Callable[[Call], Sequence[tuple[float, float]]], seed: int = 0
+    ) -> ModelGraph:
+        """The graph with noise in the place of what cannot be run.
+
+        Args:
+            moments: of a placeholder's call: mean and variance of each output.
+            seed: of the noise.
+        """
+
+        def standing_in(call: Call) -> Call:
+            if call.placeholder is None:
+                return call
+            known = {each.name: getattr(call, each.name) for each in fields(call)}
+            generator = np.random.default_rng([seed, call.index])
+            known |= {"placeholder": None, "moments": tuple(moments(call)), "generator": generator}
+            return StandIn(**known)
+
+        return replace(self, calls=tuple(map(standing_in, self.calls)))
 
     def vocabulary(self) -> dict[int, int]:
         """How many different integers each integer input may hold.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
+import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -83,15 +85,15 @@ def open_model_file(
     """
     path = Path(path)
     budgets = budgets or Budgets.from_environment()
-    custom = dict(custom_objects or {})
     record = read_model_file(path, name or path.name, budgets)
+    custom, unused = _of_keras(record, custom_objects or {})
     with contextlib.ExitStack() as stack:
         arrays = None
         if record.has_weights:
             found = open_weights(path, record.format, record.name, budgets)
             arrays = stack.enter_context(found)
         shapes = stored_shapes(arrays.arrays if arrays else {}, record.config, record.format)
-        checked = check(record, budgets, _names(custom), shapes)
+        checked = check(record, budgets, custom, shapes)
         with refusals():
             open_checked = _open_keras2 if record.keras == 2 else _open_keras3
             file = open_checked(record, checked.config, custom, budgets, arrays)
@@ -99,7 +101,7 @@ def open_model_file(
     return replace(
         file,
         sha256=_sha256(path),
-        findings=_each_once((*checked.findings, *file.findings)),
+        findings=_each_once((*checked.findings, *file.findings, *unused)),
         native=file.native and not stands_in,
     )
 
@@ -171,10 +173,35 @@ def _each_once(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     return tuple(finding for finding in findings if finding in keys.values())
 
 
-def _names(custom: Mapping[str, Any]) -> set[str]:
-    """What a file may call the operator's classes and functions."""
-    registered = {keras.saving.get_registered_name(part) for part in custom.values()}
-    return {*custom, *(name for name in registered if isinstance(name, str))}
+def _of_keras(
+    record: FileRecord, custom: Mapping[str, Any]
+) -> tuple[dict[str, Any], tuple[Finding, ...]]:
+    """The operator's classes and functions that a file's Keras can run, by what it may call them.
+
+    Returns:
+        With a finding where the file names others.
+    """
+    fitting: dict[str, Any] = {}
+    others: list[str] = []
+    for name, part in custom.items():
+        roots = {base.__module__.partition(".")[0] for base in getattr(part, "__mro__", ())}
+        kind = 2 if "tf_keras" in roots else 3 if "keras" in roots else record.keras
+        registered = [keras.saving.get_registered_name(part)]
+        if "tf_keras" in sys.modules:  # else it can have registered nothing there
+            registered.append(sys.modules["tf_keras"].saving.get_registered_name(part))
+        names = {name, *(each for each in registered if isinstance(each, str))}
+        if kind == record.keras:
+            fitting |= dict.fromkeys(names, part)
+        elif any(json.dumps(each) in record.config_text for each in names):
+            others.append(name)
+    if not others:
+        return fitting, ()
+    written = "tf_keras, for files of Keras 2" if record.keras == 3 else "Keras 3"
+    return fitting, (Finding(
+        "custom_objects_unused", "", "",
+        f"The file is of Keras {record.keras}, and {', '.join(map(repr, others[:3]))} of your "
+        f"custom objects are made for {written}: they are not used.",
+    ),)  # fmt: skip
 
 
 def _sha256(path: Path) -> str:

@@ -36,7 +36,7 @@ def pass_through(call: Call, inputs: Sequence[Any]) -> RuleResult:
 
 
 def not_run(call: Call, inputs: Sequence[Any], unsupported: str = "pass_through") -> RuleResult:
-    """The same for an opaque call; measurements, too, end before it.
+    """The same for an opaque call, which is not measured.
 
     Raises:
         UnsupportedLayerError: where that is an error.
@@ -48,7 +48,7 @@ def not_run(call: Call, inputs: Sequence[Any], unsupported: str = "pass_through"
             f"{call.path!r} ({call.class_name}) is not run: {reason[:300]}. Name a module of yours "
             "that has it (custom objects), or choose to have it passed through."
         )
-    end = "Nothing after it is measured, and the predictions there are uncertain."
+    end = "What comes after it is uncertain: it is measured on noise of the predicted moments."
     if isinstance(part, Opaque):
         held = (
             "" if part is call.layer else f"holds {part.name[:80]!r} ({part.original[:80]}), and "

@@ -416,8 +416,7 @@ class _Walk:
             task.container[key] = placeholder_activation(name, f"it {why}", self.keras)
             place.find(
                 "opaque_activation",
-                f"The {what} cannot be run, because it {why}; what comes after it is estimated, "
-                "not measured.",
+                f"The {what} cannot be run, because it {why}; what comes after it is uncertain.",
             )
         else:
             place.fail(f"its {printable(task.argument)} {quoted(name)} {why}")

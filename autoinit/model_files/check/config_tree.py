@@ -194,5 +194,5 @@ def _placeholder_finding(place: Place, evidence: Evidence) -> Finding:
     return Finding(
         "opaque_layer", place.call, place.class_name,
         f"Layer {place} cannot be run, because {place.reason}; {shape}, and what comes after it "
-        "is estimated, not measured.",
+        "is uncertain.",
     )  # fmt: skip

@@ -12,12 +12,14 @@ from app.analysis.comparison import compare
 from app.analysis.figures import calls_of, gradients_of, jacobian_of, phases_of, preview_of
 from app.analysis.headline import series_figures
 from app.analysis.settings import Settings, table
+from autoinit.graph.model_graph import StandIn
 from autoinit.graph.placeholders import Opaque, OpaqueActivation
 from autoinit.propagation import Options, input_signals, predict
 from autoinit.reading import read_model
 from autoinit.rules.fallbacks import UNSUPPORTED
 from autoinit.signals import SIGNAL_MODELS
 from autoinit.signals.independent import IndependentSignal
+from probes import probe_model
 from tests.app.parsing import parsed
 
 QUICK = {"samples": 64, "device": "cpu"}
@@ -61,10 +63,10 @@ def cut_model():
 
 
 @pytest.mark.parametrize("uploaded", [True, False])
-def test_measured_figures_are_null_from_a_layer_on_that_is_not_run(uploaded):
+def test_what_comes_after_a_layer_that_is_not_run_is_measured_on_noise(uploaded):
     comparison = compare(cut_model(), Settings(seeds=2, **QUICK), uploaded=uploaded)
     table = rows(comparison)
-    unmeasured = {"cut", "after", "after/swirl", "sum"}
+    unmeasured = {"cut", "after/swirl"}
     for path, row in table.items():
         for series in comparison.probes:
             assert (row[series]["measured"] is None) == (path in unmeasured)
@@ -79,6 +81,30 @@ def test_measured_figures_are_null_from_a_layer_on_that_is_not_run(uploaded):
     assert variance(table["beside"], "autoinit") == pytest.approx(1.0, rel=0.5)
     assert variance(table["after"], "autoinit", "predicted") == pytest.approx(1.0, rel=0.1)
     assert codes(comparison) == ["opaque_layer", "opaque_activation"]
+
+
+def test_noise_has_the_predicted_moments_and_bears_no_verdict():
+    x = keras.Input((30,), name="in")
+    y = layers.Rescaling(3.0, 2.0, name="scaled")(x)
+    y = layers.Identity(name="after")(Opaque("Mine", "it is not known here", name="cut")(y))
+    model = keras.Model(x, layers.Dense(4, name="head")(y))
+    comparison = compare(model, Settings(samples=512), uploaded=False)
+    found = rows(comparison)["after"]["default"]["measured"]
+    assert found["mean"] == pytest.approx(2.0, abs=0.1)
+    assert found["variance"] == pytest.approx(9.0, rel=0.1)
+    assert comparison.diagnosis.verdicts["default"].verdict.value == "cannot tell"
+
+
+def test_layers_that_take_no_noise_are_not_measured(monkeypatch):
+    def choosy(graph, *args, **options):
+        if any(isinstance(call, StandIn) for call in graph.calls):
+            raise IndexError("no such row")
+        return probe_model(graph, *args, **options)
+
+    monkeypatch.setattr("app.analysis.comparison.probe_model", choosy)
+    table = rows(compare(cut_model(), Settings(**QUICK), uploaded=False))
+    assert table["beside"]["default"]["measured"] is not None
+    assert table["after"]["default"]["measured"] is table["sum"]["default"]["measured"] is None
 
 
 def convolutions():

@@ -7,6 +7,7 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+import tf_keras
 from keras import layers
 
 from autoinit.errors import ModelFileError
@@ -322,3 +323,41 @@ def test_a_sequential_model_of_keras_2_may_begin_with_what_is_not_run(tmp_path):
     path.write_text(json.dumps(model))
     with pytest.raises(ModelFileError):
         open_model_file(path)
+
+
+def of_package(kind):
+    """A layer of the operator's own, under the same name for either Keras."""
+
+    class Scale(kind.layers.Layer):
+        def build(self, shape):
+            self.gain = self.add_weight(name="g", shape=(shape[-1],), initializer="ones")
+
+        def call(self, x):
+            return x * self.gain
+
+    Scale.__module__ = "operators"
+    return kind.saving.register_keras_serializable("mine")(Scale)
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+@pytest.mark.parametrize(
+    ("kind", "name"), [(tf_keras, "m.h5"), (tf_keras, "m.json"), (keras, "m.keras")]
+)
+def test_custom_objects_are_those_of_the_files_own_keras(tmp_path, kind, name):
+    classes = {each: of_package(each) for each in (keras, tf_keras)}
+    x = kind.Input((4,))
+    y = kind.layers.Dense(3)(classes[kind](name="scale")(x))
+    path, model = tmp_path / name, kind.Model(x, y)
+    if name.endswith("json"):
+        path.write_text(model.to_json())
+    else:
+        model.save(path)
+    file = open_model_file(path, {"Scale": classes[kind]})
+    assert not {f.code for f in file.findings} & {"opaque_layer", "custom_objects_unused"}
+    np.testing.assert_allclose(file.model(np.ones((2, 4))).shape, (2, 3))
+    (other,) = set(classes) - {kind}
+    file = open_model_file(path, {"Scale": classes[other]})
+    assert {f.code for f in file.findings} >= {"opaque_layer", "custom_objects_unused"}
+    assert "custom_objects_unused" not in {
+        f.code for f in open_model_file(path, {"Other": classes[other].__mro__[1]}).findings
+    }

@@ -21,6 +21,15 @@ KINDS = (
         test="autoinit.model_files.check.checking",
     ),
     FindingKind(
+        "custom_objects_unused",
+        Severity.PROBLEM,
+        "Custom objects that are made for the other Keras",
+        cause="A layer of Keras 3 cannot run in a model of Keras 2, nor one of Keras 2 in one of "
+        "Keras 3.",
+        remedy="Name a module that has the layers for the file's Keras (tf_keras for Keras 2).",
+        test="autoinit.model_files.opening",
+    ),
+    FindingKind(
         "unsupported_layer",
         Severity.PROBLEM,
         "Layers without a rule",
