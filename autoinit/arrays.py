@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
+
+_PART = 2**16  # entries that stay in a core's cache in double precision
 
 
 def as_array(tensor: Any) -> NDArray[Any]:
@@ -32,3 +35,13 @@ def double_precision() -> contextlib.AbstractContextManager[Any]:
 
     double: contextlib.AbstractContextManager[None] = jax.enable_x64(True)
     return double
+
+
+def mean_and_deviation(values: NDArray[Any]) -> tuple[float, float]:
+    """Of all entries, in double precision; part by part, without a copy of all of them."""
+    flat, size = values.reshape(-1), max(values.size, 1)
+    parts = [flat[start : start + _PART] for start in range(0, flat.size, _PART)]
+    with np.errstate(invalid="ignore", over="ignore"):  # of entries that are not finite
+        mean = sum(float(part.sum(dtype=np.float64)) for part in parts) / size
+        squares = sum(float(np.square(part - np.float64(mean)).sum()) for part in parts)
+    return mean, math.sqrt(squares / size) if squares >= 0.0 else math.nan

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from autoinit.arrays import as_array
+from autoinit.arrays import as_array, mean_and_deviation
 from autoinit.randomness import derived
 from autoinit.rules.registry import KernelScale
 
@@ -90,13 +90,14 @@ def differing(manifest: Mapping[str, Any], model: Any) -> list[str]:
 
 def _of(variable: Any) -> dict[str, Any]:
     values = as_array(variable)
-    numbers = values.astype(np.float64) if values.size and values.dtype.kind in "fiu" else None
+    known = values.size and values.dtype.kind in "fiu"
+    mean, deviation = mean_and_deviation(values) if known else (None, None)
     return {
         "variable": variable.path,
         "shape": list(values.shape),
         "dtype": str(values.dtype),
-        "mean": _figure(None if numbers is None else numbers.mean()),
-        "standard_deviation": _figure(None if numbers is None else numbers.std()),
+        "mean": _figure(mean),
+        "standard_deviation": _figure(deviation),
         "sha256": _digest(values),
     }
 

@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from app.analysis.conditions import conditions
 from app.analysis.devices import device_kind
 from app.analysis.diagnosis.diagnose import (
@@ -32,7 +30,7 @@ from app.analysis.diagnosis.weights import frozen_weights, weights_not_finite
 from app.analysis.inputs import Inputs, inputs_of
 from app.analysis.settings import Settings
 from app.limits import Limits, memory_left
-from autoinit.arrays import as_array
+from autoinit.arrays import as_array, mean_and_deviation
 from autoinit.findings import Finding
 from autoinit.graph.frozen import frozen_variables, settled_values
 from autoinit.graph.keras_models import recursion_depth
@@ -570,7 +568,7 @@ def _gradient_samples(graph: ModelGraph) -> int:
 def _deviations(graph: ModelGraph) -> dict[int, float]:
     """Standard deviations of the entries of all kernels, as they are now."""
     return {
-        id(weight): float(as_array(weight).std(dtype=np.float64))
+        id(weight): mean_and_deviation(as_array(weight))[1]
         for layer in graph.layers()
         for weight in getattr(layer, "weights", ())
         if len(weight.shape) > 1

@@ -71,7 +71,9 @@ def main() -> None:
     except BaseException as error:
         report_error(channel, error)
     else:
-        # What is imported stays; to look through it for garbage takes a quarter of a second a time.
+        if lines.empty():
+            importlib.import_module("app.jobs.execution").rehearse()
+        # What is there stays; to look through it for garbage takes a quarter of a second a time.
         gc.freeze()
         channel.say("ready")
         _run_on_large_stack(channel, lines.get())

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from autoinit.arrays import as_array
 from autoinit.graph.keras_internals import layers_in, own_variables, seed_generators
 
 
@@ -29,4 +30,11 @@ def changing_variables(layers: Iterable[Any]) -> list[Any]:
 
 def values_of(variables: Iterable[Any]) -> list[tuple[Any, NDArray[Any]]]:
     """Variables and copies of what they hold."""
-    return [(v, np.array(keras.ops.convert_to_numpy(v.value))) for v in variables]
+    return [(v, as_array(v).copy()) for v in variables]
+
+
+def put_values_back(kept: Iterable[tuple[Any, NDArray[Any]]]) -> None:
+    """Give variables what they held, as far as they hold something else: to look costs less."""
+    for variable, values in kept:
+        if not np.array_equal(as_array(variable), values, equal_nan=values.dtype.kind == "f"):
+            variable.assign(values)

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from autoinit.graph.changing import changing_variables, values_of
+from autoinit.graph.changing import changing_variables, put_values_back, values_of
 from autoinit.graph.keras_internals import clear_losses
 from autoinit.graph.model_graph import ModelGraph
 from autoinit.randomness import derived
@@ -33,8 +33,7 @@ def unchanged(graph: ModelGraph, seed: int) -> Iterator[None]:
         yield
     finally:
         set_noise_state(noise)
-        for variable, values in kept:
-            variable.assign(values)
+        put_values_back(kept)
         for layer in graph.layers():
             clear_losses(layer)
 

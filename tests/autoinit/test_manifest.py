@@ -1,10 +1,13 @@
 """What became of each variable, and whether that is still so."""
 
+import math
+
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
+from autoinit.arrays import mean_and_deviation
 from autoinit.initializers.distributions import make_initializer
 from autoinit.initializers.drawing import apply_plans
 from autoinit.manifest import differing, variables_as_data
@@ -62,3 +65,12 @@ def test_what_was_changed_since_is_named(drawn, tmp_path):
     other = keras.Sequential([keras.Input((2,)), layers.Dense(1)])
     with pytest.raises(ValueError, match="do not belong together"):
         differing(manifest, other)
+
+
+def test_mean_and_deviation_are_those_of_double_precision():
+    values = np.random.default_rng(0).normal(100.0, 1e-3, (300, 301)).astype(np.float32)
+    exact = values.astype(np.float64)
+    assert mean_and_deviation(values) == pytest.approx((exact.mean(), exact.std()), rel=1e-9)
+    values[0, 0] = np.nan
+    assert all(map(math.isnan, mean_and_deviation(values)))
+    assert mean_and_deviation(np.full((2, 2), 3)) == (3.0, 0.0)

@@ -22,7 +22,7 @@ from app.analysis.job_spec import JobSpec
 from app.analysis.result import ModelFacts, UsedSettings
 from app.analysis.settings import Settings
 from app.export.snippet import snippet
-from app.jobs.execution import run
+from app.jobs.execution import rehearse, run
 from app.jobs.queue import Workers
 from autoinit.errors import ModelFileError, UnsupportedLayerError
 from autoinit.manifest import differing
@@ -604,3 +604,8 @@ def test_a_files_name_stays_a_name_in_the_snippet(name):
         if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "load_model"
     ]  # fmt: skip
     assert load.args[0].value == name
+
+
+def test_a_rehearsal_leaves_no_names_behind():
+    rehearse()
+    assert keras.layers.Conv2D(1, 1).name == "conv2d"

@@ -722,7 +722,7 @@ def run(spec, folder, progress):
 
 __name__ = "app.jobs.execution"
 app.jobs.execution = sys.modules[__name__] = types.ModuleType(__name__)
-app.jobs.execution.run = run
+app.jobs.execution.run, app.jobs.execution.rehearse = run, lambda: None
 from app.jobs import worker
 worker.main()
 """
