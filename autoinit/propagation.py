@@ -239,6 +239,9 @@ class _Pass:
         self.measured = measured
         self.kind = type(next(iter(inputs.values())))
         self.factors = graph.factors()
+        # Factors of the products that their other factor is added to, and those calls' inputs.
+        self.gates: dict[int, Signal] = {}
+        self.gated = _gated(graph)
         self.signals: dict[int, Signal] = {}
         self.tainted: set[int] = set()
         self.warned: set[int] = set()
@@ -268,11 +271,20 @@ class _Pass:
         """Leaves the signals of a call; gives its result, with what a measurement would show."""
         arrived = alike([self.signals[value.index] for value in call.inputs])
         result = self._mark_tainted(call, self._result(call, arrived))
+        self._keep_gate(call, arrived)
         if self.shared is not None:
             result = self.shared.follow(call, arrived, result)
         for value, signal in zip(call.outputs, result.signals, strict=True):
             self.signals[value.index] = settled(cast(Signal, signal)).arrange(value.positions)
         return replace(result, signals=self._observed(call, result))
+
+    def _keep_gate(self, call: Call, arrived: Sequence[Signal]) -> None:
+        for reader, (product, place) in self.gated.items():
+            if product == call.outputs[0].index:
+                x = self.graph.calls[reader].inputs[place].index
+                other = next(n for n, value in enumerate(call.inputs) if value.index != x)
+                if arrived[other].latent_id != arrived[1 - other].latent_id:
+                    self.gates[product] = arrived[other]
 
     def _result(self, call: Call, arrived: Sequence[Signal]) -> RuleResult:
         if call.is_input:
@@ -294,6 +306,12 @@ class _Pass:
         if call.placeholder is not None:
             return not_run(call, arrived, self.context.unsupported)
         context = self._context_of(call)
+        if call.index in self.gated:
+            product, place = self.gated[call.index]
+            # x·s + x = x·(1 + s): a product and its factor go together.
+            if product in self.gates:
+                gate = self.gates.pop(product).affine(1.0, 1.0)
+                return RuleResult((arrived[place].combine("multiply", [gate]),), Support.EXACT)
         registration = context.registry.of_call(call)
         if registration is None:
             return without_rule(pass_through(call, arrived), call, arrived, context)
@@ -414,6 +432,27 @@ class _Pass:
             value.index: as_array(result)
             for value, result in zip(call.outputs, results, strict=True)
         }
+
+
+def _gated(graph: ModelGraph) -> dict[int, tuple[int, int]]:
+    """Sums of a tensor and of its product with another, such as a gate.
+
+    Returns:
+        By the sum's call: the product's value, and the tensor's place among the call's inputs.
+    """
+    makers, found = graph.producers(), dict[int, tuple[int, int]]()
+    for call in graph.calls:
+        if type(call.layer).__name__ != "Add" or len(call.inputs) != 2 or call.placeholder:
+            continue
+        for place, value in enumerate(call.inputs):
+            maker = makers.get(call.inputs[1 - place].index)
+            if maker is None or type(maker.layer).__name__ != "Multiply" or maker.placeholder:
+                continue
+            factors = {each.index for each in maker.inputs}
+            whole = value.shape == call.outputs[0].shape == maker.outputs[0].shape
+            if whole and len(factors) == len(maker.inputs) == 2 and value.index in factors:
+                found[call.index] = (maker.outputs[0].index, place)
+    return found
 
 
 def _as_measured(result: RuleResult, signal: Signal) -> RuleResult:

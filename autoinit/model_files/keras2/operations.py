@@ -40,11 +40,12 @@ _OF_SHAPES = frozenset({
     "compat.v1.floor_div", "compat.v1.squeeze", "compat.v1.to_float", "compat.v1.to_int32",
     "compat.v1.to_int64", "concat", "convert_to_tensor", "expand_dims", "gather", "identity",
     "math.add", "math.ceil", "math.divide", "math.floor", "math.floordiv", "math.floormod",
-    "math.maximum", "math.minimum", "math.multiply", "math.negative", "math.reduce_prod",
-    "math.round", "math.sqrt", "math.subtract", "math.truediv", "node.Add", "node.AddV2",
-    "node.Cast", "node.ConcatV2", "node.ExpandDims", "node.FloorDiv", "node.GatherV2", "node.Mul",
-    "node.Pack", "node.Prod", "node.RealDiv", "node.Squeeze", "node.StridedSlice", "node.Sub",
-    "reshape", "slice", "split", "squeeze", "stack", "strided_slice", "unstack",
+    "math.maximum", "math.minimum", "math.multiply", "math.negative", "math.pow", "math.reciprocal",
+    "math.reduce_prod", "math.round", "math.rsqrt", "math.square", "math.sqrt", "math.subtract",
+    "math.truediv", "node.Add", "node.AddV2", "node.Cast", "node.ConcatV2", "node.ExpandDims",
+    "node.FloorDiv", "node.GatherV2", "node.Mul", "node.Pack", "node.Pow", "node.Prod",
+    "node.RealDiv", "node.Squeeze", "node.StridedSlice", "node.Sub", "reshape", "slice", "split",
+    "squeeze", "stack", "strided_slice", "unstack",
 })  # fmt: skip
 
 _MOST_PARTS = 500  # of an expression that is carried on

@@ -7,7 +7,8 @@ what it does to chosen tensors. Only what that cannot tell has a rule by name; t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -30,6 +31,15 @@ _PICKING = frozenset({"Flip", "GetItem", "Roll", "Split"})
 # JAX takes the few points that a function is tried on for channels that have no positions, so that
 # a window leaves them as they are.
 _WINDOWS = frozenset({"AdaptiveAveragePool", "AdaptiveMaxPool", "AveragePool", "MaxPool"})
+_NEVER_NEGATIVE = frozenset({
+    "Abs", "Absolute", "Exp", "Exp2", "Norm", "Relu", "Relu6", "Sigmoid", "Softmax", "Softplus",
+    "Sqrt", "Square", "Std", "Var",
+})  # fmt: skip
+_KEEPING_SIGN = _KEEPING | _PICKING | _WINDOWS | frozenset({
+    "Amax", "Amin", "Concatenate", "ExpandDims", "Max", "Mean", "Min", "Reshape", "Squeeze", "Sum",
+    "Transpose",
+})  # fmt: skip
+_JOINING = frozenset({"Add", "Divide", "Maximum", "Minimum", "Multiply", "TrueDivide"})
 _ARITHMETIC = {
     "Add": "add", "Subtract": "subtract", "Multiply": "multiply",
     "Maximum": "maximum", "Minimum": "minimum", "Fmax": "maximum", "Fmin": "minimum",
@@ -50,7 +60,31 @@ def operation(call: Call, inputs: Sequence[Signal], context: Context) -> RuleRes
         found = _by_trying(call, inputs, context)
     except Exception:  # what it was tried on is not what it takes, and it may raise anything
         found = None
-    return found or _sampled(call, inputs, context)
+    found = found or _sampled(call, inputs, context)
+    signs = context.kept.setdefault("never negative", set())
+    if all(value.index in signs for value in call.inputs):
+        # A Gaussian of a mean of squares may reach below 0, the mean never does.
+        told = tuple(each for each in found.findings if each.code != "undefined_values")
+        found = replace(found, findings=told)
+    if _is_never_negative(call, signs):
+        signs.update(value.index for value in call.outputs)
+    return found
+
+
+def _is_never_negative(call: Call, signs: Collection[int]) -> bool:
+    """Whether a call's output has no entry below 0, by its making."""
+    name, (args, kwargs) = type(call.layer).__name__, call.arguments
+    if name in _NEVER_NEGATIVE:
+        return True
+    numbers = [
+        leaf for leaf in keras.tree.flatten((args, kwargs)) if isinstance(leaf, (int, float))
+    ]
+    if name == "Power":
+        return numbers[-1:] == [2] or call.inputs[0].index in signs
+    if name == "Multiply" and len(call.inputs) == 2 and _is_of_one(call):
+        return True
+    known = all(value.index in signs for value in call.inputs)
+    return known and (name in _KEEPING_SIGN or (name in _JOINING and min(numbers, default=0) >= 0))
 
 
 def _by_trying(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | None:

@@ -17,6 +17,7 @@ from autoinit.signals.signal import Array, BiasMoments, KernelMoments, Signal
 # Numbers that are computed to find a matrix, and entries of one that is kept.
 _MOST_COMPUTED = 2**30
 _MOST_KEPT = 2**24
+_MOST_AT_ONCE = 2**22  # numbers of one piece of it
 _TOLERANCE = 1e-4
 
 Map = Callable[[Array], Array]
@@ -127,13 +128,17 @@ def _rounded(matrix: Array) -> Array:
 def _as_matrix(function: Map, signal: Signal, value: Value, output: Value) -> RuleResult | None:
     """Any other linear map: sums over rows of its matrix, as of a dense layer's kernel."""
     entries, results = math.prod(value.sample), math.prod(output.sample)
-    if value.rows != 1 or not 0 < entries * results <= _MOST_KEPT:
+    computed = entries * max(entries, results)
+    if value.rows != 1 or not 0 < entries * results <= _MOST_KEPT or computed > _MOST_COMPUTED:
         return None
-    units = np.eye(entries).reshape(entries, *value.sample)
     offset = function(np.zeros(value.sizes(1)))
     if offset.shape != output.sizes(1):
         return None
-    matrix = function(units).reshape(entries, results) - offset.reshape(results)
+    step = max(_MOST_AT_ONCE // max(entries, results), 1)
+    matrix = np.concatenate([
+        function(np.eye(min(step, entries - start), entries, start).reshape(-1, *value.sample))
+        for start in range(0, entries, step)
+    ]).reshape(entries, results) - offset.reshape(results)  # fmt: skip
     random = np.random.default_rng(0).standard_normal(value.sizes(2))
     measured = function(random).reshape(2, results)
     expected = random.reshape(2, entries) @ matrix + offset.reshape(results)

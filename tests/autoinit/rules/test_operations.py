@@ -1,4 +1,5 @@
 import math
+import tracemalloc
 
 import keras
 import numpy as np
@@ -111,6 +112,10 @@ TOGETHER = [
     (operation("Multiply", lambda x: layers.Multiply()([x, 1 - x]), (4,)), -1.25, 4.5),
     (operation("Maximum", lambda x: layers.Maximum()([x, -x]), (4,)), FOLDED, 1.75 - FOLDED**2),
     (operation("Minimum", lambda x: layers.Minimum()([x, -x]), (4,)), -FOLDED, 1.75 - FOLDED**2),
+    # x(1 + y): 1.75·E(1 + y)².
+    (operation("gated", lambda x, y: x * y + x, (4,), (4,)), 0.0, 0.7),
+    (operation("gated by layers", lambda x, y: layers.Add()([x, layers.Multiply()([y, x])]),
+               (4,), (4,)), 0.0, 0.7),
     # One factor is of the same tensor, one is not: (x + x²)·y.
     (operation("and another", lambda x, y: layers.Multiply()([x, y, 1 - x]), (4,), (4,)),
      1.25, (4.5 + 1.25**2) * 1.4 - 1.25**2),
@@ -134,18 +139,50 @@ def test_by_hand(case, mean, variance):
     assert (signal.mean, signal.variance) == pytest.approx((mean, variance), rel=1e-6, abs=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [
+        (lambda x: ops.sqrt(ops.mean(ops.square(x), 1)), False),
+        (lambda x: ops.sqrt(ops.mean(ops.power(x, 2), 1) + 0.0), False),
+        (lambda x: ops.sqrt(ops.sum(x * x, 1) / 3), False),
+        (lambda x: ops.sqrt(ops.mean(x * ops.square(x), 1)), True),
+        (lambda x: ops.sqrt(ops.square(x) - 1.0), True),
+    ],
+    ids=["mean of squares", "of powers", "of products", "of cubes", "less one"],
+)
+def test_a_root_of_what_is_never_negative_has_a_value(function, told):
+    x = keras.Input((3, 4))
+    graph = read_model(keras.Model(x, function(x)))
+    codes = {finding.code for finding in predict(graph, input_signals(graph)).findings}
+    assert ("undefined_values" in codes) == told
+
+
+def test_a_matrix_is_found_in_pieces():
+    x = keras.Input((30, 20, 10))
+    model = keras.Model(x, OwnOperation(lambda x: ops.sum(x[:, ::7] * 2.0, (1, 2, 3)), ())(x))
+    graph = read_model(model)
+    tracemalloc.start()
+    (_, result) = predict(graph, input_signals(graph), Options()).results
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert result.support is not Support.SAMPLED
+    assert result.signals[0].variance == pytest.approx(4 * 5 * 200, rel=1e-3)
+    assert peak < 250e6  # 6,000 unit vectors of 6,000 numbers are 288 MB
+
+
 class OwnOperation(keras.Operation):
     """One that nothing is known of."""
 
-    def __init__(self, function):
+    def __init__(self, function, shape=None):
         super().__init__()
-        self.function = function
+        self.function, self.shape = function, shape
 
     def call(self, x):
         return self.function(x)
 
     def compute_output_spec(self, x):
-        return keras.KerasTensor(x.shape, x.dtype)
+        shape = x.shape if self.shape is None else (x.shape[0], *self.shape)
+        return keras.KerasTensor(shape, x.dtype)
 
 
 def refused(x):
