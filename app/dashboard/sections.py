@@ -108,6 +108,9 @@ def show_verdicts(result: Result, folder: Path) -> None:
         f'<div class="advice">→ {html_text(card.advice, MESSAGE_LIMIT)}</div>'
         for card in told if card.advice
     ]  # fmt: skip
+    # No part of the verdict, since a callback may set another one; but the next thing to look at.
+    rates = [finding.message for finding in result.findings if finding.code == "learning_rate"]
+    lines += [f"<div>{html_text(message, MESSAGE_LIMIT)}</div>" for message in rates]
     st.html(f'<div class="answer {own.tone}">{"".join(lines)}</div>')
     with st.container(horizontal=True, key="remedy", vertical_alignment="center"):
         offered = downloads(result, folder)
