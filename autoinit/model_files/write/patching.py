@@ -232,7 +232,7 @@ def _write_json(record: FileRecord, patch: _Patch, path: Path) -> None:
     content = record.path.read_bytes()
     encoding = json.detect_encoding(content)
     text = patch.text
-    if content.decode(encoding) != record.config_text:  # JSON in a string of JSON
+    if content.decode(encoding).lstrip().startswith('"'):  # JSON in a string of JSON
         text = json.dumps(text)
     path.write_bytes(text.encode(encoding))
 

@@ -100,6 +100,8 @@ def _own(file: ModelFile, kernels_only: bool) -> str:
     kept = "Only weights and kernels' initialisers were changed"
     if kernels_only:
         kept = "Only kernels and their initialisers were changed"
+    if record.of_keras1:  # it names initialisers without their scales
+        kept = "Only kernels were changed" if file.has_weights else "Nothing was changed"
     weights = "" if file.has_weights else "; it holds no weights, which are drawn when it is built"
     return f"For Keras {version}, as your file. {kept}{weights}."
 

@@ -10,7 +10,9 @@ import pytest
 import tf_keras
 from keras import layers
 
+from autoinit import AutoInit
 from autoinit.errors import ModelFileError
+from autoinit.initializers.drawing import apply_plans
 from autoinit.model_files import Budgets, open_model_file, save_reinitialized
 from autoinit.model_files.rebuilding import rebuild_keras3, require_activations
 from autoinit.model_files.write.compiling import compile_as_recorded
@@ -361,3 +363,23 @@ def test_custom_objects_are_those_of_the_files_own_keras(tmp_path, kind, name):
     assert "custom_objects_unused" not in {
         f.code for f in open_model_file(path, {"Other": classes[other].__mro__[1]}).findings
     }
+
+
+def test_a_model_of_tensorflow_js_is_taken_home_as_json_of_keras(tmp_path):
+    config = json.loads(tf_keras.Sequential(
+        [tf_keras.layers.Dense(8, input_shape=(4,)), tf_keras.layers.Dense(3)]
+    ).to_json())  # fmt: skip
+    topology = {"model_config": config, "keras_version": "2.4.0", "backend": "tensorflow"}
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps({"format": "layers-model", "modelTopology": topology}))
+    file = open_model_file(path)
+    assert file.model.output_shape == (None, 3)
+    plans = AutoInit().plan(file.model).scales
+    apply_plans(plans, "truncated_normal", 0)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    names = [download.file for download in save_reinitialized(file, plans, folder, Budgets())[0]]
+    assert names == ["reinitialized.json", "reinitialized.keras"]
+    saved = tf_keras.models.model_from_json((folder / names[0]).read_text())
+    assert saved.count_params() == file.model.count_params()
+    assert type(saved.layers[0].kernel_initializer).__name__ == "TruncatedNormal"
