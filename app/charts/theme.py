@@ -23,7 +23,12 @@ COLOURS = {
 }  # fmt: skip
 SYMBOLS = {"default": "diamond", "autoinit": "circle", "uploaded": "square", "calibrated": "cross"}
 # The lines' own pattern, which shows without colour, too.
-DASHES = {"default": "dash", "autoinit": "solid", "uploaded": "dashdot"}
+DASHES = {
+    "default": "dash", "autoinit": "solid", "uploaded": "dashdot", "calibrated": "longdash",
+    "centred": "dot", "zero_residual": "longdashdot", "orthogonal": "12px,3px",
+    "delta_orthogonal": "2px,6px", "autoinit_orthogonal": "12px,4px,2px,4px", "he": "6px,2px",
+    "glorot": "4px,6px", "lecun": "2px,2px", "own": "8px,2px,2px,2px,2px,2px",
+}  # fmt: skip
 OTHER_COLOUR, OTHER_SYMBOL = "#56B4E9", "triangle-up"
 WEIGHTED_COLOUR = "#D55E00"
 WARNING_COLOUR = "#E69F00"

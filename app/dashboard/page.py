@@ -78,7 +78,15 @@ STYLE = """<style>
     display: none !important; }
 }
 .js-plotly-plot .drag { touch-action: auto !important; }
-@media (max-width: 640px) { h1 { font-size: 2rem !important; } }
+@media (max-width: 640px) {
+  h1 { font-size: 2rem !important; }
+  h2 { font-size: 1.4rem !important; padding: .3rem 0 !important; }
+  .verdicts { gap: .5rem; grid-template-columns: repeat(auto-fit, minmax(105px, 1fr)); }
+  .verdict { padding: .3rem .5rem; }
+  .verdict .word { font-size: 1rem; }
+  [data-testid=stMain] [data-testid=stVerticalBlock] { gap: .6rem; }
+  [data-testid=stMainBlockContainer] { padding-top: 3.5rem !important; }
+}
 </style>"""
 # A file may be dropped anywhere: it goes to the place for models, which is one on each page.
 HANDLERS = """<script>
@@ -204,7 +212,7 @@ def show_welcome(chosen: Chosen) -> None:
     )
     upload, picture = st.columns(2, gap="large")
     with upload:
-        offer_upload("Your model: **.keras**, **.h5** or **.json**, dropped anywhere", chosen)
+        offer_upload("Your model: .keras, .h5 or .json, dropped anywhere", chosen)
         st.caption(
             "It is analysed at once, and stays as it is. To take home: the same model with "
             "AutoInit's weights, which keep the signal's variance at 1."

@@ -102,20 +102,22 @@ def show_verdicts(result: Result, folder: Path) -> None:
     show_cards([replace(card, reason="", advice="") for card in found])
     own = found[0]
     others = [card for card in found[1:] if card.tone != "good" and card.advice]
-    told = [own, *(() if own.advice or not others else others[:1])]
-    lines = [f"<div>{html_text(card.reason, MESSAGE_LIMIT)}</div>" for card in told if card.reason]
-    lines += [
-        f'<div class="advice">→ {html_text(card.advice, MESSAGE_LIMIT)}</div>'
-        for card in told if card.advice
-    ]  # fmt: skip
-    # No part of the verdict, since a callback may set another one; but the next thing to look at.
+    lines = [f"<div>{html_text(own.reason, MESSAGE_LIMIT)}</div>"] if own.reason else []
+    advice = own.advice
+    if others and not advice:
+        reason = html_text(others[0].reason, MESSAGE_LIMIT)
+        lines.append(f"<div>{html_text(others[0].series)}: {reason}</div>")
+        advice = others[0].advice
+    if advice:
+        lines.append(f'<div class="advice">→ {html_text(advice, MESSAGE_LIMIT)}</div>')
     rates = [finding.message for finding in result.findings if finding.code == "learning_rate"]
     lines += [f"<div>{html_text(message, MESSAGE_LIMIT)}</div>" for message in rates]
+    helps = own.tone != "good" and any(card.tone == "good" for card in found)
     st.html(f'<div class="answer {own.tone}">{"".join(lines)}</div>')
     with st.container(horizontal=True, key="remedy", vertical_alignment="center"):
         offered = downloads(result, folder)
         if offered:
-            offer_download(result, offered[0], first=True)
+            offer_download(result, offered[0], is_remedy=helps)
         show_patch(result)
         groups = [group for group in grouped(result) if group.is_fault]
         if groups:
@@ -123,6 +125,10 @@ def show_verdicts(result: Result, folder: Path) -> None:
         if st.button("Copy link", icon=":material/link:", type="tertiary", key="copy-link",
                      help="To this result, for a colleague who uses the same server."):  # fmt: skip
             st.html(COPY_LINK, unsafe_allow_javascript=True)
+    if offered and has_trained_weights(result):
+        st.info(STARTS_ANEW, icon=":material/restart_alt:")
+    if offered and any(finding.code == "input_scaling" for finding in result.findings):
+        st.warning(OTHER_INPUT, icon=":material/warning:")
 
 
 def show_cards(found: Sequence[VerdictCard]) -> None:
@@ -251,7 +257,7 @@ def offer_to_jump(result: Result, group: FindingGroup, place: str = "finding") -
         jump_to(path)
 
 
-def offer_download(result: Result, download: Download, first: bool = False) -> None:
+def offer_download(result: Result, download: Download, is_remedy: bool = False) -> None:
     """A button that fetches a model file."""
     st.download_button(
         f"{download.label} ({size(download.path.stat().st_size)})",
@@ -259,8 +265,8 @@ def offer_download(result: Result, download: Download, first: bool = False) -> N
         f"{file_stem(result)}{download.suffix}",
         mime=MIMES.get(download.suffix, "application/octet-stream"),
         on_click="ignore",
-        type="primary" if first else "secondary",
-        icon=":material/download:" if first else None,
+        type="primary" if is_remedy else "secondary",
+        icon=":material/download:",
         key=f"download-model-{download.path.name}",
     )
 
@@ -270,10 +276,6 @@ def show_downloads(result: Result, folder: Path) -> None:
     stem = file_stem(result)
     offered = downloads(result, folder)
     st.subheader("Download", anchor=False)
-    if offered and has_trained_weights(result):
-        st.info(STARTS_ANEW, icon=":material/restart_alt:")
-    if offered and any(finding.code == "input_scaling" for finding in result.findings):
-        st.warning(OTHER_INPUT, icon=":material/warning:")
     with st.container(horizontal=True, key="downloads"):
         for download in offered[1:]:
             offer_download(result, download)

@@ -1,5 +1,6 @@
 """One server and one browser for all tests here; without a browser they fail, with why."""
 
+import contextlib
 import os
 import shutil
 import socket
@@ -19,6 +20,10 @@ import app
 from tests.e2e import axe
 from tests.e2e.driving import screenshots_folder
 
+# Through reloads of the same tab.
+COUNT_CLICKS = """addEventListener('click', event => {
+    if (event.isTrusted) sessionStorage.clicks = Number(sessionStorage.clicks ?? 0) + 1;
+}, true)"""
 PATIENCE = 300.0  # seconds; the first page of a fresh server takes about ten
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SWITCHES = [
@@ -36,6 +41,14 @@ SWITCHES = [
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if screenshots_folder() is not None:
         terminalreporter.write_line(f"Pictures of the page in its states: {screenshots_folder()}")
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    for report in reports:
+        told = dict(getattr(report, "user_properties", ()))
+        if "clicks" in told and report.when == "teardown":
+            terminalreporter.write_line(
+                f"{report.nodeid.rpartition('::')[2]}: {told['clicks']} clicks, "
+                f"{told['seconds']:.1f} s"
+            )
     if not axe.SCRIPT.exists():
         terminalreporter.write_line(axe.MISSING, yellow=True, bold=True)
 
@@ -123,14 +136,29 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, server: str) -> Iterator[Page]:
-    """A visitor's first page. Whatever its scripts throw or its headers block fails the test."""
+    """A visitor's first page, with every figure."""
+    with opened(browser, f"{server}/?expert=true") as page:
+        yield page
+
+
+@pytest.fixture
+def newcomer(browser: Browser, server: str) -> Iterator[Page]:
+    """A visitor's first page as it is at first."""
+    with opened(browser, server) as page:
+        yield page
+
+
+@contextlib.contextmanager
+def opened(browser: Browser, address: str) -> Iterator[Page]:
+    """A page of its own. Whatever its scripts throw or its headers block fails the test."""
     with browser.new_context(viewport={"width": 1440, "height": 900}) as context:
         context.set_default_timeout(PATIENCE * 1000)
+        context.add_init_script(COUNT_CLICKS)
         page = context.new_page()
         thrown: list[str] = []
         page.on("pageerror", lambda error: thrown.append(str(error)))
         page.on("console", lambda message: thrown.extend(blocked(message)))
-        page.goto(f"{server}/?expert=true")
+        page.goto(address)
         yield page
         assert not thrown
 

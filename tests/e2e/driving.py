@@ -71,6 +71,13 @@ def settle(page: Page) -> None:
     assert page.get_by_test_id("stException").count() == 0
 
 
+def await_answer(page: Page) -> None:
+    """Waits for the finished job's page, its chart included."""
+    expect(page.locator(".answer")).to_be_visible()
+    expect(main_chart(page).get_by_text(re.compile("^Target variance"))).to_be_visible()
+    settle(page)
+
+
 def await_result(page: Page) -> dict[str, Any]:
     """Waits for the finished job's page and reads its first chart as Plotly drew it."""
     expect(page.get_by_test_id("stDataFrame").last).to_be_visible()

@@ -95,30 +95,11 @@ def test_everything_is_reached_from_the_keyboard(page):
     expect(main_chart(page).locator(".ytitle")).to_contain_text("mean")
 
 
-def test_a_narrow_dark_screen_shows_the_whole_chart(page, browser: Browser):
-    choose_sample(page, SAMPLE)
-    analyse(page)
-    await_result(page)
-    with browser.new_context(
-        viewport={"width": 390, "height": 844}, color_scheme="dark", has_touch=True
-    ) as phone:
-        narrow = phone.new_page()
-        narrow.goto(page.url)
-        chart = await_result(narrow)
-        assert narrow.evaluate("document.documentElement.scrollWidth") <= 390
-        assert chart["plotHeight"] > 200
-        plot = main_chart(narrow)
-        bottom = plot.locator(".legend").evaluate("legend => legend.getBoundingClientRect().bottom")
-        top = plot.evaluate("gd => gd.getBoundingClientRect().top")
-        assert bottom - top <= chart["plotTop"]
-        photograph(narrow, "narrow-dark")
-
-
 @pytest.mark.skipif(not axe.SCRIPT.exists(), reason=axe.MISSING)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(browser: Browser, server: str, tmp_path: Path, scheme: Any):
-    broken = tmp_path / "broken.keras"
-    broken.write_bytes(b"no model")
+    broken = tmp_path / "holiday.keras"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(2000))
     with browser.new_context(
         viewport={"width": 1440, "height": 900}, color_scheme=scheme
     ) as context:
@@ -135,11 +116,18 @@ def test_axe_finds_nothing(browser: Browser, server: str, tmp_path: Path, scheme
         photograph(page, f"running-{scheme}")
         page.get_by_role("button", name="Cancel").click()
         expect(page.get_by_text("Cancelled.")).to_be_visible()
+        expect(page.locator(".js-plotly-plot")).to_have_count(0)
         assert not axe.violations(page), "a cancelled job"
+        photograph(page, f"cancelled-{scheme}")
 
         upload(page, broken)
         expect(page.get_by_text("Choose another file")).to_be_visible(timeout=PATIENCE)
+        expect(page.get_by_test_id("stAlert")).to_contain_text(
+            "'holiday.keras' seems to be an image"
+        )
+        expect(page.get_by_test_id("stException")).to_have_count(0)
         assert not axe.violations(page), "a refused file"
+        photograph(page, f"refused-{scheme}")
 
         choose_sample(page, SAMPLE)
         analyse(page)
@@ -151,4 +139,12 @@ def test_axe_finds_nothing(browser: Browser, server: str, tmp_path: Path, scheme
         expect(page.locator(".st-key-call-details")).to_be_visible()
         settle(page)
         assert not axe.violations(page), "a result"
+        photograph(page, f"expert-{scheme}")
+
+        page.get_by_text("Expert: every figure").click()
+        settle(page)
+        page.get_by_text("The network as a graph").click()
+        expect(page.get_by_test_id("stGraphVizChart").locator("svg")).to_be_visible()
+        settle(page)
+        assert not axe.violations(page), "the answer, and the network as a graph"
         photograph(page, f"done-{scheme}")

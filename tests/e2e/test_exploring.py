@@ -1,4 +1,4 @@
-"""What a visitor does with a result: views, blocks, details, choices; and several runs at once."""
+"""What a visitor does with a result: views, details, choices."""
 
 import re
 
@@ -12,7 +12,6 @@ from tests.e2e.driving import (
     choose,
     choose_sample,
     click_point,
-    drawn,
     main_chart,
     photograph,
     settle,
@@ -73,20 +72,6 @@ def test_a_run_that_is_reloaded_goes_on_and_its_result_can_be_explored(page):
     page.get_by_role("textbox", name="Filter").fill("")
     page.keyboard.press("Enter")
     expect(page.get_by_text(re.compile(r"^143 of 143 layers$"))).to_be_visible()
-
-
-def test_views_and_blocks_of_a_result(page):
-    open_sample(page, DEEP)
-    photograph(page, "done")
-    views = (("Mean", "mean"), ("Correlation", "correlation"), ("Largest entry", ""))
-    for label, title in views:
-        choose(page, label)
-        y_title(page, title)
-        photograph(page, f"view-{label.split()[0].lower()}")
-
-    choose(page, "33 blocks")
-    expect(main_chart(page).locator(".xtitle")).to_contain_text("33")
-    photograph(page, "blocks")
 
 
 STRETCH_IS_DRAWN = """() => {
@@ -152,30 +137,3 @@ def test_gradient_and_jacobian_are_measured_on_demand(page):
     # What was measured before is measured again.
     choose(page, "Gradient")
     y_title(page, "gradient")
-
-
-def test_two_runs_are_compared_and_a_reload_keeps_them(page):
-    for name in (QUICK, DEEP):
-        open_sample(page, name)
-        page.get_by_role("button", name="Keep this run").click()
-        expect(page.get_by_role("button", name="Let go of this run")).to_be_visible()
-        settle(page)
-    kept = re.search(r"kept=([0-9a-f,%C]+)", page.url).group(1)
-    assert len(re.findall("[0-9a-f]{64}", kept)) == 2
-
-    runs = page.locator(".js-plotly-plot").last
-    expect(runs.locator(".xtitle")).to_contain_text("relative depth")
-    assert runs.evaluate("gd => gd._fullData.length") == 2
-    photograph(page, "compare")
-    choose(page, "Difference")
-    expect(runs.locator(".ytitle")).to_contain_text("factor")
-    photograph(page, "compare-difference")
-
-    page.reload()
-    await_result(page)
-    expect(runs.locator(".xtitle")).to_contain_text("relative depth")
-    assert runs.evaluate("gd => gd._fullData.length") == 2
-    page.get_by_role("button", name="Let go of all").click()
-    expect(page.get_by_role("button", name="Keep this run")).to_be_visible()
-    assert "kept" not in page.url
-    assert drawn(await_result(page), "AutoInit measured") > 100

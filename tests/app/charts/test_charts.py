@@ -13,7 +13,7 @@ from app.charts import mark, neighbourhood, network
 from app.charts.axes import runs, symmetric_logarithm, tick_positions
 from app.charts.histograms import histogram_chart
 from app.charts.overview import extremes
-from app.charts.theme import MARKED_CALLS, TICK_LABELS, only_what_is_asked_first
+from app.charts.theme import COLOURS, DASHES, MARKED_CALLS, TICK_LABELS, only_what_is_asked_first
 from tests.app.parsing import on_files
 
 correlation_chart = on_files(charts.correlation_chart)
@@ -569,6 +569,7 @@ def test_series_differ_without_their_colours(build_result):
     figure = variance_chart(build_result(uploaded=True))
     names_of = ("Default measured", "AutoInit measured", "Uploaded measured")
     assert len({trace(figure, name).line.dash for name in names_of}) == 3
+    assert len({DASHES[series] for series in COLOURS}) == len(COLOURS)
 
 
 def test_blocks_are_bracketed_under_the_axis_where_they_are_few(build_result, deepest_result):

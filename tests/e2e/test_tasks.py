@@ -1,0 +1,188 @@
+"""Six tasks of a user, each as short as the page makes it; clicks and seconds are told after."""
+
+import base64
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import keras
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.e2e.driving import (
+    READ_CHART,
+    await_answer,
+    choose_sample,
+    download,
+    main_chart,
+    photograph,
+    settle,
+)
+
+pytestmark = pytest.mark.e2e
+
+DROP = """([name, content]) => {
+    const files = new DataTransfer();
+    files.items.add(new File([Uint8Array.from(atob(content), c => c.charCodeAt(0))], name));
+    for (const kind of ['dragover', 'drop'])
+        document.querySelector('h1, h2').dispatchEvent(
+            new DragEvent(kind, {dataTransfer: files, bubbles: true, cancelable: true}));
+}"""
+BOTTOM = "element => element.getBoundingClientRect().bottom"
+# How far what is printed reaches beyond a sheet's width, of this many pixels.
+OVERHANG = """() => Math.max(...[...document.querySelectorAll('table, .chart, .verdict, pre')]
+    .filter(element => element.closest('.wide') === null || innerWidth > 900)
+    .map(element => element.getBoundingClientRect().right)) - innerWidth"""
+
+
+@pytest.fixture(scope="module")
+def vanishing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file whose signal vanishes: ten layers of tanh with weights far too small."""
+    model = keras.Sequential([keras.Input((32,), name="features")])
+    for place in range(10):
+        small = keras.initializers.RandomNormal(stddev=0.01, seed=place)
+        model.add(keras.layers.Dense(32, "tanh", kernel_initializer=small, name=f"d{place}"))
+    model.add(keras.layers.Dense(4, "softmax", name="classes"))
+    path = tmp_path_factory.mktemp("models") / "vanishing.keras"
+    model.save(path)
+    return path
+
+
+@pytest.fixture
+def task(newcomer: Page, record_property: Callable[[str, object], None]) -> Iterator[Page]:
+    """A newcomer whose clicks are counted; only those of the task itself."""
+    newcomer.evaluate("sessionStorage.clicks = 0")
+    start = time.perf_counter()
+    yield newcomer
+    record_property("clicks", clicks(newcomer))
+    record_property("seconds", time.perf_counter() - start)
+
+
+def clicks(page: Page) -> int:
+    return int(page.evaluate("Number(sessionStorage.clicks ?? 0)"))
+
+
+def drop(page: Page, path: Path) -> None:
+    """Lets a file fall on the page's heading, far from where files are asked for."""
+    expect(page.locator(".st-key-drop input[type=file]")).to_be_attached()
+    settle(page)
+    page.wait_for_function("() => window.autoinitDrop")
+    page.evaluate(DROP, [path.name, base64.b64encode(path.read_bytes()).decode()])
+
+
+def test_is_my_model_all_right(task, vanishing):
+    drop(task, vanishing)
+    await_answer(task)
+    words = task.locator(".verdicts .word")
+    expect(words).to_have_text(["✖ Cannot train", "✖ Cannot train", "✔ Trains"])
+    # All of the answer on one screen.
+    expect(task.locator(".answer")).to_contain_text("→")
+    for part in (".answer", ".st-key-remedy", ".js-plotly-plot"):
+        assert task.locator(part).first.evaluate(BOTTOM) <= 900
+    assert clicks(task) == 0
+    photograph(task, "answer")
+
+
+def test_what_is_wrong_and_where(task, vanishing):
+    drop(task, vanishing)
+    await_answer(task)
+    expect(task.locator(".answer")).to_contain_text(re.compile("d[0-9]"))
+    task.locator(".st-key-remedy").get_by_role("button", name=re.compile("Show ")).click()
+    expect(task.locator(".st-key-call-details")).to_be_in_viewport()
+    assert clicks(task) == 1
+
+
+def test_make_it_right(task, vanishing, tmp_path):
+    drop(task, vanishing)
+    await_answer(task)
+    path = download(task, "re-initialised", tmp_path)
+    assert path.name == "vanishing-autoinit.keras"
+    assert clicks(task) == 1
+    old, new = keras.models.load_model(vanishing), keras.models.load_model(path)
+    assert [layer.name for layer in new.layers] == [layer.name for layer in old.layers]
+    for before, after in zip(old.layers, new.layers, strict=True):
+        if before.name.startswith("d"):
+            assert after.kernel.numpy().std() > 5 * before.kernel.numpy().std()
+    drop(task, path)
+    expect(task.get_by_role("heading", name="vanishing-autoinit.keras")).to_be_visible()
+    await_answer(task)
+    expect(task.locator(".verdicts .word").first).to_have_text("✔ Trains")
+
+
+def test_would_tanh_be_better(task):
+    task.get_by_role("button", name="All-CNN-C", exact=True).click()
+    await_answer(task)
+    task.get_by_role("button", name="Keep this run").click()
+    expect(task.get_by_role("button", name="Let go of this run")).to_be_visible()
+    choose_sample(task, "all-cnn-c")
+    settle(task)
+    task.get_by_text("Options of this sample").click()
+    activation = task.get_by_role("combobox", name="activation")
+    settle(task)  # The fold opens gently, and would close a list.
+    activation.click()
+    expect(task.get_by_role("option").first).to_be_visible()
+    activation.fill("tanh")
+    task.get_by_role("option", name="tanh", exact=True).click()
+    task.get_by_role("button", name="Analyse").click()
+    expect(task.get_by_role("heading", name="all-cnn-c?activation=tanh")).to_be_visible()
+    await_answer(task)
+    runs = task.locator(".js-plotly-plot").last
+    expect(runs.locator(".legendtext").first).to_contain_text("1: all-cnn-c?activation=tanh")
+    expect(runs.locator(".legendtext").last).to_contain_text("2: all-cnn-c")
+    assert clicks(task) <= 9
+    photograph(task, "compare")
+    task.reload()
+    await_answer(task)
+    expect(runs.locator(".legendtext")).to_have_count(2)
+    task.get_by_role("radio", name="Difference", exact=True).click()
+    expect(runs.locator(".ytitle")).to_contain_text("factor")
+    task.get_by_role("button", name="Let go of all").click()
+    task.wait_for_url(re.compile("^(?!.*kept)"))
+
+
+def test_show_a_colleague(task, vanishing, browser: Browser):
+    task.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    drop(task, vanishing)
+    await_answer(task)
+    task.get_by_role("button", name="Copy link").click()
+    expect(task.get_by_text("Copied", exact=True)).to_be_visible()
+    assert clicks(task) == 1
+    address = task.evaluate("navigator.clipboard.readText()")
+    with browser.new_context(
+        viewport={"width": 390, "height": 844}, color_scheme="dark", has_touch=True
+    ) as phone:
+        colleague = phone.new_page()
+        colleague.goto(address)
+        await_answer(colleague)
+        expect(colleague.locator(".verdicts .word")).to_have_count(3)
+        assert colleague.evaluate("document.documentElement.scrollWidth") <= 390
+        chart = main_chart(colleague)
+        # Verdict, remedy and the chart's top, without a swipe; and the legend leaves it room.
+        assert chart.evaluate("gd => gd.getBoundingClientRect().top") < 744
+        legend = chart.locator(".legend").evaluate(
+            "legend => legend.getBoundingClientRect().height"
+        )
+        figures = chart.evaluate(READ_CHART)
+        assert legend <= figures["plotTop"]
+        assert figures["plotHeight"] > 180
+        photograph(colleague, "phone")
+
+
+def test_print_it(task, vanishing, browser: Browser, tmp_path):
+    drop(task, vanishing)
+    await_answer(task)
+    report = download(task, "Report", tmp_path)
+    assert clicks(task) == 1
+    with browser.new_context(offline=True, viewport={"width": 1280, "height": 900}) as context:
+        reader = context.new_page()
+        reader.goto(report.as_uri())
+        expect(reader.locator(".js-plotly-plot .main-svg").first).to_be_visible()
+        expect(reader.locator(".js-plotly-plot")).to_have_count(5)
+        expect(reader.locator(".verdict").first).to_contain_text("Cannot train")
+        expect(reader.locator("pre")).to_contain_text("def initialize(model)")
+        reader.emulate_media(media="print")
+        # A4 upright and Letter across, between their margins.
+        for width in (703, 996):
+            reader.set_viewport_size({"width": width, "height": 700})
+            assert reader.evaluate(OVERHANG) <= 0
