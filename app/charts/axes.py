@@ -184,9 +184,9 @@ def decades(values: Sequence[float]) -> tuple[float, float]:
 
 
 def variance_ticks(low: float, high: float) -> dict[str, Any]:
-    """Powers of ten as Plotly spaces them; across few decades 0.2, 0.5, 1, 2, 5, in full."""
+    """Powers of ten, eight at most; across few decades 0.2, 0.5, 1, 2, 5, in full."""
     if high - low > 4:
-        return {"nticks": 9}
+        return {"dtick": math.ceil((high - low) / 8)}
     values = [
         float(f"{digit}e{exponent}")
         for exponent in range(math.floor(low), math.ceil(high) + 1)

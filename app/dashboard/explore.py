@@ -157,8 +157,5 @@ def choose_part(result: Result) -> tuple[str, Result]:
         return series, drawn
     first = next((n for n, call in enumerate(drawn.calls) if block(call.path, depth) in opened), 0)
     start = max(0, min(first - 5, len(drawn.calls) - MOST_BOXES))
-    st.caption(
-        f"{MOST_BOXES} of {len(drawn.calls):,} boxes are drawn, from what is unfolded on: more "
-        "would take a browser minutes."
-    )
+    st.caption(f"{MOST_BOXES} of {len(drawn.calls):,} boxes are drawn, from what is unfolded on.")
     return series, drawn.with_calls(drawn.calls[start : start + MOST_BOXES])
