@@ -29,6 +29,7 @@ DROP = """([name, content]) => {
         document.querySelector('h1, h2').dispatchEvent(
             new DragEvent(kind, {dataTransfer: files, bubbles: true, cancelable: true}));
 }"""
+SCROLLED = "document.querySelector('[data-testid=stMain]').scrollTop"
 BOTTOM = "element => element.getBoundingClientRect().bottom"
 # How far what is printed reaches beyond a sheet's width, of this many pixels.
 OVERHANG = """() => Math.max(...[...document.querySelectorAll('table, .chart, .verdict, pre')]
@@ -69,6 +70,17 @@ def drop(page: Page, path: Path) -> None:
     settle(page)
     page.wait_for_function("() => window.autoinitDrop")
     page.evaluate(DROP, [path.name, base64.b64encode(path.read_bytes()).decode()])
+
+
+def swipe_up(page: Page, box: dict[str, float]) -> None:
+    """One finger, over a chart: the page is to move, and not the chart."""
+    touch = page.context.new_cdp_session(page)
+    x, y = box["x"] + box["width"] / 2, box["y"] + 150
+    for kind, by in (("touchStart", 0), *(("touchMove", by) for by in range(20, 120, 20))):
+        touch.send(
+            "Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y - by}]}
+        )
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
 
 def test_is_my_model_all_right(task, vanishing):
@@ -166,6 +178,8 @@ def test_show_a_colleague(task, vanishing, browser: Browser):
         figures = chart.evaluate(READ_CHART)
         assert legend <= figures["plotTop"]
         assert figures["plotHeight"] > 180
+        swipe_up(colleague, chart.bounding_box())
+        colleague.wait_for_function(f"() => {SCROLLED} > 0")
         photograph(colleague, "phone")
 
 
