@@ -44,8 +44,13 @@ SCHEME_WORDS = {
     "glorot": "Glorot",
     "he": "He",
     "lecun": "LeCun",
+    "orthogonal": "Orthogonal",
+    "delta_orthogonal": "Delta-orthogonal",
     "autoinit": "AutoInit",
     "autoinit_orthogonal": "AutoInit, orthogonal",
+    "calibrated": "Calibrated",
+    "centred": "Centred",
+    "zero_residual": "Zero residual",
 }
 A_MODULE = "the dotted name of a module, such as package.layers"
 SCHEMES = f"names of initialisations: {', '.join(get_args(Scheme))}"
@@ -211,6 +216,26 @@ class Settings(BaseModel):
     ] = Field(32, ge=1, le=LARGEST_INPUT_SIZE)
     """Stands in for None in the input shape, such as an image's height or a sequence's length."""
 
+    scheme: Annotated[
+        Scheme, Option(INITIALISATION, "Initialisation", words=SCHEME_WORDS, library="scheme")
+    ] = "autoinit"
+    """How the kernels of the model that is taken home are drawn. AutoInit is shown beside it."""
+
+    schemes: Annotated[
+        tuple[str, ...],
+        Field(strict=False),
+        AfterValidator(_require_schemes),
+        Option(
+            INITIALISATION,
+            "Compared with",
+            metavar="NAMES",
+            words=SCHEME_WORDS,
+            members=tuple(name for name in get_args(Scheme) if name != "autoinit"),
+            expected=SCHEMES,
+        ),
+    ] = ()
+    """Further initialisations that are measured beside these, such as he,calibrated."""
+
     signal_model: Annotated[
         Literal["correlated", "independent"],
         Option(INITIALISATION, "Signal model", library="signal_model"),
@@ -237,26 +262,6 @@ class Settings(BaseModel):
         Option(INITIALISATION, "Distribution", library="distribution"),
     ] = "truncated_normal"
     """What AutoInit draws the weights from. The variance is the same for each."""
-
-    scheme: Annotated[
-        Scheme, Option(INITIALISATION, "Initialisation", words=SCHEME_WORDS, library="scheme")
-    ] = "autoinit"
-    """How the kernels of the model that is taken home are drawn. AutoInit is shown beside it."""
-
-    schemes: Annotated[
-        tuple[str, ...],
-        Field(strict=False),
-        AfterValidator(_require_schemes),
-        Option(
-            INITIALISATION,
-            "Compared with",
-            metavar="NAMES",
-            words=SCHEME_WORDS,
-            members=tuple(name for name in get_args(Scheme) if name != "autoinit"),
-            expected=SCHEMES,
-        ),
-    ] = ()
-    """Further initialisations that are measured beside these, such as he,calibrated."""
 
     signal_variance: Annotated[float, Option(INITIALISATION, "Signal variance")] = Field(
         1.0, ge=SMALLEST_VARIANCE, le=LARGEST_VARIANCE
