@@ -18,6 +18,7 @@ import numpy as np
 
 from autoinit.arrays import as_array
 from autoinit.findings import Finding
+from autoinit.graph.compiled import run_compiled
 from autoinit.graph.keras_internals import get_keras_mask, set_keras_mask
 from autoinit.graph.model_graph import Call, ModelGraph, innermost
 from autoinit.graph.shapes import last_uses
@@ -66,7 +67,7 @@ def calibrate(
         plans: which kernels there are.
         target: variance of what calls with a kernel give.
         fed: what goes through.
-        centred: also take each unit's mean into its bias, where there is one.
+        centred: also take each unit's mean into its bias, where there is one, and one use of it.
 
     Returns:
         By how much each variable was scaled, by identity; findings for those that could not be.
@@ -130,7 +131,8 @@ class _Calibration:
                     outputs = [keras.ops.convert_to_tensor(inputs[value.index], dtype=value.dtype)]
                 else:
                     tensors = [alive[value.index] for value in call.inputs]
-                    outputs = call.run(tensors, self.fed.training, batch)
+                    mode = self.fed.training
+                    outputs = list(run_compiled(call, tensors, mode, batch, graph.kept, 1))
                     if call.index in self.kernels:
                         outputs[0] = self._fitted(call, tensors, outputs[0], batch)
                     statistics += self._statistics(call, tensors)
@@ -151,12 +153,13 @@ class _Calibration:
             (alone, *_) = call.run(tensors, self.fed.training, batch)
             bias.assign(values)
             output, added = alone, output - alone
-        u = as_array(output)
+        u = as_array(output).astype(np.float32, copy=False)
         offset = None
-        if self.centred and bias is not None and u.shape[-1:] == tuple(bias.shape):
-            offset = u.mean(tuple(range(u.ndim - 1)), dtype=np.float64).astype(u.dtype)
+        own = self.centred and bias is not None and call.index not in self.shared
+        if own and u.shape[-1:] == tuple(bias.shape):
+            offset = u.mean(tuple(range(u.ndim - 1)), dtype=np.float64).astype(np.float32)
             u, added = u - offset, None
-        scale = self._scale(call, u, None if added is None else as_array(added))
+        scale = self._scale(call, u, None if added is None else as_array(added).astype(np.float32))
         if offset is not None and bias is not None:
             bias.assign(-scale * offset)
             result = output * scale - keras.ops.cast(scale * offset, output.dtype)

@@ -108,3 +108,15 @@ def test_layers_of_several_kernels_and_masks_that_are_handed_on():
     probe = probe_model(new, 64, seed=4)
     for name in ("attention/query", "attention/attention_output", "separable", "each"):
         assert probe[name].variance == pytest.approx(1.0, rel=0.25)
+
+
+def test_half_precision_and_a_shared_bias_are_no_trouble():
+    policy = keras.DTypePolicy("mixed_float16")
+    shared = layers.Dense(48, "relu", name="shared", dtype=policy)
+    inputs = keras.Input((48,))
+    x = shared(shared(layers.Dense(48, "relu", name="first", dtype=policy)(inputs)))
+    new = calibrated(keras.Model(inputs, layers.Dense(48, name="last", dtype=policy)(x)), "centred")
+    probe = probe_model(new, 64, seed=3)
+    for name in ("first", "last"):
+        assert probe[name].variance == pytest.approx(1.0, rel=0.25)
+    assert not np.any(new.get_layer("shared").bias)
