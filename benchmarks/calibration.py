@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
@@ -81,9 +82,9 @@ def main(names: list[str]) -> None:
         AutoInit({"seed": 0}).initialize_model(model, in_place=True)
         before, _ = share_at_target(model, weighted, 9)
         _plain_pass(model, SAMPLES)
-        plain = _seconds(lambda model=model: _plain_pass(model, SAMPLES))  # type: ignore[misc]
+        plain = _seconds(partial(_plain_pass, model, SAMPLES))
         fed = Fed(samples=SAMPLES)
-        taken = _seconds(lambda plan=plan, fed=fed: calibrate(plan.graph, plan.scales, 1.0, fed))  # type: ignore[misc]
+        taken = _seconds(partial(calibrate, plan.graph, plan.scales, 1.0, fed))
         after, off = share_at_target(model, weighted, 9)
         print(
             f"{name} | {before:.0%} | {after:.0%} | {taken / plain:.2f} | {', '.join(off[:6])}",

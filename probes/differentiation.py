@@ -66,8 +66,8 @@ def differentiate(
     backend = keras.backend.backend()
     if backend not in _WAYS:
         raise ValueError(f"Keras's backend {backend!r} has no derivatives: use {', '.join(_WAYS)}.")
-    products: Any = _WAYS[backend](function, variables, changing, measure, traced)
-    return products  # type: ignore[no-any-return]
+    way: type[_ByTensorFlow | _ByJax | _ByTorch] = _WAYS[backend]
+    return way(function, variables, changing, measure, traced)
 
 
 def by_numpy(function: Callable[[NDArray[Any]], NDArray[np.float64]], tensor: Any) -> Any:

@@ -205,26 +205,20 @@ def _gradient(measured: Measured, points: Sequence[Point]) -> Iterator[Fault]:
         yield _fault(
             measured, code, call,
             f"On its way back to {call.path!r} the gradient's squared norm {verb} {size}{rate}."
-            f"{_beside_others(measured, call)}",
+            f"{_beside_others(measured, call, sign)}",
             "autoinit_helps", Severity.FATAL if level >= math.log(HOPELESS) else Severity.SERIOUS,
         )  # fmt: skip
 
 
-def _beside_others(measured: Measured, call: Call) -> str:
-    """How much faster or slower a kernel would change than the one that differs most from it."""
+def _beside_others(measured: Measured, call: Call, sign: int) -> str:
+    """How much slower (-1), or faster (1), a kernel would change than another one at the most."""
     own = measured.updates[call.index] if measured.updates else None
-    known = [
-        (abs(math.log(ratio / own)), ratio, other)
-        for other, ratio in zip(measured.graph.calls, measured.updates, strict=False)
-        if own and ratio
-    ]
-    if not own or not known:
-        return ""
-    distance, ratio, other = max(known, key=lambda each: each[0])
+    others = zip(measured.updates, measured.graph.calls, strict=False)
+    known = [(sign * math.log(own / ratio), other) for ratio, other in others if own and ratio]
+    distance, other = max(known, key=lambda each: each[0], default=(0.0, call))
     if distance < math.log(UNEVEN):
         return ""
-    pace = "faster" if own > ratio else "slower"
-    times = number(math.exp(min(distance, 700.0)))
+    times, pace = number(math.exp(min(distance, 700.0))), "faster" if sign > 0 else "slower"
     return (
         f" At one learning rate its kernel would move {times} times {pace}, beside its size, than "
         f"that of {other.path!r}."

@@ -20,7 +20,7 @@ def moments(square=1.0, *, finite=1.0, correlation=None, positions=None, **share
     )
 
 
-def faults(model, forward, backward=None, *, series="uploaded", zero=()):
+def faults(model, forward, backward=None, *, series="uploaded", zero=(), updates=None):
     """Figures by path; what is not named has a mean square of 1."""
     graph, roles = roles_of(model)
     back = backward or {}
@@ -33,7 +33,8 @@ def faults(model, forward, backward=None, *, series="uploaded", zero=()):
         value if isinstance(value := forward.get(call.path, 1.0), Moments) else moments(value)
         for call in graph.calls
     ]
-    measured = Measured(graph, roles, figures, gradients, zeros, series)
+    ratios = [(updates or {}).get(call.path) for call in graph.calls]
+    measured = Measured(graph, roles, figures, gradients, zeros, series, ratios)
     return {fault.code: fault for fault in measured_faults(measured)}
 
 
@@ -169,3 +170,15 @@ def test_figures_that_are_not_finite():
 def test_zero_kernels_say_nothing_of_sizes():
     found = faults(deep(), {"out": 0.0}, zero={"out"})
     assert set(found) == {"constant_output"}
+
+
+@pytest.mark.parametrize(
+    ("own", "told"), [(1e-5, "move 1.0×10⁵ times slower"), (0.5, None), (1e5, None)]
+)
+def test_a_gradient_that_vanishes_tells_how_much_slower_its_kernel_would_move(own, told):
+    back = {f"d{n}{part}": 0.1 ** (6 - n) for n in range(6) for part in ("", "/relu")}
+    found = faults(deep(), {}, back, updates={"d0": own, "out": 1.0})["gradient_vanishes"]
+    assert found.path == "d0"
+    assert ("At one learning rate" in found.message) == (told is not None)
+    assert told is None or told in found.message
+    assert told is None or "than that of 'out'." in found.message
