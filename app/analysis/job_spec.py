@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -43,6 +43,19 @@ class JobSpec:
         """The files that the job reads: of the model, and of data for its inputs."""
         model = () if self.is_sample else (Path(self.model),)
         return (*model, Path(self.settings.input_data)) if self.settings.input_data else model
+
+    def moved(self, move: Callable[[Path, str], Path]) -> JobSpec:
+        """The same job on files elsewhere: `move` takes a path and a plain name, and says where."""
+        model, settings = self.model, self.settings
+        if not self.is_sample:
+            model = str(move(Path(model), "model" + Path(model).suffix))
+        if settings.input_data is not None:
+            data = Path(settings.input_data)
+            settings = settings.replace(
+                input_data=str(move(data, "data" + data.suffix)),
+                input_data_name=settings.data_name,
+            )
+        return JobSpec(model, self.name, settings)
 
     def key(self) -> str:
         """Identifies the result: equal keys mean equal files, names, settings and program.

@@ -32,6 +32,7 @@ SCHEMA = 1
 SCHEMA_PAGE = Path(__file__).parents[2] / "docs" / "result.schema.json"
 # The web process parses a result as a whole; those of 4,000 calls take 10 MB.
 RESULT_LIMIT = 128 * 2**20
+RESULT_VALUES = 10_000_000  # which may take 70 bytes each
 MAKE_ANEW = "Make it anew with analyze MODEL --output FILE."
 # How the prediction of a call was obtained.
 SUPPORTS = {
@@ -531,14 +532,14 @@ def json_text(part: Part) -> str:
     return part.model_dump_json(by_alias=True, exclude_unset=True)
 
 
-def read_result(path: Path) -> Result:
-    """What a worker has written, or `analyze --output`.
+def read_result(source: Path | bytes) -> Result:
+    """What a worker has written, or `analyze --output`: a file, or what is in it.
 
     Raises:
         ResultError: it holds something else.
         OSError: it cannot be read.
     """
-    data = _read(path)
+    data = _read(source)
     if not isinstance(data, dict) or "schema" not in data:
         raise ResultError(f"is JSON, but no result of an analysis. {MAKE_ANEW}")
     if data["schema"] != SCHEMA or isinstance(data["schema"], bool):
@@ -553,9 +554,9 @@ def read_result(path: Path) -> Result:
     return _validated(Result, data)
 
 
-def read_preview(path: Path) -> Preview:
+def read_preview(source: Path | bytes) -> Preview:
     """What a job under way has written so far; raises as `read_result` does."""
-    return _validated(Preview, _read(path))
+    return _validated(Preview, _read(source))
 
 
 def json_schema() -> str:
@@ -563,11 +564,16 @@ def json_schema() -> str:
     return json.dumps(Result.model_json_schema(), indent=2) + "\n"
 
 
-def _read(path: Path) -> Any:
-    with path.open("rb") as file:
-        content = file.read(RESULT_LIMIT + 1)
+def _read(source: Path | bytes) -> Any:
+    if isinstance(source, bytes):
+        content = source
+    else:
+        with source.open("rb") as file:
+            content = file.read(RESULT_LIMIT + 1)
     if len(content) > RESULT_LIMIT:
         raise ResultError(f"is larger than {RESULT_LIMIT:,} bytes, which no result is.")
+    if sum(map(content.count, (b",", b"[", b"{"))) > RESULT_VALUES:
+        raise ResultError(f"has more than {RESULT_VALUES:,} values, which no result has.")
     try:
         return json.loads(content, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:

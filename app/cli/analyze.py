@@ -171,9 +171,11 @@ def _analyze(model: str, settings: Settings, wanted: Wanted, prefix: str) -> int
     if not is_sample and (refusal := common.refuse_missing(Path(model), MODEL_FILE)):
         return common.say_refused(*refusal)
     _check_saved_format(wanted.save, model)
+    # Where the modules of custom objects may lie.
+    modules = [Path.cwd()] if settings.custom_objects else []
     with (
         tempfile.TemporaryDirectory(prefix="autoinit-") as folder,
-        common.start_workers(Path(folder)) as workers,
+        common.start_workers(Path(folder), readable=modules) as workers,
     ):
         job = workers.submit(spec, Path(folder))
         common.follow(job, sys.stderr)

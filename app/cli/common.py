@@ -88,18 +88,22 @@ def check_targets(targets: Sequence[Path], source: Path, names: str) -> None:
         raise UsageError(f"{names} must be different files")
 
 
-def start_workers(folder: Path, module: str = "app.jobs.worker") -> Workers:
+def start_workers(
+    folder: Path, module: str = "app.jobs.worker", readable: Sequence[Path] = ()
+) -> Workers:
     """Workers of this command's own, for one job.
 
     Args:
         folder: for their files.
         module: what a worker runs.
+        readable: folders that it may read, besides its own.
 
     Raises:
         UsageError: a limit in the environment is not a positive number.
     """
     try:
-        return Workers(keep_warm=False, root=folder, command=(sys.executable, "-m", module))
+        command = (sys.executable, "-m", module, *map(str, readable))
+        return Workers(keep_warm=False, root=folder, command=command)
     except ValueError as error:
         raise UsageError(str(error)) from error
 

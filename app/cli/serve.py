@@ -8,14 +8,16 @@ import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import click
 from click import UsageError
 
 import app
+from app.cli.common import DONE, ERROR
 from app.cli.examples import SERVE_EXAMPLES
 from app.cli.interface import Command, Parsed
+from app.jobs.confinement import MEASURES, attempts
+from app.text.escaping import plain_text
 
 SCRIPT = Path(app.__file__).parent / "streamlit_app.py"
 
@@ -37,16 +39,36 @@ PORT = Parsed("port", _parse_port, "a port from 1 to 65535")
     metavar="A",
     help="To listen on; 0.0.0.0 opens it to others (default localhost)",
 )
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Start nothing: try what a hijacked worker would, and tell what this system lets it do",
+)
 @click.argument(
     "arguments", nargs=-1, metavar="[-- ARGUMENT...]", help="After --: options of streamlit run"
 )
-def serve(address: str, port: int, arguments: tuple[str, ...]) -> NoReturn:
+def serve(address: str, port: int, check: bool, arguments: tuple[str, ...]) -> int:
     """Start the dashboard on this machine."""
+    if check:
+        return say_confinement()
     # It becomes Streamlit, so that signals reach that and its exit status is ours.
     require_free(address, port)
     host = f"[{address}]" if ":" in address else address
     print(f"http://{host}:{port}  (Ctrl+C ends it)", flush=True)
     os.execve(sys.executable, command(address, port, arguments), environment())
+
+
+def say_confinement() -> int:
+    """Tells what holds a worker on this machine, and what does not; the exit status."""
+    found = attempts.walk()
+    print("A worker gives up:")
+    for measure in MEASURES:
+        refused = found.lacking.get(measure.name)
+        print(f"  {measure.name}: {plain_text(refused) if refused else 'yes'}")
+    print("A hijacked worker could:")
+    for attempt, succeeded in found.possible.items():
+        print(f"  {attempt}: {'YES' if succeeded else 'no'}")
+    return DONE if found.holds else ERROR
 
 
 def command(address: str, port: int, arguments: Sequence[str]) -> list[str]:

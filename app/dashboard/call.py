@@ -12,10 +12,12 @@ from app.analysis.result import SUPPORTS, Call, Part, Result
 from app.charts.histograms import histogram_chart
 from app.charts.neighbourhood import neighbourhood_chart
 from app.dashboard.charts import chart_settings
-from app.jobs.folders import HISTOGRAMS
+from app.jobs.folders import HISTOGRAMS, read_written
 from app.text.escaping import markdown_text, plain_text
 from app.text.formatting import number, percentage, shape
 
+# Parsed as a whole, which takes up to 25 times as much memory. A call has 250 bytes a series.
+HISTOGRAMS_LIMIT = 16 * 2**20
 _MARKS = {
     "weighted": "has a kernel",
     "frozen": "keeps its weights",
@@ -140,7 +142,7 @@ def histograms_of(result: Result, call: Call, folder: Path) -> dict[str, Any]:
 def load_histograms(path: str) -> dict[str, Any]:
     """What a job left of its distributions; nothing where it left none."""
     try:
-        histograms: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+        histograms: dict[str, Any] = json.loads(read_written(Path(path), HISTOGRAMS_LIMIT))
     except (OSError, ValueError):
         return {}
     return histograms

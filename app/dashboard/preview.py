@@ -6,9 +6,10 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from app.analysis.headline import early_cards
-from app.analysis.result import Preview, read_preview
+from app.analysis.result import RESULT_LIMIT, Preview, read_preview
 from app.charts import variance_chart
 from app.dashboard.sections import show_cards
+from app.jobs.folders import read_written
 
 
 def show_preview(path: Path, written: int) -> None:
@@ -31,7 +32,7 @@ def show_preview(path: Path, written: int) -> None:
 def read_and_drawn(path: str, written: int) -> tuple[Preview, go.Figure] | None:
     """A preview and its chart, once each time that the job writes; None if the job has ended."""
     try:
-        preview = read_preview(Path(path))
+        preview = read_preview(read_written(Path(path), RESULT_LIMIT))
     except (OSError, ValueError):
         return None
     return preview, variance_chart(preview)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
+import subprocess
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,7 +18,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import App, config, runtime
 
 from app.jobs import shut_down, warm_up
+from app.jobs.confinement import attempts, hide_process
 from app.limits import Limits
+
+logger = logging.getLogger(__name__)
 
 # Streamlit needs inline scripts and styles, and Plotly images of its own making. Nothing may be
 # loaded from or sent to elsewhere, and no other site may show this one in a frame.
@@ -106,6 +112,22 @@ class UploadGuard:
         return sum(len(file.data) for file in stored)
 
 
+def tell_weaknesses() -> None:
+    """Warns of what a hijacked worker could do here; silent where the cell holds."""
+    try:
+        found = attempts.walk()
+    except (OSError, subprocess.SubprocessError) as error:
+        logger.warning("What holds a worker on this machine could not be tried: %s.", error)
+        return
+    could = [attempt for attempt, succeeded in found.possible.items() if succeeded]
+    if could:
+        lacking = "; ".join(f"{name}: {why}" for name, why in found.lacking.items())
+        logger.warning(
+            "Should a stranger's file take over a worker, it could on this machine %s (%s). See "
+            "docs/security.md.", ", ".join(could), lacking,
+        )  # fmt: skip
+
+
 @contextlib.asynccontextmanager
 async def workers(_: App) -> AsyncIterator[dict[str, Any] | None]:
     """A warm worker stands by before the first visitor comes, and ends with the server.
@@ -116,6 +138,8 @@ async def workers(_: App) -> AsyncIterator[dict[str, Any] | None]:
     # In whole megabytes; the uploads' folder counts bytes.
     megabytes = math.ceil(Limits.from_environment().file_bytes / 2**20)
     config.set_option("server.maxUploadSize", megabytes)
+    hide_process()
+    threading.Thread(target=tell_weaknesses, daemon=True).start()
     await asyncio.to_thread(warm_up)
     yield None
     await asyncio.to_thread(shut_down)

@@ -1,18 +1,20 @@
 """Where results lie on disk: one private folder per job, named by the job's key.
 
-A finished job is `KEY/result.json` and its companions; until then its worker writes to
-`KEY/partial-PID/`, with a folder of temporary files in it. Beside the jobs lie `uploads/` and
-`warm-…`, the log of the worker that has no job yet.
+A finished job is `KEY/result.json` and its companions. Until then its worker lives in a cell,
+`cell-…/`: it reads what is `given` to it there, writes what is `left`, and reaches nothing else.
+Beside the jobs and the cells lie `uploads/`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
 import shutil
 import stat
+import subprocess
 import tempfile
 import time
 from collections.abc import Collection, Iterator
@@ -27,8 +29,9 @@ REINITIALIZED_H5 = "reinitialized.h5"
 LOG = "worker.log"
 UPLOADS = "uploads"
 PARTIAL_PREFIX = "partial-"
-WARM_LOG_PREFIX = "warm-"
+CELL_PREFIX = "cell-"
 SECONDS_KEPT = 24 * 3600
+_PUBLISHED = re.compile(r"(result|histograms|manifest)\.json|reinitialized\.(keras|h5|json)")
 
 
 def is_key(text: str) -> bool:
@@ -76,26 +79,76 @@ def touch(path: Path) -> None:
     os.utime(path)
 
 
-def staging(folder: Path, pid: int) -> Path:
-    """Where the worker with this process id writes until everything is there."""
-    return folder / f"{PARTIAL_PREFIX}{pid}"
+def new_cell(parent: Path) -> Path:
+    """A folder for one worker and its one job."""
+    cell = Path(tempfile.mkdtemp(prefix=CELL_PREFIX, dir=parent))
+    for folder in (given(cell), left(cell), temporary(cell)):
+        create(folder)
+    return cell
 
 
-def temporary(partial: Path) -> Path:
+def given(cell: Path) -> Path:
+    """Where a worker finds the files that it is to read."""
+    return cell / "given"
+
+
+def left(cell: Path) -> Path:
+    """Where a worker writes."""
+    return cell / "left"
+
+
+def temporary(cell: Path) -> Path:
     """Where a worker's libraries put their temporary files."""
-    return create(partial / "temporary")
+    return left(cell) / "temporary"
 
 
-def publish(partial: Path, folder: Path) -> None:
-    """Moves finished files into place, the result last: it says that the others are there."""
-    finished = [file for file in partial.iterdir() if file.is_file()]
-    for file in sorted(finished, key=lambda file: file.name == RESULT):
-        file.rename(folder / file.name)
+def give(cell: Path, file: Path, name: str) -> Path:
+    """Puts a file into a cell: by a link, or as a copy where it lies on another disk.
+
+    Raises:
+        OSError: it is not there, or the disk is full.
+    """
+    target = given(cell) / name
+    try:
+        os.link(file.resolve(), target)
+    except OSError:
+        shutil.copyfile(file, target)
+    return target
 
 
-def remove_staging(folder: Path, pid: int) -> None:
-    """Removes what a worker that was killed left half written."""
-    shutil.rmtree(staging(folder, pid), ignore_errors=True)
+def publish(cell: Path, folder: Path) -> None:
+    """Moves what a worker has left into the job's folder, the result last: all is there with it.
+
+    The worker has ended, and may have been anyone's: only plain files of the names that a job
+    leaves are taken, and none that has another name somewhere.
+    """
+    found = [file for file in left(cell).iterdir() if _PUBLISHED.fullmatch(file.name)]
+    for file in sorted(found, key=lambda file: file.name == RESULT):
+        status = file.lstat()
+        if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
+            file.chmod(0o600)
+            file.rename(folder / file.name)
+
+
+def read_written(path: Path, limit: int) -> bytes:
+    """What a worker has written, read without following it anywhere.
+
+    Args:
+        path: the file.
+        limit: bytes that it may have.
+
+    Raises:
+        OSError: it is not there, is no plain file, has another name somewhere, or is larger.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            raise OSError(errno.EPERM, "this is no plain file of a job")
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, f"no job leaves more than {limit:,} bytes here")
+    return content
 
 
 def claim(root: Path) -> int | None:
@@ -111,11 +164,11 @@ def claim(root: Path) -> int | None:
         os.close(descriptor)
         return None
     for entry in root.iterdir():
-        if entry.name.startswith(WARM_LOG_PREFIX):
-            _remove(entry)
+        if entry.name.startswith(CELL_PREFIX):
+            remove(entry)
         elif is_key(entry.name) or entry.name == UPLOADS:
             for partial in entry.glob(f"{PARTIAL_PREFIX}*"):
-                _remove(partial)
+                remove(partial)
     return descriptor
 
 
@@ -132,7 +185,7 @@ def sweep(root: Path, keep: Collection[Path] = (), stored_bytes: float = float("
     oldest = time.time() - SECONDS_KEPT
     for used, size, path in stored:
         if (used < oldest or total > stored_bytes) and path not in keep:
-            _remove(path)
+            remove(path)
             total -= size
 
 
@@ -150,9 +203,13 @@ def _stored(root: Path) -> Iterator[tuple[float, int, Path]]:
             yield path.lstat().st_mtime, sum(part.lstat().st_size for part in parts), path
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
+def remove(path: Path) -> None:
+    """Removes a file or a folder, whatever a worker has made of it."""
+    if not path.is_dir() or path.is_symlink():
         with contextlib.suppress(OSError):
             path.unlink()
+        return
+    try:
+        shutil.rmtree(path, ignore_errors=True)
+    except RecursionError:  # thousands of folders in each other
+        subprocess.run(["rm", "-rf", "--", path], check=False, stderr=subprocess.DEVNULL)

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from app.analysis.job_spec import JobSpec
-from app.analysis.result import Result, read_result
+from app.analysis.result import RESULT_LIMIT, Result, read_result
 from app.jobs import folders
 from app.jobs.processes import Outcome, Progress, WorkerProcess
 
@@ -57,17 +57,20 @@ class JobHandle:
 
         Raises:
             RuntimeError: the job is not done.
-            ResultError: the file is broken, or no worker would have made it so large.
+            ResultError: the file is broken.
+            OSError: it cannot be read, or no worker would have made such a file.
         """
         if self.status != "done":
             raise RuntimeError(f"The job has no result: its status is {self.status!r}.")
-        return read_result(self.folder / folders.RESULT)
+        return read_result(folders.read_written(self.folder / folders.RESULT, RESULT_LIMIT))
 
     def preview(self) -> tuple[Path, int] | None:
         """Where a job under way keeps what it has found so far, and when it wrote that."""
-        for path in self.folder.glob(f"{folders.PARTIAL_PREFIX}*/{folders.PREVIEW}"):
+        process = self._process
+        if process is not None:
+            path = folders.left(process.cell) / folders.PREVIEW
             with contextlib.suppress(OSError):
-                return path, path.stat().st_mtime_ns
+                return path, path.lstat().st_mtime_ns
         return None
 
     def wait(self, timeout: float | None = None) -> bool:

@@ -1,4 +1,4 @@
-"""One worker process as its parent sees it: started, fed once, read, killed with its group."""
+"""One worker process as its parent sees it: started in a cell, fed once, read, killed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 import psutil
 
 import app
+from app.jobs import folders
 
 LINE_LIMIT = 64 * 1024
 TEXT_LIMIT = 4000
 SECONDS_TO_EXIT = 5.0
 
-_PASSED_ON = {"PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "TMPDIR"}
+_PASSED_ON = {"PATH", "HOME", "LANG", "LD_LIBRARY_PATH"}
 _PASSED_ON_PREFIXES = ("CUDA", "NVIDIA", "KERAS_", "TF_", "AUTOINIT_", "XLA_", "OMP_", "LC_")
 
 
@@ -39,11 +40,12 @@ class Outcome(NamedTuple):
     error: tuple[str, str] | None = None
 
 
-class Memory(NamedTuple):
-    """Bytes that a process holds, and bytes that it has mapped."""
+class Usage(NamedTuple):
+    """Bytes that a process holds, bytes that it has mapped, and threads that it runs."""
 
     resident: int
     mapped: int
+    threads: int
 
 
 class ProtocolError(Exception):
@@ -51,23 +53,36 @@ class ProtocolError(Exception):
 
 
 class WorkerProcess:
-    """A process that takes one job as a line on standard input and answers in lines of JSON."""
+    """A process that takes one job as a line on standard input and answers in lines of JSON.
 
-    def __init__(self, command: Sequence[str], log: Path) -> None:
-        self.log = log
+    Args:
+        command: what starts it; the folder of its cell is the last argument.
+        parent: the folder in which its cell is made.
+
+    Attributes:
+        cell: its own folder, which stays until `remove_cell`.
+        log: the file that its standard error goes to.
+    """
+
+    def __init__(self, command: Sequence[str], parent: Path) -> None:
+        self.cell = folders.new_cell(parent)
+        self.log = self.cell / folders.LOG
         self._lock = threading.Lock()
         self._ended = False
-        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        descriptor = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             self._process = subprocess.Popen(
-                command,
+                [*command, str(self.cell)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=descriptor,
-                env=worker_environment(),
+                env={**worker_environment(), "TMPDIR": str(folders.temporary(self.cell))},
                 start_new_session=True,
                 close_fds=True,
             )
+        except OSError:
+            folders.remove(self.cell)
+            raise
         finally:
             os.close(descriptor)
         assert self._process.stdin is not None
@@ -84,13 +99,14 @@ class WorkerProcess:
         """Whether the process has not ended yet."""
         return self._process.poll() is None
 
-    def memory(self) -> Memory:
+    def usage(self) -> Usage:
         """What it takes at this moment; nothing where the system does not tell."""
         try:
-            found = psutil.Process(self.pid).memory_info()
+            process = psutil.Process(self.pid)
+            memory, threads = process.memory_info(), process.num_threads()
         except psutil.Error:
-            return Memory(0, 0)
-        return Memory(found.rss, found.vms)
+            return Usage(0, 0, 0)
+        return Usage(memory.rss, memory.vms, threads)
 
     def send(self, job: dict[str, Any]) -> None:
         """Hands the job over. Standard input stays open: the worker ends when it closes."""
@@ -152,6 +168,7 @@ def worker_environment() -> dict[str, str]:
     path = [ours, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     return {
         "TF_CPP_MIN_LOG_LEVEL": "3",
+        "JOBLIB_MULTIPROCESSING": "0",  # it tries for shared memory, and warns where it gets none
         **passed_on,
         "PYTHONPATH": os.pathsep.join(filter(None, path)),
         "PYTHONSAFEPATH": "1",

@@ -14,6 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from app.analysis.devices import device_kind
@@ -219,14 +220,13 @@ class Workers:
         job._attach(process)
         outcome = None
         try:
+            inside = job.spec.moved(partial(folders.give, process.cell))
             with Watch(process, self._limits, job._stop) as watch:
-                process.send(
-                    {
-                        "spec": job.spec.to_json(),
-                        "folder": str(job.folder.absolute()),
-                        "limits": asdict(self._limits),
-                    }
-                )
+                process.send({
+                    "spec": inside.to_json(),
+                    "folder": str(folders.left(process.cell)),
+                    "limits": asdict(self._limits),
+                })  # fmt: skip
                 for report in process.reports():
                     if isinstance(report, Outcome):
                         outcome = report
@@ -237,10 +237,15 @@ class Workers:
         except ProtocolError as error:
             process.kill()
             outcome = Outcome("failed", ("protocol", f"The worker process wrote {error}."))
+        except OSError:
+            process.kill()
+            raise
         finally:
             self._pool.warm_up()
             status = process.finish()
-            folders.remove_staging(job.folder, process.pid)
+            if outcome is not None and outcome.status == "done":
+                folders.publish(process.cell, job.folder)
+            folders.remove(process.cell)
         if outcome is None:
             has_wall = device_kind(job.spec.settings.device) == "cpu"
             return job._stopped or watch.explain(status, has_wall)

@@ -7,12 +7,15 @@ import threading
 import time
 from collections.abc import Callable
 
-from app.jobs.processes import Memory, Outcome, WorkerProcess, describe_death
+from app.jobs.processes import Outcome, Usage, WorkerProcess, describe_death
 from app.limits import Limits, format_bytes, variable
 
 SECONDS_BETWEEN_LOOKS = 0.1
 # The allocation that failed is not part of what was seen before it.
 NEAR_THE_WALL = 0.75
+# TensorFlow has a few for each processor.
+MOST_THREADS = 4096
+_TOO_MANY = f"The worker process started more than {MOST_THREADS} threads and was ended."
 _CRASHES = (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGILL)
 
 
@@ -25,13 +28,13 @@ class Watch:
         stop: ends the job, with the outcome that it is given.
 
     Attributes:
-        peak: the most memory that was seen.
+        peak: the most that was seen.
     """
 
     def __init__(
         self, process: WorkerProcess, limits: Limits, stop: Callable[[Outcome], None]
     ) -> None:
-        self.peak = Memory(0, 0)
+        self.peak = Usage(0, 0, 0)
         self._process, self._limits, self._stop = process, limits, stop
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
@@ -47,10 +50,12 @@ class Watch:
     def _look(self) -> None:
         deadline = time.monotonic() + self._limits.seconds
         while not self._over.wait(SECONDS_BETWEEN_LOOKS):
-            memory = self._process.memory()
-            self.peak = Memory(*map(max, self.peak, memory))
-            if memory.resident > self._limits.memory_bytes:
+            usage = self._process.usage()
+            self.peak = Usage(*map(max, self.peak, usage))
+            if usage.resident > self._limits.memory_bytes:
                 self._stop(too_large(self._limits))
+            elif usage.threads > MOST_THREADS:
+                self._stop(Outcome("failed", ("worker_died", _TOO_MANY)))
             elif time.monotonic() > deadline:
                 self._stop(too_long(self._limits))
 

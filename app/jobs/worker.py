@@ -1,9 +1,9 @@
-"""`python -m app.jobs.worker`: one process, one job, then the end.
+"""`python -m app.jobs.worker [FOLDER...] CELL`: one process, one job, then the end.
 
-It imports Keras at once, says that it is ready, and waits for one line of JSON on standard input:
-{"spec": …, "folder": …, "limits": …}. It answers in lines of JSON on a private copy of standard
-output. When standard input closes, its parent is gone and it kills itself with everything that it
-started.
+It confines itself to its cell and the folders that it may read, imports Keras, says that it is
+ready, and waits for one line of JSON on standard input: {"spec": …, "folder": …, "limits": …}. It
+answers in lines of JSON on a private copy of standard output. When standard input closes, its
+parent is gone and it kills itself.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import re
 import resource
 import signal
 import sys
-import tempfile
 import threading
 import traceback
 from collections.abc import Callable
@@ -31,7 +30,7 @@ from typing import Any, cast
 
 from app.analysis.devices import device_kind
 from app.analysis.job_spec import JobSpec
-from app.jobs import confinement, folders
+from app.jobs import confinement
 from app.limits import Limits, format_bytes, variable
 
 STACK_BYTES = 512 * 2**20
@@ -86,7 +85,8 @@ def main() -> None:
 
 def prepare() -> tuple[Channel, queue.Queue[bytes]]:
     """Confines this process; the channel to its parent, and the queue that the job will come by."""
-    confinement.give_up_privileges()
+    *readable, cell = map(Path, sys.argv[1:])
+    confinement.confine(cell, readable)
     channel = Channel()
     faulthandler.enable()
     lines: queue.Queue[bytes] = queue.Queue()
@@ -99,9 +99,11 @@ def listen(lines: queue.Queue[bytes]) -> None:
     lines.put(sys.stdin.buffer.readline(JOB_LINE_LIMIT))
     while sys.stdin.buffer.read(1):
         pass
-    if os.getpgrp() == os.getpid():
-        os.killpg(os.getpid(), signal.SIGKILL)
-    os._exit(1)
+    # With what it has started, should the system have let it start anything.
+    with contextlib.suppress(PermissionError):
+        if os.getpgrp() == os.getpid():
+            os.killpg(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _run_on_large_stack(channel: Channel, line: bytes) -> None:
@@ -129,11 +131,7 @@ def run_job(
         job = json.loads(line)
         spec, folder = JobSpec.from_json(job["spec"]), Path(job["folder"])
         confinement.limit_resources(Limits(**job["limits"]), device_kind(spec.settings.device))
-        partial = folders.create(folders.staging(folder, os.getpid()))
-        os.environ["TMPDIR"] = tempfile.tempdir = str(folders.temporary(partial))
-        work(spec, partial, channel.progress)
-        folders.publish(partial, folder)
-        folders.remove_staging(folder, os.getpid())
+        work(spec, folder, channel.progress)
     except BaseException as error:
         report_error(channel, error)
     else:

@@ -5,14 +5,16 @@ To import it takes as long as half an analysis: the next one does so when a job 
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import os
-import tempfile
+import sys
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import app
 from app.jobs import folders
 from app.jobs.processes import WorkerProcess
 
@@ -25,7 +27,7 @@ class WorkerPool:
 
     Args:
         command: what starts a worker.
-        root: the folder of the job folders, and of the warm worker's log.
+        root: the folder of the job folders, and of the cells.
         keep_warm: whether to keep one at all.
     """
 
@@ -35,6 +37,7 @@ class WorkerPool:
         self._lock = threading.Lock()
         self._keeps_warm = keep_warm
         self._started = 0.0
+        _compile_program()
         self._warm_worker = self._start_warm()
 
     def take(self, folder: Path) -> WorkerProcess:
@@ -43,16 +46,15 @@ class WorkerPool:
         Raises:
             OSError: no process could be started.
         """
-        log = folder / folders.LOG
-        log.unlink(missing_ok=True)
-        # Its log can be renamed into the job's folder within one file system only.
-        warm_worker = self._take_warm() if folder.parent == self._root else None
-        if warm_worker is not None and warm_worker.alive:
-            warm_worker.log.rename(log)
-            return warm_worker
-        if warm_worker is not None:
-            _discard(warm_worker)
-        return WorkerProcess(self._command, log)
+        # What a worker leaves can be renamed into the job's folder within one file system only.
+        inside = folder.parent == self._root
+        worker = self._take_warm() if inside else None
+        if worker is None or not worker.alive:
+            if worker is not None:
+                _discard(worker)
+            worker = WorkerProcess(self._command, self._root if inside else folder)
+        worker.log.replace(folder / folders.LOG)
+        return worker
 
     def warm_up(self) -> None:
         """Starts a warm worker, if there is none."""
@@ -91,13 +93,19 @@ class WorkerPool:
         self._started = time.monotonic()
         # It is a convenience: if there is no room for one, the job itself will say so.
         with contextlib.suppress(OSError):
-            descriptor, log = tempfile.mkstemp(prefix=folders.WARM_LOG_PREFIX, dir=self._root)
-            os.close(descriptor)
-            return WorkerProcess(self._command, Path(log))
+            return WorkerProcess(self._command, self._root)
         return None
+
+
+def _compile_program() -> None:
+    """Leaves the byte code of what workers import, which they may not write themselves."""
+    root = Path(app.__file__).parents[1]
+    for package in ("app", "autoinit", "probes", "sample_models"):
+        if not sys.dont_write_bytecode and os.access(root / package, os.W_OK):
+            compileall.compile_dir(root / package, quiet=2)
 
 
 def _discard(process: WorkerProcess) -> None:
     process.kill()
     process.finish()
-    process.log.unlink(missing_ok=True)
+    folders.remove(process.cell)

@@ -115,3 +115,16 @@ def test_the_proxy_lets_the_largest_upload_through():
     _, uploads = text.split("location /_stcore/upload_file/", 1)
     (size,) = re.findall(r"client_max_body_size (\d+)m;", uploads)
     assert int(size) * 2**20 > Limits().file_bytes, "there is a form around the file"
+
+
+def test_every_promise_names_tests_that_there_are() -> None:
+    table = PAGE.partition("## What is defended by what")[2].partition("\n## ")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 15
+    assert all("`test_" in row.rsplit("|", 2)[1] for row in rows)
+    there = {
+        name
+        for file in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"def (test_\w+)\(", file.read_text(encoding="utf-8"))
+    }
+    assert set(re.findall(r"`(test_\w+)`", PAGE)) <= there

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 import shutil
 import tempfile
 import zipfile
@@ -221,11 +220,16 @@ def _constraint(kernel: Kernel) -> CenteredUnitNorm | None:
 
 @contextlib.contextmanager
 def _appearing(path: Path) -> Iterator[Path]:
-    """A file beside `path` that takes its name at the end, if all went well."""
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        partial = Path(folder) / path.name
+    """A file beside `path` that takes its name at the end, if all went well.
+
+    In the same folder: from one to another a confined process may not move files.
+    """
+    partial = path.with_stem(f".{path.stem}-partial")
+    try:
         yield partial
-        os.replace(partial, path)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _write_json(record: FileRecord, patch: _Patch, path: Path) -> None:

@@ -85,6 +85,12 @@ def test_a_figure_is_finite(write, result, value):
         read_result(write(result))
 
 
+def test_a_result_of_too_many_values_is_refused(monkeypatch):
+    monkeypatch.setattr("app.analysis.result.RESULT_VALUES", 1000)
+    with pytest.raises(ResultError, match="more than 1,000 values"):
+        read_result(b'{"schema": 1, "calls": [%s]}' % b",".join([b"[]"] * 1001))
+
+
 def test_a_preview_needs_calls_and_series_only(write, result):
     known = {name: result[name] for name in ("calls", "series")}
     found = read_preview(write(known | {"settings": {"signal_variance": 0.5}}))

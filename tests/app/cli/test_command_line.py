@@ -147,8 +147,9 @@ def test_every_option_reaches_the_worker(
         "--signal-model independent --unsupported error"
     )
     assert main(["analyze", "my model.keras", *options.split()]) == 0
-    assert json.loads((stand_in / "job.json").read_text())["spec"] == {
-        "model": str(tmp_path / "my model.keras"),
+    job = json.loads((stand_in / "job.json").read_text())
+    assert job["spec"] == {
+        "model": str(Path(job["folder"]).parent / "given" / "model.keras"),
         "name": "my model.keras",
         "settings": {
             "samples": 16,
@@ -188,8 +189,9 @@ def test_data_reach_the_worker_by_path_and_name(
     (tmp_path / "my data.npz").touch()
     monkeypatch.chdir(tmp_path)
     assert main(["analyze", "sample:a", "--input-data", "my data.npz", "--input-noise"]) == 0
-    settings = json.loads((stand_in / "job.json").read_text())["spec"]["settings"]
-    assert settings["input_data"] == str(tmp_path / "my data.npz")
+    job = json.loads((stand_in / "job.json").read_text())
+    settings = job["spec"]["settings"]
+    assert settings["input_data"] == str(Path(job["folder"]).parent / "given" / "data.npz")
     assert settings["input_data_name"] == "my data.npz"
     assert settings["input_source"] == "noise"
 

@@ -23,7 +23,6 @@ from app.dashboard import gallery, uploads
 from app.dashboard.table import path_width
 from app.export.downloads import downloads, file_stem
 from app.jobs import AlreadyRunningError, JobSpec, Settings, folders
-from app.jobs.handles import JobHandle
 from app.jobs.processes import Progress
 from app.text.escaping import markdown_text
 from tests.app.parsing import parsed
@@ -45,7 +44,9 @@ class StandInJob:
     def result(self) -> Result:
         return read_result(self.folder / "result.json")
 
-    preview = JobHandle.preview
+    def preview(self) -> tuple[Path, int] | None:
+        path = self.folder / "preview.json"
+        return (path, path.stat().st_mtime_ns) if path.exists() else None
 
     def is_owned_by(self, owner: str) -> bool:
         return owner in self.owners
@@ -438,8 +439,8 @@ def test_a_running_job_shows_what_it_knows_so_far(jobs, build_result):
         "calls": result["calls"], "series": ["default"], "settings": {"signal_variance": 1.0},
         "verdicts": {"default": verdict},
     }  # fmt: skip
-    partial = jobs.job.folder / "partial-123" / "preview.json"
-    partial.parent.mkdir(parents=True)
+    partial = jobs.job.folder / "preview.json"
+    partial.parent.mkdir(exist_ok=True)
     partial.write_text(json.dumps(known))
     (chart,) = checked(page.run()).get("plotly_chart")
     (cards,) = [x.proto.body for x in page.get("html") if 'class="verdicts"' in x.proto.body]

@@ -47,19 +47,27 @@ print("the stand-in is alive", file=sys.stderr, flush=True)
 say(event="ready")
 job = json.loads(sys.stdin.readline())
 folder = pathlib.Path(job["folder"])
-with open(folder.parent / "started.txt", "a") as started:
+data = pathlib.Path(sys.argv[-1]).parent
+with open(data / "started.txt", "a") as started:
     started.write(job["spec"]["name"] + "\\n")
 match job["spec"]["model"].removeprefix("sample:"):
     case "quick":
         finish()
     case "waits":
+        (folder / "preview.json").write_text("{}")
         say(event="progress", fraction=0.5, stage="Waiting for the test")
-        while not (folder.parent / "go.txt").exists():
+        while not (data / "go.txt").exists():
             time.sleep(0.01)
         finish()
+    case "spins":
+        import threading
+        stop = threading.Event()
+        for _ in range(30):
+            threading.Thread(target=stop.wait, daemon=True).start()
+        stop.wait()
     case "hangs":
         child = subprocess.Popen(["sleep", "600"])
-        (folder / f"partial-{os.getpid()}").mkdir()
+        (folder / "result.json").write_text("half of a")
         say(event="progress", fraction=0.25, stage=f"{os.getpid()} {child.pid}")
         time.sleep(600)
     case "refuses":
@@ -283,6 +291,14 @@ def test_the_deadline_kills(stand_in: list[str], root: Path) -> None:
     assert not is_alive(int(job.progress.stage.split()[0]))
 
 
+def test_too_many_threads_end_a_worker(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.jobs.watching.MOST_THREADS", 20)
+    job = ended(workers.submit(spec("spins")))
+    assert job.error is not None
+    assert job.error[0] == "worker_died"
+    assert "threads and was ended" in job.error[1]
+
+
 # Cancelling and waiting
 
 
@@ -294,7 +310,10 @@ def test_cancel_kills_the_worker_and_what_it_started(workers: Workers) -> None:
     job.cancel()
     assert (job.status, job.error) == ("cancelled", None)
     wait_for(lambda: not any(is_alive(pid) for pid in pids))
-    assert not list(job.folder.glob("partial-*")), "nothing half written may stay behind"
+    assert [path.name for path in job.folder.iterdir()] == ["worker.log"], (
+        "and nothing half written"
+    )
+    assert not list(workers.root.glob("cell-*"))
     job.cancel()
     assert job.status == "cancelled"
 
@@ -462,14 +481,14 @@ def test_a_private_folder_shares_nothing(workers: Workers, tmp_path: Path) -> No
 
 def test_the_warm_worker_takes_the_next_job(stand_in: list[str], root: Path) -> None:
     with Workers(keep_warm=True, command=stand_in, root=root) as workers:
-        (log,) = root.glob("warm-*")
+        (log,) = root.glob("cell-*/worker.log")
         wait_for(lambda: "alive" in log.read_text())
         log.write_text("this is the warm worker's log\n")
         job = ended(workers.submit(spec("quick")))
         assert job.status == "done"
         assert "the warm worker's log" in (job.folder / "worker.log").read_text()
         assert not log.exists()
-        assert len(list(root.glob("warm-*"))) == 1, "a new one stands by"
+        assert len(list(root.glob("cell-*"))) == 1, "a new one stands by"
 
 
 def test_the_next_warm_worker_does_not_start_in_the_middle_of_a_job(
@@ -480,10 +499,14 @@ def test_the_next_warm_worker_does_not_start_in_the_middle_of_a_job(
         job = workers.submit(spec("waits"))
         wait_for(lambda: job.progress.fraction == 0.5)
         workers.refresh()
-        assert not list(root.glob("warm-*"))
+        assert len(list(root.glob("cell-*"))) == 1, "the job's"
+        preview = job.preview()
+        assert preview is not None
+        assert preview[0].read_text() == "{}"
         (root / "go.txt").touch()
         assert ended(job).status == "done"
-        assert len(list(root.glob("warm-*"))) == 1
+        assert len(list(root.glob("cell-*"))) == 1
+        assert not (job.folder / "preview.json").exists()
 
 
 def test_a_dead_warm_worker_is_replaced(tmp_path: Path, stand_in: list[str], root: Path) -> None:
@@ -519,7 +542,7 @@ def test_a_warm_worker_that_died_of_age_is_replaced(
         second = workers._pool._warm_worker
         assert second is not None
         assert second.alive
-        assert len(list(root.glob("warm-*"))) == 1
+        assert len(list(root.glob("cell-*"))) == 1
     assert not second.alive
 
 
@@ -549,7 +572,7 @@ def test_a_worker_imports_nothing_from_where_it_is_started(
 
 def test_what_is_old_is_swept_and_nothing_else(stand_in: list[str], root: Path) -> None:
     old, recent = root / ("a" * 64), root / ("b" * 64)
-    foreign, log = root / "keep me", root / "warm-x"
+    foreign, log = root / "keep me", root / "cell-x"
     for folder in (old, recent, foreign):
         folder.mkdir()
         (folder / "result.json").write_text("{}")
@@ -565,7 +588,7 @@ def test_what_a_killed_server_left_half_done_is_removed(stand_in: list[str], roo
     job, uploads = root / ("a" * 64), root / "uploads"
     for folder in (job / "partial-123" / "temporary", uploads):
         folder.mkdir(parents=True)
-    half = [job / "partial-123", uploads / "partial-abc", root / "warm-abc"]
+    half = [job / "partial-123", uploads / "partial-abc", root / "cell-abc"]
     for path in half[1:]:
         path.touch()
     (uploads / "model.h5").touch()
@@ -637,7 +660,7 @@ def test_the_data_root_is_private(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 # The worker itself
 
 ANALYSIS = """
-import argparse, json, mmap, os, pathlib, resource, signal, socket, sys, tempfile, time, types
+import argparse, json, mmap, os, pathlib, resource, signal, sys, tempfile, time, types
 import app.jobs
 
 # The package without its `__init__`, which imports Keras.
@@ -700,7 +723,6 @@ def run(spec, folder, progress):
         case "leaves temporary files":
             pathlib.Path(tempfile.mkdtemp(), "left").write_text("x")
             assert pathlib.Path(tempfile.gettempdir()).is_relative_to(folder)
-            assert os.environ["TMPDIR"] == tempfile.gettempdir()
         case "looks around":
             status = pathlib.Path("/proc/self/status").read_text()
             seen = {
@@ -709,7 +731,7 @@ def run(spec, folder, progress):
                     for name in ("RLIMIT_AS", "RLIMIT_CORE", "RLIMIT_CPU", "RLIMIT_FSIZE")
                 },
                 "no_new_privileges": "NoNewPrivs:\t1" in status,
-                "interfaces": [name for _, name in socket.if_nameindex()],
+                "interfaces": pathlib.Path("/proc/self/net/dev").read_text(),
                 "first_to_die": pathlib.Path("/proc/self/oom_score_adj").read_text().strip(),
                 "user": os.getuid(),
                 "path": sys.path,
@@ -831,7 +853,9 @@ def test_what_a_worker_has_given_up(real_workers: Workers, device: str) -> None:
     assert seen["user"] == os.getuid()
     assert not {"", os.getcwd()} & set(seen["path"][1:]) - {str(Path(app.__file__).parents[1])}
     if can_leave_the_network():
-        assert seen["interfaces"] == ["lo"]
+        assert [line.split(":")[0].strip() for line in seen["interfaces"].splitlines()[2:]] == [
+            "lo"
+        ]
 
 
 def can_leave_the_network() -> bool:
@@ -844,10 +868,9 @@ def can_leave_the_network() -> bool:
 
 
 def test_the_worker_dies_with_its_parent(real_worker: list[str], root: Path) -> None:
-    folder = root / "job"
-    folder.mkdir()
-    process = WorkerProcess(real_worker, folder / "worker.log")
-    job = {"spec": spec("hangs").to_json(), "folder": str(folder), "limits": asdict(LIMITS)}
+    process = WorkerProcess(real_worker, root)
+    folder = str(folders.left(process.cell))
+    job = {"spec": spec("hangs").to_json(), "folder": folder, "limits": asdict(LIMITS)}
     process.send(job)
     assert next(process.reports()) == Progress(0.5, "Half-way")
     process._stdin.close()  # As the kernel does for a parent that is killed.
