@@ -9,7 +9,8 @@ from app.analysis.diagnosis.kinds import Evidence
 from app.analysis.diagnosis.stretches import signal_stretch
 from app.analysis.diagnosis.thresholds import STABLE_FACTOR
 from app.analysis.diagnosis.verdict import Word
-from app.analysis.result import Moments, Preview, Result
+from app.analysis.result import Moments, Preview, Result, UsedSettings
+from app.analysis.settings import AS_IT_IS, Settings
 from app.text.escaping import plain_text
 from app.text.formatting import duration, number, percentage, plural
 
@@ -17,6 +18,7 @@ MODEL_NAMES = {"independent": "the paper's model", "correlated": "the correlated
 SERIES_NAMES = {
     "default": "Default", "autoinit": "AutoInit", "uploaded": "Uploaded", "own": "Own, redrawn",
     "he": "He", "lecun": "LeCun", "autoinit_orthogonal": "AutoInit, orthogonal",
+    "as_it_is_autoinit": "As it is, AutoInit",
 }  # fmt: skip
 
 
@@ -188,6 +190,20 @@ def agreement(result: Result, series: str) -> Agreement | None:
 def power(exponent: float) -> float:
     """10 to the exponent, infinite where that is no float."""
     return 10.0**exponent if exponent < 308 else math.inf
+
+
+def changed(settings: UsedSettings | Settings) -> list[str]:
+    """What is changed of the model before it is analysed, in a few words each."""
+    activation, normalization = settings.activation, settings.normalization
+    return [
+        *([activation] if activation != AS_IT_IS else []),
+        *([f"{normalization} normalization"] if normalization != AS_IT_IS else []),
+    ]
+
+
+def full_name(name: str, settings: UsedSettings | Settings) -> str:
+    """A model's name, with what is changed of it."""
+    return ", ".join([name, *changed(settings)])
 
 
 def facts(result: Result) -> list[str]:

@@ -28,6 +28,8 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from app.analysis.settings import AS_IT_IS
+
 SCHEMA = 1
 SCHEMA_PAGE = Path(__file__).parents[2] / "docs" / "result.schema.json"
 # The web process parses a result as a whole; those of 4,000 calls take 10 MB.
@@ -268,7 +270,10 @@ class UsedSettings(BaseModel):
     seeds: int = 1
     signal_variance: FiniteFloat = Field(1.0, ge=0)
     distribution: str = "truncated_normal"
+    scheme: str = "autoinit"
     constrain_weights: bool = False
+    activation: str = AS_IT_IS
+    normalization: str = AS_IT_IS
 
     @property
     def by_name(self) -> dict[str, Any]:

@@ -28,6 +28,8 @@ LARGEST_MEAN = 1e15
 SMALLEST_VARIANCE, LARGEST_VARIANCE = 1e-30, 1e30
 
 FILES, INPUT, INITIALISATION, MEASUREMENT = "Files", "Input", "Initialisation", "Measurement"
+WHAT_IF = "What if"
+AS_IT_IS = "as_it_is"
 UNSUPPORTED_WORDS = {
     "sample": "Estimate by sampling",
     "pass_through": "Pass through (the paper)",
@@ -52,6 +54,12 @@ SCHEME_WORDS = {
     "centred": "Centred",
     "zero_residual": "Zero residual",
 }
+# Those of `autoinit.variants`, likewise.
+Activation = Literal[
+    "as_it_is", "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "mish", "tanh", "softsign",
+    "softplus", "sigmoid",
+]  # fmt: skip
+NORMALIZATION_WORDS = {"batch": "Batch normalization", "layer": "Layer normalization"}
 A_MODULE = "the dotted name of a module, such as package.layers"
 SCHEMES = f"names of initialisations: {', '.join(get_args(Scheme))}"
 MOMENTS = (
@@ -302,6 +310,17 @@ class Settings(BaseModel):
     ] = None
     """A module that is imported first, for the layer classes that it registers."""
 
+    activation: Annotated[Activation, Option(WHAT_IF, "Activation", flag=None)] = "as_it_is"
+    """Another activation in the hidden layers, and in the model that is taken home. Outputs, gates,
+    recurrent layers and attention keep theirs."""
+
+    normalization: Annotated[
+        Literal["as_it_is", "batch", "layer"],
+        Option(WHAT_IF, "After each kernel", flag=None, words=NORMALIZATION_WORDS),
+    ] = "as_it_is"
+    """A normalization between each kernel and its activation, but for the last kernel and for those
+    that have one already."""
+
     mode: Annotated[Literal["training", "inference"], Option(MEASUREMENT, "Mode")] = "training"
     """In training, dropout drops and batch normalisation uses the batch; in inference, neither."""
 
@@ -348,6 +367,11 @@ class Settings(BaseModel):
     def takes_expected_input(self) -> bool:
         """Whether the first layers say what the inputs are, since nobody else does."""
         return self.input_mean is None and self.input_variance is None
+
+    @property
+    def is_variant(self) -> bool:
+        """Whether the model is changed before it is looked at."""
+        return (self.activation, self.normalization) != (AS_IT_IS, AS_IT_IS)
 
     def replace(self, **changes: Any) -> Self:
         """These settings with some of them changed.

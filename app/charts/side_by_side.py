@@ -1,14 +1,17 @@
 """Charts of several results at once."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import plotly.graph_objects as go
 
 from app.analysis.headline import series_name
-from app.analysis.result import Result
-from app.analysis.side_by_side import differences, label
-from app.charts.axes import along, decades, positive, style, variance_ticks
+from app.analysis.result import Call, Result
+from app.analysis.side_by_side import differences, label, variance_of
+from app.charts.axes import along, number_or_none, positive, style
+from app.charts.calls import largest, set_log_axis
+from app.charts.spectrum import densities_chart
 from app.charts.theme import MARKED_CALLS, NEUTRAL_COLOUR
 from app.charts.traces import level_line
 from app.text.escaping import html_text
@@ -19,8 +22,58 @@ RUN_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00",
 RUN_DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 
 
-def runs_chart(results: Sequence[Result], series: str) -> go.Figure:
-    """Measured variance of every result on one log axis.
+class Quantity(NamedTuple):
+    """What is compared: the button's label, the axis' title, and a call's figure.
+
+    Those on a log axis are compared by their quotient, others by their difference.
+    """
+
+    label: str
+    title: str
+    read: Callable[[Call, str], float | None]
+    is_log: bool = True
+
+
+QUANTITIES = {
+    "variance": Quantity("Variance", "variance", variance_of),
+    "gradient": Quantity(
+        "Gradient", "variance of the gradient", lambda call, series: positive(call.gradient(series))
+    ),
+    "mean": Quantity(
+        "Mean", "mean", lambda call, series: number_or_none(call.measured(series), "mean"), False
+    ),
+    "sample_correlation": Quantity(
+        "Correlation of samples", "correlation of samples",
+        lambda call, series: number_or_none(call.measured(series), "sample_correlation"), False,
+    ),
+    "position_correlation": Quantity(
+        "Correlation of positions", "correlation of positions",
+        lambda call, series: number_or_none(call.measured(series), "position_correlation"), False,
+    ),
+    "largest": Quantity(
+        "Largest entry", "largest absolute value",
+        lambda call, series: largest(call.measured(series)),
+    ),
+}  # fmt: skip
+JACOBIAN = "jacobian"
+
+
+def quantities_of(results: Sequence[Result], series: str) -> dict[str, str]:
+    """What can be compared, with labels: that of which any result has figures."""
+    found = {
+        name: each.label
+        for name, each in QUANTITIES.items()
+        if any(each.read(call, series) is not None for run in results for call in run.calls)
+    }
+    if any(series in run.jacobian for run in results):
+        found[JACOBIAN] = "Jacobian"
+    return found
+
+
+def runs_chart(
+    results: Sequence[Result], series: str, quantity: Quantity = QUANTITIES["variance"]
+) -> go.Figure:
+    """A measured quantity of every result on one axis.
 
     Results of as many calls share an axis of calls; others one of relative depth.
     """
@@ -28,7 +81,7 @@ def runs_chart(results: Sequence[Result], series: str) -> go.Figure:
     figure, drawn = go.Figure(), [1.0]
     for place, result in enumerate(results):
         calls = result.calls
-        values = [positive(call.measured(series)) for call in calls]
+        values = [quantity.read(call, series) for call in calls]
         drawn += [value for value in values if value is not None]
         depth = range(len(calls)) if len(counts) == 1 else _depths(len(calls))
         order = along(calls)
@@ -45,7 +98,7 @@ def runs_chart(results: Sequence[Result], series: str) -> go.Figure:
                 line=_line(place),
                 marker={"size": 3},
                 customdata=[["", ""] if place is None else told[place] for place in order],
-                hovertemplate="<b>%{customdata[0]}</b><br>variance %{customdata[1]}"
+                hovertemplate="<b>%{customdata[0]}</b><br>" + quantity.title + " %{customdata[1]}"
                 f"<extra>{html_text(label(place + 1, result), 30)}</extra>",
             )
         )
@@ -62,66 +115,70 @@ def runs_chart(results: Sequence[Result], series: str) -> go.Figure:
                 "tickangle": 0,
             },
         )
-    low, high = decades(drawn)
-    figure.update_layout(
-        yaxis={
-            "title": f"variance, {series_name(series)} weights",
-            "type": "log",
-            "range": [low, high],
-            "exponentformat": "power",
-        }
-        | variance_ticks(low, high)
-    )
+    _set_axis(figure, quantity, f"{quantity.title}, {series_name(series)} weights", drawn)
     return figure
 
 
-def differences_chart(results: Sequence[Result], series: str) -> go.Figure:
-    """The factor between the variances of each other result and those of the first.
+def differences_chart(
+    results: Sequence[Result], series: str, quantity: Quantity = QUANTITIES["variance"]
+) -> go.Figure:
+    """How each other result differs from the first, over the calls that both have.
 
-    Over the calls that both have by the same path.
+    By the factor between the two figures, or by their difference where they may be below 0.
     """
     figure, drawn = go.Figure(), [1.0]
-    first = results[0]
+    first, is_log = results[0], quantity.is_log
     places = {call.path: place for place, call in enumerate(first.calls)}
+    sign, nothing, what = ("÷", 1.0, "factor") if is_log else ("−", 0.0, "difference")
     for number_of_run, other in enumerate(results[1:], start=1):
-        found = differences(first, other, series)
-        # Logarithms apart: the quotient of 1e-200 and 1e200 is no float.
-        factors = [
+        found = differences(first, other, series, quantity.read)
+        values = [
+            # Logarithms apart: the quotient of 1e-200 and 1e200 is no float.
             10.0 ** max(min(math.log10(after) - math.log10(before), 300.0), -300.0)
+            if is_log
+            else after - before
             for _, before, after in found
         ]
-        drawn += factors
+        drawn += values
         name = html_text(label(number_of_run + 1, other), 40)
         figure.add_trace(
             go.Scatter(
                 x=[places[path] for path, *_ in found],
-                y=factors,
-                name=f"{name} ÷ {html_text(label(1, first), 40)}",
+                y=values,
+                name=f"{name} {sign} {html_text(label(1, first), 40)}",
                 mode="lines+markers" if len(found) <= MARKED_CALLS else "lines",
                 line=_line(number_of_run),
                 marker={"size": 3},
                 customdata=[
-                    [html_text(path, 60), number(before), number(after), number(factor)]
-                    for (path, before, after), factor in zip(found, factors, strict=True)
+                    [html_text(path, 60), number(before), number(after), number(value)]
+                    for (path, before, after), value in zip(found, values, strict=True)
                 ],
-                hovertemplate="<b>%{customdata[0]}</b><br>%{customdata[2]} ÷ %{customdata[1]} = "
-                f"%{{customdata[3]}}<extra>{name}</extra>",
+                hovertemplate="<b>%{customdata[0]}</b><br>%{customdata[2]} "
+                + sign
+                + f" %{{customdata[1]}} = %{{customdata[3]}}<extra>{name}</extra>",
             )
         )
-    figure.add_trace(level_line(1.0, len(first.calls), "1: no difference"))
+    figure.add_trace(level_line(nothing, len(first.calls), f"{nothing:.0f}: no difference"))
     style(figure, first.calls)
-    low, high = decades(drawn)
-    figure.update_layout(
-        xaxis_title=f"{plural(len(first.calls), 'layer')} of the first run",
-        yaxis={
-            "title": f"factor of variances, {series_name(series)} weights",
-            "type": "log",
-            "range": [low, high],
-            "exponentformat": "power",
-        }
-        | variance_ticks(low, high),
-    )
+    figure.update_layout(xaxis_title=f"{plural(len(first.calls), 'layer')} of the first run")
+    title = f"{what} of the {quantity.title}, {series_name(series)} weights"
+    _set_axis(figure, quantity, title, drawn)
     return figure
+
+
+def jacobians_chart(results: Sequence[Result], series: str) -> go.Figure:
+    """Densities of the singular values of the results that have them."""
+    return densities_chart([
+        (html_text(label(place + 1, run), 40), run.jacobian[series], RUN_COLOURS[place])
+        for place, run in enumerate(results) if series in run.jacobian
+    ])  # fmt: skip
+
+
+def _set_axis(figure: go.Figure, quantity: Quantity, title: str, drawn: list[float]) -> None:
+    if quantity.is_log:
+        set_log_axis(figure, title, drawn)
+    else:
+        figure.update_layout(yaxis_title=title)
 
 
 def _depths(count: int) -> list[float]:

@@ -1,11 +1,12 @@
 """The spectrum of a network's input–output Jacobian."""
 
 import math
+from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
 from app.analysis.headline import series_name
-from app.analysis.result import Result
+from app.analysis.result import JacobianFacts, Result
 from app.charts.axes import decades
 from app.charts.theme import COLOURS, GRID_COLOUR, NEUTRAL_COLOUR, OTHER_COLOUR, translucent
 from app.text.formatting import number, percentage
@@ -15,21 +16,28 @@ HEIGHT = 420
 
 def spectrum_chart(result: Result) -> go.Figure:
     """Density of the singular values on a log axis, and 1, where they all are in an isometry."""
+    return densities_chart([
+        (series_name(series), found, COLOURS.get(series, OTHER_COLOUR))
+        for series, found in result.jacobian.items()
+    ])  # fmt: skip
+
+
+def densities_chart(spectra: Sequence[tuple[str, JacobianFacts, str]]) -> go.Figure:
+    """Densities with their names, plain text of ours or escaped, and their colours."""
     figure = go.Figure()
     drawn, highest = [1.0], 0.0
-    for series, found in result.jacobian.items():
+    for name, found, colour in spectra:
         density = found.density
         if density is None:
             continue
         edges, shares = density.edges, density.shares
         highest = max(highest, *shares)
         drawn += [10.0**edge for edge in (edges[0], edges[-1])]
-        colour = COLOURS.get(series, OTHER_COLOUR)
         figure.add_trace(
             go.Scatter(
                 x=[10.0**edge for edge in edges],
                 y=[*shares, 0.0],
-                name=series_name(series),
+                name=name,
                 mode="lines",
                 line={"color": colour, "width": 2, "shape": "hv"},
                 fill="tozeroy",
@@ -39,7 +47,7 @@ def spectrum_chart(result: Result) -> go.Figure:
                     for low, high, share in zip(edges[:-1], edges[1:], shares, strict=True)
                 ],
                 hovertemplate="%{customdata[2]} of the singular values<br>lie between "
-                f"%{{customdata[0]}} and %{{customdata[1]}}<extra>{series_name(series)}</extra>",
+                f"%{{customdata[0]}} and %{{customdata[1]}}<extra>{name}</extra>",
             )
         )
     figure.add_trace(

@@ -6,7 +6,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,16 @@ from app.analysis.diagnosis.table import KINDS
 from app.analysis.headline import describe_variance
 from app.analysis.job_spec import SAMPLE_PREFIX, JobSpec
 from app.analysis.result import Result
-from app.analysis.settings import FILES, MEASUREMENT, Settings
+from app.analysis.settings import (
+    FILES,
+    INITIALISATION,
+    INPUT,
+    MEASUREMENT,
+    WHAT_IF,
+    Settings,
+    table,
+)
+from app.analysis.side_by_side import answer
 from app.cli import common
 from app.cli.common import DONE, ERROR, OUTSIDE_BAND
 from app.cli.completion import Model
@@ -53,6 +62,26 @@ def _parse_band(text: str) -> tuple[float, float]:
     return low, high
 
 
+def _parse_what_if(text: str) -> dict[str, Any]:
+    """The settings that NAME=VALUE,NAME=VALUE changes."""
+    found = {}
+    for part in text.split(","):
+        name, _, value = part.partition("=")
+        if name not in CHANGEABLE:
+            raise ValueError
+        found[name] = CHANGEABLE[name].parsed(value)
+    return found
+
+
+CHANGEABLE = {
+    name: entry for name, entry in table().items()
+    if entry.option.group in (WHAT_IF, INITIALISATION, INPUT) and entry.option.in_form
+    and entry.kind in (str, int, float)
+}  # fmt: skip
+CHANGES = Parsed(
+    "changes", _parse_what_if,
+    "NAME=VALUE, such as activation=tanh, normalization=layer, scheme=he or input_mean=0.5",
+)  # fmt: skip
 BAND = Parsed("band", _parse_band, "two numbers LOW,HIGH with 0 <= LOW <= HIGH, such as 0.5,2")
 
 
@@ -131,6 +160,17 @@ class Wanted:
     "initializers draw, those in the file, or AutoInit's. Default: uploaded where the file has "
     "weights, else default",
 )
+@option(
+    "--what-if",
+    group=WHAT_IF,
+    type=CHANGES,
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Analyse the model with this changed, too, beside the model as it is: "
+    "activation=tanh, normalization=batch or layer, scheme=he, input_mean=0.5, several with "
+    "commas. May be given several times, each for itself. What is written (--save and the like) "
+    "and judged is the last one",
+)
 @click.option("--verbose", is_flag=True, help="When the analysis fails, show the worker's log")
 def analyze(models: tuple[str, ...], **given: Any) -> int:
     """Predict and measure every layer call's mean and variance, as configured and under AutoInit.
@@ -143,7 +183,12 @@ def analyze(models: tuple[str, ...], **given: Any) -> int:
         raise UsageError(f"{OUTPUTS} take one MODEL at a time")
     if wanted.output == STDOUT == wanted.patch:
         raise UsageError("only one of --output and --patch can go to stdout")
+    changes = given.pop("what_if")
     settings = settings_of(given)
+    try:
+        variants = [settings, *(settings.replace(**each) for each in changes)]
+    except ValueError as error:
+        raise UsageError(f"--what-if: {error}") from error
     if unknown := sorted(set(settings.disable) - KINDS.keys()):
         raise UsageError(f"--disable: no finding is called {unknown[0]!r}; see docs/findings.md")
     data = given["input_data"]
@@ -155,37 +200,56 @@ def analyze(models: tuple[str, ...], **given: Any) -> int:
             print(flush=True)
         if several:  # So that progress and refusals can be told apart.
             print(plain_text(model), file=sys.stderr, flush=True)
-        statuses.append(_analyze(model, settings, wanted, f"{model}: " if several else ""))
+        statuses.append(_analyze(model, variants, wanted, f"{model}: " if several else ""))
     return max(statuses)
 
 
-def _analyze(model: str, settings: Settings, wanted: Wanted, prefix: str) -> int:
+def _analyze(model: str, variants: Sequence[Settings], wanted: Wanted, prefix: str) -> int:
     """Analyses a model in a worker, and writes what was asked for; the exit status."""
     is_sample = model.startswith(SAMPLE_PREFIX)
     spec = JobSpec(
         model=model if is_sample else str(Path(model).absolute()),
         name=model.removeprefix(SAMPLE_PREFIX) if is_sample else Path(model).name,
-        settings=settings,
+        settings=variants[0],
     )
-    _check_outputs(model, settings, wanted)
+    _check_outputs(model, spec.settings, wanted)
     if not is_sample and (refusal := common.refuse_missing(Path(model), MODEL_FILE)):
         return common.say_refused(*refusal)
-    _check_saved_format(wanted.save, model)
+    _check_saved_format(wanted.save, model, variants[-1].is_variant)
     # Where the modules of custom objects may lie.
-    modules = [Path.cwd()] if settings.custom_objects else []
+    modules = [Path.cwd()] if spec.settings.custom_objects else []
     with (
         tempfile.TemporaryDirectory(prefix="autoinit-") as folder,
         common.start_workers(Path(folder), readable=modules) as workers,
     ):
-        job = workers.submit(spec, Path(folder))
-        common.follow(job, sys.stderr)
-        if job.status != "done":
-            return common.say_why_not(job, wanted.verbose)
-        result = job.result()
-        everything_written = _write_outputs(wanted, job.folder, result)
+        first = None
+        for number, settings in enumerate(variants):
+            own = Path(folder) / str(number)
+            own.mkdir()
+            job = workers.submit(replace(spec, settings=settings), own)
+            common.follow(job, sys.stderr)
+            if job.status != "done":
+                return common.say_why_not(job, wanted.verbose)
+            result = job.result()
+            first = first or result
+            last = number + 1 == len(variants)
+            everything_written = _tell(wanted, job.folder, result, first, last)
     if not everything_written:
         return ERROR
     return _judge(result, wanted, prefix)
+
+
+def _tell(wanted: Wanted, folder: Path, result: Result, first: Result, last: bool) -> bool:
+    """Says what came out, and whether a what-if is better; whether all could be written."""
+    to_terminal = STDOUT not in (wanted.output, wanted.patch)
+    if to_terminal and not last:
+        common.print_text(summary_text(result))
+    everything_written = not last or _write_outputs(wanted, folder, result)
+    if to_terminal and result is not first:
+        common.print_text(f"\n{answer(result, first)[1]}")
+    if to_terminal and not last:
+        print()
+    return everything_written
 
 
 def _check_outputs(model: str, settings: Settings, wanted: Wanted) -> None:
@@ -197,10 +261,12 @@ def _check_outputs(model: str, settings: Settings, wanted: Wanted) -> None:
         raise UsageError(f"--save takes a file name that ends in {known}; got {wanted.save}")
 
 
-def _check_saved_format(save: Path | None, model: str) -> None:
+def _check_saved_format(save: Path | None, model: str, is_variant: bool) -> None:
     """Finds out before the work that a format is never written of such a file."""
     if save is None or save.suffix == ".keras":
         return
+    if is_variant:
+        raise UsageError(f"--save writes a model that --what-if changed as {save.stem}.keras only")
     is_h5 = save.suffix in (".h5", ".hdf5")
     fits = _is_hdf5 if is_h5 else _is_text
     if model.startswith(SAMPLE_PREFIX) or not fits(Path(model)):

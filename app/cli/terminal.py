@@ -15,6 +15,7 @@ from app.analysis.headline import (
     band_card,
     condition_card,
     describe_variance,
+    full_name,
     gradient_card,
     verdict_card,
 )
@@ -95,8 +96,9 @@ def _means(column: Sequence[float | None]) -> list[float | None]:
 
 def _summary_lines(result: Result, bars: str) -> Iterator[str]:
     model, device = result.model, result.device
+    name = full_name(plain_text(model.name, NAME_LIMIT), result.settings)
     yield (
-        f"{plain_text(model.name, NAME_LIMIT)}: {model.format}, {model.layers:,} layers, "
+        f"{name}: {model.format}, {model.layers:,} layers, "
         f"{model.calls:,} with activations and repeats, {model.parameters:,} parameters"
     )
     yield (

@@ -1,14 +1,26 @@
-"""Several runs side by side. Which ones stands in the address, where a refresh finds them."""
+"""Several runs side by side, and what-ifs, which are further runs of the same model.
+
+Which ones stands in the address, where a refresh finds them.
+"""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import streamlit as st
 
 from app.analysis.headline import series_name
 from app.analysis.result import Result
-from app.analysis.side_by_side import differences, label, runs_table
-from app.charts.side_by_side import differences_chart, runs_chart
-from app.dashboard.charts import chart_settings
+from app.analysis.settings import AS_IT_IS, table
+from app.analysis.side_by_side import differences, label, runs_table, what_if
+from app.charts.side_by_side import (
+    JACOBIAN,
+    QUANTITIES,
+    differences_chart,
+    jacobians_chart,
+    quantities_of,
+    runs_chart,
+)
+from app.dashboard.charts import Again, chart_settings
 from app.text.escaping import markdown_text, plain_text
 
 KEPT = "kept"  # of the address
@@ -39,6 +51,77 @@ def show_comparison(key: str, result: Result, load: Callable[[str], Result | Non
     show_runs([found for _, found in runs])
 
 
+# What inputs usually are: mean and variance.
+USUAL_INPUTS = {
+    "Standardised": (0.0, 1.0),
+    "0 to 1": (0.5, 1 / 12),
+    "−1 to 1": (0.0, 1 / 3),
+    "Bytes, 0 to 255": (127.5, 255.0**2 / 12),
+}
+WHAT_IFS = ("activation", "normalization", "scheme")
+
+
+@st.fragment
+def offer_what_if(key: str, result: Result, again: Again) -> None:
+    """The model with something changed, analysed as another run that is shown beside this one.
+
+    Args:
+        key: of this job.
+        result: of it.
+        again: starts the same analysis with other settings.
+    """
+    st.subheader("What if …", anchor=False)
+    used, entries = result.settings.by_name, table()
+    changes: dict[str, Any] = {}
+    with st.container(horizontal=True, vertical_alignment="bottom", key="what-if"):
+        for name in WHAT_IFS:
+            entry = entries[name]
+            now = used.get(name, entry.default)
+            value = st.selectbox(
+                entry.option.label, entry.choices, entry.choices.index(now),
+                format_func=entry.words, help=entry.help, width=176, key=f"{name}-{key[:8]}",
+            )  # fmt: skip
+            changes |= {name: value} if value != now else {}
+        if not used.get("input_data") and any(
+            each.mean is not None for each in result.model.inputs
+        ):
+            value = st.selectbox(
+                "Input", (AS_IT_IS, *USUAL_INPUTS), format_func=entry.words, width=176,
+                help="The data that the network is fed.", key=f"input-{key[:8]}",
+            )  # fmt: skip
+            if value in USUAL_INPUTS:
+                mean, variance = USUAL_INPUTS[value]
+                changes |= {"input_mean": mean, "input_variance": variance, "input_moments": None}
+        if st.button("Analyse beside this", icon=":material/alt_route:", disabled=not changes,
+                     key="try-what-if"):  # fmt: skip
+            put_into_address([*kept_keys(), key])
+            again(changes)
+    st.caption(
+        "The same model with this changed, its figures beside these, and to take home. Weights "
+        "stay where they fit; outputs, gates, recurrent layers and attention keep their activation."
+    )
+
+
+def as_it_is(
+    key: str, result: Result, load: Callable[[str], Result | None]
+) -> tuple[str, Result] | None:
+    """The kept run of the same model as it is, where this one is a what-if: its key and result."""
+    for other in kept_keys():
+        found = load(other) if other != key else None
+        if found is not None and what_if(result, found):
+            return other, found
+    return None
+
+
+def offer_to_go_back(first: str, also: Sequence[str] = ()) -> None:
+    """A button that leads from a what-if to the model as it is; the comparison is kept."""
+    if st.button("As it is", icon=":material/undo:", type="tertiary", key="as-it-is",
+                 help="Back to the model without what was changed"):  # fmt: skip
+        put_into_address([*kept_keys(), *also])
+        st.query_params["job"] = first
+        st.rerun()
+
+
 def kept_keys() -> list[str]:
     """The jobs that the address names, each once."""
     text = st.query_params.get(KEPT, "")
@@ -46,12 +129,17 @@ def kept_keys() -> list[str]:
 
 
 def keep(keys: Sequence[str]) -> None:
-    """Puts the jobs into the address."""
+    """Keeps these jobs."""
+    put_into_address(keys)
+    st.rerun()
+
+
+def put_into_address(keys: Sequence[str]) -> None:
+    """Has the address name the jobs, each once."""
     if keys:
-        st.query_params[KEPT] = ",".join(keys)
+        st.query_params[KEPT] = ",".join(list(dict.fromkeys(keys))[:MOST])
     elif KEPT in st.query_params:
         del st.query_params[KEPT]
-    st.rerun()
 
 
 def choose(key: str, kept: Sequence[str], lost: Sequence[str]) -> None:
@@ -90,11 +178,18 @@ def show_runs(results: Sequence[Result]) -> None:
             "Weights", common, format_func=series_name, default=common[0], required=True,
             key="compared_series", label_visibility="collapsed",
         )  # fmt: skip
+        offered = quantities_of(results, series)
+        name = st.segmented_control(
+            "What", list(offered), format_func=offered.__getitem__, default=next(iter(offered)),
+            required=True, key="compared_what", label_visibility="collapsed",
+        )  # fmt: skip
         how = st.segmented_control(
             "How", (SIDE_BY_SIDE, DIFFERENCE), default=SIDE_BY_SIDE, required=True,
             key="compared_how", label_visibility="collapsed",
         )  # fmt: skip
-    if how == DIFFERENCE:
+    if name == JACOBIAN:
+        figure = jacobians_chart(results, series)
+    elif how == DIFFERENCE:
         for place, other in enumerate(results[1:], start=2):
             alike, calls = len(differences(results[0], other, series)), len(results[0].calls)
             if alike < FEW_IN_COMMON * calls:
@@ -102,12 +197,12 @@ def show_runs(results: Sequence[Result]) -> None:
                     f"{markdown_text(label(place, other), 60)} has {alike:,} of the {calls:,} "
                     f"layers of {markdown_text(label(1, results[0]), 60)} by the same name."
                 )
-        figure = differences_chart(results, series)
+        figure = differences_chart(results, series, QUANTITIES[name])
     else:
-        figure = runs_chart(results, series)
+        figure = runs_chart(results, series, QUANTITIES[name])
     st.plotly_chart(
         figure,
         key="runs_chart",
         config=chart_settings(results[0], "runs"),
-        alt=f"Measured variance of {len(results)} runs; the table above has their range.",
+        alt=f"{offered[name]} of {len(results)} runs; the table above has their range.",
     )

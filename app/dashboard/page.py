@@ -10,13 +10,20 @@ import streamlit as st
 
 from app import jobs
 from app.analysis.diagnosis.verdict import Word
-from app.analysis.headline import SIGNS, TONES
+from app.analysis.headline import SIGNS, TONES, full_name
 from app.analysis.result import Result
+from app.analysis.side_by_side import beside
 from app.charts.small import before_after_chart, sparkline
 from app.dashboard import gallery, uploads
 from app.dashboard import sections as page_sections
 from app.dashboard.charts import Again
-from app.dashboard.compare import show_comparison
+from app.dashboard.compare import (
+    as_it_is,
+    kept_keys,
+    offer_to_go_back,
+    offer_what_if,
+    show_comparison,
+)
 from app.dashboard.explore import show_exploration
 from app.dashboard.preview import show_preview
 from app.dashboard.sidebar import Chosen, asked_for, choose_upload, sidebar
@@ -32,8 +39,9 @@ ICON = (
     'fill="none" stroke="#0072B2" stroke-width="2.5" stroke-linejoin="round"/></svg>'
 )
 POLLING_SECONDS = 0.5
-# On a small screen the sidebar lies over the page that the visitor now waits for.
-CLOSE_SIDEBAR_IF_IT_COVERS = """<script>
+# What the visitor now waits for comes at the top, and on a small screen the sidebar lies over it.
+TO_THE_JOB = """<script>
+document.querySelector('[data-testid=stMain]')?.scrollTo(0, 0);
 if (window.innerWidth < 768)
   document.querySelector('[data-testid="stSidebarCollapseButton"] button')?.click();
 </script>"""
@@ -178,7 +186,7 @@ def start(spec: JobSpec) -> None:
 def show(handle: JobHandle) -> None:
     """Goes to a job's address."""
     if handle.spec is not None:
-        remember(handle.key, handle.spec.name)
+        remember(handle.key, full_name(handle.spec.name, handle.spec.settings))
     st.query_params["job"] = handle.key
     st.session_state.just_started = True
     st.rerun()
@@ -258,7 +266,7 @@ def words_of(picture: gallery.Picture) -> str:
 def show_job(key: str, handle: JobHandle | None) -> None:
     """A job in whichever state it is."""
     if st.session_state.pop("just_started", False):
-        st.html(CLOSE_SIDEBAR_IF_IT_COVERS, unsafe_allow_javascript=True)
+        st.html(TO_THE_JOB, unsafe_allow_javascript=True)
     if handle is None:
         st.warning(
             "There is no result at this address: results are kept for a day after they were last "
@@ -281,7 +289,8 @@ def show_job(key: str, handle: JobHandle | None) -> None:
 def show_name(handle: JobHandle) -> None:
     """What is being analysed; a job that was found on disk does not know."""
     if handle.spec is not None:
-        st.header(markdown_text(handle.spec.name, 120), anchor=False)
+        name = full_name(handle.spec.name, handle.spec.settings)
+        st.header(markdown_text(name, 120), anchor=False)
 
 
 @st.fragment(run_every=POLLING_SECONDS)
@@ -321,6 +330,8 @@ def show_end(handle: JobHandle) -> None:
         st.caption("Choose another file, or try a sample.")
     else:
         st.caption("Press Analyse to try again; fewer samples need less memory and time.")
+    if handle.spec is not None and handle.spec.settings.is_variant and kept_keys():
+        offer_to_go_back(kept_keys()[-1])
 
 
 def show_cancelled() -> None:
@@ -336,10 +347,14 @@ def show_result(handle: JobHandle) -> None:
         st.error("The result cannot be read any more. Press Analyse to compute it again.")
         return
     again = again_with(handle)
+    first = as_it_is(handle.key, result, result_of)
+    both = result if first is None else joined(handle.key, first[0], result, first[1])
     page_sections.show_title(result)
-    page_sections.show_verdicts(result, handle.folder)
+    page_sections.show_verdicts(handle.key, result, handle.folder, first, both)
     findings = partial(page_sections.show_findings, result)
-    show_exploration(result, handle.folder, again, findings)
+    show_exploration(both, handle.folder, again, findings)
+    if again is not None:
+        offer_what_if(handle.key, result, again)
     page_sections.show_figures(result)
     page_sections.show_input(result, again)
     page_sections.show_downloads(result, handle.folder)
@@ -368,6 +383,12 @@ def result_of(key: str) -> Result | None:
         return load_result(handle.key, handle)
     except (OSError, ValueError):
         return None
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def joined(key: str, first_key: str, _result: Result, _first: Result) -> Result:
+    """A what-if with the series of the model as it is, put together once."""
+    return beside(_result, _first)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

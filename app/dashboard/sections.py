@@ -15,12 +15,16 @@ from app.analysis.headline import (
     VerdictCard,
     cards,
     facts,
+    full_name,
     has_trained_weights,
     series_name,
+    verdict_card,
     verdict_cards,
 )
 from app.analysis.result import Result
+from app.analysis.side_by_side import AS_IT_IS_SERIES, answer
 from app.dashboard.charts import PICTURE, PICTURES, Again, is_expert
+from app.dashboard.compare import USUAL_INPUTS, offer_to_go_back
 from app.dashboard.explore import jump_to
 from app.export.downloads import Download, downloads, file_stem
 from app.export.patch import patch
@@ -54,18 +58,12 @@ MESSAGE_LIMIT = 600
 
 
 def show_title(result: Result) -> None:
-    """The model's name, and what it is."""
-    st.header(markdown_text(result.model.name, 120), anchor=False)
+    """The model's name with what was changed, and what it is."""
+    name = full_name(result.model.name, result.settings)
+    st.header(markdown_text(name, 120), anchor=False)
     st.caption(" · ".join(markdown_text(fact) for fact in facts(result)))
 
 
-# What inputs usually are: mean and variance.
-USUAL_INPUTS = {
-    "Standardised": (0.0, 1.0),
-    "0 to 1": (0.5, 1 / 12),
-    "−1 to 1": (0.0, 1 / 3),
-    "Bytes, 0 to 255": (127.5, 255.0**2 / 12),
-}
 _OF_FIRST_LAYERS = ("bytes", "range", "statistics")
 
 
@@ -96,13 +94,32 @@ def show_input(result: Result, again: Again | None) -> None:
                 again({"input_mean": mean, "input_variance": variance})
 
 
-def show_verdicts(result: Result, folder: Path) -> None:
-    """A word for each series; then the one cause, the one remedy and what to do about it."""
+def show_verdicts(
+    key: str, result: Result, folder: Path, first: tuple[str, Result] | None, both: Result
+) -> None:
+    """A word for each series; then the one cause, the one remedy and what to do about it.
+
+    Args:
+        key: of the job.
+        result: of it.
+        folder: where it lies.
+        first: the run of the model as it is with its key, where this one is a what-if.
+        both: the result with the series of the first.
+    """
     found = verdict_cards(result)
-    show_cards([replace(card, reason="", advice="") for card in found])
+    shown = [*found, *(
+        replace(verdict_card(both, series), series=series_name(series))
+        for series in AS_IT_IS_SERIES if series in both.series
+    )]  # fmt: skip
+    show_cards([replace(card, reason="", advice="") for card in shown])
     own = found[0]
     others = [card for card in found[1:] if card.tone != "good" and card.advice]
-    lines = [f"<div>{html_text(own.reason, MESSAGE_LIMIT)}</div>"] if own.reason else []
+    tone, lines = own.tone, []
+    if first is not None:
+        tone, sentence = answer(result, first[1])
+        lines.append(f'<div class="advice what-if">{html_text(sentence, MESSAGE_LIMIT)}</div>')
+    if own.reason:
+        lines.append(f"<div>{html_text(own.reason, MESSAGE_LIMIT)}</div>")
     advice = own.advice
     if others and not advice:
         reason = html_text(others[0].reason, MESSAGE_LIMIT)
@@ -113,12 +130,14 @@ def show_verdicts(result: Result, folder: Path) -> None:
     rates = [finding.message for finding in result.findings if finding.code == "learning_rate"]
     lines += [f"<div>{html_text(message, MESSAGE_LIMIT)}</div>" for message in rates]
     helps = own.tone != "good" and any(card.tone == "good" for card in found)
-    st.html(f'<div class="answer {own.tone}">{"".join(lines)}</div>')
+    st.html(f'<div class="answer {tone}">{"".join(lines)}</div>')
     with st.container(horizontal=True, key="remedy", vertical_alignment="center"):
         offered = downloads(result, folder)
         if offered:
             offer_download(result, offered[0], is_remedy=helps)
         show_patch(result)
+        if first is not None:
+            offer_to_go_back(first[0], [key])
         groups = [group for group in grouped(result) if group.is_fault]
         if groups:
             offer_to_jump(result, groups[0], "remedy")

@@ -18,6 +18,7 @@ from app.analysis.settings import (
     INITIALISATION,
     INPUT,
     MEASUREMENT,
+    WHAT_IF,
     Entry,
     Settings,
     from_query,
@@ -34,6 +35,7 @@ FIRST_SAMPLE = "resnet-56-nobn"
 GROUPS = {
     INPUT: ":material/input:",
     INITIALISATION: ":material/balance:",
+    WHAT_IF: ":material/alt_route:",
     MEASUREMENT: ":material/speed:",
 }
 INPUTS_NAMED = 4
@@ -185,9 +187,13 @@ def moved_to_disk(
     if file is None:
         return None
     try:
+        uploads.require_kind(file, file.name, suffixes)
         upload = uploads.store(file, file.name, suffixes)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error  # Without the server's own paths.
+    except ValueError as error:
+        st.error(markdown_text(error, 1000), icon=":material/block:")
+        return None
+    except OSError as error:
+        reason = error.strerror or error  # Without the server's own paths.
         st.error(f"The file could not be stored: {markdown_text(reason)}")
         return None
     let_go(file)

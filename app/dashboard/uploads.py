@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,15 @@ from app.limits import Limits, format_bytes, variable
 
 SUFFIXES = (".keras", ".h5", ".hdf5", ".json")
 DATA_SUFFIXES = (".npy", ".npz", ".csv")
+# How the files begin that the worker reads; it says more of what is wrong with one of these kinds.
+_MODELS = re.compile(rb"PK\x03\x04|PK\x05\x06|\x89HDF\r\n\x1a\n|[\xef\xbb\xbf\xfe\xff\0\s]*[{\"]")
+_DATA = {
+    ".npy": re.compile(rb"\x93NUMPY"),
+    ".npz": re.compile(rb"PK"),
+    ".csv": re.compile(rb"[^\0]"),
+}
 CHUNK = 4 * 1024 * 1024
+START_BYTES = 4096
 NAME_LIMIT = 255  # as on disk; a job and its name cross to the worker on one line
 
 
@@ -33,6 +42,24 @@ class Upload:
 def uploads_folder() -> Path:
     """The private folder of uploads, beside the jobs' folders."""
     return folders.uploads(folders.data_root())
+
+
+def require_kind(file: BinaryIO, name: str, suffixes: Sequence[str] = SUFFIXES) -> None:
+    """Holds the beginning of an upload to what its kind of file begins with.
+
+    Raises:
+        ValueError: it is of no such kind, whatever its name ends in.
+    """
+    start = file.read(START_BYTES)
+    file.seek(0)
+    if suffixes is SUFFIXES and not _MODELS.match(start):
+        raise ValueError(
+            f"{name!r} is no model file: what is in it is neither a .keras archive, nor HDF5, nor "
+            "JSON. Save the whole model with model.save('model.keras')."
+        )
+    suffix = Path(name).suffix.lower()
+    if suffixes is DATA_SUFFIXES and suffix in _DATA and not _DATA[suffix].match(start):
+        raise ValueError(f"What is in {name!r} is no {suffix} file: save the data again.")
 
 
 def store(file: BinaryIO, name: str, suffixes: Sequence[str] = SUFFIXES) -> Upload:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.analysis.headline import changed
 from app.analysis.result import Result
 from app.jobs.folders import REINITIALIZED_H5, REINITIALIZED_KERAS
 
@@ -54,5 +55,8 @@ def in_format(offered: Sequence[Download], suffix: str) -> Download | None:
 def file_stem(result: Result) -> str:
     """The model's name as the start of a file's name that is safe everywhere."""
     stem = re.sub(r"\.(keras|h5|hdf5|json)$", "", result.model.name, flags=re.IGNORECASE)
+    stem = "-".join(
+        [stem, *(each.removesuffix(" normalization") for each in changed(result.settings))]
+    )
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-")[:60]
     return (stem or "model") + "-autoinit"

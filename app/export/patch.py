@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
+from app.analysis.headline import full_name
 from app.analysis.result import Call, Finding, Initializer, Kernel, Result
 from app.text.escaping import plain_text
 
@@ -65,8 +66,8 @@ def patch(result: Result) -> str:
     advice = _advice(result)
     argument, example, _ = next(iter(groups))[0]
     head = _HEAD.format(
-        name=plain_text(repr(result.model.name)), classes=", ".join(sorted(classes)),
-        argument=argument, example=example,
+        name=plain_text(repr(full_name(result.model.name, result.settings))),
+        classes=", ".join(sorted(classes)), argument=argument, example=example,
     )  # fmt: skip
     lines = []
     for choices, calls in groups.items():

@@ -16,6 +16,7 @@ from app.analysis.headline import (
     STARTS_ANEW,
     cards,
     facts,
+    full_name,
     has_trained_weights,
     model_name,
     series_figures,
@@ -56,7 +57,7 @@ def report_html(result: Result) -> str:
     seen, also = split(grouped(result))
     return environment.get_template("report.html.jinja").render(
         policy=CONTENT_SECURITY_POLICY,
-        name=result.model.name,
+        name=full_name(result.model.name, result.settings),
         facts=facts(result),
         verdicts=verdict_cards(result),
         checkup=CHECKUP,

@@ -3,7 +3,7 @@
 from typing import Any
 
 from app.analysis.result import Result
-from app.analysis.settings import Settings, table
+from app.analysis.settings import AS_IT_IS, Settings, table
 from app.text.escaping import plain_text
 
 # There is no package of it in a registry.
@@ -21,6 +21,15 @@ def snippet(result: Result, options: type[Settings] = Settings) -> str:
     """
     settings = result.settings.by_name
     imports, opening = _opening(result)
+    library = "from autoinit import AutoInit"
+    for name, change in (
+        ("activation", "with_activation"),
+        ("normalization", "with_normalization"),
+    ):
+        value = settings.get(name, AS_IT_IS)
+        if value != AS_IT_IS:
+            library = "from autoinit import AutoInit, variants"
+            opening += f"\nmodel = variants.{change}(model, {value!r})"
     training = settings["mode"] == "training"
     config: dict[str, Any] = {"seed": settings["seed"]} | ({} if training else {"training": False})
     for name, entry in table(options).items():
@@ -41,7 +50,7 @@ def snippet(result: Result, options: type[Settings] = Settings) -> str:
     return f"""{_INSTALL}
 {imports}
 
-from autoinit import AutoInit
+{library}
 from probes import probe_model
 
 {opening}{_caveat(settings)}

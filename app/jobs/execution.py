@@ -26,9 +26,12 @@ from app.analysis.input_data import read_input_data
 from app.analysis.job_spec import CUSTOM_OBJECTS_VARIABLE, JobSpec
 from app.analysis.manifest import manifest
 from app.analysis.result import json_text
-from app.analysis.settings import LARGEST_INPUT_SIZE, Settings
+from app.analysis.settings import AS_IT_IS, LARGEST_INPUT_SIZE, Settings
 from app.jobs.folders import HISTOGRAMS, MANIFEST, PREVIEW, RESULT
+from app.text.formatting import plural
+from autoinit import variants
 from autoinit.errors import GraphError, ModelFileError
+from autoinit.findings import Finding
 from autoinit.graph.keras_internals import nodes_in_order
 from autoinit.graph.keras_models import inner_graph
 from autoinit.graph.model_graph import ModelGraph
@@ -39,6 +42,7 @@ from autoinit.model_files import (
     open_model_file,
     save_model,
     save_reinitialized,
+    save_variant,
 )
 from autoinit.model_files.rebuilding import require_activations
 from autoinit.reading import read_model
@@ -90,6 +94,10 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
     custom = _custom_objects(spec.settings.custom_objects)
     file = None if spec.is_sample else open_model_file(spec.model, custom, spec.name, budgets)
     model = _sample(spec) if file is None else file.model
+    is_variant = spec.settings.is_variant
+    if is_variant:
+        progress(0.0, "Changing the model")
+        model, changed = _variant(model, spec.settings)
     settings = spec.settings.replace(input_size=_sufficient_size(model, spec.settings.input_size))
     graph = read_model(model, settings.input_size, training=settings.mode == "training")
     # Of automatic samples, the first; more are taken as time allows.
@@ -99,8 +107,8 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
     loaded = time.perf_counter()
     record = None if file is None else file.record
     linted = (
-        lint_model(model)
-        if record is None
+        lint_model(model, compiled=None if record is None else record.compile_settings)
+        if record is None or is_variant
         else lint_model(model, record.config, record.keras, record.compile_settings)
     )
 
@@ -119,6 +127,9 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
     downloads: tuple[Download, ...]
     if file is None:
         downloads, findings = (save_model(model, folder),), comparison.findings
+    elif is_variant:
+        downloads, left_out = save_variant(file, model, folder)
+        findings = [*file.findings, *comparison.findings, *left_out]
     else:
         only = SCHEMES[settings.scheme].kernels_only
         downloads, left_out = save_reinitialized(file, comparison.scales, folder, budgets, only)
@@ -126,6 +137,7 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
         codes = {finding.code for finding in comparison.findings}
         own = [finding for finding in file.findings if finding.code not in codes]
         findings = [*own, *comparison.findings, *left_out]
+    findings = [*findings, *(changed if is_variant else ())]
     timings = {"load": round(loaded - start, 4), **comparison.timings}
     timings["total"] = round(time.perf_counter() - start, 4)
     result = result_of(comparison, model, Source.of(file), spec, findings, timings, downloads)
@@ -134,6 +146,21 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
     _write(folder / RESULT, json_text(result))
     (folder / PREVIEW).unlink(missing_ok=True)
     progress(1.0, "Done")
+
+
+def _variant(model: Any, settings: Settings) -> tuple[Any, tuple[Finding, ...]]:
+    """The model with what the settings change of it, and what that was."""
+    found = []
+    if settings.activation != AS_IT_IS:
+        count = plural(len(variants.hidden_activations(model)), "hidden layer")
+        model = variants.with_activation(model, settings.activation)
+        found.append(f"{settings.activation} is the activation of {count}")
+    if settings.normalization != AS_IT_IS:
+        count = plural(len(variants.bare_kernels(model)), "kernel")
+        model = variants.with_normalization(model, settings.normalization)
+        found.append(f"a {settings.normalization} normalization follows {count}")
+    message = f"What if: {', and '.join(found)}. Weights are kept where they fit."
+    return model, (Finding("what_if", "", "", message),)
 
 
 def _plain(data: dict[str, Any]) -> str:

@@ -23,7 +23,7 @@ from autoinit.graph.paths import shortened
 # Sizes of the batch that layers are traced with.
 _PRIMES = (11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101)
 # Layers whose `call` ends with `activation(...)` on the result of their weights.
-_FUSING = (
+FUSING = (
     layers.Dense, layers.EinsumDense, layers.Conv1D, layers.Conv2D, layers.Conv3D,
     layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose,
     layers.DepthwiseConv1D, layers.DepthwiseConv2D, layers.SeparableConv1D, layers.SeparableConv2D,
@@ -73,7 +73,7 @@ def recursion_depth(model: Any) -> int:
 def fused_activation(layer: Any) -> str | None:
     """Name of the activation that a layer applies to what its weights give; None if it does not."""
     inner = innermost(layer)
-    if stock_class(inner, _FUSING) is None or inner.activation is keras.activations.linear:
+    if stock_class(inner, FUSING) is None or inner.activation is keras.activations.linear:
         return None
     activation = inner.activation
     name = getattr(activation, "__name__", None) or getattr(activation, "name", "activation")

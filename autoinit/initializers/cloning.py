@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -64,6 +64,7 @@ def clone_with_weights(
     registry: Registry = RULES,
     custom_objects: dict[str, Any] | None = None,
     replaced: Callable[[Any], Any] = lambda layer: None,
+    followed_by: Callable[[Any], Sequence[Any]] = lambda layer: (),
 ) -> Any:
     """A copy of a model with the same variables' values, compiled the same way.
 
@@ -73,23 +74,28 @@ def clone_with_weights(
         model: functional, sequential, or a subclass that can be opened.
         registry: rules to use.
         custom_objects: classes that a configuration needs, by name.
-        replaced: gives the layer that takes the place of another, or None to copy that.
+        replaced: gives the layer that takes the place of another, or None to copy that. It has
+            the other's weights where those are of the same shapes.
+        followed_by: gives new layers that follow one wherever it is used, one after another.
 
     Raises:
         GraphError: where a layer cannot be made again from its configuration.
     """
     graph = read_model(model, registry=registry)
     scope = {**_custom_objects(model, graph), **(custom_objects or {})}
+    cloning = _Cloning(replaced, followed_by)
     with keras.saving.custom_object_scope(scope):
-        twin = _clone(model, {}, replaced)
+        twin = cloning.clone(model)
     if model.compiled:
         compile_like(twin, model)
-    copies = read_model(twin, registry=registry).layers()
-    for layer, original in zip(copies, graph.layers(), strict=True):
-        if replaced(original) is not None:
-            continue
-        for variable, value in zip(_variables(layer), _variables(original), strict=True):
-            variable.assign(value)
+    pairs = cloning.pairs or zip(
+        graph.layers(), read_model(twin, registry=registry).layers(), strict=True
+    )
+    for original, copy in pairs:
+        values, variables = _variables(original), _variables(copy)
+        if [value.shape for value in values] == [variable.shape for variable in variables]:
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
     return twin
 
 
@@ -116,28 +122,59 @@ def _anew(value: Any) -> Any:
     return value
 
 
-def _clone(model: Any, made: dict[int, Any], replaced: Callable[[Any], Any]) -> Any:
-    """A model of new layers, each made once; `made` holds those that there are, by old identity."""
+class _Cloning:
+    """Models of new layers, each of which is made once.
 
-    def part(layer: Any) -> Any:
-        if id(layer) not in made:
+    Attributes:
+        pairs: of old and new layers; of nested models those in them.
+    """
+
+    def __init__(
+        self, replaced: Callable[[Any], Any], followed_by: Callable[[Any], Sequence[Any]]
+    ) -> None:
+        self._replaced, self._followed_by = replaced, followed_by
+        self._made: dict[int, Any] = {}
+        self._added: dict[int, Sequence[Any]] = {}
+        self.pairs: list[tuple[Any, Any]] = []
+
+    def clone(self, model: Any) -> Any:
+        """A model like another, without its weights' values."""
+        if isinstance(model, keras.Sequential):
+            parts = [each for layer in model.layers for each in self._with_added(self._part(layer))]
+            twin = keras.Sequential([_input_like(model.inputs[0]), *parts], name=model.name)
+        elif getattr(model, "inputs", None):
+            # Left to itself, Keras names the new inputs of a functional model after tensors.
+            inputs = keras.tree.map_structure(_input_like, model.input)
+            twin = keras.models.clone_model(
+                model, input_tensors=inputs, clone_function=self._part, call_function=self._called
+            )
+        else:
+            return _remade(model)
+        # Of a functional model Keras forgets it; the layers have theirs, which may be another.
+        set_own_trainable(twin, model.trainable)
+        return twin
+
+    def _part(self, layer: Any) -> Any:
+        if id(layer) not in self._made:
             if isinstance(layer, keras.Model) and getattr(layer, "inputs", None):
-                made[id(layer)] = _clone(layer, made, replaced)
+                fresh = self.clone(layer)
             else:
-                fresh = replaced(layer)
-                made[id(layer)] = fresh or type(layer).from_config(layer.get_config())
-        return made[id(layer)]
+                fresh = self._replaced(layer) or type(layer).from_config(layer.get_config())
+                self.pairs.append((layer, fresh))
+            self._made[id(layer)] = fresh
+            self._added[id(fresh)] = self._followed_by(layer)
+        return self._made[id(layer)]
 
-    if not isinstance(model, keras.Sequential) and not getattr(model, "inputs", None):
-        return _remade(model)
-    # Left to itself, Keras names the new inputs of a functional model after tensors.
-    inputs = None
-    if not isinstance(model, keras.Sequential):
-        inputs = keras.tree.map_structure(_input_like, model.input)
-    twin = keras.models.clone_model(model, input_tensors=inputs, clone_function=part)
-    # Of a functional model Keras forgets it; the layers have theirs, which may be another.
-    set_own_trainable(twin, model.trainable)
-    return twin
+    def _with_added(self, fresh: Any) -> Iterator[Any]:
+        yield fresh
+        yield from self._added.get(id(fresh), ())
+
+    def _called(self, fresh: Any, *args: Any, **kwargs: Any) -> Any:
+        first, *added = self._with_added(fresh)
+        result = first(*args, **kwargs)
+        for layer in added:
+            result = layer(result)
+        return result
 
 
 def _remade(model: Any) -> Any:

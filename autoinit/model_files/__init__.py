@@ -2,7 +2,12 @@
 
 from autoinit.model_files.budgets import Budgets
 from autoinit.model_files.opening import ModelFile, open_model_file
-from autoinit.model_files.write.saving import Download, save_model, save_reinitialized
+from autoinit.model_files.write.saving import (
+    Download,
+    save_model,
+    save_reinitialized,
+    save_variant,
+)
 
 __all__ = [
     "Budgets",
@@ -11,4 +16,5 @@ __all__ = [
     "open_model_file",
     "save_model",
     "save_reinitialized",
+    "save_variant",
 ]

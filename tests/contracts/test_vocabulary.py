@@ -100,7 +100,7 @@ def test_layers_whose_activation_is_split_off():
     aliases = {
         name
         for name, value in vars(keras.layers).items()
-        if inspect.isclass(value) and value in keras_models._FUSING
+        if inspect.isclass(value) and value in keras_models.FUSING
     }
     assert aliases == {name for name in names.FUSING if hasattr(keras.layers, name)}
     only_of_keras2 = names.FUSING - aliases

@@ -85,6 +85,25 @@ def save_reinitialized(
     return tuple(downloads), tuple(findings)
 
 
+def save_variant(
+    file: ModelFile, model: Any, folder: Path
+) -> tuple[tuple[Download, ...], tuple[Finding, ...]]:
+    """Save what was made of a file's model, as `.keras` for Keras 3.
+
+    Args:
+        file: that it was made of.
+        model: the variant.
+        folder: where to write; it exists.
+
+    Returns:
+        As `save_reinitialized` does.
+    """
+    if not file.native:
+        return (), (_not_convertible(),)
+    findings = compile_as_recorded(model, file.record.compile_settings)
+    return (save_model(model, folder),), findings
+
+
 def save_model(model: Any, folder: Path, name: str | None = None) -> Download:
     """Save a model of Keras 3 as `.keras`."""
     name = name or f"{STEM}.keras"
@@ -110,5 +129,5 @@ def _not_convertible() -> Finding:
     return Finding(
         "not_convertible", "", "",
         "No .keras file for Keras 3 is offered: parts of the model were not rebuilt. The copy of "
-        "your own file holds them unchanged.",
+        "your own file, where there is one, holds them unchanged.",
     )  # fmt: skip

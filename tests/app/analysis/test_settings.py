@@ -13,10 +13,12 @@ from streamlit.testing.v1 import AppTest
 
 import app
 from app.analysis.settings import (
+    AS_IT_IS,
     FILES,
     INITIALISATION,
     INPUT,
     MEASUREMENT,
+    WHAT_IF,
     Option,
     Settings,
     from_query,
@@ -25,6 +27,7 @@ from app.analysis.settings import (
 )
 from app.cli.interface import Command, settings_of, settings_options
 from app.export.snippet import snippet
+from autoinit import variants
 from autoinit.initializers.schemes import SCHEMES
 from tests.app.parsing import parsed
 
@@ -47,8 +50,10 @@ class Wider(Settings):
     """Whether it makes noise."""
 
 
-def test_schemes_are_those_of_the_library() -> None:
+def test_schemes_and_variants_are_those_of_the_library() -> None:
     assert ENTRIES["scheme"].choices == tuple(SCHEMES)
+    assert ENTRIES["activation"].choices == (AS_IT_IS, *variants.ACTIVATIONS)
+    assert ENTRIES["normalization"].choices == (AS_IT_IS, *variants.NORMALIZATIONS)
     assert Settings(schemes=("default", "he", "autoinit", "he")).schemes == ("he",)
     with pytest.raises(ValueError, match="schemes must be names of initialisations: own, glorot"):
         Settings(schemes=("best",))
@@ -59,7 +64,7 @@ def test_every_entry_is_whole(name: str) -> None:
     entry = ENTRIES[name]
     assert entry.kind in (int, float, bool, str, dict, tuple)
     assert entry.help.endswith(".")
-    assert entry.option.group in (FILES, INPUT, INITIALISATION, MEASUREMENT)
+    assert entry.option.group in (FILES, INPUT, INITIALISATION, WHAT_IF, MEASUREMENT)
     assert entry.option.label
     told = {*entry.choices, entry.word, *entry.option.members, "autoinit"}
     assert set(entry.option.words or ()) <= told

@@ -6,7 +6,7 @@ import pytest
 
 from app.analysis import side_by_side
 from app.charts import side_by_side as charts
-from tests.app.parsing import on_files
+from tests.app.parsing import on_files, parsed
 
 differences = on_files(side_by_side.differences)
 differing_settings = on_files(side_by_side.differing_settings)
@@ -68,6 +68,73 @@ def test_differences_are_factors_to_the_first(build_result):
     line = differences_chart([first, other], "default").data[0]
     assert line.y[1] == pytest.approx(3.0)
     assert line.y[2] == 1e300
+
+
+def changed_to(result, **settings):
+    result["settings"] |= settings
+    return parsed(result)
+
+
+def test_a_what_if_is_told_by_what_was_changed(build_result):
+    first = parsed(build_result())
+    assert side_by_side.what_if(first, first) == []
+    tanh = changed_to(build_result(), activation="tanh", scheme="he")
+    assert side_by_side.what_if(tanh, first) == ["tanh", "weights by He"]
+    assert side_by_side.what_if(first, tanh) == [], "not the other way round"
+    more = changed_to(build_result(), activation="tanh", scheme="he", normalization="layer")
+    assert side_by_side.what_if(more, tanh) == ["layer normalization"]
+    assert side_by_side.what_if(more, changed_to(build_result(), activation="relu")) == []
+    assert side_by_side.what_if(tanh, parsed(build_result(name="other.keras"))) == []
+    fed = build_result()
+    fed["model"]["inputs"][0] |= {"mean": 0.5, "variance": 0.25}
+    assert side_by_side.what_if(parsed(fed), first) == ["input of mean 0.5 and variance 0.25"]
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "tone", "said"),
+    [
+        ("trains", "cannot train", "good", "Better with tanh. Own weights: cannot train → trains."),
+        ("will struggle", "trains", "bad", "Worse with tanh. Own weights: trains → will struggle."),
+        ("cannot train", "cannot train", "unknown",
+         "No other verdict with tanh. Own weights: cannot train, as before."),
+        ("cannot tell", "trains", "unknown",
+         "No other verdict with tanh. Own weights: trains → cannot tell."),
+    ],
+)  # fmt: skip
+def test_whether_it_is_better_is_answered(build_result, now, before, tone, said):
+    results = []
+    for word, activation in ((now, "tanh"), (before, "as_it_is")):
+        result = build_result()
+        result["verdicts"] = {
+            series: {"verdict": verdict, "reason": "Because."}
+            for series, verdict in (("default", word), ("autoinit", "trains"))
+        }
+        results.append(changed_to(result, activation=activation))
+    told = side_by_side.answer(*results)
+    assert told[0] == tone
+    assert told[1].startswith(said)
+    assert told[1].count("; before ") == 1, "how far AutoInit's variances reach, in both"
+
+
+def test_every_quantity_is_compared(build_result):
+    runs = [parsed(build_result(gradients=True, jacobian=1)), parsed(build_result(growth=0.8))]
+    offered = charts.quantities_of(runs, "default")
+    assert list(offered.values()) == [
+        "Variance", "Gradient", "Mean", "Correlation of samples", "Correlation of positions",
+        "Largest entry", "Jacobian",
+    ]  # fmt: skip
+    assert "gradient" not in charts.quantities_of(runs[1:], "default")
+    for name, quantity in charts.QUANTITIES.items():
+        figure = charts.runs_chart(runs, "default", quantity)
+        measured = [quantity.read(call, "default") for call in runs[0].calls]
+        assert [y for y in figure.data[0].y if y is not None] == measured
+        has_gradients = [any(y is not None for y in line.y) for line in figure.data]
+        assert has_gradients == [True, name != "gradient"]
+    line = charts.differences_chart(runs, "default", charts.QUANTITIES["mean"]).data[0]
+    means = [call.measured("default").mean for run in runs for call in run.calls[:1]]
+    assert line.y[0] == pytest.approx(means[1] - means[0])
+    (spectrum, level) = charts.jacobians_chart(runs, "default").data
+    assert (spectrum.name, level.name) == ("1: made-up.keras", "1: lengths are kept")
 
 
 def test_names_never_become_markup(build_result):

@@ -104,6 +104,45 @@ def test_the_summary_goes_to_standard_output(
     assert captured.err == " 50%  Measuring default, draw 1 of 1\n"
 
 
+def test_what_ifs_are_told_beside_the_model_as_it_is(
+    stand_in: Path, result: Result, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    changes = ["--what-if", "activation=tanh,scheme=he", "--what-if", "normalization=layer"]
+    saved = tmp_path / "taken.keras"
+    assert main(["analyze", "sample:all-cnn-c", *changes, "--save", str(saved)]) == 0
+    told = capsys.readouterr().out
+    assert told.count("853,018 parameters") == 3
+    assert told.count("Own weights: ") == 2, "an answer for each what-if"
+    settings = json.loads((stand_in / "job.json").read_text())["spec"]["settings"]
+    assert (settings["activation"], settings["normalization"]) == ("as_it_is", "layer")
+    assert saved.read_bytes() == b"weights"
+    assert main(["analyze", "sample:a", *changes, "--output", "-"]) == 0
+    assert json.loads(capsys.readouterr().out) == result, "nothing else on standard output"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("activation=sine", "--what-if: activation must be one of as_it_is, relu"),
+        ("depth=3", "expected NAME=VALUE, such as activation=tanh"),
+        ("activation", "--what-if: activation must be one of"),
+        ("input_size=x", "expected NAME=VALUE"),
+    ],
+)
+def test_a_what_if_that_is_none_is_told(
+    no_job: None, capsys: pytest.CaptureFixture[str], change: str, says: str
+) -> None:
+    assert says in usage_error(capsys, "analyze", "sample:all-cnn-c", "--what-if", change)
+
+
+def test_a_changed_model_is_saved_for_keras_3_only(
+    no_job: None, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "model.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    arguments = (str(tmp_path / "model.h5"), "--what-if", "activation=tanh", "--save", "new.h5")
+    assert "changed as new.keras only" in usage_error(capsys, "analyze", *arguments)
+
+
 def test_json_to_standard_output(
     stand_in: Path, result: Result, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -178,6 +217,8 @@ def test_every_option_reaches_the_worker(
             "schemes": ["he", "orthogonal"],
             "disable": ["dead_channels", "saturated"],
             "custom_objects": "package.layers",
+            "activation": "as_it_is",
+            "normalization": "as_it_is",
             "input_size": 64,
         },
     }

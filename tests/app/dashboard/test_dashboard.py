@@ -217,13 +217,13 @@ def test_a_wrong_setting_gets_a_sentence(jobs):
 
 def test_an_upload_goes_to_disk_under_a_name_of_our_own(jobs):
     page = open_page()
-    page.file_uploader[0].set_value(("../<b>evil.KERAS", b"PK model", "application/zip"))
+    page.file_uploader[0].set_value(("../<b>evil.KERAS", b"PK\x03\x04 model", "application/zip"))
     checked(page.run())  # Which starts the analysis.
     (spec,) = jobs.submitted
     stored = Path(spec.model)
     assert stored.parent == uploads.uploads_folder()
     assert stored.suffix == ".keras"
-    assert stored.read_bytes() == b"PK model"
+    assert stored.read_bytes() == b"PK\x03\x04 model"
     assert spec.name.endswith("evil.KERAS")
     assert stored.parent.stat().st_mode & 0o777 == 0o700
 
@@ -256,7 +256,7 @@ def test_data_go_to_disk_and_are_fed(jobs):
 def test_noise_like_the_data_and_no_data_again(jobs):
     page = open_page()
     checked(page.button_group(key="source").set_value("Try a sample").run())
-    page = upload_data(page, "pixels.npy")
+    page = upload_data(page, "pixels.npy", b"\x93NUMPY")
     checked(page.button_group(key="input-source").set_value("noise").run())
     page = press(page, "Analyse")
     assert jobs.submitted[0].settings.input_source == "noise"
@@ -268,6 +268,30 @@ def test_noise_like_the_data_and_no_data_again(jobs):
 def test_data_of_another_kind_are_refused_with_a_sentence(jobs):
     with pytest.raises(ValueError, match=r"file of data ends in \.npy, \.npz, \.csv"):
         uploads.store(io.BytesIO(b"x"), "data.pkl", uploads.DATA_SUFFIXES)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("holiday.keras", b"\x89PNG\r\n\x1a\n", "is no model file: what is in it is neither"),
+        ("weights.h5", b"\x80\x02}", "is no model file"),
+        ("config.json", b"", "is no model file"),
+        ("pixels.npy", b"1,2", "is no .npy file"),
+        ("table.csv", b"\0\0", "is no .csv file"),
+    ],
+)
+def test_a_files_kind_is_seen_by_what_is_in_it(jobs, name, content, says):
+    page = open_page()
+    is_data = name.endswith((".npy", ".csv"))
+    page = (upload_data if is_data else bring)(page, name, content)
+    (error,) = page.error
+    assert says in html.unescape(error.value)
+    assert not jobs.submitted
+
+
+def test_texts_in_any_encoding_are_models(jobs):
+    for encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-32-be"):
+        uploads.require_kind(io.BytesIO(' {"class_name": "Sequential"}'.encode(encoding)), "a.json")
 
 
 def test_moments_per_input_are_asked_for_where_there_are_several(done, jobs, result):
@@ -328,7 +352,7 @@ def bring(page: AppTest, name: str, content: bytes = b"{}") -> AppTest:
 def test_a_file_is_analysed_at_once_and_another_one_takes_its_place(jobs):
     page = open_page()
     field(page, "number_input", "Seed").set_value(7)
-    page = bring(checked(page.run()), "one.h5", b"one")
+    page = bring(checked(page.run()), "one.h5", b"\x89HDF\r\n\x1a\n")
     assert page.query_params["job"] == KEY
     jobs.job.status = "cancelled"
     page = bring(checked(page.run()), "two.json")
@@ -543,7 +567,7 @@ def test_a_model_refused_for_a_layer_without_a_rule_leads_to_the_setting(jobs):
 
 def test_a_job_knows_an_upload_by_its_owners_name(jobs):
     page = open_page()
-    page.file_uploader[0].set_value(("holiday.keras", b"PNG", "image/png"))
+    page.file_uploader[0].set_value(("holiday.keras", b"PK\x03\x04", "image/png"))
     checked(page.run())
     assert jobs.submitted[0].name == "holiday.keras"
     assert Path(jobs.submitted[0].model).name != "holiday.keras"
@@ -1002,7 +1026,7 @@ def test_runs_are_compared_side_by_side_and_by_their_difference(done, another, b
     page = checked(page.run())
     table = page.dataframe[-1].value
     assert list(table["run"]) == ["1: made-up.keras", "2: other.keras"]
-    assert list(table["distribution"]) == ["truncated_normal", "uniform"]
+    assert list(table["distribution"]) == ["truncated normal", "uniform"]
     assert "seed" not in table
     runs = json.loads(page.get("plotly_chart")[1].proto.spec)
     assert [trace["name"] for trace in runs["data"]] == ["1: made-up.keras", "2: other.keras"]
@@ -1011,6 +1035,58 @@ def test_runs_are_compared_side_by_side_and_by_their_difference(done, another, b
     assert [trace["name"] for trace in runs["data"]] == [
         "2: other.keras ÷ 1: made-up.keras", "1: no difference",
     ]  # fmt: skip
+
+
+def with_verdicts(result: dict[str, Any], own: str, **settings: Any) -> dict[str, Any]:
+    words = {"default": own, "autoinit": "trains"}
+    result["verdicts"] = {name: {"verdict": w, "reason": "So."} for name, w in words.items()}
+    result["settings"] |= settings
+    return result
+
+
+def test_a_what_if_is_chosen_on_the_page_and_kept_beside_it(jobs, result):
+    st.cache_resource.clear()
+    press(open_page(), "All-CNN-C")
+    jobs.finish(result)
+    page = open_page(KEY)
+    (button,) = [each for each in page.button if each.label == "Analyse beside this"]
+    assert button.disabled, "nothing is changed yet"
+    page.selectbox(key=f"activation-{KEY[:8]}").select("tanh")
+    page.selectbox(key=f"normalization-{KEY[:8]}").select("layer")
+    page = press(checked(page.run()), "Analyse beside this")
+    spec = jobs.submitted[-1]
+    assert (spec.settings.activation, spec.settings.normalization) == ("tanh", "layer")
+    assert spec.model == jobs.submitted[0].model
+    assert page.query_params["kept"] in (KEY, [KEY])
+
+
+def test_a_what_if_answers_and_has_the_model_as_it_is_beside_it(done, another, build_result):
+    another(with_verdicts(build_result(10), "cannot train"))
+    result = with_verdicts(build_result(10, growth=1.0), "trains", activation="tanh")
+    page = done(result, "reinitialized.keras")
+    assert "made-up.keras, tanh" in [html.unescape(each.value) for each in page.header]
+    page.query_params["kept"] = OTHER
+    page = checked(page.run())
+    bodies = [x.proto.body for x in page.get("html")]
+    (answer,) = [body for body in bodies if 'class="answer' in body]
+    assert "answer good" in answer
+    assert "Better with tanh. Own weights: cannot train → trains." in answer
+    (cards,) = [body for body in bodies if 'class="verdicts"' in body]
+    assert [name in cards for name in ("As it is<", "As it is, AutoInit<")] == [True, True]
+    assert "As it is measured" in drawn_names(page)
+    assert page.download_button[0].proto.id
+    page = press(page, "As it is")
+    assert page.query_params["job"] == OTHER
+    assert page.query_params["kept"] in (f"{OTHER},{KEY}", [f"{OTHER},{KEY}"])
+
+
+def test_a_refused_what_if_leads_back(jobs):
+    page = press(open_page(), "All-CNN-C")
+    jobs.job.spec = replace(jobs.job.spec, settings=Settings(activation="relu"))
+    jobs.job.status, jobs.job.error = "refused", ("unsupported_model", "Nothing to change.")
+    page.query_params["kept"] = OTHER
+    page = press(checked(page.run()), "As it is")
+    assert page.query_params["job"] == OTHER
 
 
 def test_runs_that_are_gone_and_keys_that_are_none_are_told(done, result):

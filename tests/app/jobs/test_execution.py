@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
@@ -15,16 +16,18 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+import tf_keras
 from keras import layers
 
 from app.analysis.diagnosis.thresholds import PLAIN_DEPTH
 from app.analysis.job_spec import JobSpec
 from app.analysis.result import ModelFacts, UsedSettings
 from app.analysis.settings import Settings
+from app.analysis.side_by_side import answer, beside
 from app.export.snippet import snippet
 from app.jobs.execution import rehearse, run
 from app.jobs.queue import Workers
-from autoinit.errors import ModelFileError, UnsupportedLayerError
+from autoinit.errors import GraphError, ModelFileError, UnsupportedLayerError
 from autoinit.manifest import differing
 from sample_models import FILES_FOLDER
 from tests.app.parsing import parsed
@@ -109,6 +112,63 @@ def test_another_scheme_is_measured_beside_autoinit_and_taken_home(
     for row, alone in zip(result["calls"], plain["calls"], strict=True):
         assert row["default"]["measured"] == alone["default"]["measured"]
         assert row["autoinit"]["measured"] == alone["autoinit"]["measured"]
+
+
+@pytest.mark.parametrize("keras_version", [2, 3])
+def test_a_what_if_is_analysed_beside_the_model_as_it_is_and_taken_home(
+    trained, tmp_path, keras_version
+):
+    path = trained / "model.keras"
+    if keras_version == 2:
+        path = tmp_path / "two.keras"
+        old = tf_keras.layers
+        tf_keras.Sequential([
+            tf_keras.Input((8, 8, 3)), old.Conv2D(16, 3, activation="relu", name="conv"),
+            old.Flatten(name="flatten"), old.Dense(10, name="head"),
+        ]).save(path)  # fmt: skip
+    chosen = {"activation": "tanh", "samples": 8}
+    if keras_version == 2:
+        chosen["normalization"] = "batch"
+    folders = [tmp_path / "first", tmp_path / "what-if"]
+    for folder in folders:
+        folder.mkdir()
+    before, after = (
+        parsed(analyse(path, folder, **settings))
+        for folder, settings in zip(folders, ({"samples": 8}, chosen), strict=True)
+    )
+    assert after.series == before.series
+    (told,) = [each.message for each in after.findings if each.code == "what_if"]
+    assert "tanh is the activation of 1 hidden layer" in told
+    (file,) = after.downloads
+    saved = keras.models.load_model(folders[1] / file.file)
+    name = "conv_activation" if keras_version == 2 else "conv"
+    assert saved.get_layer(name).activation is keras.activations.tanh
+    if keras_version == 3:
+        assert (saved.optimizer.name, float(saved.optimizer.learning_rate)) == ("sgd", 0.25)
+    manifest = json.loads((folders[1] / "manifest.json").read_text())
+    assert differing(manifest, saved) == [], "the weights that were measured are those at home"
+
+    both = beside(after, before)
+    assert both.series == (*after.series, "as_it_is", "as_it_is_autoinit")
+    paths = {call.path.rpartition("/")[2]: call for call in both.calls}
+    figures = {call.path: call.measured("uploaded") for call in before.calls}
+    assert paths["conv"].measured("as_it_is") == figures["conv"]
+    activation = paths["conv_activation" if keras_version == 2 else "tanh"]
+    assert activation.measured("as_it_is") == figures["conv/relu"]
+    if keras_version == 2:  # nothing was there
+        assert paths["conv_normalization"].measured("as_it_is") == figures["conv"]
+    kernels = [keras.models.load_model(trained / "model.keras").get_layer("conv").kernel]
+    if keras_version == 3:  # the file's own weights were measured with the other activation
+        assert float(np.std(kernels[0])) > 0.3
+        assert paths["conv"].measured("uploaded") == figures["conv"]
+    assert " with tanh" in answer(after, before)[1]
+
+
+def test_a_what_if_that_cannot_be_is_refused_in_a_sentence(tmp_path):
+    path = tmp_path / "plain.keras"
+    keras.Sequential([keras.Input((4,)), layers.Dense(3)], name="plain").save(path)
+    with pytest.raises(GraphError, match="'plain' has no hidden activation"):
+        analyse(path, tmp_path, activation="relu")
 
 
 @pytest.mark.parametrize("format", ["keras", "h5"])
@@ -444,6 +504,7 @@ def test_the_command_line_on_a_real_file(tmp_path):
         {"samples": 32, "mode": "inference", "distribution": "uniform", "seed": 3},
         {"samples": "auto", "budget": 0.0},
         {"samples": 40, "batch": 16},
+        {"activation": "gelu"},
     ],
 )
 def test_a_manifest_lies_beside_the_model_and_the_snippet_does_it_again(
@@ -532,10 +593,18 @@ def test_the_snippet_opens_what_keras_alone_does_not():
 
 def save_files(folder: Path) -> None:
     """One model in each way that the page has a snippet for."""
-    model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="last")])
+    model = keras.Sequential(
+        [keras.Input((4,)), layers.Dense(3, "relu"), layers.Dense(3, name="last")]
+    )
     for name in ("a.keras", "a.h5"):
         model.save(folder / name)
     (folder / "a.json").write_text(model.to_json())
+    old = tf_keras.Sequential([tf_keras.Input((4,)), tf_keras.layers.Dense(3, name="last")])
+    old.save(folder / "old.keras")
+    (folder / "old.json").write_text(old.to_json())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "You are saving your model as an HDF5 file")
+        old.save(folder / "old.h5")
     keras.Sequential(
         [keras.Input((4,)), layers.Lambda(lambda x: 2 * x), layers.Dense(3, name="last")]
     ).save(folder / "lambda.keras")
@@ -546,14 +615,18 @@ def save_files(folder: Path) -> None:
     ("a.keras", {"format": "keras"}, ()),
     ("a.h5", {"format": "h5", "keras": 3}, ()),
     ("a.json", {"format": "json", "keras": 3}, ()),
+    ("old.keras", {"format": "keras", "keras": 2}, ()),
+    ("old.h5", {"format": "h5", "keras": 2}, ()),
+    ("old.json", {"format": "json", "keras": 2}, ()),
     ("lambda.keras", {"format": "keras"}, ("Lambda",)),
 ])  # fmt: skip
 def test_every_way_to_open_a_model_runs_as_it_stands(name, model, not_run, tmp_path, monkeypatch):
     save_files(tmp_path)
     monkeypatch.chdir(tmp_path)
     settings = Settings(
-        samples=8, input_mean=0.0, input_variance=1.0, constrain_weights=True
-    ).model_dump()
+        samples=8, input_mean=0.0, input_variance=1.0, constrain_weights=True,
+        normalization="batch" if name == "a.h5" else "as_it_is",
+    ).model_dump()  # fmt: skip
     text = snippet(asked_for(settings, model | {"name": name}, not_run))
     assert "pip install" in text
     assert ("safe_mode=False" in text) is bool(not_run)

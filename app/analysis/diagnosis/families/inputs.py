@@ -13,6 +13,14 @@ KINDS = (
         test="app.analysis.diagnosis.input_scaling",
     ),
     FindingKind(
+        "what_if",
+        Severity.FACT,
+        "What was changed of the model",
+        cause="The model was analysed with another activation, or with normalizations put in.",
+        remedy="Leave --what-if out, or choose 'as it is' on the page, for the model of the file.",
+        test="app.jobs.execution",
+    ),
+    FindingKind(
         "input_taken",
         Severity.FACT,
         "What the inputs were taken to be",
