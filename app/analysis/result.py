@@ -62,6 +62,8 @@ def _or_empty(value: object) -> object:
 
 Text = Annotated[str, BeforeValidator(_as_text)]
 MaybeText = Annotated[str, BeforeValidator(_or_empty)]
+# What the program calls something itself: drawn into charts, headers and terminals as it is.
+Word = Annotated[str, Field(pattern=r"^\w[\w .,+()-]{0,79}$")]
 Figure = FiniteFloat | None
 Shape = tuple[int | tuple[int | None, ...] | None, ...]
 
@@ -147,7 +149,7 @@ class CallFigures(Part):
     gradient: GradientMoments | None = None
     update_ratio: Figure = None
     outside_band: bool | None = None
-    predicted_by: dict[str, Prediction] = {}
+    predicted_by: dict[Word, Prediction] = {}
 
 
 class Initializer(Part):
@@ -188,7 +190,7 @@ class Call(Part):
     # Whether the variance aimed at is that of the output; False behind a soft cap, say.
     at_target: bool = True
     output_shape: Shape | None = None
-    support: str
+    support: Word
     tainted: bool
     opaque: Text | None = None
     frozen: bool = False
@@ -296,7 +298,7 @@ class ModelFacts(Part):
     """Which model it was."""
 
     name: Text
-    format: str
+    format: Word
     keras_version: Text | None = None
     keras: int | None = None
     sha256: str = ""
@@ -310,7 +312,7 @@ class ModelFacts(Part):
 class DeviceFacts(Part):
     """Where the measurements ran."""
 
-    kind: str
+    kind: Word
     name: MaybeText = ""
     index: int = 0
 
@@ -354,7 +356,7 @@ class Density(Part):
 class JacobianFacts(Part):
     """The singular values of a series' input–output Jacobian, at all inputs together."""
 
-    obtained: str
+    obtained: Word
     inputs: int
     shape: Shape
     sources: tuple[Text, ...] = ()
@@ -372,7 +374,7 @@ class JacobianFacts(Part):
 class RuleFacts(Part):
     """The rule of a class of layers; `says` is what it says that the layer does."""
 
-    rule: str
+    rule: Word
     says: Text = ""
 
 
@@ -382,13 +384,13 @@ class Finding(Part):
     `others` are the further calls that one sentence is about, where many show the same.
     """
 
-    code: Text
+    code: Word
     path: MaybeText = ""
     class_name: MaybeText = Field("", validation_alias="class", serialization_alias="class")
     message: Text
-    series: Text | None = None
+    series: Word | None = None
     severity: Literal["fatal", "serious", "note"] | None = None
-    remedy: str | None = None
+    remedy: Word | None = None
     advice: Text | None = None
     others: tuple[Text, ...] = ()
 
@@ -402,8 +404,8 @@ class VerdictFacts(Part):
 
     verdict: Literal["trains", "will struggle", "cannot train", "cannot tell"]
     reason: Text
-    causes: tuple[str, ...] = ()
-    remedy: str = "none_needed"
+    causes: tuple[Word, ...] = ()
+    remedy: Word = "none_needed"
     advice: Text = ""
     trained: bool = False
     foreseen: bool = False
@@ -413,7 +415,7 @@ class DownloadFacts(Part):
     """A file of the re-initialised model that lies beside the result."""
 
     file: Text
-    label: Text
+    label: Word
     note: MaybeText = ""
 
 
@@ -424,9 +426,17 @@ class Preview(Part):
     """
 
     settings: UsedSettings
-    series: tuple[str, ...]
+    series: tuple[Word, ...] = Field(min_length=1)
     calls: tuple[Call, ...]
-    verdicts: dict[str, VerdictFacts] = {}
+    verdicts: dict[Word, VerdictFacts] = {}
+
+    @model_validator(mode="after")
+    def _require_an_order(self) -> Self:
+        if any(source >= call.index or source < 0 for call in self.calls for source in call.inputs):
+            raise ValueError("a call reads what comes after it")
+        if any(call.index != place for place, call in enumerate(self.calls)):
+            raise ValueError("calls are not in order")
+        return self
 
     @property
     def target(self) -> float:
@@ -468,14 +478,13 @@ class Result(Preview):
     """The contents of a `result.json`."""
 
     schema_version: int = Field(SCHEMA, validation_alias="schema", serialization_alias="schema")
-    series: tuple[str, ...] = Field(min_length=1)
     model: ModelFacts
     device: DeviceFacts
     timings: dict[str, FiniteFloat]
-    samples: dict[str, int] = {}
-    phases: dict[str, Phase] = {}
-    gradients: dict[str, Gradients] = {}
-    jacobian: dict[str, JacobianFacts] = {}
+    samples: dict[Word, int] = {}
+    phases: dict[Word, Phase] = {}
+    gradients: dict[Word, Gradients] = {}
+    jacobian: dict[Word, JacobianFacts] = {}
     rules: dict[str, RuleFacts] = {}
     findings: tuple[Finding, ...] = Field(
         validation_alias="warnings", serialization_alias="warnings"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import tempfile
@@ -292,7 +293,7 @@ def _start_of(path: Path) -> bytes:
 def _write_outputs(wanted: Wanted, folder: Path, result: Result) -> bool:
     """Writes what was asked for; whether all of it could be."""
     if wanted.output == STDOUT:
-        print((folder / folders.RESULT).read_text())
+        common.print_text(_shown((folder / folders.RESULT).read_text()))
     elif wanted.patch == STDOUT:
         common.print_text(_patch(result))
     else:
@@ -316,6 +317,12 @@ def _write_outputs(wanted: Wanted, folder: Path, result: Result) -> bool:
     if model.note:
         print(f"{wanted.save}: {common.sentence(model.note)}", file=sys.stderr)
     return True
+
+
+def _shown(text: str) -> str:
+    """JSON as a terminal may show it: what could steer one is written as an escape."""
+    return re.sub(r"[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]",
+                  lambda found: f"\\u{ord(found[0]):04x}", text)  # fmt: skip
 
 
 def _patch(result: Result) -> str:

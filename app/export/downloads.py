@@ -43,7 +43,7 @@ def downloads(result: Result, folder: Path) -> list[Download]:
         ]
     else:
         listed = [Download(folder / name, label) for name, label in UNLISTED]
-    return [download for download in listed if download.path.is_file()]
+    return [each for each in listed if each.path.is_file() and not each.path.is_symlink()]
 
 
 def in_format(offered: Sequence[Download], suffix: str) -> Download | None:

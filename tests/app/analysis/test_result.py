@@ -85,6 +85,36 @@ def test_a_figure_is_finite(write, result, value):
         read_result(write(result))
 
 
+@pytest.mark.parametrize(
+    "hostile", ["<b>x</b>", "\x1b[2Jx", "=1+1", "%{y}", "a\nb", "\u202ex", "x" * 99]
+)
+@pytest.mark.parametrize("place", ["series", "support", "format", "code", "label", "cause"])
+def test_what_the_program_calls_something_is_a_plain_word(result, hostile, place):
+    match place:
+        case "series":
+            result["series"] = [*result["series"], hostile]
+        case "support":
+            result["calls"][0]["support"] = hostile
+        case "format":
+            result["model"]["format"] = hostile
+        case "code":
+            result["warnings"] = [{"code": hostile, "message": "x"}]
+        case "label":
+            result["downloads"] = [{"file": "x", "label": hostile}]
+        case "cause":
+            verdict = {"verdict": "trains", "reason": "x", "causes": [hostile]}
+            result["verdicts"] = {"default": verdict}
+    with pytest.raises(ResultError):
+        read_result(json.dumps(result).encode())
+
+
+@pytest.mark.parametrize("inputs", [[5], [-1], [10**9]])
+def test_a_call_reads_what_came_before_it(result, inputs):
+    result["calls"][5]["inputs"] = inputs
+    with pytest.raises(ResultError):
+        read_result(json.dumps(result).encode())
+
+
 def test_a_result_of_too_many_values_is_refused(monkeypatch):
     monkeypatch.setattr("app.analysis.result.RESULT_VALUES", 1000)
     with pytest.raises(ResultError, match="more than 1,000 values"):

@@ -150,6 +150,18 @@ def test_json_to_standard_output(
     assert json.loads(capsys.readouterr().out) == result
 
 
+def test_json_steers_no_terminal(
+    stand_in: Path, result: Result, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result["model"]["name"] = "a\x9b2Jb\u202e"
+    (stand_in / "artefacts" / "result.json").write_text(json.dumps(result, ensure_ascii=False))
+    assert main(["analyze", "sample:all-cnn-c", "--output", "-"]) == 0
+    shown = capsys.readouterr().out
+    assert "\x9b" not in shown
+    assert "\u202e" not in shown
+    assert json.loads(shown) == result
+
+
 def test_files(
     stand_in: Path, result: Result, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

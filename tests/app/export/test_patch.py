@@ -107,7 +107,7 @@ def test_what_a_result_holds_is_never_run(build_result):
             "initializer": {"class_name": "RandomNormal", "arguments": {"stddev": 0.5}},
         }]  # fmt: skip
     data["warnings"] = [
-        {"code": "x\nraise SystemExit", "message": "", "remedy": "widen", "path": "\nraise",
+        {"code": "odd", "message": "", "remedy": "widen", "path": "\nraise",
          "advice": "\r\nraise SystemExit"},
     ]  # fmt: skip
     text = patch(parsed(data))
