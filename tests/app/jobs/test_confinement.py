@@ -195,6 +195,7 @@ match job["spec"]["name"]:
     case "others":
         (left / "result.json").write_text("{}")
         (left / "reinitialized.keras").symlink_to("/proc/self/environ")
+        (left / "reinitialized-keras3.keras").write_text("of a file of Keras 2")
         (left / "worker.log").write_text("none of its business")
         (left / "manifest.json").write_text("{}")
         (left / "manifest.json").chmod(0o4000)
@@ -234,6 +235,7 @@ def test_only_plain_files_of_known_names_are_taken(tmp_path: Path) -> None:
     assert {path.name for path in job.folder.iterdir()} == {
         "result.json",
         "manifest.json",
+        "reinitialized-keras3.keras",
         "worker.log",
     }
     assert not (job.folder / "worker.log").read_text()
