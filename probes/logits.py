@@ -25,11 +25,18 @@ def logits_of(graph: ModelGraph, outputs: Iterable[Value]) -> tuple[Value, ...]:
     return tuple({value.index: value for value in before}.values())
 
 
+def makes_probabilities(graph: ModelGraph, output: Value) -> bool:
+    """Whether a softmax, log-softmax or sigmoid gives an output."""
+    return _makes_probabilities(graph.producers()[output.index])
+
+
 def _logits(call: Call, output: Value) -> Value:
+    return call.inputs[0] if _makes_probabilities(call) else output
+
+
+def _makes_probabilities(call: Call) -> bool:
     layer = innermost(call.layer)
     if call.part == "activation" or isinstance(layer, keras.layers.Activation):
-        makes_probabilities = call.activation in _TO_PROBABILITIES
-    else:
-        # The layer, and the operations of `keras.ops`, which have no public classes.
-        makes_probabilities = type(layer).__name__ in ("Softmax", "LogSoftmax", "Sigmoid")
-    return call.inputs[0] if makes_probabilities else output
+        return call.activation in _TO_PROBABILITIES
+    # The layer, and the operations of `keras.ops`, which have no public classes.
+    return type(layer).__name__ in ("Softmax", "LogSoftmax", "Sigmoid")

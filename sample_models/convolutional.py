@@ -13,7 +13,11 @@ Activation = Literal[
 DropoutRate = Annotated[float, Interval(0, 0.9)]
 
 
-def all_cnn_c(activation: Activation = "relu", dropout: DropoutRate = 0.5) -> "keras.Model":
+def all_cnn_c(
+    activation: Activation = "relu",
+    dropout: DropoutRate = 0.5,
+    width: Annotated[int, Interval(4, 96)] = 96,
+) -> "keras.Model":
     """Build All-CNN-C, with Keras's default Glorot uniform weights (1,369,738 parameters).
 
     Activations are layers of their own, so that each is a point of the plot beside its
@@ -24,6 +28,7 @@ def all_cnn_c(activation: Activation = "relu", dropout: DropoutRate = 0.5) -> "k
         activation: after every convolution.
         dropout: the rate after each convolution of stride 2. The input is dropped at 0.2 as in the
             source, whatever the rate; with a rate of 0 the network has no dropout at all.
+        width: filters of the first convolutions, and half as many as the later ones have.
 
     Reference: Springenberg et al. 2015, "Striving for Simplicity", table 1 and section 3.2;
     Bingham & Miikkulainen, section 4.
@@ -33,14 +38,14 @@ def all_cnn_c(activation: Activation = "relu", dropout: DropoutRate = 0.5) -> "k
 
     # filters, kernel size, stride, padding
     convolutions = [
-        (96, 3, 1, "same"),
-        (96, 3, 1, "same"),
-        (96, 3, 2, "same"),
-        (192, 3, 1, "same"),
-        (192, 3, 1, "same"),
-        (192, 3, 2, "same"),
-        (192, 3, 1, "valid"),
-        (192, 1, 1, "same"),
+        (width, 3, 1, "same"),
+        (width, 3, 1, "same"),
+        (width, 3, 2, "same"),
+        (2 * width, 3, 1, "same"),
+        (2 * width, 3, 1, "same"),
+        (2 * width, 3, 2, "same"),
+        (2 * width, 3, 1, "valid"),
+        (2 * width, 1, 1, "same"),
         (10, 1, 1, "same"),
     ]
     inputs = x = keras.Input((32, 32, 3), name="image")

@@ -1,6 +1,6 @@
 """The heart of it: predictions beside measurements, for each series of weights.
 
-`compare` says what is done in which order; `_Analysis` how each step is done.
+`compare` says what is done in which order; `Analysis` how each step is done.
 """
 
 from __future__ import annotations
@@ -210,7 +210,7 @@ def compare(
         ValueError: for moments of an input that is not there, or that takes integers.
     """
     linted = linted or lint_model(model)
-    analysis = _Analysis(model, settings, uploaded, registry, data, progress)
+    analysis = Analysis(model, settings, uploaded, registry, data, progress)
     found = analysis.comparison
     for series in analysis.series:
         with _timed(found.timings, series):
@@ -239,7 +239,7 @@ def compare(
     return found
 
 
-class _Analysis:
+class Analysis:
     """The steps of a comparison, and what they share. Each leaves in it what it found."""
 
     def __init__(
@@ -247,9 +247,9 @@ class _Analysis:
         model: Any,
         settings: Settings,
         uploaded: bool,
-        registry: Registry,
-        data: Data | None,
-        progress: Progress,
+        registry: Registry = RULES,
+        data: Data | None = None,
+        progress: Progress = lambda fraction, stage: None,
     ) -> None:
         self.settings, self.uploaded, self.registry = settings, uploaded, registry
         self.training = settings.mode == "training"

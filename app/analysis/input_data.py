@@ -10,7 +10,8 @@ import math
 import struct
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,6 +26,8 @@ from autoinit.model_files.read.hdf5 import quoted
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
+# From the names of stored arrays to those that are read, by what they are read for.
+Keys = Callable[[Sequence[str]], dict[str, str]]
 
 _ZIP_MAGIC = b"PK"
 # As NumPy has it; what is longer describes records, not numbers.
@@ -68,7 +71,7 @@ def read_input_data(
     if not start:
         raise _refused(name, "is empty")
     if start.startswith(_ZIP_MAGIC):
-        arrays = _read_npz(path, name, list(shapes), budgets)
+        arrays = _read_npz(path, name, partial(_keys, name, list(shapes)), budgets)
     else:
         (only,) = shapes if len(shapes) == 1 else (None,)
         if only is None:
@@ -90,6 +93,45 @@ def read_input_data(
     return {each: fitted(array, shapes[each]) for each, array in arrays.items()}
 
 
+def read_training_data(
+    path: Path, name: str, shapes: Mapping[str, Shape], outputs: Sequence[str], budgets: Budgets
+) -> tuple[dict[str, Array], list[Array]]:
+    """Inputs by their names, and a target for each output, from a `.npz` file.
+
+    Its arrays are `x` and `y`, or named like the inputs and outputs.
+
+    Args:
+        path, name, shapes, budgets: as for `read_input_data`.
+        outputs: their names, in the model's order.
+
+    Raises:
+        ModelFileError: as `read_input_data` does.
+    """
+    budgets.require("file_bytes", path.stat().st_size, f"Data file {quoted(name)}")
+    with path.open("rb") as file:
+        if not file.read(len(npy.MAGIC_PREFIX)).startswith(_ZIP_MAGIC):
+            raise _refused(name, "is no .npz file: write x and y into one with numpy.savez")
+    inputs = {each: f"input {each}" for each in shapes}
+    targets = {each: f"output {each}" for each in outputs}
+
+    def keys(stored: Sequence[str]) -> dict[str, str]:
+        if len(inputs) == len(targets) == 1 and {"x", "y"} <= set(stored):
+            return dict(zip((*inputs.values(), *targets.values()), "xy", strict=True))
+        if missing := [each for each in (*inputs, *targets) if each not in stored]:
+            raise _refused(
+                name,
+                f"has the arrays {_listed(stored)}, and lacks {_listed(missing)}: name the arrays "
+                "like the inputs and outputs, or x and y where there is one of each",
+            )
+        return {label: each for each, label in (*inputs.items(), *targets.items())}
+
+    arrays = _read_npz(path, name, keys, budgets)
+    return (
+        {each: fitted(arrays[label], shapes[each]) for each, label in inputs.items()},
+        [arrays[label] for label in targets.values()],
+    )
+
+
 def fitted(array: Array, shape: Shape) -> Array:
     """Samples in an input's shape, where nothing but axes of size 1 or flat rows is in the way.
 
@@ -105,7 +147,7 @@ def fitted(array: Array, shape: Shape) -> Array:
     return array
 
 
-def _read_npz(path: Path, name: str, inputs: Sequence[str], budgets: Budgets) -> dict[str, Array]:
+def _read_npz(path: Path, name: str, keys: Keys, budgets: Budgets) -> dict[str, Array]:
     with open_archive(path, name, budgets, writer="NumPy") as archive:
         stored = {
             member.removesuffix(".npy"): member
@@ -113,7 +155,7 @@ def _read_npz(path: Path, name: str, inputs: Sequence[str], budgets: Budgets) ->
             if member.endswith(".npy")
         }
         arrays = {}
-        for each, key in _keys(name, inputs, list(stored)).items():
+        for each, key in keys(list(stored)).items():
             # NumPy reads arrays from files.
             with tempfile.TemporaryFile() as file:
                 archive.copy(stored[key], file)

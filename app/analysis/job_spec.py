@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import app
-from app.analysis.settings import Settings
+from app.analysis.settings import OptionsTable, Settings
+from app.analysis.trials.settings import TrialSettings
 
 SAMPLE_PREFIX = "sample:"
 CUSTOM_OBJECTS_VARIABLE = "AUTOINIT_CUSTOM_OBJECTS"
@@ -27,11 +28,13 @@ class JobSpec:
             (`sample:all-cnn-c?activation=elu&dropout=0.25`).
         name: what to call the model, such as the name of the file that was uploaded.
         settings: the settings of the analysis.
+        trial: those of a trial, where the network is to be trained in place of an analysis.
     """
 
     model: str
     name: str
     settings: Settings
+    trial: TrialSettings | None = None
 
     @property
     def is_sample(self) -> bool:
@@ -40,9 +43,9 @@ class JobSpec:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files that the job reads: of the model, and of data for its inputs."""
-        model = () if self.is_sample else (Path(self.model),)
-        return (*model, Path(self.settings.input_data)) if self.settings.input_data else model
+        """The files that the job reads: of the model, and of data."""
+        data = (self.settings.input_data, self.trial.data if self.trial else None)
+        return tuple(Path(each) for each in (None if self.is_sample else self.model, *data) if each)
 
     def moved(self, move: Callable[[Path, str], Path]) -> JobSpec:
         """The same job on files elsewhere: `move` takes a path and a plain name, and says where."""
@@ -55,7 +58,11 @@ class JobSpec:
                 input_data=str(move(data, "data" + data.suffix)),
                 input_data_name=settings.data_name,
             )
-        return JobSpec(model, self.name, settings)
+        trial = self.trial
+        if trial is not None and trial.data is not None:
+            learnt = move(Path(trial.data), "train" + Path(trial.data).suffix)
+            trial = trial.replace(data=str(learnt), data_name=trial.shown_name)
+        return JobSpec(model, self.name, settings, trial)
 
     def key(self) -> str:
         """Identifies the result: equal keys mean equal files, names, settings and program.
@@ -64,16 +71,15 @@ class JobSpec:
             OSError: a file cannot be read.
         """
         model = self.model if self.is_sample else sha256(self.model)
-        settings = self.settings.model_dump()
-        if self.settings.input_data is not None:
-            settings["input_data"] = sha256(self.settings.input_data)
+        chosen = [_identity(each) for each in (self.settings, self.trial) if each is not None]
         allowed = os.environ.get(CUSTOM_OBJECTS_VARIABLE, "")
-        identity = [model, self.name, settings, allowed, program_version()]
+        identity = [model, self.name, *chosen, allowed, program_version()]
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
         """The specification as plain data, for `json.dumps`."""
-        return {"model": self.model, "name": self.name, "settings": self.settings.model_dump()}
+        data = {"model": self.model, "name": self.name, "settings": self.settings.model_dump()}
+        return data | ({"trial": self.trial.model_dump()} if self.trial is not None else {})
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> JobSpec:
@@ -83,11 +89,24 @@ class JobSpec:
             ValueError: a key is unknown or missing, or a setting is wrong.
         """
         keys = {"model", "name", "settings"}
-        _require_keys("job", data, keys, keys)
+        _require_keys("job", data, keys | {"trial"}, keys)
         _require_keys("settings", data["settings"], set(Settings.model_fields), set())
+        trial = data.get("trial")
+        if trial is not None:
+            _require_keys("trial", trial, set(TrialSettings.model_fields), set())
         if not isinstance(data["model"], str) or not isinstance(data["name"], str):
             raise ValueError("The model and the name of a job must be text.")
-        return cls(data["model"], data["name"], Settings(**data["settings"]))
+        trial = None if trial is None else TrialSettings(**trial)
+        return cls(data["model"], data["name"], Settings(**data["settings"]), trial)
+
+
+def _identity(settings: OptionsTable) -> dict[str, Any]:
+    """Settings, with what their files hold in place of the files' names."""
+    found = settings.model_dump()
+    return found | {name: sha256(found[name]) for name in _DATA_FILES if found.get(name)}
+
+
+_DATA_FILES = ("input_data", "data")
 
 
 def sha256(path: str) -> str:

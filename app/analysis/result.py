@@ -570,7 +570,12 @@ def read_result(source: Path | bytes) -> Result:
 
 def read_preview(source: Path | bytes) -> Preview:
     """What a job under way has written so far; raises as `read_result` does."""
-    return _validated(Preview, _read(source))
+    return read_part(source, Preview)
+
+
+def read_part(source: Path | bytes, kind: type[_Part]) -> _Part:
+    """A file that holds a part as a whole; raises as `read_result` does."""
+    return _validated(kind, _read(source))
 
 
 def json_schema() -> str:

@@ -143,8 +143,8 @@ _FROM_TEXT: dict[type, Callable[[str], Any]] = {
 Pair = Annotated[list[float], Field(strict=False), AfterValidator(_require_moments)]
 
 
-class Settings(BaseModel):
-    """The settings of an analysis; the defaults are the command line's.
+class OptionsTable(BaseModel):
+    """Settings, each with an `Option` and a docstring; a sentence says what is wrong with one.
 
     Raises:
         ValueError: names the setting, the values that it takes and the one received.
@@ -153,6 +153,31 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         frozen=True, strict=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+    def __init__(self, **given: Any) -> None:
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            raise ValueError(_sentence(type(self), error, given)) from None
+
+    def replace(self, **changes: Any) -> Self:
+        """These settings with some of them changed.
+
+        Raises:
+            ValueError: as for settings that are new.
+        """
+        return type(self)(**self.model_dump() | changes)
+
+
+class Settings(OptionsTable):
+    """The settings of an analysis; the defaults are the command line's.
+
+    Raises:
+        ValueError: names the setting, the values that it takes and the one received.
+    """
+
+    def __init__(self, **given: Any) -> None:  # by name only, for those who check types
+        super().__init__(**given)
 
     samples: Annotated[
         Annotated[int, Field(ge=1, le=LARGEST_SAMPLES)] | Literal["auto"],
@@ -352,12 +377,6 @@ class Settings(BaseModel):
     ] = ()
     """A finding that is neither told nor part of the verdict, by its code in docs/findings.md."""
 
-    def __init__(self, **given: Any) -> None:
-        try:
-            super().__init__(**given)
-        except ValidationError as error:
-            raise ValueError(_sentence(type(self), error, given)) from None
-
     @property
     def data_name(self) -> str:
         """What to call the file of data: as its owner does, or else as it is called on disk."""
@@ -372,14 +391,6 @@ class Settings(BaseModel):
     def is_variant(self) -> bool:
         """Whether the model is changed before it is looked at."""
         return (self.activation, self.normalization) != (AS_IT_IS, AS_IT_IS)
-
-    def replace(self, **changes: Any) -> Self:
-        """These settings with some of them changed.
-
-        Raises:
-            ValueError: as for settings that are new.
-        """
-        return type(self)(**self.model_dump() | changes)
 
 
 @dataclass(frozen=True)
@@ -431,7 +442,7 @@ class Entry:
         return text if text == self.word else _FROM_TEXT[self.kind](text)
 
 
-def table(settings: type[Settings] = Settings) -> dict[str, Entry]:
+def table(settings: type[OptionsTable] = Settings) -> dict[str, Entry]:
     """Every setting by its name, in the order in which they are offered."""
     return {name: _entry(name, info) for name, info in settings.model_fields.items()}
 
@@ -484,7 +495,9 @@ def schema(settings: type[Settings] = Settings) -> str:
     return json.dumps(draft | found, indent=2, ensure_ascii=False)
 
 
-def _sentence(settings: type[Settings], error: ValidationError, given: Mapping[str, Any]) -> str:
+def _sentence(
+    settings: type[OptionsTable], error: ValidationError, given: Mapping[str, Any]
+) -> str:
     """What is wrong with the first setting that is."""
     found = error.errors()[0]
     name = str(found["loc"][0])

@@ -29,6 +29,7 @@ from app.analysis.settings import (
     table,
 )
 from app.analysis.side_by_side import answer
+from app.analysis.trials.result import TrialResult
 from app.cli import common
 from app.cli.common import DONE, ERROR, OUTSIDE_BAND
 from app.cli.completion import Model
@@ -216,7 +217,7 @@ def _analyze(model: str, variants: Sequence[Settings], wanted: Wanted, prefix: s
     _check_outputs(model, spec.settings, wanted)
     if not is_sample and (refusal := common.refuse_missing(Path(model), MODEL_FILE)):
         return common.say_refused(*refusal)
-    _check_saved_format(wanted.save, model, variants[-1].is_variant)
+    check_saved_format(wanted.save, model, variants[-1].is_variant)
     # Where the modules of custom objects may lie.
     modules = [Path.cwd()] if spec.settings.custom_objects else []
     with (
@@ -262,7 +263,7 @@ def _check_outputs(model: str, settings: Settings, wanted: Wanted) -> None:
         raise UsageError(f"--save takes a file name that ends in {known}; got {wanted.save}")
 
 
-def _check_saved_format(save: Path | None, model: str, is_variant: bool) -> None:
+def check_saved_format(save: Path | None, model: str, is_variant: bool = False) -> None:
     """Finds out before the work that a format is never written of such a file."""
     if save is None or save.suffix == ".keras":
         return
@@ -311,7 +312,7 @@ def _write_outputs(wanted: Wanted, folder: Path, result: Result) -> bool:
     offered = downloads(result, folder)
     model = in_format(offered, wanted.save.suffix)
     if model is None:
-        print(f"error: {wanted.save} was not written: {_why_not(offered, result)}", file=sys.stderr)
+        print(f"error: {wanted.save} was not written: {why_not(offered, result)}", file=sys.stderr)
         return False
     shutil.copyfile(model.path, wanted.save)
     if model.note:
@@ -329,7 +330,7 @@ def _patch(result: Result) -> str:
     return patch(result) or "# There are no kernels here that AutoInit sets.\n"
 
 
-def _why_not(offered: Sequence[Download], result: Result) -> str:
+def why_not(offered: Sequence[Download], result: Result | TrialResult) -> str:
     """Why a format is not among those that the job offers, and which are."""
     if not offered:
         return "this model could be analysed, but not saved; the warnings say why."

@@ -10,6 +10,8 @@ examples:
       print how the variance develops, as configured and under AutoInit
   %(prog)s analyze my_model.keras --save reinitialized.keras --report report.html
       keep the re-initialised model, and a page with the charts to show around
+  %(prog)s try my_model.keras --data train.npz
+      train it for a minute: which initialisation to take, and which learning rate
   %(prog)s serve
       open the dashboard on http://localhost:8501
 
@@ -46,6 +48,20 @@ exit status:
   130 interrupted
 """
 
+TRY_EXAMPLES = """\
+examples:
+  %(prog)s my_model.keras --data train.npz --save better.keras
+      train.npz has the arrays x and y: numpy.savez("train.npz", x=x, y=y)
+  %(prog)s sample:all-cnn-c --schemes default,orthogonal,centred --rates 0.003,0.01,0.03
+  %(prog)s my_model.keras --optimizer adam --steps 300 --budget 600
+
+exit status:
+  0   done
+  1   the trial failed, or a file could not be written
+  2   the model or the data are refused; one line on standard error says why: CODE: SENTENCE
+  64  wrong usage
+  130 interrupted; what was known by then is printed
+"""
 
 SAMPLES_EXAMPLES = """\
 examples:

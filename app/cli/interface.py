@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from app.analysis.input_moments import joined_moments, parse_moment
-from app.analysis.settings import Entry, Settings, table
+from app.analysis.settings import Entry, OptionsTable, Settings, table
 
 Decorator = Callable[[Callable[..., int]], Callable[..., int]]
 FILE = click.Path(path_type=Path)
@@ -84,12 +84,14 @@ def option(*names: str, group: str, **attributes: Any) -> Decorator:
     return click.option(*names, cls=GroupedOption, group=group, **attributes)
 
 
-def settings_options(settings: type[Settings] = Settings) -> Decorator:
-    """Gives a command an option for each setting that has one."""
+def settings_options(
+    settings: type[OptionsTable] = Settings, names: Collection[str] | None = None
+) -> Decorator:
+    """Gives a command an option for each setting that has one, or for those that are named."""
 
     def decorate(command: Callable[..., int]) -> Callable[..., int]:
         for entry in reversed(table(settings).values()):
-            if entry.option.flag is not None:
+            if entry.option.flag is not None and (names is None or entry.name in names):
                 flag = entry.option.flag or f"--{entry.name.replace('_', '-')}"
                 add = option(flag, entry.name, group=entry.option.group, **_attributes(entry))
                 command = add(command)
@@ -123,16 +125,23 @@ def _attributes(entry: Entry) -> dict[str, Any]:
     return {"help": text, "metavar": metavar, "type": kind, "default": default}
 
 
+def lists_split(given: Mapping[str, Any], settings: type[OptionsTable]) -> dict[str, Any]:
+    """What options say, with NAME,NAME as well as the option several times; none is the default."""
+    return dict(given) | {
+        entry.name: tuple(name for text in given[entry.name] for name in text.split(","))
+        or entry.default
+        for entry in table(settings).values()
+        if entry.kind is tuple
+    }
+
+
 def settings_of(given: Mapping[str, Any], settings: type[Settings] = Settings) -> Settings:
     """The settings that a command's options say.
 
     Raises:
         UsageError: one of them is wrong, or two do not go together.
     """
-    taken, data = dict(given), given["input_data"]
-    for entry in table(settings).values():
-        if entry.kind is tuple:  # NAME,NAME as well as the option several times
-            taken[entry.name] = tuple(n for text in given[entry.name] for n in text.split(","))
+    taken, data = lists_split(given, settings), given["input_data"]
     if data is not None and (given["input_mean"] or given["input_variance"]):
         raise click.UsageError(
             "--input-data tells mean and variance: leave --input-mean and --input-var out"

@@ -20,6 +20,7 @@ from app.cli.interface import Group
 from app.cli.report import report
 from app.cli.samples import samples
 from app.cli.serve import serve
+from app.cli.trial import trial
 from app.text.escaping import plain_text
 
 
@@ -33,7 +34,7 @@ def commands() -> None:
     """
 
 
-for command in (analyze, inspect, report, serve, samples, completion):
+for command in (analyze, trial, inspect, report, serve, samples, completion):
     commands.add_command(command)
 
 

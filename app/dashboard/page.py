@@ -27,6 +27,7 @@ from app.dashboard.compare import (
 from app.dashboard.explore import show_exploration
 from app.dashboard.preview import show_preview
 from app.dashboard.sidebar import Chosen, asked_for, choose_upload, sidebar
+from app.dashboard.trials import show_trials
 from app.dashboard.visitors import remember, show_runs, visitor
 from app.jobs import AlreadyRunningError, JobHandle, JobSpec, Settings
 from app.text.escaping import markdown_text
@@ -358,6 +359,7 @@ def show_result(handle: JobHandle) -> None:
     page_sections.show_figures(result)
     page_sections.show_input(result, again)
     page_sections.show_downloads(result, handle.folder)
+    show_trials(spec_on_page(handle))
     show_comparison(handle.key, result, result_of)
     page_sections.show_details(result)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from app.analysis.headline import changed
 from app.analysis.result import Result
+from app.analysis.trials.result import TrialResult
 from app.jobs.folders import REINITIALIZED_H5, REINITIALIZED_KERAS
 
 # What a job leaves that does not list its downloads, as jobs once did not.
@@ -34,7 +35,7 @@ class Download:
         return self.path.suffix
 
 
-def downloads(result: Result, folder: Path) -> list[Download]:
+def downloads(result: Result | TrialResult, folder: Path) -> list[Download]:
     """The model files that lie in a finished job's folder."""
     if result.downloads is not None:
         listed = [

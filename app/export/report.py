@@ -25,6 +25,9 @@ from app.analysis.headline import (
     verdict_cards,
 )
 from app.analysis.result import Call, Result
+from app.analysis.trials.result import TrialResult
+from app.analysis.trials.settings import WORDS
+from app.charts.trials import curves_chart, grid_chart
 from app.charts.views import VIEWS, View
 from app.export.patch import patch
 from app.text.escaping import plain_text
@@ -47,33 +50,55 @@ def write_report(result: Result, path: Path) -> None:
 
 def report_html(result: Result) -> str:
     """The report. The template escapes every text; `plain` makes those of the model's visible."""
+    other = result.other_model
+    seen, also = split(grouped(result))
+    return (
+        _environment()
+        .get_template("report.html.jinja")
+        .render(
+            policy=CONTENT_SECURITY_POLICY,
+            name=full_name(result.model.name, result.settings),
+            facts=facts(result),
+            verdicts=verdict_cards(result),
+            checkup=CHECKUP,
+            starts_anew=STARTS_ANEW if has_trained_weights(result) else "",
+            cards=cards(result),
+            findings=[_finding(result, group) for group in seen],
+            also=[_finding(result, group) for group in also],
+            counted=COUNTED,
+            patch=patch(result),
+            other_model=None if other is None else model_name(other),
+            views=list(_views(result)),
+            series_table=_series_table(result),
+            call_table=_call_table(result),
+            cut=bool(result.opaque_calls),
+            settings=_settings_table(result),
+        )
+    )
+
+
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["plain"] = plain_text
-    other = result.other_model
-    seen, also = split(grouped(result))
-    return environment.get_template("report.html.jinja").render(
-        policy=CONTENT_SECURITY_POLICY,
-        name=full_name(result.model.name, result.settings),
-        facts=facts(result),
-        verdicts=verdict_cards(result),
-        checkup=CHECKUP,
-        starts_anew=STARTS_ANEW if has_trained_weights(result) else "",
-        cards=cards(result),
-        findings=[_finding(result, group) for group in seen],
-        also=[_finding(result, group) for group in also],
-        counted=COUNTED,
-        patch=patch(result),
-        other_model=None if other is None else model_name(other),
-        views=list(_views(result)),
-        series_table=_series_table(result),
-        call_table=_call_table(result),
-        cut=bool(result.opaque_calls),
-        settings=_settings_table(result),
+    return environment
+
+
+def write_trial_report(trial: TrialResult, path: Path) -> None:
+    """Writes what a trial found, likewise."""
+    charts = [
+        _chart(draw(trial), name, include_plotlyjs=first)
+        for draw, name, first in ((grid_chart, "grid", True), (curves_chart, "losses", False))
+    ]
+    html = (
+        _environment()
+        .get_template("trial.html.jinja")
+        .render(policy=CONTENT_SECURITY_POLICY, trial=trial, words=WORDS, charts=charts)
     )
+    path.write_text(html, encoding="utf-8")
 
 
 def _finding(result: Result, group: FindingGroup) -> tuple[FindingGroup, str, list[str], str]:

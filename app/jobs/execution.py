@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,7 +21,7 @@ import keras
 
 from app.analysis.comparison import compare
 from app.analysis.devices import device_kind
-from app.analysis.diagnosis.diagnose import lint_model
+from app.analysis.diagnosis.diagnose import Linted, lint_model
 from app.analysis.figures import Source, histograms_of, preview_of, result_of
 from app.analysis.input_data import read_input_data
 from app.analysis.job_spec import CUSTOM_OBJECTS_VARIABLE, JobSpec
@@ -39,6 +40,7 @@ from autoinit.initializers.schemes import SCHEMES
 from autoinit.model_files import (
     Budgets,
     Download,
+    ModelFile,
     open_model_file,
     save_model,
     save_reinitialized,
@@ -88,29 +90,13 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
     """
     start = time.perf_counter()
     progress(0.0, "Reading the model")
-    # Before anything runs there: memory growth is set while the device is still untouched.
-    find_device(spec.settings.device)
-    budgets = Budgets.from_environment()
-    custom = _custom_objects(spec.settings.custom_objects)
-    file = None if spec.is_sample else open_model_file(spec.model, custom, spec.name, budgets)
-    model = _sample(spec) if file is None else file.model
-    is_variant = spec.settings.is_variant
-    if is_variant:
-        progress(0.0, "Changing the model")
-        model, changed = _variant(model, spec.settings)
-    settings = spec.settings.replace(input_size=_sufficient_size(model, spec.settings.input_size))
-    graph = read_model(model, settings.input_size, training=settings.mode == "training")
+    found = opened(spec)
+    file, model, settings, graph = found.file, found.model, found.settings, found.graph
     # Of automatic samples, the first; more are taken as time allows.
     samples = settings.samples if settings.samples != "auto" else block_of(graph, "auto")
-    require_activations(graph, samples, budgets)
-    data = _input_data(settings, graph, budgets)
+    require_activations(graph, samples, found.budgets)
+    data = _input_data(settings, graph, found.budgets)
     loaded = time.perf_counter()
-    record = None if file is None else file.record
-    linted = (
-        lint_model(model, compiled=None if record is None else record.compile_settings)
-        if record is None or is_variant
-        else lint_model(model, record.config, record.keras, record.compile_settings)
-    )
 
     def measuring(share: float, stage: str) -> None:
         """Of all the time that it takes, what is over: saving takes half as long as reading."""
@@ -119,31 +105,33 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
         progress(min((now - start) / whole, 0.99), stage)
 
     comparison = compare(
-        model, settings, linted=linted, uploaded=file is not None and file.has_weights,
+        model, settings, linted=found.linted, uploaded=file is not None and file.has_weights,
         progress=measuring, data=data,
-        preview=lambda found: _replace(folder / PREVIEW, json_text(preview_of(found, settings))),
+        preview=lambda found: replace(folder / PREVIEW, json_text(preview_of(found, settings))),
     )  # fmt: skip
     measuring(1.0, "Saving the re-initialised model")
     downloads: tuple[Download, ...]
     if file is None:
         downloads, findings = (save_model(model, folder),), comparison.findings
-    elif is_variant:
+    elif found.changed:
         downloads, left_out = save_variant(file, model, folder)
         findings = [*file.findings, *comparison.findings, *left_out]
     else:
         only = SCHEMES[settings.scheme].kernels_only
-        downloads, left_out = save_reinitialized(file, comparison.scales, folder, budgets, only)
+        downloads, left_out = save_reinitialized(
+            file, comparison.scales, folder, found.budgets, only
+        )
         # What the comparison says of a part says more, such as where its shape comes from.
         codes = {finding.code for finding in comparison.findings}
         own = [finding for finding in file.findings if finding.code not in codes]
         findings = [*own, *comparison.findings, *left_out]
-    findings = [*findings, *(changed if is_variant else ())]
+    findings = [*findings, *found.changed]
     timings = {"load": round(loaded - start, 4), **comparison.timings}
     timings["total"] = round(time.perf_counter() - start, 4)
     result = result_of(comparison, model, Source.of(file), spec, findings, timings, downloads)
-    _write(folder / HISTOGRAMS, _plain(histograms_of(comparison)))
-    _write(folder / MANIFEST, _plain(manifest(comparison, model, result)))
-    _write(folder / RESULT, json_text(result))
+    write(folder / HISTOGRAMS, _plain(histograms_of(comparison)))
+    write(folder / MANIFEST, _plain(manifest(comparison, model, result)))
+    write(folder / RESULT, json_text(result))
     (folder / PREVIEW).unlink(missing_ok=True)
     progress(1.0, "Done")
 
@@ -163,18 +151,64 @@ def _variant(model: Any, settings: Settings) -> tuple[Any, tuple[Finding, ...]]:
     return model, (Finding("what_if", "", "", message),)
 
 
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """What a job begins with.
+
+    Attributes:
+        file: None for a sample.
+        model: that was in it, or what the settings change it into.
+        settings: with a size in place of open ones.
+        graph: of the model.
+        linted: what it shows by itself.
+        budgets: the limits.
+        changed: what was changed of it.
+    """
+
+    file: ModelFile | None
+    model: Any
+    settings: Settings
+    graph: ModelGraph
+    linted: Linted
+    budgets: Budgets
+    changed: tuple[Finding, ...] = ()
+
+
+def opened(spec: JobSpec) -> Opened:
+    """The model of a job, with sizes in place of open ones; raises as `run` does."""
+    # Before anything runs there: memory growth is set while the device is still untouched.
+    find_device(spec.settings.device)
+    budgets = Budgets.from_environment()
+    custom = _custom_objects(spec.settings.custom_objects)
+    file = None if spec.is_sample else open_model_file(spec.model, custom, spec.name, budgets)
+    model = _sample(spec) if file is None else file.model
+    changed: tuple[Finding, ...] = ()
+    if spec.settings.is_variant:
+        model, changed = _variant(model, spec.settings)
+    settings = spec.settings.replace(input_size=_sufficient_size(model, spec.settings.input_size))
+    graph = read_model(model, settings.input_size, training=settings.mode == "training")
+    record = None if file is None else file.record
+    linted = (
+        lint_model(model, compiled=None if record is None else record.compile_settings)
+        if record is None or changed
+        else lint_model(model, record.config, record.keras, record.compile_settings)
+    )
+    return Opened(file, model, settings, graph, linted, budgets, changed)
+
+
 def _plain(data: dict[str, Any]) -> str:
     return json.dumps(data, allow_nan=False)
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
+    """A file of the result, in UTF-8."""
     path.write_text(text, encoding="utf-8")
 
 
-def _replace(path: Path, text: str) -> None:
+def replace(path: Path, text: str) -> None:
     """Whoever reads meanwhile gets the old file or the new one."""
     new = path.with_suffix(".new")
-    _write(new, text)
+    write(new, text)
     new.replace(path)
 
 
@@ -215,10 +249,16 @@ def _stated_sizes(model: Any) -> list[int]:
 def _input_data(settings: Settings, graph: ModelGraph, budgets: Budgets) -> Data | None:
     if settings.input_data is None:
         return None
-    shapes = {
+    return read_input_data(
+        Path(settings.input_data), settings.data_name, input_shapes(graph), budgets
+    )
+
+
+def input_shapes(graph: ModelGraph) -> dict[str, tuple[int, ...]]:
+    """Of a sample of each input, by its name."""
+    return {
         call.path: tuple(size or 1 for size in call.outputs[0].shape[1:]) for call in graph.inputs
     }
-    return read_input_data(Path(settings.input_data), settings.data_name, shapes, budgets)
 
 
 def _sample(spec: JobSpec) -> Any:

@@ -31,7 +31,9 @@ UPLOADS = "uploads"
 PARTIAL_PREFIX = "partial-"
 CELL_PREFIX = "cell-"
 SECONDS_KEPT = 24 * 3600
-_PUBLISHED = re.compile(r"(result|histograms|manifest)\.json|reinitialized(-keras3)?\.(keras|h5|json)")
+_PUBLISHED = re.compile(
+    r"(result|histograms|manifest)\.json|reinitialized(-keras3)?\.(keras|h5|json)"
+)
 
 
 def is_key(text: str) -> bool:

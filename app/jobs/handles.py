@@ -11,6 +11,7 @@ from pathlib import Path
 
 from app.analysis.job_spec import JobSpec
 from app.analysis.result import RESULT_LIMIT, Result, read_result
+from app.analysis.trials.result import TrialResult, read_trials
 from app.jobs import folders
 from app.jobs.processes import Outcome, Progress, WorkerProcess
 
@@ -63,6 +64,12 @@ class JobHandle:
         if self.status != "done":
             raise RuntimeError(f"The job has no result: its status is {self.status!r}.")
         return read_result(folders.read_written(self.folder / folders.RESULT, RESULT_LIMIT))
+
+    def trials(self) -> TrialResult:
+        """What the `result.json` of a trial holds; raises as `result` does."""
+        if self.status != "done":
+            raise RuntimeError(f"The job has no result: its status is {self.status!r}.")
+        return read_trials(folders.read_written(self.folder / folders.RESULT, RESULT_LIMIT))
 
     def preview(self) -> tuple[Path, int] | None:
         """Where a job under way keeps what it has found so far, and when it wrote that."""

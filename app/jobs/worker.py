@@ -116,9 +116,9 @@ def _run_on_large_stack(channel: Channel, line: bytes) -> None:
 
 
 def _analyze(spec: JobSpec, folder: Path, progress: Callable[[float, str], None]) -> None:
-    from app.jobs import execution
-
-    execution.run(spec, folder, progress)
+    # What trains comes with it, which an analysis does without.
+    module = "app.jobs.execution" if spec.trial is None else "app.jobs.trying"
+    importlib.import_module(module).run(spec, folder, progress)
 
 
 def run_job(

@@ -140,15 +140,17 @@ def _reachable(cell: Path, readable: Iterable[Path]) -> Iterator[tuple[Path, Acc
     libraries = os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)
     searched = [Path(entry).absolute() for entry in (*sys.path, *libraries) if entry]
     installed = map(Path, (sys.prefix, sys.base_prefix, *_SYSTEM))
-    for path in (*installed, *searched, *readable):
+    for path in (*installed, *searched):
         if path != program:
             yield path, Access.READ
     # Around a checkout may lie keys, passwords and data: only its names are seen.
     yield program, Access.READ_DIR
     for package in ("app", "autoinit", "probes", "sample_models"):
         yield program / package, Access.READ
-    if os.environ.get(CUSTOM_OBJECTS_VARIABLE):  # where the operator's own modules may lie
-        yield Path.cwd(), Access.READ
+    # Last, as they may be the checkout itself: where the operator's own modules lie.
+    own = [Path.cwd()] if os.environ.get(CUSTOM_OBJECTS_VARIABLE) else []
+    for path in (*readable, *own):
+        yield path, Access.READ
     keras = Path(os.environ.get("KERAS_HOME", home / ".keras"))
     yield keras / "keras.json", Access.READ
     for device in (*map(Path, _DEVICES), *Path("/dev").glob("nvidia*")):

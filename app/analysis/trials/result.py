@@ -1,0 +1,129 @@
+"""What a trial found, as frozen models: its `result.json`. Nothing here imports Keras."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, FiniteFloat
+
+from app.analysis.result import (
+    DownloadFacts,
+    Figure,
+    Finding,
+    Part,
+    Text,
+    VerdictFacts,
+    read_part,
+)
+
+Outcome = Literal["finished", "stopped", "diverged"]
+
+
+class Training(Part):
+    """One training: from the weights of one draw, at one rate.
+
+    `finished` ones took all steps; `stopped` ones did less well than others of their initialisation
+    after a quarter of them. `score` is of samples that were not
+    trained on, `error` its standard error; `losses` are of the steps, thinned out.
+    """
+
+    scheme: str
+    rate: FiniteFloat
+    draw: int = 0
+    outcome: Outcome
+    steps: int = 0
+    score: Figure = None
+    error: Figure = None
+    losses: tuple[Figure, ...] = ()
+
+
+class Standing(Part):
+    """An initialisation at its best rate: the mean over draws, and its standard error.
+
+    `sampling` is that of other samples alone; `error` has what draws differ by, too. `low` and
+    `high` are the rates around it that do as well. `learns` is whether that is clearly better than
+    what needs no training; `at_end` whether no larger, or no smaller, rate was tried.
+    """
+
+    scheme: str
+    rate: FiniteFloat
+    low: FiniteFloat
+    high: FiniteFloat
+    score: FiniteFloat
+    error: FiniteFloat
+    sampling: FiniteFloat
+    draws: int
+    learns: bool
+    at_end: Literal["", "smallest", "largest"] = ""
+
+
+class Answer(Part):
+    """Which initialisation to take, at which rate, and how sure that is.
+
+    `alike` are other initialisations within two standard errors of the best, `best` first.
+    """
+
+    scheme: str | None = None
+    rate: Figure = None
+    alike: tuple[str, ...] = ()
+    standings: tuple[Standing, ...] = ()
+    sentence: Text = ""
+
+
+class RateRange(Part):
+    """Rates that one initialisation can be trained with, confirmed by short trainings.
+
+    `sweep` and `curvature` are the largest rates that a rising rate and the curvature of the loss
+    suggest; `low` and `high` are of those that were confirmed.
+    """
+
+    low: Figure = None
+    high: Figure = None
+    sweep: Figure = None
+    curvature: Figure = None
+    note: Text = ""
+
+
+class TrialResult(Part):
+    """The contents of a trial's `result.json`.
+
+    `measure` is what scores are: the share of right classes, or the share of the best constant's
+    loss that is taken away; `chance` is the score of what needs no training. `expected` is what the
+    analysis says of each initialisation before a step is trained.
+    """
+
+    kind: Literal["trial"] = "trial"
+    name: Text
+    settings: dict[str, Any]
+    data: Text
+    samples: int
+    optimizer: Text
+    measure: Literal["accuracy", "loss"]
+    chance: FiniteFloat
+    steps: int
+    batch: int
+    schemes: tuple[str, ...]
+    rates: tuple[FiniteFloat, ...]
+    trainings: tuple[Training, ...]
+    expected: dict[str, VerdictFacts] = Field(default={})
+    ranges: dict[str, RateRange] = Field(default={})
+    answer: Answer = Answer()
+    findings: tuple[Finding, ...] = ()
+    downloads: tuple[DownloadFacts, ...] = ()
+    timings: dict[str, FiniteFloat] = Field(default={})
+
+    def of(self, scheme: str, rate: float, draw: int = 0) -> Training | None:
+        """The training of a cell of the grid."""
+        each = (t for t in self.trainings if (t.scheme, t.rate, t.draw) == (scheme, rate, draw))
+        return next(each, None)
+
+
+def read_trials(source: Path | bytes) -> TrialResult:
+    """A trial's result file.
+
+    Raises:
+        OSError: it cannot be read.
+        ResultError: it holds no trial, or is broken.
+    """
+    return read_part(source, TrialResult)

@@ -1,0 +1,176 @@
+"""The grid of a trial, filled cell by cell, and the losses of its trainings."""
+
+from __future__ import annotations
+
+import math
+from statistics import median
+
+import plotly.graph_objects as go
+from plotly.colors import sample_colorscale
+
+from app.analysis.trials.answer import cell_text, score_text
+from app.analysis.trials.result import Training, TrialResult
+from app.analysis.trials.settings import WORDS
+from app.charts.theme import COLOURS, DASHES, GRID_COLOUR, NEUTRAL_COLOUR, OTHER_COLOUR
+from app.text.escaping import html_text
+
+ROW, MARGIN, CURVES = 54, 96, 300  # pixels
+# What tells cells apart without their colours: diverged, and no better than chance.
+DIVERGED, CHANCE, PLAIN = "x", "/", ""
+SCALE = "Blues"
+WORDS_DARK, WORDS_LIGHT = "#10202E", "#FFFFFF"
+_EMPTY = "rgba(128, 128, 128, 0.10)"
+_GREY = "rgba(128, 128, 128, 0.45)"
+
+
+def grid_chart(trial: TrialResult) -> go.Figure:
+    """Initialisations in rows, rates in columns; a cell has the score that it came to.
+
+    Grey and crossed is what diverged, hatched what is no better than chance, empty what was not
+    tried; the best rate of each initialisation has a thick edge.
+    """
+    figure = go.Figure()
+    best = {(each.scheme, each.rate) for each in trial.answer.standings if each.learns}
+    rates = [f"{rate:g}" for rate in trial.rates]
+    for scheme in reversed(trial.schemes):  # stacked from below
+        cells = [trial.of(scheme, rate) for rate in trial.rates]
+        colours = [_colour(trial, cell) for cell in cells]
+        figure.add_trace(
+            go.Bar(
+                x=rates,
+                y=[1.0] * len(rates),
+                name=WORDS[scheme],
+                text=[_label(trial, cell) for cell in cells],
+                textposition="inside",
+                insidetextanchor="middle",
+                textangle=0,
+                textfont={"size": 13, "color": [_ink(trial, cell) for cell in cells]},
+                marker={
+                    "color": colours,
+                    "line": {
+                        "width": [3 if (scheme, rate) in best else 1 for rate in trial.rates],
+                        "color": [
+                            "#D55E00" if (scheme, rate) in best else GRID_COLOUR
+                            for rate in trial.rates
+                        ],
+                    },
+                    "pattern": {
+                        "shape": [_pattern(trial, cell) for cell in cells],
+                        "fillmode": "overlay",
+                        "fgcolor": NEUTRAL_COLOUR,
+                        "size": 7,
+                        "solidity": 0.15,
+                    },
+                },
+                customdata=[cell_text(trial, cell) for cell in cells],
+                hovertemplate=f"<b>{html_text(WORDS[scheme])}</b>, rate %{{x}}<br>%{{customdata}}"
+                "<extra></extra>",
+            )
+        )
+    count = len(trial.schemes)
+    figure.update_layout(
+        barmode="stack", bargap=0.0, showlegend=False,
+        uniformtext={"minsize": 9, "mode": "show"},
+        height=MARGIN + ROW * count,
+        margin={"l": 8, "r": 8, "t": 8, "b": 8},
+        paper_bgcolor="rgba(0, 0, 0, 0)", plot_bgcolor="rgba(0, 0, 0, 0)",
+        xaxis={"title": "learning rate", "type": "category", "fixedrange": True,
+               "categoryarray": rates},
+        yaxis={
+            "tickvals": [place + 0.5 for place in range(count)],
+            "ticktext": [WORDS[scheme] for scheme in reversed(trial.schemes)],
+            "range": [0, count], "showgrid": False, "zeroline": False, "automargin": True,
+            "fixedrange": True,
+        },
+    )  # fmt: skip
+    return figure
+
+
+def curves_chart(trial: TrialResult) -> go.Figure:
+    """The loss of each step: of each initialisation at its best rate, and fainter at the others."""
+    figure = go.Figure()
+    best = {each.scheme: each.rate for each in trial.answer.standings}
+    for scheme in trial.schemes:
+        for rate in sorted(trial.rates, key=lambda rate: rate == best.get(scheme)):
+            cell = trial.of(scheme, rate)
+            if cell is None or len(cell.losses) < 2:
+                continue
+            chosen = rate == best.get(scheme)
+            step = cell.steps / len(cell.losses)
+            figure.add_trace(
+                go.Scatter(
+                    x=[step * (place + 0.5) for place in range(len(cell.losses))],
+                    y=list(cell.losses),
+                    mode="lines",
+                    name=f"{WORDS[scheme]}, {rate:g}",
+                    legendgroup=scheme,
+                    showlegend=chosen,
+                    opacity=1.0 if chosen else 0.3,
+                    line={
+                        "color": COLOURS.get(scheme, OTHER_COLOUR),
+                        "width": 3 if chosen else 1,
+                        "dash": DASHES.get(scheme, "solid") if chosen else "solid",
+                    },
+                    hovertemplate=f"step %{{x:.0f}}: loss %{{y:.3g}}<extra>{WORDS[scheme]}, "
+                    f"{rate:g}</extra>",
+                )
+            )
+    figure.update_layout(
+        height=CURVES,
+        margin={"l": 8, "r": 8, "t": 8, "b": 8},
+        paper_bgcolor="rgba(0, 0, 0, 0)", plot_bgcolor="rgba(0, 0, 0, 0)", hovermode="closest",
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        xaxis={"title": "step", "gridcolor": GRID_COLOUR, "zeroline": False, "fixedrange": True,
+               "range": [0, trial.steps]},
+        yaxis={"title": "loss", "type": "log", "gridcolor": GRID_COLOUR, "automargin": True,
+               "fixedrange": True, "range": _losses_in_sight(trial)},
+    )  # fmt: skip
+    return figure
+
+
+def _losses_in_sight(trial: TrialResult) -> list[float] | None:
+    """Exponents of ten: what diverges leaves the picture."""
+    drawn = [loss for each in trial.trainings for loss in each.losses if loss and loss > 0]
+    first = [each.losses[0] for each in trial.trainings if each.losses and each.losses[0]]
+    if not first or min(drawn) <= 0:
+        return None
+    return [math.log10(min(drawn) * 0.8), math.log10(max(median(first) * 2, min(drawn) * 2))]
+
+
+def _share(trial: TrialResult, cell: Training) -> float:
+    """Where a score lies between chance and 1."""
+    score = trial.chance if cell.score is None else cell.score
+    return min(max((score - trial.chance) / (1.0 - trial.chance or 1.0), 0.0), 1.0)
+
+
+def _colour(trial: TrialResult, cell: Training | None) -> str:
+    if cell is None:
+        return _EMPTY
+    if cell.outcome == "diverged":
+        return _GREY
+    found: str = sample_colorscale(SCALE, [0.08 + 0.8 * _share(trial, cell)])[0]
+    return found
+
+
+def _ink(trial: TrialResult, cell: Training | None) -> str:
+    """Of a cell's words."""
+    if cell is None or cell.outcome == "diverged":
+        return NEUTRAL_COLOUR
+    return WORDS_LIGHT if _share(trial, cell) > 0.55 else WORDS_DARK
+
+
+def _pattern(trial: TrialResult, cell: Training | None) -> str:
+    if cell is None:
+        return PLAIN
+    if cell.outcome == "diverged":
+        return DIVERGED
+    score, error = cell.score or 0.0, cell.error or 0.0
+    return CHANCE if score - trial.chance <= 2 * error else PLAIN
+
+
+def _label(trial: TrialResult, cell: Training | None) -> str:
+    if cell is None:
+        return ""
+    if cell.outcome == "diverged":
+        return "diverged"
+    return ("~ " if cell.outcome == "stopped" else "") + score_text(trial, cell.score)

@@ -1,0 +1,1 @@
+"""Short trainings: what a network learns in some steps, from which weights, at which rate."""

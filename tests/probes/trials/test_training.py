@@ -1,0 +1,102 @@
+"""A model trained again and again: the same steps as by hand, and no trace of earlier ones."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from autoinit.reading import read_model
+from probes.trials.tasks import task_of
+from probes.trials.training import Trainer
+
+RNG = np.random.default_rng(1)
+X = RNG.standard_normal((250, 3)).astype("float32")
+Y = (X @ np.array([1.0, -2.0, 0.5]) + 0.3).astype("float32")
+
+
+def trainer(optimizer=None, batch=32, stack=(), y=Y, last=None):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((3,)), *stack, last or layers.Dense(1)])
+    graph = read_model(model, training=True)
+    task = task_of(graph, [X], [y], "")
+    return model, Trainer(model, graph, task, optimizer or keras.optimizers.SGD(), batch)
+
+
+def test_steps_are_those_of_gradient_descent():
+    model, found = trainer(batch=50)
+    kernel, bias = (v.numpy().astype(float) for v in model.trainable_variables)
+    found.start()
+    losses, diverged = found.train(0.1, range(3))
+    assert not diverged
+    for step, loss in enumerate(losses):
+        rows = found._rows(step, 0)
+        x, y = found.task.inputs[0][rows], found.task.targets[0][rows]
+        error = x @ kernel + bias - y
+        assert loss == pytest.approx((error**2).mean(), rel=1e-4)
+        kernel -= 0.1 * 2 * x.T @ error / len(x)
+        bias -= 0.1 * 2 * error.mean(0)
+    assert model.trainable_variables[0].numpy() == pytest.approx(kernel, rel=1e-4)
+
+
+def test_a_training_begins_without_the_past_of_another():
+    _, found = trainer(keras.optimizers.Adam())
+    begun = found.start()
+    first = found.train(0.01, range(12))
+    found.train(0.5, range(12, 20))
+    found.restore(begun)
+    assert found.train(0.01, range(12)) == first
+
+
+def test_a_training_goes_on_where_it_stood():
+    _, found = trainer(keras.optimizers.SGD(momentum=0.9))
+    begun = found.start()
+    whole, _ = found.train(0.01, range(20))
+    found.restore(begun)
+    half, _ = found.train(0.01, range(8))
+    stood = found.state()
+    found.train(0.3, range(5))
+    found.restore(stood)
+    more, _ = found.train(0.01, range(8, 20))
+    assert [*half, *more] == pytest.approx(whole, rel=1e-5)
+
+
+def test_divergence_stops_a_training():
+    _, found = trainer()
+    found.start()
+    losses, diverged = found.train(30.0, range(200))
+    assert diverged
+    assert len(losses) < 50
+
+
+def test_what_is_learnt_shows_on_samples_that_are_held_out():
+    _, found = trainer()
+    found.start()
+    before = found.judge()
+    found.train(0.1, range(100))
+    after = found.judge()
+    assert after.value > 0.99 > before.value
+    assert after.loss < 0.01 * found.task.chance
+
+
+def test_judging_changes_nothing_also_where_the_batch_is_normalized():
+    classes = (Y > 0).astype(int)
+    stack = [layers.Dense(8), layers.BatchNormalization(), layers.ReLU()]
+    model, found = trainer(stack=stack, y=classes, last=layers.Dense(2), batch=20)
+    found.start()
+    found.train(0.05, range(40))
+    before = model.get_weights()
+    score = found.judge()
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+    # In training mode: by the batch's own statistics, which the moving ones are far from.
+    x, y = (each[0][200:240] for each in (found.task.inputs, found.task.targets))
+    logits = np.concatenate([np.asarray(model(part, training=True)) for part in (x[:20], x[20:])])
+    assert score.value == pytest.approx((logits.argmax(1) == y).mean())
+    assert score.error > 0
+
+
+def test_a_model_without_weights_to_train_is_refused():
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(1, trainable=False)])
+    graph = read_model(model)
+    task = task_of(graph, [X], [Y], "")
+    with pytest.raises(ValueError, match="no weights"):
+        Trainer(model, graph, task, keras.optimizers.SGD())
