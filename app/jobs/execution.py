@@ -29,6 +29,7 @@ from app.analysis.manifest import manifest
 from app.analysis.result import json_text
 from app.analysis.settings import AS_IT_IS, LARGEST_INPUT_SIZE, Settings
 from app.jobs.folders import HISTOGRAMS, MANIFEST, PREVIEW, RESULT
+from app.limits import Limits, memory_left
 from app.text.formatting import plural
 from autoinit import variants
 from autoinit.errors import GraphError, ModelFileError
@@ -42,6 +43,7 @@ from autoinit.model_files import (
     Download,
     ModelFile,
     open_model_file,
+    read_again,
     save_model,
     save_reinitialized,
     save_variant,
@@ -125,6 +127,14 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
         codes = {finding.code for finding in comparison.findings}
         own = [finding for finding in file.findings if finding.code not in codes]
         findings = [*own, *comparison.findings, *left_out]
+    # Where there is room for the model once more, and for what loading it takes.
+    if 8 * model.count_params() < memory_left(Limits.from_environment().memory_bytes):
+        measuring(1.0, "Reading it again")
+        downloads, doubts = read_again(
+            downloads, folder, model, None if found.changed else file, comparison.scales,
+            found.custom_objects, SCHEMES[settings.scheme].kernels_only,
+        )  # fmt: skip
+        findings = [*findings, *doubts]
     findings = [*findings, *found.changed]
     timings = {"load": round(loaded - start, 4), **comparison.timings}
     timings["total"] = round(time.perf_counter() - start, 4)
@@ -162,6 +172,7 @@ class Opened:
         graph: of the model.
         linted: what it shows by itself.
         budgets: the limits.
+        custom_objects: that the operator allows, by name.
         changed: what was changed of it.
     """
 
@@ -171,6 +182,7 @@ class Opened:
     graph: ModelGraph
     linted: Linted
     budgets: Budgets
+    custom_objects: dict[str, Any]
     changed: tuple[Finding, ...] = ()
 
 
@@ -193,7 +205,7 @@ def opened(spec: JobSpec) -> Opened:
         if record is None or changed
         else lint_model(model, record.config, record.keras, record.compile_settings)
     )
-    return Opened(file, model, settings, graph, linted, budgets, changed)
+    return Opened(file, model, settings, graph, linted, budgets, custom, changed)
 
 
 def _plain(data: dict[str, Any]) -> str:

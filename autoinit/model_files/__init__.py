@@ -2,6 +2,7 @@
 
 from autoinit.model_files.budgets import Budgets
 from autoinit.model_files.opening import ModelFile, open_model_file
+from autoinit.model_files.write.rereading import read_again
 from autoinit.model_files.write.saving import (
     Download,
     save_model,
@@ -14,6 +15,7 @@ __all__ = [
     "Download",
     "ModelFile",
     "open_model_file",
+    "read_again",
     "save_model",
     "save_reinitialized",
     "save_variant",

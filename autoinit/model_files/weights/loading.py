@@ -177,6 +177,12 @@ class _Reader:
             if variable is None or values.dtype.itemsize != dtype.itemsize:
                 raise self._file.refused(f"does not tell the type of {quoted(array.path)}")
             values = values.view(dtype)
+        elif values.dtype.kind != "f" and _is_float(dtype):
+            raise ModelFileError(
+                "weights_mismatch",
+                f"The weights file {quoted(self._file.name)} holds {values.dtype} at "
+                f"{quoted(array.path)}, where the model has {dtype}: save the model again.",
+            )
         if values.dtype.kind in "fV":
             bad = values.size - int(np.count_nonzero(np.isfinite(values)))
             if bad:
@@ -206,6 +212,11 @@ def dtype_of(variable: Any) -> np.dtype[Any]:
     """NumPy's type for the values of a variable of either Keras, or of an array."""
     dtype = getattr(variable.dtype, "as_numpy_dtype", variable.dtype)
     return np.dtype(getattr(ml_dtypes, dtype, dtype) if isinstance(dtype, str) else dtype)
+
+
+def _is_float(dtype: np.dtype[Any]) -> bool:
+    """Whether it holds floating-point numbers, NumPy's or those of `ml_dtypes`."""
+    return dtype.kind == "f" or dtype.name.startswith(("bfloat", "float"))
 
 
 def _entries(variable: Any) -> int:

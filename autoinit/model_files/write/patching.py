@@ -88,7 +88,7 @@ def save_patched_copy(
     Returns:
         Findings. No copy is written where one of them has the code `not_patched`.
     """
-    originals = {id(other): layer for pair in layer_pairs for layer, other in _with_parts(*pair)}
+    originals = {id(other): layer for pair in layer_pairs for layer, other in with_parts(*pair)}
     findings: list[Finding] = []
     try:
         entries = entries_of(model, record.config)
@@ -126,7 +126,7 @@ def save_patched_copy(
     return tuple(findings)
 
 
-def _with_parts(layer: Any, other: Any) -> Iterator[tuple[Any, Any]]:
+def with_parts(layer: Any, other: Any) -> Iterator[tuple[Any, Any]]:
     """A layer and its other, and the parts of theirs that go by the same name."""
     yield layer, other
     parts = {part.name: part for part in layers_in(layer, itself=False)}
@@ -164,7 +164,7 @@ def _planned(
             if record.keras == 3 and _constraint(kernel):
                 changes[f"{kernel.configured}_constraint"] = _constraint(kernel)
         if weights is not None:
-            array = weights.array_of(_own_variable(layer, kernel))
+            array = weights.array_of(own_variable(layer, kernel))
             if array is None or array.shape != kernel.shape:
                 raise _NotFoundError(plan, "it is stored in another form")
             arrays.append((array, kernel.variable))
@@ -187,7 +187,7 @@ def _others(
     if layer_pairs:
         pairs = (
             variables
-            for pair in layer_pairs for layer, other in _with_parts(*pair)
+            for pair in layer_pairs for layer, other in with_parts(*pair)
             for variables in zip(layer.weights, other.weights, strict=False)
         )  # fmt: skip
     for own, new in pairs:
@@ -199,7 +199,7 @@ def _others(
             yield array, new
 
 
-def _own_variable(layer: Any, kernel: Kernel) -> Any:
+def own_variable(layer: Any, kernel: Kernel) -> Any:
     """The kernel's variable in the layer that the file's own Keras made.
 
     Keras 3 and Keras 2 have two names for that of a depthwise convolution.

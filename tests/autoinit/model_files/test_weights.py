@@ -346,26 +346,44 @@ def test_brain_floats(tmp_path, format):
     assert_equal(fresh, source)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float64", "int32"])
-@pytest.mark.parametrize("format", FORMATS)
-def test_arrays_of_another_type_are_converted(kind, tmp_path, format, dtype):
-    source = small(kind)
-    for weight in source.weights:
-        weight.assign(np.full(weight.shape, 3.0))
-    path = saved(source, tmp_path / f"model.{format}")
+@pytest.fixture(params=FORMATS)
+def retyped(request, kind, tmp_path):
+    """Makes a model whose arrays are all 3, and a file of it that has them in another type."""
 
-    def edit(file):
-        datasets = []
-        file.visititems(lambda name, o: datasets.append(name) if hasattr(o, "shape") else None)
-        for name in datasets:
-            content = file[name][()].astype(dtype)
-            del file[name]
-            file[name] = content
+    def make(dtype):
+        source = small(kind)
+        for weight in source.weights:
+            weight.assign(np.full(weight.shape, 3.0))
+        path = saved(source, tmp_path / f"model.{request.param}")
+        change(path, lambda file: _retype(file, dtype))
+        return source, path
 
-    change(path, edit)
+    return make
+
+
+def _retype(file, dtype):
+    datasets = []
+    file.visititems(lambda name, o: datasets.append(name) if hasattr(o, "shape") else None)
+    for name in datasets:
+        content = file[name][()].astype(dtype)
+        del file[name]
+        file[name] = content
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_arrays_of_another_type_are_converted(kind, retyped, dtype):
+    source, path = retyped(dtype)
     fresh = anew(source, kind)
     load(fresh, path)
     assert_equal(fresh, source)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "bool", "S4"])
+def test_kernels_that_are_no_floats_are_refused(kind, retyped, dtype):
+    source, path = retyped(dtype)
+    with pytest.raises(ModelFileError, match=r"where the model has float32") as refused:
+        load(anew(source, kind), path)
+    assert refused.value.code == "weights_mismatch"
 
 
 # Lookups and statistics

@@ -7,7 +7,8 @@ KINDS = (
         "not_patched",
         Severity.PROBLEM,
         "The re-initialised model is not offered",
-        cause="The new weights could not be put into a copy of the file.",
+        cause="The new weights could not be put into a copy of the file, or it does not hold them "
+        "when it is read again.",
         remedy="Save the model anew with a current Keras, and analyse that file.",
         test="autoinit.model_files.write.patching",
     ),
