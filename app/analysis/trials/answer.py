@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import takewhile
 from statistics import fmean, variance
 from typing import NamedTuple
 
@@ -53,13 +54,22 @@ def standing(trial: TrialResult, scheme: str) -> Standing | None:
     rate, found = max(known, key=lambda each: (each[1].draws, each[1].score, -each[0]))
     place = trial.rates.index(rate)
     near = _neighbours(trial, scheme, place, found)
-    last = len(trial.rates) - 1
+    tried = [each for each in trial.rates if trial.of(scheme, each) is not None]
+    ends = {tried[0]: "smallest", tried[-1]: "largest"} if len(tried) > 1 else {}
     return Standing(
-        scheme=scheme, rate=rate, low=trial.rates[near.start], high=trial.rates[near.stop - 1],
+        scheme=scheme, rate=rate, stable=_stable(trial, scheme, tried),
+        low=trial.rates[near.start], high=trial.rates[near.stop - 1],
         **found._asdict(),
         learns=found.score - trial.chance > max(_ERRORS * found.sampling, _least_gain(trial)),
-        at_end="" if 0 < place < last or not last else "largest" if place else "smallest",
+        at_end=ends.get(rate, ""),
     )  # fmt: skip
+
+
+def _stable(trial: TrialResult, scheme: str, tried: Sequence[float]) -> float | None:
+    """The largest rate below which nothing diverged; None where the smallest did."""
+    outcomes = ((rate, trial.of(scheme, rate)) for rate in tried)
+    stable = takewhile(lambda each: each[1] and each[1].outcome != "diverged", outcomes)
+    return max((rate for rate, _ in stable), default=None)
 
 
 def _least_gain(trial: TrialResult) -> float:
@@ -135,6 +145,8 @@ def _sentence(
             + ("" if each.learns else ", no better than chance") for each in worse
         )  # fmt: skip
         parts.append(f"At their best rates: {names}.")
+    if chosen.stable is not None and not chosen.at_end:
+        parts.append(f"Its trainings are stable up to a rate of {chosen.stable:g}.")
     if chosen.at_end:
         parts.append(f"That is the {chosen.at_end} rate tried: a further one may do better.")
     if chosen.draws < 2 and len(trial.schemes) > 1:

@@ -20,7 +20,7 @@ from app.analysis.diagnosis.findings import verdicts_of
 from app.analysis.diagnosis.verdict import Verdict, Word
 from app.analysis.result import Finding
 from app.analysis.trials.answer import answer, score_text
-from app.analysis.trials.result import Outcome, Training, TrialResult
+from app.analysis.trials.result import Outcome, Standing, Training, TrialResult
 from app.analysis.trials.settings import DEFAULT, WORDS, TrialSettings
 from autoinit.graph.changing import put_values_back, values_of
 from autoinit.graph.frozen import frozen_variables
@@ -39,6 +39,8 @@ _CURVE = 60  # losses that are kept of a training
 # Rates beside the one that is usual.
 _USUAL = {"sgd": 0.03, "adam": 1e-3}
 _AROUND = (1 / 30, 1 / 10, 1 / 3, 1.0, 10 / 3, 10.0, 100 / 3)
+# Rates beyond the grid, at most, and how far they are apart.
+_FURTHER, _STEP = 3, math.sqrt(10)
 # Draws at most, where the error of the mean is so many times that of other samples.
 MOST_DRAWS, _WIDE = 4, 1.5
 _SEED_OF_DRAWS = 1000
@@ -107,6 +109,8 @@ def run_grid(
     grid.plan()
     for place, scheme in enumerate(first.schemes):
         grid.fill(scheme, len(first.schemes) - place)
+    for scheme in () if trial.rates else first.schemes:
+        grid.extend(scheme)
     if len(first.schemes) > 1:
         for scheme in first.schemes:
             grid.try_again(scheme)
@@ -129,6 +133,7 @@ class _Grid:
             variable for layer in analysis.graph.layers()
             for variable in getattr(layer, "weights", ()) if id(variable) in frozen
         )  # fmt: skip
+        self.rates = first.rates  # before any further ones
         self.expected: dict[str, Verdict] = {}
         self.scales: tuple[KernelScale, ...] = ()
         self.end = time.perf_counter() + trial.budget
@@ -214,9 +219,34 @@ class _Grid:
             outcome = "diverged" if diverged else "finished"
             self._keep(scheme, rate, 0, outcome, [*losses, *more], self.trainer.judge())
 
+    def extend(self, scheme: str) -> None:
+        """Rates beyond the grid, as long as its end is the best, or all of it diverged."""
+        for _ in range(_FURTHER):
+            rates = self.result.rates
+            found = self._standing(scheme)
+            tried = [rate for rate in rates if self.result.of(scheme, rate) is not None]
+            if found is not None and not (found.learns and found.at_end):
+                return
+            if not tried or time.perf_counter() > self.end:
+                return
+            smaller = found is None or found.at_end == "smallest"
+            further = tried[0] / _STEP if smaller else tried[-1] * _STEP
+            # One that another initialisation needed comes first.
+            known = [rate for rate in rates if (rate < tried[0] if smaller else rate > tried[-1])]
+            rate = (known[-1] if smaller else known[0]) if known else float(f"{further:.1g}")
+            self._update(rates=tuple(sorted({*rates, rate})))
+            self.draw(scheme)
+            self.trainer.start()
+            losses, diverged = self._train(scheme, rate, range(self.result.steps))
+            outcome: Outcome = "diverged" if diverged else "finished"
+            self._keep(scheme, rate, 0, outcome, losses, self.trainer.judge())
+
+    def _standing(self, scheme: str) -> Standing | None:
+        return next((s for s in self.result.answer.standings if s.scheme == scheme), None)
+
     def try_again(self, scheme: str, draw: int = 1) -> None:
         """The best rate from other weights, on samples in another order."""
-        found = next((s for s in self.result.answer.standings if s.scheme == scheme), None)
+        found = self._standing(scheme)
         if found is None or time.perf_counter() > self.end:
             return
         self.draw(scheme, draw)
@@ -245,12 +275,12 @@ class _Grid:
 
     def _findings(self) -> Iterator[Finding]:
         result = self.result
-        cells = len(result.schemes) * len(result.rates)
-        waiting = cells - sum(not each.draw for each in result.trainings)
+        cells = [(scheme, rate) for scheme in result.schemes for rate in self.rates]
+        waiting = sum(result.of(*cell) is None for cell in cells)
         if waiting:
             yield _told(
                 "trial_time_over",
-                f"Time was over before {waiting} of {cells} trainings "
+                f"Time was over before {waiting} of {len(cells)} trainings "
                 f"began: give more than {self.trial.budget:g} seconds, or try fewer.",
             )
         if (self.result.steps, self.result.batch) != (self.trial.steps, self.trial.batch):

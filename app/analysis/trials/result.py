@@ -42,7 +42,8 @@ class Standing(Part):
     """An initialisation at its best rate: the mean over draws, and its standard error.
 
     `sampling` is that of other samples alone; `error` has what draws differ by, too. `low` and
-    `high` are the rates around it that do as well. `learns` is whether that is clearly better than
+    `high` are the rates around it that do as well, `stable` the largest one below which nothing
+    diverged. `learns` is whether that is clearly better than
     what needs no training; `at_end` whether no larger, or no smaller, rate was tried.
     """
 
@@ -50,12 +51,13 @@ class Standing(Part):
     rate: FiniteFloat
     low: FiniteFloat
     high: FiniteFloat
+    stable: Figure = None
     score: FiniteFloat
     error: FiniteFloat
     sampling: FiniteFloat
     draws: int
     learns: bool
-    at_end: Literal["", "smallest", "largest"] = ""
+    at_end: str = ""
 
 
 class Answer(Part):
@@ -69,20 +71,6 @@ class Answer(Part):
     alike: tuple[str, ...] = ()
     standings: tuple[Standing, ...] = ()
     sentence: Text = ""
-
-
-class RateRange(Part):
-    """Rates that one initialisation can be trained with, confirmed by short trainings.
-
-    `sweep` and `curvature` are the largest rates that a rising rate and the curvature of the loss
-    suggest; `low` and `high` are of those that were confirmed.
-    """
-
-    low: Figure = None
-    high: Figure = None
-    sweep: Figure = None
-    curvature: Figure = None
-    note: Text = ""
 
 
 class TrialResult(Part):
@@ -107,7 +95,6 @@ class TrialResult(Part):
     rates: tuple[FiniteFloat, ...]
     trainings: tuple[Training, ...]
     expected: dict[str, VerdictFacts] = Field(default={})
-    ranges: dict[str, RateRange] = Field(default={})
     answer: Answer = Answer()
     findings: tuple[Finding, ...] = ()
     downloads: tuple[DownloadFacts, ...] = ()

@@ -63,3 +63,10 @@ def test_of_a_loss_what_the_best_constant_loses_is_gained():
 def test_nothing_is_said_before_a_training_is_over():
     started = made_up({"autoinit": [0.5, 0.5, 0.5]}).model_copy(update={"trainings": ()})
     assert answer(started).sentence == ""
+
+
+def test_rates_up_to_which_nothing_diverges():
+    (found,) = answer(made_up({"autoinit": [0.5, 0.9, None]})).standings
+    assert found.stable == 0.01
+    (found,) = answer(made_up({"autoinit": [None, 0.9, 0.5]})).standings
+    assert found.stable is None

@@ -129,6 +129,20 @@ def test_time_that_is_over_leaves_cells_waiting(brought, tmp_path, monkeypatch):
     assert any(found.of(scheme, rate) is None for scheme in found.schemes for rate in found.rates)
 
 
+def test_rates_beyond_the_grid_are_tried_where_its_end_is_the_best(tmp_path):
+    large = [keras.initializers.RandomNormal(stddev=2.0, seed=seed) for seed in (1, 2)]
+    stack = [layers.Dense(300, kernel_initializer=each) for each in large]
+    model = keras.Sequential([keras.Input((6,)), *stack, layers.Dense(4, "softmax")])
+    model.save(tmp_path / "large.keras")
+    np.savez(tmp_path / "train.npz", x=X, y=Y)
+    settings = TrialSettings(schemes=("default",), steps=20, data=str(tmp_path / "train.npz"))
+    spec = JobSpec(str(tmp_path / "large.keras"), "large", Settings(device="cpu"), settings)
+    found = tried(spec, tmp_path / "job")
+    assert found.rates[0] < rates_around(0.03)[0]
+    assert found.answer.standings[0].learns
+    assert "trial_time_over" not in {each.code for each in found.findings}
+
+
 def test_data_that_do_not_fit_are_refused(brought, tmp_path):
     np.savez(tmp_path / "bad.npz", x=X, y=Y + 5)
     with pytest.raises(ModelFileError, match="from 0 to 3"):
