@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from autoinit.errors import GraphError
 from autoinit.graph.model_graph import ModelGraph
+from autoinit.graph.paths import shortened
 from autoinit.graph.reading import read_graph
 from autoinit.rules import RULES
 from autoinit.rules.registry import Registry
@@ -29,9 +31,16 @@ def read_model(
         GraphError: where there is no graph to read: a model that was never built, or a subclass
             that cannot be opened; and where a layer does not accept the sizes that were taken.
     """
-    return read_graph(
+    graph = read_graph(
         model,
         unknown_size,
         has_rule=lambda layer: registry.find(layer) is not None,
         training=training,
     )
+    for call in graph.inputs:
+        if 0 in call.outputs[0].shape[1:]:
+            raise GraphError(
+                f"Input {shortened(call.path)!r} has the shape {call.outputs[0].shape}, which holds"
+                " no number: give it a size."
+            )
+    return graph

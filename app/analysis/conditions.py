@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
+
 from app.analysis.diagnosis.input_scaling import input_scaling
 from app.analysis.diagnosis.thresholds import PLAIN_DEPTH, SCATTERED
 from app.analysis.inputs import Inputs
@@ -17,6 +19,9 @@ from autoinit.signals.signal import Observed
 from probes.batching import batch_of
 from probes.forward import Probe
 from probes.moments.precision import PRECISION, over_draws
+
+# Of a number of single precision, that a standard deviation has at least.
+_STEPS_APART = 8
 
 
 def conditions(
@@ -46,6 +51,15 @@ def conditions(
             f"Input {name!r} leaves sizes open: ({sizes}) was taken. Choose another with the size "
             "for unknown dimensions (--input-size).",
         )  # fmt: skip
+    for name, variance in inputs.variance.items():
+        step = float(np.spacing(np.float32(min(abs(inputs.mean[name]), 1e38))))
+        if variance < (_STEPS_APART * step) ** 2:
+            yield Finding(
+                "input_rounded", name, "InputLayer",
+                f"Input {name!r} has mean {inputs.mean[name]:.6g} and variance {variance:.6g}: near"
+                f" its mean, numbers of single precision are {step:.2g} apart, so that most of what"
+                " its samples differ by is rounded away. Take the mean off before the network.",
+            )  # fmt: skip
     if depth > PLAIN_DEPTH:
         yield Finding(
             "deep_model", "", "",

@@ -32,6 +32,7 @@ Keys = Callable[[Sequence[str]], dict[str, str]]
 _ZIP_MAGIC = b"PK"
 # As NumPy has it; what is longer describes records, not numbers.
 _HEADER_BYTES = 10_000
+_AXES = 32  # as NumPy had them at first
 _LENGTHS = {(1, 0): "<H", (2, 0): "<I"}
 _READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 _LINE_BYTES = 2**24
@@ -187,6 +188,8 @@ def _read_npy(file: IO[bytes], size: int, name: str, budgets: Budgets) -> Array:
         raise _refused(name, "holds Python objects (a pickle), which are code and never read")
     if dtype.kind not in "biuf":
         raise _refused(name, f"holds no plain numbers, but {quoted(str(dtype))}")
+    if len(shape) > _AXES or any(isinstance(size, bool) for size in shape):
+        raise _refused(name, f"holds no samples: its array has the shape {quoted(str(shape))}")
     count = math.prod(shape)
     if not count or min(shape, default=1) < 0:
         raise _refused(name, f"holds no numbers: its array has the shape {quoted(str(shape))}")

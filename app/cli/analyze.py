@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -300,13 +299,13 @@ def _write_outputs(wanted: Wanted, folder: Path, result: Result) -> bool:
     else:
         common.print_text(summary_text(result))
     if wanted.output is not None and wanted.output != STDOUT:
-        shutil.copyfile(folder / folders.RESULT, wanted.output)
+        common.write_file(wanted.output, folder / folders.RESULT)
     if wanted.report is not None:
-        from app.export.report import write_report
+        from app.export.report import report_html
 
-        write_report(result, wanted.report)
+        common.write_file(wanted.report, report_html(result))
     if wanted.patch not in (None, STDOUT):
-        wanted.patch.write_text(_patch(result), encoding="utf-8")
+        common.write_file(wanted.patch, _patch(result))
     if wanted.save is None:
         return True
     offered = downloads(result, folder)
@@ -314,7 +313,7 @@ def _write_outputs(wanted: Wanted, folder: Path, result: Result) -> bool:
     if model is None:
         print(f"error: {wanted.save} was not written: {why_not(offered, result)}", file=sys.stderr)
         return False
-    shutil.copyfile(model.path, wanted.save)
+    common.write_file(wanted.save, model.path)
     if model.note:
         print(f"{wanted.save}: {common.sentence(model.note)}", file=sys.stderr)
     return True

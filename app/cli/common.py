@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -86,6 +87,30 @@ def check_targets(targets: Sequence[Path], source: Path, names: str) -> None:
     files = [source, *targets]
     if len({path.resolve() for path in files}) < len(files):
         raise UsageError(f"{names} must be different files")
+
+
+def write_file(path: Path, content: str | Path) -> None:
+    """Writes a text, or what is in another file: the target is whole, or as it was.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    target = path.resolve()
+    beside = target.with_name(f".{target.name[:100]}.{os.getpid()}")
+    # A pipe or a device is written to; so is a file in a folder that takes no other.
+    replaces = not target.exists() or (target.is_file() and os.access(target.parent, os.W_OK))
+    written = beside if replaces else target
+    try:
+        if isinstance(content, Path):
+            shutil.copyfile(content, written)
+        else:
+            written.write_text(content, encoding="utf-8", newline="")
+        if replaces:
+            if target.exists():
+                shutil.copymode(target, beside)
+            beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def start_workers(

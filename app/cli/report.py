@@ -40,7 +40,7 @@ def report(result: Path, output: Path | None, csv: Path | None) -> int:
         if path is None:
             common.print_text(text)
         else:
-            path.write_text(text, encoding="utf-8", newline="")
+            common.write_file(path, text)
     return DONE
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -87,11 +86,11 @@ def trial(
         found = job.trials()
         common.print_text("\n".join(trial_lines(found)))
         if output is not None:
-            shutil.copyfile(job.folder / folders.RESULT, output)
+            common.write_file(output, job.folder / folders.RESULT)
         if report is not None:
-            from app.export.report import write_trial_report
+            from app.export.report import trial_html
 
-            write_trial_report(found, report)
+            common.write_file(report, trial_html(found))
         return DONE if save is None else _save(found, job.folder, save)
 
 
@@ -132,7 +131,7 @@ def _save(found: TrialResult, folder: Path, save: Path) -> int:
     if best is None:
         print(f"error: {save} was not written: {why_not(offered, found)}", file=sys.stderr)
         return ERROR
-    shutil.copyfile(best.path, save)
+    common.write_file(save, best.path)
     return DONE
 
 

@@ -268,7 +268,13 @@ def show_job(key: str, handle: JobHandle | None) -> None:
     """A job in whichever state it is."""
     if st.session_state.pop("just_started", False):
         st.html(TO_THE_JOB, unsafe_allow_javascript=True)
-    if handle is None:
+    if handle is None and jobs.has_begun(key):
+        st.warning(
+            "This analysis is lost: it ended without a result, or the server was started again "
+            "before its end. Press Analyse, or bring the model again.",
+            icon=":material/link_off:",
+        )
+    elif handle is None:
         st.warning(
             "There is no result at this address: results are kept for a day after they were last "
             "looked at, or until others need the space. Bring the model again.",

@@ -43,11 +43,6 @@ Head = list[str]
 Body = list[list[str]]
 
 
-def write_report(result: Result, path: Path) -> None:
-    """Writes the report, in UTF-8 whatever the machine's own encoding."""
-    path.write_text(report_html(result), encoding="utf-8")
-
-
 def report_html(result: Result) -> str:
     """The report. The template escapes every text; `plain` makes those of the model's visible."""
     other = result.other_model
@@ -87,18 +82,17 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def write_trial_report(trial: TrialResult, path: Path) -> None:
-    """Writes what a trial found, likewise."""
+def trial_html(trial: TrialResult) -> str:
+    """The same of what a trial found."""
     charts = [
         _chart(draw(trial), name, include_plotlyjs=first)
         for draw, name, first in ((grid_chart, "grid", True), (curves_chart, "losses", False))
     ]
-    html = (
+    return (
         _environment()
         .get_template("trial.html.jinja")
         .render(policy=CONTENT_SECURITY_POLICY, trial=trial, words=WORDS, charts=charts)
     )
-    path.write_text(html, encoding="utf-8")
 
 
 def _finding(result: Result, group: FindingGroup) -> tuple[FindingGroup, str, list[str], str]:

@@ -285,6 +285,11 @@ def find(key: str) -> JobHandle | None:
     return shared_workers().find(key)
 
 
+def has_begun(key: str) -> bool:
+    """Whether there was a job with this key which this process does not know."""
+    return folders.is_key(key) and (shared_workers().root / key).is_dir()
+
+
 def warm_up() -> None:
     """Sees to it that a warm worker stands by, so that the next job need not wait for Keras."""
     shared_workers().refresh()

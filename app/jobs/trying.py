@@ -21,7 +21,7 @@ from app.jobs.execution import Opened, input_shapes, opened, replace, write
 from app.jobs.folders import PREVIEW, RESULT
 from autoinit.errors import ModelFileError
 from autoinit.initializers.schemes import SCHEMES
-from autoinit.model_files import save_model, save_reinitialized
+from autoinit.model_files import read_again, save_model, save_reinitialized
 from autoinit.model_files.read.hdf5 import quoted
 from autoinit.running.inputs import check_data
 from probes.trials.tasks import Task, digits_task, task_of
@@ -81,8 +81,12 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
                 found.file, scales, folder, found.budgets, SCHEMES[best].kernels_only
             )
         )  # fmt: skip
+        downloads, doubts = read_again(
+            downloads, folder, model, found.file, scales, found.custom_objects,
+            SCHEMES[best].kernels_only,
+        )  # fmt: skip
         changes["downloads"] = tuple(DownloadFacts(**vars(each)) for each in downloads)
-        told = (Finding.model_validate(each.as_dict()) for each in left_out)
+        told = (Finding.model_validate(each.as_dict()) for each in (*left_out, *doubts))
         changes["findings"] = (*result.findings, *told)
     write(folder / RESULT, json_text(result.model_copy(update=changes)))
     (folder / PREVIEW).unlink(missing_ok=True)

@@ -37,6 +37,7 @@ STACK_BYTES = 512 * 2**20
 RECURSION_LIMIT = 10**6
 JOB_LINE_LIMIT = 64 * 1024
 SENTENCE_LIMIT = 2000
+LIBRARIES = {"keras": "Keras", "tf_keras": "Keras", "tensorflow": "TensorFlow"}
 OUR_PACKAGES = ("app", "autoinit", "probes", "sample_models")
 
 
@@ -158,6 +159,10 @@ def report_error(channel: Channel, error: BaseException) -> None:
         _refuse(channel, getattr(error, "code", "unsupported_model"), str(error))
     elif type(error) is ValueError and _raised_by_us(error.__traceback__):
         _refuse(channel, "bad_settings", str(error))
+    elif (library := _library_that_raised(error)) is not None:
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        message = f"The model cannot be run. {library} says: {said[:500]}"
+        _refuse(channel, "unsupported_model", message)
     else:
         first_line = (str(error).strip().splitlines() or ["no message"])[0]
         sentence = f"{type(error).__name__}: {first_line}"
@@ -200,11 +205,21 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 def _raised_by_us(trace: TracebackType | None) -> bool:
     """Whether this project's own code raised it: only then is a ValueError about a setting."""
+    return _raised_in(trace) in OUR_PACKAGES
+
+
+def _library_that_raised(error: BaseException) -> str | None:
+    """Which of the libraries that run a model could not, if one of them it was."""
+    return LIBRARIES.get(_raised_in(error.__traceback__))
+
+
+def _raised_in(trace: TracebackType | None) -> str:
+    """The package of the code that raised an error."""
     if trace is None:
-        return False
+        return ""
     while trace.tb_next is not None:
         trace = trace.tb_next
-    return str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0] in OUR_PACKAGES
+    return str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0]
 
 
 if __name__ == "__main__":

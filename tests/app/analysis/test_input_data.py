@@ -134,6 +134,8 @@ LARGE = "(1000000000, 1000)"
     ("a.npy", npy(np.zeros(2, "f4,i4")), "holds no plain numbers"),
     ("a.npy", npy(np.ones((0, 4))), "holds no numbers"),
     ("a.npy", announcing("(-2, -4)"), "holds no numbers"),
+    ("a.npy", announcing("(True, 4)"), "holds no samples"),
+    ("a.npy", announcing("(" + "1, " * 100 + ")"), "holds no samples"),
     ("a.npy", announcing("(2, 4)"), "is cut short"),
     ("a.npy", npy(np.ones((2, 4)))[:-1], "is cut short"),
     ("a.npy", announcing(LARGE), "The array in 'a.npy' would take 7.276 TiB, and the limit"),

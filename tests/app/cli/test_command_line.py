@@ -174,6 +174,27 @@ def test_files(
     assert "findings  " in capsys.readouterr().out, "the summary is printed besides"
 
 
+def test_a_file_is_written_whole_or_stays_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, other = tmp_path / "a.json", tmp_path / "b"
+    target.write_text("old")
+    target.chmod(0o640)
+    other.write_text("new")
+    link = tmp_path / "link"
+    link.symlink_to(target)
+    with monkeypatch.context() as context:
+        context.setattr("shutil.copyfile", lambda _, written: written.write_text("ha") and 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            common.write_file(target, other)
+    assert target.read_text() == "old"
+    common.write_file(link, other)
+    assert target.read_text() == "new"
+    assert target.stat().st_mode & 0o777 == 0o640
+    common.write_file(Path(os.devnull), "nowhere")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.json", "b", "link"}
+
+
 def test_an_h5_is_saved_as_h5(stand_in: Path, tmp_path: Path) -> None:
     (stand_in / "artefacts" / "reinitialized.h5").write_bytes(b"h5 weights")
     model, saved = tmp_path / "model.hdf5", tmp_path / "saved.h5"

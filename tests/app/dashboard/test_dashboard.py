@@ -65,6 +65,7 @@ class Jobs:
         self.submitted: list[JobSpec] = []
         self.others: dict[str, StandInJob] = {}
         self.running: StandInJob | None = None
+        self.lost = ""
 
     def submit(self, spec: JobSpec, owner: str) -> StandInJob:
         if self.running is not None and self.running.is_owned_by(owner):
@@ -76,6 +77,9 @@ class Jobs:
 
     def find(self, key: str) -> StandInJob | None:
         return self.job if key == KEY else self.others.get(key)
+
+    def has_begun(self, key: str) -> bool:
+        return key == self.lost
 
     def finish(self, result: dict[str, Any], *files: str) -> None:
         self.job.folder.mkdir(exist_ok=True)
@@ -91,6 +95,7 @@ def jobs(tmp_path, monkeypatch) -> Jobs:
     stand_in = Jobs(tmp_path / "job")
     monkeypatch.setattr(app.jobs, "submit", stand_in.submit)
     monkeypatch.setattr(app.jobs, "find", stand_in.find)
+    monkeypatch.setattr(app.jobs, "has_begun", stand_in.has_begun)
     monkeypatch.setattr(app.jobs, "warm_up", lambda: None)
     return stand_in
 
@@ -576,6 +581,9 @@ def test_a_job_knows_an_upload_by_its_owners_name(jobs):
 def test_an_unknown_address_says_so(jobs):
     page = open_page("b" * 64)
     assert "no result at this address" in page.warning[0].value
+    jobs.lost = "c" * 64
+    page = open_page(jobs.lost)
+    assert "This analysis is lost" in page.warning[0].value
 
 
 def test_a_result_that_cannot_be_read_says_so(jobs):

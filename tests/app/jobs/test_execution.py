@@ -371,6 +371,13 @@ def test_a_network_that_scales_its_own_input_gets_a_hint(tmp_path):
     assert result["verdicts"]["autoinit"]["verdict"] == "trains"
 
 
+def test_an_input_that_is_lost_in_rounding_is_told(tmp_path):
+    model = "sample:deep-tanh-mlp?depth=1&width=4"
+    for mean, variance, told in ((1e6, 1e-6, True), (1e15, 1.0, True), (1e3, 1.0, False)):
+        found = analyse(model, tmp_path, samples=8, input_mean=mean, input_variance=variance)
+        assert ("input_rounded" in {each["code"] for each in found["warnings"]}) == told
+
+
 def test_overflow_is_null_and_reported(tmp_path):
     inputs = keras.Input((4,))
     x = inputs
@@ -446,6 +453,12 @@ def test_models_that_a_plain_process_may_not_open_are_reported(
 def test_refusals(tmp_path, model, error, says):
     with pytest.raises(error, match=says):
         analyse(model, tmp_path)
+
+
+def test_an_input_without_entries_is_refused(tmp_path):
+    keras.Sequential([keras.Input((0,)), layers.Dense(2)]).save(tmp_path / "model.keras")
+    with pytest.raises(GraphError, match="holds no number"):
+        analyse(tmp_path / "model.keras", tmp_path)
 
 
 def test_a_model_without_a_graph_is_refused(tmp_path):

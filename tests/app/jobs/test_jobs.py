@@ -692,6 +692,10 @@ def run(spec, folder, progress):
         case "device memory":
             class ResourceExhaustedError(Exception): ...
             raise ResourceExhaustedError("OOM when allocating")
+        case "cannot run":
+            library = {"__name__": "tensorflow.x"}
+            exec("def op(): raise OverflowError('too large')", library)
+            library["op"]()
         case "bug":
             raise KeyError("kernel")
         case "leaves":
@@ -791,6 +795,7 @@ def test_the_worker_delivers(real_workers: Workers, what: str) -> None:
         ("memory while rebuilding", "refused", "out_of_memory", "fewer samples"),
         ("device memory", "refused", "out_of_memory", "fewer samples"),
         ("bug", "failed", "failed", "KeyError: 'kernel'"),
+        ("cannot run", "refused", "unsupported_model", "TensorFlow says: OverflowError: too large"),
         ("leaves", "failed", "failed", "SystemExit: 5"),
     ],
 )

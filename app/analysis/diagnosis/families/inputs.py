@@ -13,6 +13,15 @@ KINDS = (
         test="app.analysis.diagnosis.input_scaling",
     ),
     FindingKind(
+        "input_rounded",
+        Severity.PROBLEM,
+        "The input is lost in rounding",
+        cause="Its mean is so large beside its standard deviation that samples are nearly the same"
+        " number in single precision.",
+        remedy="Take the mean off the data, or give mean and variance of what the network gets.",
+        test="app.analysis.conditions",
+    ),
+    FindingKind(
         "what_if",
         Severity.FACT,
         "What was changed of the model",
