@@ -1,4 +1,4 @@
-"""The same model with another activation, or with a normalization after each kernel.
+"""The same model with another activation, a normalization after each kernel, or offsets.
 
 What is put in is Keras's own, so that the variant opens anywhere; weights are kept where they fit.
 """
@@ -6,6 +6,7 @@ What is put in is Keras's own, so that the variant opens anywhere; weights are k
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -16,7 +17,9 @@ from autoinit.graph.keras_internals import to_snake_case
 from autoinit.graph.keras_models import FUSING, inner_graph
 from autoinit.graph.model_graph import Call, ModelGraph, innermost, stock_class
 from autoinit.initializers.cloning import clone_with_weights
+from autoinit.quadrature.gaussian import moments
 from autoinit.reading import read_model
+from autoinit.rules.functions import on_points
 
 # What `with_activation` takes, and takes the place of, as `keras.activations` calls it.
 ACTIVATIONS = (
@@ -24,6 +27,7 @@ ACTIVATIONS = (
     "sigmoid",
 )  # fmt: skip
 NORMALIZATIONS = ("batch", "layer")
+OFFSETS = ("gaussian_mean",)
 _REPLACED = {
     *ACTIVATIONS, "relu6", "celu", "hard_silu", "hard_sigmoid", "hard_tanh", "squareplus",
     "re_lu", "leaky_re_lu", "p_re_lu",
@@ -136,6 +140,62 @@ def with_normalization(model: Any, kind: str = "batch") -> Any:
         return added
 
     return clone_with_weights(model, replaced=replaced, followed_by=followed_by)
+
+
+def with_offset(model: Any, kind: str = "gaussian_mean") -> Any:
+    """A copy of a model whose hidden activations have mean 0: f(x) − E f(z) for z ~ N(0, 1).
+
+    What AutoInit++ adds to AutoInit (Bingham & Miikkulainen 2021, section 7): an activation's mean
+    is what inputs have in common, and it grows from layer to layer. The offset is a `Rescaling` of
+    its own behind each activation that `with_activation` would replace: `relu` gets −1/√(2π).
+    Networks with normalized pre-activations keep that mean at 0 while they train, others at first.
+
+    Args:
+        model: functional or sequential, left as it is.
+        kind: `gaussian_mean`, the only one.
+
+    Raises:
+        ValueError: for another kind.
+        GraphError: where there is no such activation, or no graph to clone.
+
+    Example:
+        >>> import keras
+        >>> from autoinit import variants
+        >>> dense = keras.layers.Dense
+        >>> model = keras.Sequential([keras.Input((8,)), dense(8, "relu", name="a"), dense(2)])
+        >>> offset = variants.with_offset(model).layers[1]
+        >>> offset.name, round(offset.offset, 4)
+        ('a_offset', -0.3989)
+    """
+    if kind not in OFFSETS:
+        raise ValueError(f"The offset must be one of {', '.join(OFFSETS)}; received {kind!r}.")
+    graph = _graph(model)
+    places = {id(layer) for layer, _ in _hidden_activations(graph, model)}
+    means = {
+        id(call.layer): moments(on_points(partial(_activated, call)), 0.0, 1.0).mean
+        for call in graph.calls
+        if id(call.layer) in places and _name(call)
+    }
+    if not means:
+        raise GraphError(
+            f"Model {model.name!r} has no hidden activation that an offset could follow."
+        )
+
+    def followed_by(layer: Any) -> Sequence[Any]:
+        if id(layer) not in means:
+            return ()
+        named = {"name": f"{layer.name}_offset", "dtype": getattr(layer, "dtype_policy", None)}
+        return [layers.Rescaling(1.0, offset=-means[id(layer)], **named)]
+
+    return clone_with_weights(model, followed_by=followed_by)
+
+
+def _activated(call: Call, points: Any) -> Any:
+    """What an activation gives for points, as one sample of so many entries."""
+    layer = innermost(call.layer)
+    if call.part == "activation" or isinstance(layer, layers.Activation):
+        return layer.activation(points)
+    return layer(points)
 
 
 def hidden_activations(model: Any) -> list[str]:

@@ -198,6 +198,7 @@ def changed(settings: UsedSettings | Settings) -> list[str]:
     return [
         *([activation] if activation != AS_IT_IS else []),
         *([f"{normalization} normalization"] if normalization != AS_IT_IS else []),
+        *(["offsets"] if settings.offset != AS_IT_IS else []),
     ]
 
 

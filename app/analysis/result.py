@@ -276,6 +276,7 @@ class UsedSettings(BaseModel):
     constrain_weights: bool = False
     activation: str = AS_IT_IS
     normalization: str = AS_IT_IS
+    offset: str = AS_IT_IS
 
     @property
     def by_name(self) -> dict[str, Any]:

@@ -60,6 +60,7 @@ Activation = Literal[
     "softplus", "sigmoid",
 ]  # fmt: skip
 NORMALIZATION_WORDS = {"batch": "Batch normalization", "layer": "Layer normalization"}
+OFFSET_WORDS = {"gaussian_mean": "Minus its mean (AutoInit++)"}
 A_MODULE = "the dotted name of a module, such as package.layers"
 SCHEMES = f"names of initialisations: {', '.join(get_args(Scheme))}"
 MOMENTS = (
@@ -346,6 +347,13 @@ class Settings(OptionsTable):
     """A normalization between each kernel and its activation, but for the last kernel and for those
     that have one already."""
 
+    offset: Annotated[
+        Literal["as_it_is", "gaussian_mean"],
+        Option(WHAT_IF, "After each activation", flag=None, words=OFFSET_WORDS),
+    ] = "as_it_is"
+    """An offset behind each hidden activation, which takes away its mean for a normal input: what
+    AutoInit++ adds to AutoInit. Inputs then stay apart for more layers."""
+
     mode: Annotated[Literal["training", "inference"], Option(MEASUREMENT, "Mode")] = "training"
     """In training, dropout drops and batch normalisation uses the batch; in inference, neither."""
 
@@ -390,7 +398,7 @@ class Settings(OptionsTable):
     @property
     def is_variant(self) -> bool:
         """Whether the model is changed before it is looked at."""
-        return (self.activation, self.normalization) != (AS_IT_IS, AS_IT_IS)
+        return {self.activation, self.normalization, self.offset} != {AS_IT_IS}
 
 
 @dataclass(frozen=True)

@@ -168,9 +168,9 @@ class Wanted:
     multiple=True,
     metavar="NAME=VALUE",
     help="Analyse the model with this changed, too, beside the model as it is: "
-    "activation=tanh, normalization=batch or layer, scheme=he, input_mean=0.5, several with "
-    "commas. May be given several times, each for itself. What is written (--save and the like) "
-    "and judged is the last one",
+    "activation=tanh, normalization=batch or layer, offset=gaussian_mean (AutoInit++), scheme=he, "
+    "input_mean=0.5, several with commas. May be given several times, each for itself. What is "
+    "written (--save and the like) and judged is the last one",
 )
 @click.option("--verbose", is_flag=True, help="When the analysis fails, show the worker's log")
 def analyze(models: tuple[str, ...], **given: Any) -> int:

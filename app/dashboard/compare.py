@@ -58,7 +58,7 @@ USUAL_INPUTS = {
     "−1 to 1": (0.0, 1 / 3),
     "Bytes, 0 to 255": (127.5, 255.0**2 / 12),
 }
-WHAT_IFS = ("activation", "normalization", "scheme")
+WHAT_IFS = ("activation", "normalization", "offset", "scheme")
 
 
 @st.fragment

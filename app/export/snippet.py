@@ -25,6 +25,7 @@ def snippet(result: Result, options: type[Settings] = Settings) -> str:
     for name, change in (
         ("activation", "with_activation"),
         ("normalization", "with_normalization"),
+        ("offset", "with_offset"),
     ):
         value = settings.get(name, AS_IT_IS)
         if value != AS_IT_IS:

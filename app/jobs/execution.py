@@ -157,6 +157,10 @@ def _variant(model: Any, settings: Settings) -> tuple[Any, tuple[Finding, ...]]:
         count = plural(len(variants.bare_kernels(model)), "kernel")
         model = variants.with_normalization(model, settings.normalization)
         found.append(f"a {settings.normalization} normalization follows {count}")
+    if settings.offset != AS_IT_IS:
+        count = plural(len(variants.hidden_activations(model)), "hidden layer")
+        model = variants.with_offset(model, settings.offset)
+        found.append(f"the mean of a normal input is taken from the activation of {count}")
     message = f"What if: {', and '.join(found)}. Weights are kept where they fit."
     return model, (Finding("what_if", "", "", message),)
 

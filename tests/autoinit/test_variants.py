@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from keras import layers
 
-from autoinit import variants
+from autoinit import AutoInit, variants
 from autoinit.errors import GraphError
 from autoinit.model_files import open_model_file
+from probes import probe_model
 
 
 def squeezed() -> keras.Model:
@@ -133,3 +134,38 @@ def test_where_it_cannot_be_done_a_sentence_says_so():
         variants.with_activation(linear, "sin")
     with pytest.raises(ValueError, match="one of batch, layer; received 'group'"):
         variants.with_normalization(linear, "group")
+
+
+def test_offsets_take_the_mean_of_a_normal_input_away():
+    dense = keras.layers.Dense
+    model = keras.Sequential([
+        keras.Input((64,)), dense(64, "relu", name="a"), dense(64, name="b"),
+        keras.layers.LeakyReLU(0.1, name="leaky"), dense(64, "sigmoid", name="c"),
+        dense(3, "softmax", name="head"),
+    ])  # fmt: skip
+    variant = variants.with_offset(model)
+    names = [layer.name for layer in variant.layers]
+    assert names == ["a", "a_offset", "b", "leaky", "leaky_offset", "c", "c_offset", "head"]
+    # E max(z, 0) = 1/sqrt(2 pi), that of LeakyReLU (1 - 0.1) times it, that of a sigmoid 1/2.
+    offsets = [variant.get_layer(f"{name}_offset").offset for name in ("a", "leaky", "c")]
+    assert offsets == pytest.approx([-0.398942, -0.9 * 0.398942, -0.5], abs=1e-5)
+    z = np.random.default_rng(0).standard_normal(200_000).astype("float32")
+    assert float(np.mean(keras.ops.relu(z) + offsets[0])) == pytest.approx(0, abs=0.01)
+    assert np.array_equal(variant.get_layer("c").kernel, model.get_layer("c").kernel)
+
+
+def test_offsets_keep_inputs_apart():
+    stack = [keras.layers.Dense(100, "relu") for _ in range(20)]
+    model = keras.Sequential([keras.Input((100,)), *stack, keras.layers.Dense(10)])
+    alike = []
+    for each in (model, variants.with_offset(model)):
+        drawn = AutoInit({"seed": 0}).initialize_model(each)
+        found = list(probe_model(drawn, 64).values())
+        alike.append(found[-1].sample_correlation)
+    assert alike[0] > 0.8
+    assert alike[1] < 0.3
+
+
+def test_an_offset_that_there_is_none_of(model):
+    with pytest.raises(ValueError, match="gaussian_mean"):
+        variants.with_offset(model, "median")

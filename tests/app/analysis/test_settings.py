@@ -54,6 +54,7 @@ def test_schemes_and_variants_are_those_of_the_library() -> None:
     assert ENTRIES["scheme"].choices == tuple(SCHEMES)
     assert ENTRIES["activation"].choices == (AS_IT_IS, *variants.ACTIVATIONS)
     assert ENTRIES["normalization"].choices == (AS_IT_IS, *variants.NORMALIZATIONS)
+    assert ENTRIES["offset"].choices == (AS_IT_IS, *variants.OFFSETS)
     assert Settings(schemes=("default", "he", "autoinit", "he")).schemes == ("he",)
     with pytest.raises(ValueError, match="schemes must be names of initialisations: own, glorot"):
         Settings(schemes=("best",))
