@@ -156,7 +156,20 @@ def predict(
 ) -> Propagation:
     """Signals of a model with the weights that it has."""
     options = options or Options()
-    return _Pass(graph, inputs, options.context(registry, load, GivenKernels(load)), {}).run()
+    kernels = GivenKernels(load, trained=_is_trained(graph, load))
+    return _Pass(graph, inputs, options.context(registry, load, kernels), {}).run()
+
+
+def _is_trained(graph: ModelGraph, load: Loader) -> bool:
+    """Whether the channels of a bias, or of a normalisation, differ: none does as it is drawn."""
+    vectors = (
+        getattr(call.layer, name, None)
+        for call in graph.calls
+        for name in ("bias", "gamma", "beta", "scale")
+    )
+    return any(
+        len(getattr(each, "shape", ())) == 1 and bool(np.ptp(load(each)) > 0) for each in vectors
+    )
 
 
 def plan(

@@ -24,19 +24,22 @@ class GivenKernels:
 
     Args:
         load: gives the values of a variable.
+        trained: whether channels are told apart: where weights are as they were drawn, they are
+            alike.
     """
 
-    def __init__(self, load: Loader) -> None:
+    def __init__(self, load: Loader, *, trained: bool = False) -> None:
         self.load = load
+        self.trained = trained
 
     def __call__(self, call: Call, signal: Signal, kernel: Kernel, bias: Any) -> Found:
         """Moments as a `Context` gives them to its rules."""
-        return self.read(kernel, bias)
+        return self.read(kernel, bias, apart=signal.tells_channels_apart)
 
-    def read(self, kernel: Kernel, bias: Any, *findings: Finding) -> Found:
-        """Moments of a kernel and a bias as they are."""
+    def read(self, kernel: Kernel, bias: Any, *findings: Finding, apart: bool = False) -> Found:
+        """Moments of a kernel and a bias as they are; with their values where asked for."""
         with np.errstate(invalid="ignore", over="ignore"):  # of weights that are not finite
-            moments = kernel.actual(self.load, bias)
+            moments = kernel.actual(self.load, bias, values=self.trained or apart)
         return *moments, RuleResult((), weighted=True, findings=findings)
 
 

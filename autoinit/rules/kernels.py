@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -100,13 +100,18 @@ class Kernel:
             power, squared_sum, total, self.windows, self.channels, max(self.units, 1)
         )
 
-    def actual(self, load: Loader, bias: Any = None) -> tuple[KernelMoments, BiasMoments]:
+    def actual(
+        self, load: Loader, bias: Any = None, *, values: bool = False
+    ) -> tuple[KernelMoments, BiasMoments]:
         """Moments of the kernel as it is, and of the bias (None for a layer without) beside it.
 
         Args:
             load: gives the values of a variable as a NumPy array.
+            bias: the variable.
+            values: whether the moments come with the values themselves.
         """
-        sums, squares = self._reduced(load(self.variable))
+        loaded = load(self.variable)
+        sums, squares = self._reduced(loaded)
         covers = self._coverages()
         unit_sums = cross = sums
         for axis, cover in enumerate(covers):
@@ -117,7 +122,22 @@ class Kernel:
         moments = self._moments(
             float(squares), float((cross * sums).sum(taps).mean()), float(unit_sums.mean())
         )
-        return moments, bias_moments(bias, load, self._as_in_output(unit_sums))
+        offsets = bias_moments(bias, load, self._as_in_output(unit_sums))
+        offset = None if bias is None else np.asarray(load(bias), np.float64).ravel()
+        # One of another shape adds to positions, too.
+        by_unit = offset is None or offset.size == self.units
+        if values and by_unit and (self.summed_axes or self.tap_axes):
+            moments = replace(moments, values=self._by_unit(loaded))
+            offsets = replace(offsets, values=offset)
+        return moments, offsets
+
+    def _by_unit(self, values: Array) -> Array:
+        """As (taps…, inputs of a unit, units); without inputs where each unit has a single one."""
+        order = [*self.tap_axes, *self.summed_axes]
+        order += [axis for axis in range(values.ndim) if axis not in order]
+        taps = [self.shape[axis] for axis in self.tap_axes]
+        inputs = [self.channels] if self.summed_axes else []
+        return values.transpose(order).reshape(*taps, *inputs, -1)
 
     def _as_in_output(self, units: Array) -> Array:
         if not self.output_axes:

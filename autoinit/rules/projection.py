@@ -63,7 +63,8 @@ def project(
         signal = signal.average_pool(tuple(windows)).affine(count, 0.0).arrange(places)
     else:
         signal = signal.reshape([sizes[x] for x in leading], [*places, inputs])
-    summed = tuple(axis for axis, letter in enumerate(weights) if letter not in output)
+    summed = tuple(weights.index(x) for x in [*shared, *weights] if x not in output)
+    summed = tuple(dict.fromkeys(summed))
     placed = tuple(weights.index(letter) if letter in weights else None for letter in output)
     kernel = replace(kernel, summed_axes=summed, output_axes=placed)
     result = weighted(call, signal, context, kernel, bias)

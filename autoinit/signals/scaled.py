@@ -136,6 +136,10 @@ class ScaledSignal(Signal):
     def chi_1(self) -> float | None:
         return self.inner.chi_1
 
+    @property
+    def tells_channels_apart(self) -> bool:
+        return self.inner.tells_channels_apart
+
     def observed(self, channels: int, samples: int) -> Observed:
         found: Observed = self.inner.observed(channels, samples)
         return replace(
@@ -198,6 +202,7 @@ class ScaledSignal(Signal):
         bias = BiasMoments(
             _power(bias.mean, -power), _power(bias.second_moment, -2 * power),
             _power(bias.cross, -power),
+            None if bias.values is None else np.ldexp(bias.values, -power),
         )  # fmt: skip
         return self.of(self._at(power).linear(kernel, bias), power)
 

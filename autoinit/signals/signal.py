@@ -10,7 +10,7 @@ import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np
@@ -37,6 +37,8 @@ class KernelMoments:
             leaves positions alone.
         channels: that a unit reads at each tap.
         units: how many there are.
+        values: where they are known, (taps…, channels, units), or (taps…, units) of a depthwise
+            kernel.
     """
 
     power: float
@@ -45,6 +47,7 @@ class KernelMoments:
     windows: tuple[Windows, ...] = ()
     channels: int = MANY
     units: int = MANY
+    values: Array | None = field(default=None, compare=False, repr=False)
 
     def scaled(self, factor: float) -> KernelMoments:
         """The moments of `factor` times the kernel."""
@@ -52,6 +55,7 @@ class KernelMoments:
         return replace(
             self, power=self.power * square, squared_sum=self.squared_sum * square,
             total=self.total * factor,
+            values=None if self.values is None else factor * self.values,
         )  # fmt: skip
 
 
@@ -62,11 +66,13 @@ class BiasMoments:
     Attributes:
         mean, second_moment: E b and E b².
         cross: E b·Σᵢ wᵢ.
+        values: where they are known, (units,).
     """
 
     mean: float = 0.0
     second_moment: float = 0.0
     cross: float = 0.0
+    values: Array | None = field(default=None, compare=False, repr=False)
 
     @property
     def variance(self) -> float:
@@ -181,6 +187,11 @@ class Signal(TwoMoments, ABC):
     def chi_1(self) -> float | None:
         """E[f′(Z)²]/E[f(Z)²] where entries are a function f of Gaussians; None if they are not."""
         return None
+
+    @property
+    def tells_channels_apart(self) -> bool:
+        """Whether moments of each channel are known."""
+        return False
 
     def observed(self, channels: int, samples: int) -> Observed:
         """Figures of the signal, and what a measurement of one draw is expected to show.

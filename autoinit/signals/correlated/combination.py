@@ -12,7 +12,9 @@ import numpy as np
 
 from autoinit.signals.correlated import marginals, sample_effects
 from autoinit.signals.correlated.attention import masked
+from autoinit.signals.correlated.channels import added
 from autoinit.signals.correlated.elementwise import apply
+from autoinit.signals.correlated.known import agreeing, channels_of, exchangeable_of
 from autoinit.signals.correlated.linear import affine
 from autoinit.signals.correlated.marginals import STANDARD, Marginal
 from autoinit.signals.correlated.mixture import shares_of_same_parts
@@ -73,10 +75,23 @@ def _sum(state: State, other: State, sign: float) -> State:
         log_variance=sample_effects.summed_log_variance(state, other),
         cov_channels=_added(state.notes.cov_channels, other.notes.cov_channels),
     )
-    return State(
+    result = State(
         state.axes, state.means + sign * other.means, state.cov_positions + other.cov_positions,
         state.cov_samples + other.cov_samples, _summed_marginal(state, other, sign), notes=notes,
     )  # fmt: skip
+    known = channels_of(state), channels_of(other)
+    count = next((each.count for each in known if each is not None), 0)
+    if not count:
+        return result
+    every = [
+        found or exchangeable_of(each, count)
+        for found, each in zip(known, (state, other), strict=True)
+    ]
+    both = added(every[0], every[1], sign)
+    if both is None:
+        return result
+    shared = sum(each.shared for each in every if each is not None)
+    return agreeing(replace(result, stored_marginal=None), shared, both)
 
 
 def _summed_marginal(state: State, other: State, sign: float) -> Marginal:

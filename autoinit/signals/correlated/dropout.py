@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from autoinit.signals.correlated import marginals
+from autoinit.signals.correlated.channels import dropped
+from autoinit.signals.correlated.known import agreeing, channels_of
 from autoinit.signals.correlated.pairs import at_diagonal, each_with_each
 from autoinit.signals.correlated.reshape import of_both
 from autoinit.signals.correlated.state import OF_BRANCH, State
+from autoinit.signals.signal import next_identity
 
 
 def dropout(
@@ -30,9 +34,9 @@ def dropout(
         )
     )
     values = gain * state.overall()
-    dropped = np.full((len(values), 1), otherwise)
+    none = np.full((len(values), 1), otherwise)
     weights = np.append(kept * marginals.WEIGHTS, lost)
-    functions = marginals.quantiles(np.hstack([values, dropped]), weights)
+    functions = marginals.quantiles(np.hstack([values, none]), weights)
     if {"positions", "channels"} <= shared and "samples" not in shared and otherwise == 0:
         # Whole samples are dropped: E q² / (E q)² = 1/kept, where a batch has any at all.
         number = lost * samples
@@ -40,6 +44,17 @@ def dropout(
         second_moments = state.marginal.second_moments
         changed = marginals.with_log_variance(second_moments, log_variance)
         functions = np.sqrt(changed / second_moments)[:, None] * state.marginal.functions
+    channels = (
+        channels_of(state) if otherwise == 0 and not (shared & {"samples", "channels"}) else None
+    )
+    if channels is not None:
+        known = dropped(channels, kept, gain, alike="positions" in shared)
+        result = replace(state, means=kept * gain * state.means, notes=state.notes.keep(*OF_BRANCH))
+        result = replace(
+            result, cov_positions=at_diagonal(cov_positions, variances), cov_samples=cov_samples,
+            stored_marginal=marginals.standardized(functions), latent_id=next_identity(),
+        )  # fmt: skip
+        return agreeing(result, (kept * gain) ** 2 * channels.shared, known)
     across = of_both(state.notes.cov_channels, lambda each: (kept * gain) ** 2 * each)
     return State(
         state.axes, kept * gain * state.means + lost * otherwise,

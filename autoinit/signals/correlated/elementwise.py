@@ -12,6 +12,8 @@ from dataclasses import replace
 import numpy as np
 
 from autoinit.signals.correlated import marginals, sample_effects
+from autoinit.signals.correlated.channels import Channels
+from autoinit.signals.correlated.channels import mapped as channels_of_functions
 from autoinit.signals.correlated.grid import (
     NODES,
     WEIGHTS_OF,
@@ -20,6 +22,7 @@ from autoinit.signals.correlated.grid import (
     evaluated,
     without_rounding,
 )
+from autoinit.signals.correlated.known import agreeing, channels_of
 from autoinit.signals.correlated.marginals import COARSE, WEIGHTS
 from autoinit.signals.correlated.mixture import mixture, shares_of_same_parts
 from autoinit.signals.correlated.pairs import at_diagonal, products
@@ -45,14 +48,19 @@ def apply(function: Function, states: Sequence[State], *, trimmed: bool) -> tupl
         whole = mixture([state for state, _ in results], shared)
         return whole, all(converged for _, converged in results)
     latents = dict.fromkeys(each.latent_id for each in operands)
+    known = [each for each in map(channels_of, operands) if each is not None]
+    alike = len(known) == len(operands) and len({each.count for each in known}) == 1
+    if len(latents) == 1 and alike:
+        return _of_channels(function, operands, known, trimmed)
     if len(latents) > 2:
         raise ValueError(f"operands must have two sources at most. Received: {len(latents)}")
     return (_of_one if len(latents) == 1 else _of_two)(function, operands, trimmed)
 
 
 def of_functions(
-    state: State, functions: Array, latent: Array, latent_id: Hashable, notes: Annotations
-) -> State:
+    state: State, functions: Array, latent: Array, latent_id: Hashable, notes: Annotations,
+    *, of_channels: bool = False,
+) -> State:  # fmt: skip
     """Entries that are given functions of Gaussians with given correlations (A and B).
 
     Args:
@@ -60,6 +68,7 @@ def of_functions(
         functions: (positions…, nodes of samples, grid).
         latent: correlations of the Gaussians, (2, pairs…), in one sample and in two.
         latent_id, notes: of the result.
+        of_channels: whether the nodes are not samples' but channels'.
     """
     counts = functions.shape[:-2]
     found, rest = marginals.coefficients(functions.reshape(-1, *functions.shape[-2:]))
@@ -70,9 +79,20 @@ def of_functions(
     average, average_rest = found.mean(1, keepdims=True), rest.mean(0, keepdims=True)
     same = products(found, found, counts) / number
     cov_positions = marginals.covariances(same, products(rest, rest, counts) / number, latent[0])
-    other = products(average, average, counts) if number > 1 else same
-    beyond = products(average_rest, average_rest, counts)
+    if of_channels:
+        average, average_rest = found, rest
+    other = products(average, average, counts) / len(average[0]) if number > 1 else same
+    beyond = products(average_rest, average_rest, counts) / len(average_rest)
     cov_samples = marginals.covariances(other, beyond, latent[1])
+    if state.notes.cov_channels is not None and not of_channels:
+        # Two channels are two entries, whatever their samples.
+        across = [
+            marginals.covariances(one, left, each)
+            for one, left, each in zip(
+                (same, other), (beyond, beyond), state.latent_of_others(), strict=True
+            )
+        ]
+        notes = replace(notes, cov_channels=(across[0], across[1]))
     if state.notes.correlation_variance is not None:
         curvatures = marginals.curvatures(same, latent[0])
         cov_positions += 0.5 * curvatures * state.notes.correlation_variance
@@ -82,7 +102,10 @@ def of_functions(
         cov_samples += other[2] * change
     if number > 1:
         # What a sample's second moment does to its mean is shared by all of its entries.
-        cov_positions += same[0] - products(average[0], average[0], counts)
+        apart = same[0] - products(*(found[0].mean(0, keepdims=True),) * 2, counts)
+        cov_positions += apart
+        if of_channels:
+            cov_samples += apart
     common = functions - means[..., None, None]
     for axis in state.axes or ():
         common = np.tensordot(axis.shares, common, axes=(0, 0))
@@ -112,6 +135,42 @@ def _of_one(function: Function, operands: Sequence[State], trimmed: bool) -> tup
         factor = np.full(len(result.marginal.functions), np.sqrt(min(left, 1.0)))
         result = replace(result, stored_marginal=result.marginal.scaled(factor))
     return result, converged
+
+
+def _of_channels(
+    function: Function, operands: Sequence[State], known: Sequence[Channels], trimmed: bool
+) -> tuple[State, bool]:
+    """Of channels that are known: each by itself, and a few groups of them for the positions."""
+    first, before = operands[0], known[0]
+    after, converged = channels_of_functions(function, known, trimmed)
+    rows = [without_rounding(grouped(*each)) for each in zip(operands, known, strict=True)]
+
+    def points(steps: Sequence[float], curved: bool) -> list[Array]:
+        return [beside(each, NODES, steps[0], curved=curved) for each in rows]
+
+    values, _, _ = evaluated(function, points, 1, trimmed)
+    notes = first.notes.keep(*OF_BRANCH, "latent_is_gaussian")
+    latent = first.latent_in_channels(before)
+    result = of_functions(first, values, latent, first.latent_id, notes, of_channels=True)
+    shared = variance_of_means(values)
+    result = replace(result, stored_marginal=None)
+    return agreeing(result, shared, after), converged
+
+
+def variance_of_means(functions: Array) -> float:
+    """Over groups of channels, of functions (positions…, groups, grid)."""
+    return float((functions @ WEIGHTS).reshape(-1, functions.shape[-2]).mean(0).var())
+
+
+def grouped(state: State, channels: Channels) -> Array:
+    """Groups of channels at the representative positions: (positions…, groups, grid)."""
+    rows = channels.groups()
+    means = (rows @ WEIGHTS)[:, None]
+    variances = np.maximum(state.variances - channels.shared, 0.0)
+    typical = state.average(variances)
+    relative = np.sqrt(variances / typical) if typical > 0 else np.ones_like(variances)
+    away = (state.means - state.mean)[..., None, None]
+    return np.asarray(away + means + relative[..., None, None] * (rows - means))
 
 
 def _of_two(function: Function, operands: Sequence[State], trimmed: bool) -> tuple[State, bool]:

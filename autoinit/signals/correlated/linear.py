@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
@@ -10,6 +11,13 @@ from typing import Any
 import numpy as np
 
 from autoinit.signals.correlated import marginals, sample_effects
+from autoinit.signals.correlated.channels import Channels, averaged, exchangeable, window_of
+from autoinit.signals.correlated.known import (
+    agreeing,
+    by_given_kernel,
+    channels_of,
+    spatial_correlations,
+)
 from autoinit.signals.correlated.marginals import GRID, STANDARD, Marginal
 from autoinit.signals.correlated.mixture import by_parts
 from autoinit.signals.correlated.pairs import each_with_each, mapped_along
@@ -17,7 +25,7 @@ from autoinit.signals.correlated.positions import maps_along, summed_windows
 from autoinit.signals.correlated.reshape import arrange, of_both
 from autoinit.signals.correlated.state import State
 from autoinit.signals.geometry import Taps
-from autoinit.signals.signal import BiasMoments, KernelMoments, next_identity
+from autoinit.signals.signal import Array, BiasMoments, KernelMoments, next_identity
 
 
 def linear(state: State, kernel: KernelMoments, bias: BiasMoments) -> State:
@@ -29,6 +37,9 @@ def linear(state: State, kernel: KernelMoments, bias: BiasMoments) -> State:
         summed_windows(Taps.summing(windows, axis.size), axis, len(axes))
         for windows, axis in zip(kernel.windows, axes, strict=False)
     ]
+    given = by_given_kernel(state, kernel, bias, maps)
+    if given is not None:
+        return given
     seen = math.prod(float((windows >= 0).sum(1).mean()) for windows in kernel.windows)
     power = kernel.power / seen if seen else 0.0
     # Given weights have sums of their own, besides their squares.
@@ -70,6 +81,13 @@ def affine(state: State, scale: Any, offset: Any) -> State:
     """Over channels: Q → E[a²]·Q + E[ab]·(m_p + m_q) + E[b²] (F)."""
     a, b = np.broadcast_arrays(np.asarray(scale, float), np.asarray(offset, float))
     alike = a.size == 1
+    known = _channels_after(state, a.ravel(), b.ravel())
+    if known is not None:
+        before, channels = known
+        notes = replace(state.notes, parts=(), logits=None, cov_channels=None, split=None)
+        latent_id = state.latent_id if alike else next_identity()
+        moved = replace(state, notes=notes, latent_id=latent_id, stored_marginal=None)
+        return agreeing(moved, before, channels)
     if state.notes.parts and alike:
         return by_parts(state, lambda part: affine(part, scale, offset))
     first, second = each_with_each(state.means)
@@ -82,7 +100,7 @@ def affine(state: State, scale: Any, offset: Any) -> State:
         + (b * b).mean()
         - new_first * new_second
     )
-    power = (a * a).mean()
+    power, split = (a * a).mean(), state.notes.split
     across = of_both(state.notes.cov_channels, lambda each: power * each) if alike else None
     return replace(
         state,
@@ -96,9 +114,21 @@ def affine(state: State, scale: Any, offset: Any) -> State:
             parts=(),
             logits=None,
             cov_channels=across,
+            split=(split[0].affine(a, b), split[1]) if split and alike else None,
             known_channels=state.notes.known_channels or bool(np.ptp(a) or np.ptp(b)),
         ),
     )
+
+
+def _channels_after(state: State, scale: Array, offset: Array) -> tuple[float, Channels] | None:
+    """The variance of the channels' means before, and what is known of each then."""
+    channels = channels_of(state)
+    if channels is not None and scale.size in (1, channels.count):
+        return channels.shared, channels.affine(scale, offset)
+    if channels is None and (np.ptp(scale) or np.ptp(offset)) and not state.notes.parts:
+        alike = exchangeable(scale.size, state.mean, state.variance)
+        return None if alike is None else (0.0, alike.affine(scale, offset))
+    return None
 
 
 def linear_map(state: State, maps: Sequence[Taps]) -> State:
@@ -116,7 +146,28 @@ def linear_map(state: State, maps: Sequence[Taps]) -> State:
         STANDARD, latent_id, state.notes.keep("log_variance"),
     )  # fmt: skip
     same = all(taps.moves for taps in maps)
+    channels = state.notes.channels
+    if channels is not None:
+        return _mapped_channels(state, channels, result, maps)
     return replace(result, stored_marginal=state.marginal if same else _averaged(state, result))
+
+
+def _mapped_channels(
+    state: State, channels: Channels, result: State, maps: Sequence[Taps]
+) -> State:
+    """Means as far as entries are read, and covariances as those over positions say."""
+    windows = [each for each in map(window_of, maps) if each is not None]
+    if len(windows) == len(maps) and channels.covariances.ndim > 2:
+        spatial = functools.partial(spatial_correlations, state, channels.shared)
+        found = Channels(channels.means, averaged(channels, windows, spatial))
+        return agreeing(result, channels.shared, found)
+    share = result.mean / state.mean if abs(state.mean) > 1e-9 * math.sqrt(state.variance) else 1.0
+    found = channels.affine(np.array(share), np.array(0.0))
+    left = result.variance - found.shared
+    factor = max(left, 0.0) / found.variance if found.variance > 0 else 0.0
+    found = Channels(found.means, factor * found.at_same_position)
+    notes = replace(result.notes, channels=found, known_channels=True)
+    return replace(result, stored_marginal=None, notes=notes)
 
 
 def _averaged(state: State, mean: State) -> Marginal:

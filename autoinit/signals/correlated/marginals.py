@@ -168,7 +168,12 @@ def covariances(products: Array, beyond: Array, latent: Array) -> Array:
     total = products[_ORDERS] * latent
     for order in range(_ORDERS - 1, 0, -1):
         total = (total + products[order]) * latent
-    return np.asarray(total + beyond * np.clip(latent, 0.0, 1.0) ** _BEYOND)
+    return np.asarray(total + beyond * beyond_orders(latent))
+
+
+def beyond_orders(latent: Array) -> Array:
+    """The power of a correlation that stands for all orders beyond those that are kept."""
+    return np.asarray(np.clip(latent, 0.0, 1.0) ** _BEYOND)
 
 
 def curvatures(products: Array, latent: Array) -> Array:
@@ -195,6 +200,17 @@ def latent_correlations(correlations: Array, marginal: Marginal) -> Array:
         _inverted(given, *case) for given, case in zip(correlations, (same, other), strict=True)
     ]
     return np.stack(latent)
+
+
+def correlations_in(correlations: Array, functions: Array | None) -> Array:
+    """The same within channels, which are functions, (channels, grid), or Gaussian (None)."""
+    if functions is None:
+        return np.clip(correlations, -1.0, 1.0)
+    found, rest = coefficients(functions)
+    total = float(((found[:, 1:] ** 2).sum(1) + rest).mean())
+    if not total > 0:
+        return np.clip(correlations, -1.0, 1.0)
+    return _inverted(correlations, (found**2).mean(0) / total, float(rest.mean()) / total, 0.0)
 
 
 def _inverted(correlations: Array, products: Array, beyond: float, least: float) -> Array:

@@ -10,6 +10,8 @@ import numpy as np
 
 from autoinit.quadrature import gaussian
 from autoinit.signals.correlated import marginals, sample_effects
+from autoinit.signals.correlated.channels import normalized, normalized_together
+from autoinit.signals.correlated.known import agreeing, channels_of
 from autoinit.signals.correlated.mixture import by_parts
 from autoinit.signals.correlated.pairs import diagonal, each_with_each, mapped_along
 from autoinit.signals.correlated.reshape import arrange
@@ -20,12 +22,16 @@ from autoinit.signals.signal import MANY
 
 def over_batch(state: State, epsilon: float, samples: int) -> State:
     """A channel's mean over samples and positions is removed, with all that they share (D)."""
-    if state.notes.parts:
+    known = channels_of(state)
+    if state.notes.parts and known is None:
         # Channels of different origin have statistics of their own.
         whole = by_parts(state, lambda part: over_batch(part, epsilon, samples))
         return replace(whole, stored_marginal=whole.marginal, notes=replace(whole.notes, parts=()))
     state = arrange(state, ()) if state.axes is None else state
-    return _without_mean(state, 1 / samples, 1 - 1 / samples, epsilon)
+    result = _without_mean(state, 1 / samples, 1 - 1 / samples, epsilon)
+    if known is None:
+        return result
+    return agreeing(replace(result, stored_marginal=None), 0.0, normalized(known, epsilon))
 
 
 def over_group(state: State, epsilon: float, count: int) -> State:
@@ -99,6 +105,11 @@ def over_channels(state: State, epsilon: float, count: int, *, centered: bool) -
         state.marginal.of_equal_samples(centered=centered),
         notes=state.notes.keep(*OF_BRANCH, log_variance=0.0),
     )  # fmt: skip
+    known = channels_of(state)
+    if known is not None and known.count == count:
+        after = normalized_together(known, epsilon, centered=centered)
+        shared = known.shared * float(scale.mean())
+        return agreeing(replace(result, stored_marginal=None), shared, after)
     # Statistics over a few entries scatter: taken as those of independent Gaussian entries.
     free *= state.variance
     if centered:

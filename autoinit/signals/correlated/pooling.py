@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 
 from autoinit.quadrature import gaussian
 from autoinit.signals.correlated import marginals
-from autoinit.signals.correlated.elementwise import of_functions
+from autoinit.signals.correlated.channels import Channels, largest_of, window_of
+from autoinit.signals.correlated.elementwise import grouped, of_functions, variance_of_means
+from autoinit.signals.correlated.known import agreeing, channels_of, spatial_correlations
 from autoinit.signals.correlated.linear import linear_map
 from autoinit.signals.correlated.marginals import GRID, STANDARD
 from autoinit.signals.correlated.pairs import at_diagonal, diagonal, each_with_each, mapped_along
-from autoinit.signals.correlated.positions import maps_along, window_pairs
+from autoinit.signals.correlated.positions import Axis, SpatialMap, maps_along, window_pairs
 from autoinit.signals.correlated.reshape import arrange
 from autoinit.signals.correlated.state import State
 from autoinit.signals.geometry import Taps, Windows
-from autoinit.signals.signal import Array
+from autoinit.signals.signal import Array, next_identity
 
 
 def average_pool(state: State, axes: tuple[Windows, ...]) -> State:
@@ -36,7 +42,8 @@ def max_pool(state: State, axes: tuple[Windows, ...]) -> State:
     if state.axes is None or len(state.axes) != len(axes):
         return max_pool(arrange(state, [int(windows.max()) + 1 for windows in axes]), axes)
     rank = len(axes)
-    cov_positions, cov_samples = state.latent()
+    known = channels_of(state)
+    cov_positions, cov_samples = state.latent_in_channels(known) if known else state.latent()
     averages = [
         Taps.averaging(windows, axis.size) for windows, axis in zip(axes, state.axes, strict=True)
     ]
@@ -76,6 +83,10 @@ def max_pool(state: State, axes: tuple[Windows, ...]) -> State:
         )
     ])  # fmt: skip
 
+    if known is not None:
+        return _of_channels(
+            state, known, output, numbers, correlation, same, latent, maps, averages
+        )
     means = mapped_along(state.means, [m.singles for m in maps])
     deviations = np.sqrt(mapped_along(state.variances, [m.singles for m in maps]))
     rising = np.sort(state.marginal.functions)
@@ -89,6 +100,40 @@ def max_pool(state: State, axes: tuple[Windows, ...]) -> State:
     frame = State(output, means, same, same, STANDARD)
     notes = state.notes.keep("log_variance")
     return of_functions(frame, functions, np.clip(latent, -1.0, 1.0), latent_id, notes)
+
+
+def _of_channels(
+    state: State, known: Channels, output: tuple[Axis, ...], numbers: Array, correlation: Array,
+    same: Array, latent: Array, maps: Sequence[SpatialMap], averages: Sequence[Taps],
+) -> State:  # fmt: skip
+    """Of channels that are known, and of groups of them at each position."""
+    rising = np.sort(grouped(state, known))
+    for axis, each in enumerate(maps):
+        rising = np.moveaxis(np.tensordot(each.singles, rising, (1, axis)), 0, axis)
+    functions = np.empty_like(rising)
+    tops = [
+        marginals.largest(int(number), round(float(apart), 2))
+        for number, apart in zip(numbers.flat, correlation.flat, strict=True)
+    ]
+    for top, place in zip(tops, np.ndindex(numbers.shape), strict=True):
+        for group, row in enumerate(rising[place]):
+            functions[(*place, group)] = np.interp(top, GRID, row)
+    frame = State(output, np.zeros(numbers.shape), same, same, STANDARD)
+    notes = state.notes.keep("log_variance", "latent_is_gaussian")
+    result = of_functions(
+        frame, functions, np.clip(latent, -1.0, 1.0), next_identity(), notes, of_channels=True
+    )
+    typical = marginals.largest(
+        round(float(result.average(numbers))), round(float(result.average(correlation)), 2)
+    )
+    shared = variance_of_means(functions)
+    windows = [each for each in map(window_of, averages) if each is not None]
+    spatial = functools.partial(spatial_correlations, state, known.shared)
+    number = round(float(result.average(numbers)))
+    found = largest_of(
+        known, windows if len(windows) == len(averages) else None, typical, number, spatial
+    )
+    return agreeing(replace(result, stored_marginal=None), shared, found)
 
 
 def _root_product(values: Array) -> Array:

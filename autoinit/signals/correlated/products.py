@@ -7,16 +7,18 @@ two classes for each axis is contracted as the tensors are.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from autoinit.signals.correlated.axis_groups import Sizes, is_apart, other_position, same_position
+from autoinit.signals.correlated.channels import Channels
 from autoinit.signals.correlated.combination import combined, product
 from autoinit.signals.correlated.linear import affine
 from autoinit.signals.correlated.marginals import STANDARD
 from autoinit.signals.correlated.normalization import over_channels
 from autoinit.signals.correlated.positions import axes_of
-from autoinit.signals.correlated.reshape import arrange, flatten
+from autoinit.signals.correlated.reshape import arrange, flatten, units_of, with_units
 from autoinit.signals.correlated.state import Annotations, State
 from autoinit.signals.signal import Array
 
@@ -54,6 +56,9 @@ def contract(
     table = np.einsum(f"{','.join(terms)}->Z{labels[2]}", *tables, *weights)
     count = math.prod(sizes[letter] for letter in summed)
     mean = count * first.mean * second.mean
+    known = _of_known_units((first, second), labels, sizes, tables)
+    if known is not None:
+        mean, table = known
     covariances = table - mean * mean
     if not labels[2]:  # one number for each sample
         covariances = np.stack([covariances, np.zeros(2)], -1)
@@ -69,11 +74,108 @@ def contract(
         cov_channels=(np.array(cov_channels), np.array(across_between)),
         log_variance=first.notes.log_variance + second.notes.log_variance,
     )
-    return State(
+    result = State(
         axes, np.full([axis.count for axis in axes], mean), np.array(cov_positions),
         np.array(cov_samples), product(first, second).marginal if count == 1 else STANDARD,
         notes=notes,
     )  # fmt: skip
+    return _with_weighed_units(result, (first, second), labels, sizes, tables)
+
+
+def _of_known_units(
+    operands: tuple[State, State], labels: tuple[str, str, str], sizes: dict[str, int],
+    tables: Sequence[Array],
+) -> tuple[float, Array] | None:  # fmt: skip
+    """Mean and second moments by class where x and y are summed over channels that are known.
+
+    At two positions, a channel's covariance is that at one as far as positions correlate.
+    """
+    found = [units_of(state) for state in operands]
+    letters = [[term[place] for place in places if place < len(term)]
+               for (_, places), term in zip(found, labels, strict=False)]  # fmt: skip
+    summed = [letter for letter in sizes if letter not in labels[2]]
+    count = math.prod(sizes[letter] for letter in letters[0])
+    channels = [each for each, _ in found if each is not None and each.count == count]
+    if len(channels) < 2 or letters[0] != letters[1] or not set(summed) <= set(letters[0]):
+        return None
+    index = np.unravel_index(np.arange(count), [sizes[letter] for letter in letters[0]])
+    heads = [at for letter, at in zip(letters[0], index, strict=True) if letter in labels[2]]
+    if len(heads) > 1:
+        return None
+    alike = heads[0][:, None] == heads[0] if heads else np.ones((count, count), bool)
+    number = int(heads[0].max()) + 1 if heads else 1
+    pairs = np.array([number, max(number * (number - 1), 1)], float)
+    moments = [(each.at_same_position, np.multiply.outer(each.means, each.means))
+               for each in channels]  # fmt: skip
+    # Σ over units of products of covariances or of means of x with those of y, by head.
+    sums = np.array([
+        [[(one * other)[alike].sum(), (one * other)[~alike].sum()] / pairs for other in moments[1]]
+        for one in moments[0]
+    ])  # fmt: skip
+    related = []
+    for each, term, table in zip(channels, labels, tables, strict=False):
+        known = float((each.means**2).mean())
+        at_one_unit = table[(slice(None), *(0 if x in letters[0] else slice(None) for x in term))]
+        first = at_one_unit.ravel()[0] - known
+        correlations = (at_one_unit - known) / first if first > 0 else np.zeros_like(at_one_unit)
+        related.append(np.stack([correlations, np.ones_like(correlations)]))
+    rest = [[x for x in term if x not in letters[0]] for term in labels[:2]]
+    head = next((x for x in letters[0] if x in labels[2]), "")
+    result = np.einsum(
+        f"XZ{''.join(rest[0])},YZ{''.join(rest[1])},XY{head or 'W'}->Z{labels[2]}",
+        related[0], related[1], sums if head else sums[..., :1],
+    )  # fmt: skip
+    mean = float((channels[0].means * channels[1].means).sum()) / number
+    return mean, np.asarray(result)
+
+
+def _with_weighed_units(
+    state: State, operands: tuple[State, State], labels: tuple[str, str, str],
+    sizes: dict[str, int], tables: Sequence[Array],
+) -> State:  # fmt: skip
+    """What is known of y's channels, where x weighs y's positions (K).
+
+    Entries of y at two positions have the covariance of their channels as far as positions
+    correlate; and heads, an axis that x has too, have weights of their own.
+    """
+    channels, places = units_of(operands[1])
+    letters = [labels[1][place] for place in places]
+    weighed = [letter for letter in labels[1] if letter not in letters]
+    if (
+        channels is None
+        or len(weighed) != 1
+        or weighed[0] in labels[2]
+        or any(letter not in labels[2] for letter in letters)
+        or math.prod(sizes[letter] for letter in letters) != channels.count
+    ):
+        return state
+    place, count = labels[1].index(weighed[0]) + 1, sizes[weighed[0]]
+    squares = [float(tables[1][(0, *(n * (at == place) for at in range(1, tables[1].ndim)))])
+               for n in (0, 1)]  # fmt: skip
+    known = float((channels.means**2).mean())
+    related = (squares[1] - known) / (squares[0] - known) if squares[0] > known else 0.0
+    at = np.unravel_index(np.arange(channels.count), [sizes[letter] for letter in letters])
+    apart = np.zeros((channels.count,) * 2, int)
+    for letter, index in zip(letters, at, strict=True):
+        if letter in labels[0]:
+            apart |= index[:, None] != index
+    # E x·x′ of one position of y and of two, within a head and between two.
+    moments = np.array([
+        [
+            tables[0][(0, *(
+                n if x == weighed[0] else (head if x in letters else 0) for x in labels[0]
+            ))]
+            for head in (0, 1)
+        ]
+        for n in (0, 1)
+    ])  # fmt: skip
+    own, other = count * moments[0][apart], count * (count - 1) * moments[1][apart]
+    mean = count * operands[0].mean
+    products = np.multiply.outer(channels.means, channels.means)
+    covariances = (own + other * related) * channels.at_same_position
+    covariances = covariances + (own + other - mean * mean) * products
+    found = Channels(mean * channels.means, covariances)
+    return with_units(state, found, tuple(labels[2].index(letter) for letter in letters))
 
 
 def _classes(state: State, sizes: Sizes) -> Array:

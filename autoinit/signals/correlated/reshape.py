@@ -22,6 +22,9 @@ from autoinit.signals.correlated.axis_groups import (
     same_position,
     segments,
 )
+from autoinit.signals.correlated.channels import MOST as MOST_CHANNELS
+from autoinit.signals.correlated.channels import Channels, flattened
+from autoinit.signals.correlated.known import agreeing, channels_of, spatial_correlations
 from autoinit.signals.correlated.pairs import at_diagonal, diagonal, each_with_each
 from autoinit.signals.correlated.positions import Axis, axes_of
 from autoinit.signals.correlated.state import OF_BRANCH, Annotations, State
@@ -42,7 +45,7 @@ def arrange(state: State, sizes: Sequence[int]) -> State:
     """As `Signal.arrange`."""
     sizes = tuple(sizes)
     if state.axes is None:
-        return spread(state, sizes)
+        return _with_means(spread(state, sizes), channels_of(state))
     if state.sizes == sizes:
         return state
     if [size for size in state.sizes if size != 1] == [size for size in sizes if size != 1]:
@@ -66,6 +69,19 @@ def spread(state: State, sizes: Sizes) -> State:
     )  # fmt: skip
 
 
+def _with_means(state: State, known: Channels | None) -> State:
+    """Positions that have nothing in common but their channels' means, where these are known."""
+    if known is None:
+        return state
+    shared = np.full_like(state.cov_positions, known.shared)
+    beside = at_diagonal(np.ones_like(shared), np.zeros_like(state.means)) * shared
+    return replace(
+        state, cov_positions=state.cov_positions + beside,
+        cov_samples=state.cov_samples + beside, stored_marginal=None,
+        notes=replace(state.notes, channels=known.without_neighbours(), known_channels=True),
+    )  # fmt: skip
+
+
 def flatten(state: State) -> State:
     """Positions become units."""
     if not state.axes:
@@ -74,7 +90,20 @@ def flatten(state: State) -> State:
     centered = (state.means - state.mean) ** 2
     shared = state.average(alike + centered)
     arrays = np.array(state.mean), np.array(state.variance), np.array(shared)
-    return State((), *arrays, state.marginal, notes=state.notes.keep("log_variance"))
+    result = State((), *arrays, state.marginal, notes=state.notes.keep("log_variance"))
+    known = channels_of(state)
+    places = math.prod(state.sizes)
+    if known is None or state.axes is None or places * known.count > MOST_CHANNELS:
+        return result
+    kinds = [axis.singles(np.arange(axis.size)) for axis in state.axes]
+    every = np.ix_(*kinds)
+    deviations = np.sqrt(np.maximum(state.variances - known.shared, 0.0))
+    typical = math.sqrt(known.variance)
+    relative = deviations[every].ravel() / typical if typical > 0 else np.ones(places)
+    spatial = spatial_correlations(state, known.shared, [size - 1 for size in state.sizes])
+    means = (state.means - state.mean)[every].ravel()
+    units = flattened(known, state.sizes, spatial, means, relative)
+    return agreeing(result, float(shared), units)
 
 
 def repeat(state: State, sizes: Sequence[int]) -> State:
@@ -91,8 +120,10 @@ def repeat(state: State, sizes: Sequence[int]) -> State:
     marginal, state = state.marginal, arrange(state, (1,) * missing + state.sizes)
     axes = axes_of(sizes)
     counts, pairs = [axis.count for axis in axes], [axis.count**2 for axis in axes]
+    known = channels_of(state)
     notes = state.notes.keep(
         *OF_BRANCH, "latent_is_gaussian", "centered_second_moments", "logits",
+        channels=None if known is None else known.without_neighbours(),
         cov_channels=of_both(state.notes.cov_channels, lambda each: np.broadcast_to(each, pairs)),
     )  # fmt: skip
     return State(
@@ -121,7 +152,8 @@ def of_same_positions(states: Sequence[State]) -> list[State]:
 
 def of_every_sample(state: State) -> State:
     """The same entries in every sample."""
-    return replace(state, cov_samples=state.cov_positions)
+    notes = replace(state.notes, channels=None, split=None)
+    return replace(state, cov_samples=state.cov_positions, notes=notes)
 
 
 def of_values(values: Array) -> State:
@@ -175,6 +207,8 @@ def _with_ones(state: State, sizes: Sizes) -> State:
         correlation_variance=None if variance is None else moved(variance),
         cov_channels=of_both(notes.cov_channels, moved),
         parts=tuple((share, arrange(part, sizes)) for share, part in notes.parts),
+        channels=notes.channels and notes.channels.without_neighbours(),
+        split=None,
     )
     return replace(
         state, axes=axes, means=placed(state.means, pairs=False), notes=notes,
@@ -194,7 +228,9 @@ def transpose(state: State, sizes: Sizes, order: Sequence[int]) -> State:
         return arrange(state, [sizes[axis] for axis in order][:-1])
     axes, arrays = _expanded(state, sizes)
     moved = [array.transpose(order) for array in arrays]
-    return _collapsed(state, tuple(axes[axis] for axis in order), moved)
+    result = _collapsed(state, tuple(axes[axis] for axis in order), moved)
+    channels, places = units_of(state)
+    return with_units(result, channels, tuple(order.index(place) for place in places))
 
 
 def reshape(state: State, before: Sizes, after: Sizes) -> State:
@@ -222,7 +258,39 @@ def reshape(state: State, before: Sizes, after: Sizes) -> State:
             as_group(array, first, sources, targets, pairs=number > 0)
             for number, array in enumerate(arrays)
         ]
-    return _collapsed(state, new_axes, arrays)
+    result = _collapsed(state, new_axes, arrays)
+    channels, places = units_of(state)
+    return with_units(result, channels, _moved(places, runs))
+
+
+def units_of(state: State) -> tuple[Channels | None, tuple[int, ...]]:
+    """What is known of each channel, and on which axes of a sample they lie, channels last."""
+    if state.notes.split is not None:
+        return state.notes.split
+    return channels_of(state), (len(state.axes or ()),)
+
+
+def with_units(state: State, channels: Channels | None, places: tuple[int, ...]) -> State:
+    """A state with what is known of each channel; none where they lie on no axes of their own."""
+    if channels is None or not places:
+        return state
+    channels = channels.without_neighbours()
+    if places == (len(state.axes or ()),):
+        return agreeing(replace(state, stored_marginal=None), channels.shared, channels)
+    return replace(state, notes=replace(state.notes, split=(channels, places)))
+
+
+def _moved(places: tuple[int, ...], runs: Sequence[tuple[list[int], list[int]]]) -> tuple[int, ...]:
+    """Axes of the channels after a reshape; none where they are mixed with positions."""
+    found: list[int] = []
+    left = list(places)
+    while left:
+        come, become = next(run for run in runs if left[0] in run[0])
+        if left[: len(come)] != come:
+            return ()
+        found += become
+        left = left[len(come) :]
+    return tuple(found)
 
 
 def _expanded(state: State, sizes: Sizes) -> tuple[tuple[Axis, ...], list[Array]]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from autoinit.signals.correlated import marginals
+from autoinit.signals.correlated.known import channels_of
 from autoinit.signals.correlated.marginals import GRID, Marginal
 from autoinit.signals.correlated.pairs import Array, diagonal, each_with_each, mapped_along
 from autoinit.signals.correlated.positions import SpatialMap, maps_along
@@ -83,12 +84,28 @@ def after_linear(
     total = result.average(diagonal(moments[0], result.means.shape))
     square = total * total * kernel.units
     noise = 2 * max(same - other, 0.0) / square if square > 0 else 0.0
+    noise += _from_related_channels(state)
     before = marginals.log_variance(every)
     private = state.notes.private_share * before + noise
     return marginals.gaussian_samples(marginals.with_log_variance(every, noise)), Annotations(
         centered_second_moments=marginals.with_log_variance(centered, noise),
         private_share=private / (before + noise) if before + noise else 0.0,
     )
+
+
+def _from_related_channels(state: State) -> float:
+    """Relative variance of Σ_c x_c² over samples, beyond that of channels without relation (H).
+
+    Of Gaussians with the covariances Γ it is 2·tr Γ²/(tr Γ)².
+    """
+    known = channels_of(state)
+    if known is None or not known.variance > 0:
+        return 0.0
+    here, total = known.at_same_position, known.count * known.variance
+    excess = float((here**2).sum()) / total**2 - 1 / known.count
+    within = (state.cov_positions - known.shared) / known.variance
+    part = known.variance / float((known.variances + known.means**2).mean())
+    return 2 * max(excess, 0.0) * min(state.over_pairs(within**2), 1.0) * part**2
 
 
 def correlation_variance_after(

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.random import Generator
 
+from autoinit.signals.correlated.channels import MOST, Channels
+from autoinit.signals.correlated.known import agreeing, channels_of
 from autoinit.signals.correlated.linear import affine
 from autoinit.signals.correlated.marginals import STANDARD
 from autoinit.signals.correlated.pairs import Array, as_matrix, diagonal, each_with_each, products
@@ -31,6 +33,7 @@ def of_samples(mean: float, variance: float, values: Array, groups: int = 1) -> 
         groups: equal numbers of samples, one after the other, that have nothing in common.
     """
     samples, *sizes, channels = values.shape
+    known = _channels(mean, variance, values)
     samples, channels = samples // groups, channels * groups
     if samples < 2 or not (math.isfinite(variance) and variance > 0):
         return State.gaussian(mean, variance)
@@ -62,7 +65,23 @@ def of_samples(mean: float, variance: float, values: Array, groups: int = 1) -> 
         axes, np.zeros(counts), cov_positions, cov_samples, STANDARD,
         notes=Annotations(latent_is_gaussian=True),
     )  # fmt: skip
-    return affine(state, math.sqrt(variance / state.variance), mean)
+    state = affine(state, math.sqrt(variance / state.variance), mean)
+    return state if known is None else agreeing(state, known.shared, known)
+
+
+def _channels(mean: float, variance: float, values: Array) -> Channels | None:
+    """What samples tell of each channel of a layer whose weights are given."""
+    if not 1 < values.shape[-1] <= MOST:
+        return None
+    rows = values.reshape(-1, values.shape[-1]).astype(np.float64)
+    means = rows.mean(0)
+    rows = rows - means
+    covariances = rows.T @ rows / len(rows)
+    total = float(np.trace(covariances)) / len(means) + float(means.var())
+    if not total > 0:
+        return None
+    scale = math.sqrt(variance / total)
+    return Channels(mean + scale * (means - means.mean()), scale**2 * covariances)
 
 
 def _averaged(values: Array, axis: Axis, place: int) -> Array:
@@ -84,6 +103,9 @@ def drawn(state: State, generator: Generator, shape: Sequence[int]) -> Array | N
         shape: (samples, positions…, channels).
     """
     counts = state.means.shape
+    known = channels_of(state)
+    if known is not None and known.count == shape[-1] and state.sizes == tuple(shape[1:-1]):
+        return _of_channels(state, known, generator.standard_normal(shape))
     shared = state.average(diagonal(state.cov_samples, counts))
     apart = state.cov_positions - state.cov_samples
     own = state.average(diagonal(apart, counts))
@@ -93,10 +115,34 @@ def drawn(state: State, generator: Generator, shape: Sequence[int]) -> Array | N
         return None
     values = generator.standard_normal(shape)
     values = _with_covariances(state, values, apart, own)
+    if state.marginal.is_gaussian and len(state.marginal.functions) > 1:
+        # Samples differ in their second moments, less what all of them share.
+        moments = generator.choice(
+            state.marginal.second_moments, (shape[0],) + (1,) * (len(shape) - 1)
+        )
+        values = values * np.sqrt(np.maximum((moments * (own + shared) - shared) / own, 0.0))
     if shared > _NOTHING * own:
         common = generator.standard_normal((1, *shape[1:]))
         values = values + _with_covariances(state, common, state.cov_samples, shared)
     return np.asarray(values + state.mean)
+
+
+def _of_channels(state: State, known: Channels, values: Array) -> Array:
+    """Independent entries of variance 1 as ones of channels that are known."""
+    counts = state.means.shape
+    within = state.cov_positions - known.shared
+    typical = state.average(diagonal(within, counts))
+    if typical > 0:
+        values = _with_covariances(state, values, within, typical) / math.sqrt(typical)
+    values = values @ _root(known.at_same_position)
+    every = np.ix_(*(axis.singles(np.arange(axis.size)) for axis in state.axes or ()))
+    away = (state.means - state.mean)[every] if counts else 0.0
+    return np.asarray(values + np.expand_dims(away, -1) + known.means)
+
+
+def _root(matrix: Array) -> Array:
+    roots, vectors = np.linalg.eigh(matrix)
+    return np.asarray((vectors * np.sqrt(np.maximum(roots, 0.0))) @ vectors.T)
 
 
 def _with_covariances(state: State, values: Array, pairs: Array, variance: float) -> Array:
@@ -105,9 +151,7 @@ def _with_covariances(state: State, values: Array, pairs: Array, variance: float
         every = np.arange(axis.size)
         along = _along(state, pairs, place)
         matrix = along[axis.pairs(every[:, None], every[None, :])] / variance
-        roots, vectors = np.linalg.eigh(matrix)
-        root = (vectors * np.sqrt(np.maximum(roots, 0.0))) @ vectors.T
-        values = np.moveaxis(np.tensordot(root, values, (1, place + 1)), 0, place + 1)
+        values = np.moveaxis(np.tensordot(_root(matrix), values, (1, place + 1)), 0, place + 1)
     return math.sqrt(variance) * values
 
 

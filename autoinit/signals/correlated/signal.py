@@ -21,6 +21,7 @@ from autoinit.signals.correlated import (
 )
 from autoinit.signals.correlated import dropout as dropouts
 from autoinit.signals.correlated import linear as maps_of
+from autoinit.signals.correlated.known import channels_of
 from autoinit.signals.correlated.mixture import mixture
 from autoinit.signals.correlated.state import State
 from autoinit.signals.geometry import Taps, Windows
@@ -62,6 +63,10 @@ class CorrelatedSignal(Signal):
     @property
     def chi_1(self) -> float | None:
         return self.state.chi_1
+
+    @property
+    def tells_channels_apart(self) -> bool:
+        return channels_of(self.state) is not None
 
     def observed(self, channels: int, samples: int) -> Observed:
         return sample_effects.observed(self.state, channels, samples)

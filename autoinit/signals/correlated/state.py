@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from autoinit.signals.correlated import marginals
+from autoinit.signals.correlated.channels import Channels
 from autoinit.signals.correlated.marginals import STANDARD, Marginal
 from autoinit.signals.correlated.pairs import Array, diagonal, each_with_each
 from autoinit.signals.correlated.positions import Axis
@@ -52,6 +53,9 @@ class Annotations:
             comes from weights which only this branch has seen (H).
         channel_variance: relative variance, over samples, of a channel's second moment around its
             sample's, as far as it comes from the channel before (H).
+        channels: what is known of each channel, where its weights are given (L).
+        split: the same where channels lie on several axes, as heads do, and on which axes of a
+            sample, the last one counted.
         log_variance: variance, over draws of the weights, of the logarithm of what the signal's
             second moment is in one draw (I).
     """
@@ -64,6 +68,8 @@ class Annotations:
     correlation_variance: Array | None = None
     normalized_samples: int = 0
     known_channels: bool = False
+    channels: Channels | None = None
+    split: tuple[Channels, tuple[int, ...]] | None = None
     private_share: float = 0.0
     channel_variance: float = 0.0
     log_variance: float = 0.0
@@ -113,6 +119,10 @@ class State(TwoMoments):
     @cached_property
     def marginal(self) -> Marginal:
         """The entries' standardized distribution, a function of Z."""
+        if self.stored_marginal is None and self.notes.channels is not None:
+            rows = self.notes.channels.groups().reshape(1, -1)
+            every = np.tile(marginals.WEIGHTS, rows.size // len(marginals.WEIGHTS))
+            return marginals.standardized(marginals.quantiles(rows, every))
         return self.stored_marginal or _mixed(self.notes.parts)
 
     @cached_property
@@ -191,12 +201,28 @@ class State(TwoMoments):
 
     def latent(self) -> Array:
         """Correlations of the Gaussians behind the entries: (2, pairs…), one sample and two."""
-        first, second = each_with_each(self.deviations)
-        scale = first * second
         both = np.stack([self.cov_positions, self.cov_samples])
+        return marginals.latent_correlations(self._correlations(both), self.marginal)
+
+    def latent_of_others(self) -> Array:
+        """The same of entries of two channels, for which `cov_channels` are known."""
+        both = self._correlations(np.stack(self.notes.cov_channels or ()))
+        # None of them is an entry with itself: as those of two samples are looked up.
+        return np.stack(
+            [marginals.latent_correlations(both[[n, n]], self.marginal)[1] for n in (0, 1)]
+        )
+
+    def latent_in_channels(self, channels: Channels) -> Array:
+        """The same of `latent` less the channels' means, each of which is known."""
+        both = np.stack([self.cov_positions, self.cov_samples]) - channels.shared
+        correlations = self._correlations(both, channels.shared)
+        return marginals.correlations_in(correlations, channels.functions)
+
+    def _correlations(self, covariances: Array, shared: float = 0.0) -> Array:
+        first, second = each_with_each(np.sqrt(np.maximum(self.variances - shared, 0.0)))
+        scale = first * second
         with np.errstate(divide="ignore", invalid="ignore"):
-            correlations = np.where(scale > 0, both / scale, 0.0)
-        return marginals.latent_correlations(correlations, self.marginal)
+            return np.where(scale > 0, covariances / scale, 0.0)
 
 
 def _mixed(shares: Sequence[tuple[float, State]]) -> Marginal:

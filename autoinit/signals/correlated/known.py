@@ -1,0 +1,197 @@
+"""States whose channels are known (L): the two are brought to agree, and a kernel is applied."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from autoinit.signals.correlated.channels import (
+    Channels,
+    exchangeable,
+    joined,
+    means_of_units,
+    through,
+)
+from autoinit.signals.correlated.pairs import (
+    as_matrix,
+    at_diagonal,
+    diagonal,
+    each_with_each,
+    mapped_along,
+    products,
+)
+from autoinit.signals.correlated.positions import SpatialMap
+from autoinit.signals.correlated.state import Annotations, State
+from autoinit.signals.signal import Array, BiasMoments, KernelMoments
+
+
+def channels_of(state: State) -> Channels | None:
+    """What is known of each channel, in a concatenation too."""
+    if state.notes.channels is not None or not state.notes.parts:
+        return state.notes.channels
+    parts = [channels_of(part) for _, part in state.notes.parts]
+    found = joined(parts)
+    shares = [share for share, _ in state.notes.parts]
+    # Parts that lie beside each other along positions have other shares than channels.
+    alike = found and np.allclose([part.count / found.count for part in parts if part], shares)
+    return found if alike else None
+
+
+def exchangeable_of(state: State, count: int) -> Channels | None:
+    """So many channels of which no more is known than a state says."""
+    apart = state.notes.cov_channels
+    others = state.average(diagonal(apart[0], state.means.shape)) if apart else 0.0
+    return exchangeable(count, state.mean, state.variance, others)
+
+
+def agreeing(state: State, shared: float, channels: Channels) -> State:
+    """A state with the mean and the variance of its channels, whose positions are as they were.
+
+    Args:
+        state: of the tensor.
+        shared: what is in its covariances of the channels' means.
+        channels: of the same tensor.
+    """
+    away = state.means - state.mean
+    before = state.average(state.variances - shared + away * away)
+    factor = max(channels.variance / before, 0.0) if before > 0 else 0.0
+    cov_positions, cov_samples = (
+        factor * (pairs - shared) + channels.shared
+        for pairs in (state.cov_positions, state.cov_samples)
+    )
+    # A position of constants has no variance, but for rounding.
+    variances = np.maximum(diagonal(cov_positions, state.means.shape), 0.0)
+    cov_positions = at_diagonal(cov_positions, variances)
+    result = replace(
+        state, means=float(channels.means.mean()) + math.sqrt(factor) * away,
+        cov_positions=cov_positions, cov_samples=cov_samples,
+        notes=replace(state.notes, channels=channels, known_channels=True),
+    )  # fmt: skip
+    return _with_neighbours(result, channels)
+
+
+def _with_neighbours(state: State, channels: Channels) -> State:
+    """Neighbours correlate as they do in the channels, where that is known."""
+    axes = state.axes or ()
+    lead = channels.covariances.shape[:-2]
+    if len(lead) != len(axes) or not axes or not channels.variance > 0:
+        return state
+    each = np.diagonal(channels.covariances, axis1=-2, axis2=-1).mean(-1) / channels.variance
+    places, near = [], []
+    for axis, size in zip(axes, lead, strict=True):
+        apart = (axis.representatives - axis.representatives[:, None]).ravel()
+        near.append(np.abs(apart) <= size // 2)
+        places.append(np.clip(apart + size // 2, 0, size - 1))
+    chosen = np.ix_(*(np.flatnonzero(each) for each in near))
+    found = each[np.ix_(*(place[these] for place, these in zip(places, near, strict=True)))]
+    first, second = each_with_each(np.sqrt(np.maximum(state.variances - channels.shared, 0.0)))
+    within = state.cov_positions - channels.shared
+    within[chosen] = np.clip(found, -1.0, 1.0) * (first * second)[chosen]
+    if all(axis.is_whole for axis in axes):
+        within = _of_some_entries(within, state.means.shape)
+    return replace(state, cov_positions=within + channels.shared)
+
+
+def _of_some_entries(pairs: Array, counts: Sequence[int]) -> Array:
+    """The nearest covariances that entries can have, with the same variances."""
+    roots, vectors = np.linalg.eigh(as_matrix(pairs, counts))
+    if roots[0] >= 0:
+        return pairs
+    rows = np.sqrt(np.maximum(roots, 0.0))[:, None] * vectors.T
+    deviations = np.sqrt(np.maximum(diagonal(pairs, counts), 0.0).ravel())
+    rows = rows * deviations / np.maximum(np.sqrt((rows**2).sum(0)), 1e-300)
+    return products(rows, rows, counts)
+
+
+def spatial_correlations(state: State, shared: float, reach: Sequence[int]) -> Array:
+    """Of two entries of a channel, amid the positions, by displacement: from −reach to reach.
+
+    Args:
+        state: with positions.
+        shared: the part of the covariances that channels have as their means.
+        reach: along each axis.
+    """
+    first, second, inside = [], [], []
+    for axis, most in zip(state.axes or (), reach, strict=True):
+        apart = np.arange(-int(most), int(most) + 1)
+        fits = np.abs(apart) < axis.size
+        inner = np.clip(apart, 1 - axis.size, axis.size - 1)
+        one = axis.size // 2 - inner // 2
+        one = np.clip(one, np.maximum(-inner, 0), axis.size - 1 - np.maximum(inner, 0))
+        two = one + inner
+        first.append(axis.pairs(one, one))
+        second.append((axis.pairs(one, two), axis.pairs(two, two)))
+        inside.append(fits)
+    pairs = state.cov_positions - shared
+    ones, others, twos = (
+        pairs[np.ix_(*each)]
+        for each in (first, [pair for pair, _ in second], [pair for _, pair in second])
+    )
+    scale = np.sqrt(np.maximum(ones, 0.0) * np.maximum(twos, 0.0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = np.where(scale > 0, others / scale, 0.0)
+    return np.asarray(np.clip(found, -1.0, 1.0) * functools.reduce(np.multiply.outer, inside))
+
+
+def by_given_kernel(
+    state: State, kernel: KernelMoments, bias: BiasMoments, maps: Sequence[SpatialMap]
+) -> State | None:
+    """A kernel whose values are known, on channels of which each is known; None where it cannot be.
+
+    Args:
+        state: of what it reads.
+        kernel, bias: with their values.
+        maps: what the kernel's windows do to positions.
+    """
+    if kernel.values is None:
+        return None
+    known = channels_of(state)
+    away = state.means - state.mean
+    if known is None or known.count % kernel.channels or (
+        known.count != kernel.channels and not kernel.windows
+    ):  # fmt: skip
+        if kernel.values.ndim == len(kernel.windows) + 1:
+            return None
+        known = exchangeable_of(state, kernel.channels)
+    if known is None:
+        return None
+    shared = known.shared
+    mixed = through(known, kernel, functools.partial(spatial_correlations, state, shared))
+    if mixed is None:
+        return None
+    output = tuple(m.output for m in maps) or state.axes
+    counts = [axis.count for axis in output or ()]
+    offset = bias.values if bias.values is not None else np.zeros(1)
+    # The mean of each unit at each position, by the taps that it sees there.
+    seen = [windows[axis.representatives] >= 0
+            for windows, axis in zip(kernel.windows, output or (), strict=False)]  # fmt: skip
+    placed = mixed.taps.reshape(*(each.shape[1] for each in seen), -1)
+    for axis, each in enumerate(seen):
+        placed = np.moveaxis(np.tensordot(each.astype(float), placed, (1, axis)), 0, axis)
+    by_unit = np.broadcast_to(placed + offset, (*counts, placed.shape[-1]))
+    rows = by_unit.reshape(-1, by_unit.shape[-1]).T
+    means = rows.mean(0).reshape(counts)
+    first, second = each_with_each(means)
+    common = products(rows, rows, counts) / len(rows) - first * second
+    first, second = each_with_each(away)
+    within = [
+        mapped_along(pairs - shared + first * second, [m.pairs for m in maps])
+        for pairs in (state.cov_positions, state.cov_samples)
+    ]
+    found = Channels(means_of_units(mixed.taps, kernel.windows) + offset, mixed.covariances)
+    frame = State(output, means, within[0], within[1], None)
+    before = frame.average(frame.variances)
+    power = found.variance / before if before > 0 else 0.0
+    cov_positions, cov_samples = (power * each + common for each in within)
+    notes = Annotations(
+        latent_is_gaussian=True, known_channels=True, log_variance=state.notes.log_variance
+    )
+    result = replace(frame, cov_positions=cov_positions, cov_samples=cov_samples, notes=notes)
+    # What the border does to a channel's mean belongs to its variance over positions.
+    left = (result.variance - found.shared) / found.variance if found.variance > 0 else 0.0
+    channels = Channels(found.means, max(left, 0.0) * found.covariances)
+    return _with_neighbours(replace(result, notes=replace(notes, channels=channels)), channels)

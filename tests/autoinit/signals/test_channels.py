@@ -1,0 +1,227 @@
+"""Channels whose weights are given: by hand, and against networks that are run (L)."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+from scipy import stats
+
+from autoinit.propagation import Options, input_signals, plan, predict
+from autoinit.reading import read_model
+from autoinit.signals.correlated import channels as of_channels
+from autoinit.signals.correlated.channels import Channels
+from autoinit.signals.correlated.signal import CorrelatedSignal
+from autoinit.signals.geometry import windows
+from autoinit.signals.signal import NO_BIAS, BiasMoments, KernelMoments
+
+gaussian = CorrelatedSignal.gaussian
+RNG = np.random.default_rng(3)
+
+
+def known(signal):
+    return signal.state.notes.channels
+
+
+def kernel(values, *axes):
+    values = np.asarray(values, float)
+    channels, units = values.shape[len(axes) :] if values.ndim > len(axes) + 1 else (1, 1)
+    return KernelMoments(1.0, 1.0, 0.0, axes, channels, units, values)
+
+
+def test_relu_of_two_channels_by_hand():
+    signal = gaussian(0.0, 1.0).arrange(()).affine(np.array([1.0, 2.0]), np.array([1.0, -2.0]))
+    assert (signal.mean, signal.variance) == (-0.5, 2.5 + 2.25)
+    after, _ = signal.map(lambda x: np.maximum(x, 0.0))
+    # E max(N(m, s²), 0) = m·Φ(m/s) + s·φ(m/s).
+    means = [
+        1 * stats.norm.cdf(1) + stats.norm.pdf(1),
+        -2 * stats.norm.cdf(-1) + 2 * stats.norm.pdf(1),
+    ]
+    squares = [
+        2 * stats.norm.cdf(1) + stats.norm.pdf(1),
+        8 * stats.norm.cdf(-1) - 4 * stats.norm.pdf(1),
+    ]
+    assert known(after).means == pytest.approx(means, abs=1e-3)
+    assert after.mean == pytest.approx(np.mean(means), abs=1e-3)
+    assert after.second_moment == pytest.approx(np.mean(squares), abs=2e-3)
+
+
+def test_two_channels_that_are_the_same_add_up():
+    found = Channels(np.array([1.0, 2.0]), np.array([[1.0, 1.0], [1.0, 1.0]]))
+    mixed = of_channels.through(found, kernel([[1.0], [1.0]]), lambda reach: np.ones(()))
+    assert mixed.covariances == pytest.approx(np.array([[4.0]]))  # (x + x), not x + x′
+    assert mixed.taps == pytest.approx(np.array([[3.0]]))
+
+
+def test_a_border_sees_fewer_taps():
+    """[1, 1, 1] over three entries of mean 2 with `same`: means 4, 6, 4, variances 2, 3, 2."""
+    taps = windows(3, 3, 1, 1, "same")
+    signal = gaussian(2.0, 1.0).arrange((3,))
+    after = signal.linear(kernel(np.ones((3, 1, 1)), taps), BiasMoments(1.0, 1.0, 0.0, np.ones(1)))
+    assert after.state.means == pytest.approx([5.0, 7.0, 5.0])
+    assert after.state.variances == pytest.approx([2.0, 3.0, 2.0])
+    # Neighbours share two entries, the ends one: 2/√(2·3) on average over pairs of neighbours.
+    assert after.state.cov_positions[1] == pytest.approx(2.0, rel=0.05)
+
+
+def test_a_kernel_that_looks_at_a_difference_sees_no_common_part():
+    alike = gaussian(0.0, 1.0).arrange(()).affine(np.array([1.0, -1.0]), 0.0).repeat((2,))
+    difference = kernel(np.array([1.0, -1.0])[:, None] * np.ones((2, 2)), windows(2, 2))
+    assert alike.linear(difference, NO_BIAS).variance == pytest.approx(0.0, abs=1e-12)
+
+
+def test_averages_and_the_largest_of_windows():
+    values = RNG.standard_normal((200_000, 4))
+    values = values + 0.7 * RNG.standard_normal((200_000, 1))
+    means, scales = np.array([0.0, 3.0]), np.array([1.0, 0.5])
+    start = gaussian(0.0, 1.49).arrange((4,))
+    state = start.state.__class__(
+        start.state.axes, start.state.means,
+        np.where(np.eye(4, dtype=bool), 1.49, 0.49).ravel(), start.state.cov_samples,
+        start.state.marginal,
+    )  # fmt: skip
+    signal = CorrelatedSignal(state).affine(scales, means)
+    entries = values[..., None] * scales + means
+    whole = (np.arange(4)[None, :],)
+    for pooled, measured in (
+        (signal.average_pool(whole), entries.mean(1)),
+        (signal.max_pool(whole), entries.max(1)),
+    ):
+        assert pooled.variance == pytest.approx(measured.var(), rel=0.02)
+        assert known(pooled).means == pytest.approx(measured.mean(0), abs=0.02)
+        assert known(pooled).variances == pytest.approx(measured.var(0), rel=0.06)
+
+
+def test_dropout_and_normalization():
+    signal = gaussian(0.0, 1.0).affine(np.array([1.0, 3.0]), np.array([1.0, 0.0]))
+    dropped = signal.dropout(0.5, 2.0)
+    # E x²/keep − (E x)²: (2·2 − 1, 2·9).
+    assert known(dropped).variances == pytest.approx([3.0, 18.0])
+    together = signal.normalize(0.0, 2, centered=True)
+    assert known(together).means == pytest.approx(np.array([0.5, -0.5]) / np.sqrt(2.75))
+    assert together.second_moment == pytest.approx(1.0)
+    each = signal.arrange(()).normalize(0.0, None, centered=True, samples=100)
+    assert known(each).means == pytest.approx([0.0, 0.0])
+    assert known(each).variances == pytest.approx([1.0, 1.0])
+
+
+def ratios(model, samples=1024, **options):
+    """Predicted over measured variance of each layer, of the weights that it has."""
+    graph = read_model(model)
+    found = predict(graph, input_signals(graph), Options(batch=samples, **options)).estimates()
+    x = RNG.standard_normal((samples, *model.input_shape[1:])).astype(np.float32)
+    outputs = keras.Model(model.input, [layer.output for layer in model.layers])(x, training=True)
+    return {
+        layer.name: found[layer.name][1] / np.var(np.asarray(output, np.float64))
+        for layer, output in zip(model.layers, outputs, strict=True)
+    }
+
+
+def trained_normalization():
+    """Scales and offsets that go together, a clip, a depthwise kernel with a stride."""
+    x = keras.Input((16, 16, 3))
+    y = layers.Conv2D(24, 3, use_bias=False)(x)
+    norm = layers.BatchNormalization()
+    y = layers.DepthwiseConv2D(3, 2, padding="same", depth_multiplier=2)(layers.ReLU(4.0)(norm(y)))
+    model = keras.Model(x, layers.Conv2D(8, 1)(y))
+    gamma = np.tile([0.3, 1.0, 3.0], 8)
+    norm.set_weights([gamma, 2.0 - gamma, np.zeros(24), np.ones(24)])
+    return model
+
+
+def biases_that_dominate():
+    x = keras.Input((30, 4))
+    y = layers.Rescaling(0.01)(x)
+    for number in range(3):
+        y = layers.Conv1D(12, 3, activation="elu", name=f"conv{number}")(y)
+        y = layers.AveragePooling1D(2)(y)
+    y = layers.Dense(6)(layers.Flatten()(y))
+    model = keras.Model(x, y)
+    for number in range(3):
+        weights, bias = model.get_layer(f"conv{number}").get_weights()
+        bias = RNG.normal(0.1, 0.5, bias.shape)
+        model.get_layer(f"conv{number}").set_weights([weights + 0.05, bias])
+    return model
+
+
+def kernels_that_were_fitted():
+    """The second kernel reads what the first one wrote: as many times more as it has units."""
+    x = keras.Input((12,))
+    first, second = layers.Dense(48, activation="tanh", name="first"), layers.Dense(12)
+    model = keras.Model(x, second(first(x)))
+    weights = RNG.standard_normal((12, 48)) * 0.2
+    first.set_weights([weights, RNG.normal(0.0, 0.1, 48)])
+    second.set_weights([weights.T, np.zeros(12)])
+    return model
+
+
+def fitted_convolutions():
+    """The same along positions, by the transposed kernel."""
+    x = keras.Input((10, 10, 2))
+    first = layers.Conv2D(16, 3, padding="same", activation="relu")
+    second = layers.Conv2D(2, 3, padding="same")
+    model = keras.Model(x, second(first(x)))
+    weights = RNG.standard_normal((3, 3, 2, 16)) * 0.3
+    first.set_weights([weights, RNG.normal(0.0, 0.1, 16)])
+    second.set_weights([weights[::-1, ::-1].transpose(0, 1, 3, 2), np.zeros(2)])
+    return model
+
+
+def heads_on_an_axis():
+    """Tokens that have something in common, with heads by reshaping and transposing."""
+    x = keras.Input((12, 64))
+    bias = keras.initializers.RandomNormal(stddev=1.0, seed=4)
+    tokens = layers.LayerNormalization()(layers.Dense(64, bias_initializer=bias)(x))
+
+    def heads():
+        y = ops.reshape(layers.Dense(64, use_bias=False)(tokens), (-1, 12, 4, 16))
+        return ops.transpose(y, (0, 2, 1, 3))
+
+    shares = ops.softmax(ops.matmul(heads(), ops.transpose(heads(), (0, 1, 3, 2))) / 4.0)
+    y = ops.transpose(ops.matmul(shares, heads()), (0, 2, 1, 3))
+    return keras.Model(x, layers.Dense(32)(ops.reshape(y, (-1, 12, 64))))
+
+
+def steps_that_are_the_same():
+    """A decoder that reads one vector again and again, whose entries have means of their own."""
+    x = keras.Input((8, 5))
+    bias = keras.initializers.RandomNormal(stddev=1.0, seed=4)
+    y = layers.Dense(10, bias_initializer=bias)(layers.LSTM(24)(x))
+    y = layers.GRU(24, return_sequences=True)(layers.RepeatVector(9)(y))
+    return keras.Model(x, layers.Dense(6)(layers.Bidirectional(layers.LSTM(12))(y)))
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        trained_normalization, biases_that_dominate, kernels_that_were_fitted,
+        fitted_convolutions, heads_on_an_axis, steps_that_are_the_same,
+    ],
+)  # fmt: skip
+def test_trained_weights_are_predicted(build):
+    keras.utils.set_random_seed(5)
+    found = ratios(build())
+    assert found == pytest.approx(dict.fromkeys(found, 1.0), rel=0.1)
+
+
+def test_planned_kernels_forget_channels_and_read_what_is_known_before_them():
+    keras.utils.set_random_seed(5)
+    graph = read_model(trained_normalization())
+    result = plan(graph, input_signals(graph), Options())
+    (found,) = (x for path, x in result.estimates().items() if path.startswith("depthwise"))
+    assert found[1] == pytest.approx(1.0, rel=0.05)
+
+
+def test_weights_as_they_were_drawn_are_alike():
+    """Where no bias and no normalisation tells channels apart, their values are not asked for."""
+    x = keras.Input((8,))
+    model = keras.Model(x, layers.Dense(4)(layers.BatchNormalization()(layers.Dense(16)(x))))
+    graph = read_model(model)
+    loaded = []
+
+    def load(variable):
+        loaded.append(tuple(variable.shape))
+        return np.asarray(variable)
+
+    predict(graph, input_signals(graph), Options(), load=load)
+    assert loaded.count((8, 16)) == 1
