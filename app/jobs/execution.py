@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
 import inspect
 import itertools
@@ -48,6 +49,7 @@ from autoinit.model_files import (
     save_reinitialized,
     save_variant,
 )
+from autoinit.model_files.budgets import variable
 from autoinit.model_files.rebuilding import require_activations
 from autoinit.reading import read_model
 from autoinit.running.inputs import Data
@@ -190,11 +192,20 @@ class Opened:
     changed: tuple[Finding, ...] = ()
 
 
+def _budgets() -> Budgets:
+    """The limits for a file; unless it is set, a quarter of the memory for one sample at most."""
+    found = Budgets.from_environment()
+    if variable("live_bytes") in os.environ:
+        return found
+    quarter = Limits.from_environment().memory_bytes // 4
+    return dataclasses.replace(found, live_bytes=min(found.live_bytes, quarter))
+
+
 def opened(spec: JobSpec) -> Opened:
     """The model of a job, with sizes in place of open ones; raises as `run` does."""
     # Before anything runs there: memory growth is set while the device is still untouched.
     find_device(spec.settings.device)
-    budgets = Budgets.from_environment()
+    budgets = _budgets()
     custom = _custom_objects(spec.settings.custom_objects)
     file = None if spec.is_sample else open_model_file(spec.model, custom, spec.name, budgets)
     model = _sample(spec) if file is None else file.model

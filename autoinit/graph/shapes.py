@@ -1,6 +1,10 @@
-"""The shape interpreter: how much memory a graph's activations take, before any is allocated."""
+"""The shape interpreter: what memory and time a pass through a graph takes, before there is one."""
 
 from __future__ import annotations
+
+import math
+
+import keras
 
 from autoinit.graph.model_graph import Call, ModelGraph, Value
 
@@ -77,3 +81,26 @@ def largest_alive(graph: ModelGraph, samples: int) -> int:
 def all_activations(graph: ModelGraph, samples: int) -> int:
     """Bytes of all activations that one pass writes."""
     return sum(bytes_of(value, samples) for value in graph.values)
+
+
+def work(graph: ModelGraph) -> tuple[int, int]:
+    """Multiplications of a sample's pass by the entries of kernels, and steps one after the other.
+
+    What has no weights, such as the products of attention, is not among them: it is no more than a
+    few operations for each entry of an activation.
+    """
+    multiplications = steps = 0
+    idle = graph.behind_placeholders()
+    for call in graph.calls:
+        if call.index in idle or isinstance(call.layer, keras.layers.Embedding):
+            continue
+        times = 1
+        if isinstance(call.layer, (keras.layers.RNN, keras.layers.Bidirectional)):
+            times = call.inputs[0].shape[1] or 0
+            steps += times
+        entries = max((value.entries for value in call.outputs), default=0)
+        for variable in getattr(call.layer, "weights", ()):
+            units = variable.shape[-1] if len(variable.shape) > 1 else entries
+            positions = max(entries // max(units or 1, 1), 1)
+            multiplications += math.prod(variable.shape) * max(positions, times)
+    return multiplications, steps

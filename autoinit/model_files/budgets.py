@@ -19,6 +19,7 @@ _UNITS = {
     "members": "members", "json_depth": "levels of nesting", "json_nodes": "values",
     "name_length": "characters", "layers": "layers", "calls": "calls of layers",
     "parameters": "parameters", "orthogonal_operations": "operations",
+    "repetitions": "repetitions", "steps": "steps", "multiplications": "multiplications",
 }  # fmt: skip
 
 
@@ -41,6 +42,10 @@ class Budgets:
         live_bytes: activations of one sample that are alive at once.
         activation_bytes: all activations of all samples of one pass.
         orthogonal_operations: rows × columns × min(rows, columns) of one orthogonal draw.
+        repetitions: how often a layer does something again by an argument, such as the power
+            iterations of SpectralNormalization, and steps of an unrolled recurrent layer.
+        steps: of recurrent layers, one after the other.
+        multiplications: by entries of kernels, of all samples of one pass.
     """
 
     file_bytes: int = _GIB
@@ -55,6 +60,9 @@ class Budgets:
     live_bytes: int = 4 * _GIB
     activation_bytes: int = _TIB
     orthogonal_operations: int = 40_000_000_000
+    repetitions: int = 1000
+    steps: int = 100_000
+    multiplications: int = 20_000_000_000_000
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Budgets:

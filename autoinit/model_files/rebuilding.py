@@ -5,6 +5,7 @@ Shapes come first: variables are declared without memory, counted, and only then
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import re
@@ -17,12 +18,13 @@ import keras
 from autoinit.errors import ModelFileError
 from autoinit.graph.keras_internals import (
     initializer_of,
+    layers_in,
     stacks_built_once,
     started_at_zero,
     variables_without_values,
 )
 from autoinit.graph.model_graph import ModelGraph
-from autoinit.graph.shapes import all_activations, largest_alive
+from autoinit.graph.shapes import all_activations, largest_alive, work
 from autoinit.model_files.budgets import Budgets
 
 
@@ -43,10 +45,13 @@ def rebuild_keras3(
         ModelFileError: the variables exceed a budget, or Keras refuses the configuration.
     """
     with keras.saving.custom_object_scope(dict(custom_objects)), refusals():
-        without_states, stateful = _without_states(config)
+        # Each step that is unrolled is a call, and there may be a million.
+        rolled, unrolled = _without(config, "unroll")
+        without_states, stateful = _without(rolled, "stateful")
         with shapes_first() as allocate:
             made = _deserialize(without_states)
             require_variables(getattr(made, "variables", ()), budgets)
+            _unroll(made, unrolled, budgets)
             if not stateful:
                 if undrawn is not None:
                     declared = ((v, started_at_zero(v)) for v in getattr(made, "variables", ()))
@@ -55,7 +60,21 @@ def rebuild_keras3(
                 return made
         # The states of recurrent layers have values from the beginning: they cannot be declared.
         _require_states(made, stateful, budgets)
-        return _deserialize(dict(config))
+        made = _deserialize(rolled)
+        _unroll(made, unrolled, budgets)
+        return made
+
+
+def _unroll(model: Any, names: set[str], budgets: Budgets) -> None:
+    """Mark recurrent layers as unrolled again, whose steps are as few as the budget says."""
+    if not names:
+        return
+    for layer in layers_in(model):
+        if isinstance(layer, (keras.layers.RNN, keras.layers.Bidirectional)):
+            with contextlib.suppress(AttributeError, ValueError):  # it has no input of its own
+                budgets.require("repetitions", layer.input.shape[1] or 0, "An unrolled layer")
+        if layer.name in names and hasattr(layer, "unroll"):
+            layer.unroll = True
 
 
 def _deserialize(config: dict[str, Any]) -> Any:
@@ -64,16 +83,16 @@ def _deserialize(config: dict[str, Any]) -> Any:
         return keras.saving.deserialize_keras_object(copy.deepcopy(config), safe_mode=True)
 
 
-def _without_states(config: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
-    """A copy in which no layer is stateful, and the names of those that are."""
+def _without(config: Mapping[str, Any], flag: str) -> tuple[dict[str, Any], set[str]]:
+    """A copy in which no layer is `stateful`, or has `unroll`, and the names of those that were."""
     copied = copy.deepcopy(dict(config))
     names: set[str] = set()
     waiting: list[Any] = [copied]
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict):
-            if value.get("stateful") is True:
-                value["stateful"] = False
+            if value.get(flag) is True:
+                value[flag] = False
                 names.add(str(value.get("name")))
             waiting += value.values()
         elif isinstance(value, list):
@@ -140,7 +159,7 @@ def require_orthogonal(shape: tuple[int, ...], budgets: Budgets) -> None:
 
 
 def require_activations(graph: ModelGraph, samples: int, budgets: Budgets) -> None:
-    """Hold a model's activations against the budgets, before any is allocated.
+    """Hold what a pass takes, in memory and time, against the budgets before there is one.
 
     Args:
         graph: with the shapes that will flow.
@@ -156,6 +175,9 @@ def require_activations(graph: ModelGraph, samples: int, budgets: Budgets) -> No
         "activation_bytes", all_activations(graph, samples),
         f"The activations of {samples} samples",
     )  # fmt: skip
+    multiplications, steps = work(graph)
+    budgets.require("steps", steps, "The model's recurrent layers")
+    budgets.require("multiplications", samples * multiplications, f"A pass of {samples} samples")
 
 
 @contextmanager

@@ -32,7 +32,7 @@ from autoinit.model_files.check.entry_kinds import (
     printable,
     tensors_in,
 )
-from autoinit.model_files.check.ordering import require_counts, require_order
+from autoinit.model_files.check.ordering import require_counts, require_order, require_repetitions
 from autoinit.model_files.check.placeholders import placeholder_activation
 from autoinit.model_files.check.shape_inference import StoredShapes
 from autoinit.model_files.check.values import objection_to_list, objection_to_number, parts_of
@@ -87,6 +87,7 @@ def check(
     walk = _Walk(record, budgets, ClassLookup(record.keras, custom_names))
     walk.run()
     require_counts(walk.outermost, budgets)
+    require_repetitions(walk.config, budgets)
     require_order(walk.outermost, record.keras)
     findings = replace_by_placeholders(walk.outermost, stored_shapes or {}, record.keras)
     walk.write_down()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from autoinit.errors import ModelFileError
 from autoinit.graph.paths import shortened
 from autoinit.model_files.budgets import Budgets
@@ -11,6 +13,10 @@ from autoinit.model_files.read.hdf5 import quoted
 
 # A layer's name, and a place among its calls.
 Call = tuple[str, int]
+
+
+# Of SpectralNormalization, AugMix, RandAugment and TextVectorization.
+_REPEATING = {"power_iterations", "num_chains", "chain_depth", "num_layers", "ngrams"}
 
 
 def require_counts(outermost: Place, budgets: Budgets) -> None:
@@ -29,6 +35,26 @@ def require_counts(outermost: Place, budgets: Budgets) -> None:
         inner = sum(calls[layer] for model in place.models for layer in model.places)
         calls[place] = max(len(nodes_of(place.entry)), 1) * (inner if place.models else 1)
     budgets.require("calls", calls[outermost], "The model")
+
+
+def require_repetitions(config: Any, budgets: Budgets) -> None:
+    """Hold the arguments by which a layer does something over and over to their budget.
+
+    Raises:
+        ModelFileError: `over_budget`.
+    """
+    waiting = [config]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            for name in _REPEATING & value.keys():
+                given = value[name]
+                for times in given if isinstance(given, list) else [given]:
+                    if isinstance(times, int | float):
+                        budgets.require("repetitions", times, f"{name}={times:.6g} of a layer")
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
 
 
 def require_order(outermost: Place, keras: int) -> None:

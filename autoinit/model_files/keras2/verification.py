@@ -13,7 +13,7 @@ import tensorflow as tf
 from autoinit.errors import GraphError
 from autoinit.graph.keras_internals import inputs_structure, layers_in
 from autoinit.graph.model_graph import ModelGraph
-from autoinit.graph.shapes import all_activations
+from autoinit.graph.shapes import all_activations, work
 from autoinit.reading import read_model
 
 # What one pass may take: multiplications, bytes, and steps of recurrent layers.
@@ -67,16 +67,7 @@ def _readable(model: Any) -> ModelGraph:
 
 def _samples(graph: ModelGraph) -> int:
     """How many samples go through: two if they fit, or one."""
-    multiplications = steps = 0
-    for call in graph.calls:
-        if isinstance(call.layer, keras.layers.Embedding):
-            continue
-        entries = max((value.entries for value in call.outputs), default=0)
-        for variable in getattr(call.layer, "weights", ()):
-            units = variable.shape[-1] if len(variable.shape) > 1 else entries
-            multiplications += math.prod(variable.shape) * max(entries // max(units or 1, 1), 1)
-        if isinstance(call.layer, (keras.layers.RNN, keras.layers.Bidirectional)):
-            steps += call.inputs[0].shape[1] or 0
+    multiplications, steps = work(graph)
     for samples in (2, 1):
         if (
             samples * multiplications <= _MULTIPLICATIONS
