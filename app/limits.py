@@ -49,7 +49,9 @@ class Limits:
 
     Attributes:
         queue: analyses that may wait for one device, besides the one that runs.
+        queue_per_address: of these, that may come from one address.
         seconds: longest that an analysis may run; its variable is `AUTOINIT_DEADLINE_SECONDS`.
+        seconds_if_others_wait: after which it ends as soon as another one waits.
         memory_bytes: resident memory of a worker; by default three quarters of the machine's.
         file_bytes: size of an upload.
         output_bytes: size of each file that a worker writes.
@@ -57,7 +59,9 @@ class Limits:
     """
 
     queue: int = 16
+    queue_per_address: int = 16
     seconds: float = 1800.0
+    seconds_if_others_wait: float = 1800.0
     memory_bytes: int = field(default_factory=lambda: machine_memory() * 3 // 4)
     file_bytes: int = GIB
     output_bytes: int = 4 * GIB

@@ -28,7 +28,7 @@ from app.dashboard.explore import show_exploration
 from app.dashboard.preview import show_preview
 from app.dashboard.sidebar import Chosen, asked_for, choose_upload, sidebar
 from app.dashboard.trials import show_trials
-from app.dashboard.visitors import remember, show_runs, visitor
+from app.dashboard.visitors import address, remember, show_runs, visitor
 from app.jobs import AlreadyRunningError, JobHandle, JobSpec, Settings
 from app.text.escaping import markdown_text
 from app.text.formatting import time_left
@@ -173,7 +173,7 @@ def start(spec: JobSpec) -> None:
     st.session_state.pop("postponed", None)
     st.session_state.pop("left", None)
     try:
-        handle = jobs.submit(spec, owner=visitor())
+        handle = jobs.submit(spec, owner=visitor(), address=address())
     except AlreadyRunningError as error:
         st.session_state.postponed = (spec, error.job)
         st.rerun()

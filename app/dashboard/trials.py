@@ -14,7 +14,7 @@ from app.charts.trials import curves_chart, grid_chart
 from app.dashboard import uploads
 from app.dashboard.charts import is_expert
 from app.dashboard.sidebar import moved_to_disk, settings_field
-from app.dashboard.visitors import visitor
+from app.dashboard.visitors import address, visitor
 from app.export.downloads import downloads
 from app.jobs import AlreadyRunningError, JobHandle, JobSpec
 from app.jobs.folders import RESULT
@@ -108,7 +108,7 @@ def choose(spec: JobSpec | None) -> None:
 def begin_trial(spec: JobSpec) -> None:
     """Submits the job, and puts its key into the address beside that of the analysis."""
     try:
-        handle = jobs.submit(spec, owner=visitor())
+        handle = jobs.submit(spec, owner=visitor(), address=address())
     except AlreadyRunningError:
         st.warning("Another job of yours is still running: wait for its end, or cancel it.")
         return

@@ -1,6 +1,8 @@
 """Who looks at the page: the same browser is the same visitor, in whichever tab."""
 
 import hashlib
+import ipaddress
+import os
 import secrets
 
 import streamlit as st
@@ -8,6 +10,7 @@ from streamlit.web.server.starlette.starlette_app_utils import decode_xsrf_token
 
 from app.text.escaping import markdown_text
 
+PROXY_VARIABLE = "AUTOINIT_BEHIND_PROXY"
 RUNS_KEPT = 12
 XSRF_COOKIE = "_streamlit_xsrf"
 
@@ -22,6 +25,24 @@ def visitor() -> str:
         return hashlib.sha256(token).hexdigest()
     own: str = st.session_state.setdefault("visitor", secrets.token_hex(32))
     return own
+
+
+def address() -> str | None:
+    """The network address that the visitor comes from; None for this machine.
+
+    Behind a proxy (`AUTOINIT_BEHIND_PROXY`) it is what the proxy says, which anyone else could say,
+    too. Whoever has an address of IPv6 has 2^64 of them: these are one.
+    """
+    found = st.context.ip_address
+    if os.environ.get(PROXY_VARIABLE):
+        found = st.context.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
+    try:
+        given = ipaddress.ip_address(found or "")
+    except ValueError:
+        return None
+    return (
+        str(ipaddress.ip_network((given, 64), strict=False)) if given.version == 6 else str(given)
+    )
 
 
 @st.cache_resource(max_entries=1000, show_spinner=False)

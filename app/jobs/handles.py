@@ -27,11 +27,19 @@ class JobHandle:
         folder: where the job's files lie; `result.json` and its companions once it is done.
         status: queued, running, done, refused, failed or cancelled.
         progress: a fraction from 0 to 1 and a stage in words.
+        address: of the network, from which it was asked for first; None for this machine.
         error: (code, message) of a job that was refused or has failed.
     """
 
-    def __init__(self, folder: Path, spec: JobSpec | None = None, key: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        spec: JobSpec | None = None,
+        key: str | None = None,
+        address: str | None = None,
+    ) -> None:
         self.folder = folder
+        self.address = address
         self.spec = spec
         self.status = "queued"
         self.progress = Progress(0.0, "Waiting")

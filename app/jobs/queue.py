@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 
 from app.analysis.devices import device_kind
@@ -68,6 +69,7 @@ class Workers:
         self._lock = threading.RLock()
         self._queues: dict[str, deque[JobHandle]] = {}
         self._jobs: dict[str, JobHandle] = {}
+        self._served: dict[str | None, None] = {}  # the latest last
         self._closed = False
         self._claim = folders.claim(self.root)
         self._sweep()
@@ -81,7 +83,11 @@ class Workers:
         self.close()
 
     def submit(
-        self, spec: JobSpec, folder: Path | None = None, owner: str | None = None
+        self,
+        spec: JobSpec,
+        folder: Path | None = None,
+        owner: str | None = None,
+        address: str | None = None,
     ) -> JobHandle:
         """Puts a job into the queue, or finds the one that does the same already.
 
@@ -93,6 +99,7 @@ class Workers:
                 no other; without it the folder is named by the job's key.
             owner: who asks. Equal jobs of several owners are one job, which goes on until the
                 last of them cancels it.
+            address: where the owner is. Addresses are served in turn.
 
         Raises:
             AlreadyRunningError: the owner has another job that has not ended.
@@ -111,9 +118,14 @@ class Workers:
                 return known
             self._forget_old_jobs()
             self._sweep(*spec.files)
-            job = self._jobs[key] = JobHandle(self.root / key, spec, key)
-            if len(self._queue_of(spec)) > self._limits.queue:
+            job = self._jobs[key] = JobHandle(self.root / key, spec, key, address)
+            queue = self._queue_of(spec)
+            own = [each for each in queue if each.address == address is not None]
+            if len(queue) > self._limits.queue:
                 job._end(_busy(self._limits))
+                return job
+            if len(own) > self._limits.queue_per_address:
+                job._end(_busy_address(self._limits))
                 return job
             folders.create(job.folder)
             job.add_owner(owner or "")
@@ -192,13 +204,31 @@ class Workers:
 
     def _move_up(self, queue: deque[JobHandle]) -> None:
         """Starts the first in the queue, and tells the others how many are ahead."""
+        waiting = [job for job in queue if job.status == "queued"]
+        for job in waiting:
+            queue.remove(job)
+        queue.extend(self._in_turn(waiting))
         if queue and queue[0].status == "queued":
             queue[0].status = "running"
+            self._served.pop(queue[0].address, None)
+            self._served[queue[0].address] = None
+            while len(self._served) > JOBS_REMEMBERED:
+                del self._served[next(iter(self._served))]
             queue[0].progress = Progress(0.0, "Starting the worker")
             threading.Thread(target=self._run, args=(queue, queue[0]), daemon=True).start()
         for ahead, job in enumerate(queue):
             if ahead:
                 job.progress = Progress(0.0, f"Waiting: {ahead} ahead of you")
+
+    def _in_turn(self, waiting: Sequence[JobHandle]) -> list[JobHandle]:
+        """One job of each address, then the next of each; who was served longest ago is first."""
+        found: dict[str | None, list[JobHandle]] = {}
+        for job in waiting:
+            found.setdefault(job.address, []).append(job)
+        served = list(self._served)
+        turn = sorted(found, key=lambda each: served.index(each) if each in served else -1)
+        rounds = zip_longest(*(found[address] for address in turn))
+        return [job for each in rounds for job in each if job is not None]
 
     def _run(self, queue: deque[JobHandle], job: JobHandle) -> None:
         # Whatever happens in this thread, the job must end and the queue must move.
@@ -221,7 +251,8 @@ class Workers:
         outcome = None
         try:
             inside = job.spec.moved(partial(folders.give, process.cell))
-            with Watch(process, self._limits, job._stop) as watch:
+            queue = self._queue_of(job.spec)
+            with Watch(process, self._limits, job._stop, lambda: len(queue) > 1) as watch:
                 process.send({
                     "spec": inside.to_json(),
                     "folder": str(folders.left(process.cell)),
@@ -275,9 +306,14 @@ def shared_workers() -> Workers:
         return _shared
 
 
-def submit(spec: JobSpec, folder: Path | None = None, owner: str | None = None) -> JobHandle:
+def submit(
+    spec: JobSpec,
+    folder: Path | None = None,
+    owner: str | None = None,
+    address: str | None = None,
+) -> JobHandle:
     """Puts a job into this process's queue: see `Workers.submit`."""
-    return shared_workers().submit(spec, folder, owner)
+    return shared_workers().submit(spec, folder, owner, address)
 
 
 def find(key: str) -> JobHandle | None:
@@ -314,5 +350,13 @@ def _busy(limits: Limits) -> Outcome:
     message = (
         f"{limits.queue} analyses are waiting already, which is as many as this server takes: try "
         f"again in a few minutes. {variable('queue')} sets the limit."
+    )
+    return Outcome("refused", ("busy", message))
+
+
+def _busy_address(limits: Limits) -> Outcome:
+    message = (
+        f"{limits.queue_per_address} analyses of your network address are waiting already: try "
+        f"again when one of them is done. {variable('queue_per_address')} sets the limit."
     )
     return Outcome("refused", ("busy", message))

@@ -26,16 +26,22 @@ class Watch:
         process: the worker.
         limits: how long it may run, and how much memory it may hold.
         stop: ends the job, with the outcome that it is given.
+        others_wait: whether another job waits for the place of this one.
 
     Attributes:
         peak: the most that was seen.
     """
 
     def __init__(
-        self, process: WorkerProcess, limits: Limits, stop: Callable[[Outcome], None]
+        self,
+        process: WorkerProcess,
+        limits: Limits,
+        stop: Callable[[Outcome], None],
+        others_wait: Callable[[], bool],
     ) -> None:
         self.peak = Usage(0, 0, 0)
         self._process, self._limits, self._stop = process, limits, stop
+        self._others_wait = others_wait
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
 
@@ -48,7 +54,7 @@ class Watch:
         self._thread.join()
 
     def _look(self) -> None:
-        deadline = time.monotonic() + self._limits.seconds
+        start = time.monotonic()
         while not self._over.wait(SECONDS_BETWEEN_LOOKS):
             usage = self._process.usage()
             self.peak = Usage(*map(max, self.peak, usage))
@@ -56,8 +62,10 @@ class Watch:
                 self._stop(too_large(self._limits))
             elif usage.threads > MOST_THREADS:
                 self._stop(Outcome("failed", ("worker_died", _TOO_MANY)))
-            elif time.monotonic() > deadline:
+            elif (ran := time.monotonic() - start) > self._limits.seconds:
                 self._stop(too_long(self._limits))
+            elif ran > self._limits.seconds_if_others_wait and self._others_wait():
+                self._stop(too_long_for_others(self._limits))
 
     def explain(self, status: int, has_wall: bool) -> Outcome:
         """Why a worker went away without a last word.
@@ -80,6 +88,16 @@ def too_long(limits: Limits) -> Outcome:
     message = (
         f"The job ran longer than {limits.seconds:g} seconds and was ended: try fewer samples, or "
         f"allow more time by {variable('seconds')}."
+    )
+    return Outcome("failed", ("deadline_exceeded", message))
+
+
+def too_long_for_others(limits: Limits) -> Outcome:
+    """The end of a job that had its time when another one came to wait."""
+    message = (
+        f"The job had run longer than {limits.seconds_if_others_wait:g} seconds, and others were "
+        "waiting: start it again when nobody does, or try fewer samples. "
+        f"{variable('seconds_if_others_wait')} sets the limit."
     )
     return Outcome("failed", ("deadline_exceeded", message))
 

@@ -67,7 +67,7 @@ class Jobs:
         self.running: StandInJob | None = None
         self.lost = ""
 
-    def submit(self, spec: JobSpec, owner: str) -> StandInJob:
+    def submit(self, spec: JobSpec, owner: str, address: str | None) -> StandInJob:
         if self.running is not None and self.running.is_owned_by(owner):
             raise AlreadyRunningError(self.running)
         self.submitted.append(spec)

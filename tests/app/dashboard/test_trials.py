@@ -59,7 +59,7 @@ def said(page):
 def test_the_button_trains_what_is_on_the_page(page, monkeypatch):
     submitted = []
 
-    def submit(spec, owner):
+    def submit(spec, owner, address):
         submitted.append(spec)
         return page.others[TRIAL_KEY]
 
@@ -120,7 +120,8 @@ def test_data_that_were_brought_are_learnt(page, monkeypatch, tmp_path):
         upload = uploads.store(file, "train.npz", (".npz",))
     submitted = []
     monkeypatch.setattr(
-        "app.jobs.submit", lambda spec, owner: submitted.append(spec) or page.others[TRIAL_KEY]
+        "app.jobs.submit",
+        lambda spec, owner, address: submitted.append(spec) or page.others[TRIAL_KEY],
     )
     shown = with_trial(page, "done")
     shown.session_state["trial_data"] = upload

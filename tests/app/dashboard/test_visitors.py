@@ -35,3 +35,23 @@ def test_without_a_cookie_the_page_is_the_visitor(
         cookies[XSRF_COOKIE] = cookie
     assert visitor() == visitor()
     assert len(visitor()) == 64
+
+
+@pytest.mark.parametrize(
+    ("behind_proxy", "address", "forwarded", "found"),
+    [
+        ("", None, "", None),
+        ("", "203.0.113.7", "198.51.100.1", "203.0.113.7"),
+        ("1", "10.0.0.2", "198.51.100.1", "198.51.100.1"),
+        ("1", "10.0.0.2", "made up, 198.51.100.1", "198.51.100.1"),
+        ("1", "10.0.0.2", "", None),
+        ("", "2001:db8::1:2:3:4", "", "2001:db8::/64"),
+    ],
+)
+def test_the_address_is_the_proxys_word_where_there_is_one(
+    monkeypatch, behind_proxy, address, forwarded, found
+):
+    monkeypatch.setenv(visitors.PROXY_VARIABLE, behind_proxy)
+    context = SimpleNamespace(ip_address=address, headers={"X-Forwarded-For": forwarded})
+    monkeypatch.setattr(visitors, "st", SimpleNamespace(context=context))
+    assert visitors.address() == found

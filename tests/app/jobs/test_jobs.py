@@ -370,6 +370,44 @@ def test_a_full_line_takes_no_more(stand_in: list[str], root: Path) -> None:
         assert [ended(job).status for job in (*jobs[:2], again)] == ["done"] * 3
 
 
+def test_addresses_are_served_in_turn(workers: Workers) -> None:
+    first = workers.submit(spec("waits", "a0"), address="a")
+    others = [
+        workers.submit(spec("quick", f"{address}{number}"), address=address)
+        for address, number in (("a", 1), ("a", 2), ("a", 3), ("b", 1), ("c", 1), ("b", 2))
+    ]
+    assert [job.progress.stage[9] for job in others] == ["3", "5", "6", "1", "2", "4"]
+    (workers.root / "go.txt").touch()
+    for job in (first, *others):
+        assert ended(job).status == "done"
+    started = (workers.root / "started.txt").read_text().split()
+    assert started == ["a0", "b1", "c1", "a1", "b2", "a2", "a3"]
+
+
+def test_an_address_has_a_few_places(stand_in: list[str], root: Path) -> None:
+    few = replace(LIMITS, queue_per_address=2)
+    with Workers(keep_warm=False, command=stand_in, root=root, limits=few) as workers:
+        jobs = [workers.submit(spec("waits", str(n)), address="a") for n in range(3)]
+        late = workers.submit(spec("waits", "late"), address="a")
+        assert (late.status, late.error and late.error[0]) == ("refused", "busy")
+        other = workers.submit(spec("quick", "other"), address="b")
+        assert other.status == "queued"
+        assert workers.submit(spec("quick", "here")).status == "queued"
+        (root / "go.txt").touch()
+        assert {ended(job).status for job in (*jobs, other)} == {"done"}
+
+
+def test_a_long_job_ends_when_others_wait(stand_in: list[str], root: Path) -> None:
+    shared = replace(LIMITS, seconds_if_others_wait=0.3)
+    with Workers(keep_warm=False, command=stand_in, root=root, limits=shared) as workers:
+        long = workers.submit(spec("waits", "long"))
+        assert not long.wait(1.0), "nobody waits"
+        assert ended(workers.submit(spec("quick", "next"))).status == "done"
+        assert long.error is not None
+        assert long.error[0] == "deadline_exceeded"
+        assert "others were waiting" in long.error[1]
+
+
 def test_one_person_cancels_for_oneself(workers: Workers) -> None:
     job = workers.submit(spec("hangs"), owner="anna")
     assert workers.submit(spec("hangs"), owner="ben") is job
