@@ -10,12 +10,14 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import app
@@ -297,6 +299,23 @@ def test_too_many_threads_end_a_worker(workers: Workers, monkeypatch: pytest.Mon
     assert job.error is not None
     assert job.error[0] == "worker_died"
     assert "threads and was ended" in job.error[1]
+
+
+def test_many_jobs_leave_nothing_behind(workers: Workers) -> None:
+    def held() -> tuple[int, int, int]:
+        process = psutil.Process()
+        return process.num_fds(), threading.active_count(), len(process.children())
+
+    at_rest = threading.active_count()
+    assert ended(workers.submit(spec("quick", "first"))).status == "done"
+    wait_for(lambda: threading.active_count() == at_rest)
+    before = held()
+    ends = ("quick", "refuses", "exits", "segfaults", "mumbles")
+    jobs = [workers.submit(spec(what, f"{what} {n}")) for n in range(3) for what in ends]
+    for job in jobs:
+        ended(job)
+    wait_for(lambda: held() == before)
+    assert not list(workers.root.glob("cell-*"))
 
 
 # Cancelling and waiting
