@@ -8,6 +8,7 @@ import logging
 import math
 import subprocess
 import threading
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -51,6 +52,9 @@ HEADERS = {
 
 UPLOAD_ROUTE = "/_stcore/upload_file/"
 FILES_IN_MEMORY = 2
+# Of the largest size: what is small finds room beyond that of the files above.
+SMALL, ROOM_FOR_SMALL = 1 / 64, 1 / 4
+SECONDS_UNCLAIMED = 180.0  # a page takes its file within seconds
 
 
 class SecurityHeaders:
@@ -74,13 +78,15 @@ class UploadGuard:
     """Bounds the memory that uploads take until the page has moved them to disk.
 
     Streamlit holds whatever a session sends for as long as the session lasts: here it is one file
-    per session, and `FILES_IN_MEMORY` of the largest size in all.
+    per session, and `FILES_IN_MEMORY` of the largest size in all. What a page that is closed has
+    sent, or one that does not take it, goes when others need the room.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
         self._largest = Limits.from_environment().file_bytes
         self._arriving: dict[str, int] = {}
+        self._arrived: dict[str, float] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -91,7 +97,7 @@ class UploadGuard:
         session = scope["path"].split("/")[-2]
         length = Headers(scope=scope).get("content-length", "")
         size = int(length) if length.isdecimal() else self._largest
-        if session in self._arriving or self._held(session) + size > self._room():
+        if session in self._arriving or self._held(session) + size > self._room(size):
             busy = PlainTextResponse("Too many uploads at once: try again.", status_code=503)
             await busy(scope, receive, send)
             return
@@ -100,14 +106,24 @@ class UploadGuard:
             await self.app(scope, receive, send)
         finally:
             del self._arriving[session]
+            self._arrived[session] = time.monotonic()
 
-    def _room(self) -> int:
-        return FILES_IN_MEMORY * self._largest - sum(self._arriving.values())
+    def _room(self, size: int) -> float:
+        files = FILES_IN_MEMORY + (ROOM_FOR_SMALL if size <= SMALL * self._largest else 0)
+        return files * self._largest - sum(self._arriving.values())
 
     def _held(self, session: str) -> int:
-        """Bytes of the files in memory, once the session's earlier file is let go."""
-        manager: Any = runtime.get_instance().uploaded_file_mgr
-        manager.remove_session_files(session)
+        """Bytes of the files in memory, once the session's earlier file and the unclaimed go."""
+        streamlit = runtime.get_instance()
+        manager: Any = streamlit.uploaded_file_mgr
+        now = time.monotonic()
+        self._arrived = {
+            key: at for key, at in self._arrived.items() if key in manager.file_storage
+        }
+        for key in list(manager.file_storage):
+            waits = now - self._arrived.get(key, now) > SECONDS_UNCLAIMED
+            if key == session or waits or not streamlit.is_active_session(key):
+                manager.remove_session_files(key)
         stored = [file for files in list(manager.file_storage.values()) for file in files.values()]
         return sum(len(file.data) for file in stored)
 

@@ -25,6 +25,7 @@ class Uploads:
 
     def __init__(self) -> None:
         self.file_storage: dict[str, dict[str, Any]] = {}
+        self.closed: set[str] = set()
         self.go = asyncio.Event()
         self.go.set()
 
@@ -57,7 +58,9 @@ async def ask(app: Any, path: str, method: str = "PUT", size: int | None = None)
 def uploads(monkeypatch: pytest.MonkeyPatch) -> Uploads:
     monkeypatch.setenv("AUTOINIT_MAX_FILE_BYTES", str(LARGEST))
     uploads = Uploads()
-    stand_in = SimpleNamespace(uploaded_file_mgr=uploads)
+    stand_in = SimpleNamespace(
+        uploaded_file_mgr=uploads, is_active_session=lambda key: key not in uploads.closed
+    )
     monkeypatch.setattr(server.runtime, "get_instance", lambda: stand_in)
     return uploads
 
@@ -78,10 +81,43 @@ def test_a_session_holds_one_file_and_all_of_them_a_few(uploads: Uploads) -> Non
         assert len(uploads.file_storage) == 1
         for number in range(FILES_IN_MEMORY - 1):
             assert (await ask(guard, ROUTE.format(number)))["status"] == 204
-        assert (await ask(guard, ROUTE.format("ben"), size=1))["status"] == 503
+        assert (await ask(guard, ROUTE.format("ben"), size=100))["status"] == 503
         assert (await ask(guard, "/", "GET"))["status"] == 204
         uploads.remove_session_files("anna")  # As the page does when it has stored the file.
-        assert (await ask(guard, ROUTE.format("ben"), size=1))["status"] == 204
+        assert (await ask(guard, ROUTE.format("ben"), size=100))["status"] == 204
+
+    run(story())
+
+
+@pytest.mark.parametrize("why", ["closed", "unclaimed"])
+def test_what_nobody_takes_makes_room(
+    uploads: Uploads, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    guard = UploadGuard(uploads)
+
+    async def story() -> None:
+        for number in range(FILES_IN_MEMORY):
+            assert (await ask(guard, ROUTE.format(number), size=LARGEST))["status"] == 204
+        assert (await ask(guard, ROUTE.format("anna"), size=LARGEST))["status"] == 503
+        if why == "closed":
+            uploads.closed.add("0")
+        else:
+            guard._arrived["0"] -= server.SECONDS_UNCLAIMED
+        assert (await ask(guard, ROUTE.format("anna"), size=LARGEST))["status"] == 204
+        assert set(uploads.file_storage) == {"1", "anna"}
+
+    run(story())
+
+
+def test_small_files_find_room(uploads: Uploads) -> None:
+    guard = UploadGuard(uploads)
+
+    async def story() -> None:
+        for number in range(FILES_IN_MEMORY):
+            assert (await ask(guard, ROUTE.format(number), size=LARGEST))["status"] == 204
+        for name in range(10, 26):
+            assert (await ask(guard, ROUTE.format(name), size=LARGEST // 64))["status"] == 204
+        assert (await ask(guard, ROUTE.format("late"), size=LARGEST // 64))["status"] == 503
 
     run(story())
 
