@@ -8,7 +8,7 @@ from statistics import median
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
-from app.analysis.trials.answer import cell_text, score_text
+from app.analysis.trials.answer import cell_text
 from app.analysis.trials.result import Training, TrialResult
 from app.analysis.trials.settings import WORDS
 from app.charts.theme import COLOURS, DASHES, GRID_COLOUR, NEUTRAL_COLOUR, OTHER_COLOUR
@@ -40,7 +40,7 @@ def grid_chart(trial: TrialResult) -> go.Figure:
                 x=rates,
                 y=[1.0] * len(rates),
                 name=WORDS[scheme],
-                text=[_label(trial, cell) for cell in cells],
+                text=[_label(cell) for cell in cells],
                 textposition="inside",
                 insidetextanchor="middle",
                 textangle=0,
@@ -168,9 +168,10 @@ def _pattern(trial: TrialResult, cell: Training | None) -> str:
     return CHANCE if score - trial.chance <= 2 * error else PLAIN
 
 
-def _label(trial: TrialResult, cell: Training | None) -> str:
+def _label(cell: Training | None) -> str:
+    """Percent, in two digits: a phone has room for no more."""
     if cell is None:
         return ""
-    if cell.outcome == "diverged":
-        return "diverged"
-    return ("~ " if cell.outcome == "stopped" else "") + score_text(trial, cell.score)
+    if cell.outcome == "diverged" or cell.score is None:
+        return "×"
+    return ("~" if cell.outcome == "stopped" else "") + f"{100 * max(cell.score, -9.99):.0f}"

@@ -28,7 +28,7 @@ DATA, KEPT = "trial_data", "trial_kept"  # of the session
 IN_SIGHT = ("schemes", "optimizer")
 DATA_SUFFIXES = (".npz",)
 LEGEND = (
-    "Each cell is one training. Grey and crossed: it diverged. Hatched: no better than chance. "
+    "Each cell is one training. ×: it diverged. Hatched: no better than chance. "
     "~: stopped after a quarter of the steps, as others did better. A thick edge: the best rate "
     "of an initialisation, which was tried from other weights, too."
 )
@@ -189,8 +189,8 @@ def show_grid(found: TrialResult) -> None:
     st.caption(
         f"{plain_text(found.optimizer)}, {found.steps} steps of {found.batch} samples. "
         + markdown_text(found.data, 300)
-        + (" Scores: share of unseen samples right." if found.measure == "accuracy" else
-           " Scores: share of the best constant's loss that is gained.")
+        + (" Percent of unseen samples right." if found.measure == "accuracy" else
+           " Percent of the best constant's loss that is gained.")
     )  # fmt: skip
     st.plotly_chart(
         grid_chart(found), key="trial-grid", config={"displayModeBar": False},

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -200,3 +201,31 @@ def test_print_it(task, vanishing, browser: Browser, tmp_path):
         for width in (703, 996):
             reader.set_viewport_size({"width": width, "height": 700})
             assert reader.evaluate(OVERHANG) <= 0
+
+
+@pytest.mark.slow
+def test_which_initialisation_learns_my_data(task: Page, vanishing: Path, tmp_path: Path) -> None:
+    """A model and data of one's own, a grid that fills, and the best one taken home."""
+    generator = np.random.default_rng(0)
+    x = generator.standard_normal((600, 32)).astype("float32")
+    np.savez(tmp_path / "train.npz", x=x, y=(x[:, 0] > 0) + 2 * (x[:, 1] > 0))
+    drop(task, vanishing)
+    await_answer(task)
+    task.get_by_text("Try it: which initialisation").click()
+    part = task.locator(".st-key-trials")
+    part.locator("input[type=file]").set_input_files(tmp_path / "train.npz")
+    expect(part.get_by_text("train.npz")).to_be_visible()
+    part.get_by_role("button", name="Try it", exact=True).click()
+    expect(part.get_by_role("button", name="Stop, and keep what is there")).to_be_visible()
+    expect(part.locator(".st-key-trial-grid")).to_be_visible()
+    photograph(task, "trial-filling")
+    expect(part.get_by_role("button", name="All trainings, JSON")).to_be_visible()
+    answer = part.locator(".answer")
+    expect(answer).to_contain_text("with a rate of")
+    expect(answer).to_contain_text("Its own initializers")
+    photograph(task, "trial")
+    path = download(task, "The model with", tmp_path)
+    own, best = (keras.models.load_model(each, compile=False) for each in (vanishing, path))
+    assert float(np.std(best.get_layer("d5").kernel)) > 5 * float(
+        np.std(own.get_layer("d5").kernel)
+    )
