@@ -72,6 +72,7 @@ def test_networks_are_without_dropout():
     assert not any(rates)
 
 
+@pytest.mark.slow
 def test_without_a_gpu_it_says_so():
     hidden = {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
     ended = subprocess.run(

@@ -13,6 +13,7 @@ COMPILED = [
 ]
 
 
+@pytest.mark.slow
 def test_on_jax_a_few_of_the_tests_pass():
     tests = [*suite.FEW, f"{COMPILED[0]}[dropout]", f"{COMPILED[0]}[stateful]", COMPILED[2]]
     passed, others, said = suite.run("jax", tests)

@@ -96,7 +96,7 @@ def test_everything_is_reached_from_the_keyboard(page):
 
 
 @pytest.mark.skipif(not axe.SCRIPT.exists(), reason=axe.MISSING)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_axe_finds_nothing(browser: Browser, server: str, tmp_path: Path, scheme: Any):
     broken = tmp_path / "holiday.keras"
     broken.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(2000))

@@ -76,6 +76,7 @@ def test_a_worker_that_dies_gets_a_sentence_and_the_job_can_be_started_again(pag
     await_result(page)
 
 
+@pytest.mark.slow
 def test_a_running_job_is_its_visitors_own_and_the_only_one(page, browser, server, tmp_path):
     choose_sample(page, "resnet-812-nobn")
     analyse(page)
@@ -97,6 +98,7 @@ def test_a_running_job_is_its_visitors_own_and_the_only_one(page, browser, serve
     assert drawn(await_result(page), "AutoInit kernels") == 1
 
 
+@pytest.mark.slow
 def test_the_address_leads_back_to_the_result_without_computing_it_again(page, data):
     page.get_by_role("button", name="All-CNN-C", exact=True).click()
     chart = await_result(page)

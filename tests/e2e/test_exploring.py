@@ -33,6 +33,7 @@ def y_title(page: Page, text: str) -> None:
     expect(main_chart(page).locator(".ytitle")).to_contain_text(text)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_reloaded_goes_on_and_its_result_can_be_explored(page):
     choose_sample(page, DEEP)
     analyse(page)
@@ -88,6 +89,7 @@ def expect_stretch(page: Page) -> tuple[int, int]:
     return low, high
 
 
+@pytest.mark.slow
 def test_a_stretch_of_calls_is_kept_from_view_to_view_and_from_job_to_job(page):
     open_sample(page, DEEP)
     whole = shown_calls(page)
@@ -117,6 +119,7 @@ def test_a_stretch_of_calls_is_kept_from_view_to_view_and_from_job_to_job(page):
     expect(main_chart(page).locator(".xtitle")).to_contain_text(title)
 
 
+@pytest.mark.slow
 def test_gradient_and_jacobian_are_measured_on_demand(page):
     open_sample(page, QUICK)
     first = page.url

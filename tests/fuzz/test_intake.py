@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.fuzz import mutations
 from tests.hostile.intake import Intake
 
-EXAMPLES = 50
+EXAMPLES = 20
 # Explaining a failure runs the example again and again, which says nothing here.
 PHASES = (Phase.explicit, Phase.generate, Phase.shrink)
 UNACCEPTABLE = ("failed", "crashed", "hung", "out_of_memory")

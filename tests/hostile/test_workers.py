@@ -100,6 +100,7 @@ def send(rows: list[Row], workers: Workers, folder: Path, temporary: Path) -> No
             assert answer_of(after).outcome == ANALYSED
 
 
+@pytest.mark.slow
 def test_a_few_and_the_good_files_between_them(
     workers: Workers, tmp_path: Path, temporary: Path
 ) -> None:

@@ -61,7 +61,9 @@ def test_what_is_dropped_together_stays_correlated():
     assert together.state.cov_samples[pair] == pytest.approx(0.0)
 
 
-@pytest.mark.parametrize("variance", [0.02, 0.3, 1.0])
+@pytest.mark.parametrize(
+    "variance", [0.02, *(pytest.param(each, marks=pytest.mark.slow) for each in (0.3, 1.0))]
+)
 def test_a_function_changes_the_energies_of_samples(variance):
     """Each sample by the integral over its own Gaussian."""
     signal = with_log_variance(variance)
@@ -194,6 +196,7 @@ def test_long_axes_are_thinned_and_keep_their_means():
     assert pooled.pairs[0] @ alone == pytest.approx(1 / 500, rel=0.02)
 
 
+@pytest.mark.slow
 def test_a_gated_network_with_stochastic_depth_by_measurement():
     """Squeeze-and-excite blocks with a skip and whole samples dropped, over 8 draws."""
     inputs = keras.Input((16, 16, 3), name="in")
