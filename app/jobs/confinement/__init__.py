@@ -136,7 +136,7 @@ def _lower_own_limits() -> None:
 def _reachable(cell: Path, readable: Iterable[Path]) -> Iterator[tuple[Path, Access]]:
     """What a worker may reach: libraries, this program, devices for computing, and its own cell."""
     program = Path(__file__).parents[3]
-    home = Path.home()
+    home = Path(os.path.expanduser("~"))  # of a user without a name there is none
     libraries = os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)
     searched = [Path(entry).absolute() for entry in (*sys.path, *libraries) if entry]
     installed = map(Path, (sys.prefix, sys.base_prefix, *_SYSTEM))

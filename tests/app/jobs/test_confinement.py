@@ -175,6 +175,17 @@ except PermissionError:
     subprocess.run([sys.executable, "-c", program], env=environment, check=True)
 
 
+def test_the_web_process_is_hidden() -> None:
+    program = """
+import ctypes
+from app.jobs.confinement import hide_process
+hide_process()
+assert ctypes.CDLL(None).prctl(3, 0, 0, 0, 0) == 0  # PR_GET_DUMPABLE
+"""
+    environment = {**os.environ, "PYTHONPATH": str(HOME)}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+
+
 # What a hijacked worker leaves
 
 LEAVES = """

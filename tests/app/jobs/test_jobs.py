@@ -478,7 +478,7 @@ def test_closing_ends_everything(stand_in: list[str], root: Path) -> None:
     workers.close()
     assert (running.status, queued.status) == ("cancelled", "cancelled")
     assert not is_alive(pid)
-    assert not list(root.glob("warm-*"))
+    assert not list(root.glob("cell-*"))
     with pytest.raises(RuntimeError, match="closed"):
         workers.submit(spec("quick"))
 
