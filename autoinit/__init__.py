@@ -20,6 +20,7 @@ _PUBLIC = {
     "wrap_addition": "autoinit.initializers.additions",
     "AutoInit": "autoinit.initializers.autoinit",
     "AutoInitVisualizer": "autoinit.visualizer",
+    "check": "autoinit.verdict",
     "LayerOutputDistributionEstimator": "autoinit.rules.estimators",
 }
 
@@ -29,6 +30,7 @@ __all__ = [
     "CenteredUnitNorm",
     "LayerOutputDistributionEstimator",
     "WeightedSum",
+    "check",
     "wrap_addition",
 ]
 

@@ -30,6 +30,19 @@ class ModelFileError(AutoInitError):
         self.code = code
 
 
+class CannotTrainError(AutoInitError):
+    """A model cannot train from the weights that it has, and `check` was to be strict.
+
+    Args:
+        message: the verdicts.
+        result: of the analysis.
+    """
+
+    def __init__(self, message: str, result: Any) -> None:
+        super().__init__(message)
+        self.result = result
+
+
 def keras2_advice(model: Any) -> str | None:
     """What to do with a model of Keras 2, which only goes by way of its file; None for others."""
     modules = {kind.__module__.split(".")[0] for kind in type(model).__mro__}

@@ -60,7 +60,7 @@ class AutoInitVisualizer:
             GraphError: for a model without a graph of layers.
             ValueError: for limits that are not positive and increasing.
         """
-        # The one place in this package that reaches up to probes and charts.
+        # With `check`, the one place in this package that reaches up to what analyses.
         from app.analysis.comparison import compare
         from app.analysis.figures import Source, result_of
         from app.analysis.job_spec import JobSpec

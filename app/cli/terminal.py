@@ -107,7 +107,7 @@ def _summary_lines(result: Result, bars: str) -> Iterator[str]:
         f"{result.timings.get('total', 0.0):.1f} s"
     )
     yield ""
-    yield from _verdict_lines(result)
+    yield from verdict_lines(result)
     yield ""
     yield from _finding_lines(result)
     yield ""
@@ -193,7 +193,7 @@ def _card_lines(result: Result) -> Iterator[str]:
             yield f"{card.label.lower()}  {card.value} ({card.note})"
 
 
-def _verdict_lines(result: Result) -> Iterator[str]:
+def verdict_lines(result: Result) -> Iterator[str]:
     """For each series the word, its one cause, and what to do; the file's own weights first."""
     width = max(map(len, result.series))
     before: dict[tuple[str, str], str] = {}

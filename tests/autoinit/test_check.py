@@ -1,0 +1,65 @@
+"""`autoinit.check`: the verdict on a model in memory, before `fit`."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import autoinit
+from autoinit.errors import CannotTrainError, ModelFileError
+
+
+def chain(deviation):
+    def drawn(seed):
+        return keras.initializers.RandomNormal(stddev=deviation, seed=seed)
+
+    stack = [layers.Dense(64, "tanh", kernel_initializer=drawn(n), name=f"d{n}") for n in range(12)]
+    return keras.Sequential([keras.Input((64,)), *stack, layers.Dense(4, "softmax")], name="chain")
+
+
+def test_a_model_that_cannot_train_is_told_and_left_as_it_was(capsys):
+    model = chain(0.01)
+    before = model.get_weights()
+    result = autoinit.check(model)
+    printed = capsys.readouterr().out
+    assert result.verdicts["uploaded"].verdict == "cannot train"
+    assert result.verdicts["autoinit"].verdict == "trains"
+    assert "cannot train" in printed.splitlines()[0]
+    assert "AutoInit" in printed
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+    with pytest.raises(CannotTrainError, match="cannot train") as caught:
+        autoinit.check(model, strict=True, verbose=False)
+    assert caught.value.result.verdicts["uploaded"].verdict == "cannot train"
+    assert capsys.readouterr().out == ""
+
+
+def test_a_healthy_model_trains_on_its_own_data():
+    x = np.random.default_rng(0).normal(2.0, 3.0, (50, 64)).astype("float32")
+    model = keras.Sequential([
+        keras.Input((64,), name="x"), layers.Normalization(mean=2.0, variance=9.0),
+        layers.Dense(64, "relu", kernel_initializer="he_normal"), layers.Dense(4, "softmax"),
+    ])  # fmt: skip
+    model.compile("adam", "sparse_categorical_crossentropy")
+    result = autoinit.check(model, x, strict=True, verbose=False)
+    assert result.verdicts["uploaded"].verdict == "trains"
+    assert result.model.inputs[0].taken == "data"
+    assert result.model.inputs[0].mean == pytest.approx(float(x.mean()), rel=1e-5)
+    with pytest.raises(ModelFileError, match="shape"):
+        autoinit.check(model, x[:, :3], verbose=False)
+
+
+def test_what_it_is_compiled_with_counts():
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(3, "relu")])
+    model.compile("adam", "categorical_crossentropy")
+    found = autoinit.check(model, verbose=False).findings
+    assert "output_activation_vs_loss" in {each.code for each in found}
+
+
+def test_arrays_of_several_inputs_have_names():
+    a, b = keras.Input((4,), name="a"), keras.Input((4,), name="b")
+    model = keras.Model([a, b], layers.Dense(2)(layers.Add()([a, b])))
+    x = np.zeros((10, 4), "float32")
+    with pytest.raises(ValueError, match="'a', 'b'"):
+        autoinit.check(model, x)
+    taken = autoinit.check(model, {"a": x + 1, "b": x}, verbose=False).model.inputs
+    assert [each.mean for each in taken] == [1.0, 0.0]
