@@ -57,11 +57,18 @@ def show_trials(spec: JobSpec | None) -> None:
             watch(handle.key)
         elif handle.status == "done":
             show_done(handle)
-        elif handle.status == "cancelled" and handle.key in st.session_state.get(KEPT, {}):
-            st.info("Stopped: this is what was known by then.", icon=":material/stop_circle:")
-            show_grid(st.session_state[KEPT][handle.key])
-        elif handle.error is not None:
-            st.error(markdown_text(handle.error[1], 1000), icon=":material/error:")
+        else:
+            show_end(handle)
+
+
+def show_end(handle: JobHandle) -> None:
+    """Why there is no result, and what was known by then."""
+    if handle.error is not None:
+        st.error(markdown_text(handle.error[1], 1000), icon=":material/error:")
+    known: TrialResult | None = st.session_state.get(KEPT, {}).get(handle.key)
+    if known is not None:
+        st.info("Stopped: this is what was known by then.", icon=":material/stop_circle:")
+        show_grid(known)
 
 
 def choose(spec: JobSpec | None) -> None:
@@ -131,11 +138,11 @@ def watch(key: str) -> None:
     st.progress(min(max(fraction, 0.0), 1.0), text=markdown_text(text))
     preview = handle.preview()
     known = None if preview is None else read_trial(str(preview[0]), preview[1])
+    if known is not None:  # whatever ends the trial
+        st.session_state[KEPT] = {key: known}
     if handle.is_owned_by(visitor()) and st.button(
         "Stop, and keep what is there", icon=":material/stop_circle:"
     ):
-        if known is not None:
-            st.session_state.setdefault(KEPT, {})[key] = known
         handle.cancel(visitor())
         st.rerun()
     if known is not None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, FiniteFloat
+from pydantic import AfterValidator, Field, FiniteFloat
 
 from app.analysis.result import (
     DownloadFacts,
@@ -16,7 +16,18 @@ from app.analysis.result import (
     VerdictFacts,
     read_part,
 )
+from app.analysis.trials.settings import NAMES
 
+
+def _require_scheme(name: str) -> str:
+    if name not in NAMES:
+        raise ValueError("no initialisation has that name")
+    return name
+
+
+# A worker may have been anyone's: names are those of the table, and lists end.
+SchemeName = Annotated[str, AfterValidator(_require_scheme)]
+MOST_TRAININGS, MOST_LOSSES, MOST_COLUMNS = 1000, 100, 40
 Outcome = Literal["finished", "stopped", "diverged"]
 
 
@@ -28,14 +39,14 @@ class Training(Part):
     trained on, `error` its standard error; `losses` are of the steps, thinned out.
     """
 
-    scheme: str
+    scheme: SchemeName
     rate: FiniteFloat
     draw: int = 0
     outcome: Outcome
     steps: int = 0
     score: Figure = None
     error: Figure = None
-    losses: tuple[Figure, ...] = ()
+    losses: tuple[Figure, ...] = Field(default=(), max_length=MOST_LOSSES)
 
 
 class Standing(Part):
@@ -47,7 +58,7 @@ class Standing(Part):
     what needs no training; `at_end` whether no larger, or no smaller, rate was tried.
     """
 
-    scheme: str
+    scheme: SchemeName
     rate: FiniteFloat
     low: FiniteFloat
     high: FiniteFloat
@@ -66,10 +77,10 @@ class Answer(Part):
     `alike` are other initialisations within two standard errors of the best, `best` first.
     """
 
-    scheme: str | None = None
+    scheme: SchemeName | None = None
     rate: Figure = None
-    alike: tuple[str, ...] = ()
-    standings: tuple[Standing, ...] = ()
+    alike: tuple[SchemeName, ...] = ()
+    standings: tuple[Standing, ...] = Field(default=(), max_length=len(NAMES))
     sentence: Text = ""
 
 
@@ -91,10 +102,10 @@ class TrialResult(Part):
     chance: FiniteFloat
     steps: int
     batch: int
-    schemes: tuple[str, ...]
-    rates: tuple[FiniteFloat, ...]
-    trainings: tuple[Training, ...]
-    expected: dict[str, VerdictFacts] = Field(default={})
+    schemes: tuple[SchemeName, ...] = Field(max_length=len(NAMES))
+    rates: tuple[FiniteFloat, ...] = Field(max_length=MOST_COLUMNS)
+    trainings: tuple[Training, ...] = Field(max_length=MOST_TRAININGS)
+    expected: dict[SchemeName, VerdictFacts] = Field(default={})
     answer: Answer = Answer()
     findings: tuple[Finding, ...] = ()
     downloads: tuple[DownloadFacts, ...] = ()
