@@ -60,6 +60,9 @@ def answer(result: Result, first: Result) -> tuple[str, str]:
             if now.tone == "good":
                 change += f" (variance {_range(result, new)}; before {_range(first, old)})"
         told.append(f"{name}: {change}.")
+    scheme = result.settings.scheme
+    if scheme in result.series and scheme not in first.series:
+        told.append(f"{series_name(scheme)}: {verdict_card(result, scheme).word.lower()}.")
     what = " and ".join(what_if(result, first))
     better, worse = any(step > 0 for step in steps), any(step < 0 for step in steps)
     lead, tone = f"No other verdict with {what}.", "unknown"

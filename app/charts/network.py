@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from urllib.parse import urlencode
 
 from app.analysis.headline import is_number
 from app.analysis.result import Call, Result
@@ -11,6 +12,7 @@ from app.text.escaping import plain_text
 from app.text.formatting import number, shape
 
 NAME_LENGTH = 32
+LAYER = "layer"  # of the address: the path of the layer that is chosen in the graph
 # From what vanishes over what keeps its size to what explodes: ColorBrewer's RdBu, its light part,
 # on which dark letters can be read.
 _COLOURS = ("#4393C3", "#92C5DE", "#D1E5F0", "#F7F7F7", "#FDDBC7", "#F4A582", "#E0715A")
@@ -25,7 +27,11 @@ _HEAD = f"""digraph network {{
 
 
 def network_dot(
-    result: Result, series: str, gradient: bool = False, chosen: Collection[str] = ()
+    result: Result,
+    series: str,
+    gradient: bool = False,
+    chosen: Collection[str] = (),
+    address: Mapping[str, str] | None = None,
 ) -> str:
     """A node for each call, or for each block where they are folded, and an edge for what it reads.
 
@@ -34,10 +40,15 @@ def network_dot(
         series: whose figures colour it.
         gradient: whether those are the gradient's, and not the signal's.
         chosen: paths of the calls that are chosen elsewhere.
+        address: the query of the page, where each node leads with its own path as `layer`; one that
+            is chosen leads back. Without it nodes lead nowhere.
     """
     shown = {call.index for call in result.calls}
-    lines = [_node(call, *_figure(result, call, series, gradient), call.path in chosen)
-             for call in result.calls]  # fmt: skip
+    lines = [
+        _node(call, *_figure(result, call, series, gradient), call.path in chosen,
+              _link(call.path, address))
+        for call in result.calls
+    ]  # fmt: skip
     lines += [
         f"  n{index} -> n{call.index};"
         for call in result.calls for index in call.inputs if index in shown
@@ -74,7 +85,16 @@ def _gradients(result: Result, series: str) -> Iterator[float]:
             yield moments.variance
 
 
-def _node(call: Call, words: str, colour: str, is_chosen: bool) -> str:
+def _link(path: str, address: Mapping[str, str] | None) -> str:
+    if address is None:
+        return ""
+    leads = dict(address) | {LAYER: path}
+    if address.get(LAYER) == path:
+        del leads[LAYER]
+    return f', target="_self", URL={json.dumps(f"?{urlencode(leads)}")}'
+
+
+def _node(call: Call, words: str, colour: str, is_chosen: bool, link: str) -> str:
     kind = f"{plain_text(call.class_name, NAME_LENGTH)}  {shape(call.output_shape)}"
     label = "\n".join([plain_text(call.path, NAME_LENGTH), kind, words])
     look = ', penwidth=4, color="#14161D"' if is_chosen else ""
@@ -82,5 +102,5 @@ def _node(call: Call, words: str, colour: str, is_chosen: bool) -> str:
     return (
         f"  n{call.index} [label={json.dumps(label, ensure_ascii=False)}, "
         f'tooltip={json.dumps(plain_text(call.path), ensure_ascii=False)}, fillcolor="{colour}"'
-        f"{look}];"
+        f"{look}{link}];"
     )

@@ -285,7 +285,7 @@ def mark(figure: go.Figure, chosen: Sequence[int]) -> None:
             x=[place for index in chosen for place in (index, index, None)],
             y=[0, 1, None] * len(chosen),
             yaxis="y2",
-            name="Chosen in the table",
+            name="Chosen",
             legendgroup="marks",
             mode="lines",
             line={"color": NEUTRAL_COLOUR, "width": 1.5},

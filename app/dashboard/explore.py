@@ -8,7 +8,7 @@ import streamlit as st
 from app.analysis.headline import COUNTED, series_name
 from app.analysis.result import Result
 from app.analysis.structure import block, collapsed, levels
-from app.charts.network import network_dot
+from app.charts.network import LAYER, network_dot
 from app.dashboard.call import show_call
 from app.dashboard.charts import (
     Again,
@@ -25,9 +25,11 @@ from app.text.formatting import plural
 CALL = "call"  # of the session: path of the call whose details are shown
 JUMP = "jump_to_call"  # whether to scroll there
 IN_TABLE, CHOSEN = "chosen_in_table", "chosen_call"
+UNFOLDED = "unfolded"
 MOST_MARKED = 50
 FEW_BOXES, MOST_BOXES = 40, 250  # beyond the first, blocks are folded
 GRAPH_HEIGHT = 620  # pixels
+ZOOMS = (25, 50, 100, 200)
 # Brings what was asked for into sight: the details lie below the table.
 TO_DETAILS = """<script>
 document.querySelector('.st-key-call-details')?.scrollIntoView({behavior: 'smooth'});
@@ -50,16 +52,19 @@ def show_exploration(
         view = choose_view()
         depth = choose_depth(result) if is_expert() else 0
         offer_every_figure()
+    follow_the_address(result)
     shown = collapsed(result, depth)
     marked = st.session_state.get(IN_TABLE, [])
+    jumped = [n for n, call in enumerate(shown.calls) if call.path == st.session_state.get(CALL)]
     chart = st.container()
     stretch = choose_calls(shown)
     with chart:
-        in_chart = show_chart(shown, again, view, stretch, marked)
+        in_chart = show_chart(shown, again, view, stretch, [*marked, *jumped])
     details = st.container()
     findings()
     with st.expander("Layer by layer", icon=":material/table:", expanded=is_expert()):
-        in_table = show_table(shown, stretch, in_chart)[:MOST_MARKED]
+        in_graph = jumped if LAYER in st.query_params else []
+        in_table = show_table(shown, stretch, in_chart or in_graph)[:MOST_MARKED]
     if in_table != marked:
         st.session_state[IN_TABLE] = in_table
         st.rerun(scope="fragment")
@@ -68,7 +73,8 @@ def show_exploration(
         # What was chosen last is what is shown.
         st.session_state[CHOSEN] = chosen
         st.session_state.pop(CALL, None)
-    show_network(result, view.name == "gradient", {shown.calls[i].path for i in chosen})
+    marked_in_graph = {shown.calls[i].path for i in (jumped or chosen)}
+    show_network(result, view.name == "gradient", marked_in_graph)
     with details:
         show_chosen(shown, folder, chosen)
 
@@ -90,6 +96,21 @@ def jump_to(path: str) -> None:
     """Has the details of a call shown, and brought into sight."""
     st.session_state[CALL] = path
     st.session_state[JUMP] = True
+
+
+def follow_the_address(result: Result) -> None:
+    """A click in the graph is a layer in the address: its details are shown, or a block unfolds."""
+    asked = st.query_params.get(LAYER)
+    if asked == st.session_state.get(LAYER):
+        return
+    st.session_state[LAYER] = asked
+    if asked is None:
+        st.session_state.pop(CALL, None)
+    elif any(call.path == asked for call in result.calls):
+        jump_to(asked)
+    elif asked in blocks_of(result)[1]:
+        st.session_state[UNFOLDED] = [*st.session_state.get(UNFOLDED, []), asked]
+        del st.query_params[LAYER]
 
 
 def choose_depth(result: Result) -> int:
@@ -128,29 +149,38 @@ def show_network(result: Result, gradient: bool, chosen: Collection[str]) -> Non
         what = "the gradient's variance" if gradient else "variance"
         st.caption(
             f"Colour is {what} with {series_name(series)} weights: blue is small, red is large, "
-            "grey was not measured; each box has its figure. What is chosen has a thick edge."
+            "grey was not measured; each box has its figure. A click shows a layer, or unfolds a "
+            "block; what is chosen has a thick edge."
         )
         with st.container(height=GRAPH_HEIGHT, key="graph"):
             st.graphviz_chart(
-                network_dot(drawn, series, gradient, chosen),
+                network_dot(drawn, series, gradient, chosen, st.query_params.to_dict()),
                 alt=f"{plural(len(drawn.calls), 'box', 'boxes')} and what reads what; the table "
                 "above has the same layers.",
             )
 
 
+def blocks_of(result: Result) -> tuple[int, list[str]]:
+    """The level at which the graph's blocks are folded, and their names; 0 where none are."""
+    depth = list(levels(result.calls))[-1] if len(result.calls) > FEW_BOXES else 0
+    return depth, list(dict.fromkeys(block(c.path, depth) for c in result.calls)) if depth else []
+
+
 def choose_part(result: Result) -> tuple[str, Result]:
     """Whose weights are drawn, and which blocks are folded or searched for."""
-    found = levels(result.calls)
-    depth = list(found)[-1] if len(result.calls) > FEW_BOXES else 0
-    blocks = list(dict.fromkeys(block(call.path, depth) for call in result.calls)) if depth else []
+    depth, blocks = blocks_of(result)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         series: str = st.segmented_control(
             "Weights", result.series, format_func=series_name, required=True,
             default=result.own_series, key="graph_series",
         )  # fmt: skip
+        zoom = st.segmented_control(
+            "Zoom", ZOOMS, format_func="{} %".format, default=100, required=True, key="zoom"
+        )
+        st.html(f"<style>.st-key-graph svg {{ zoom: {zoom}%; }}</style>")
         opened = blocks and st.multiselect(
             "Unfold blocks", blocks, format_func=plain_text, placeholder="type to search",
-            key="unfolded",
+            key=UNFOLDED,
         )  # fmt: skip
     drawn = collapsed(result, depth, opened)
     if len(drawn.calls) <= MOST_BOXES:

@@ -94,6 +94,7 @@ STYLE = """<style>
   .verdict { padding: .3rem .5rem; }
   .verdict .word { font-size: 1rem; }
   [data-testid=stMain] [data-testid=stVerticalBlock] { gap: .6rem; }
+  [data-testid=stButtonGroup] [role=radiogroup] { flex-wrap: wrap; mask-image: none; }
   [data-testid=stMainBlockContainer] { padding-top: 3.5rem !important; }
 }
 </style>"""
@@ -112,6 +113,14 @@ if (!window.autoinitDrop) {
     files.items.add(event.dataTransfer.files[0]);
     input().files = files.files;
     input().dispatchEvent(new Event('change', {bubbles: true}));
+  });
+  // A node of the graph leads to its layer, in the same visit.
+  document.addEventListener('click', event => {
+    const link = event.target.closest?.('.st-key-graph a');
+    if (!link) return;
+    event.preventDefault();
+    history.pushState({}, '', link.getAttribute('xlink:href') ?? link.getAttribute('href'));
+    dispatchEvent(new PopStateEvent('popstate'));
   });
   // One finger scrolls the page, also over a chart: Plotly is told of taps and of two fingers only.
   document.addEventListener('touchstart', event => {

@@ -66,7 +66,7 @@ def show_table(result: Result, shown: range, in_chart: Sequence[int]) -> list[in
     chosen = filtered(table, found)
     chosen = chosen[chosen["index"].isin(in_chart or shown)]
     count = f"{len(chosen):,} of {plural(len(table), 'layer')}"
-    st.caption(count + (", those chosen in the chart" if in_chart else ""))
+    st.caption(count + (", those chosen in chart or graph" if in_chart else ""))
     texts = {name: chosen[name].map(plain_text) for name in TEXTS}
     texts["path"] = chosen["path"].map(lambda path: plain_text(path, PATH_LENGTH))
     event = st.dataframe(

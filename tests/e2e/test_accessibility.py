@@ -1,8 +1,10 @@
 """The page for those who use no mouse, a small or a dark screen; and what axe-core says of it."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import keras
 import pytest
 from playwright.sync_api import Browser, Page, TimeoutError, expect
 
@@ -10,6 +12,7 @@ from tests.e2e import axe
 from tests.e2e.driving import (
     PATIENCE,
     analyse,
+    await_answer,
     await_result,
     choose_sample,
     click_point,
@@ -98,8 +101,10 @@ def test_everything_is_reached_from_the_keyboard(page):
 @pytest.mark.skipif(not axe.SCRIPT.exists(), reason=axe.MISSING)
 @pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_axe_finds_nothing(browser: Browser, server: str, tmp_path: Path, scheme: Any):
-    broken = tmp_path / "holiday.keras"
-    broken.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(2000))
+    image, broken = tmp_path / "holiday.keras", tmp_path / "torch.keras"
+    image.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(2000))
+    with zipfile.ZipFile(broken, "w") as archive:
+        archive.writestr("archive/data.pkl", b"")
     with browser.new_context(
         viewport={"width": 1440, "height": 900}, color_scheme=scheme
     ) as context:
@@ -120,11 +125,11 @@ def test_axe_finds_nothing(browser: Browser, server: str, tmp_path: Path, scheme
         assert not axe.violations(page), "a cancelled job"
         photograph(page, f"cancelled-{scheme}")
 
+        upload(page, image)
+        expect(page.get_by_test_id("stAlert").last).to_contain_text("'holiday.keras' is no model")
         upload(page, broken)
         expect(page.get_by_text("Choose another file")).to_be_visible(timeout=PATIENCE)
-        expect(page.get_by_test_id("stAlert")).to_contain_text(
-            "'holiday.keras' seems to be an image"
-        )
+        expect(page.get_by_test_id("stAlert")).to_contain_text("seems to be a PyTorch checkpoint")
         expect(page.get_by_test_id("stException")).to_have_count(0)
         assert not axe.violations(page), "a refused file"
         photograph(page, f"refused-{scheme}")
@@ -148,3 +153,65 @@ def test_axe_finds_nothing(browser: Browser, server: str, tmp_path: Path, scheme
         settle(page)
         assert not axe.violations(page), "the answer, and the network as a graph"
         photograph(page, f"done-{scheme}")
+
+        page.locator(".st-key-what-if").get_by_role("combobox", name="After each kernel").click()
+        page.get_by_role("option", name="Layer normalization").click()
+        page.get_by_role("button", name="Analyse beside this").click()
+        expect(page.locator(".answer")).to_contain_text("with layer normalization")
+        await_answer(page)
+        expect(page.locator(".js-plotly-plot")).to_have_count(2)
+        assert not axe.violations(page), "a what-if, and the comparison"
+        photograph(page, f"what-if-{scheme}")
+        narrow(page)
+
+
+CUT_OFF = """() => {
+    const main = document.querySelector('[data-testid=stMain]');
+    const scrolls = element => {
+        for (let up = element.parentElement; up && up !== main; up = up.parentElement)
+            if (['auto', 'scroll'].includes(getComputedStyle(up).overflowX)) return true;
+        return false;
+    };
+    const beyond = [...main.querySelectorAll('*')].filter(element => {
+        const box = element.getBoundingClientRect();
+        return box.width && box.height && box.right > innerWidth + 1 && !scrolls(element);
+    });
+    const clipped = [...main.querySelectorAll('button, p, label, h1, h2, h3, summary')].filter(
+        e => e.clientWidth && e.scrollWidth > e.clientWidth + 2
+            && getComputedStyle(e).overflowX !== 'visible');
+    const wide = [document.documentElement, main].filter(e => e.scrollWidth > innerWidth);
+    return [...beyond, ...clipped, ...wide].map(e => e.outerHTML.slice(0, 200));
+}"""
+# What remains of 1280 by 1024 pixels at 200 % and at 400 %.
+ZOOMED = ((640, 512), (320, 256))
+
+
+def narrow(page: Page) -> None:
+    """Zooms in: all comes below each other, and nothing is cut off or beside the screen."""
+    for width, height in ZOOMED:
+        page.set_viewport_size({"width": width, "height": height})
+        settle(page)
+        page.wait_for_timeout(500)  # charts follow
+        assert not page.evaluate(CUT_OFF), f"at {width} pixels"
+        photograph(page, f"zoomed-{width}")
+
+
+def test_from_upload_to_download_by_the_keyboard(newcomer: Page, tmp_path: Path):
+    path = tmp_path / "model.keras"
+    keras.Sequential([
+        keras.Input((16,)), keras.layers.Dense(16, "relu"), keras.layers.Dense(2),
+    ]).save(path)  # fmt: skip
+    expect(newcomer.locator(".st-key-drop input[type=file]")).to_be_attached()
+    settle(newcomer)
+    newcomer.evaluate("document.activeElement.blur()")
+    stops = len(tab(newcomer, "Upload", most=15))
+    with newcomer.expect_file_chooser() as chooser:
+        newcomer.keyboard.press("Enter")
+    chooser.value.set_files(path)
+    await_answer(newcomer)
+    newcomer.evaluate("scrollTo(0, 0)")
+    stops += len(tab(newcomer, "KB)", most=15))
+    with newcomer.expect_download() as download:
+        newcomer.keyboard.press("Enter")
+    assert download.value.suggested_filename == "model-autoinit.keras"
+    assert stops <= 15

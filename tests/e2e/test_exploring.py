@@ -57,7 +57,7 @@ def test_a_run_that_is_reloaded_goes_on_and_its_result_can_be_explored(page):
 
     # A point of the chart: the table and the details follow.
     place = click_point(page, "Default kernels", 7)
-    expect(page.get_by_text("1 of 143 layers, those chosen in the chart")).to_be_visible()
+    expect(page.get_by_text("1 of 143 layers, those chosen in chart or graph")).to_be_visible()
     paths = main_chart(page).evaluate(
         "gd => gd._fullData.find(t => t.name === 'Default measured').customdata.map(row => row[0])"
     )
@@ -73,6 +73,31 @@ def test_a_run_that_is_reloaded_goes_on_and_its_result_can_be_explored(page):
     page.get_by_role("textbox", name="Filter").fill("")
     page.keyboard.press("Enter")
     expect(page.get_by_text(re.compile(r"^143 of 143 layers$"))).to_be_visible()
+
+
+def test_a_click_in_the_graph_shows_the_layer_in_chart_and_table_and_unfolds_a_block(page):
+    open_sample(page, DEEP)
+    page.get_by_text("The network as a graph").click()
+    graph = page.locator(".st-key-graph")
+    folded = graph.locator("g.node", has_text="stage2")
+    expect(folded).to_have_count(1)
+    folded.first.click()
+    opened = graph.locator("g.node", has_text=re.compile("stage2_block3_conv1"))
+    expect(opened).to_have_count(1)
+    settle(page)
+    small = opened.bounding_box()
+    page.get_by_role("radio", name="200 %").click()
+    settle(page)
+    assert opened.bounding_box()["width"] > 1.8 * small["width"]
+    opened.click()
+    expect(page.get_by_text("1 of 143 layers, those chosen")).to_be_visible()
+    expect(page.locator(".st-key-call-details")).to_contain_text("stage2_block3_conv1")
+    expect(page.locator(".st-key-call-details")).to_be_in_viewport()
+    assert "layer=stage2_block3_conv1" in page.url
+    expect(main_chart(page).locator(".legendtext", has_text=re.compile("^Chosen$"))).to_be_visible()
+    photograph(page, "graph-chosen")
+    opened.click()  # once more lets go of it
+    expect(page.get_by_text("143 of 143 layers")).to_be_visible()
 
 
 STRETCH_IS_DRAWN = """() => {

@@ -123,35 +123,59 @@ def test_make_it_right(task, vanishing, tmp_path):
     expect(task.locator(".verdicts .word").first).to_have_text("✔ Trains")
 
 
-def test_would_tanh_be_better(task):
+def choose_what_if(page: Page, label: str, choice: str) -> None:
+    """One of the lists below the result."""
+    box = page.locator(".st-key-what-if").get_by_role("combobox", name=label)
+    box.click()
+    page.get_by_role("option", name=choice, exact=True).click()
+
+
+def test_would_tanh_be_better(task, tmp_path):
     task.get_by_role("button", name="All-CNN-C", exact=True).click()
     await_answer(task)
-    task.get_by_role("button", name="Keep this run").click()
-    expect(task.get_by_role("button", name="Let go of this run")).to_be_visible()
-    choose_sample(task, "all-cnn-c")
-    settle(task)
-    task.get_by_text("Options of this sample").click()
-    activation = task.get_by_role("combobox", name="activation")
-    settle(task)  # The fold opens gently, and would close a list.
-    activation.click()
-    expect(task.get_by_role("option").first).to_be_visible()
-    activation.fill("tanh")
-    task.get_by_role("option", name="tanh", exact=True).click()
-    task.get_by_role("button", name="Analyse").click()
-    expect(task.get_by_role("heading", name="all-cnn-c?activation=tanh")).to_be_visible()
+    choose_what_if(task, "Activation", "tanh")
+    task.get_by_role("button", name="Analyse beside this").click()
+    answer = task.locator(".answer")
+    expect(answer).to_contain_text("Better with tanh. Own weights: will struggle → trains.")
     await_answer(task)
-    runs = task.locator(".js-plotly-plot").last
-    expect(runs.locator(".legendtext").first).to_contain_text("1: all-cnn-c?activation=tanh")
-    expect(runs.locator(".legendtext").last).to_contain_text("2: all-cnn-c")
-    assert clicks(task) <= 9
-    photograph(task, "compare")
-    task.reload()
-    await_answer(task)
-    expect(runs.locator(".legendtext")).to_have_count(2)
-    task.get_by_role("radio", name="Difference", exact=True).click()
-    expect(runs.locator(".ytitle")).to_contain_text("factor")
-    task.get_by_role("button", name="Let go of all").click()
-    task.wait_for_url(re.compile("^(?!.*kept)"))
+    expect(task.get_by_role("heading", name="all-cnn-c, tanh")).to_be_visible()
+    expect(task.locator(".verdicts .of")).to_have_text(
+        ["Default weights", "AutoInit weights", "As it is", "As it is, AutoInit"]
+    )
+    legend = main_chart(task).locator(".legendtext")
+    expect(legend.filter(has_text=re.compile("^As it is$"))).to_be_visible()
+    # All of it on one screen.
+    for part in (".answer", ".st-key-remedy", ".js-plotly-plot"):
+        assert task.locator(part).first.evaluate(BOTTOM) <= 900
+    assert clicks(task) == 4
+    path = download(task, "Re-initialised", tmp_path)
+    assert path.name == "all-cnn-c-tanh-autoinit.keras"
+    model = keras.models.load_model(path)
+    assert model.get_layer("conv1_relu").activation is keras.activations.tanh
+    photograph(task, "what-if")
+
+
+def test_runs_are_compared_after_a_reload_and_by_their_difference(newcomer):
+    newcomer.get_by_role("button", name="All-CNN-C", exact=True).click()
+    await_answer(newcomer)
+    newcomer.get_by_role("button", name="Keep this run").click()
+    expect(newcomer.get_by_role("button", name="Let go of this run")).to_be_visible()
+    choose_sample(newcomer, "deep-tanh-mlp")
+    settle(newcomer)
+    newcomer.get_by_role("button", name="Analyse", exact=True).click()
+    expect(newcomer.get_by_role("heading", name="deep-tanh-mlp")).to_be_visible()
+    await_answer(newcomer)
+    newcomer.reload()
+    await_answer(newcomer)
+    runs = newcomer.locator(".js-plotly-plot").last
+    expect(runs.locator(".legendtext")).to_have_text(["1: deep-tanh-mlp", "2: all-cnn-c"])
+    newcomer.get_by_role("radio", name="Mean", exact=True).click()
+    expect(runs.locator(".ytitle")).to_contain_text("mean, AutoInit weights")
+    newcomer.get_by_role("radio", name="Difference", exact=True).click()
+    expect(runs.locator(".ytitle")).to_contain_text("difference of the mean")
+    photograph(newcomer, "compare")
+    newcomer.get_by_role("button", name="Let go of all").click()
+    newcomer.wait_for_url(re.compile("^(?!.*kept)"))
 
 
 def test_show_a_colleague(task, vanishing, browser: Browser):

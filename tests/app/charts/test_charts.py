@@ -478,7 +478,7 @@ def test_calls_that_are_chosen_elsewhere_are_marked_from_edge_to_edge(result):
     mark(figure, [])
     assert len(figure.data) == before
     mark(figure, [2, 5])
-    line = trace(figure, "Chosen in the table")
+    line = trace(figure, "Chosen")
     assert (list(line.x), line.yaxis) == ([2, 2, None, 5, 5, None], "y2")
 
 
@@ -600,5 +600,15 @@ def test_the_graph_has_a_box_for_each_layer_its_figure_and_what_it_reads(build_r
     assert "variance 1.0×10⁻⁹" in boxes["n1"]
     assert "not measured" in boxes["n3"]
     assert "penwidth=4" in boxes["n3"]
+    assert "URL" not in dot
+    address = {"job": "k", "kept": "a,b", "layer": "block0/flip"}
+    boxes = {
+        line.split()[0]: line
+        for line in network_dot(result, "default", address=address).splitlines()
+        if " [label=" in line
+    }
+    assert 'URL="?job=k&kept=a%2Cb&layer=block0%2Fconv"' in boxes["n0"]
+    assert 'URL="?job=k&kept=a%2Cb"' in boxes["n3"], "what is chosen leads back"
+    assert "layer=a%22%5D%3B" in boxes["n2"]
     # A name is text, whatever it holds.
     assert 'label="a\\"]; x [label=\\"\\\\\\n' in boxes["n2"]

@@ -924,6 +924,25 @@ def test_the_graph_is_drawn_where_it_is_asked_for_and_folded(done, build_result)
     assert page.get("graphviz_chart")[0].proto.spec.count(" [label=") == 14
 
 
+def test_a_layer_of_the_address_is_chosen_and_a_block_unfolds(done, build_result):
+    page = done(build_result(50))
+    page.session_state["network"] = True
+    page.query_params["layer"] = "block3/conv"
+    page = checked(page.run())
+    (table,) = [each.value for each in page.dataframe if "path" in each.value]
+    assert list(table["path"]) == ["block3/conv"]
+    assert any(html.unescape(each.value) == "**block3/conv**" for each in page.markdown)
+    marked = json.loads(page.get("plotly_chart")[0].proto.spec)["data"]
+    assert [each["x"][0] for each in marked if each["name"] == "Chosen"] == [15]
+    page.query_params["layer"] = "block4"
+    page = checked(page.run())
+    assert page.multiselect(key="unfolded").value == ["block4"]
+    assert "layer" not in page.query_params
+    page.query_params["layer"] = "nothing of the kind"
+    checked(page.run())
+    assert page.multiselect(key="unfolded").value == ["block4"]
+
+
 def test_blocks_can_be_looked_at_in_place_of_calls(done, build_result):
     page = done(build_result(50))
     page = checked(page.segmented_control(key="depth").set_value(1).run())
