@@ -92,7 +92,7 @@ def offer_what_if(key: str, result: Result, again: Again) -> None:
             if value in USUAL_INPUTS:
                 mean, variance = USUAL_INPUTS[value]
                 changes |= {"input_mean": mean, "input_variance": variance, "input_moments": None}
-        if st.button("Analyse beside this", icon=":material/alt_route:", disabled=not changes,
+        if st.button("Try it", icon=":material/alt_route:", disabled=not changes,
                      key="try-what-if"):  # fmt: skip
             put_into_address([*kept_keys(), key])
             again(changes)

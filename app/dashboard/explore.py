@@ -177,7 +177,7 @@ def choose_part(result: Result) -> tuple[str, Result]:
         zoom = st.segmented_control(
             "Zoom", ZOOMS, format_func="{} %".format, default=100, required=True, key="zoom"
         )
-        st.html(f"<style>.st-key-graph svg {{ zoom: {zoom}%; }}</style>")
+        st.html(f"<style>.st-key-graph svg:has(g) {{ zoom: {zoom}%; }}</style>")
         opened = blocks and st.multiselect(
             "Unfold blocks", blocks, format_func=plain_text, placeholder="type to search",
             key=UNFOLDED,

@@ -63,6 +63,16 @@ def choose(page: Page, label: str) -> None:
     settle(page)
 
 
+def choose_what_if(page: Page, label: str, choice: str) -> None:
+    """One of the lists below the result."""
+    settle(page)  # What moves would close a list.
+    box = page.locator(".st-key-what-if").get_by_role("combobox", name=label)
+    box.click()
+    expect(page.get_by_role("option").first).to_be_visible()
+    box.fill(choice)
+    page.get_by_role("option", name=choice, exact=True).click()
+
+
 def settle(page: Page) -> None:
     """Waits until the page has answered to what was just done, without an error."""
     page.wait_for_timeout(300)

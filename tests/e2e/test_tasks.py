@@ -15,6 +15,7 @@ from tests.e2e.driving import (
     READ_CHART,
     await_answer,
     choose_sample,
+    choose_what_if,
     download,
     main_chart,
     photograph,
@@ -123,18 +124,11 @@ def test_make_it_right(task, vanishing, tmp_path):
     expect(task.locator(".verdicts .word").first).to_have_text("✔ Trains")
 
 
-def choose_what_if(page: Page, label: str, choice: str) -> None:
-    """One of the lists below the result."""
-    box = page.locator(".st-key-what-if").get_by_role("combobox", name=label)
-    box.click()
-    page.get_by_role("option", name=choice, exact=True).click()
-
-
 def test_would_tanh_be_better(task, tmp_path):
     task.get_by_role("button", name="All-CNN-C", exact=True).click()
     await_answer(task)
     choose_what_if(task, "Activation", "tanh")
-    task.get_by_role("button", name="Analyse beside this").click()
+    task.get_by_role("button", name="Try it").click()
     answer = task.locator(".answer")
     expect(answer).to_contain_text("Better with tanh. Own weights: will struggle → trains.")
     await_answer(task)

@@ -1076,11 +1076,11 @@ def test_a_what_if_is_chosen_on_the_page_and_kept_beside_it(jobs, result):
     press(open_page(), "All-CNN-C")
     jobs.finish(result)
     page = open_page(KEY)
-    (button,) = [each for each in page.button if each.label == "Analyse beside this"]
+    (button,) = [each for each in page.button if each.label == "Try it"]
     assert button.disabled, "nothing is changed yet"
     page.selectbox(key=f"activation-{KEY[:8]}").select("tanh")
     page.selectbox(key=f"normalization-{KEY[:8]}").select("layer")
-    page = press(checked(page.run()), "Analyse beside this")
+    page = press(checked(page.run()), "Try it")
     spec = jobs.submitted[-1]
     assert (spec.settings.activation, spec.settings.normalization) == ("tanh", "layer")
     assert spec.model == jobs.submitted[0].model
