@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
 import plotly.graph_objects as go
+import plotly.io
+
+# Plotly's own ways that leave no HTML in the notebook: `nbconvert --to html` would lose the figure.
+_WITHOUT_HTML = {"plotly_mimetype", "jupyterlab", "nteract", "vscode"}
 
 
 class NotebookFigure(go.Figure):
@@ -17,12 +22,13 @@ class NotebookFigure(go.Figure):
 
     def _ipython_display_(self) -> None:
         """What IPython calls for the last value of a cell."""
-        try:
-            super()._ipython_display_()
-        except ValueError:
-            from IPython.display import display
+        if not set(plotly.io.renderers.default.split("+")) <= _WITHOUT_HTML:
+            with contextlib.suppress(ValueError):
+                super()._ipython_display_()
+                return
+        from IPython.display import display
 
-            display(self._bundle(), raw=True)
+        display(self._bundle(), raw=True)
 
     def _bundle(self) -> dict[str, Any]:
         """As data for notebooks that draw such figures themselves, and as HTML for all others."""

@@ -1,5 +1,6 @@
 """The figure in a notebook: shown in Plotly's own way, and where that is not to be had."""
 
+import re
 import sys
 import types
 from typing import Any
@@ -41,12 +42,27 @@ def test_plotlys_own_way_goes_first(
     displayed: list[tuple[Any, bool]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: list[Any] = []
-    monkeypatch.setattr(plotly.io.renderers, "default", "plotly_mimetype")
+    monkeypatch.setattr(plotly.io.renderers, "default", "plotly_mimetype+notebook")
     monkeypatch.setattr(plotly.io, "show", shown.append)
     made = figure()
     made._ipython_display_()
     assert shown == [made]
     assert displayed == []
+
+
+@pytest.mark.parametrize("renderer", ["plotly_mimetype", "vscode"])
+def test_a_notebook_keeps_html_that_nbconvert_takes_over(
+    displayed: list[tuple[Any, bool]], monkeypatch: pytest.MonkeyPatch, renderer: str
+) -> None:
+    monkeypatch.setattr(plotly.io.renderers, "default", renderer)
+    figure()._ipython_display_()
+    ((bundle, _),) = displayed
+    assert list(bundle) == ["application/vnd.plotly.v1+json", "text/html"]
+    # What nbconvert writes of a cell is this, with the library that draws it.
+    assert re.search(
+        r'<script[^>]* src="https://cdn.plot.ly/plotly-[\d.]+min.js"', bundle["text/html"]
+    )
+    assert "Plotly.newPlot(" in bundle["text/html"]
 
 
 def test_a_kernel_without_nbformat_shows_it_all_the_same(
@@ -55,7 +71,7 @@ def test_a_kernel_without_nbformat_shows_it_all_the_same(
     def show(_: Any) -> None:
         raise ValueError("Mime type rendering requires nbformat>=4.2.0 but it is not installed")
 
-    monkeypatch.setattr(plotly.io.renderers, "default", "plotly_mimetype")
+    monkeypatch.setattr(plotly.io.renderers, "default", "plotly_mimetype+notebook")
     monkeypatch.setattr(plotly.io, "show", show)
     figure()._ipython_display_()
     ((bundle, raw),) = displayed

@@ -75,6 +75,7 @@ def test_a_run_that_is_reloaded_goes_on_and_its_result_can_be_explored(page):
     expect(page.get_by_text(re.compile(r"^143 of 143 layers$"))).to_be_visible()
 
 
+@pytest.mark.slow
 def test_a_click_in_the_graph_shows_the_layer_in_chart_and_table_and_unfolds_a_block(page):
     open_sample(page, DEEP)
     page.get_by_text("The network as a graph").click()

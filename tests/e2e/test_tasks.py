@@ -149,6 +149,7 @@ def test_would_tanh_be_better(task, tmp_path):
     photograph(task, "what-if")
 
 
+@pytest.mark.slow
 def test_runs_are_compared_after_a_reload_and_by_their_difference(newcomer):
     newcomer.get_by_role("button", name="All-CNN-C", exact=True).click()
     await_answer(newcomer)
