@@ -105,9 +105,14 @@ def offer_what_if(key: str, result: Result, again: Again) -> None:
 def as_it_is(
     key: str, result: Result, load: Callable[[str], Result | None]
 ) -> tuple[str, Result] | None:
-    """The kept run of the same model as it is, where this one is a what-if: its key and result."""
+    """The kept run of the same model as it is, where this one is a what-if: its key and result.
+
+    It was kept before what was made of it.
+    """
     for other in kept_keys():
-        found = load(other) if other != key else None
+        if other == key:
+            return None
+        found = load(other)
         if found is not None and what_if(result, found):
             return other, found
     return None

@@ -1107,6 +1107,15 @@ def test_a_what_if_answers_and_has_the_model_as_it_is_beside_it(done, another, b
     assert page.query_params["kept"] in (f"{OTHER},{KEY}", [f"{OTHER},{KEY}"])
 
 
+def test_what_was_kept_first_is_the_model_as_it_is(done, another, build_result):
+    another(with_verdicts(build_result(10), "trains", scheme="he"))
+    page = done(with_verdicts(build_result(10), "trains"))
+    for kept, is_what_if in ((f"{KEY},{OTHER}", False), (f"{OTHER},{KEY}", True)):
+        page.query_params["kept"] = kept
+        page = checked(page.run())
+        assert ("As it is" in [button.label for button in page.button]) is is_what_if
+
+
 def test_a_refused_what_if_leads_back(jobs):
     page = press(open_page(), "All-CNN-C")
     jobs.job.spec = replace(jobs.job.spec, settings=Settings(activation="relu"))
