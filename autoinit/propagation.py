@@ -43,6 +43,8 @@ from autoinit.signals.signal import Array, Observed, Signal
 
 # Entries of the samples of a mask that are computed.
 _MOST_ENTRIES = 4_000_000
+# Of a network whose weights are followed as they are, whether they were trained or just drawn.
+_FEW_WEIGHTS = 100_000
 
 
 @dataclass(frozen=True)
@@ -156,8 +158,15 @@ def predict(
 ) -> Propagation:
     """Signals of a model with the weights that it has."""
     options = options or Options()
-    kernels = GivenKernels(load, trained=_is_trained(graph, load))
+    kernels = GivenKernels(load, trained=_is_small(graph) or _is_trained(graph, load))
     return _Pass(graph, inputs, options.context(registry, load, kernels), {}).run()
+
+
+def _is_small(graph: ModelGraph) -> bool:
+    """Whether one draw of the weights does not average out, and following it takes little time."""
+    layers = {id(call.layer): call.layer for call in graph.calls}
+    weights = (each for layer in layers.values() for each in getattr(layer, "weights", ()))
+    return bool(sum(math.prod(each.shape) for each in weights) <= _FEW_WEIGHTS)
 
 
 def _is_trained(graph: ModelGraph, load: Loader) -> bool:

@@ -12,6 +12,9 @@ from autoinit.signals.correlated.pairs import at_diagonal, diagonal, each_with_e
 from autoinit.signals.correlated.state import OF_BRANCH, State
 from autoinit.signals.signal import Masking
 
+# Of a direction in the variance of tokens, below which their lengths are taken as alike.
+_LEAST_PART = 1 / 32
+
 
 def masked(state: State, logits: State, masking: Masking) -> State:
     """As `Signal.masked`."""
@@ -34,6 +37,10 @@ def softmax(state: State, count: int, masking: Masking | None = None) -> State:
     )
     deviation = math.sqrt(max(state.variance - common, 0.0))
     mean, square = gaussian.masked_softmax(deviation, count, masking.seen)
+    pulled = 0.0
+    if state.notes.source is not None:
+        _, part, alike_in_length = state.notes.source
+        square, pulled = _of_features(deviation, count, masking, part, alike_in_length)
     first, second = each_with_each(state.deviations)
     scale = first * second
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -55,7 +62,33 @@ def softmax(state: State, count: int, masking: Masking | None = None) -> State:
     ]
     variances = np.full(state.means.shape, max(square - mean**2, 0.0))
     notes = state.notes.keep(*OF_BRANCH, cov_channels=(cov_channels[0], cov_channels[1]))
+    if state.notes.source is not None:
+        notes = replace(notes, pull=(state.notes.source[0], pulled, alike[0], alike[1]))
     return State(
         state.axes, np.full_like(state.means, mean), at_diagonal(cov_positions, variances),
         cov_samples, state.marginal, notes=notes,
     )  # fmt: skip
+
+
+def _of_features(
+    deviation: float, count: int, masking: Masking, part: float, alike: bool
+) -> tuple[float, float]:
+    """E p², and what values gain that come from the same tensor as the keys, over their variance.
+
+    Logits xᵀBy of tokens of n = 1/`part` features have deviations over y that differ between
+    heads, and between tokens, unless these are all of one length (`alike`). A value correlates with
+    the logit by its own direction's part of the variance: of that, Σ p·v takes E (Σ p_s z_s)² in
+    place of E Σ p².
+    """
+    square = gained = 0.0
+    seen = max(round(sum(masking.seen) / len(masking.seen)), 1)
+    scales = np.ones(1)
+    if part > _LEAST_PART:
+        scales = gaussian.scales_of_products(round(1 / part, 3), alike)
+    for scale in scales:
+        # Rounded, so that what is sampled is looked up the next time.
+        each = float(f"{deviation * scale:.2g}")
+        once = gaussian.masked_softmax(deviation * scale, count, masking.seen)[1]
+        square += once / len(scales)
+        gained += part * (gaussian.softmax_pull(each, seen) - count * once) / len(scales)
+    return square, gained

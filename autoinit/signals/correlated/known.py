@@ -48,6 +48,15 @@ def exchangeable_of(state: State, count: int) -> Channels | None:
     return exchangeable(count, state.mean, state.variance, others)
 
 
+def participation(state: State, count: int) -> float:
+    """What part of the channels' variance one direction has, tr Γ²/(tr Γ)²: 1/n of n alike."""
+    known = channels_of(state)
+    if known is None or not known.variance > 0:
+        return 1 / count
+    total = known.count * known.variance
+    return float((known.at_same_position**2).sum()) / total**2
+
+
 def agreeing(state: State, shared: float, channels: Channels) -> State:
     """A state with the mean and the variance of its channels, whose positions are as they were.
 

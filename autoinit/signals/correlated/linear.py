@@ -16,6 +16,7 @@ from autoinit.signals.correlated.known import (
     agreeing,
     by_given_kernel,
     channels_of,
+    participation,
     spatial_correlations,
 )
 from autoinit.signals.correlated.marginals import GRID, STANDARD, Marginal
@@ -37,9 +38,18 @@ def linear(state: State, kernel: KernelMoments, bias: BiasMoments) -> State:
         summed_windows(Taps.summing(windows, axis.size), axis, len(axes))
         for windows, axis in zip(kernel.windows, axes, strict=False)
     ]
+    source = (
+        None
+        if kernel.windows
+        else (
+            state.identity,
+            participation(state, kernel.channels),
+            state.notes.of_one_length,
+        )
+    )
     given = by_given_kernel(state, kernel, bias, maps)
     if given is not None:
-        return given
+        return replace(given, notes=replace(given.notes, source=source))
     seen = math.prod(float((windows >= 0).sum(1).mean()) for windows in kernel.windows)
     power = kernel.power / seen if seen else 0.0
     # Given weights have sums of their own, besides their squares.
@@ -59,6 +69,8 @@ def linear(state: State, kernel: KernelMoments, bias: BiasMoments) -> State:
     # The typical draw of the weights before has a smaller second moment than the mean of draws.
     inputs = kernel.units if kernel.channels == 1 else kernel.channels
     log_variance = math.log1p(sample_effects.mean_square_variance(state, 0.0) / inputs)
+    # And a few units that read few directions are a few draws.
+    log_variance += math.log1p(2 * state.notes.direction / kernel.units)
     power *= math.exp(-log_variance / 2)
     cov_positions, cov_samples = (power * pairs + common for pairs in moments)
     result = State(output, means, cov_positions, cov_samples, STANDARD)
@@ -66,6 +78,7 @@ def linear(state: State, kernel: KernelMoments, bias: BiasMoments) -> State:
     notes = replace(
         effects,
         latent_is_gaussian=True,
+        source=source,
         log_variance=state.notes.log_variance + log_variance,
         channel_variance=(
             sample_effects.mean_square_variance(state, state.mean, 1) / kernel.channels

@@ -103,7 +103,7 @@ def over_channels(state: State, epsilon: float, count: int, *, centered: bool) -
     result = State(
         state.axes, means / deviations, state.cov_positions * scale, state.cov_samples * scale,
         state.marginal.of_equal_samples(centered=centered),
-        notes=state.notes.keep(*OF_BRANCH, log_variance=0.0),
+        notes=state.notes.keep(*OF_BRANCH, log_variance=0.0, of_one_length=True),
     )  # fmt: skip
     known = channels_of(state)
     if known is not None and known.count == count:

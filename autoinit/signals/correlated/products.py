@@ -59,6 +59,16 @@ def contract(
     known = _of_known_units((first, second), labels, sizes, tables)
     if known is not None:
         mean, table = known
+    source, direction, log_variance = None, 0.0, 0.0
+    if first.notes.source and second.notes.source and summed:
+        source = second.notes.source if first.notes.source[0] == second.notes.source[0] else None
+    if source is not None and first.notes.pull is not None:
+        # Of few features: what a head makes of them is one draw of their product.
+        heads = math.prod(sizes[x] for x in labels[2] if x in labels[0] and x in labels[1])
+        direction = source[1] / heads
+        log_variance = math.log1p(2 * direction)
+    pulled = _pulled((first, second), labels, tables[1])
+    table = table if pulled is None else table + math.exp(-log_variance / 2) * pulled
     covariances = table - mean * mean
     if not labels[2]:  # one number for each sample
         covariances = np.stack([covariances, np.zeros(2)], -1)
@@ -72,7 +82,9 @@ def contract(
     )
     notes = Annotations(
         cov_channels=(np.array(cov_channels), np.array(across_between)),
-        log_variance=first.notes.log_variance + second.notes.log_variance,
+        log_variance=first.notes.log_variance + second.notes.log_variance + log_variance,
+        source=source,
+        direction=direction,
     )
     result = State(
         axes, np.full([axis.count for axis in axes], mean), np.array(cov_positions),
@@ -80,6 +92,38 @@ def contract(
         notes=notes,
     )  # fmt: skip
     return _with_weighed_units(result, (first, second), labels, sizes, tables)
+
+
+def _pulled(
+    operands: tuple[State, State], labels: tuple[str, str, str], values: Array
+) -> Array | None:
+    """What shares of attention give beyond unrelated weights, where keys and values are related.
+
+    Args:
+        operands: shares and values.
+        labels: as `contract` takes them.
+        values: second moments of the values by class.
+    """
+    pull, source = operands[0].notes.pull, operands[1].notes.source
+    kept, summed = labels[0][:-1], labels[0][-1]
+    lost = [letter for letter in labels[1] if letter not in labels[2]]
+    if pull is None or source is None or pull[0] != source[0]:
+        return None
+    if lost != [summed] or any(letter not in labels[2] for letter in kept):
+        return None
+    own = values[(0,) * values.ndim]
+    other = values[(0, *(int(letter == summed) for letter in labels[1]))]
+    every = np.array(pull[2:])
+    for number, axis in enumerate(operands[0].axes or (), 1):
+        rows = np.array([same_position(axis), other_position(axis)])
+        every = np.moveaxis(np.tensordot(rows, every, axes=(1, number)), 0, number)
+    units = [letter for letter in labels[2] if letter not in kept]
+    # Two channels of a value have nothing in common but by chance.
+    terms = [f"Z{kept}", *units]
+    found = np.einsum(
+        f"{','.join(terms)}->Z{labels[2]}", every, *([np.array([1.0, 0.0])] * len(units))
+    )
+    return np.asarray(pull[1] * max(own - other, 0.0) * found)
 
 
 def _of_known_units(
@@ -172,8 +216,12 @@ def _with_weighed_units(
     own, other = count * moments[0][apart], count * (count - 1) * moments[1][apart]
     mean = count * operands[0].mean
     products = np.multiply.outer(channels.means, channels.means)
+    total = own + other
+    pull, source = operands[0].notes.pull, operands[1].notes.source
+    if pull is not None and source is not None and pull[0] == source[0]:
+        own = own + np.where(apart, 0.0, pull[1] * (1 - related))
     covariances = (own + other * related) * channels.at_same_position
-    covariances = covariances + (own + other - mean * mean) * products
+    covariances = covariances + (total - mean * mean) * products
     found = Channels(mean * channels.means, covariances)
     return with_units(state, found, tuple(labels[2].index(letter) for letter in letters))
 

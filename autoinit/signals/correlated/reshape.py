@@ -224,7 +224,7 @@ def transpose(state: State, sizes: Sizes, order: Sequence[int]) -> State:
         sizes: of the axes of a sample, channels last.
         order: for each new axis the old one.
     """
-    if len(sizes) > _MOST_AXES:
+    if list(order) == sorted(order) or len(sizes) > _MOST_AXES:
         return arrange(state, [sizes[axis] for axis in order][:-1])
     axes, arrays = _expanded(state, sizes)
     moved = [array.transpose(order) for array in arrays]

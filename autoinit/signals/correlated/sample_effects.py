@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from autoinit.signals.correlated import marginals
-from autoinit.signals.correlated.known import channels_of
+from autoinit.signals.correlated.known import channels_of, participation
 from autoinit.signals.correlated.marginals import GRID, Marginal
 from autoinit.signals.correlated.pairs import Array, diagonal, each_with_each, mapped_along
 from autoinit.signals.correlated.positions import SpatialMap, maps_along
@@ -39,11 +39,14 @@ def observed(state: State, channels: int, samples: int) -> Observed:
     if not total > 0:
         return Observed(state.mean, state.variance, expected)
     log_variance = math.log1p(mean_square_variance(state, state.mean, samples) / channels)
+    alike = state.average(diagonal(state.cov_samples, state.means.shape))
+    # One channel that is known has no other channels' means to be compared with.
+    alone = state.notes.channels is not None and state.notes.channels.count == 1
     return Observed(
         state.mean,
         state.variance,
         expected * math.exp(-log_variance / 2),
-        sample_correlation=state.average(diagonal(state.cov_samples, state.means.shape)) / total,
+        sample_correlation=None if alone else alike / total,
         position_correlation=state.over_pairs(state.cov_positions) / total,
         log_deviation=math.sqrt(state.notes.log_variance + log_variance),
     )
@@ -101,8 +104,7 @@ def _from_related_channels(state: State) -> float:
     known = channels_of(state)
     if known is None or not known.variance > 0:
         return 0.0
-    here, total = known.at_same_position, known.count * known.variance
-    excess = float((here**2).sum()) / total**2 - 1 / known.count
+    excess = participation(state, known.count) - 1 / known.count
     within = (state.cov_positions - known.shared) / known.variance
     part = known.variance / float((known.variances + known.means**2).mean())
     return 2 * max(excess, 0.0) * min(state.over_pairs(within**2), 1.0) * part**2

@@ -28,7 +28,14 @@ from autoinit.signals.correlated.positions import Axis
 from autoinit.signals.signal import Masking, TwoMoments, next_identity
 
 # What most operations keep: it is about the branch that led here, not about these entries.
-OF_BRANCH = ("known_channels", "private_share", "channel_variance", "log_variance")
+OF_BRANCH = (
+    "source",
+    "direction",
+    "known_channels",
+    "private_share",
+    "channel_variance",
+    "log_variance",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +54,15 @@ class Annotations:
         correlation_variance: variance over channels of the correlations over positions, (pairs…)
             (H).
         normalized_samples: over which each channel's second moment was made the same, or 0 (D).
+        source: the tensor that a kernel read to make these entries, how much of its channels'
+            variance one direction has (1/n for n channels that are alike), and whether all of its
+            positions have the same length.
+        direction: what part of the channels' variance one direction has, where it is more than that
+            of independent channels.
+        of_one_length: whether each position was divided by its own length.
+        pull: of shares of attention, what their keys came from, what a value of the same tensor
+            has more of because of that, as a part of its variance, and how that correlates over
+            positions and samples, each (pairs…) (K).
         known_channels: whether channels differ by parameters that are known: their mean is then
             no draw.
         private_share: of the variance of the logarithms of the samples' second moments, what
@@ -67,6 +83,10 @@ class Annotations:
     centered_second_moments: Array | None = None
     correlation_variance: Array | None = None
     normalized_samples: int = 0
+    source: tuple[Hashable, float, bool] | None = None
+    direction: float = 0.0
+    of_one_length: bool = False
+    pull: tuple[Hashable, float, Array, Array] | None = None
     known_channels: bool = False
     channels: Channels | None = None
     split: tuple[Channels, tuple[int, ...]] | None = None

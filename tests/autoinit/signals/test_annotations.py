@@ -11,7 +11,7 @@ from autoinit.signals.geometry import Taps, windows
 from autoinit.signals.signal import NO_BIAS, KernelMoments, Masking
 
 # What is known of each channel has tests of its own: a state is then another one.
-EVERY = {field.name for field in fields(Annotations)} - {"channels", "split"}
+EVERY = {field.name for field in fields(Annotations)} - {"channels", "split", "pull"}
 BRANCH = set(OF_BRANCH)
 WINDOWS = (windows(4, 2, 2),) * 2
 KERNEL = KernelMoments(2.0, 2.0, 0.5, (windows(4, 3),) * 2, channels=3, units=8)
@@ -37,6 +37,9 @@ def annotated(*forgotten):
         correlation_variance=np.full(pairs, 0.01),
         normalized_samples=7,
         known_channels=True,
+        source=(7, 0.5, False),
+        direction=0.2,
+        of_one_length=True,
         private_share=0.3,
         channel_variance=0.2,
         log_variance=0.1,
@@ -121,8 +124,14 @@ def test_what_is_kept_of_entries_that_change_places(operation, kept):
             lambda x: x.normalize(0.1, 64, centered=True, positions=True),
             BRANCH - {"log_variance"} | {"latent_is_gaussian", "correlation_variance"},
         ),
-        (lambda x: x.normalize(0.1, 8, centered=True), BRANCH - {"log_variance"}),
-        (lambda x: x.normalize(0.1, 8, centered=False), BRANCH - {"log_variance"}),
+        (
+            lambda x: x.normalize(0.1, 8, centered=True),
+            BRANCH - {"log_variance"} | {"of_one_length"},
+        ),
+        (
+            lambda x: x.normalize(0.1, 8, centered=False),
+            BRANCH - {"log_variance"} | {"of_one_length"},
+        ),
         (lambda x: x.combine("add", [plain()]), {"log_variance", "cov_channels"}),
         (lambda x: x.combine("multiply", [plain()]), {"log_variance"}),
         (lambda x: x.combine("maximum", [plain()]), {"log_variance"}),
