@@ -1,6 +1,7 @@
 """How well predictions follow measurements, on networks of `keras.applications`.
 
     python -m benchmarks.accuracy ResNet50 VGG16     # a row for each network and signal model
+    python -m benchmarks.accuracy trained.keras      # of a file's own weights
 
 Each prediction is held against the geometric or the arithmetic mean over draws, whichever is
 nearer: they differ where draws scatter. *close*: within 10 %; *agree*: that, or within the 95 %
@@ -23,19 +24,25 @@ from autoinit.signals import SIGNAL_MODELS
 
 NAMES = ("VGG16", "ResNet50", "MobileNetV2", "DenseNet121", "EfficientNetB0")
 SIZE, SAMPLES, DRAWS = 96, 16, 5
+SAMPLES_OF_FILES = 256
 
 
 def row(name: str, signal_model: str) -> str:
-    """One network's figures, AutoInit's series, as a row of a table."""
-    build = getattr(keras.applications, name)
-    model = build(weights=None, classes=100, input_shape=(SIZE, SIZE, 3))
-    settings = Settings(samples=SAMPLES, seeds=DRAWS, signal_model=signal_model)
-    calls = calls_of(compare(model, settings, uploaded=False))
+    """One network's figures as a row of a table: AutoInit's series, or a file's own weights."""
+    is_file = name.endswith(".keras")
+    series, samples = ("uploaded", SAMPLES_OF_FILES) if is_file else ("autoinit", SAMPLES)
+    if is_file:
+        model = keras.models.load_model(name, compile=False)
+    else:
+        build = getattr(keras.applications, name)
+        model = build(weights=None, classes=100, input_shape=(SIZE, SIZE, 3))
+    settings = Settings(samples=samples, seeds=DRAWS, signal_model=signal_model)
+    calls = calls_of(compare(model, settings, uploaded=is_file))
     distances, agree, held = [], [], []
     for call in calls:
         figures = (
             moments.variance_draws if moments else None
-            for moments in (call.measured("autoinit"), call.predicted("autoinit"))
+            for moments in (call.measured(series), call.predicted(series))
         )
         measured, predicted = (np.array(draws, float) for draws in figures)
         if not (measured > 0).all() or not (predicted > 0).all():
