@@ -110,22 +110,11 @@ class Channels:
         """a·x + b with numbers, or with one for each channel."""
         factor = np.broadcast_to(scale, (self.count,))
         products = np.multiply.outer(factor, factor)
-        functions, latent = self.functions, self.latent
+        functions = self.functions
         if functions is not None:
             functions = factor[:, None] * functions + np.reshape(offset, (-1, 1))
-        elif np.any(factor < 0):
-            latent = None
-        return Channels(
-            factor * self.means + offset, products * self.covariances, functions, latent
-        )
-
-    def scaled(self, variance: float) -> Channels:
-        """Covariances times a number, means as they are."""
-        if self.functions is not None:
-            means = self.means[:, None]
-            functions = means + math.sqrt(variance) * (self.functions - means)
-            return Channels(self.means, variance * self.covariances, functions, self.latent)
-        return Channels(self.means, variance * self.covariances)
+        means = factor * self.means + offset
+        return Channels(means, products * self.covariances, functions, self.latent)
 
 
 def exchangeable(count: int, mean: float, variance: float, others: float = 0.0) -> Channels | None:
