@@ -66,7 +66,7 @@ def choose(page: Page, label: str) -> None:
 def choose_what_if(page: Page, label: str, choice: str) -> None:
     """One of the lists below the result."""
     settle(page)  # What moves would close a list.
-    box = page.locator(".st-key-what-if").get_by_role("combobox", name=label)
+    box = page.locator(".st-key-what-if").get_by_role("combobox", name=label, exact=True)
     box.click()
     expect(page.get_by_role("option").first).to_be_visible()
     box.fill(choice)
