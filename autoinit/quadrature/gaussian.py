@@ -27,6 +27,7 @@ Function = Callable[[Array], NDArray[np.floating]]
 
 _EDGES = symmetric(REACHES)
 _MOST_PANELS = 32_000
+_LENGTHS = 6  # nodes over the lengths of random vectors
 _PULLED = 2**18  # entries that a softmax's pull is sampled with
 _WIDE = 200.0  # deviations of a softmax's entries beyond which its limit is close
 
@@ -307,12 +308,15 @@ def softmax_pull(deviation: float, count: int) -> float:
 
 
 @functools.lru_cache(256)
-def scales_of_products(features: float, alike: bool) -> Array:
-    """√(G·G′) at equally frequent nodes, G and G′ squares of so many Gaussians on average.
+def scales_of_products(features: float, alike: bool) -> tuple[Array, Array]:
+    """Nodes and weights of √(G·G′), G and G′ the mean squares of so many Gaussians.
 
     The deviation of xᵀBy over y, for random x and B: tokens, unless they are `alike`, and heads
     differ in it.
     """
-    squares = 2 * special.gammaincinv(features / 2, (np.arange(6) + 0.5) / 6) / features
-    products = squares if alike else np.multiply.outer(squares, squares).ravel()
-    return np.asarray(np.sqrt(products / products.mean()))
+    nodes, weights = special.roots_genlaguerre(_LENGTHS, features / 2 - 1)
+    squares, weights = 2 * nodes / features, weights / weights.sum()
+    if not alike:
+        squares = np.multiply.outer(squares, squares).ravel()
+        weights = np.multiply.outer(weights, weights).ravel()
+    return np.sqrt(squares), weights

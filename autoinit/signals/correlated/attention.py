@@ -82,13 +82,13 @@ def _of_features(
     """
     square = gained = 0.0
     seen = max(round(sum(masking.seen) / len(masking.seen)), 1)
-    scales = np.ones(1)
+    scales, weights = np.ones(1), np.ones(1)
     if part > _LEAST_PART:
-        scales = gaussian.scales_of_products(round(1 / part, 3), alike)
-    for scale in scales:
+        scales, weights = gaussian.scales_of_products(round(1 / part, 3), alike)
+    for scale, weight in zip(scales, weights, strict=True):
         # Rounded, so that what is sampled is looked up the next time.
         each = float(f"{deviation * scale:.2g}")
         once = gaussian.masked_softmax(deviation * scale, count, masking.seen)[1]
-        square += once / len(scales)
-        gained += part * (gaussian.softmax_pull(each, seen) - count * once) / len(scales)
-    return square, gained
+        square += weight * once
+        gained += weight * part * (gaussian.softmax_pull(each, seen) - count * once)
+    return float(square), float(gained)

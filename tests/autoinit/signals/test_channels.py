@@ -7,6 +7,7 @@ from keras import layers, ops
 from scipy import stats
 
 from autoinit.propagation import Options, input_signals, plan, predict
+from autoinit.quadrature.gaussian import softmax_pull
 from autoinit.reading import read_model
 from autoinit.signals.correlated import channels as of_channels
 from autoinit.signals.correlated.channels import Channels
@@ -225,3 +226,32 @@ def test_weights_as_they_were_drawn_are_alike():
 
     predict(graph, input_signals(graph), Options(), load=load)
     assert loaded.count((8, 16)) == 1
+
+
+def test_the_pull_of_a_softmax():
+    """Without logits the mean of n Gaussians, with small ones their slope, else the largest."""
+    assert softmax_pull(0.0, 50) == pytest.approx(1 / 50, rel=0.03)
+    assert softmax_pull(0.1, 1000) == pytest.approx(0.1**2 + 1 / 1000, rel=0.1)
+    assert softmax_pull(1e3, 2) == pytest.approx(1.0, rel=0.05)  # E max(z₁, z₂)² = 1
+
+
+@pytest.mark.parametrize("features", [1, 4])
+def test_attention_over_few_features(features):
+    """Queries, keys and values of a token are functions of a few numbers."""
+    tokens, heads, units = 40, 64, 32
+    x = RNG.standard_normal((48, 1, tokens, features))
+    q, k, v = (
+        x @ RNG.standard_normal((1, heads, features, units)) / features**0.5 for _ in range(3)
+    )
+    logits = q @ k.swapaxes(-1, -2) / units**0.5
+    shares = np.exp(logits - logits.max(-1, keepdims=True))
+    measured = (shares / shares.sum(-1, keepdims=True)) @ v
+
+    token = gaussian(0.0, 1.0).arrange((tokens,))
+    one = KernelMoments(1.0, 1.0, 0.0, (), features, heads * units)
+    whole, split = [tokens, heads * units], [tokens, heads, units]
+    query, key, value = (token.linear(one, NO_BIAS).reshape(whole, split) for _ in range(3))
+    sizes = {"t": tokens, "n": heads, "h": units, "s": tokens}
+    found = query.contract(key, ("tnh", "snh", "nts"), sizes).affine(units**-0.5, 0.0)
+    found = found.softmax(tokens).contract(value, ("nts", "snh", "tnh"), sizes)
+    assert found.variance == pytest.approx(measured.var(), rel=0.15)
