@@ -27,7 +27,6 @@ ROUNDING = {"independent": 1e-5, "correlated": 1e-4}
 # cause takes the case off this list.
 MISSED = {
     "Dot: of unit vectors": "the entries of a unit vector are not independent",
-    "Conv2D: fused tanh": "energies of samples scatter before anything has mixed the units",
 }
 
 
