@@ -79,14 +79,14 @@ def offer_what_if(key: str, result: Result, again: Again) -> None:
             now = used.get(name, entry.default)
             value = st.selectbox(
                 entry.option.label, entry.choices, entry.choices.index(now),
-                format_func=entry.words, help=entry.help, width=176, key=f"{name}-{key[:8]}",
+                format_func=entry.words, help=entry.help, width=158, key=f"{name}-{key[:8]}",
             )  # fmt: skip
             changes |= {name: value} if value != now else {}
         if not used.get("input_data") and any(
             each.mean is not None for each in result.model.inputs
         ):
             value = st.selectbox(
-                "Input", (AS_IT_IS, *USUAL_INPUTS), format_func=entry.words, width=176,
+                "Input", (AS_IT_IS, *USUAL_INPUTS), format_func=entry.words, width=158,
                 help="The data that the network is fed.", key=f"input-{key[:8]}",
             )  # fmt: skip
             if value in USUAL_INPUTS:
