@@ -65,12 +65,13 @@ def choose(page: Page, label: str) -> None:
 
 def choose_what_if(page: Page, label: str, choice: str) -> None:
     """One of the lists below the result."""
-    settle(page)  # What moves would close a list.
+    settle(page)
     box = page.locator(".st-key-what-if").get_by_role("combobox", name=label, exact=True)
-    box.click()
-    expect(page.get_by_role("option").first).to_be_visible()
+    # What moves closes a list: typing opens it again.
+    box.focus()
     box.fill(choice)
-    page.get_by_role("option", name=choice, exact=True).click()
+    expect(page.get_by_role("option", name=choice, exact=True)).to_be_visible()
+    box.press("Enter")
 
 
 def settle(page: Page) -> None:
