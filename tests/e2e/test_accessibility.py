@@ -172,7 +172,8 @@ CUT_OFF = """() => {
             if (['auto', 'scroll'].includes(getComputedStyle(up).overflowX)) return true;
         return false;
     };
-    const beyond = [...main.querySelectorAll('*')].filter(element => {
+    // A slider's own input is there for screen readers only.
+    const beyond = [...main.querySelectorAll('*:not(input[type=range])')].filter(element => {
         const box = element.getBoundingClientRect();
         return box.width && box.height && box.right > innerWidth + 1 && !scrolls(element);
     });
