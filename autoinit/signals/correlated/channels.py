@@ -25,8 +25,8 @@ from autoinit.signals.correlated.marginals import GRID, WEIGHTS
 from autoinit.signals.geometry import Taps, Windows
 from autoinit.signals.signal import Array, KernelMoments
 
-# Channels of which all pairs are carried.
-MOST = 2048
+# Channels of which all pairs are carried: more would take longer than to measure them.
+MOST = 256
 # Covariances of entries at different positions that are carried, and what a kernel may take.
 _MOST_ENTRIES = 2**19
 _MOST_OPERATIONS = 1e9
