@@ -104,7 +104,7 @@ def choose(spec: JobSpec | None) -> None:
             for entry in table(TrialSettings).values()
             if entry.option.in_form and (entry.name in IN_SIGHT or is_expert())
         }
-        if st.form_submit_button("Try it", type="primary", icon=":material/play_arrow:"):
+        if st.form_submit_button("Train it", type="primary", icon=":material/play_arrow:"):
             data = {} if upload is None else {"data": str(upload.path), "data_name": upload.name}
             try:
                 begin_trial(replace(spec, trial=TrialSettings(**fields, **data)))

@@ -12,8 +12,9 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -52,6 +53,7 @@ from autoinit.model_files import (
 from autoinit.model_files.budgets import variable
 from autoinit.model_files.rebuilding import require_activations
 from autoinit.reading import read_model
+from autoinit.rules.registry import KernelScale
 from autoinit.running.inputs import Data
 from probes.batching import block_of
 from probes.devices import find_device
@@ -114,29 +116,13 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
         preview=lambda found: replace(folder / PREVIEW, json_text(preview_of(found, settings))),
     )  # fmt: skip
     measuring(1.0, "Saving the re-initialised model")
-    downloads: tuple[Download, ...]
-    if file is None:
-        downloads, findings = (save_model(model, folder),), comparison.findings
-    elif found.changed:
-        downloads, left_out = save_variant(file, model, folder)
-        findings = [*file.findings, *comparison.findings, *left_out]
-    else:
-        only = SCHEMES[settings.scheme].kernels_only
-        downloads, left_out = save_reinitialized(
-            file, comparison.scales, folder, found.budgets, only
-        )
-        # What the comparison says of a part says more, such as where its shape comes from.
-        codes = {finding.code for finding in comparison.findings}
-        own = [finding for finding in file.findings if finding.code not in codes]
-        findings = [*own, *comparison.findings, *left_out]
-    # Where there is room for the model once more, and for what loading it takes.
-    if 8 * model.count_params() < memory_left(Limits.from_environment().memory_bytes):
-        measuring(1.0, "Reading it again")
-        downloads, doubts = read_again(
-            downloads, folder, model, None if found.changed else file, comparison.scales,
-            found.custom_objects, SCHEMES[settings.scheme].kernels_only,
-        )  # fmt: skip
-        findings = [*findings, *doubts]
+    downloads, doubts = take_home(
+        found, folder, comparison.scales, settings.scheme, partial(measuring, 1.0)
+    )
+    # What the comparison says of a part says more, such as where its shape comes from.
+    codes = {finding.code for finding in comparison.findings} if not found.changed else set()
+    own = [each for each in (file.findings if file else ()) if each.code not in codes]
+    findings = [*own, *comparison.findings, *doubts]
     findings = [*findings, *found.changed]
     timings = {"load": round(loaded - start, 4), **comparison.timings}
     timings["total"] = round(time.perf_counter() - start, 4)
@@ -146,6 +132,38 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
     write(folder / RESULT, json_text(result))
     (folder / PREVIEW).unlink(missing_ok=True)
     progress(1.0, "Done")
+
+
+def take_home(
+    found: Opened, folder: Path, scales: Sequence[KernelScale], scheme: str,
+    stage: Callable[[str], None] = lambda text: None,
+) -> tuple[tuple[Download, ...], tuple[Finding, ...]]:  # fmt: skip
+    """The files of a model that a scheme has drawn, each read again; and what is to be told.
+
+    Args:
+        found: what was opened; its model has the weights.
+        folder: where the files go.
+        scales: how its kernels were drawn.
+        scheme: a key of `SCHEMES`.
+        stage: told what is being done.
+    """
+    file, only = found.file, SCHEMES[scheme].kernels_only
+    left_out: tuple[Finding, ...] = ()
+    if file is None:
+        downloads: tuple[Download, ...] = (save_model(found.model, folder),)
+    elif found.changed:
+        downloads, left_out = save_variant(file, found.model, folder)
+    else:
+        downloads, left_out = save_reinitialized(file, scales, folder, found.budgets, only)
+    # Where there is room for the model once more, and for what loading it takes.
+    if 8 * found.model.count_params() < memory_left(Limits.from_environment().memory_bytes):
+        stage("Reading it again")
+        downloads, doubts = read_again(
+            downloads, folder, found.model, None if found.changed else file, scales,
+            found.custom_objects, only,
+        )  # fmt: skip
+        left_out = (*left_out, *doubts)
+    return downloads, left_out
 
 
 def _variant(model: Any, settings: Settings) -> tuple[Any, tuple[Finding, ...]]:

@@ -17,11 +17,9 @@ from app.analysis.result import DownloadFacts, Finding, json_text
 from app.analysis.trials.grid import MOST_DRAWS, losses_of, optimizer_of, rates_around, run_grid
 from app.analysis.trials.result import TrialResult
 from app.analysis.trials.settings import DEFAULT
-from app.jobs.execution import Opened, input_shapes, opened, replace, write
+from app.jobs.execution import Opened, input_shapes, opened, replace, take_home, write
 from app.jobs.folders import PREVIEW, RESULT
 from autoinit.errors import ModelFileError
-from autoinit.initializers.schemes import SCHEMES
-from autoinit.model_files import read_again, save_model, save_reinitialized
 from autoinit.model_files.read.hdf5 import quoted
 from autoinit.running.inputs import check_data
 from probes.trials.tasks import Task, digits_task, task_of
@@ -73,20 +71,11 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
     )  # fmt: skip
     best = result.answer.scheme
     changes: dict[str, Any] = {"timings": {"total": round(time.perf_counter() - start, 2)}}
-    if best not in (None, DEFAULT):
+    if best is not None and best != DEFAULT:
         progress(0.99, "Saving the model")
-        downloads, left_out = (
-            ((save_model(model, folder),), ()) if found.file is None
-            else save_reinitialized(
-                found.file, scales, folder, found.budgets, SCHEMES[best].kernels_only
-            )
-        )  # fmt: skip
-        downloads, doubts = read_again(
-            downloads, folder, model, found.file, scales, found.custom_objects,
-            SCHEMES[best].kernels_only,
-        )  # fmt: skip
+        downloads, left_out = take_home(found, folder, scales, best)
         changes["downloads"] = tuple(DownloadFacts(**vars(each)) for each in downloads)
-        told = (Finding.model_validate(each.as_dict()) for each in (*left_out, *doubts))
+        told = (Finding.model_validate(each.as_dict()) for each in left_out)
         changes["findings"] = (*result.findings, *told)
     write(folder / RESULT, json_text(result.model_copy(update=changes)))
     (folder / PREVIEW).unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from probes import probe_model
 
 def squeezed() -> keras.Model:
     """Every place of an activation: fused, alone, an operation, nested, shared, gate, output."""
+    keras.utils.clear_session()  # an operation is called by its number
     image = keras.Input((6, 6, 3), name="image")
     inner = keras.Sequential(
         [keras.Input((6, 6, 4)), layers.Conv2D(4, 3, padding="same", activation="elu", name="in")],
@@ -94,7 +95,8 @@ def test_a_variant_opens_anywhere_and_is_compiled_as_the_model_was(model, tmp_pa
     path = tmp_path / "variant.keras"
     changed.save(path)
     opened = keras.models.load_model(path)
-    assert (opened.optimizer.name, opened.loss) == ("sgd", "mse")
+    assert isinstance(opened.optimizer, keras.optimizers.SGD)
+    assert opened.loss == "mse"
     assert {type(layer).__module__.split(".")[0] for layer in opened.layers} == {"keras"}
     assert activations(open_model_file(path).model) == activations(changed)
 

@@ -141,7 +141,7 @@ def test_would_tanh_be_better(task, tmp_path):
     # All of it on one screen.
     for part in (".answer", ".st-key-remedy", ".js-plotly-plot"):
         assert task.locator(part).first.evaluate(BOTTOM) <= 900
-    assert clicks(task) == 4
+    assert clicks(task) <= 4
     path = download(task, "Re-initialised", tmp_path)
     assert path.name == "all-cnn-c-tanh-autoinit.keras"
     model = keras.models.load_model(path)
@@ -234,7 +234,7 @@ def test_which_initialisation_learns_my_data(task: Page, vanishing: Path, tmp_pa
     part = task.locator(".st-key-trials")
     part.locator("input[type=file]").set_input_files(tmp_path / "train.npz")
     expect(part.get_by_text("train.npz")).to_be_visible()
-    part.get_by_role("button", name="Try it", exact=True).click()
+    part.get_by_role("button", name="Train it").click()
     expect(part.get_by_role("button", name="Stop, and keep what is there")).to_be_visible()
     expect(part.locator(".st-key-trial-grid")).to_be_visible()
     photograph(task, "trial-filling")

@@ -70,7 +70,10 @@ def test_arguments_are_typed_by_the_signature():
             "There is no sample model 'all-cnn'. The sample models are: all-cnn-c, resnet-56, ",
         ),
         ("", "There is no sample model ''. The sample models are: all-cnn-c, "),
-        ("all-cnn-c?rate=0.5", "all-cnn-c has no argument 'rate'. It takes: activation, dropout."),
+        (
+            "all-cnn-c?rate=0.5",
+            "all-cnn-c has no argument 'rate'. It takes: activation, dropout, width.",
+        ),
         ("resnet-56?depth=164", "resnet-56 has no argument 'depth'. It takes none."),
         (
             "deep-tanh-mlp?depth=ten",

@@ -252,6 +252,7 @@ def test_every_option_reaches_the_worker(
             "custom_objects": "package.layers",
             "activation": "as_it_is",
             "normalization": "as_it_is",
+            "offset": "as_it_is",
             "input_size": 64,
         },
     }

@@ -65,7 +65,7 @@ def test_the_button_trains_what_is_on_the_page(page, monkeypatch):
 
     monkeypatch.setattr("app.jobs.submit", submit)
     shown = with_trial(page, "done")
-    press(shown, "Try it")
+    press(shown, "Train it")
     (spec,) = submitted
     assert spec.model == "sample:all-cnn-c"
     assert spec.trial.schemes == ("default", "autoinit", "centred")
@@ -126,7 +126,7 @@ def test_data_that_were_brought_are_learnt(page, monkeypatch, tmp_path):
     shown = with_trial(page, "done")
     shown.session_state["trial_data"] = upload
     checked(shown.run())
-    press(shown, "Try it")
+    press(shown, "Train it")
     assert (submitted[0].trial.data, submitted[0].trial.data_name) == (
         str(upload.path), "train.npz",
     )  # fmt: skip

@@ -169,6 +169,17 @@ def test_frozen_layers_keep_what_came_with_the_file(brought, tmp_path):
     assert any(stage.startswith("Training He") for stage in kept)
 
 
+def test_a_what_if_is_trained_and_taken_home_as_it_is(brought, tmp_path):
+    settings = Settings(device="cpu", activation="elu")
+    trial = TrialSettings(schemes=("autoinit",), rates=(0.05,), steps=40,
+                          data=str(brought / "train.npz"))  # fmt: skip
+    spec = JobSpec(str(brought / "deep.keras"), "deep.keras", settings, trial)
+    found = tried(spec, tmp_path / "job")
+    assert found.answer.scheme == "autoinit"
+    model = keras.models.load_model(tmp_path / "job" / found.downloads[0].file, compile=False)
+    assert model.get_layer("hidden3").activation is keras.activations.elu
+
+
 def test_optimizers():
     model = deep(keras.initializers.HeNormal)
     auto = TrialSettings()
