@@ -25,13 +25,12 @@ from app.dashboard.compare import (
     show_comparison,
 )
 from app.dashboard.explore import show_exploration
-from app.dashboard.preview import show_preview
+from app.dashboard.preview import show_preview, show_progress
 from app.dashboard.sidebar import Chosen, asked_for, choose_upload, sidebar
 from app.dashboard.trials import show_trials
 from app.dashboard.visitors import address, remember, show_runs, visitor
 from app.jobs import AlreadyRunningError, JobHandle, JobSpec, Settings
 from app.text.escaping import markdown_text
-from app.text.formatting import time_left
 
 ACTIVE = ("queued", "running")
 # Drawn here, because Streamlit has its own icons fetched from another site.
@@ -315,9 +314,7 @@ def watch(key: str) -> None:
     handle = jobs.find(key)
     if handle is None or handle.status not in ACTIVE:
         st.rerun()
-    fraction, stage = handle.progress
-    text = ", ".join(filter(None, (stage, time_left(handle.seconds_left))))
-    st.progress(min(max(fraction, 0.0), 1.0), text=markdown_text(text))
+    show_progress(handle)
     # Whoever was only given the address may look.
     if handle.is_owned_by(visitor()) and st.button("Cancel", icon=":material/stop_circle:"):
         st.session_state.left = key

@@ -9,7 +9,17 @@ from app.analysis.headline import early_cards
 from app.analysis.result import RESULT_LIMIT, Preview, read_preview
 from app.charts import variance_chart
 from app.dashboard.sections import show_cards
+from app.jobs import JobHandle
 from app.jobs.folders import read_written
+from app.text.escaping import markdown_text
+from app.text.formatting import time_left
+
+
+def show_progress(handle: JobHandle) -> None:
+    """How far a job is, what is being done, and how long the rest will take."""
+    fraction, stage = handle.progress
+    text = ", ".join(filter(None, (stage, time_left(handle.seconds_left))))
+    st.progress(min(max(fraction, 0.0), 1.0), text=markdown_text(text))
 
 
 def show_preview(path: Path, written: int) -> None:

@@ -13,13 +13,14 @@ from app.analysis.trials.settings import DEFAULT, WORDS, TrialSettings
 from app.charts.trials import curves_chart, grid_chart
 from app.dashboard import uploads
 from app.dashboard.charts import is_expert
+from app.dashboard.preview import show_progress
 from app.dashboard.sidebar import moved_to_disk, settings_field
 from app.dashboard.visitors import address, visitor
 from app.export.downloads import downloads
 from app.jobs import AlreadyRunningError, JobHandle, JobSpec
 from app.jobs.folders import RESULT
 from app.text.escaping import html_text, markdown_text, plain_text
-from app.text.formatting import size, time_left
+from app.text.formatting import size
 
 ACTIVE = ("queued", "running")
 POLLING_SECONDS = 0.5
@@ -133,9 +134,7 @@ def watch(key: str) -> None:
     handle = jobs.find(key)
     if handle is None or handle.status not in ACTIVE:
         st.rerun()
-    fraction, stage = handle.progress
-    text = ", ".join(filter(None, (stage, time_left(handle.seconds_left))))
-    st.progress(min(max(fraction, 0.0), 1.0), text=markdown_text(text))
+    show_progress(handle)
     preview = handle.preview()
     known = None if preview is None else read_trial(str(preview[0]), preview[1])
     if known is not None:  # whatever ends the trial
