@@ -24,6 +24,8 @@ _USUAL = {"sgd": 0.01} | dict.fromkeys(_ADAPTIVE, 1e-3)
 # limits few learnt anything. Normalized kernels grow until they fit (`benchmarks/rates.py`).
 _TOO_FAST, _TOO_FAST_ADAPTIVE, _TOO_FAST_NORMALIZED, _TOO_SLOW = 1.0, 0.5, 5.0, 1e-6
 _GOOD, _GOOD_ADAPTIVE = 0.05, 0.01
+# That anyone trains with.
+_SMALLEST_RATE, _LARGEST_RATE = 1e-7, 10.0
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,9 @@ def _judged(optimizer: Optimizer, each: float, most: float, good: float) -> Iter
     """What a rate says, by the change that a rate of 1 would make."""
     change = optimizer.rate * each
     if not math.isfinite(change) or _TOO_SLOW < change < most:
+        return
+    # Where gradients vanish or explode no rate makes up for it.
+    if not _SMALLEST_RATE <= good / each <= _LARGEST_RATE:
         return
     rounded = f"{good / each:.1g}"
     size = f"{number(change)} times" if change >= 1.0 else f"{number(change)} of"

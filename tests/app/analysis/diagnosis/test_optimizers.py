@@ -103,3 +103,14 @@ def test_weights_that_were_trained_are_past_their_first_rate():
     for layer in model.layers:
         layer.bias.assign(layer.bias + 0.1)
     assert not [f for f in lint_model(model).faults if f.code == "learning_rate"]
+
+
+def test_where_gradients_vanish_no_rate_is_recommended():
+    small = keras.initializers.RandomNormal(stddev=0.01, seed=1)
+    stack = [layers.Dense(32, "tanh", kernel_initializer=small) for _ in range(12)]
+    model = keras.Sequential([keras.Input((32,)), *stack, layers.Dense(4, "softmax")])
+    model.compile(optimizers.SGD(0.01), "sparse_categorical_crossentropy")
+    found = compare(model, Settings(samples=8), uploaded=True).diagnosis
+    codes = {fault.code for fault in found.faults}
+    assert "gradient_vanishes" in codes or "signal_vanishes" in codes
+    assert "learning_rate" not in codes, "one of 1e13 would be no advice"
