@@ -16,7 +16,7 @@ from autoinit.errors import GraphError
 from autoinit.graph.keras_internals import to_snake_case
 from autoinit.graph.keras_models import FUSING, inner_graph
 from autoinit.graph.model_graph import Call, ModelGraph, innermost, stock_class
-from autoinit.initializers.cloning import clone_with_weights
+from autoinit.initializers.cloning import clone_with_weights, remade
 from autoinit.quadrature.gaussian import moments
 from autoinit.reading import read_model
 from autoinit.rules.functions import on_points
@@ -223,7 +223,7 @@ def _with_own_activation(layer: Any, name: str) -> Any:
     while "layer" in inner:  # what is distributed over time
         inner = inner["layer"]["config"]
     inner["activation"] = name
-    return type(layer).from_config(config)
+    return remade(layer, config)
 
 
 def _hidden_activations(graph: ModelGraph, model: Any) -> list[_Place]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autoinit.errors import CannotTrainError
-from autoinit.initializers.cloning import clone_with_weights
+from autoinit.initializers.cloning import working_copy
 from autoinit.reading import read_model
 
 if TYPE_CHECKING:
@@ -64,11 +64,11 @@ def check(
 
     chosen = Settings(**{"input_data_name": "x", **(settings or {})})
     linted = lint_model(model)
-    copied = clone_with_weights(model)
-    data = None if x is None else _by_name(copied, x, chosen.input_size)
-    comparison = compare(copied, chosen, uploaded=True, linted=linted, data=data)
-    spec = JobSpec("", str(model.name), chosen)
-    result = result_of(comparison, copied, Source(), spec, comparison.findings, comparison.timings)
+    with working_copy(model) as copied:
+        data = None if x is None else _by_name(copied, x, chosen.input_size)
+        found = compare(copied, chosen, uploaded=True, linted=linted, data=data)
+        spec = JobSpec("", str(model.name), chosen)
+        result = result_of(found, copied, Source(), spec, found.findings, found.timings)
     lines = list(verdict_lines(result))
     if verbose:
         print("\n".join(lines))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from autoinit.initializers.autoinit import Estimators
-from autoinit.initializers.cloning import as_model, clone_with_weights
+from autoinit.initializers.cloning import as_model, working_copy
 from autoinit.rules import RULES
 from autoinit.rules.estimators import as_rules
 
@@ -71,12 +71,11 @@ class AutoInitVisualizer:
         if ylim is not None and not 0 < ylim[0] < ylim[1]:
             raise ValueError(f"ylim must be two positive, increasing variances. Received: {ylim!r}")
         source = as_model(model, custom_objects)
-        copied = clone_with_weights(source, self.registry, custom_objects)
         settings = Settings(samples=num_samples, signal_variance=signal_variance)
-        comparison = compare(copied, settings, uploaded=False, registry=self.registry)
-        spec = JobSpec("", str(source.name), settings)
-        found, timings = comparison.findings, comparison.timings
-        result = result_of(comparison, copied, Source(), spec, found, timings)
+        with working_copy(source, self.registry, custom_objects) as copied:
+            found = compare(copied, settings, uploaded=False, registry=self.registry)
+            spec = JobSpec("", str(source.name), settings)
+            result = result_of(found, copied, Source(), spec, found.findings, found.timings)
         figure = NotebookFigure(variance_chart(result))
         if ylim is not None:
             figure.update_layout(yaxis_range=[math.log10(limit) for limit in ylim])

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import keras
 
 from autoinit.errors import GraphError, keras2_advice
+from autoinit.graph.changing import put_values_back, values_of
 from autoinit.graph.keras_internals import (
+    Functional,
     compile_settings,
+    layers_in,
     maker_of,
     set_own_trainable,
     stacks_built_once,
 )
 from autoinit.graph.model_graph import ModelGraph
+from autoinit.graph.paths import shortened
+from autoinit.initializers.drawing import recorded_initializers, restore_initializers
 from autoinit.reading import read_model
 from autoinit.rules import RULES
 from autoinit.rules.registry import Registry
+
+_STOCK = (Functional, keras.Sequential)
+Pairs = list[tuple[Any, Any]]
 
 
 def as_model(model: Any, custom_objects: dict[str, Any] | None) -> Any:
@@ -63,8 +73,8 @@ def clone_with_weights(
     model: Any,
     registry: Registry = RULES,
     custom_objects: dict[str, Any] | None = None,
-    replaced: Callable[[Any], Any] = lambda layer: None,
-    followed_by: Callable[[Any], Sequence[Any]] = lambda layer: (),
+    replaced: Callable[[Any], Any] | None = None,
+    followed_by: Callable[[Any], Sequence[Any]] | None = None,
 ) -> Any:
     """A copy of a model with the same variables' values, compiled the same way.
 
@@ -83,20 +93,41 @@ def clone_with_weights(
     """
     graph = read_model(model, registry=registry)
     scope = {**_custom_objects(model, graph), **(custom_objects or {})}
-    cloning = _Cloning(replaced, followed_by)
+    cloning = _Cloning(model, replaced or (lambda layer: None), followed_by or (lambda layer: ()))
     with keras.saving.custom_object_scope(scope):
-        twin = cloning.clone(model)
+        twin = None
+        if type(model) not in _STOCK and replaced is followed_by is None:
+            with contextlib.suppress(GraphError):  # else it has Keras's own class
+                twin = cloning.whole(model)
+        twin = twin or cloning.clone(model)
     if model.compiled:
         compile_like(twin, model)
-    pairs = cloning.pairs or zip(
-        graph.layers(), read_model(twin, registry=registry).layers(), strict=True
-    )
-    for original, copy in pairs:
+    for original, copy in cloning.pairs:
         values, variables = _variables(original), _variables(copy)
         if [value.shape for value in values] == [variable.shape for variable in variables]:
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
     return twin
+
+
+@contextlib.contextmanager
+def working_copy(
+    model: Any, registry: Registry = RULES, custom_objects: dict[str, Any] | None = None
+) -> Iterator[Any]:
+    """A copy to draw into; of what cannot be copied the model itself, put back afterwards."""
+    try:
+        copied = clone_with_weights(model, registry, custom_objects)
+    except GraphError:
+        graph = read_model(model, registry=registry)  # without one, that is what is wrong
+        values = values_of(model.variables)
+        recorded = recorded_initializers(graph)
+        try:
+            yield model
+        finally:
+            restore_initializers(recorded)
+            put_values_back(values)
+    else:
+        yield copied
 
 
 def _variables(layer: Any) -> list[Any]:
@@ -125,17 +156,24 @@ def _anew(value: Any) -> Any:
 class _Cloning:
     """Models of new layers, each of which is made once.
 
+    Args:
+        outermost: the model that is to be copied.
+        replaced, followed_by: as `clone_with_weights` takes them.
+
     Attributes:
         pairs: of old and new layers; of nested models those in them.
     """
 
     def __init__(
-        self, replaced: Callable[[Any], Any], followed_by: Callable[[Any], Sequence[Any]]
+        self,
+        outermost: Any,
+        replaced: Callable[[Any], Any],
+        followed_by: Callable[[Any], Sequence[Any]],
     ) -> None:
-        self._replaced, self._followed_by = replaced, followed_by
+        self._outermost, self._replaced, self._followed_by = outermost, replaced, followed_by
         self._made: dict[int, Any] = {}
         self._added: dict[int, Sequence[Any]] = {}
-        self.pairs: list[tuple[Any, Any]] = []
+        self.pairs: Pairs = []
 
     def clone(self, model: Any) -> Any:
         """A model like another, without its weights' values."""
@@ -149,21 +187,45 @@ class _Cloning:
                 model, input_tensors=inputs, clone_function=self._part, call_function=self._called
             )
         else:
-            return _remade(model)
+            return self.whole(model)
         # Of a functional model Keras forgets it; the layers have theirs, which may be another.
         set_own_trainable(twin, model.trainable)
         return twin
+
+    def whole(self, model: Any) -> Any:
+        """The same of a model's own class, by the configuration of all of it."""
+        pairs = _whole(model)
+        self.pairs += pairs
+        return pairs[0][1]
 
     def _part(self, layer: Any) -> Any:
         if id(layer) not in self._made:
             if isinstance(layer, keras.Model) and getattr(layer, "inputs", None):
                 fresh = self.clone(layer)
             else:
-                fresh = self._replaced(layer) or type(layer).from_config(layer.get_config())
+                fresh = self._replaced(layer) or self._remade(layer)
                 self.pairs.append((layer, fresh))
             self._made[id(layer)] = fresh
             self._added[id(fresh)] = self._followed_by(layer)
         return self._made[id(layer)]
+
+    def _remade(self, layer: Any) -> Any:
+        """A new layer from a layer's configuration, or else from that of the model around it."""
+        try:
+            return remade(layer)
+        except GraphError:
+            if id(layer) in self._spares:
+                return self._spares[id(layer)]
+            raise
+
+    @cached_property
+    def _spares(self) -> dict[int, Any]:
+        """Layers of a model that was made as a whole, for those that cannot be made alone."""
+        try:
+            pairs = _whole(self._outermost)
+        except GraphError:
+            return {}
+        return {id(original): copy for original, copy in pairs}
 
     def _with_added(self, fresh: Any) -> Iterator[Any]:
         yield fresh
@@ -177,19 +239,69 @@ class _Cloning:
         return result
 
 
-def _remade(model: Any) -> Any:
-    """A subclassed model from its configuration, built for the same shapes."""
+def remade(layer: Any, config: dict[str, Any] | None = None) -> Any:
+    """A new layer from a configuration, its own by default.
+
+    Raises:
+        GraphError: names the layer, and says why it cannot be made.
+    """
     try:
+        return type(layer).from_config(layer.get_config() if config is None else config)
+    except Exception as error:  # the layer's own code, which may raise anything
+        raise GraphError(_cannot(layer, error)) from error
+
+
+def _whole(model: Any) -> Pairs:
+    """A model from its own configuration, or as a file would have it: its layers, and the new.
+
+    The first pair is of the models themselves.
+    """
+
+    def from_config() -> Any:
         twin = type(model).from_config(model.get_config())
-        twin.build_from_config(model.get_build_config())
-        twin.built = model.built
-    except Exception as error:  # the model's own code, which may raise anything
-        raise GraphError(
-            f"Model {model.name!r} ({type(model).__name__}) cannot be made again from its "
-            f"configuration, so that the original could be left as it is: {error}. Give the class "
-            "a get_config() of its constructor's arguments."
-        ) from error
-    return twin
+        if not getattr(model, "inputs", None):
+            twin.build_from_config(model.get_build_config())
+            twin.built = model.built
+        return twin
+
+    def from_file() -> Any:
+        saved = keras.saving.serialize_keras_object(model)
+        return keras.saving.deserialize_keras_object(saved, safe_mode=False)
+
+    reasons = []
+    for make in (from_config, from_file):
+        try:
+            pairs = _paired(model, make())
+        except Exception as error:  # the model's own code, which may raise anything
+            reasons.append(error)
+        else:
+            for original, copy in pairs:  # as a configuration does not have them all
+                set_own_trainable(copy, original.trainable)
+            return pairs
+    raise GraphError(_cannot(model, reasons[0])) from reasons[0]
+
+
+def _paired(model: Any, twin: Any) -> Pairs:
+    """The layers of two models that were made alike; raises GraphError where they were not."""
+    parts = layers_in(model), layers_in(twin)
+    shapes = [
+        [(type(layer), [variable.shape for variable in layer.variables]) for layer in each]
+        for each in parts
+    ]
+    if shapes[0] != shapes[1]:
+        raise GraphError(_cannot(model, ValueError("it has other layers or weights then")))
+    return list(zip(*parts, strict=True))
+
+
+def _cannot(part: Any, error: Exception) -> str:
+    what = "Model" if isinstance(part, keras.Model) else "Layer"
+    detail = (str(error).strip().splitlines() or [""])[-1].removeprefix("Exception encountered: ")
+    return (
+        f"{what} {part.name!r} ({type(part).__name__}) cannot be made again from its "
+        f"configuration ({shortened(detail or type(error).__name__)}), so that the original could "
+        "be left as it is. Give the class a get_config() of its constructor's arguments, or have "
+        "the model itself initialised: initialize_model(model, in_place=True)."
+    )
 
 
 def _input_like(tensor: Any) -> Any:

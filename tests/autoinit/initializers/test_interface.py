@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-from autoinit import AutoInit, AutoInitVisualizer
+import autoinit
+from autoinit import AutoInit, AutoInitVisualizer, variants
 from autoinit.errors import GraphError
 from autoinit.initializers.autoinit import AutoInit as DirectAutoInit
 from autoinit.rules.estimators import LayerOutputDistributionEstimator
@@ -411,3 +412,66 @@ def test_visualize_returns_the_figure_writes_it_and_changes_nothing(tmp_path):
 def test_visualize_refuses_limits_that_no_log_axis_has():
     with pytest.raises(ValueError, match="ylim"):
         AutoInitVisualizer().visualize(small_model(), ylim=(-1.0, 1.0))
+
+
+class Stubborn(layers.Dense):
+    """As some of keras_hub's layers: it cannot be made again from its own configuration."""
+
+    def get_config(self):
+        return {**super().get_config(), "units_of_old": 3}
+
+    def call(self, x):
+        return self.activation(keras.ops.matmul(x, self.kernel) + self.bias)
+
+
+class Backbone(keras.Model):
+    """Of a class of its own: it can be made again as a whole."""
+
+    def __init__(self, width=8, **options):
+        x = keras.Input((8,))
+        y = Stubborn(width, "relu", name="stubborn")(x)
+        shared = layers.Dense(width, "relu", name="shared")
+        super().__init__(x, layers.Dense(2, name="last")(shared(shared(y))), **options)
+        self.width = width
+
+    def get_config(self):
+        return {"name": self.name, "width": self.width}
+
+
+def test_a_model_whose_layers_cannot_be_made_again_is_made_as_a_whole():
+    model = Backbone(16)
+    model.get_layer("stubborn").trainable = False
+    model.compile("adam", "mse")
+    before = model.get_weights()
+    new = AutoInit().initialize_model(model)
+    assert type(new) is Backbone
+    assert new.compiled
+    assert new.get_layer("stubborn") is not model.get_layer("stubborn")
+    assert [layer.trainable for layer in new.layers[1:]] == [False, True, True]
+    assert len(new.weights) == len(model.weights)
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+    assert not np.array_equal(new.get_layer("last").kernel, model.get_layer("last").kernel)
+
+
+def test_a_variant_of_it_has_the_layers_that_could_not_be_made_alone():
+    model = Backbone(16)
+    changed = variants.with_activation(model, "tanh")
+    assert [layer.activation.__name__ for layer in changed.layers[1:]] == ["relu", "tanh", "linear"]
+    assert len(changed.weights) == len(model.weights)
+    assert changed.get_layer("stubborn") is not model.get_layer("stubborn")
+    assert np.array_equal(changed.get_layer("stubborn").kernel, model.get_layer("stubborn").kernel)
+
+
+def test_a_model_that_cannot_be_made_again_is_initialised_in_place_or_looked_at_as_it_is(capsys):
+    stack = [Stubborn(16, "relu", name="stubborn"), layers.Dense(2)]
+    model = keras.Sequential([keras.Input((8,)), *stack])
+    before, config = model.get_weights(), model.get_config()
+    with pytest.raises(GraphError, match=r"'stubborn' \(Stubborn\).*units_of_old.*in_place=True"):
+        AutoInit().initialize_model(model)
+    assert len(probe_model(model, num_samples=8)) > 3
+    assert autoinit.check(model, settings={"samples": 8}).verdicts["autoinit"].verdict == "trains"
+    assert AutoInitVisualizer().visualize(model, num_samples=8).data
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+    assert model.get_config() == config
+    assert AutoInit().initialize_model(model, in_place=True) is model
+    assert not np.array_equal(model.get_weights()[0], before[0])
