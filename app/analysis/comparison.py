@@ -320,6 +320,19 @@ class Analysis:
 
     def plan_and_draw(self, draw: int, scheme: Scheme) -> Propagation:
         """A scheme's weights take the place of those that are there, and what the rules say."""
+        planned, scales = self.draw_by_plan(draw, scheme)
+        if scheme is SCHEMES["autoinit"]:
+            return planned
+        return replace(self.predict(), scales=scales)
+
+    def draw_by_plan(
+        self, draw: int, scheme: Scheme
+    ) -> tuple[Propagation, tuple[KernelScale, ...]]:
+        """A scheme's weights take the place of those that are there.
+
+        Returns:
+            AutoInit's plan, and how the kernels were drawn.
+        """
         settings, known = self.settings, None
         prepare(scheme, self.graph)
         predicted = plan(self.graph, self.signals, self.options, self.registry)
@@ -339,9 +352,7 @@ class Analysis:
             target=settings.signal_variance, constrain=settings.constrain_weights,
         )  # fmt: skip
         self.findings += (*predicted.findings, *findings)
-        if scheme is SCHEMES["autoinit"]:
-            return predicted
-        return replace(self.predict(), scales=scales)
+        return predicted, scales
 
     def measure(self, series: str, draw: int) -> None:
         """Feeds the inputs forward, and a random cotangent back where that is asked for."""

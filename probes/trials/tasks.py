@@ -58,6 +58,19 @@ class Task:
         """How many there are, with those that are held out."""
         return len(self.inputs[0])
 
+    def share_right(self, given: Array, wanted: Array) -> float:
+        """The share of samples of which an output tells the right class.
+
+        Args:
+            given: outputs, (samples, units).
+            wanted: targets of these samples.
+        """
+        if given.shape[-1] == 1:
+            limit = 0.0 if _is_of_logits(self.losses[0]) else 0.5
+            return float(np.mean((given > limit) == (wanted.reshape(given.shape) > 0.5)))
+        classes = wanted if wanted.ndim == 1 else wanted.argmax(-1)
+        return float(np.mean(given.argmax(-1) == classes))
+
 
 def task_of(
     graph: ModelGraph, inputs: Sequence[Array], targets: Sequence[Array], about: str,
@@ -306,11 +319,15 @@ def _chance(target: Array, value: Value, loss: Any, probable: bool) -> float:
     best = np.asarray(best, "float32")
     if kind in _OF_CLASSES | _OF_SHARES:
         best = np.clip(best, _SMALLEST, 1.0 - _SMALLEST)
-        if getattr(loss, "from_logits", False) or (
-            isinstance(loss, keras.losses.Loss) and loss.get_config().get("from_logits")
-        ):
+        if _is_of_logits(loss):
             odds = best if kind in _OF_CLASSES else best / (1.0 - best)
             best = np.log(odds)
     given = np.broadcast_to(best, (len(target), *value.sample)).astype("float32")
     found = keras.losses.get(loss)(target, given)
     return float(np.mean(keras.ops.convert_to_numpy(found)))
+
+
+def _is_of_logits(loss: Any) -> bool:
+    if isinstance(loss, keras.losses.Loss):
+        return bool(loss.get_config().get("from_logits"))
+    return bool(getattr(loss, "from_logits", False))

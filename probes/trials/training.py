@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
+from autoinit.arrays import as_array
 from autoinit.graph.changing import put_values_back, values_of
 from autoinit.graph.model_graph import ModelGraph
+from autoinit.running.state import without_gradients
 from probes.batching import fixed_batch
 from probes.passing import behind_batch_statistics
 from probes.trials.tasks import Task
@@ -19,6 +21,8 @@ from probes.trials.tasks import Task
 # A training has diverged whose loss of the last steps is so many times that of the first, or that
 # of the best constant where that is more.
 _LAST, _DIVERGED = 10, 4.0
+# Steps of one compiled call, and entries of their inputs at most.
+_TOGETHER, _MOST_ENTRIES = 10, 2**24
 
 
 @dataclass(frozen=True)
@@ -75,12 +79,11 @@ class Trainer:
         # One that takes and gives lists, whatever the structure of its inputs and outputs.
         self._model = keras.Model(list(model.inputs), list(model.outputs))
         self._in_training = behind_batch_statistics(graph)
-        self._model.compile(
-            optimizer, list(task.losses), metrics=[["accuracy"]] if task.counts else None
-        )
+        self._model.compile(optimizer, list(task.losses))
         self._optimizer = self._model.optimizer
         self._optimizer.build(self._model.trainable_variables)
         self._fresh = values_of(self._optimizer.variables)
+        self._learn, self._look = _learning(self._model), _looking(self._model)
 
     @property
     def judging(self) -> int:
@@ -113,28 +116,44 @@ class Trainer:
         """
         self._optimizer.learning_rate.assign(rate)
         losses: list[float] = []
-        for step in steps:
-            losses.append(self._step(self._rows(step, seed))["loss"])
-            if self._has_diverged(losses):
-                return losses, True
+        most = self._together
+        for first in range(0, len(steps), most):
+            rows = [self._rows(step, seed) for step in steps[first : first + most]]
+            # As many each time: for other shapes TensorFlow would compile once more.
+            given = self._samples(np.stack([*rows, *[rows[-1]] * (most - len(rows))]))
+            for loss in self._learn(*given, len(rows)):
+                losses.append(float(loss))
+                if self._has_diverged(losses):
+                    return losses, True
         return losses, False
+
+    @property
+    def _together(self) -> int:
+        if keras.backend.backend() != "tensorflow":
+            return 1
+        entries = self.batch * sum(math.prod(each.shape[1:]) for each in self.task.inputs)
+        return min(max(_MOST_ENTRIES // max(entries, 1), 1), _TOGETHER)
 
     def judge(self) -> Score:
         """The samples that are held out; the model's weights stay."""
         task, first = self.task, self.task.samples - self.task.held_out
         starts = range(first, task.samples - self.batch + 1, self.batch)
-        before = self.state() if self._in_training else ()
-        put_values_back(self._fresh if self._in_training else ())
-        self._optimizer.learning_rate.assign(0.0)
-        run = self._step if self._in_training else self._look
-        found = [run(np.arange(start, start + self.batch)) for start in starts]
-        self.restore(before)
-        loss = float(np.mean([each["loss"] for each in found]))
+        before = values_of(self._model.variables)
+        found, right = [], []
+        for start in starts:
+            inputs, targets = self._samples(np.arange(start, start + self.batch))
+            loss, first_output = self._look(inputs, targets, bool(self._in_training))
+            found.append(float(loss))
+            right.append(
+                task.share_right(as_array(first_output), targets[0]) if task.counts else 0.0
+            )
+        put_values_back(before)
+        loss = float(np.mean(found))
         if not math.isfinite(loss):
             return Score(0.0, 0.0, math.inf)
         if not task.counts:
             return Score(1.0 - loss / task.chance if task.chance else 0.0, 0.0, loss)
-        share = float(np.mean([each["accuracy"] for each in found]))
+        share = float(np.mean(right))
         count = self.batch * len(starts)
         # As if one more were right and one more wrong: a share of 1 is not certain either.
         near = (share * count + 1) / (count + 2)
@@ -147,21 +166,9 @@ class Trainer:
         order = np.random.default_rng([seed, epoch]).permutation(count)
         return np.resize(order, max(count, self.batch))[place * self.batch :][: self.batch]
 
-    def _step(self, rows: Any) -> dict[str, float]:
-        self._model.reset_metrics()
-        return self._figures(self._model.train_on_batch(*self._samples(rows), return_dict=True))
-
-    def _look(self, rows: Any) -> dict[str, float]:
-        self._model.reset_metrics()
-        return self._figures(self._model.test_on_batch(*self._samples(rows), return_dict=True))
-
     def _samples(self, rows: Any) -> tuple[list[Any], list[Any]]:
         task = self.task
         return [each[rows] for each in task.inputs], [each[rows] for each in task.targets]
-
-    @staticmethod
-    def _figures(logs: dict[str, Any]) -> dict[str, float]:
-        return {name: float(value) for name, value in logs.items()}
 
     def _has_diverged(self, losses: Sequence[float]) -> bool:
         if not math.isfinite(losses[-1]):
@@ -169,3 +176,63 @@ class Trainer:
         last = losses[-_LAST:]
         allowed = _DIVERGED * max(losses[0], self.task.chance)
         return len(last) == _LAST and float(np.mean(last)) > allowed
+
+
+def _learning(model: Any) -> Callable[[list[Any], list[Any], int], Any]:
+    """What takes batches, goes a step with each of the first so many, and gives their losses.
+
+    The steps of Keras's `train_step`, without the metrics that `train_on_batch` resets and computes
+    each time. Several in one call of TensorFlow: between calls small networks lose most time.
+    """
+    if keras.backend.backend() != "tensorflow":
+
+        def one_by_one(inputs: list[Any], targets: list[Any], count: int) -> list[Any]:
+            batches = (
+                [[each[n] for each in part] for part in (inputs, targets)] for n in range(count)
+            )
+            return [model.train_on_batch(*batch, return_dict=True)["loss"] for batch in batches]
+
+        return one_by_one
+    import tensorflow as tf
+
+    def step(inputs: list[Any], targets: list[Any]) -> Any:
+        with tf.GradientTape() as tape:
+            outputs = model(inputs, training=True)
+            loss = model.compute_loss(x=inputs, y=targets, y_pred=outputs, training=True)
+            scaled = model.optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled, model.trainable_weights)
+        model.optimizer.apply_gradients(zip(gradients, model.trainable_weights, strict=True))
+        return tf.cast(loss, tf.float32)
+
+    def loop(inputs: list[Any], targets: list[Any], count: Any) -> Any:
+        def body(place: Any, losses: Any) -> tuple[Any, Any]:
+            batch = ([each[place] for each in part] for part in (inputs, targets))
+            return place + 1, losses.write(place, step(*batch))
+
+        begun = tf.constant(0), tf.TensorArray(tf.float32, count)
+        _, losses = tf.while_loop(
+            lambda place, _: place < count, body, begun, parallel_iterations=1
+        )
+        return losses.stack()
+
+    compiled = tf.function(loop, autograph=False)
+    return lambda *given: compiled(*tf.nest.map_structure(tf.convert_to_tensor, given)).numpy()
+
+
+def _looking(model: Any) -> Callable[[list[Any], list[Any], bool], Any]:
+    """What takes a batch and a mode; gives the loss and the first output."""
+
+    def look(inputs: list[Any], targets: list[Any], training: bool) -> Any:
+        with without_gradients():
+            outputs = model(inputs, training=training)
+            loss = model.compute_loss(x=inputs, y=targets, y_pred=outputs, training=training)
+        return loss, keras.tree.flatten(outputs)[0]
+
+    if keras.backend.backend() != "tensorflow":
+        return look
+    import tensorflow as tf
+
+    compiled = tf.function(look, autograph=False)
+    return lambda *given: compiled(
+        *tf.nest.map_structure(tf.convert_to_tensor, given[:2]), given[2]
+    )

@@ -26,6 +26,7 @@ from autoinit.graph.changing import put_values_back, values_of
 from autoinit.graph.frozen import frozen_variables
 from autoinit.initializers.schemes import SCHEMES
 from autoinit.model_files.write.compiling import compile_as_recorded
+from autoinit.propagation import Propagation
 from autoinit.rules.registry import KernelScale
 from probes.trials.training import Score, Trainer
 
@@ -136,28 +137,32 @@ class _Grid:
         self.rates = first.rates  # before any further ones
         self.expected: dict[str, Verdict] = {}
         self.scales: tuple[KernelScale, ...] = ()
+        self.begun: dict[str, Sequence[Any]] = {}  # what trainings of the first draw begin with
         self.end = time.perf_counter() + trial.budget
         self.due = self.done = self.short = 0
 
-    def draw(self, scheme: str, draw: int = 0) -> Any:
-        """The weights of an initialisation take the place of those that are there."""
-        analysis = self.analysis
+    def draw(self, scheme: str, draw: int = 0) -> Propagation | None:
+        """The weights of an initialisation take the place of those that are there.
+
+        Returns:
+            AutoInit's plan, which has been drawn by; None for the model's own initialisers.
+        """
+        analysis, planned = self.analysis, None
         analysis.set_own_or_configured_weights(scheme, draw)
-        predicted = (
-            analysis.plan_and_draw(draw, SCHEMES[scheme]) if scheme in SCHEMES
-            else analysis.predict()
-        )  # fmt: skip
+        self.scales = ()
+        if scheme in SCHEMES:
+            planned, self.scales = analysis.draw_by_plan(draw, SCHEMES[scheme])
         put_values_back(self.frozen)
-        self.scales = predicted.scales if scheme in SCHEMES else ()
-        return predicted
+        return planned
 
     def foresee(self, scheme: str) -> None:
-        """What the analysis says before a step is trained."""
-        found = foreseen(
-            self.analysis.graph, self.linted, self.draw(scheme), scheme,
-            self.analysis.settings.disable,
-        )  # fmt: skip
-        self.expected[scheme] = found
+        """The first weights, and what the analysis says of them before a step is trained."""
+        planned = self.draw(scheme)
+        self.begun[scheme] = self.trainer.start()
+        predicted = planned if planned and scheme == "autoinit" else self.analysis.predict()
+        self.expected[scheme] = foreseen(
+            self.analysis.graph, self.linted, predicted, scheme, self.analysis.settings.disable
+        )
         self._update(expected=verdicts_of(self.expected))
 
     def plan(self) -> None:
@@ -197,13 +202,11 @@ class _Grid:
         """
         now = time.perf_counter()
         until = now + (self.end - now) / left
-        self.draw(scheme)
-        begun = self.trainer.start()
         reached: dict[float, tuple[Any, list[float], Score]] = {}
         for rate in self.result.rates:
             if time.perf_counter() > until:
                 break
-            self.trainer.restore(begun)
+            self.trainer.restore(self.begun[scheme])
             losses, diverged = self._train(scheme, rate, range(self.short))
             score = self.trainer.judge()
             outcome: Outcome = "diverged" if diverged else "stopped"
@@ -235,8 +238,7 @@ class _Grid:
             known = [rate for rate in rates if (rate < tried[0] if smaller else rate > tried[-1])]
             rate = (known[-1] if smaller else known[0]) if known else float(f"{further:.1g}")
             self._update(rates=tuple(sorted({*rates, rate})))
-            self.draw(scheme)
-            self.trainer.start()
+            self.trainer.restore(self.begun[scheme])
             losses, diverged = self._train(scheme, rate, range(self.result.steps))
             outcome: Outcome = "diverged" if diverged else "finished"
             self._keep(scheme, rate, 0, outcome, losses, self.trainer.judge())

@@ -434,20 +434,21 @@ def _with_neighbours(
     right = [_times(every, weight) for weight in weights]
     units = weights.shape[-1]
     result = np.zeros((*(2 * radius + 1 for radius in radii), units, units))
-    for place in np.ndindex(result.shape[:-2]):
-        apart = (np.array(place) - radii) * steps + wide
+    # All displacements along the last axis together.
+    last = slice(None, 2 * radii[-1] * steps[-1] + 1, steps[-1])
+    for place in np.ndindex(result.shape[:-3]):
+        apart = (np.array([*place, 0]) - radii) * steps + wide
         for number, (one, weight) in enumerate(zip(taps, weights, strict=True)):
-            total: Any = 0.0
+            total = np.zeros((result.shape[-3], *right[0].shape[-2:]))
             for other, (two, products) in enumerate(zip(taps, right, strict=True)):
                 share = math.prod(
-                    each[d, t, u] for each, d, t, u in zip(shares, place, one, two, strict=True)
+                    each[d, t, u] for each, d, t, u in zip(shares, place, one, two, strict=False)
                 )
                 if share:
-                    total = (
-                        total + share * products[tuple(apart + offsets[other] - offsets[number])]
-                    )
-            if np.ndim(total):
-                result[place] += _times_left(weight, total)
+                    of_last = share * shares[-1][:, one[-1], two[-1]]
+                    *at, begin = apart + offsets[other] - offsets[number]
+                    total += of_last[:, None, None] * products[tuple(at)][begin:][last]
+            result[place] += _times_left(weight, total)
     return result
 
 

@@ -100,3 +100,52 @@ def test_a_model_without_weights_to_train_is_refused():
     task = task_of(graph, [X], [Y], "")
     with pytest.raises(ValueError, match="no weights"):
         Trainer(model, graph, task, keras.optimizers.SGD())
+
+
+def everything(optimizer):
+    """What a step of training may have to heed, compiled; the same each time."""
+    keras.utils.set_random_seed(0)
+    x, other = keras.Input((3,)), keras.Input((3,))
+    inner = layers.Dense(
+        16, kernel_regularizer="l2", activity_regularizer="l2", kernel_constraint="max_norm"
+    )(layers.Concatenate()([x, other]))
+    inner = layers.Dropout(0.3)(layers.ReLU()(layers.BatchNormalization()(inner)))
+    hidden = layers.Dense(4, trainable=False)(inner)
+    outputs = [layers.Dense(1)(hidden), layers.Dense(2, "softmax")(inner)]
+    model = keras.Model([x, other], outputs)
+    losses = [keras.losses.Huber(), "sparse_categorical_crossentropy"]
+    model.compile(optimizer(), losses)
+    return model, losses
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        lambda: keras.optimizers.SGD(0.05, momentum=0.9, nesterov=True, weight_decay=0.01),
+        lambda: keras.optimizers.Adam(0.05, clipnorm=0.5, use_ema=True),
+    ],
+)
+def test_a_step_is_that_of_keras(optimizer):
+    keras_own, losses = everything(optimizer)
+    ours, _ = everything(optimizer)
+    graph = read_model(ours, training=True)
+    task = task_of(graph, [X, -X], [Y, (Y > 0).astype(int)], "", losses)
+    found = Trainer(ours, graph, task, ours.optimizer)
+    found.start()
+    taken, _ = found.train(0.05, range(13))
+    for step, loss in enumerate(taken):
+        inputs, targets = found._samples(found._rows(step, 0))
+        expected = keras_own.train_on_batch(inputs, targets, return_dict=True)["loss"]
+        assert loss == pytest.approx(float(expected), rel=1e-4), step
+    for one, other in zip(ours.get_weights(), keras_own.get_weights(), strict=True):
+        assert one == pytest.approx(other, rel=1e-3, abs=1e-5)
+
+
+def test_scores_of_logits_are_those_of_their_signs():
+    classes = (Y > 0).astype(int)
+    model, found = trainer(y=classes)
+    assert found.task.losses[0].get_config()["from_logits"]
+    x, y = (each[0][200:] for each in (found.task.inputs, found.task.targets))
+    given = np.asarray(model(x)) > 0
+    count = len(x) // 32 * 32
+    assert found.judge().value == pytest.approx((given == y)[:count].mean())
