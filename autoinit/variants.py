@@ -15,11 +15,11 @@ from keras import layers
 from autoinit.errors import GraphError
 from autoinit.graph.keras_internals import to_snake_case
 from autoinit.graph.keras_models import FUSING, inner_graph
-from autoinit.graph.model_graph import Call, ModelGraph, innermost, stock_class
+from autoinit.graph.model_graph import Call, ModelGraph, innermost, own_activation, stock_class
 from autoinit.initializers.cloning import clone_with_weights, remade
 from autoinit.quadrature.gaussian import moments
 from autoinit.reading import read_model
-from autoinit.rules.functions import on_points
+from autoinit.rules.functions import is_elementwise, on_points
 
 # What `with_activation` takes, and takes the place of, as `keras.activations` calls it.
 ACTIVATIONS = (
@@ -147,7 +147,8 @@ def with_offset(model: Any, kind: str = "gaussian_mean") -> Any:
 
     What AutoInit++ adds to AutoInit (Bingham & Miikkulainen 2021, section 7): an activation's mean
     is what inputs have in common, and it grows from layer to layer. The offset is a `Rescaling` of
-    its own behind each activation that `with_activation` would replace: `relu` gets −1/√(2π).
+    its own behind each activation that `with_activation` would replace, and each function of one's
+    own that has a mean and a variance: `relu` gets −1/√(2π).
     Networks with normalized pre-activations keep that mean at 0 while they train, others at first.
 
     Args:
@@ -170,12 +171,13 @@ def with_offset(model: Any, kind: str = "gaussian_mean") -> Any:
     if kind not in OFFSETS:
         raise ValueError(f"The offset must be one of {', '.join(OFFSETS)}; received {kind!r}.")
     graph = _graph(model)
-    places = {id(layer) for layer, _ in _hidden_activations(graph, model)}
-    means = {
-        id(call.layer): moments(on_points(partial(_activated, call)), 0.0, 1.0).mean
+    places = {id(layer) for layer, _ in _hidden_activations(graph, model, _is_own)}
+    found = {
+        id(call.layer): moments(on_points(partial(_activated, call)), 0.0, 1.0)
         for call in graph.calls
         if id(call.layer) in places and _name(call)
     }
+    means = {place: each.mean for place, each in found.items() if each.converged}
     if not means:
         raise GraphError(
             f"Model {model.name!r} has no hidden activation that an offset could follow."
@@ -226,7 +228,15 @@ def _with_own_activation(layer: Any, name: str) -> Any:
     return remade(layer, config)
 
 
-def _hidden_activations(graph: ModelGraph, model: Any) -> list[_Place]:
+def _is_own(call: Call) -> bool:
+    """Whether it is a function of somebody's own, of each entry by itself."""
+    function = own_activation(innermost(call.layer))
+    return bool(function and _name(call) and is_elementwise(function))
+
+
+def _hidden_activations(
+    graph: ModelGraph, model: Any, wanted: Callable[[Call], bool] = lambda call: False
+) -> list[_Place]:
     readers, within = _readers(graph), set(_parts(model))
     behind = _read_by(graph, readers, lambda call: _learns(call) or _name(call) != "")
     kept = {
@@ -235,7 +245,7 @@ def _hidden_activations(graph: ModelGraph, model: Any) -> list[_Place]:
     }  # fmt: skip
     return _each_layer(
         call for call in graph.calls
-        if _name(call) in _REPLACED and id(call.layer) in within - kept
+        if (_name(call) in _REPLACED or wanted(call)) and id(call.layer) in within - kept
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -378,6 +379,13 @@ def innermost(layer: Any) -> Any:
     while isinstance(layer, layers.TimeDistributed):
         layer = layer.layer
     return layer
+
+
+def own_activation(layer: Any) -> Any:
+    """The function of somebody's own that is a layer's activation; None where it is Keras's."""
+    function = getattr(layer, "activation", None)
+    module = str(getattr(function, "__module__", ""))
+    return function if inspect.isfunction(function) and not module.startswith("keras.") else None
 
 
 def stock_class(layer: Any, classes: tuple[type, ...]) -> type | None:

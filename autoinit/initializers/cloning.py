@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -20,7 +21,7 @@ from autoinit.graph.keras_internals import (
     set_own_trainable,
     stacks_built_once,
 )
-from autoinit.graph.model_graph import ModelGraph
+from autoinit.graph.model_graph import ModelGraph, innermost, own_activation
 from autoinit.graph.paths import shortened
 from autoinit.initializers.drawing import recorded_initializers, restore_initializers
 from autoinit.reading import read_model
@@ -318,5 +319,9 @@ def _custom_objects(model: Any, graph: ModelGraph) -> dict[str, Any]:
     found = {kind.__name__: kind for kind in kinds if not kind.__module__.startswith("keras.")}
     settings = compile_settings(model) if model.compiled else {}
     functions = [leaf for leaf in keras.tree.flatten(settings) if callable(leaf)]
+    own = {own_activation(innermost(layer)) for layer in graph.layers()} - {None}
+    # Of two of one name it could be either: then Keras says what it lacks.
+    counts = Counter(function.__name__ for function in own)
+    functions += [function for function in own if counts[function.__name__] == 1]
     named = {getattr(f, "__name__", type(f).__name__): f for f in functions}
     return {**named, **found}

@@ -171,3 +171,23 @@ def test_offsets_keep_inputs_apart():
 def test_an_offset_that_there_is_none_of(model):
     with pytest.raises(ValueError, match="gaussian_mean"):
         variants.with_offset(model, "median")
+
+
+def test_a_function_of_ones_own_gets_an_offset_where_it_has_a_mean():
+    def bump(x):
+        return keras.ops.square(x) + 1.0
+
+    def normalized(x):
+        return x / keras.ops.sum(x, -1, keepdims=True)
+
+    def pole(x):
+        return 1.0 / keras.ops.square(x)
+
+    hidden = [keras.layers.Dense(4, each, name=each.__name__) for each in (bump, normalized, pole)]
+    model = keras.Sequential([keras.Input((4,)), *hidden, keras.layers.Dense(2, bump)])
+    variant = variants.with_offset(model)
+    offsets = {layer.name: layer.offset for layer in variant.layers if hasattr(layer, "offset")}
+    assert offsets == {"bump_offset": pytest.approx(-2.0)}  # E z² + 1
+    assert variant.get_layer("bump").activation is bump
+    # Others are not what `with_activation` takes the place of.
+    assert variants.hidden_activations(model) == []

@@ -156,6 +156,24 @@ def test_the_new_model_is_compiled_the_same_way(loss, functional):
     assert set(history) == {"loss", "mae"}
 
 
+def test_an_activation_of_ones_own_needs_no_registration():
+    def shifted(x):
+        return keras.ops.tanh(x) + 1.0
+
+    def other(x):
+        return -x
+
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(8, shifted), layers.Dense(2)])
+    copy = AutoInit({"seed": 0}).initialize_model(model)
+    assert copy is not model
+    assert copy.layers[0].activation is shifted
+    # Which of two of one name a layer has cannot be told: neither is guessed.
+    other.__name__ = "shifted"
+    mixed = keras.Sequential([keras.Input((8,)), layers.Dense(8, shifted), layers.Dense(2, other)])
+    with pytest.raises(GraphError, match="Could not locate function 'shifted'"):
+        AutoInit().initialize_model(mixed)
+
+
 def test_an_uncompiled_model_stays_uncompiled():
     assert not AutoInit().initialize_model(small_model()).compiled
 
