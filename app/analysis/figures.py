@@ -37,8 +37,10 @@ from autoinit.findings import Finding
 from autoinit.graph import model_graph as graph_model
 from autoinit.graph.frozen import is_frozen
 from autoinit.graph.input_moments import integer_inputs
+from autoinit.graph.placeholders import Opaque
 from autoinit.initializers.distributions import make_initializer
 from autoinit.model_files import Download, ModelFile
+from autoinit.model_files.check.substitutes import offer
 from autoinit.signals.phases import phase
 from probes.jacobian import JacobianSpectrum
 from probes.moments.distribution import Distribution
@@ -113,8 +115,19 @@ def result_of(
         findings=tuple(
             once_each((*findings_of(comparison.diagnosis, calls, series, disabled), *stored))
         ),
+        offers=_offers(graph),
         **({} if downloads is None else {"downloads": saved}),
     )
+
+
+def _offers(graph: graph_model.ModelGraph) -> tuple[str, ...]:
+    """What parts that are not run may be treated as, each once."""
+    parts = [call.placeholder for call in graph.calls if call.placeholder is not None]
+    found = [
+        offer(part.original, part.name) if isinstance(part, Opaque) else offer(part.name)
+        for part in parts
+    ]
+    return tuple(dict.fromkeys(filter(None, found)))[:MOST_OFFERS]
 
 
 def _input_facts(call: graph_model.Call, inputs: Inputs | None) -> result.InputFacts:
@@ -139,6 +152,9 @@ def preview_of(comparison: Comparison, settings: Settings) -> Preview:
         calls=calls_of(comparison),
         verdicts=foreseen | verdicts_of(comparison.diagnosis.verdicts),
     )
+
+
+MOST_OFFERS = 8
 
 
 class Source(NamedTuple):

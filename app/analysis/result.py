@@ -491,6 +491,8 @@ class Result(Preview):
         validation_alias="warnings", serialization_alias="warnings"
     )
     downloads: tuple[DownloadFacts, ...] | None = None
+    # What parts that are not run may be treated as, to judge by their names: NAME=KERAS_NAME.
+    offers: tuple[Text, ...] = ()
 
     @property
     def samples_taken(self) -> str:

@@ -62,6 +62,8 @@ Activation = Literal[
 NORMALIZATION_WORDS = {"batch": "Batch normalization", "layer": "Layer normalization"}
 OFFSET_WORDS = {"gaussian_mean": "Minus its mean (AutoInit++)"}
 A_MODULE = "the dotted name of a module, such as package.layers"
+PAIRS = "NAME=KERAS_NAME, such as FixedDropout=Dropout, several with commas"
+PAIR_LIMIT = 500
 SCHEMES = f"names of initialisations: {', '.join(get_args(Scheme))}"
 MOMENTS = (
     "by an input's name its mean and variance, two numbers as input_mean and input_variance take "
@@ -129,6 +131,13 @@ def _require_schemes(names: tuple[str, ...]) -> tuple[str, ...]:
         raise ValueError(SCHEMES)
     shown = ("default", "uploaded", "autoinit")
     return tuple(dict.fromkeys(name for name in names if name not in shown))
+
+
+def _require_pairs(pairs: tuple[str, ...]) -> tuple[str, ...]:
+    pairs = tuple(each.strip() for each in pairs if each.strip())
+    if any(len(each) > PAIR_LIMIT or not all(each.rpartition("=")[::2]) for each in pairs):
+        raise ValueError(PAIRS)
+    return tuple(dict.fromkeys(pairs))
 
 
 def _require_module(name: str | None) -> str | None:
@@ -335,6 +344,20 @@ class Settings(OptionsTable):
         Option(FILES, "Custom objects", in_form=False, metavar="PACKAGE.MODULE", expected=A_MODULE),
     ] = None
     """A module that is imported first, for the layer classes that it registers."""
+
+    treat_as: Annotated[
+        tuple[str, ...],
+        Field(strict=False),
+        AfterValidator(_require_pairs),
+        Option(
+            INITIALISATION,
+            "Treat unknown parts as",
+            metavar="NAME=KERAS_NAME",
+            expected=PAIRS,
+        ),
+    ] = ()
+    """Keras's own part for one that the file only names, such as pkg>hard_swish=hard_swish or
+    FixedDropout=Dropout; by the name of a layer, too: z=GaussianSampling for a VAE's draw."""
 
     activation: Annotated[Activation, Option(WHAT_IF, "Activation", flag=None)] = "as_it_is"
     """Another activation in the hidden layers, and in the model that is taken home. Outputs, gates,

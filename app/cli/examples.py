@@ -36,6 +36,7 @@ examples:
   %(prog)s pretrained.h5 --keep-frozen --save started.h5
       transfer learning: what is frozen stays, and the rest is drawn to go with it
   %(prog)s my_model.keras --custom-objects my_package.layers
+  %(prog)s my_model.h5 --treat-as FixedDropout=Dropout
       import the module that registers the model's own layer classes; it runs its code
 
 exit status:

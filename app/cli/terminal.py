@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from app.analysis.grouping import FindingGroup, grouped, split
+from app.analysis.grouping import NOT_RUN, FindingGroup, grouped, split
 from app.analysis.headline import (
     CHECKUP,
     band_card,
@@ -214,6 +214,9 @@ def _finding_lines(result: Result) -> Iterator[str]:
     yield f"findings  {len(seen) + len(others) or 'none'}"
     for group in seen:
         yield from _group_lines(group)
+        if group.code in NOT_RUN and result.offers:
+            listed = plain_text(",".join(result.offers), MESSAGE_LIMIT)
+            yield f"    → To judge by their names: --treat-as '{listed}'"
     for group in others:
         title = plain_text(group.title, NAME_LIMIT)
         yield f"  also {_place(group)}: {title}{_labels(group)}"

@@ -364,7 +364,7 @@ def show_result(handle: JobHandle) -> None:
     both = result if first is None else joined(handle.key, first[0], result, first[1])
     page_sections.show_title(result)
     page_sections.show_verdicts(handle.key, result, handle.folder, first, both)
-    findings = partial(page_sections.show_findings, result)
+    findings = partial(page_sections.show_findings, result, again)
     show_exploration(both, handle.folder, again, findings)
     if again is not None:
         offer_what_if(handle.key, result, again)

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import streamlit as st
 
 from app.analysis.diagnosis.table import KINDS
-from app.analysis.grouping import FindingGroup, grouped, lead, split
+from app.analysis.grouping import NOT_RUN, FindingGroup, grouped, lead, split
 from app.analysis.headline import (
     CHECKUP,
     STARTS_ANEW,
@@ -201,7 +201,7 @@ def show_patch(result: Result) -> None:
         )
 
 
-def show_findings(result: Result) -> None:
+def show_findings(result: Result, again: Again | None = None) -> None:
     """The findings: the most severe in sight, at most five, the others under "also"."""
     seen, others = split(grouped(result))
     if not seen and not others:
@@ -210,10 +210,23 @@ def show_findings(result: Result) -> None:
     with st.expander(label, icon=":material/info:", expanded=is_expert()):
         for group in seen:
             show_group(result, group)
+            if group.code in NOT_RUN and again is not None and result.offers:
+                offer_to_treat(result, again)
         if others:
             with st.expander(f"Also: {plural(len(others), 'finding')}", icon=":material/info:"):
                 for group in others:
                     show_group(result, group)
+
+
+def offer_to_treat(result: Result, again: Again) -> None:
+    """To run Keras's own parts in place of those whose names say what they are."""
+    before = tuple(result.settings.by_name.get("treat_as") or ())
+    with st.container(horizontal=True, key=f"treat-{len(before)}"):
+        for each in result.offers:
+            name, _, target = each.rpartition("=")
+            label = f"Run {markdown_text(name, 40)} as Keras's {markdown_text(target, 40)}"
+            if st.button(label, icon=":material/swap_horiz:", key=f"treat-{each}"):
+                again({"treat_as": (*before, each)})
 
 
 def show_group(result: Result, group: FindingGroup) -> None:

@@ -278,6 +278,9 @@ def settings_field(entry: Entry, value: Any, names: Sequence[str]) -> Any:
         return number_or_word(entry, value)
     if entry.kind is bool:
         return st.checkbox(label, value, help=text)
+    if entry.kind is tuple and not entry.option.members:
+        typed = st.text_input(label, ", ".join(value), placeholder=entry.expected, help=text)
+        return tuple(filter(None, map(str.strip, typed.split(","))))
     if entry.kind is tuple:
         members, words = entry.option.members, entry.words
         return tuple(st.multiselect(label, members, list(value), format_func=words, help=text))

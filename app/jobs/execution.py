@@ -225,7 +225,10 @@ def opened(spec: JobSpec) -> Opened:
     find_device(spec.settings.device)
     budgets = _budgets()
     custom = _custom_objects(spec.settings.custom_objects)
-    file = None if spec.is_sample else open_model_file(spec.model, custom, spec.name, budgets)
+    file = None
+    if not spec.is_sample:
+        treat_as = spec.settings.treat_as
+        file = open_model_file(spec.model, custom, spec.name, budgets, treat_as)
     model = _sample(spec) if file is None else file.model
     changed: tuple[Finding, ...] = ()
     if spec.settings.is_variant:

@@ -18,6 +18,7 @@ from autoinit.errors import ModelFileError
 from autoinit.findings import Finding
 from autoinit.model_files.budgets import Budgets
 from autoinit.model_files.check.checking import check
+from autoinit.model_files.check.substitutes import substituted
 from autoinit.model_files.read.hdf5 import ArraysFile, quoted
 from autoinit.model_files.read.reading import FileRecord, read_model_file
 from autoinit.model_files.read.signatures import SAVE_WHOLE
@@ -41,6 +42,7 @@ class ModelFile:
         weights: where its weights lie in the file; None where none came with it.
         layer_pairs: for a file of Keras 2, its layers and those of `model` that stand for them.
         native: whether Keras 3 has all of the model's parts, so that it can be saved as `.keras`.
+        foreign: whether the file names parts of its own that Keras's stand in for here.
     """
 
     model: Any
@@ -51,6 +53,7 @@ class ModelFile:
     weights: LoadedWeights | None = None
     layer_pairs: Sequence[Pair] = ()
     native: bool = True
+    foreign: bool = False
 
     @property
     def has_weights(self) -> bool:
@@ -63,6 +66,7 @@ def open_model_file(
     custom_objects: Mapping[str, Any] | None = None,
     name: str | None = None,
     budgets: Budgets | None = None,
+    treat_as: Sequence[str] = (),
 ) -> ModelFile:
     """Rebuild the model of a `.keras`, `.h5`/`.hdf5` or JSON file; its extension does not matter.
 
@@ -72,9 +76,11 @@ def open_model_file(
             itself can make code run.
         name: what errors call the file; its name on disk by default.
         budgets: the limits; by default those of the environment.
+        treat_as: `NAME=KERAS_NAME` for parts of the file that Keras's own are to stand in for.
 
     Raises:
         ModelFileError: with a code and one sentence, for a file that is refused.
+        ValueError: for a `treat_as` that Keras has nothing for.
 
     Example:
         >>> from autoinit.model_files.opening import open_model_file
@@ -87,13 +93,16 @@ def open_model_file(
     budgets = budgets or Budgets.from_environment()
     record = read_model_file(path, name or path.name, budgets)
     custom, unused = _of_keras(record, custom_objects or {})
+    treated = substituted(record, treat_as)
+    custom |= treated.custom
+    taken = replace(record, config=treated.config)
     with contextlib.ExitStack() as stack:
         arrays = None
         if record.has_weights:
             found = open_weights(path, record.format, record.name, budgets)
             arrays = stack.enter_context(found)
-        shapes = stored_shapes(arrays.arrays if arrays else {}, record.config, record.format)
-        checked = check(record, budgets, custom, shapes)
+        shapes = stored_shapes(arrays.arrays if arrays else {}, taken.config, record.format)
+        checked = check(taken, budgets, custom, shapes)
         with refusals():
             open_checked = _open_keras2 if record.keras == 2 else _open_keras3
             file = open_checked(record, checked.config, custom, budgets, arrays)
@@ -101,8 +110,9 @@ def open_model_file(
     return replace(
         file,
         sha256=_sha256(path),
-        findings=_each_once((*checked.findings, *file.findings, *unused)),
+        findings=_each_once((*checked.findings, *file.findings, *unused, *treated.findings)),
         native=file.native and not stands_in,
+        foreign=taken.config is not record.config,
     )
 
 

@@ -183,6 +183,7 @@ REGULARIZER, CONSTRAINT, POLICY, SEED = "regularizer", "constraint", "policy", "
 # What this library itself leaves in models, by registered name: role, module and class.
 OWN = {
     "autoinit>CenteredUnitNorm": (CONSTRAINT, "autoinit.constraints", "CenteredUnitNorm"),
+    "autoinit>GaussianSampling": (LAYER, "autoinit.gaussian_sampling", "GaussianSampling"),
     "autoinit>WeightedSum": (LAYER, "autoinit.weighted_sum", "WeightedSum"),
 }
 

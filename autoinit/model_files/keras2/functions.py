@@ -43,7 +43,8 @@ def activation(function: Any) -> Any:
     """
     if function is None:
         return None
-    if isinstance(function, OpaqueActivation):
+    of_keras3 = str(getattr(function, "__module__", "")).startswith("keras.")
+    if isinstance(function, OpaqueActivation) or of_keras3:
         return function
     try:
         return _ACTIVATIONS[function]

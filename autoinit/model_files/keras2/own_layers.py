@@ -73,4 +73,13 @@ class SpectralNormalization(tf_keras.layers.SpectralNormalization):
         pass
 
 
+class GaussianSampling(tf_keras.layers.Layer):
+    """`autoinit.gaussian_sampling.GaussianSampling` for tf_keras."""
+
+    def call(self, inputs: Any) -> Any:
+        """`mean + exp(log_variance / 2) · z`, of the mean's shape."""
+        mean, log_variance = inputs[0], inputs[1]
+        return mean + tf.exp(0.5 * log_variance) * tf.random.normal(tf.shape(mean))
+
+
 OPAQUE = {"Opaque": Opaque, "OpaqueActivation": OpaqueActivation}

@@ -8,8 +8,8 @@ KINDS = (
         Severity.PROBLEM,
         "Layers that are not run",
         cause="The layer's code is not at hand, or it may not be run, such as a Lambda's.",
-        remedy="Name a module of yours that has it with --custom-objects, or replace the layer"
-        " by one of Keras.",
+        remedy="Say which layer of Keras it is to be treated as (--treat-as NAME=KERAS_NAME), or "
+        "name a module of yours that has it with --custom-objects.",
         test="autoinit.model_files.check.config_tree",
     ),
     FindingKind(
@@ -17,8 +17,18 @@ KINDS = (
         Severity.PROBLEM,
         "Activations that are not run",
         cause="The activation function is not known here, and code of files is not run.",
-        remedy="Name a module of yours that has it with --custom-objects.",
+        remedy="Say which of Keras's it is to be treated as (--treat-as NAME=KERAS_NAME), or name "
+        "a module of yours that has it with --custom-objects.",
         test="autoinit.model_files.check.checking",
+    ),
+    FindingKind(
+        "treated_as",
+        Severity.NOTE,
+        "Parts that are run as Keras's own",
+        cause="Whoever brought the file said which of Keras's parts stand in for some of its own.",
+        remedy="Nothing need be done; what is taken home in the file's own format names its own "
+        "parts, as before.",
+        test="autoinit.model_files.check.substitutes",
     ),
     FindingKind(
         "custom_objects_unused",

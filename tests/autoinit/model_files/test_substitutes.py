@@ -1,0 +1,117 @@
+"""Keras's own parts in the place of those that a file only names."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from autoinit.gaussian_sampling import GaussianSampling
+from autoinit.model_files.check.substitutes import offer
+from autoinit.model_files.opening import open_model_file
+from tests.autoinit.model_files.configurations import BOTH, Keras2, Keras3
+
+FOREIGN = {
+    "module": "builtins", "class_name": "function", "config": "pkg>hard_swish",
+    "registered_name": "function",
+}  # fmt: skip
+
+
+def opened(config, tmp_path, *treat_as):
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps(config))
+    return open_model_file(path, treat_as=treat_as)
+
+
+@pytest.mark.parametrize("writer", BOTH)
+def test_an_activation_and_a_layer_are_run_as_keras_own(writer, tmp_path):
+    config = writer.functional(
+        writer.input(),
+        writer.layer("Dense", "dense", ["x"], units=4, activation=FOREIGN),
+        writer.layer(
+            "FixedDropout", "drop", ["dense"], rate=0.25, noise_shape=None, seed=None, own=1
+        ),
+        writer.layer("Activation", "act", ["drop"], activation=FOREIGN),
+    )
+    assert opened(config, tmp_path).findings[0].code.startswith("opaque")
+    file = opened(config, tmp_path, "pkg>hard_swish=hard_swish", "FixedDropout=dropout", "a=relu")
+    _, dense, drop, act = file.model.layers
+    x = ops.linspace(-4.0, 4.0, 9)
+    expected = keras.activations.hard_silu(x)
+    assert np.allclose(dense.activation(x), expected)
+    assert np.allclose(act.activation(x), expected)
+    assert isinstance(drop, layers.Dropout)
+    assert drop.rate == 0.25
+    assert file.native
+    told = {each.path: each.message for each in file.findings if each.code == "treated_as"}
+    assert "hard_swish in 2 places" in told["pkg>hard_swish"]
+    assert "Nothing in the file" in told["a"]
+
+
+@pytest.mark.parametrize("writer", BOTH)
+def test_a_layer_that_code_stands_in_is_told_by_its_name(writer, tmp_path):
+    two = writer.layer("Lambda", "z", ["a", "b"], function="code")
+    if writer is Keras2:
+        two["inbound_nodes"] = [[["a", 0, 0, {"mask": None}], ["b", 0, 0, {"mask": None}]]]
+    else:
+        tensors = two["inbound_nodes"][0]["args"]
+        two["inbound_nodes"] = [{"args": [tensors], "kwargs": {"mask": None}}]
+    dense = [writer.layer("Dense", name, ["x"], units=4) for name in "ab"]
+    file = opened(writer.functional(writer.input(), *dense, two), tmp_path, "z=GaussianSampling")
+    assert not [each for each in file.findings if each.code.startswith("opaque")]
+    zeros = keras.tree.map_structure(lambda _: np.zeros((64, 4)), file.model.input)
+    assert np.asarray(file.model(zeros)).std() == pytest.approx(1.0, abs=0.2)
+
+
+def test_the_weights_of_an_archive_are_found_under_their_own_class(tmp_path):
+    class Named(layers.Dense):
+        pass
+
+    x = keras.Input((4,))
+    model = keras.Model(x, layers.Dense(2)(Named(3, name="named")(x)))
+    model.save(tmp_path / "model.keras")
+    file = open_model_file(tmp_path / "model.keras", treat_as=["Named=Dense"])
+    assert isinstance(file.model.get_layer("named"), layers.Dense)
+    for one, other in zip(model.get_weights(), file.model.get_weights(), strict=True):
+        assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("treat_as", "says"),
+    [
+        ("Own=Dens", "did you mean Dense"),
+        ("Own=Dense", "Dense needs units, which 'own' does not state"),
+        ("swirl=Dropout", "'swirl' is a function"),
+        ("Own=Lambda", "no activation or layer 'Lambda'"),
+        ("Own=TFSMLayer", "no activation or layer"),
+    ],
+)
+def test_what_cannot_stand_in_is_a_sentence(treat_as, says, tmp_path):
+    own = Keras3.layer("Own", "own", ["x"], activation="swirl")
+    with pytest.raises(ValueError, match=says):
+        opened(Keras3.functional(Keras3.input(), own), tmp_path, treat_as)
+
+
+@pytest.mark.parametrize(
+    ("name", "offered"),
+    [
+        ("pkg>hard_swish", "hard_swish"), ("kecam>hard_sigmoid_torch", "hard_sigmoid"),
+        ("GELU", "gelu"), ("FixedDropout", "Dropout"), ("BinaryDense", "Dense"),
+        ("my>Sampling", "GaussianSampling"), ("TransformerBlock", ""), ("DenseNetStem", ""),
+    ],
+)  # fmt: skip
+def test_what_a_name_says_is_offered(name, offered):
+    assert offer(name) == (f"{name}={offered}" if offered else "")
+
+
+def test_a_lambda_is_offered_by_the_name_of_its_layer():
+    assert offer("Lambda", "sampling") == "sampling=GaussianSampling"
+    assert offer("Lambda", "lambda_3") == ""
+
+
+def test_a_draw_has_the_mean_and_the_variance_that_it_is_given():
+    mean, log_variance = ops.full((4096, 2), 3.0), ops.full((4096, 2), 2.0 * np.log(0.5))
+    drawn = np.asarray(GaussianSampling()([mean, log_variance]))
+    assert drawn.mean() == pytest.approx(3.0, abs=0.03)
+    assert drawn.std() == pytest.approx(0.5, abs=0.02)
