@@ -55,7 +55,7 @@ def test_a_layer_that_code_stands_in_is_told_by_its_name(writer, tmp_path):
     if writer is Keras2:
         two["inbound_nodes"] = [[["a", 0, 0, {"mask": None}], ["b", 0, 0, {"mask": None}]]]
     else:
-        tensors = two["inbound_nodes"][0]["args"]
+        tensors = [node["args"][0] for node in two["inbound_nodes"]]
         two["inbound_nodes"] = [{"args": [tensors], "kwargs": {"mask": None}}]
     dense = [writer.layer("Dense", name, ["x"], units=4) for name in "ab"]
     file = opened(writer.functional(writer.input(), *dense, two), tmp_path, "z=GaussianSampling")
