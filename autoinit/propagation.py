@@ -17,7 +17,7 @@ from autoinit.arrays import as_array
 from autoinit.findings import Finding
 from autoinit.graph.frozen import frozen_variables
 from autoinit.graph.input_moments import PerInput, input_moments
-from autoinit.graph.model_graph import Call, ModelGraph, Parameter
+from autoinit.graph.model_graph import Call, ModelGraph, Parameter, weights_of
 from autoinit.graph.shapes import last_uses
 from autoinit.graph.zeros import zeros_on_purpose
 from autoinit.rules import RULES
@@ -165,7 +165,7 @@ def predict(
 def _is_small(graph: ModelGraph) -> bool:
     """Whether one draw of the weights does not average out, and following it takes little time."""
     layers = {id(call.layer): call.layer for call in graph.calls}
-    weights = (each for layer in layers.values() for each in getattr(layer, "weights", ()))
+    weights = (each for layer in layers.values() for each in weights_of(layer))
     return bool(sum(math.prod(each.shape) for each in weights) <= _FEW_WEIGHTS)
 
 
@@ -442,7 +442,7 @@ class _Pass:
         """What a call makes of samples, where they are known and it has no weights."""
         known = all(value.index in self.values for value in call.inputs)
         size = self.graph.batch * max(value.entries for value in call.outputs)
-        has_weights = bool(getattr(call.layer, "weights", None))
+        has_weights = bool(weights_of(call.layer))
         if known and not (has_weights or call.placeholder or size > _MOST_ENTRIES):
             with contextlib.suppress(Exception):  # any layer's code; there are no samples then
                 self._compute(call)

@@ -15,7 +15,14 @@ from keras import layers
 from autoinit.errors import GraphError
 from autoinit.graph.keras_internals import to_snake_case
 from autoinit.graph.keras_models import FUSING, inner_graph
-from autoinit.graph.model_graph import Call, ModelGraph, innermost, own_activation, stock_class
+from autoinit.graph.model_graph import (
+    Call,
+    ModelGraph,
+    innermost,
+    own_activation,
+    stock_class,
+    weights_of,
+)
 from autoinit.initializers.cloning import clone_with_weights, remade
 from autoinit.quadrature.gaussian import moments
 from autoinit.reading import read_model
@@ -296,7 +303,7 @@ def _read_by(
 
 def _learns(call: Call) -> bool:
     """Whether it has a matrix of weights."""
-    weights = getattr(call.layer, "weights", ())
+    weights = weights_of(call.layer)
     return call.part != "activation" and any(len(weight.shape) > 1 for weight in weights)
 
 

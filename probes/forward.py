@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from autoinit.errors import GraphError
 from autoinit.graph.input_moments import PerInput
-from autoinit.graph.model_graph import ModelGraph
+from autoinit.graph.model_graph import ModelGraph, weights_of
 from autoinit.graph.shapes import largest_alive
 from autoinit.initializers.cloning import clone_with_weights
 from autoinit.initializers.drawing import SavedWeights, draw_configured_weights
@@ -265,7 +265,7 @@ class _Noise:
         model has its own again afterwards. The `first` seed of all draws what the initialisers say,
         those with a seed of their own included; the others give these another one for each layer.
         """
-        variables = {id(v): v for layer in graph.layers() for v in getattr(layer, "weights", ())}
+        variables = {id(v): v for layer in graph.layers() for v in weights_of(layer)}
         own = SavedWeights(variables.values())
         found = []
         try:

@@ -14,7 +14,7 @@ from autoinit.arrays import as_array
 
 # Exported by no public module:
 from autoinit.graph.keras_internals import get_keras_mask, set_keras_mask
-from autoinit.graph.model_graph import Call, ModelGraph, Value
+from autoinit.graph.model_graph import Call, ModelGraph, Value, weights_of
 from autoinit.graph.shapes import all_activations
 from autoinit.running.state import unchanged
 from probes.batching import Progress
@@ -73,7 +73,7 @@ def find_ends(graph: ModelGraph, logits: bool = False) -> Ends:
             )
 
     def is_learned(call: Call) -> bool:
-        return bool(getattr(call.layer, "weights", ())) or any(v.parameter for v in call.inputs)
+        return bool(weights_of(call.layer)) or any(v.parameter for v in call.inputs)
 
     # Inputs that are looked up, and what is made of them before that.
     indices = set(graph.vocabulary())

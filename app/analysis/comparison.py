@@ -34,7 +34,7 @@ from autoinit.arrays import as_array, mean_and_deviation
 from autoinit.findings import Finding
 from autoinit.graph.frozen import frozen_variables, settled_values
 from autoinit.graph.keras_models import recursion_depth
-from autoinit.graph.model_graph import ModelGraph
+from autoinit.graph.model_graph import ModelGraph, weights_of
 from autoinit.graph.shapes import largest_alive
 from autoinit.graph.zeros import zero_calls
 from autoinit.initializers.calibration import Fed
@@ -85,14 +85,13 @@ def summaries_of(graph: ModelGraph) -> dict[int, Summary]:
     counted: set[int] = set()
     for call in graph.calls:
         layer = call.layer
-        weights = getattr(layer, "weights", None)
-        if weights is None or call.part == "activation" or id(layer) in counted:
+        if not hasattr(layer, "weights") or call.part == "activation" or id(layer) in counted:
             continue
         counted.add(id(layer))
         drawn_by = (getattr(layer, f"{name}_initializer", None) for name in _KERNELS)
         first = next((each for each in drawn_by if each is not None), None)
         found[call.index] = Summary(
-            sum(math.prod(variable.shape) for variable in weights),
+            sum(math.prod(variable.shape) for variable in weights_of(layer)),
             None if first is None else type(first).__name__,
         )
     return found
@@ -282,9 +281,7 @@ class Analysis:
         )
         later = (derived(settings.seed, draw) for draw in range(1, settings.seeds))
         self.seeds = [settings.seed, *later]
-        self.own = SavedWeights(
-            v for layer in graph.layers() for v in getattr(layer, "weights", ())
-        )
+        self.own = SavedWeights(v for layer in graph.layers() for v in weights_of(layer))
         # The file's own weights first: they are there, and what a person asks about.
         drawn = dict.fromkeys([*settings.schemes, "autoinit"])
         drawn.pop(settings.scheme, None)
@@ -581,7 +578,7 @@ def _deviations(graph: ModelGraph) -> dict[int, float]:
     return {
         id(weight): mean_and_deviation(as_array(weight))[1]
         for layer in graph.layers()
-        for weight in getattr(layer, "weights", ())
+        for weight in weights_of(layer)
         if len(weight.shape) > 1
     }
 

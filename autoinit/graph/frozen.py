@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from autoinit.graph.keras_internals import layers_in, own_variables
-from autoinit.graph.model_graph import Call, ModelGraph, Parameter
+from autoinit.graph.model_graph import Call, ModelGraph, Parameter, weights_of
 
 
 def frozen_variables(graph: ModelGraph) -> frozenset[int]:
@@ -37,7 +37,7 @@ def frozen_calls(graph: ModelGraph) -> tuple[Call, ...]:
 
 def is_frozen(call: Call, frozen: frozenset[int]) -> bool:
     """Whether a call applies weights, all of which are among the frozen ones."""
-    weights = () if call.part == "activation" else getattr(call.layer, "weights", ())
+    weights = () if call.part == "activation" else weights_of(call.layer)
     return bool(weights) and all(id(variable) in frozen for variable in weights)
 
 
@@ -54,7 +54,7 @@ def settled_values(
     settled: set[int] = set()
     fresh: set[int] = set()
     for call in graph.calls:
-        own = {id(variable) for variable in getattr(call.layer, "weights", ())}
+        own = {id(variable) for variable in weights_of(call.layer)}
         read = {value.index for value in call.inputs}
         written = {value.index for value in call.outputs}
         if read & fresh or not own.isdisjoint(drawn):

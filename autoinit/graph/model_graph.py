@@ -33,6 +33,12 @@ _MOVING = (
 PRODUCTS = frozenset({"Matmul", "Einsum", "Dot", "Tensordot"})
 
 
+def weights_of(layer: Any) -> Sequence[Any]:
+    """The variables of a layer; an operation has none, whatever it calls `weights`."""
+    is_operation = isinstance(layer, keras.Operation) and not isinstance(layer, keras.Layer)
+    return () if is_operation else getattr(layer, "weights", ())
+
+
 @dataclass(frozen=True, eq=False)
 class Parameter:
     """A variable that a layer's own code reads; stands as the `layer` of a call without inputs.

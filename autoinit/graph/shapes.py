@@ -6,20 +6,32 @@ import math
 
 import keras
 
-from autoinit.graph.model_graph import Call, ModelGraph, Value
+from autoinit.graph.model_graph import Call, ModelGraph, Value, weights_of
 
 _BYTES = {"float64": 8, "int64": 8, "uint64": 8, "float16": 2, "bfloat16": 2, "int16": 2,
           "uint16": 2, "int8": 1, "uint8": 1, "bool": 1}  # fmt: skip
 
 
-def bytes_of(value: Value, samples: int) -> int:
-    """Size of a tensor for a number of samples."""
-    samples = 1 if value.constant else samples
+def bytes_of(value: Value, samples: int, is_open: bool = False) -> int:
+    """Size of a tensor for a number of samples.
+
+    Args:
+        value: the tensor.
+        samples: how many flow.
+        is_open: the model lays down no batch: a first axis of some size is an operation's own.
+    """
+    samples = 1 if value.constant else max(samples, (is_open and value.shape[0]) or 1)
     return samples * value.entries * _BYTES.get(value.dtype, 4)
 
 
-def _adds_bias(call: Call) -> bool:
-    return call.part != "activation" and getattr(call.layer, "bias", None) is not None
+def _made_before(call: Call, written: int) -> int:
+    """Bytes of what is there before a bias is added, or before categories are counted or cast."""
+    layer = getattr(call.layer, "wrapped", call.layer)  # of Keras 2
+    has_bias = call.part != "activation" and getattr(layer, "bias", None) is not None
+    encodes = hasattr(layer, "get_vocabulary") or getattr(layer, "output_mode", "int") != "int"
+    if type(layer).__name__ == "MultiHot":  # the operation, by a row for each entry
+        return call.inputs[0].entries * written
+    return written if has_bias or encodes else 0
 
 
 def _padded_copy(call: Call, samples: int) -> int:
@@ -61,26 +73,33 @@ def largest_alive(graph: ModelGraph, samples: int) -> int:
     """Bytes of the largest set of activations that are alive at once.
 
     A call's inputs and outputs are alive together, and so is what Keras computes before it adds a
-    bias, or pads for a dilated kernel; an activation dies after its last use. What cannot be run
-    takes no memory.
+    bias, casts categories, or pads for a dilated kernel; an activation dies after its last use.
+    What cannot be run takes no memory.
     """
     ends = last_uses(graph)
     idle = graph.behind_placeholders()
+    is_open = _is_open(graph)
     alive = largest = 0
     for call, finished in zip(graph.calls, ends, strict=True):
         if call.index in idle:
             continue
-        written = sum(bytes_of(value, samples) for value in call.outputs)
+        written = sum(bytes_of(value, samples, is_open) for value in call.outputs)
         alive += written
-        extra = max(written if _adds_bias(call) else 0, _padded_copy(call, samples))
+        extra = max(_made_before(call, written), _padded_copy(call, samples))
         largest = max(largest, alive + extra)
-        alive -= sum(bytes_of(graph.values[index], samples) for index in finished)
+        alive -= sum(bytes_of(graph.values[index], samples, is_open) for index in finished)
     return largest
 
 
 def all_activations(graph: ModelGraph, samples: int) -> int:
     """Bytes of all activations that one pass writes."""
-    return sum(bytes_of(value, samples) for value in graph.values)
+    is_open = _is_open(graph)
+    return sum(bytes_of(value, samples, is_open) for value in graph.values)
+
+
+def _is_open(graph: ModelGraph) -> bool:
+    """Whether any number of samples may flow."""
+    return all(call.outputs[0].shape[:1] == (None,) for call in graph.inputs)
 
 
 def work(graph: ModelGraph) -> tuple[int, int]:
@@ -99,7 +118,7 @@ def work(graph: ModelGraph) -> tuple[int, int]:
             times = call.inputs[0].shape[1] or 0
             steps += times
         entries = max((value.entries for value in call.outputs), default=0)
-        for variable in getattr(call.layer, "weights", ()):
+        for variable in weights_of(call.layer):
             units = variable.shape[-1] if len(variable.shape) > 1 else entries
             positions = max(entries // max(units or 1, 1), 1)
             multiplications += math.prod(variable.shape) * max(positions, times)

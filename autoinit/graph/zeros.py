@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from autoinit.graph.model_graph import Call, ModelGraph, Parameter, innermost
+from autoinit.graph.model_graph import Call, ModelGraph, Parameter, innermost, weights_of
 
 _SUMS = frozenset(["Add", "Subtract", "Average", "WeightedSum"])
 _PRODUCTS = frozenset(["Matmul", "Einsum", "Tensordot", "Dot"])
@@ -116,7 +116,7 @@ def _last_factor(index: int, producers: Mapping[int, Call]) -> tuple[Any, str, A
 def _kernels(call: Call) -> Iterator[Any]:
     """The variables that a call multiplies its input by."""
     if call.part != "activation" and not isinstance(call.layer, Parameter):
-        for variable in getattr(call.layer, "weights", ()):
+        for variable in weights_of(call.layer):
             if variable.name.endswith(("kernel", "embeddings")):
                 yield variable
     if call.class_name in _PRODUCTS:

@@ -20,7 +20,7 @@ from autoinit.arrays import as_array
 from autoinit.findings import Finding
 from autoinit.graph.compiled import run_compiled
 from autoinit.graph.keras_internals import get_keras_mask, set_keras_mask
-from autoinit.graph.model_graph import Call, ModelGraph, innermost
+from autoinit.graph.model_graph import Call, ModelGraph, innermost, weights_of
 from autoinit.graph.shapes import last_uses
 from autoinit.rules.registry import KernelScale
 from autoinit.running.inputs import Data, draw_inputs
@@ -232,7 +232,7 @@ def _variables(call: Call) -> list[Any]:
     if call.part == "activation" or call.is_internal:
         return []
     read = [value.parameter.variable for value in call.inputs if value.parameter is not None]
-    return [*getattr(call.layer, "weights", ()), *read]
+    return [*weights_of(call.layer), *read]
 
 
 def _bias_of(call: Call) -> Any:

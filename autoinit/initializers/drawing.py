@@ -15,7 +15,7 @@ from autoinit.constraints import CenteredUnitNorm
 from autoinit.findings import Finding
 from autoinit.graph.frozen import own_weights
 from autoinit.graph.keras_internals import HELD_WEIGHTS
-from autoinit.graph.model_graph import ModelGraph, Parameter
+from autoinit.graph.model_graph import ModelGraph, Parameter, weights_of
 from autoinit.initializers.distributions import make_initializer
 from autoinit.randomness import derived, python_seed
 from autoinit.rules.registry import KernelScale
@@ -95,7 +95,7 @@ def draw_configured_weights(
     with python_seed(seed):
         opened = {id(layer) for layer in graph.traced}
         for place, layer in enumerate(graph.layers()):
-            weights = getattr(layer, "weights", ())
+            weights = weights_of(layer)
             own_seed = derived(seed, place) if reseed else None
             # The parts of an opened layer are drawn by themselves.
             own = own_weights(layer) if id(layer) in opened else weights

@@ -46,12 +46,12 @@ def rebuild_keras3(
     """
     with keras.saving.custom_object_scope(dict(custom_objects)), refusals():
         # Each step that is unrolled is a call, and there may be a million.
-        rolled, unrolled = _without(config, "unroll")
-        without_states, stateful = _without(rolled, "stateful")
+        rolled, unrolled = without(config, "unroll")
+        without_states, stateful = without(rolled, "stateful")
         with shapes_first() as allocate:
             made = _deserialize(without_states)
             require_variables(getattr(made, "variables", ()), budgets)
-            _unroll(made, unrolled, budgets)
+            unroll(made, unrolled, budgets)
             if not stateful:
                 if undrawn is not None:
                     declared = ((v, started_at_zero(v)) for v in getattr(made, "variables", ()))
@@ -61,16 +61,20 @@ def rebuild_keras3(
         # The states of recurrent layers have values from the beginning: they cannot be declared.
         _require_states(made, stateful, budgets)
         made = _deserialize(rolled)
-        _unroll(made, unrolled, budgets)
+        unroll(made, unrolled, budgets)
         return made
 
 
-def _unroll(model: Any, names: set[str], budgets: Budgets) -> None:
-    """Mark recurrent layers as unrolled again, whose steps are as few as the budget says."""
+def unroll(model: Any, names: set[str], budgets: Budgets) -> None:
+    """Mark recurrent layers as unrolled again, whose steps are as few as the budget says.
+
+    Raises:
+        ModelFileError: `over_budget`.
+    """
     if not names:
         return
     for layer in layers_in(model):
-        if isinstance(layer, (keras.layers.RNN, keras.layers.Bidirectional)):
+        if hasattr(layer, "unroll") or hasattr(layer, "forward_layer"):
             with contextlib.suppress(AttributeError, ValueError):  # it has no input of its own
                 budgets.require("repetitions", layer.input.shape[1] or 0, "An unrolled layer")
         if layer.name in names and hasattr(layer, "unroll"):
@@ -83,7 +87,7 @@ def _deserialize(config: dict[str, Any]) -> Any:
         return keras.saving.deserialize_keras_object(copy.deepcopy(config), safe_mode=True)
 
 
-def _without(config: Mapping[str, Any], flag: str) -> tuple[dict[str, Any], set[str]]:
+def without(config: Mapping[str, Any], flag: str) -> tuple[dict[str, Any], set[str]]:
     """A copy in which no layer is `stateful`, or has `unroll`, and the names of those that were."""
     copied = copy.deepcopy(dict(config))
     names: set[str] = set()

@@ -12,7 +12,7 @@ from keras import layers
 from autoinit.arrays import as_array
 from autoinit.findings import Finding
 from autoinit.graph.frozen import frozen_calls
-from autoinit.graph.model_graph import Call, ModelGraph
+from autoinit.graph.model_graph import Call, ModelGraph, weights_of
 
 _NAMED = 5
 
@@ -27,7 +27,7 @@ def weights_not_finite(graph: ModelGraph, drawn: Collection[int]) -> Iterator[Fi
     seen: set[int] = set()
     for call in graph.calls:
         found = []
-        for variable in getattr(call.layer, "weights", ()):
+        for variable in weights_of(call.layer):
             wrong = 0 if id(variable) in seen else _not_finite(variable)
             seen.add(id(variable))
             if wrong:

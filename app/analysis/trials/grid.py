@@ -24,6 +24,7 @@ from app.analysis.trials.result import Outcome, Standing, Training, TrialResult
 from app.analysis.trials.settings import DEFAULT, WORDS, TrialSettings
 from autoinit.graph.changing import put_values_back, values_of
 from autoinit.graph.frozen import frozen_variables
+from autoinit.graph.model_graph import weights_of
 from autoinit.initializers.schemes import SCHEMES
 from autoinit.model_files.write.compiling import compile_as_recorded
 from autoinit.propagation import Propagation
@@ -132,7 +133,7 @@ class _Grid:
         # What is frozen stays as it came: nobody trains it.
         self.frozen = values_of(
             variable for layer in analysis.graph.layers()
-            for variable in getattr(layer, "weights", ()) if id(variable) in frozen
+            for variable in weights_of(layer) if id(variable) in frozen
         )  # fmt: skip
         self.rates = first.rates  # before any further ones
         self.expected: dict[str, Verdict] = {}

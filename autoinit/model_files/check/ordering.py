@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from autoinit.errors import ModelFileError
@@ -16,7 +17,7 @@ Call = tuple[str, int]
 
 
 # Of SpectralNormalization, AugMix, RandAugment and TextVectorization.
-_REPEATING = {"power_iterations", "num_chains", "chain_depth", "num_layers", "ngrams"}
+_REPEATING = ("power_iterations", "num_chains", "chain_depth", "num_ops", "ngrams")
 
 
 def require_counts(outermost: Place, budgets: Budgets) -> None:
@@ -47,14 +48,21 @@ def require_repetitions(config: Any, budgets: Budgets) -> None:
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict):
-            for name in _REPEATING & value.keys():
-                given = value[name]
-                for times in given if isinstance(given, list) else [given]:
-                    if isinstance(times, int | float):
-                        budgets.require("repetitions", times, f"{name}={times:.6g} of a layer")
+            given = {name: _largest(value[name]) for name in _REPEATING if name in value}
+            what = ", ".join(f"{name}={times:.6g}" for name, times in given.items())
+            budgets.require("repetitions", math.prod(given.values()), f"{what} of a layer")
+            # Keras makes a list of as many before it looks anything up.
+            unknown = _largest(value.get("num_oov_indices"))
+            budgets.require("json_nodes", unknown, f"num_oov_indices={unknown:.6g} of a layer")
             waiting += value.values()
         elif isinstance(value, list):
             waiting += value
+
+
+def _largest(value: Any) -> float:
+    """Of a number or a list of numbers, and at least 1."""
+    values = value if isinstance(value, list) else [value]
+    return max((1, *(each for each in values if isinstance(each, int | float))))
 
 
 def require_order(outermost: Place, keras: int) -> None:

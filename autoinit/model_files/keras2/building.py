@@ -24,7 +24,7 @@ from autoinit.model_files.budgets import Budgets
 from autoinit.model_files.keras2.configurations import normalized
 from autoinit.model_files.keras2.joins import joined, keeps_shape, shape_beside
 from autoinit.model_files.keras2.own_layers import OPAQUE, Opaque, SpectralNormalization
-from autoinit.model_files.rebuilding import require_orthogonal
+from autoinit.model_files.rebuilding import require_orthogonal, unroll, without
 
 _Key = tuple[str, int]  # a layer's name, and which of its calls
 # Readers that are looked at for the shape of one tensor.
@@ -56,9 +56,10 @@ def build_keras2(
             configuration is not a model's.
     """
     custom = {**_UNLISTED, **OPAQUE, "Functional": _Functional, **custom_objects}
+    rolled, unrolled = without(config, "unroll")
     with _counted_and_zero(budgets), tf_keras.utils.custom_object_scope(custom):
         model = tf_keras.layers.deserialize(
-            normalized(dict(config), custom_objects), use_legacy_format=True
+            normalized(rolled, custom_objects), use_legacy_format=True
         )
     if not isinstance(model, tf_keras.Model):
         raise ModelFileError(
@@ -66,6 +67,7 @@ def build_keras2(
             f"The file holds a {type(model).__name__}, not a model. "
             "Save the whole model with model.save('model.keras').",
         )
+    unroll(model, unrolled, budgets)
     return model
 
 

@@ -24,8 +24,10 @@ from autoinit.signals.signal import Array, Signal
 
 # Of more integers, so many stand for all.
 _MOST = 1 << 14
-# Entries of the encoded integers that are looked at together.
-_ENTRIES = 1 << 22
+# Entries of the encoded integers that are looked at together, and in all.
+_ENTRIES, _MOST_ENTRIES = 1 << 22, 1 << 28
+# Categories beyond which not even one encoded integer is looked at.
+_WIDEST = 1 << 24
 # Width of the slope that stands for a bin's edge, in standard deviations: distributions on a grid
 # know nothing finer.
 _EDGE = 0.1
@@ -38,12 +40,16 @@ def categories(call: Call, inputs: Sequence[Signal], context: Context) -> RuleRe
     looked_up, weights = (inputs[:1], inputs[1]) if counts else (inputs, None)
     ranges = [_integers(signal, 60 // len(looked_up)) for signal in looked_up]
     total = math.prod(len(values) for values in ranges)
+    width = call.outputs[0].shape[-1] or 1
+    if width > _WIDEST:
+        return pass_through(call, inputs)
+    most = min(_MOST, _MOST_ENTRIES // width)
     try:
-        mean, second = _shares(call, ranges)
+        mean, second = _shares(call, _tuples(ranges, most, _ENTRIES // width + 1))
     except Exception:  # of integers that it does not know, a layer raises what it likes
         return pass_through(call, inputs)
     result = _encoded(call, mean, second, weights or type(inputs[0]).gaussian(1.0, 0.0))
-    return RuleResult((result,), Support.APPROXIMATE if total > _MOST else Support.EXACT)
+    return RuleResult((result,), Support.APPROXIMATE if total > most else Support.EXACT)
 
 
 @rule(layers.Discretization)
@@ -82,11 +88,11 @@ def _integers(signal: Signal, bits: int) -> NDArray[np.int64]:
     return np.arange(size, dtype=np.int64) + round(float(first))
 
 
-def _shares(call: Call, ranges: Sequence[NDArray[np.int64]]) -> tuple[Array, Array]:
+def _shares(call: Call, tuples: Iterator[tuple[NDArray[np.int64], ...]]) -> tuple[Array, Array]:
     """First two moments of each entry of an encoded integer."""
     mean = second = np.zeros(1)
     count = 0
-    for columns in _tuples(ranges, _ENTRIES // (call.outputs[0].shape[-1] or 1) + 1):
+    for columns in tuples:
         with double_precision():
             given = [keras.ops.convert_to_tensor(column[:, None], "int64") for column in columns]
             encoded = call.layer(given if len(given) > 1 else given[0])
@@ -97,14 +103,14 @@ def _shares(call: Call, ranges: Sequence[NDArray[np.int64]]) -> tuple[Array, Arr
 
 
 def _tuples(
-    ranges: Sequence[NDArray[np.int64]], most: int
+    ranges: Sequence[NDArray[np.int64]], most: int, at_once: int
 ) -> Iterator[tuple[NDArray[np.int64], ...]]:
-    """All tuples of integers, or some of them evenly spaced, in parts."""
+    """All tuples of integers, or as many as wished for, evenly spaced; in parts."""
     sizes = [len(values) for values in ranges]
     total = math.prod(sizes)
-    chosen = np.unique(np.linspace(0, total - 1, min(total, _MOST)).astype(np.int64))
-    for first in range(0, len(chosen), most):
-        places = np.unravel_index(chosen[first : first + most], sizes)
+    chosen = np.unique(np.linspace(0, total - 1, min(total, most)).astype(np.int64))
+    for first in range(0, len(chosen), at_once):
+        places = np.unravel_index(chosen[first : first + at_once], sizes)
         yield tuple(values[place] for values, place in zip(ranges, places, strict=True))
 
 

@@ -7,6 +7,7 @@ what it does to chosen tensors. Only what that cannot tell has a rule by name; t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
@@ -123,7 +124,7 @@ def _entry_by_entry(
 ) -> RuleResult | None:
     """Of one tensor, or of several with two sources between them; None for anything else."""
     values = list({value.index: value for value in call.inputs}.values())
-    if len(call.outputs) != 1:
+    if len(call.outputs) != 1 or _has_more_entries(call):
         return None
     function = _function(call, [value.index for value in values], context)
     if not is_elementwise(function, len(values)):
@@ -144,6 +145,15 @@ def _entry_by_entry(
             difference = operands[0].combine("subtract", operands[1:])
             return mapped(call, [difference], lambda x: function(x, keras.ops.zeros_like(x)))
     return mapped(call, operands, function)
+
+
+def _has_more_entries(call: Call) -> bool:
+    """Whether the output has more than operands that are broadcast: it is not tried on numbers."""
+    try:
+        most = math.prod(np.broadcast_shapes(*(value.sample for value in call.inputs)))
+    except ValueError:
+        return True
+    return math.prod(call.outputs[0].sample) > most
 
 
 def _operands(call: Call, inputs: Sequence[Signal]) -> list[Signal]:

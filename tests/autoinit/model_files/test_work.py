@@ -2,6 +2,7 @@
 
 import keras
 import pytest
+import tf_keras
 
 from autoinit.errors import ModelFileError
 from autoinit.graph.shapes import work
@@ -35,19 +36,70 @@ def chain(*parts):
          '"power_iterations": 1000000000'),
         (layers.AugMix(num_chains=7), '"num_chains": 7', '"num_chains": 1e300'),
         (layers.AugMix(chain_depth=7), '"chain_depth": 7', '"chain_depth": [1, 5000]'),
+        (layers.AugMix(num_chains=7, chain_depth=50), '"num_chains": 7', '"num_chains": 50'),
+        (layers.RandAugment(num_ops=7), '"num_ops": 7', '"num_ops": 1e9'),
         (layers.TextVectorization(vocabulary=["a"], ngrams=2), '"ngrams": 2',
          '"ngrams": 5000'),
     ],
 )  # fmt: skip
 def test_what_a_layer_repeats(tmp_path, layer, old, new):
     dtype = "string" if isinstance(layer, layers.TextVectorization) else "float32"
-    shape = (8, 8, 3) if isinstance(layer, layers.AugMix) else (1,)
+    is_image = isinstance(layer, (layers.AugMix, layers.RandAugment))
+    shape = (8, 8, 3) if is_image else (1,)
     said = refused(tmp_path, chain(keras.Input(shape, dtype=dtype), layer), old, new)
     assert "repetitions, and the limit is 1,000 repetitions" in said
 
 
-def test_steps_that_are_unrolled(tmp_path):
-    model = chain(keras.Input((20, 2)), layers.LSTM(2, unroll=True))
+ENCODINGS = [
+    ("CategoryEncoding", {"num_tokens": 77}, "int64"),
+    ("Hashing", {"num_bins": 77, "output_mode": "multi_hot"}, "int64"),
+    ("IntegerLookup", {"max_tokens": 77, "vocabulary": [1]}, "int64"),
+    ("StringLookup", {"max_tokens": 77, "vocabulary": ["a"]}, "string"),
+    ("TextVectorization", {"max_tokens": 77, "vocabulary": ["a"]}, "string"),
+]
+
+
+@pytest.mark.parametrize("kind", [keras, tf_keras], ids=["Keras 3", "Keras 2"])
+@pytest.mark.parametrize(("name", "arguments", "dtype"), ENCODINGS, ids=lambda each: str(each)[:20])
+def test_sizes_that_only_the_output_shows(tmp_path, kind, name, arguments, dtype):
+    """A billion numbers of a sample; encodings hold them twice."""
+    pads = (
+        {"output_mode": "multi_hot", "pad_to_max_tokens": True} if "vocabulary" in arguments else {}
+    )
+    model = kind.Sequential([
+        kind.Input((1,), dtype=dtype), getattr(kind.layers, name)(**arguments, **pads)
+    ])  # fmt: skip
+    said = refused(tmp_path, model, ": 77", ": 1000000000")
+    assert "The activations of one sample would take 7.451 GiB, and the limit is 4 GiB" in said
+
+
+@pytest.mark.parametrize(
+    ("operation", "new"),
+    [
+        (lambda x: keras.ops.linspace(x, x + 1, num=77), "10000000000"),
+        (lambda x: keras.ops.one_hot(keras.ops.cast(x, "int32"), 77), "1000000000"),
+        (lambda x: keras.ops.multi_hot(keras.ops.cast(x, "int32"), 77), "1000000000"),
+        (lambda x: keras.ops.repeat(x, 77, axis=1), "1000000000"),
+    ],
+    ids=["linspace", "one_hot", "multi_hot", "repeat"],
+)
+def test_sizes_that_operations_make(tmp_path, operation, new):
+    data = keras.Input((4,))
+    said = refused(tmp_path, keras.Model(data, operation(data)), "77", new)
+    assert "The activations of one sample would take" in said
+    assert "GiB, and the limit is 4 GiB" in said
+
+
+def test_unknown_words_that_are_told_apart(tmp_path):
+    lookup = layers.StringLookup(vocabulary=["a"], num_oov_indices=77)
+    model = chain(keras.Input((1,), dtype="string"), lookup)
+    said = refused(tmp_path, model, ": 77", ": 1000000000")
+    assert "num_oov_indices=1e+09 of a layer would take 1,000,000,000 values" in said
+
+
+@pytest.mark.parametrize("kind", [keras, tf_keras], ids=["Keras 3", "Keras 2"])
+def test_steps_that_are_unrolled(tmp_path, kind):
+    model = kind.Sequential([kind.Input((20, 2)), kind.layers.LSTM(2, unroll=True)])
     said = refused(tmp_path, model, "[null, 20, 2]", "[null, 20000, 2]")
     assert "An unrolled layer would take 20,000 repetitions" in said
 
