@@ -8,16 +8,20 @@ import logging
 import math
 import subprocess
 import threading
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
 from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import App, config, runtime
 
+from app.dashboard.uploads import DATA_SUFFIXES, SUFFIXES, Upload, store, token_of
+from app.dashboard.visitors import address_of
 from app.jobs import shut_down, warm_up
 from app.jobs.confinement import attempts, hide_process
 from app.limits import Limits
@@ -51,10 +55,15 @@ HEADERS = {
 }
 
 UPLOAD_ROUTE = "/_stcore/upload_file/"
-FILES_IN_MEMORY = 2
+# That may arrive at once, of the largest size; half of them from one address.
+FILES_ARRIVING = 4
 # Of the largest size: what is small finds room beyond that of the files above.
 SMALL, ROOM_FOR_SMALL = 1 / 64, 1 / 4
-SECONDS_UNCLAIMED = 180.0  # a page takes its file within seconds
+SECONDS_OF_SILENCE = 60.0
+# What a form has around its file: boundaries, the file's name.
+_FRAME = 2**20
+_BOUNDARY = "file"
+_REFUSED = (HTTPException, MultiPartException, TimeoutError, ValueError, OSError)
 
 
 class SecurityHeaders:
@@ -75,57 +84,98 @@ class SecurityHeaders:
 
 
 class UploadGuard:
-    """Bounds the memory that uploads take until the page has moved them to disk.
+    """Puts uploads on disk as they come; Streamlit, which would hold them in memory, gets a token.
 
-    Streamlit holds whatever a session sends for as long as the session lasts: here it is one file
-    per session, and `FILES_IN_MEMORY` of the largest size in all. What a page that is closed has
-    sent, or one that does not take it, goes when others need the room.
+    One file for each session at a time, and in all what `FILES_ARRIVING` of the largest size are.
+    What is on disk counts among all that is kept there.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
         self._largest = Limits.from_environment().file_bytes
-        self._arriving: dict[str, int] = {}
-        self._arrived: dict[str, float] = {}
+        self._arriving: dict[str, tuple[str | None, int]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        is_upload = scope["type"] == "http" and scope["method"] == "PUT"
-        if not is_upload or UPLOAD_ROUTE not in scope["path"]:
+        session = scope["path"].split("/")[-2] if _is_upload(scope) else ""
+        # What comes for no session Streamlit refuses before it reads it.
+        if not session or not runtime.get_instance().is_active_session(session):
             await self.app(scope, receive, send)
             return
-        session = scope["path"].split("/")[-2]
-        length = Headers(scope=scope).get("content-length", "")
+        headers = Headers(scope=scope)
+        length = headers.get("content-length", "")
         size = int(length) if length.isdecimal() else self._largest
-        if session in self._arriving or self._held(session) + size > self._room(size):
+        sender = address_of((scope.get("client") or ("",))[0], headers)
+        if session in self._arriving or not self._has_room(sender, size):
             busy = PlainTextResponse("Too many uploads at once: try again.", status_code=503)
             await busy(scope, receive, send)
             return
-        self._arriving[session] = size
+        self._arriving[session] = (sender, size)
         try:
-            await self.app(scope, receive, send)
+            upload = await _on_disk(scope, _bounded(receive, size + _FRAME), sender)
+        except _REFUSED as error:
+            refused = PlainTextResponse(str(error) or "The upload stood still.", status_code=400)
+            await refused(scope, receive, send)
+        except ClientDisconnect:
+            pass
+        else:
+            await self.app(*_standing_in(scope, upload), send)
         finally:
             del self._arriving[session]
-            self._arrived[session] = time.monotonic()
 
-    def _room(self, size: int) -> float:
-        files = FILES_IN_MEMORY + (ROOM_FOR_SMALL if size <= SMALL * self._largest else 0)
-        return files * self._largest - sum(self._arriving.values())
+    def _has_room(self, sender: str | None, size: int) -> bool:
+        files = FILES_ARRIVING + (ROOM_FOR_SMALL if size <= SMALL * self._largest else 0)
+        room = files * self._largest
+        own = sum(size for who, size in self._arriving.values() if who == sender)
+        arriving = sum(size for _, size in self._arriving.values())
+        return arriving + size <= room and (sender is None or own + size <= room / 2)
 
-    def _held(self, session: str) -> int:
-        """Bytes of the files in memory, once the session's earlier file and the unclaimed go."""
-        streamlit = runtime.get_instance()
-        manager: Any = streamlit.uploaded_file_mgr
-        now = time.monotonic()
-        self._arrived = {
-            key: at for key, at in self._arrived.items() if key in manager.file_storage
-        }
-        for key in list(manager.file_storage):
-            waits = now - self._arrived.get(key, now) > SECONDS_UNCLAIMED
-            if key == session or waits or not streamlit.is_active_session(key):
-                manager.remove_session_files(key)
-        stored = [file for files in list(manager.file_storage.values()) for file in files.values()]
-        return sum(len(file.data) for file in stored)
+
+def _is_upload(scope: Scope) -> bool:
+    return scope["type"] == "http" and scope["method"] == "PUT" and UPLOAD_ROUTE in scope["path"]
+
+
+def _bounded(receive: Receive, most: int) -> Receive:
+    """No more bytes than these, and none that are waited for in vain."""
+    received = 0
+
+    async def next_message() -> Message:
+        nonlocal received
+        message = await asyncio.wait_for(receive(), SECONDS_OF_SILENCE)
+        received += len(message.get("body", b""))
+        if received > most:
+            raise ValueError("The upload is larger than it was said to be.")
+        return message
+
+    return next_message
+
+
+async def _on_disk(scope: Scope, receive: Receive, sender: str | None) -> Upload:
+    """The file in a form, which Starlette puts on disk as it comes."""
+    async with Request(scope, receive).form(max_files=1, max_fields=0) as form:
+        files = [part for part in form.values() if isinstance(part, UploadFile)]
+        if len(files) != 1:
+            raise ValueError("One file was expected.")
+        return await asyncio.to_thread(
+            store, files[0].file, files[0].filename or "", (*SUFFIXES, *DATA_SUFFIXES), sender
+        )
+
+
+def _standing_in(scope: Scope, upload: Upload) -> tuple[Scope, Receive]:
+    """The same request with a token for its file."""
+    body = (
+        f"--{_BOUNDARY}\r\nContent-Disposition: form-data; name=file; filename=upload"
+        f"{upload.path.suffix}\r\n\r\n{token_of(upload)}\r\n--{_BOUNDARY}--\r\n"
+    ).encode()
+    headers = MutableHeaders(raw=list(scope["headers"]))
+    headers["content-length"] = str(len(body))
+    headers["content-type"] = f"multipart/form-data; boundary={_BOUNDARY}"
+    messages = iter([{"type": "http.request", "body": body}])
+
+    async def receive() -> Message:
+        return next(messages, {"type": "http.disconnect"})
+
+    return {**scope, "headers": headers.raw}, receive
 
 
 def tell_weaknesses() -> None:

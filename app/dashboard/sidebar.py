@@ -7,9 +7,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 import streamlit as st
-from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
-from streamlit.runtime.scriptrunner import get_script_run_ctx
-from streamlit.typing import UploadedFile
 
 from app import jobs
 from app.analysis.input_moments import moments_text, parse_moments
@@ -170,7 +167,7 @@ def choose_data(on_page: JobSpec | None) -> tuple[uploads.Upload, str] | None:
 def moved_to_disk(
     place: str, label: str, suffixes: Sequence[str], explanation: str
 ) -> uploads.Upload | None:
-    """An uploader; the file that has just come, moved from memory to disk at once.
+    """An uploader; the file that has just come, which is on disk.
 
     Args:
         place: of its number in the session's state.
@@ -187,8 +184,7 @@ def moved_to_disk(
     if file is None:
         return None
     try:
-        uploads.require_kind(file, file.name, suffixes)
-        upload = uploads.store(file, file.name, suffixes)
+        upload = uploads.received(file, file.name, suffixes)
     except ValueError as error:
         st.error(markdown_text(error, 1000), icon=":material/block:")
         return None
@@ -196,18 +192,9 @@ def moved_to_disk(
         reason = error.strerror or error  # Without the server's own paths.
         st.error(f"The file could not be stored: {markdown_text(reason)}")
         return None
-    let_go(file)
     # A new uploader is an empty one.
     st.session_state[f"{place}-number"] = generation + 1
     return upload
-
-
-def let_go(file: UploadedFile) -> None:
-    """Frees an upload's memory, which Streamlit holds until the visitor leaves."""
-    context = get_script_run_ctx()
-    manager = context.uploaded_file_mgr if context is not None else None
-    if context is not None and isinstance(manager, MemoryUploadedFileManager):
-        manager.remove_file(context.session_id, file.file_id)
 
 
 def choose_sample() -> str:

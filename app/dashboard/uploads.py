@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import secrets
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ _DATA = {
 }
 CHUNK = 4 * 1024 * 1024
 START_BYTES = 4096
+TOKENS_KEPT = 1000
 NAME_LIMIT = 255  # as on disk; a job and its name cross to the worker on one line
 
 
@@ -42,6 +44,34 @@ class Upload:
 def uploads_folder() -> Path:
     """The private folder of uploads, beside the jobs' folders."""
     return folders.uploads(folders.data_root())
+
+
+_arrived: dict[str, Upload] = {}  # by their tokens
+
+
+def token_of(upload: Upload) -> str:
+    """What stands for an upload that is on disk, in the memory of Streamlit; nobody guesses it."""
+    for old in list(_arrived)[: max(0, len(_arrived) - TOKENS_KEPT)]:
+        _arrived.pop(old, None)
+    token = secrets.token_hex(32)
+    _arrived[token] = upload
+    return token
+
+
+def received(file: BinaryIO, name: str, suffixes: Sequence[str]) -> Upload:
+    """The upload that an uploader has got: on disk already, if what it got is its token.
+
+    Raises:
+        ValueError, OSError: as `require_kind` and `store` do.
+    """
+    upload = _arrived.get(file.read(START_BYTES).decode("ascii", "replace"))
+    file.seek(0)
+    if upload is None:
+        require_kind(file, name, suffixes)
+        return store(file, name, suffixes)
+    with upload.path.open("rb") as stored:
+        require_kind(stored, upload.name, suffixes)
+    return upload
 
 
 def require_kind(file: BinaryIO, name: str, suffixes: Sequence[str] = SUFFIXES) -> None:
@@ -62,13 +92,16 @@ def require_kind(file: BinaryIO, name: str, suffixes: Sequence[str] = SUFFIXES) 
         raise ValueError(f"What is in {name!r} is no {suffix} file: save the data again.")
 
 
-def store(file: BinaryIO, name: str, suffixes: Sequence[str] = SUFFIXES) -> Upload:
+def store(
+    file: BinaryIO, name: str, suffixes: Sequence[str] = SUFFIXES, sender: str | None = None
+) -> Upload:
     """Copies an upload to disk, chunk by chunk; the same content twice is one file.
 
     Args:
         file: the upload.
         name: what its owner calls it.
         suffixes: that it may have: a model file's, or `DATA_SUFFIXES`.
+        sender: the network address that it comes from, among whose files it counts.
 
     Raises:
         ValueError: the name does not end like this, or the file is too large.
@@ -95,6 +128,7 @@ def store(file: BinaryIO, name: str, suffixes: Sequence[str] = SUFFIXES) -> Uplo
                 copy.write(chunk)
         path = folder / f"{digest.hexdigest()}{suffix}"
         os.replace(partial, path)
+        folders.label(path, sender)
     except BaseException:
         Path(partial).unlink(missing_ok=True)
         raise

@@ -4,6 +4,7 @@ import hashlib
 import ipaddress
 import os
 import secrets
+from collections.abc import Mapping
 
 import streamlit as st
 from streamlit.web.server.starlette.starlette_app_utils import decode_xsrf_token_string
@@ -28,16 +29,24 @@ def visitor() -> str:
 
 
 def address() -> str | None:
-    """The network address that the visitor comes from; None for this machine.
+    """The network address that the visitor comes from; None for this machine."""
+    return address_of(st.context.ip_address, st.context.headers)
+
+
+def address_of(peer: str | None, headers: Mapping[str, str]) -> str | None:
+    """The network address that a request comes from; None where there is none.
 
     Behind a proxy (`AUTOINIT_BEHIND_PROXY`) it is what the proxy says, which anyone else could say,
     too. Whoever has an address of IPv6 has 2^64 of them: these are one.
+
+    Args:
+        peer: who is at the other end of the connection.
+        headers: of the request.
     """
-    found = st.context.ip_address
     if os.environ.get(PROXY_VARIABLE):
-        found = st.context.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
+        peer = headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
     try:
-        given = ipaddress.ip_address(found or "")
+        given = ipaddress.ip_address(peer or "")
     except ValueError:
         return None
     return (

@@ -17,6 +17,7 @@ import stat
 import subprocess
 import tempfile
 import time
+from collections import Counter, deque
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -31,6 +32,7 @@ UPLOADS = "uploads"
 PARTIAL_PREFIX = "partial-"
 CELL_PREFIX = "cell-"
 SECONDS_KEPT = 24 * 3600
+_HOLDER = "user.autoinit.holder"  # an attribute of files: whose they are
 _PUBLISHED = re.compile(
     r"(result|histograms|manifest)\.json|reinitialized(-keras3)?\.(keras|h5|json)"
 )
@@ -174,21 +176,47 @@ def claim(root: Path) -> int | None:
     return descriptor
 
 
+def label(path: Path, holder: str | None) -> None:
+    """Writes down whose a new file or folder is: of one that has been there, its first."""
+    if holder is not None:
+        with contextlib.suppress(OSError, AttributeError):  # where files have no such attributes
+            os.setxattr(path, _HOLDER, holder.encode(), os.XATTR_CREATE)
+
+
+def _holder(path: Path) -> bytes:
+    with contextlib.suppress(OSError, AttributeError):
+        return os.getxattr(path, _HOLDER)
+    return b""
+
+
 def sweep(root: Path, keep: Collection[Path] = (), stored_bytes: float = float("inf")) -> None:
-    """Removes what has not been used for a day; then the least recently used, if it is too much.
+    """Removes what has not been used for a day; if the rest is too much, the least recently used.
+
+    Who has the most stored makes room, so that nobody's files take the place of everyone's.
 
     Args:
         root: the folder of all job folders.
         keep: job folders and uploads that are in use.
         stored_bytes: what may stay, in all.
     """
-    stored = sorted(_stored(root), key=lambda item: item[0])
-    total = sum(size for _, size, _ in stored)
     oldest = time.time() - SECONDS_KEPT
-    for used, size, path in stored:
-        if (used < oldest or total > stored_bytes) and path not in keep:
+    held: Counter[bytes] = Counter()
+    may_go: dict[bytes, deque[tuple[int, Path]]] = {}
+    for used, size, path in sorted(_stored(root), key=lambda item: item[0]):
+        if used < oldest and path not in keep:
             remove(path)
-            total -= size
+            continue
+        holder = _holder(path)
+        held[holder] += size
+        if path not in keep:
+            may_go.setdefault(holder, deque()).append((size, path))
+    while may_go and held.total() > stored_bytes:
+        most = max(may_go, key=held.__getitem__)
+        size, path = may_go[most].popleft()
+        remove(path)
+        held[most] -= size
+        if not may_go[most]:
+            del may_go[most]
 
 
 def _stored(root: Path) -> Iterator[tuple[float, int, Path]]:

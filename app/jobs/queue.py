@@ -127,7 +127,7 @@ class Workers:
             if len(own) > self._limits.queue_per_address:
                 job._end(_busy_address(self._limits))
                 return job
-            folders.create(job.folder)
+            folders.label(folders.create(job.folder), address)
             job.add_owner(owner or "")
             return self._enqueue(job)
 

@@ -1,17 +1,20 @@
 """What surrounds the page: headers on every answer, and room for uploads."""
 
 import asyncio
+import io
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 
-from app.dashboard import server
-from app.dashboard.server import FILES_IN_MEMORY, HEADERS, SecurityHeaders, UploadGuard
+from app.dashboard import server, uploads
+from app.dashboard.server import FILES_ARRIVING, HEADERS, SecurityHeaders, UploadGuard
 
 ROUTE = "/_stcore/upload_file/{}/file"
-LARGEST = 1000
+LARGEST = 1 << 20
 
 
 def run(story):
@@ -20,127 +23,168 @@ def run(story):
         return pool.submit(asyncio.run, story).result()
 
 
-class Uploads:
-    """What stands in for Streamlit: keeps every upload, as soon as it may go on."""
+class Streamlit:
+    """What stands in for it: keeps the form of every upload."""
 
     def __init__(self) -> None:
-        self.file_storage: dict[str, dict[str, Any]] = {}
         self.closed: set[str] = set()
-        self.go = asyncio.Event()
-        self.go.set()
-
-    def remove_session_files(self, session: str) -> None:
-        self.file_storage.pop(session, None)
+        self.files: list[tuple[str, bytes]] = []
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await self.go.wait()
         if scope["method"] == "PUT":
-            session = scope["path"].split("/")[-2]
-            size = int(dict(scope["headers"]).get(b"content-length", LARGEST))
-            self.file_storage[session] = {"file": SimpleNamespace(data=bytes(size))}
+            async with Request(scope, receive).form() as form:
+                (file,) = form.values()
+                self.files.append((file.filename, await file.read()))
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
 
-async def ask(app: Any, path: str, method: str = "PUT", size: int | None = None) -> dict[str, Any]:
-    headers = [] if size is None else [(b"content-length", str(size).encode())]
+def form_of(content: bytes, name: str = "model.h5", files: int = 1) -> bytes:
+    part = f'--x\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
+    return files * (part.encode() + content + b"\r\n") + b"--x--\r\n"
+
+
+async def ask(
+    app: Any, session: str | None = None, body: bytes = b"", size: int | None = None,
+    go: asyncio.Event | None = None, client: str = "192.0.2.1",
+) -> int:  # fmt: skip
+    """The status of an answer; an upload's second half comes when it may `go`."""
+    headers = [(b"content-type", b"multipart/form-data; boundary=x")]
+    if size is not None:
+        headers.append((b"content-length", str(size).encode()))
     answers: list[dict[str, Any]] = []
+    halves = [body[: len(body) // 2], body[len(body) // 2 :]]
+
+    async def receive() -> dict[str, Any]:
+        if len(halves) == 1 and go is not None:
+            await go.wait()
+        if not halves:
+            return {"type": "http.disconnect"}
+        return {"type": "http.request", "body": halves.pop(0), "more_body": bool(halves)}
 
     async def send(message: dict[str, Any]) -> None:
         answers.append(message)
 
-    scope = {"type": "http", "method": method, "path": path, "headers": headers}
-    await app(scope, None, send)
-    return answers[0]
+    scope = {
+        "type": "http", "method": "PUT" if session else "GET", "headers": headers,
+        "path": ROUTE.format(session) if session else "/", "client": (client, 1),
+        "query_string": b"",
+    }  # fmt: skip
+    await app(scope, receive, send)
+    return answers[0]["status"] if answers else 0
 
 
 @pytest.fixture
-def uploads(monkeypatch: pytest.MonkeyPatch) -> Uploads:
+def streamlit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Streamlit:
     monkeypatch.setenv("AUTOINIT_MAX_FILE_BYTES", str(LARGEST))
-    uploads = Uploads()
-    stand_in = SimpleNamespace(
-        uploaded_file_mgr=uploads, is_active_session=lambda key: key not in uploads.closed
-    )
+    monkeypatch.setenv("AUTOINIT_DATA", str(tmp_path))
+    streamlit = Streamlit()
+    stand_in = SimpleNamespace(is_active_session=lambda key: key not in streamlit.closed)
     monkeypatch.setattr(server.runtime, "get_instance", lambda: stand_in)
-    return uploads
+    return streamlit
 
 
-def test_every_answer_has_the_headers(uploads: Uploads) -> None:
-    answer = run(ask(SecurityHeaders(uploads), "/", "GET"))
-    sent = {name.decode(): value.decode() for name, value in answer["headers"]}
+def test_every_answer_has_the_headers(streamlit: Streamlit) -> None:
+    answers: list[Any] = []
+
+    async def send(message: Any) -> None:
+        answers.append(message)
+
+    run(SecurityHeaders(streamlit)({"type": "http", "method": "GET"}, None, send))
+    sent = {name.decode(): value.decode() for name, value in answers[0]["headers"]}
     assert sent == {name.lower(): value for name, value in HEADERS.items()}
     assert "unsafe-eval" not in sent["content-security-policy"].replace("wasm-unsafe-eval", "")
 
 
-def test_a_session_holds_one_file_and_all_of_them_a_few(uploads: Uploads) -> None:
-    guard = UploadGuard(uploads)
+def test_an_upload_is_on_disk_and_streamlit_holds_its_token(streamlit: Streamlit) -> None:
+    content = b"PK\x03\x04" + bytes(range(256)) * 1000
+    assert run(ask(UploadGuard(streamlit), "anna", form_of(content, "../my.KERAS"))) == 204
+    ((name, token),) = streamlit.files
+    assert name == "upload.keras"
+    assert len(token) == 64
+    found = uploads.received(io.BytesIO(token), name, uploads.SUFFIXES)
+    assert found.name == "../my.KERAS"
+    assert (found.size, found.path.read_bytes()) == (len(content), content)
+    assert found.path.parent == uploads.uploads_folder()
+    with pytest.raises(ValueError, match="is no model file"):
+        uploads.received(io.BytesIO(token[:-1] + b"?"), name, uploads.SUFFIXES)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", form_of(b"PK", files=0), form_of(b"PK", files=2), form_of(b"PK", "model.exe"),
+     form_of(bytes(LARGEST + 1)), form_of(bytes(3 * LARGEST)), b"no form"],
+    ids=["nothing", "no file", "two", "another kind", "too large", "far too large", "no form"],
+)  # fmt: skip
+def test_what_is_no_upload_is_not_kept(streamlit: Streamlit, body: bytes) -> None:
+    guard = UploadGuard(streamlit)
+    assert run(ask(guard, "anna", body)) == 400
+    assert not streamlit.files
+    assert not list(uploads.uploads_folder().iterdir())
+    assert run(ask(guard, "anna", form_of(b"PK"))) == 204
+
+
+def test_a_page_that_is_closed_sends_nothing(streamlit: Streamlit) -> None:
+    """Streamlit refuses it, unread."""
+    streamlit.closed.add("anna")
+    assert run(ask(UploadGuard(streamlit), "anna", form_of(b"PK"))) == 204
+    assert [content for _, content in streamlit.files] == [b"PK"], "as it came"
+    assert not list(uploads.uploads_folder().iterdir())
+
+
+def test_what_is_on_its_way_counts_until_it_is_there(streamlit: Streamlit) -> None:
+    guard = UploadGuard(streamlit)
+    body = form_of(b"PK")
 
     async def story() -> None:
-        for _ in range(5):
-            assert (await ask(guard, ROUTE.format("anna"), size=LARGEST))["status"] == 204
-        assert len(uploads.file_storage) == 1
-        for number in range(FILES_IN_MEMORY - 1):
-            assert (await ask(guard, ROUTE.format(number)))["status"] == 204
-        assert (await ask(guard, ROUTE.format("ben"), size=100))["status"] == 503
-        assert (await ask(guard, "/", "GET"))["status"] == 204
-        uploads.remove_session_files("anna")  # As the page does when it has stored the file.
-        assert (await ask(guard, ROUTE.format("ben"), size=100))["status"] == 204
-
-    run(story())
-
-
-@pytest.mark.parametrize("why", ["closed", "unclaimed"])
-def test_what_nobody_takes_makes_room(
-    uploads: Uploads, monkeypatch: pytest.MonkeyPatch, why: str
-) -> None:
-    guard = UploadGuard(uploads)
-
-    async def story() -> None:
-        for number in range(FILES_IN_MEMORY):
-            assert (await ask(guard, ROUTE.format(number), size=LARGEST))["status"] == 204
-        assert (await ask(guard, ROUTE.format("anna"), size=LARGEST))["status"] == 503
-        if why == "closed":
-            uploads.closed.add("0")
-        else:
-            guard._arrived["0"] -= server.SECONDS_UNCLAIMED
-        assert (await ask(guard, ROUTE.format("anna"), size=LARGEST))["status"] == 204
-        assert set(uploads.file_storage) == {"1", "anna"}
-
-    run(story())
-
-
-def test_small_files_find_room(uploads: Uploads) -> None:
-    guard = UploadGuard(uploads)
-
-    async def story() -> None:
-        for number in range(FILES_IN_MEMORY):
-            assert (await ask(guard, ROUTE.format(number), size=LARGEST))["status"] == 204
-        for name in range(10, 26):
-            assert (await ask(guard, ROUTE.format(name), size=LARGEST // 64))["status"] == 204
-        assert (await ask(guard, ROUTE.format("late"), size=LARGEST // 64))["status"] == 503
-
-    run(story())
-
-
-def test_what_is_on_its_way_counts_until_it_is_there(uploads: Uploads) -> None:
-    guard = UploadGuard(uploads)
-
-    async def story() -> None:
-        uploads.go.clear()
-        first = asyncio.create_task(ask(guard, ROUTE.format("anna"), size=LARGEST // 2))
-        second = asyncio.create_task(ask(guard, ROUTE.format("ben")))  # Of a size that it hides.
+        go = asyncio.Event()
+        slow = [
+            asyncio.create_task(ask(guard, f"{number}", body, LARGEST, go, f"192.0.2.{number % 2}"))
+            for number in range(FILES_ARRIVING)
+        ]
         await asyncio.sleep(0)
-        assert (await ask(guard, ROUTE.format("anna"), size=1))["status"] == 503, "one at a time"
-        assert (await ask(guard, ROUTE.format("cleo"), size=LARGEST))["status"] == 503
-        uploads.go.set()
-        assert [(await task)["status"] for task in (first, second)] == [204, 204]
-        assert (await ask(guard, ROUTE.format("cleo"), size=LARGEST // 2))["status"] == 204
+        assert await ask(guard, "0", body, 1) == 503, "one at a time"
+        assert await ask(guard, "anna", body, LARGEST, client="192.0.2.9") == 503
+        assert await ask(guard, "anna", body, client="192.0.2.9") == 503, "of a size that it hides"
+        assert await ask(guard, "anna", body, LARGEST // 64, client="192.0.2.9") == 204
+        assert await ask(guard) == 204
+        go.set()
+        assert set(await asyncio.gather(*slow)) == {204}
+        assert await ask(guard, "anna", body, LARGEST, client="192.0.2.9") == 204
         assert not guard._arriving
 
     run(story())
 
 
-def test_a_start_and_a_stop(uploads: Uploads, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_leaves_room_for_others(streamlit: Streamlit) -> None:
+    guard = UploadGuard(streamlit)
+    body = form_of(b"PK")
+
+    async def story() -> None:
+        go = asyncio.Event()
+        slow = [
+            asyncio.create_task(ask(guard, f"{number}", body, LARGEST, go))
+            for number in range(FILES_ARRIVING // 2)
+        ]
+        await asyncio.sleep(0)
+        assert await ask(guard, "anna", body, LARGEST) == 503
+        assert await ask(guard, "ben", body, LARGEST, client="192.0.2.2") == 204
+        go.set()
+        await asyncio.gather(*slow)
+
+    run(story())
+
+
+def test_what_stands_still_is_given_up(
+    streamlit: Streamlit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "SECONDS_OF_SILENCE", 0.01)
+    guard = UploadGuard(streamlit)
+    assert run(ask(guard, "anna", form_of(b"PK"), go=asyncio.Event())) == 400
+    assert not guard._arriving
+
+
+def test_a_start_and_a_stop(streamlit: Streamlit, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[object] = []
     monkeypatch.setattr(server, "warm_up", lambda: said.append("start"))
     monkeypatch.setattr(server, "shut_down", lambda: said.append("stop"))

@@ -687,6 +687,26 @@ def test_the_least_recently_used_makes_room(stand_in: list[str], root: Path) -> 
         assert not job.folder.exists()
 
 
+def test_who_has_most_stored_makes_room(root: Path) -> None:
+    """Nine uploads of one address take the place of each other, not of someone else's result."""
+    result = root / ("b" * 64)
+    mine = [root / "uploads" / f"{number}.h5" for number in range(9)]
+    mine[0].parent.mkdir()
+    for age, path in enumerate([*reversed(mine), result / "result.json"]):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(bytes(1000))
+        os.utime(path, (time.time() - 60 * age,) * 2)
+    os.utime(result, (time.time() - 3600,) * 2)
+    folders.label(result, "192.0.2.1")
+    for path in mine:
+        folders.label(path, "192.0.2.2")
+    folders.sweep(root, set(), 4000)
+    assert result.is_dir(), "it is the oldest, and all that its owner has"
+    assert [path.exists() for path in mine] == [False] * 6 + [True] * 3
+    folders.sweep(root, set(), 1000)
+    assert [result.is_dir(), *(path.exists() for path in mine)].count(True) == 1
+
+
 def test_a_result_in_use_is_not_swept(stand_in: list[str], root: Path) -> None:
     used = root / ("a" * 64)
     with Workers(keep_warm=False, command=stand_in, root=root) as workers:
