@@ -3,9 +3,9 @@
     from autoinit import AutoInit
     model = AutoInit().initialize_model(model)
 
-The public names are imported when they are first used. `CenteredUnitNorm` and `WeightedSum` are the
-exceptions: Keras finds them in a saved model only if they have been registered, so that `import
-autoinit` must do it.
+The public names are imported when they are first used. `AutoInitializer`, `CenteredUnitNorm` and
+`WeightedSum` are the exceptions: Keras finds them in a saved model only if they have been
+registered, so that `import autoinit` must do it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import importlib
 from typing import Any
 
 from autoinit.constraints import CenteredUnitNorm
+from autoinit.initializers.waiting import AutoInitializer
 from autoinit.weighted_sum import WeightedSum
 
 _PUBLIC = {
@@ -27,6 +28,7 @@ _PUBLIC = {
 __all__ = [
     "AutoInit",
     "AutoInitVisualizer",
+    "AutoInitializer",
     "CenteredUnitNorm",
     "LayerOutputDistributionEstimator",
     "WeightedSum",

@@ -188,6 +188,7 @@ def plan(
     registry: Registry = RULES,
     load: Loader = as_array,
     known: Mapping[int, Signal] | None = None,
+    kept: frozenset[int] = frozenset(),
 ) -> Propagation:
     """Signals of a model with AutoInit's weights, and how to draw them (algorithm 1).
 
@@ -198,9 +199,10 @@ def plan(
         registry: rules to use.
         load: gives the values of a variable.
         known: signals that were measured, by value index; they take the place of the rules'.
+        kept: identities of variables that stay as they are, beside those of frozen layers.
     """
     options = options or Options()
-    kept = frozen_variables(graph) if options.keep_frozen else frozenset()
+    kept = kept | frozen_variables(graph) if options.keep_frozen else kept
     zeros = zeros_on_purpose(graph, load) if options.zero_kernels == "keep" else frozenset()
 
     def run(loops: Mapping[int, float]) -> tuple[Propagation, _Pass]:

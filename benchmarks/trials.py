@@ -1,11 +1,13 @@
-"""Trials of known networks: `python -m benchmarks.trials`.
+"""Trials of known networks: `python -m benchmarks.trials [--steps 300] [WORD…]`.
 
 Digits in the networks' shapes; 100 steps of 32 samples, SGD with momentum 0.9. Printed is what each
 initialization comes to at its best rate, for three seeds, and how long a grid of 21 cells takes.
+With words, networks whose names have one of them.
 """
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 import time
 from pathlib import Path
@@ -31,9 +33,9 @@ NETWORKS = {
 }  # fmt: skip
 
 
-def trial(sample: str, schemes: tuple[str, ...], seed: int) -> TrialResult:
+def trial(sample: str, schemes: tuple[str, ...], seed: int, steps: int) -> TrialResult:
     """What a job finds, however long it takes."""
-    settings = TrialSettings(schemes=schemes, budget=86_400.0)
+    settings = TrialSettings(schemes=schemes, steps=steps, budget=86_400.0)
     spec = JobSpec(f"sample:{sample}", sample, Settings(seed=seed, device="cpu"), settings)
     with tempfile.TemporaryDirectory() as folder:
         run(spec, Path(folder), lambda share, stage: None)
@@ -41,17 +43,24 @@ def trial(sample: str, schemes: tuple[str, ...], seed: int) -> TrialResult:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.trials")
+    parser.add_argument("words", nargs="*")
+    parser.add_argument("--steps", type=int, default=100)
+    given = parser.parse_args()
     for name, (sample, schemes) in NETWORKS.items():
+        if given.words and not any(word in name for word in given.words):
+            continue
         for seed in SEEDS:
-            start = time.perf_counter()
-            found = trial(sample, schemes, seed)
-            seconds = time.perf_counter() - start
+            start, begun = time.perf_counter(), time.process_time()
+            found = trial(sample, schemes, seed, given.steps)
+            seconds, processor = time.perf_counter() - start, time.process_time() - begun
             told = ", ".join(
                 f"{each.scheme} {each.score:.2f} ± {each.error:.2f} ({each.draws}) at {each.rate:g}"
                 for each in found.answer.standings
             )
             cells = len(found.trainings)
-            print(f"{name} | seed {seed} | {told} | {cells} trainings, {seconds:.0f} s", flush=True)
+            took = f"{cells} trainings, {seconds:.0f} s, {processor:.0f} s of processors"
+            print(f"{name} | seed {seed} | {told} | {took}", flush=True)
             print(f"  {found.answer.sentence}", flush=True)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -124,6 +125,20 @@ def first_node(layer: Any) -> Any:
     return layer._inbound_nodes[0]
 
 
+def source_inputs(tensors: Sequence[Any]) -> list[Any]:
+    """The inputs that symbolic tensors come from; Keras's own way goes through every path."""
+    waiting, seen, found = list(tensors), set[int](), []
+    while waiting:
+        tensor = waiting.pop()
+        if id(tensor) in seen:
+            continue
+        seen.add(id(tensor))
+        before = node_of(tensor).input_tensors
+        found += [] if before else [tensor]
+        waiting += before
+    return found
+
+
 def inputs_structure(model: Any) -> Any:
     """The nested structure in which a model of either Keras takes its inputs; None if unknown."""
     structure = getattr(model, "_nested_inputs", None)
@@ -131,6 +146,24 @@ def inputs_structure(model: Any) -> Any:
 
 
 # Layers and models of Keras 3
+
+_CALL = inspect.unwrap(keras.layers.Layer.__call__).__code__
+
+
+def call_being_made() -> tuple[Any, Any, Any] | None:
+    """The innermost call of a layer on symbolic tensors that goes on: layer, args and kwargs.
+
+    Keras tells an initializer no more than a shape. None where there is no such call.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_code is _CALL:
+            called, args, kwargs = (frame.f_locals[name] for name in ("self", "args", "kwargs"))
+            tensors = keras.tree.flatten((args, kwargs))
+            if any(getattr(each, "_keras_history", None) for each in tensors):
+                return called, args, kwargs
+        frame = frame.f_back
+    return None
 
 
 def takes_training(layer: Any) -> bool:
