@@ -101,6 +101,7 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
     # Of automatic samples, the first; more are taken as time allows.
     samples = settings.samples if settings.samples != "auto" else block_of(graph, "auto")
     require_activations(graph, samples, found.budgets)
+    _require_batches(graph, settings)
     data = _input_data(settings, graph, found.budgets)
     loaded = time.perf_counter()
 
@@ -132,6 +133,19 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
     write(folder / RESULT, json_text(result))
     (folder / PREVIEW).unlink(missing_ok=True)
     progress(1.0, "Done")
+
+
+def _require_batches(graph: ModelGraph, settings: Settings) -> None:
+    """See to it that what normalizes over a batch gets more than one vector."""
+    if settings.samples != 1 or settings.mode != "training":
+        return
+    for call in graph.calls:
+        normalizes = isinstance(call.layer, keras.layers.BatchNormalization)
+        if normalizes and call.layer.trainable and not call.inputs[0].positions:
+            raise ValueError(
+                f"{call.path!r} normalizes over the batch, which leaves nothing of one sample: "
+                "take at least two (--samples 2), or look at inference (--mode inference)."
+            )
 
 
 def take_home(

@@ -160,8 +160,10 @@ def report_error(channel: Channel, error: BaseException) -> None:
     elif type(error) is ValueError and _raised_by_us(error.__traceback__):
         _refuse(channel, "bad_settings", str(error))
     elif (library := _library_that_raised(error)) is not None:
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        message = f"The model cannot be run. {library} says: {said[:500]}"
+        from autoinit.model_files.rebuilding import said_by_keras
+
+        said = f"{type(error).__name__}: {said_by_keras(error)}"[:500].rstrip(". ")
+        message = f"The model cannot be run. {library} says: {said}."
         _refuse(channel, "unsupported_model", message)
     else:
         first_line = (str(error).strip().splitlines() or ["no message"])[0]

@@ -216,12 +216,18 @@ def _wrapped(error: BaseException) -> ModelFileError | None:
 
 def _sentence(error: Exception) -> str:
     """What went wrong; Keras's own text goes on for pages, with the configuration in it."""
-    text = " ".join(str(error).split())
+    text = said_by_keras(error)
     inner = re.findall(r"Exception encountered: (.*?)(?= Exception encountered:|$)", text)
     causes = [*inner, text]
     detail = next((part for part in reversed(causes[:-1]) if part), causes[-1])
     detail = re.split(r" (?:config|Received config|Full object config)\s?[=:]", detail)[0]
-    detail = re.sub(r"\x1b\[[0-9;]*m", "", detail)  # colours
-    detail = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in detail)
     detail = detail[:200].rstrip(". ") or type(error).__name__
     return f"Keras cannot rebuild this model: {detail}."
+
+
+def said_by_keras(error: BaseException) -> str:
+    """An error's text in one line, without colours, arguments and names of kernels."""
+    text = re.sub(r"\x1b\[[0-9;]*m|\{\{.*?\}\}", "", " ".join(str(error).split()))
+    text = re.split(r" Arguments received by | \[Op:", text)[0]
+    text = re.sub(r"Exception encountered when calling (\w+)\.call\(\)\.", r"\1:", text)
+    return " ".join("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text).split())

@@ -344,6 +344,8 @@ ROWS = [
     *both("orthogonal-10000", "Dense", (10_000,), OVER, units=10_000,
           kernel_initializer="orthogonal"),
     *both("orthogonal-lstm", "LSTM", (4, 8), OVER, units=4000),
+    *both("digits-of-an-equation", "EinsumDense", (8,), UNBUILDABLE, output_shape=[4],
+          equation="ab,bc->1" + "0" * 4400),
     Row("giant-attention.keras2.json", attention(2), OVER),
     Row("giant-attention.keras3.json", attention(3), OVER),
     # Structure, in both Kerases

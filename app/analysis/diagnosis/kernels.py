@@ -597,12 +597,21 @@ def statistics_mismatch(
             squares = (own_variance + (own_mean - mean) ** 2) / (variance + epsilon)
         typical = float(np.median(squares))
         stale = not math.isfinite(typical) or not 1e-4 < typical < 1e4
-        if stale and own_variance > 0:
-            yield Fault(
-                "train_inference_mismatch", step.path, step.class_name,
+        lowest = float(np.min(variance))
+        if lowest + epsilon < 0:
+            message = (
+                f"The moving variance of {step.path!r} is negative (down to {number(lowest)}): in "
+                "inference its output is no number."
+            )
+        elif stale and own_variance > 0:
+            message = (
                 f"The moving statistics of {step.path!r} do not fit what it receives (mean "
                 f"{number(own_mean)}, variance {number(own_variance)}): in inference its output "
-                f"has a mean square of {number(typical)} in place of 1.",
-                "fix_statistics",
-            )  # fmt: skip
-            return
+                f"has a mean square of {number(typical)} in place of 1."
+            )
+        else:
+            continue
+        yield Fault(
+            "train_inference_mismatch", step.path, step.class_name, message, "fix_statistics"
+        )
+        return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -156,7 +157,9 @@ def _read_hdf5(path: Path, name: str, budgets: Budgets) -> FileRecord:
         if content is None:
             _refuse_without_config(root, name)
         version = _attribute(root, "keras_version", name, budgets) or b""
-        training = _attribute(root, "training_config", name, budgets)
+        training = None  # an analysis does without, whatever is in its place
+        with contextlib.suppress(ModelFileError):
+            training = _attribute(root, "training_config", name, budgets)
         has_weights = _has(root, "model_weights") or h5a.exists(root, b"layer_names")
     text = _decoded(content, _subject(name))
     config = _model_config(parse(text, _subject(name), budgets), name)

@@ -27,6 +27,7 @@ from app.analysis.side_by_side import answer, beside
 from app.export.snippet import snippet
 from app.jobs.execution import rehearse, run
 from app.jobs.queue import Workers
+from app.jobs.worker import report_error
 from autoinit.errors import GraphError, ModelFileError, UnsupportedLayerError
 from autoinit.manifest import differing
 from sample_models import FILES_FOLDER
@@ -376,6 +377,70 @@ def test_an_input_that_is_lost_in_rounding_is_told(tmp_path):
     for mean, variance, told in ((1e6, 1e-6, True), (1e15, 1.0, True), (1e3, 1.0, False)):
         found = analyse(model, tmp_path, samples=8, input_mean=mean, input_variance=variance)
         assert ("input_rounded" in {each["code"] for each in found["warnings"]}) == told
+
+
+def test_one_sample_is_too_few_for_what_normalizes_over_the_batch(tmp_path):
+    """Of one vector it leaves zeros, which would tell that a good network cannot train."""
+    vectors, images = keras.Input((8,)), keras.Input((6, 6, 2))
+    normalization = layers.BatchNormalization(name="norm")
+    kernel = layers.Conv2D(3, 3)(images)
+    for model, refused in (
+        (keras.Model(vectors, layers.Dense(2)(normalization(layers.Dense(6)(vectors)))), True),
+        (keras.Model(images, layers.BatchNormalization()(kernel)), False),
+    ):
+        path = tmp_path / "model.json"
+        path.write_text(model.to_json())
+        with (
+            pytest.raises(ValueError, match="'norm' normalizes over the batch")
+            if refused
+            else (contextlib.nullcontext())
+        ):
+            analyse(path, tmp_path, samples=1)
+        result = analyse(path, tmp_path, samples=1, mode="inference")
+        assert result["verdicts"]["default"]["verdict"] == "trains"
+
+
+def _histogram(x):
+    return keras.ops.histogram(x)[0]
+
+
+def _tiles(x):
+    image = layers.Reshape((2, 2, 1))(x)
+    return layers.ContrastLimitedAdaptiveHistogramEqualization(tile_grid_size=(9, 9))(image)
+
+
+@pytest.mark.parametrize(
+    ("build", "says"),
+    [
+        (_histogram, "Keras says: ValueError: Histogram: Input tensor must be 1-dimensional."),
+        (_tiles, "ContrastLimitedAdaptiveHistogramEqualization: paddings must be no greater"),
+        (layers.StringLookup(max_tokens=5), "StringLookup: Table not initialized."),
+    ],
+    ids=["histogram", "tiles", "lookup"],
+)
+def test_what_the_libraries_cannot_run_is_said_in_a_sentence(tmp_path, build, says):
+    is_lookup = isinstance(build, layers.StringLookup)
+    data = keras.Input((4,), dtype="string" if is_lookup else "float32")
+    path = tmp_path / "model.json"
+    path.write_text(keras.Model(data, build(data)).to_json())
+    said = []
+    channel = SimpleNamespace(say=lambda kind, **parts: said.append((kind, parts)))
+    try:
+        analyse(path, tmp_path, samples=8)
+    except Exception as error:
+        report_error(channel, error)
+    ((kind, parts),) = said
+    assert (kind, parts["code"]) == ("refused", "unsupported_model")
+    assert says in parts["message"]
+    assert parts["message"].isprintable()
+    assert "Arguments received" not in parts["message"]
+
+
+def test_what_an_operation_calls_weights_is_no_variable(tmp_path):
+    data = keras.Input((4,), dtype="int32")
+    path = tmp_path / "model.json"
+    path.write_text(keras.Model(data, keras.ops.bincount(data, minlength=6)).to_json())
+    assert call(analyse(path, tmp_path, samples=8), "bincount")["default"]["measured"]
 
 
 def test_overflow_is_null_and_reported(tmp_path):

@@ -107,7 +107,7 @@ def test_hdf5_files_whatever_kind_of_text_they_hold(path, stored):
     assert read_model_file(path, "m.h5", Budgets()).has_weights
 
 
-@pytest.mark.parametrize("settings", ["{", "[1]", b"\xff", "[" * 1000])
+@pytest.mark.parametrize("settings", ["{", "[1]", b"\xff", "[" * 1000, 7.5, [1, 2]])
 def test_training_settings_that_are_none_do_no_harm(path, settings):
     hdf5(path, model_config=TEXT, training_config=settings)
     assert read_model_file(path, "m", Budgets()).compile_settings is None

@@ -191,6 +191,7 @@ def test_training_shows_in_biases_that_moved():
         (2.0, 30.0, False),
         (50.0, 1e-6, True),
         (0.1, 1e9, True),
+        (0.0, -1e-4, False),  # the layer adds 0.001
     ],
 )
 def test_moving_statistics_against_what_arrives(mean, variance, stale):
@@ -200,6 +201,17 @@ def test_moving_statistics_against_what_arrives(mean, variance, stale):
     layer.moving_variance.assign(np.full(6, variance))
     found = list(statistics_mismatch(read(model), {"norm": (0.0, 2.0)}))
     assert [fault.code for fault in found] == ["train_inference_mismatch"] * stale
+
+
+def test_a_negative_moving_variance_is_told_as_such():
+    """One channel is enough: in training nothing shows it, and inference gives NaN."""
+    model = chain((4,), dense(6), layers.BatchNormalization(name="norm"))
+    model.get_layer("norm").moving_variance.assign([1.0, 2.0, -0.5, 1.0, 1.0, 1.0])
+    (fault,) = statistics_mismatch(read(model), {"norm": (0.0, 2.0)})
+    assert fault.message == (
+        "The moving variance of 'norm' is negative (down to −0.5): in inference its output is no "
+        "number."
+    )
 
 
 def test_the_module_names_every_function_that_it_judges():
