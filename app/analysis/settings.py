@@ -107,10 +107,14 @@ class Option:
 
 
 def _require_moments(pair: list[float]) -> list[float]:
-    mean, variance = pair if len(pair) == 2 else (0.0, 0.0)
-    if not (abs(mean) <= LARGEST_MEAN and SMALLEST_VARIANCE <= variance <= LARGEST_VARIANCE):
+    if len(pair) != 2 or not are_moments(*pair):
         raise ValueError(MOMENTS)
     return pair
+
+
+def are_moments(mean: float, variance: float) -> bool:
+    """Whether an input may be given these."""
+    return abs(mean) <= LARGEST_MEAN and SMALLEST_VARIANCE <= variance <= LARGEST_VARIANCE
 
 
 def _require_few(moments: dict[str, list[float]] | None) -> dict[str, list[float]] | None:

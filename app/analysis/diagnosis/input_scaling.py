@@ -12,6 +12,7 @@ from keras import layers
 from app.analysis.diagnosis.architecture import AUGMENTING
 from app.analysis.diagnosis.roles import Role, role_of
 from app.analysis.diagnosis.thresholds import INPUT_MEAN_OFF, INPUT_VARIANCE_OFF
+from app.analysis.settings import are_moments
 from autoinit.arrays import as_array
 from autoinit.findings import Finding
 from autoinit.graph.input_moments import PerInput, input_moments, integer_inputs
@@ -50,8 +51,8 @@ class Expected:
 def expected_inputs(graph: ModelGraph) -> dict[str, Expected]:
     """What the layers at a model's entrance are made for, by the input's path.
 
-    Layers that move or crop entries are looked through. Inputs of which nothing is said, and those
-    that take integers, are left out.
+    Layers that move or crop entries are looked through. Inputs of which nothing is said, nothing
+    that settings accept, and those that take integers, are left out.
     """
     readers: dict[int, Call] = {}
     for call in graph.calls:
@@ -62,7 +63,7 @@ def expected_inputs(graph: ModelGraph) -> dict[str, Expected]:
     for entrance in graph.inputs:
         if entrance.outputs[0].index not in integers:
             expected = _expected(entrance, readers)
-            if expected is not None:
+            if expected is not None and are_moments(expected.mean, expected.variance):
                 found[entrance.path] = expected
     return found
 

@@ -69,6 +69,10 @@ def test_other_data(shape, step, mean, variance):
         (IMAGE, [layers.Normalization()]),  # never adapted
         ((2,), [layers.Rescaling(30.0)]),  # coordinates of a SIREN
         ((6,), [layers.Embedding(10, 4)]),
+        # What no setting accepts is not proposed.
+        ((2,), [layers.Normalization(mean=0.0, variance=1e31)]),
+        ((2,), [layers.Normalization(mean=1e31, variance=1.0)]),
+        ((2,), [layers.Rescaling(1e-20)]),
     ],
 )
 def test_nothing_is_said(shape, steps):
