@@ -11,7 +11,7 @@ import contextlib
 import os
 import sys
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
@@ -121,7 +121,7 @@ class Workers:
             job = self._jobs[key] = JobHandle(self.root / key, spec, key, address)
             queue = self._queue_of(spec)
             own = [each for each in queue if each.address == address is not None]
-            if len(queue) > self._limits.queue:
+            if len(queue) > self._limits.queue and not self._make_room(queue, address):
                 job._end(_busy(self._limits))
                 return job
             if len(own) > self._limits.queue_per_address:
@@ -219,6 +219,18 @@ class Workers:
         for ahead, job in enumerate(queue):
             if ahead:
                 job.progress = Progress(0.0, f"Waiting: {ahead} ahead of you")
+
+    def _make_room(self, queue: deque[JobHandle], address: str | None) -> bool:
+        """Takes the last place of the address that has most, if it has two more than this one."""
+        waiting = [job for job in queue if job.status == "queued" and job.address is not None]
+        places = Counter(job.address for job in waiting)
+        most = max(places, key=places.__getitem__, default=None)
+        if address is None or places[most] < places[address] + 2:
+            return False
+        last = [job for job in waiting if job.address == most][-1]
+        queue.remove(last)
+        last._end(_busy(self._limits))
+        return True
 
     def _in_turn(self, waiting: Sequence[JobHandle]) -> list[JobHandle]:
         """One job of each address, then the next of each; who was served longest ago is first."""

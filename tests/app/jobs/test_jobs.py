@@ -416,6 +416,27 @@ def test_an_address_has_a_few_places(stand_in: list[str], root: Path) -> None:
         assert {ended(job).status for job in (*jobs, other)} == {"done"}
 
 
+def test_a_full_line_has_room_for_who_has_no_place_in_it(stand_in: list[str], root: Path) -> None:
+    """A few addresses cannot fill it: who has most gives up the last place."""
+    short = replace(LIMITS, queue=3)
+    with Workers(keep_warm=False, command=stand_in, root=root, limits=short) as workers:
+        mine = [workers.submit(spec("waits", str(n)), address="a") for n in range(4)]
+        other = workers.submit(spec("quick", "other"), address="b")
+        assert [job.status for job in (*mine, other)] == [
+            "running",
+            *["queued"] * 2,
+            "refused",
+            "queued",
+        ]
+        assert mine[3].error is not None
+        assert mine[3].error[0] == "busy"
+        late = workers.submit(spec("quick", "late"), address="b")
+        assert late.status == "refused", "it would have as many as those that it takes it from"
+        assert workers.submit(spec("quick", "here")).status == "refused"
+        (root / "go.txt").touch()
+        assert [ended(job).status for job in (*mine[:3], other)] == ["done"] * 4
+
+
 def test_a_long_job_ends_when_others_wait(stand_in: list[str], root: Path) -> None:
     shared = replace(LIMITS, seconds_if_others_wait=0.3)
     with Workers(keep_warm=False, command=stand_in, root=root, limits=shared) as workers:
