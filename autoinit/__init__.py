@@ -21,6 +21,7 @@ _PUBLIC = {
     "wrap_addition": "autoinit.initializers.additions",
     "AutoInit": "autoinit.initializers.autoinit",
     "AutoInitVisualizer": "autoinit.visualizer",
+    "callbacks": "autoinit.callbacks",
     "check": "autoinit.verdict",
     "LayerOutputDistributionEstimator": "autoinit.rules.estimators",
 }
@@ -32,6 +33,7 @@ __all__ = [
     "CenteredUnitNorm",
     "LayerOutputDistributionEstimator",
     "WeightedSum",
+    "callbacks",
     "check",
     "wrap_addition",
 ]
@@ -40,4 +42,5 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_PUBLIC[name]), name)
+    module = importlib.import_module(_PUBLIC[name])
+    return module if _PUBLIC[name] == f"{__name__}.{name}" else getattr(module, name)

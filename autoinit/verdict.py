@@ -9,6 +9,7 @@ import numpy as np
 
 from autoinit.errors import CannotTrainError
 from autoinit.initializers.cloning import working_copy
+from autoinit.randomness import python_seed
 from autoinit.reading import read_model
 
 if TYPE_CHECKING:
@@ -64,8 +65,9 @@ def check(
 
     chosen = Settings(**{"input_data_name": "x", **(settings or {})})
     linted = lint_model(model)
-    with working_copy(model) as copied:
-        data = None if x is None else _by_name(copied, x, chosen.input_size)
+    # Whoever goes on has the random numbers of who did not ask.
+    with python_seed(chosen.seed), working_copy(model) as copied:
+        data = None if x is None else arrays_by_name(copied, x, chosen.input_size)
         found = compare(copied, chosen, uploaded=True, linted=linted, data=data)
         spec = JobSpec("", str(model.name), chosen)
         result = result_of(found, copied, Source(), spec, found.findings, found.timings)
@@ -77,7 +79,8 @@ def check(
     return result
 
 
-def _by_name(model: Any, x: Any, size: int) -> dict[str, Any]:
+def arrays_by_name(model: Any, x: Any, size: int = 32) -> dict[str, Any]:
+    """Arrays by the names of a model's inputs; raises as `check` does."""
     names = [call.path for call in read_model(model, size).inputs]
     if isinstance(x, Mapping):
         return {name: np.asarray(array) for name, array in x.items()}

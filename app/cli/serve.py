@@ -19,6 +19,7 @@ from app.cli.interface import Command, Parsed
 from app.jobs.confinement import MEASURES, attempts
 from app.text.escaping import plain_text
 
+RUNS = "AUTOINIT_RUNS"
 SCRIPT = Path(app.__file__).parent / "streamlit_app.py"
 
 
@@ -44,10 +45,18 @@ PORT = Parsed("port", _parse_port, "a port from 1 to 65535")
     is_flag=True,
     help="Start nothing: try what a hijacked worker would, and tell what this system lets it do",
 )
+@click.option(
+    "--runs",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Folder of trainings that SignalMonitor watches, to be followed on the page",
+)
 @click.argument(
     "arguments", nargs=-1, metavar="[-- ARGUMENT...]", help="After --: options of streamlit run"
 )
-def serve(address: str, port: int, check: bool, arguments: tuple[str, ...]) -> int:
+def serve(
+    address: str, port: int, check: bool, runs: Path | None, arguments: tuple[str, ...]
+) -> int:
     """Start the dashboard on this machine."""
     if check:
         return say_confinement()
@@ -55,7 +64,8 @@ def serve(address: str, port: int, check: bool, arguments: tuple[str, ...]) -> i
     require_free(address, port)
     host = f"[{address}]" if ":" in address else address
     print(f"http://{host}:{port}  (Ctrl+C ends it)", flush=True)
-    os.execve(sys.executable, command(address, port, arguments), environment())
+    shown = {} if runs is None else {RUNS: str(runs.resolve())}
+    os.execve(sys.executable, command(address, port, arguments), environment() | shown)
 
 
 def say_confinement() -> int:

@@ -26,6 +26,7 @@ from app.dashboard.compare import (
 )
 from app.dashboard.explore import show_exploration
 from app.dashboard.preview import show_preview, show_progress
+from app.dashboard.runs import RUN, list_trainings, show_trainings
 from app.dashboard.sidebar import Chosen, asked_for, choose_upload, sidebar
 from app.dashboard.trials import show_trials
 from app.dashboard.visitors import address, remember, show_runs, visitor
@@ -140,12 +141,15 @@ def draw() -> None:
     shows_job = handle is not None and handle.status in (*ACTIVE, "done")
     spec, chosen = sidebar(spec_on_page(handle), shows_job or "finding" in st.query_params)
     with st.sidebar:
+        list_trainings()
         show_runs(key)
     if spec is not None:
         start(spec)
     if "postponed" in st.session_state:
         offer_to_replace(*st.session_state.postponed)
-    if "finding" in st.query_params:
+    if RUN in st.query_params and key is None:
+        show_trainings()
+    elif "finding" in st.query_params:
         page_sections.show_kind(st.query_params["finding"])
     elif key is None:
         show_welcome(chosen)

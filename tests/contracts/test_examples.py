@@ -11,6 +11,7 @@ import probes
 
 # What has an example, beside all that the packages name as public.
 FURTHER = {
+    "autoinit.callbacks": ("SignalMonitor",),
     "autoinit.manifest": ("differing",),
     "autoinit.model_files.opening": ("open_model_file",),
     "sample_models": ("build",),
@@ -22,7 +23,8 @@ RESULTS = {"Probe", "Gradients", "Moments", "Spread", "CompiledPasses"}
 def public():
     """(name, object) of each."""
     for package in (autoinit, probes):
-        yield from ((name, getattr(package, name)) for name in package.__all__)
+        named = {name: getattr(package, name) for name in package.__all__}
+        yield from ((name, each) for name, each in named.items() if not inspect.ismodule(each))
     for module, names in FURTHER.items():
         home = importlib.import_module(module)
         yield from ((name, getattr(home, name)) for name in names)

@@ -18,11 +18,12 @@ from app.analysis.diagnosis.families import (
     signal,
     stored,
     structure,
+    training,
 )
 from app.analysis.diagnosis.kinds import FindingKind
 
 FAMILIES = (
     structure, kernels, signal, gradients, correlations, activations, coverage, precision, stored,
-    inputs, saving,
+    inputs, saving, training,
 )  # fmt: skip
 KINDS: dict[str, FindingKind] = {kind.code: kind for family in FAMILIES for kind in family.KINDS}

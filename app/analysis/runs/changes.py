@@ -1,0 +1,89 @@
+"""What is found while a model trains: faults that were not there at the measurement before."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from app.analysis.diagnosis.fault import Fault, Severity
+from app.analysis.diagnosis.verdict import advice
+from app.analysis.result import Finding
+from app.analysis.runs.record import Layer
+from app.text.formatting import number, percentage
+
+# Share of its size that a step may change a kernel by. Of trainings that ended well, the largest
+# update of any kernel at any step stayed below it, of those that diverged it was above
+# (`benchmarks/monitor.py`).
+LARGE_UPDATE = 0.25
+# Times the first loss from which on a training goes the wrong way.
+GROWN = 10.0
+
+
+def faults_of_training(
+    layers: Sequence[Layer], figures: Mapping[str, Sequence[float | None]],
+    loss: float | None, first_loss: float | None,
+) -> Iterator[Fault]:  # fmt: skip
+    """What the loss and the kernels' updates show at one step.
+
+    Args:
+        layers: that are watched.
+        figures: of each of them.
+        loss: as Keras reports it; NaN or infinite where it is.
+        first_loss: that of the first step.
+    """
+    known = [(each, place) for place, each in enumerate(figures["update"]) if each is not None]
+    largest, place = max(known, default=(0.0, 0))
+    layer = layers[place]
+    if loss is not None and not math.isfinite(loss):
+        yield Fault(
+            "loss_not_finite", "", "", "The loss is NaN or infinite.", "change_rate", Severity.FATAL
+        )
+    elif loss is not None and first_loss is not None and loss > GROWN * abs(first_loss) > 0.0:
+        yield Fault(
+            "loss_grows", "", "",
+            f"The loss is {number(loss)}, and was {number(first_loss)} at first.", "change_rate",
+        )  # fmt: skip
+    if largest > LARGE_UPDATE:
+        yield Fault(
+            "updates_too_large", layer.path, layer.class_name,
+            f"A step changes the kernel of {layer.path!r} by {_times(largest)} its size: the "
+            "learning rate is too large.", "change_rate",
+        )  # fmt: skip
+
+
+def _times(share: float) -> str:
+    return f"{percentage(share)} of" if share < 1.0 else f"{number(share)} times"
+
+
+# What helps against faults that training brought about: other weights to begin with would not.
+_IN_TRAINING = {
+    "loss_not_finite": "Begin anew with a smaller learning rate.",
+    "loss_grows": "Take a smaller learning rate.",
+    "updates_too_large": "Take a smaller learning rate, or warm it up.",
+    "not_finite": "Begin anew with a smaller learning rate.",
+    "dead_channels": "Take a smaller learning rate, or an activation with a slope below zero "
+    "(leaky ReLU, GELU): these units do not come back.",
+    "saturated": "Take a smaller learning rate, or put a normalization before the activation.",
+    "correlation_collapse": "Take a smaller learning rate: the layers behind hardly tell inputs "
+    "apart.",
+    "constant_output": "Begin anew with a smaller learning rate.",
+}
+
+
+def new_findings(faults: Sequence[Fault], known: Collection[str], step: int) -> tuple[Finding, ...]:
+    """Those of codes that were not there before, as they are kept and told.
+
+    Args:
+        faults: at one step.
+        known: codes that were told before.
+        step: number of the step; 0 before the first one.
+    """
+    training = _IN_TRAINING if step else {}
+    return tuple(
+        Finding(
+            code=fault.code, path=fault.path, class_name=fault.class_name, message=fault.message,
+            severity=fault.severity.value, remedy=fault.remedy,
+            advice=training.get(fault.code, advice(fault)),
+        )
+        for fault in faults if fault.code not in known
+    )  # fmt: skip

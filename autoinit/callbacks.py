@@ -1,0 +1,318 @@
+"""`SignalMonitor`: what becomes of signals, gradients and kernels while `fit` runs."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from autoinit.errors import GraphError
+
+if TYPE_CHECKING:
+    from app.analysis.runs.record import Run, Snapshot
+    from app.analysis.runs.sinks import Sink
+    from app.analysis.runs.watching import Kernels, Watch
+
+# At most one measurement in each such share of the steps so far: what long trainings leave stays
+# small, and the beginning, where most happens, is seen closely.
+_SHARE_OF_STEPS = 0.01
+
+
+class SignalMonitor(keras.callbacks.Callback):
+    """Watch a model while it trains: signals, gradients, kernels, layer by layer.
+
+    Before the first step the verdict on the weights is printed, as `autoinit.check` says it. Then
+    the same samples are fed from time to time, apart from the training, and each layer's variance,
+    mean, correlation between inputs, dead and saturated shares, gradient, kernel size and update
+    are kept; what goes wrong is printed as it is seen. The model is never changed: its weights,
+    moving statistics and seeds after a training are those of one that nobody watched, to the last
+    bit.
+
+    Args:
+        x: some of the training data, which are fed: an array for a model with one input, or arrays
+            by the inputs' names, the samples' axis first. Gaussian noise without it.
+        samples: how many of them are fed.
+        every: measure no more often than each so many steps.
+        overhead: share of the training's time that measuring may take: where it would be more,
+            measurements are left out, which is said at the end. The verdict and the measurement
+            before the first step do not count. None for no limit.
+        gradients: measure gradients, too.
+        check: print the verdict before the first step.
+        folder: a new folder for the figures, which `autoinit serve --runs` shows, while the model
+            trains, too.
+        csv: a file for the figures, a row for each layer at each step.
+        tensorboard: a folder for summaries of TensorBoard; needs `tensorflow`.
+        wandb, mlflow: send the figures to the run that is under way there, or to a new one; need
+            the packages of these names.
+        stop_on: codes of findings that end the training, such as `loss_not_finite`,
+            `updates_too_large`, `dead_channels`, `not_finite`: see `docs/findings.md`.
+        verbose: print what is found, and a summary at the end.
+        seed: of the choice of samples, and of the noise.
+
+    Attributes:
+        run: what was measured so far: a `Run` with a head and snapshots.
+
+    Example:
+        >>> import keras, numpy as np
+        >>> import autoinit
+        >>> layers = [keras.Input((4,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(1)]
+        >>> model = keras.Sequential(layers)
+        >>> model.compile("sgd", "mse")
+        >>> monitor = autoinit.callbacks.SignalMonitor(check=False, verbose=False, overhead=None)
+        >>> data = np.ones((64, 4)), np.ones((64, 1))
+        >>> _ = model.fit(*data, epochs=2, verbose=0, callbacks=[monitor])
+        >>> [snapshot.step for snapshot in monitor.run.snapshots]
+        [0, 2, 4]
+    """
+
+    def __init__(
+        self,
+        x: Any = None,
+        *,
+        samples: int = 32,
+        every: int = 1,
+        overhead: float | None = 0.05,
+        gradients: bool = True,
+        check: bool = True,
+        folder: str | PathLike[str] | None = None,
+        csv: str | PathLike[str] | None = None,
+        tensorboard: str | PathLike[str] | None = None,
+        wandb: bool = False,
+        mlflow: bool = False,
+        stop_on: Collection[str] = (),
+        verbose: bool = True,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        _require(samples=samples, every=every)
+        if overhead is not None and not overhead > 0.0:
+            raise ValueError(f"overhead must be above 0, or None. Received: {overhead!r}")
+        self._x, self._samples, self._every, self._seed = x, samples, every, seed
+        self._overhead = math.inf if overhead is None else overhead
+        self._gradients, self._check, self._verbose = gradients, check, verbose
+        self._stop_on = _known_codes(stop_on)
+        self._sinks = _sinks(folder, csv, tensorboard, wandb, mlflow)
+        self._watch: Watch | None = None
+        self.run: Run | None = None
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        """The verdict, and the figures before the first step."""
+        begin = time.perf_counter()
+        self._step = self._epoch = self._executions = 0
+        self._in_epoch = -1
+        self._loss: float | None = None
+        self._first_loss: float | None = None
+        self._pending: tuple[int, Kernels] | None = None
+        self._present: set[str] = set()  # what was told, and is not told again
+        self._cost = self._latest_cost = 0.0
+        self._skipped = 0
+        self.run = None
+        reason = self._begin_watching()
+        if reason:
+            self._watch = None
+            print(f"SignalMonitor: this training is not watched. {reason}")
+            return
+        self._measure()
+        self._before = time.perf_counter() - begin
+        self._cost = 0.0
+        self._start = time.perf_counter()
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Keras counts batches anew in each."""
+        self._epoch, self._in_epoch = epoch, -1
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Measures where it is time to, or where the loss is no number any more."""
+        if self._watch is None:
+            return
+        steps, self._in_epoch = batch - self._in_epoch, batch
+        self._step += steps
+        loss = (logs or {}).get("loss")
+        self._loss = None if loss is None else float(loss)
+        if self._first_loss is None:
+            self._first_loss = self._loss
+        broken = self._loss is not None and not math.isfinite(self._loss)
+        if self._pending is not None or (broken and "loss_not_finite" not in self._present):
+            self._measure(steps)
+        elif self._is_due(steps):
+            self._remember()
+
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        """A last measurement, and the summary."""
+        if self._watch is None or self.run is None:
+            return
+        whole = time.perf_counter() - self._start
+        share = self._cost / max(whole - self._cost, 1e-9)
+        if self.run.snapshots[-1].step < self._step:
+            self._pending = None
+            self._measure()
+        for sink in self._sinks:
+            sink.end()
+        self._watch = None
+        if self._verbose:
+            print("\n".join(self._summary(share)))
+
+    def _begin_watching(self) -> str:
+        """Reads the model; why it cannot be watched, if it cannot."""
+        from app.analysis.runs.record import Head, Run
+        from app.analysis.runs.watching import Watch
+        from autoinit.verdict import arrays_by_name, check
+
+        replicas = getattr(self.model.distribute_strategy, "num_replicas_in_sync", 1)
+        if replicas > 1:
+            return (
+                f"It runs on {replicas} devices at once, and measuring takes one. Watch a training "
+                "on one of them."
+            )
+        verdict: tuple[str, ...] = ()
+        try:
+            data = None if self._x is None else arrays_by_name(self.model, self._x)
+            self._watch = Watch(self.model, data, self._samples, self._seed, self._gradients)
+            if self._check:
+                from app.cli.terminal import verdict_lines
+
+                found = check(self.model, self._x, verbose=self._verbose)
+                verdict = tuple(verdict_lines(found))
+        except GraphError as error:
+            return str(error)
+        optimizer = getattr(self.model, "optimizer", None)
+        head = Head(
+            name=str(self.model.name), started=datetime.now(UTC).isoformat(timespec="seconds"),
+            layers=self._watch.layers, samples=self._samples,
+            data="Gaussian noise" if data is None else "training data", verdict=verdict,
+            optimizer=type(optimizer).__name__ if optimizer is not None else "",
+            rate=_rate_of(optimizer),
+        )  # fmt: skip
+        self.run = Run(head, ())
+        for sink in self._sinks:
+            sink.begin(head)
+        return ""
+
+    def _is_due(self, steps: int) -> bool:
+        """Whether the next execution's update is to be measured: few enough were, and time is."""
+        assert self.run is not None
+        since = self._step + steps - self.run.snapshots[-1].step
+        if "loss_not_finite" in self._present:
+            return False  # nothing is to be seen any more
+        if since < max(self._every, _SHARE_OF_STEPS * self._step):
+            return False
+        trained = time.perf_counter() - self._start - self._cost
+        due = self._cost + self._latest_cost <= self._overhead * trained
+        self._skipped += not due
+        return due
+
+    def _remember(self) -> None:
+        """Keeps the kernels: the next step's update is what they change by."""
+        assert self._watch is not None
+        begin = time.perf_counter()
+        self._pending = self._step, self._watch.kernels()
+        self._cost += time.perf_counter() - begin
+
+    def _measure(self, steps: int = 1) -> None:
+        """Measures, tells what is new, and hands it on."""
+        from app.analysis.runs.changes import faults_of_training, new_findings
+        from app.analysis.runs.record import Run, Snapshot
+
+        assert self._watch is not None
+        assert self.run is not None
+        begin = time.perf_counter()
+        before = None if self._pending is None else self._pending[1]
+        self._pending = None
+        seen = self._watch.measure(before, steps)
+        head = self.run.head
+        own = faults_of_training(head.layers, seen.figures, self._loss, self._first_loss)
+        faults = [*own, *seen.faults]
+        findings = new_findings(faults, self._present, self._step)
+        self._present |= {fault.code for fault in faults}
+        snapshot = Snapshot(
+            step=self._step, epoch=self._epoch, figures=seen.figures, findings=findings,
+            loss=self._loss if self._loss is not None and math.isfinite(self._loss) else None,
+            seconds=round(begin - self._start, 3) if self._step else 0.0,
+            cost=round(self._cost, 3),
+        )  # fmt: skip
+        previous = self.run.snapshots[-1].step if self.run.snapshots else None
+        self.run = Run(head, (*self.run.snapshots, snapshot))
+        for sink in self._sinks:
+            sink.write(snapshot, seen.histograms)
+        self._tell(snapshot, previous)
+        self._latest_cost = time.perf_counter() - begin
+        self._cost += self._latest_cost
+
+    def _tell(self, snapshot: Snapshot, previous: int | None) -> None:
+        """Prints what is new, and ends the training where that was asked for."""
+        for found in snapshot.findings:
+            if self._verbose:
+                since = "" if previous is None else f" (not at step {previous:,})"
+                print(f"\nStep {snapshot.step:,}: {found.message}{since}\n  → {found.advice}")
+            if found.code in self._stop_on:
+                self.model.stop_training = True
+
+    def _summary(self, share: float) -> list[str]:
+        """How often was measured, what that took, and what was found when."""
+        from app.text.formatting import duration, number, percentage
+
+        assert self.run is not None
+        snapshots = self.run.snapshots
+        lines = [
+            f"SignalMonitor: {len(snapshots):,} measurements of {len(self.run.head.layers):,} "
+            f"layers in {self._step:,} steps; {percentage(share)} of the training's time, and "
+            f"{duration(self._before)} before it."
+        ]
+        if self._skipped:
+            lines.append(
+                f"  Others were left out, to stay at {percentage(self._overhead)}: a larger "
+                "overhead measures more often."
+            )
+        if self._first_loss is not None and self._loss is not None:
+            lines.append(f"  loss {number(self._first_loss)} → {number(self._loss, 'not finite')}")
+        found = [f"  step {step:,}: {each.message}" for step, each in self.run.findings]
+        return [*lines, *(found or ["  Nothing went wrong in the layers that were watched."])]
+
+
+def _require(**numbers: int) -> None:
+    for name, value in numbers.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1. Received: {value!r}")
+
+
+def _known_codes(codes: Collection[str]) -> frozenset[str]:
+    from app.analysis.diagnosis.table import KINDS
+
+    for code in codes:
+        if code not in KINDS:
+            raise ValueError(f"stop_on: there is no finding {code!r}; see docs/findings.md")
+    return frozenset(codes)
+
+
+def _sinks(
+    folder: str | PathLike[str] | None, csv: str | PathLike[str] | None,
+    tensorboard: str | PathLike[str] | None, wandb: bool, mlflow: bool,
+) -> list[Sink]:  # fmt: skip
+    from app.analysis.runs import sinks
+
+    found: list[Sink] = []
+    if folder is not None:
+        found.append(sinks.FolderSink(Path(folder)))
+    if csv is not None:
+        found.append(sinks.CsvSink(Path(csv)))
+    if tensorboard is not None:
+        found.append(sinks.TensorBoardSink(Path(tensorboard)))
+    if wandb:
+        found.append(sinks.WandbSink())
+    if mlflow:
+        found.append(sinks.MlflowSink())
+    return found
+
+
+def _rate_of(optimizer: Any) -> float | None:
+    """The rate that training begins with, where it is one number."""
+    try:
+        return float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+    except Exception:  # a schedule, no optimizer, or one of somebody's own
+        return None

@@ -1,0 +1,239 @@
+"""`SignalMonitor` beside real trainings: it changes nothing, and names what goes wrong."""
+
+import csv
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from app.analysis.runs.record import FIGURES, read_run
+from autoinit.callbacks import SignalMonitor
+
+GENERATOR = np.random.default_rng(0)
+X = GENERATOR.standard_normal((128, 6)).astype("float32")
+Y = (X[:, 0] > 0).astype("float32")
+
+
+def build(*hidden, optimizer="sgd", **compiled):
+    keras.utils.set_random_seed(0)
+    last = layers.Dense(1, "sigmoid", name="out")
+    model = keras.Sequential([keras.Input((6,), name="x"), *hidden, last])
+    model.compile(optimizer, "binary_crossentropy", **compiled)
+    return model
+
+
+def noisy(**compiled):
+    keras.utils.set_random_seed(0)  # of the layers' own noise
+    return build(
+        layers.Dense(8, name="a"), layers.BatchNormalization(name="norm"), layers.ReLU(name="relu"),
+        layers.Dropout(0.3, name="drop"), layers.GaussianNoise(0.1, name="noise"),
+        optimizer="adam", **compiled,
+    )  # fmt: skip
+
+
+def fit(model, *callbacks, epochs=2):
+    return model.fit(X, Y, batch_size=16, epochs=epochs, verbose=0, callbacks=list(callbacks))
+
+
+def monitor(**options):
+    return SignalMonitor(X, **{"check": False, "verbose": False, "overhead": None, **options})
+
+
+def test_what_is_watched_trains_as_if_nobody_did():
+    alone = noisy()
+    losses = fit(alone).history["loss"]
+    watched = noisy()  # which fixes the seed of the batches' order, too
+    seen = monitor(check=keras.backend.backend() == "tensorflow")
+    assert fit(watched, seen).history["loss"] == losses
+    for before, after in zip(alone.variables, watched.variables, strict=True):
+        np.testing.assert_array_equal(np.asarray(before), np.asarray(after), err_msg=before.path)
+    assert len(seen.run.snapshots) > 4
+
+
+def test_each_figure_is_that_of_its_layer_at_its_step():
+    model = build(layers.Dense(8, "relu", name="a"), layers.Dense(8, "tanh", name="b"))
+    seen = monitor(samples=128)
+    fit(model, seen, epochs=1)
+    run = seen.run
+    paths = [layer.path for layer in run.head.layers]
+    assert paths == ["x", "a", "a/relu", "b", "b/tanh", "out", "out/sigmoid"]
+    assert [layer.path for layer in run.head.layers if layer.weighted] == ["a", "b", "out"]
+    last = run.snapshots[-1]
+    assert last.step == 8
+    assert last.figures.keys() == FIGURES.keys()
+    place = paths.index("a")
+    kernel = model.get_layer("a").get_weights()[0]
+    output = X @ kernel + model.get_layer("a").get_weights()[1]
+    assert last.figures["kernel"][place] == pytest.approx(np.sqrt(np.mean(kernel**2)), rel=1e-5)
+    assert last.figures["variance"][place] == pytest.approx(output.var(), rel=1e-4)
+    assert last.figures["mean"][place] == pytest.approx(output.mean(), rel=1e-3)
+    dead = (output <= 0).all(0).mean()
+    assert last.figures["dead"][paths.index("a/relu")] == pytest.approx(dead)
+    assert last.figures["gradient"][place] > 0
+    assert all(value >= 0.0 for value in run.column("saturated", paths.index("b/tanh")))
+
+
+def test_an_update_is_what_one_step_changes():
+    kernels = []
+
+    class Kept(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            kernels.append(self.model.get_layer("a").get_weights()[0])
+
+    seen = monitor(gradients=False)
+    fit(build(layers.Dense(4, name="a")), Kept(), seen, epochs=1)
+    of_a = [layer.path for layer in seen.run.head.layers].index("a")
+    found = [(s.step, s.figures["update"][of_a]) for s in seen.run.snapshots]
+    assert [step for step, update in found if update is not None] == [2, 4, 6, 8]
+    for step, update in found[1:]:
+        before, after = kernels[step - 2], kernels[step - 1]
+        size = np.sqrt(np.mean(before**2, dtype=float))
+        assert update == pytest.approx(np.sqrt(np.mean((after - before) ** 2)) / size, rel=1e-3)
+
+
+def test_a_rate_that_is_too_large_is_named_at_its_layer_and_step(capsys):
+    def deep(rate):
+        hidden = [layers.Dense(16, "relu", name=f"d{place}") for place in range(4)]
+        return build(*hidden, optimizer=keras.optimizers.SGD(rate))
+
+    seen = monitor(verbose=True, gradients=False)
+    fit(deep(100.0), seen)
+    step, found = next(each for each in seen.run.findings if each[1].code == "updates_too_large")
+    assert step == 2
+    assert found.path in {"d0", "d1", "d2", "d3", "out"}
+    told = capsys.readouterr().out
+    assert f"Step 2: {found.message} (not at step 0)" in told
+    fine = monitor(gradients=False)
+    fit(deep(0.1), fine)
+    assert not fine.run.findings
+
+
+def test_units_that_die_are_named_where_and_when_they_do():
+    class Kill(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 4:
+                layer = self.model.get_layer("b")
+                kernel, bias = layer.get_weights()
+                layer.set_weights([kernel, bias - 100.0])
+
+    model = build(
+        layers.Dense(16, "relu", name="a"), layers.Dense(16, "relu", name="b"),
+        optimizer=keras.optimizers.SGD(0.01),
+    )  # fmt: skip
+    seen = monitor(gradients=False)
+    fit(model, Kill(), seen, epochs=1)
+    found = [(s, f.path) for s, f in seen.run.findings if f.code == "dead_channels"]
+    assert found == [(6, "b")]
+
+
+def test_a_finding_ends_the_training_if_that_was_asked_for():
+    model = build(layers.Dense(8, name="a"), optimizer=keras.optimizers.SGD(1e6))
+    seen = monitor(stop_on=["updates_too_large"], gradients=False)
+    fit(model, seen, epochs=5)
+    assert seen.run.snapshots[-1].step == 2
+    with pytest.raises(ValueError, match="there is no finding 'boredom'"):
+        SignalMonitor(stop_on=["boredom"])
+
+
+def test_a_loss_that_is_no_number_is_seen_at_once():
+    targets = Y.copy()
+    targets[40] = np.nan  # in the third batch
+    model = build(layers.Dense(8, name="a"))
+    seen = monitor(every=100, gradients=False)
+    model.fit(X, targets, batch_size=16, epochs=1, shuffle=False, verbose=0, callbacks=[seen])
+    assert next((s, f.code) for s, f in seen.run.findings) == (3, "loss_not_finite")
+
+
+@pytest.mark.parametrize("compiled", [{"steps_per_execution": 4}, {"run_eagerly": True}])
+def test_however_steps_are_taken(compiled):
+    seen = monitor(gradients=False)
+    fit(noisy(**compiled), seen)
+    steps = [snapshot.step for snapshot in seen.run.snapshots]
+    assert steps == ([0, 8, 16] if "steps_per_execution" in compiled else [*range(0, 17, 2)])
+
+
+def test_half_precision_with_a_scaled_loss():
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = noisy()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    seen = monitor()
+    fit(model, seen)
+    assert seen.run.column("variance", 1)[-1] > 0
+
+
+def test_measurements_are_left_out_where_they_would_take_too_long(capsys):
+    seen = monitor(overhead=1e-9, verbose=True, gradients=False)
+    fit(noisy(), seen)
+    assert [snapshot.step for snapshot in seen.run.snapshots] == [0, 16]
+    told = capsys.readouterr().out
+    assert "2 measurements of" in told
+    assert "Others were left out" in told
+
+
+def test_a_model_without_a_graph_is_not_watched_and_trains(capsys):
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = layers.Dense(1, "sigmoid")
+
+        def call(self, x):
+            return self.dense(x)
+
+    model = Own()
+    model.compile("sgd", "binary_crossentropy")
+    history = fit(model, monitor())
+    assert np.isfinite(history.history["loss"]).all()
+    assert "this training is not watched" in capsys.readouterr().out
+
+
+def test_the_verdict_comes_first(capsys):
+    seen = SignalMonitor(X, gradients=False, overhead=None)
+    fit(build(layers.Dense(8, "relu", kernel_initializer="ones", name="a")), seen, epochs=1)
+    told = capsys.readouterr().out
+    assert told.index("cannot train") < told.index("SignalMonitor: ")
+    assert "cannot train" in seen.run.head.verdict[0]
+
+
+def test_a_folder_a_table_and_tensorboard(tmp_path):
+    seen = monitor(
+        folder=tmp_path / "run", csv=tmp_path / "signals.csv", tensorboard=tmp_path / "log"
+    )
+    fit(build(layers.Dense(8, "relu", name="a")), seen, epochs=1)
+    assert read_run(tmp_path / "run") == seen.run
+    with (tmp_path / "signals.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(seen.run.snapshots) * len(seen.run.head.layers)
+    assert float(rows[-1]["variance"]) == seen.run.snapshots[-1].figures["variance"][-1]
+    summaries = list(read_summaries(tmp_path / "log"))
+    written = {(tag, step) for tag, step, _ in summaries}
+    for snapshot in seen.run.snapshots:
+        assert ("variance/a", snapshot.step) in written
+        assert ("output/a/relu", snapshot.step) in written
+    values = [value for tag, _, value in summaries if tag == "variance/a"]
+    assert values == pytest.approx(seen.run.column("variance", 1), rel=1e-6)
+    assert any(tag.startswith("variance, layers by steps") for tag, _, _ in summaries)
+
+
+def read_summaries(folder):
+    """What TensorBoard reads: tags, steps and scalars."""
+    import tensorflow as tf
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = EventAccumulator(str(folder), {"tensors": 0})
+    found.Reload()
+    for tag in found.Tags()["tensors"]:
+        for event in found.Tensors(tag):
+            content = tf.make_ndarray(event.tensor_proto)
+            yield tag, event.step, float(content) if content.ndim == 0 else None
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"samples": 0}, "samples"), ({"every": 0.5}, "every"), ({"overhead": 0}, "overhead")],
+)
+def test_wrong_options_are_named(options, words):
+    with pytest.raises(ValueError, match=words):
+        SignalMonitor(**options)
