@@ -15,6 +15,8 @@ _PUBLIC = {
     "probe_gradients": "probes.gradients",
     "Gradients": "probes.gradients",
     "probe_jacobian": "probes.jacobian",
+    "probe_fisher": "probes.fisher",
+    "FisherInformation": "probes.fisher",
     "CompiledPasses": "probes.segments",
     "Moments": "probes.moments.figures",
     "Spread": "probes.moments.spread",

@@ -8,10 +8,14 @@ import keras
 
 from autoinit.graph.model_graph import Call, ModelGraph, Value, innermost
 
-# Activations that make probabilities of logits.
-_TO_PROBABILITIES = (
-    keras.activations.softmax, keras.activations.log_softmax, keras.activations.sigmoid,
-)  # fmt: skip
+LIKELIHOODS = ("categorical", "bernoulli", "gaussian")
+# Activations that make probabilities of logits, and what of; as functions, layers and operations of
+# `keras.ops`, which have no public classes.
+_TO_PROBABILITIES = {
+    keras.activations.softmax: "categorical", keras.activations.log_softmax: "categorical",
+    keras.activations.sigmoid: "bernoulli", "Softmax": "categorical",
+    "LogSoftmax": "categorical", "Sigmoid": "bernoulli",
+}  # fmt: skip
 
 
 def logits_of(graph: ModelGraph, outputs: Iterable[Value]) -> tuple[Value, ...]:
@@ -27,16 +31,20 @@ def logits_of(graph: ModelGraph, outputs: Iterable[Value]) -> tuple[Value, ...]:
 
 def makes_probabilities(graph: ModelGraph, output: Value) -> bool:
     """Whether a softmax, log-softmax or sigmoid gives an output."""
-    return _makes_probabilities(graph.producers()[output.index])
+    return likelihood_of(graph, output) != "gaussian"
+
+
+def likelihood_of(graph: ModelGraph, output: Value) -> str:
+    """What an output's last activation says that it tells, a member of `LIKELIHOODS`."""
+    return _likelihood(graph.producers()[output.index])
 
 
 def _logits(call: Call, output: Value) -> Value:
-    return call.inputs[0] if _makes_probabilities(call) else output
+    return output if _likelihood(call) == "gaussian" else call.inputs[0]
 
 
-def _makes_probabilities(call: Call) -> bool:
+def _likelihood(call: Call) -> str:
     layer = innermost(call.layer)
-    if call.part == "activation" or isinstance(layer, keras.layers.Activation):
-        return call.activation in _TO_PROBABILITIES
-    # The layer, and the operations of `keras.ops`, which have no public classes.
-    return type(layer).__name__ in ("Softmax", "LogSoftmax", "Sigmoid")
+    is_activation = call.part == "activation" or isinstance(layer, keras.layers.Activation)
+    key = call.activation if is_activation else type(layer).__name__
+    return _TO_PROBABILITIES.get(key, "gaussian")

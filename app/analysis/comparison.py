@@ -57,6 +57,7 @@ from autoinit.signals import SIGNAL_MODELS
 from autoinit.signals.signal import Signal
 from probes.batching import batch_of
 from probes.devices import Device
+from probes.fisher import FisherInformation, probe_fisher
 from probes.forward import Probe, probe_model
 from probes.gradients import Gradients, probe_gradients
 from probes.jacobian import JacobianSpectrum, probe_jacobian
@@ -65,7 +66,7 @@ from probes.segments import CompiledPasses
 
 Progress = Callable[[float, str], None]
 # What a pass back takes beside a pass forward, and what the rules do, for the bar.
-_GRADIENT_STEPS, _RULES = 3, 1
+_GRADIENT_STEPS, _RULES, _FISHER_STEPS = 3, 1, 50
 # Samples of which the gradient is measured for the verdict, where no one asked for more: half of
 # them where one has so many entries that even few tell, and no batch normalisation fewer than so
 # many positions, whose statistics of four samples would be another network's.
@@ -116,7 +117,7 @@ class Comparison:
         growth: faults of recurrent layers, by series.
         foreseen: verdicts on what is predicted, by series.
         diagnosis: faults and verdicts.
-        jacobians: of the first draw's weights, likewise.
+        jacobians, fisher: of the first draw's weights, likewise.
         deviations: of the first draw's kernels, by series and identity of the variable.
         taken: the series whose first draw the model is left with.
         distribution: that AutoInit drew from.
@@ -141,6 +142,7 @@ class Comparison:
     foreseen: dict[str, Verdict] = field(default_factory=dict)
     diagnosis: Diagnosis = field(default_factory=Diagnosis)
     jacobians: dict[str, JacobianSpectrum] = field(default_factory=dict)
+    fisher: dict[str, FisherInformation] = field(default_factory=dict)
     deviations: dict[str, dict[int, float]] = field(default_factory=dict)
     taken: str = "autoinit"
     distribution: str = "truncated_normal"
@@ -288,6 +290,7 @@ class Analysis:
         self.series = (*("uploaded",) * uploaded, "default", *drawn, settings.scheme)
         self.recorded = recorded_initializers(graph)
         sizes = _RULES + 1 + (_GRADIENT_STEPS if settings.gradients else 1) + settings.jacobian
+        sizes += _FISHER_STEPS if settings.fisher else 0
         self.steps = _Steps(progress, len(self.series) * settings.seeds, sizes)
         self.findings: list[Finding] = []
         self.compiled = CompiledPasses(
@@ -416,7 +419,7 @@ class Analysis:
         return batch_of(self.graph, settings.samples, settings.batch)
 
     def look_at_the_first_draw(self, series: str) -> None:
-        """What no verdict needs: deviations, the other signal model's predictions, the Jacobian."""
+        """What no verdict needs: deviations, the other signal model's predictions, spectra."""
         found, settings = self.comparison, self.settings
         found.deviations[series] = _deviations(self.graph)
         what = f"What the {found.other_model} signal model predicts for {series} weights"
@@ -424,16 +427,22 @@ class Analysis:
             found.by_other[series] = predict(
                 self.graph, self.signals_of_other, self.options, self.registry
             )
-        if not settings.jacobian:
-            return
-        what = f"The Jacobian with {series} weights"
-        with self._left_out("no_jacobian", what, (ValueError, MemoryError)):
-            found.jacobians[series] = probe_jacobian(
-                self.graph, settings.jacobian, self.seeds[0], self.inputs.mean,
-                self.inputs.variance, input_data=self.inputs.data, device=settings.device,
-                logits=True,
-                progress=self.steps.next(f"Measuring the Jacobian, {series}", settings.jacobian),
-            )  # fmt: skip
+        drawn = self.seeds[0], self.inputs.mean, self.inputs.variance
+        given: dict[str, Any] = {"input_data": self.inputs.data, "device": settings.device}
+        if settings.jacobian:
+            what = f"The Jacobian with {series} weights"
+            progress = self.steps.next(f"Measuring the Jacobian, {series}", settings.jacobian)
+            with self._left_out("no_jacobian", what, (ValueError, MemoryError)):
+                found.jacobians[series] = probe_jacobian(
+                    self.graph, settings.jacobian, *drawn, logits=True, progress=progress, **given
+                )
+        if settings.fisher:
+            what = f"The Fisher information with {series} weights"
+            progress = self.steps.next(f"Measuring the Fisher information, {series}", _FISHER_STEPS)
+            with self._left_out("no_fisher", what, (ValueError, MemoryError)):
+                found.fisher[series] = probe_fisher(
+                    self.graph, settings.fisher, *drawn, self.training, progress=progress, **given
+                )
 
     def measure_backward(self, series: str) -> None:
         """What the verdict rests on beside the signals: recurrences that grow, and gradients."""

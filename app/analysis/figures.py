@@ -110,6 +110,7 @@ def result_of(
         phases=phases_of(comparison),
         gradients=gradients_of(comparison),
         jacobian=jacobian_of(comparison),
+        fisher=fisher_of(comparison),
         rules=rules_of(comparison),
         verdicts=verdicts_of(comparison.diagnosis.verdicts),
         findings=tuple(
@@ -459,6 +460,18 @@ def _variable(path: str, draws: Sequence[Moments | None]) -> VariableGradient:
 def jacobian_of(comparison: Comparison) -> dict[str, JacobianFacts]:
     """By series, the singular values at the inputs together."""
     return {name: _jacobian(found) for name, found in comparison.jacobians.items()}
+
+
+def fisher_of(comparison: Comparison) -> dict[str, result.FisherFacts]:
+    """By series, the Fisher information's figures."""
+    figures = ("largest", "trace", "standard_error")
+    return {
+        name: result.FisherFacts(
+            samples=found.samples, parameters=found.parameters, likelihoods=found.likelihoods,
+            **{each: _figure(getattr(found, each)) for each in figures},
+        )
+        for name, found in comparison.fisher.items()
+    }  # fmt: skip
 
 
 def _jacobian(found: JacobianSpectrum) -> JacobianFacts:

@@ -337,7 +337,8 @@ def cards(result: Result) -> list[Card]:
     """The headline figures, the same on the page and in the report."""
     found = [series_card(result, series) for series in result.series]
     found.append(agreement_card(result))
-    found += filter(None, (band_card(result), gradient_card(result), condition_card(result)))
+    optional = (band_card, gradient_card, condition_card, fisher_card)
+    found += filter(None, (card(result) for card in optional))
     found.append(coverage_card(result))
     if result.opaque_calls:
         found.append(measured_card(result))
@@ -454,6 +455,26 @@ def condition_card(result: Result) -> Card | None:
         explanation="The largest over the smallest singular value of the input–output Jacobian "
         f"that is not zero to rounding, with {series_name(series)} weights: 1 for an isometry, "
         "which keeps every direction's length.",
+    )
+
+
+def fisher_card(result: Result) -> Card | None:
+    """The Fisher information's largest eigenvalue, where it was measured."""
+    series = result.chosen_series
+    chosen = result.fisher.get(series)
+    if chosen is None:
+        return None
+    others = [
+        f"{series_name(name)}: {number(found.largest, 'none')}"
+        for name, found in result.fisher.items() if name != series
+    ]  # fmt: skip
+    return Card(
+        label="Fisher information",
+        value=number(chosen.largest, "not known"),
+        note=", ".join(others) or f"{series_name(series)} weights",
+        explanation="The largest eigenvalue of the parameters' Fisher information, of "
+        f"{plural(chosen.samples, 'sample')}, with {series_name(series)} weights; all eigenvalues "
+        f"sum up to {number(chosen.trace, 'what is not known')}.",
     )
 
 

@@ -372,6 +372,20 @@ class JacobianFacts(Part):
     note: Text = ""
 
 
+class FisherFacts(Part):
+    """Largest eigenvalue and trace of the Fisher information of a series' trainable parameters.
+
+    `standard_error` is that of the trace; `likelihoods` are what each output is taken to tell.
+    """
+
+    largest: Figure
+    trace: Figure
+    standard_error: Figure = None
+    parameters: int
+    samples: int
+    likelihoods: tuple[Word, ...] = ()
+
+
 class RuleFacts(Part):
     """The rule of a class of layers; `says` is what it says that the layer does."""
 
@@ -486,6 +500,7 @@ class Result(Preview):
     phases: dict[Word, Phase] = {}
     gradients: dict[Word, Gradients] = {}
     jacobian: dict[Word, JacobianFacts] = {}
+    fisher: dict[Word, FisherFacts] = {}
     rules: dict[str, RuleFacts] = {}
     findings: tuple[Finding, ...] = Field(
         validation_alias="warnings", serialization_alias="warnings"

@@ -398,6 +398,12 @@ class Settings(OptionsTable):
     """At how many random inputs to take the singular values of the input-output Jacobian; 0 leaves
     them out."""
 
+    fisher: Annotated[int, Option(MEASUREMENT, "Samples for the Fisher information")] = Field(
+        0, ge=0, le=256
+    )
+    """Of how many samples to take the largest eigenvalue and the trace of the parameters' Fisher
+    information; 0 leaves them out. That takes some fifty passes there and back."""
+
     device: Annotated[
         Literal["auto", "cpu", "gpu"],
         Option(MEASUREMENT, "Device", words={"auto": "auto", "cpu": "CPU", "gpu": "GPU"}),

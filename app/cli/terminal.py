@@ -15,6 +15,7 @@ from app.analysis.headline import (
     band_card,
     condition_card,
     describe_variance,
+    fisher_card,
     full_name,
     gradient_card,
     verdict_card,
@@ -188,7 +189,8 @@ def _variance(figures: Measurement) -> float:
 
 def _card_lines(result: Result) -> Iterator[str]:
     """What was measured besides, where it was."""
-    for card in (band_card(result), gradient_card(result), condition_card(result)):
+    optional = (band_card, gradient_card, condition_card, fisher_card)
+    for card in (each(result) for each in optional):
         if card is not None:
             yield f"{card.label.lower()}  {card.value} ({card.note})"
 

@@ -17,7 +17,7 @@ FURTHER = {
     "sample_models": ("build",),
 }
 # What is only handed out, and made by nobody outside.
-RESULTS = {"Probe", "Gradients", "Moments", "Spread", "CompiledPasses"}
+RESULTS = {"Probe", "Gradients", "Moments", "Spread", "CompiledPasses", "FisherInformation"}
 
 
 def public():

@@ -9,7 +9,14 @@ from keras import initializers, layers
 
 from app.analysis import comparison as comparison_module
 from app.analysis.comparison import compare
-from app.analysis.figures import calls_of, gradients_of, jacobian_of, phases_of, preview_of
+from app.analysis.figures import (
+    calls_of,
+    fisher_of,
+    gradients_of,
+    jacobian_of,
+    phases_of,
+    preview_of,
+)
 from app.analysis.headline import series_figures
 from app.analysis.settings import Settings, table
 from autoinit.graph.model_graph import StandIn
@@ -378,8 +385,8 @@ def test_several_draws_have_a_spread_and_predictions_lie_in_its_band_or_not():
     assert all("outside_band" not in row["default"] for row in single.values())
 
 
-def test_gradients_and_the_jacobian_are_measured_where_they_are_asked_for():
-    settings = Settings(gradients=True, jacobian=2, seeds=2, **QUICK)
+def test_gradients_and_spectra_are_measured_where_they_are_asked_for():
+    settings = Settings(gradients=True, jacobian=2, fisher=5, seeds=2, **QUICK)
     comparison = compare(chain("relu"), settings, uploaded=True)
     table = rows(comparison)
     name = next(path for path, row in table.items() if row["weighted"])
@@ -397,8 +404,11 @@ def test_gradients_and_the_jacobian_are_measured_where_they_are_asked_for():
     assert 1.0 < found.condition_number <= 1.01 * found.largest / found.smallest
     assert sum(found.density.shares) == pytest.approx(1.0)
     assert len(found.density.edges) == len(found.density.shares) + 1
+    fisher = fisher_of(comparison)["default"]
+    assert (fisher.samples, fisher.parameters) == (5, comparison.fisher["default"].parameters)
+    assert 0.0 < fisher.largest < fisher.trace + fisher.standard_error
     without = compare(chain("relu"), Settings(**QUICK), uploaded=False)
-    assert gradients_of(without) == jacobian_of(without) == {}
+    assert gradients_of(without) == jacobian_of(without) == fisher_of(without) == {}
     assert not any("gradient" in row["default"] for row in rows(without).values())
     # What a verdict rests on is measured all the same.
     known = {path for path, row in rows(without).items() if "update_ratio" in row["default"]}
@@ -406,11 +416,12 @@ def test_gradients_and_the_jacobian_are_measured_where_they_are_asked_for():
 
 
 def test_a_model_without_a_jacobian_is_analysed_all_the_same():
-    settings = Settings(gradients=True, jacobian=1, **QUICK)
+    settings = Settings(gradients=True, jacobian=1, fisher=2, **QUICK)
     comparison = compare(cut_model(), settings, uploaded=False)
-    assert comparison.jacobians == {}
-    told = next(f.message for f in comparison.findings if f.code == "no_jacobian")
-    assert "cannot be run: 'cut' (Lambda)" in told
+    assert comparison.jacobians == comparison.fisher == {}
+    for code in ("no_jacobian", "no_fisher"):
+        told = next(f.message for f in comparison.findings if f.code == code)
+        assert "cannot be run: 'cut'" in told
     table = rows(comparison)
     assert table["before"]["default"]["gradient"] is not None
     assert table["after"]["default"]["gradient"] is None

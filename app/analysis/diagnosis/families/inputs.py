@@ -64,6 +64,15 @@ KINDS = (
         test="app.analysis.comparison",
     ),
     FindingKind(
+        "no_fisher",
+        Severity.NOTE,
+        "The Fisher information could not be measured",
+        cause="The network has no trainable parameters, parts that cannot be run, or operations"
+        " without second derivatives.",
+        remedy="Look at the reason in the message.",
+        test="app.analysis.comparison",
+    ),
+    FindingKind(
         "assumed_size",
         Severity.NOTE,
         "Unknown sizes that had to be assumed",
