@@ -291,5 +291,5 @@ def _figures(
         signs = generator.choice([-1.0, 1.0], size)
         rest.append(products.square(signs - vectors[:, 0] * (vectors[:, 0] @ signs)))
     progress(1.0)
-    error = float(np.std(rest, ddof=1)) / math.sqrt(len(rest))
-    return float(largest), float(largest + np.mean(rest)), error
+    deviation = float(np.std(rest, ddof=1))
+    return float(largest), float(largest + np.mean(rest)), deviation / math.sqrt(len(rest))

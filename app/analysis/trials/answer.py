@@ -46,14 +46,22 @@ def answer(trial: TrialResult) -> Answer:
 
 
 def standing(trial: TrialResult, scheme: str) -> Standing | None:
-    """An initialisation at its best rate; None before one of its trainings is over."""
+    """An initialisation at its rate: the middle one of those that do as well as the best.
+
+    Returns:
+        None before one of its trainings is over.
+    """
     known = [(rate, found) for rate in trial.rates if (found := _score(trial, scheme, rate))]
     if not known:
         return None
     # The rate that was best of one draw was tried with another; a lucky one shows there.
     rate, found = max(known, key=lambda each: (each[1].draws, each[1].score, -each[0]))
-    place = trial.rates.index(rate)
-    near = _neighbours(trial, scheme, place, found)
+    near = _neighbours(trial, scheme, trial.rates.index(rate), found)
+    if found.draws == 1:
+        # Of rates that do as well the middle one: the largest may be too large for other weights.
+        scores = dict(known)
+        rate = trial.rates[near[(len(near) - 1) // 2]]
+        found = scores[rate]
     tried = [each for each in trial.rates if trial.of(scheme, each) is not None]
     ends = {tried[0]: "smallest", tried[-1]: "largest"} if len(tried) > 1 else {}
     return Standing(

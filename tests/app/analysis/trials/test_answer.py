@@ -47,11 +47,21 @@ def test_where_nothing_learns_nothing_is_recommended():
 
 
 def test_rates_that_do_as_well_and_rates_at_the_end():
-    found = answer(made_up({"autoinit": [0.5, 0.9, 0.91]}))
-    assert (found.rate, found.standings[0].low, found.standings[0].high) == (0.1, 0.01, 0.1)
-    assert found.standings[0].at_end == "largest"
-    assert "0.1 (0.01 to 0.1 do as well)" in found.sentence
-    assert "That is the largest rate tried" in found.sentence
+    found = answer(made_up({"autoinit": [0.9, 0.91, 0.5]}))
+    assert (found.rate, found.standings[0].low, found.standings[0].high) == (0.001, 0.001, 0.01)
+    assert found.standings[0].at_end == "smallest"
+    assert "0.001 (0.001 to 0.01 do as well)" in found.sentence
+    assert "That is the smallest rate tried" in found.sentence
+    (alone,) = answer(made_up({"autoinit": [0.5, 0.7, 0.91]})).standings
+    assert (alone.rate, alone.at_end) == (0.1, "largest")
+
+
+def test_of_rates_that_do_as_well_the_middle_one_is_tried_again():
+    found = answer(made_up({"autoinit": [0.9, 0.88, 0.91]}))
+    assert (found.rate, found.standings[0].score) == (0.01, 0.88)
+    # Once it has further draws, a single training at another rate does not take its place.
+    found = answer(made_up({"autoinit": [0.9, [0.88, 0.84], 0.91]}))
+    assert (found.rate, found.standings[0].draws) == (0.01, 2)
 
 
 def test_of_a_loss_what_the_best_constant_loses_is_gained():
