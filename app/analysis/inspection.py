@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from autoinit.model_files.check.checking import check
 from autoinit.model_files.check.connections import Entry, is_reference
 from autoinit.model_files.check.entry_kinds import holds_layers, is_entry, model_shape
 from autoinit.model_files.check.vocabulary import KERAS2, KERAS3, MODEL
+from autoinit.model_files.read.bundles import parts_of
 from autoinit.model_files.read.hdf5 import StoredArray
 from autoinit.model_files.read.reading import FileRecord, read_model_file
 from autoinit.model_files.weights.loading import walk
@@ -48,17 +50,23 @@ def run(spec: JobSpec, folder: Path) -> None:
     Raises:
         ModelFileError: for what is no whole model file.
     """
-    found = inspect_file(Path(spec.model), spec.name, Budgets.from_environment())
+    budgets = Budgets.from_environment()
+    with tempfile.TemporaryDirectory() as unpacked:
+        parts = parts_of(Path(spec.model), spec.name, budgets, Path(unpacked))
+        found = inspect_file(parts.model, parts.name, budgets, parts.weights)
     (folder / "result.json").write_text(json.dumps(found, allow_nan=False), encoding="utf-8")
 
 
-def inspect_file(path: Path, name: str, budgets: Budgets) -> dict[str, Any]:
+def inspect_file(
+    path: Path, name: str, budgets: Budgets, weights: Path | None = None
+) -> dict[str, Any]:
     """What a `.keras`, `.h5` or JSON file holds, as plain data.
 
     Args:
         path: of the file.
         name: what errors call it.
         budgets: the limits.
+        weights: a file of weights alone, that go with it.
 
     Returns:
         `refusal` is what an analysis would say after reading (code and message), or None;
@@ -69,14 +77,14 @@ def inspect_file(path: Path, name: str, budgets: Budgets) -> dict[str, Any]:
     Raises:
         ModelFileError: for a file that cannot even be read as one of a model.
     """
-    record = read_model_file(path, name, budgets)
+    record = read_model_file(path, name, budgets, weights)
     arrays: Mapping[str, StoredArray] | None = None
     findings: list[dict[str, Any]] = []
     refusal = None
     try:
         if record.has_weights:
-            arrays = walk(path, record.format, name, budgets)
-        shapes = stored_shapes(arrays or {}, record.config, record.format)
+            arrays = walk(weights or path, record.weights_format, name, budgets)
+        shapes = stored_shapes(arrays or {}, record.config, record.weights_format)
         findings = [each.as_dict() for each in check(record, budgets, (), shapes).findings]
         findings += _linted(record)
     except ModelFileError as error:

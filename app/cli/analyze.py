@@ -124,7 +124,8 @@ class Wanted:
     type=Model(),
     metavar="MODEL...",
     help=f"{MODEL_FILE}, or sample:NAME, with arguments if need be "
-    "(sample:NAME?argument=value&argument=value); of several, the highest exit status counts",
+    "(sample:NAME?argument=value&argument=value); of several, the highest exit status counts. An "
+    "architecture, model.json, takes the file of weights that stands next to it",
 )
 @file_option("--output", help="Write all figures as JSON; - for stdout")
 @file_option(
@@ -179,7 +180,8 @@ def analyze(models: tuple[str, ...], **given: Any) -> int:
     A summary is printed, unless --output - prints the figures.
     """
     wanted = Wanted(**{field.name: given.pop(field.name) for field in fields(Wanted)})
-    several = len(models) > 1
+    together = common.put_together(models)
+    several = len(together) > 1
     if several and (wanted.output or wanted.files):
         raise UsageError(f"{OUTPUTS} take one MODEL at a time")
     if wanted.output == STDOUT == wanted.patch:
@@ -196,16 +198,18 @@ def analyze(models: tuple[str, ...], **given: Any) -> int:
     if data is not None and (missing := common.refuse_missing(data, DATA_FILE)):
         raise UsageError(f"--input-data: {missing[1]}")
     statuses: list[int] = []
-    for model in models:
+    for model, *parts in together:
         if statuses:
             print(flush=True)
         if several:  # So that progress and refusals can be told apart.
             print(plain_text(model), file=sys.stderr, flush=True)
-        statuses.append(_analyze(model, variants, wanted, f"{model}: " if several else ""))
+        statuses.append(_analyze(model, parts, variants, wanted, f"{model}: " if several else ""))
     return max(statuses)
 
 
-def _analyze(model: str, variants: Sequence[Settings], wanted: Wanted, prefix: str) -> int:
+def _analyze(
+    model: str, parts: Sequence[str], variants: Sequence[Settings], wanted: Wanted, prefix: str
+) -> int:
     """Analyses a model in a worker, and writes what was asked for; the exit status."""
     is_sample = model.startswith(SAMPLE_PREFIX)
     spec = JobSpec(
@@ -223,6 +227,10 @@ def _analyze(model: str, variants: Sequence[Settings], wanted: Wanted, prefix: s
         tempfile.TemporaryDirectory(prefix="autoinit-") as folder,
         common.start_workers(Path(folder), readable=modules) as workers,
     ):
+        if parts:
+            packed = Path(folder) / "model.zip"
+            folders.pack({Path(each).name: Path(each) for each in (model, *parts)}, packed)
+            spec = replace(spec, model=str(packed))
         first = None
         for number, settings in enumerate(variants):
             own = Path(folder) / str(number)

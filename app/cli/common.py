@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import shutil
 import sys
@@ -63,6 +64,30 @@ def refuse_missing(file: Path, expected: str) -> tuple[str, str] | None:
     if not os.access(file, os.R_OK):
         return "unreadable_file", f"{file} cannot be read; check its permissions."
     return None
+
+
+def put_together(models: Sequence[str]) -> list[list[str]]:
+    """Models as they are given, a file of weights alone with the architecture next to it."""
+    found: list[list[str]] = []
+    for model in models:
+        kinds = {_kind(model), _kind(found[-1][0]) if found and len(found[-1]) == 1 else ""}
+        if kinds == {"json", "weights"}:
+            found[-1].append(model)
+            found[-1].sort(key=lambda each: _kind(each) == "weights")
+        else:
+            found.append([model])
+    return found
+
+
+def _kind(model: str) -> str:
+    """`json`, `weights` for HDF5 without a configuration, else an empty string."""
+    path = Path(model)
+    if not path.is_file() or not os.access(path, os.R_OK) or not path.stat().st_size:
+        return ""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        if content[:8] == b"\x89HDF\r\n\x1a\n":
+            return "" if content.find(b"model_config") >= 0 else "weights"
+        return "json" if content[:64].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b'"') else ""
 
 
 def check_targets(targets: Sequence[Path], source: Path, names: str) -> None:

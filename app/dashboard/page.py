@@ -110,7 +110,7 @@ if (!window.autoinitDrop) {
     if (!holds(event) || inside(event)) return;
     event.preventDefault();
     const files = new DataTransfer();
-    files.items.add(event.dataTransfer.files[0]);
+    for (const file of event.dataTransfer.files) files.items.add(file);
     input().files = files.files;
     input().dispatchEvent(new Event('change', {bubbles: true}));
   });

@@ -57,6 +57,7 @@ HEADERS = {
 UPLOAD_ROUTE = "/_stcore/upload_file/"
 # That may arrive at once, of the largest size; half of them from one address.
 FILES_ARRIVING = 4
+FILES_TOGETHER = 4  # of a session at a time: an architecture, its weights
 # Of the largest size: what is small finds room beyond that of the files above.
 SMALL, ROOM_FOR_SMALL = 1 / 64, 1 / 4
 SECONDS_OF_SILENCE = 60.0
@@ -86,7 +87,7 @@ class SecurityHeaders:
 class UploadGuard:
     """Puts uploads on disk as they come; Streamlit, which would hold them in memory, gets a token.
 
-    One file for each session at a time, and in all what `FILES_ARRIVING` of the largest size are.
+    A few files for each session at a time, and in all what `FILES_ARRIVING` of the largest size are.
     What is on disk counts among all that is kept there.
     """
 
@@ -106,11 +107,13 @@ class UploadGuard:
         length = headers.get("content-length", "")
         size = int(length) if length.isdecimal() else self._largest
         sender = address_of((scope.get("client") or ("",))[0], headers)
-        if session in self._arriving or not self._has_room(sender, size):
+        own = [path for path in self._arriving if path.split("/")[-2] == session]
+        again = scope["path"] in self._arriving
+        if again or len(own) >= FILES_TOGETHER or not self._has_room(sender, size):
             busy = PlainTextResponse("Too many uploads at once: try again.", status_code=503)
             await busy(scope, receive, send)
             return
-        self._arriving[session] = (sender, size)
+        self._arriving[scope["path"]] = (sender, size)
         try:
             upload = await _on_disk(scope, _bounded(receive, size + _FRAME), sender)
         except _REFUSED as error:
@@ -121,7 +124,7 @@ class UploadGuard:
         else:
             await self.app(*_standing_in(scope, upload), send)
         finally:
-            del self._arriving[session]
+            self._arriving.pop(scope["path"], None)
 
     def _has_room(self, sender: str | None, size: int) -> bool:
         files = FILES_ARRIVING + (ROOM_FOR_SMALL if size <= SMALL * self._largest else 0)

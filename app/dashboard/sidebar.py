@@ -124,7 +124,10 @@ def settings_of(fields: Mapping[str, Any], data: tuple[uploads.Upload, str] | No
 
 def choose_upload(label: str) -> uploads.Upload | None:
     """A model that has just come, moved from memory to disk at once."""
-    what = "A .keras, .h5 or .json file that Keras wrote. It is only read, and stays as it is."
+    what = (
+        "A .keras, .h5 or .json file that Keras wrote; model.json and its weights (.h5) together. "
+        "It is only read, and stays as it is."
+    )
     with st.container(key="drop"):
         return moved_to_disk("model", label, uploads.SUFFIXES, what)
 
@@ -172,19 +175,22 @@ def moved_to_disk(
     Args:
         place: of its number in the session's state.
         label, explanation: of the uploader.
-        suffixes: that the file may have.
+        suffixes: that the file may have; of a model there may be several parts.
     """
     generation = st.session_state.setdefault(f"{place}-number", 0)
-    file = st.file_uploader(
+    chosen = st.file_uploader(
         label,
         type=[suffix.removeprefix(".") for suffix in suffixes],
+        accept_multiple_files=suffixes is uploads.SUFFIXES,
         key=f"{place}-{generation}",
         help=explanation,
     )
-    if file is None:
+    files = chosen if isinstance(chosen, list) else [chosen] if chosen is not None else []
+    if not files:
         return None
     try:
-        upload = uploads.received(file, file.name, suffixes)
+        stored = [uploads.received(file, file.name, suffixes) for file in files]
+        upload = uploads.together(stored)
     except ValueError as error:
         st.error(markdown_text(error, 1000), icon=":material/block:")
         return None

@@ -17,7 +17,7 @@ from app.analysis.settings import Settings
 from app.jobs import folders
 from app.limits import Limits, format_bytes, variable
 
-SUFFIXES = (".keras", ".h5", ".hdf5", ".json")
+SUFFIXES = (".keras", ".h5", ".hdf5", ".hdf", ".json", ".model", ".zip")
 DATA_SUFFIXES = (".npy", ".npz", ".csv")
 # How the files begin that the worker reads; it says more of what is wrong with one of these kinds.
 _MODELS = re.compile(rb"PK\x03\x04|PK\x05\x06|\x89HDF\r\n\x1a\n|[\xef\xbb\xbf\xfe\xff\0\s]*[{\"]")
@@ -134,6 +134,26 @@ def store(
         raise
     folders.sweep(folders.data_root(), {path, *jobs.in_use()}, limits.stored_bytes)
     return Upload(path, name[-NAME_LIMIT:], size)
+
+
+def together(parts: Sequence[Upload]) -> Upload:
+    """One file of several that were chosen together: an architecture and its weights.
+
+    Raises:
+        ValueError: two have one name, or all of them are too large.
+        OSError: the disk is full, or the folder cannot be written.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    files = {Path(part.name).name: part.path for part in parts}
+    if len(files) < len(parts):
+        raise ValueError("Two of the files have the same name: choose a model and its weights.")
+    named = next((part for part in parts if part.name.lower().endswith(".json")), parts[0])
+    with tempfile.TemporaryDirectory(prefix=folders.PARTIAL_PREFIX, dir=uploads_folder()) as new:
+        packed = Path(new) / "model.zip"
+        folders.pack(files, packed)
+        with packed.open("rb") as file:
+            return store(file, f"{Path(named.name).stem[:NAME_LIMIT]}.zip")
 
 
 def keep(path: Path) -> bool:

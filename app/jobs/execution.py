@@ -10,8 +10,11 @@ import itertools
 import json
 import math
 import os
+import shutil
 import sys
+import tempfile
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +29,7 @@ from app.analysis.devices import device_kind
 from app.analysis.diagnosis.diagnose import Linted, lint_model
 from app.analysis.figures import Source, histograms_of, preview_of, result_of
 from app.analysis.input_data import read_input_data
-from app.analysis.job_spec import CUSTOM_OBJECTS_VARIABLE, JobSpec
+from app.analysis.job_spec import CUSTOM_OBJECTS_VARIABLE, JobSpec, sha256
 from app.analysis.manifest import manifest
 from app.analysis.result import json_text
 from app.analysis.settings import AS_IT_IS, LARGEST_INPUT_SIZE, Settings
@@ -51,6 +54,7 @@ from autoinit.model_files import (
     save_variant,
 )
 from autoinit.model_files.budgets import variable
+from autoinit.model_files.read.bundles import parts_of
 from autoinit.model_files.rebuilding import require_activations
 from autoinit.reading import read_model
 from autoinit.rules.registry import KernelScale
@@ -239,10 +243,7 @@ def opened(spec: JobSpec) -> Opened:
     find_device(spec.settings.device)
     budgets = _budgets()
     custom = _custom_objects(spec.settings.custom_objects)
-    file = None
-    if not spec.is_sample:
-        treat_as = spec.settings.treat_as
-        file = open_model_file(spec.model, custom, spec.name, budgets, treat_as)
+    file = None if spec.is_sample else _opened_file(spec, custom, budgets)
     model = _sample(spec) if file is None else file.model
     changed: tuple[Finding, ...] = ()
     if spec.settings.is_variant:
@@ -256,6 +257,19 @@ def opened(spec: JobSpec) -> Opened:
         else lint_model(model, record.config, record.keras, record.compile_settings)
     )
     return Opened(file, model, settings, graph, linted, budgets, custom, changed)
+
+
+def _opened_file(spec: JobSpec, custom: dict[str, Any], budgets: Budgets) -> ModelFile:
+    """The model of a file, or of several in one archive."""
+    folder = Path(tempfile.mkdtemp())
+    parts = parts_of(Path(spec.model), spec.name, budgets, folder)
+    file = open_model_file(
+        parts.model, custom, parts.name, budgets, spec.settings.treat_as, parts.weights
+    )
+    weakref.finalize(file.record, shutil.rmtree, folder, ignore_errors=True)
+    if parts.model == Path(spec.model):
+        return file
+    return dataclasses.replace(file, sha256=sha256(spec.model))
 
 
 def _plain(data: dict[str, Any]) -> str:

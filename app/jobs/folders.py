@@ -17,8 +17,9 @@ import stat
 import subprocess
 import tempfile
 import time
+import zipfile
 from collections import Counter, deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 RESULT = "result.json"
@@ -118,6 +119,24 @@ def give(cell: Path, file: Path, name: str) -> Path:
     except OSError:
         shutil.copyfile(file, target)
     return target
+
+
+# In an archive of several files of a model, as `autoinit.model_files.read.bundles` reads it.
+PACKED = "parts/"
+
+
+def pack(files: Mapping[str, Path], target: Path) -> None:
+    """Puts files into one archive, as they are; equal files make equal archives.
+
+    Args:
+        files: by their names.
+        target: the archive.
+    """
+    with zipfile.ZipFile(target, "w") as archive:
+        for name, path in files.items():
+            member = zipfile.ZipInfo(f"{PACKED}{name}")
+            with path.open("rb") as file, archive.open(member, "w", force_zip64=True) as copy:
+                shutil.copyfileobj(file, copy)
 
 
 def publish(cell: Path, folder: Path) -> None:

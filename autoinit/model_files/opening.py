@@ -67,6 +67,7 @@ def open_model_file(
     name: str | None = None,
     budgets: Budgets | None = None,
     treat_as: Sequence[str] = (),
+    weights: Path | None = None,
 ) -> ModelFile:
     """Rebuild the model of a `.keras`, `.h5`/`.hdf5` or JSON file; its extension does not matter.
 
@@ -77,6 +78,7 @@ def open_model_file(
         name: what errors call the file; its name on disk by default.
         budgets: the limits; by default those of the environment.
         treat_as: `NAME=KERAS_NAME` for parts of the file that Keras's own are to stand in for.
+        weights: a file of weights alone, that go with an architecture.
 
     Raises:
         ModelFileError: with a code and one sentence, for a file that is refused.
@@ -91,7 +93,7 @@ def open_model_file(
     """
     path = Path(path)
     budgets = budgets or Budgets.from_environment()
-    record = read_model_file(path, name or path.name, budgets)
+    record = read_model_file(path, name or path.name, budgets, weights)
     custom, unused = _of_keras(record, custom_objects or {})
     treated = substituted(record, treat_as)
     custom |= treated.custom
@@ -99,9 +101,9 @@ def open_model_file(
     with contextlib.ExitStack() as stack:
         arrays = None
         if record.has_weights:
-            found = open_weights(path, record.format, record.name, budgets)
+            found = open_weights(weights or path, record.weights_format, record.name, budgets)
             arrays = stack.enter_context(found)
-        shapes = stored_shapes(arrays.arrays if arrays else {}, taken.config, record.format)
+        shapes = stored_shapes(arrays.arrays if arrays else {}, taken.config, record.weights_format)
         checked = check(taken, budgets, custom, shapes)
         with refusals():
             open_checked = _open_keras2 if record.keras == 2 else _open_keras3
@@ -174,7 +176,8 @@ def _load(
 ) -> LoadedWeights | None:
     if arrays is None:
         return None
-    return load_weights(model, record.path, record.format, record.name, budgets, arrays)
+    path = record.weights or record.path
+    return load_weights(model, path, record.weights_format, record.name, budgets, arrays)
 
 
 def _each_once(findings: Sequence[Finding]) -> tuple[Finding, ...]:

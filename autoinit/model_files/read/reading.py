@@ -7,7 +7,7 @@ import json
 import math
 import re
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,6 +17,7 @@ from h5py import h5a, h5g
 from autoinit.errors import ModelFileError
 from autoinit.model_files.budgets import Budgets
 from autoinit.model_files.read.archives import Archive, open_archive
+from autoinit.model_files.read.bundles import is_legacy
 from autoinit.model_files.read.hdf5 import quoted, refusing_damage, texts_of
 from autoinit.model_files.read.hdf5_texts import TextsTooLongError
 from autoinit.model_files.read.json_text import parse
@@ -49,6 +50,7 @@ class FileRecord:
         compile_settings: as recorded: a `compile_config` or a `training_config`, or None.
         has_weights: whether weights came with it.
         of_keras1: whether `config` is a translation.
+        weights: a file of its own that holds the weights, where they came apart.
     """
 
     path: Path
@@ -61,19 +63,33 @@ class FileRecord:
     compile_settings: dict[str, Any] | None
     has_weights: bool
     of_keras1: bool = False
+    weights: Path | None = None
+
+    @property
+    def weights_format(self) -> str:
+        """How the weights are stored: as in a `.keras`, an `.h5` or a `.weights.h5` file."""
+        if self.weights is None:
+            return self.format
+        return "h5" if is_legacy(self.weights, self.name) else "weights"
 
 
-def read_model_file(path: Path, name: str, budgets: Budgets) -> FileRecord:
+def read_model_file(
+    path: Path, name: str, budgets: Budgets, weights: Path | None = None
+) -> FileRecord:
     """Read what a `.keras`, `.h5`/`.hdf5` or JSON file says; its extension does not matter.
 
     Args:
         path: of the file.
         name: what errors call it.
         budgets: the limits.
+        weights: a file of weights alone that goes with it.
 
     Raises:
         ModelFileError: with a code and one sentence, for whatever is no whole Keras model.
     """
+    if weights is not None:
+        record = read_model_file(path, name, budgets)
+        return replace(record, weights=weights, has_weights=True)
     start = _start(path, name, budgets)
     if start.startswith((_ZIP, _EMPTY_ZIP)):
         return _read_archive(path, name, budgets)
@@ -194,8 +210,9 @@ def _refuse_without_config(root: Any, name: str) -> NoReturn:
     if weights:
         raise ModelFileError(
             "no_model_config",
-            f"HDF5 file {quoted(name)} holds weights only, no model configuration: build the model "
-            "in Python, load these weights into it, and save the whole of it with "
+            f"HDF5 file {quoted(name)} holds weights only, no model configuration: give its "
+            "architecture (model.json, of model.to_json()) together with it; or build the model in "
+            "Python, load these weights into it, and save the whole of it with "
             "model.save('model.keras').",
         )
     raise ModelFileError(

@@ -65,7 +65,7 @@ def walk(path: Path, format: str, name: str, budgets: Budgets) -> Mapping[str, S
 
     Args:
         path: of a `.keras` or legacy HDF5 file.
-        format: `keras` or `h5`.
+        format: `keras`, `h5`, or `weights` for a `.weights.h5`.
         name: what errors call it.
         budgets: the limits.
 
@@ -85,7 +85,7 @@ def load_weights(
     Args:
         model: of Keras 3 or of tf_keras, as the file's Keras rebuilds it; not compiled.
         path: of its `.keras` or legacy HDF5 file.
-        format: `keras` or `h5`.
+        format: `keras`, `h5`, or `weights` for a `.weights.h5`.
         name: what errors call it.
         budgets: the limits.
         opened: the arrays of that file, where they are open already.
@@ -96,13 +96,13 @@ def load_weights(
     """
     with contextlib.ExitStack() as stack:
         file = opened or stack.enter_context(open_weights(path, format, name, budgets))
-        find = owners_in_archive if format == "keras" else owners_in_legacy_file
+        find = owners_in_legacy_file if format == "h5" else owners_in_archive
         owners = find(model, file)
         reader = _Reader(file)
         pairs = [pair for owner in owners for pair in reader.load(owner)]
     if format == "h5":
         finish(model)
-    else:
+    elif format == "keras":
         _load_vocabularies(owners, path, name, budgets)
     return LoadedWeights(tuple(pairs), tuple(reader.findings(model)))
 
@@ -139,7 +139,7 @@ def open_weights(path: Path, format: str, name: str, budgets: Budgets) -> Iterat
     Raises:
         ModelFileError: `unsafe_weights`, `over_budget` or `broken_file`.
     """
-    if format == "h5":
+    if format != "keras":
         with open_arrays(path, name, budgets) as file:
             yield file
         return

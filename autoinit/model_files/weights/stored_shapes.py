@@ -28,13 +28,13 @@ def stored_shapes(
     Args:
         arrays: of the file, by their paths.
         config: the model's, as read.
-        format: `keras` or `h5`.
+        format: `keras`, `h5` or `weights`.
 
     Returns:
         By the names from the outermost model's layers inwards. A legacy file does not tell how
         deep in a nested model a layer is: these stand under the names of outermost and innermost.
     """
-    if format == "keras":
+    if format != "h5":
         return _in_archive(arrays, config)
     return _in_legacy_file(arrays, [name for name, _ in _layers(config)])
 

@@ -1,0 +1,129 @@
+"""Several files in one zip archive: an architecture and its weights, or a model and its layers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+from h5py import h5a, h5g
+
+from autoinit.errors import ModelFileError
+from autoinit.model_files.budgets import Budgets
+from autoinit.model_files.read.archives import Archive, open_archive
+from autoinit.model_files.read.hdf5 import quoted, refusing_damage
+
+_ZIP = b"PK\x03\x04"
+_HDF5 = (".h5", ".hdf5", ".hdf")
+# Archives that are something else, unless we packed them.
+_OTHER = re.compile(r"(.*/)?(saved_model\.pb|data\.pkl|config\.json|word/.*|xl/.*)|.*\.npy")
+PACKED = "parts/"
+_HIDDEN = re.compile(r"(.*/)?(\.|__MACOSX).*|.*/")
+_MODULE = re.compile(r"(.*/)?([A-Za-z_]\w{0,99})\.py")
+_ARCHITECTURE = re.compile(rb'"(class_name|modelTopology)"|\\"class_name\\"')
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The files that a model comes in.
+
+    Attributes:
+        model: the architecture, or all of it.
+        name: what errors call that.
+        weights: a file of weights alone, that go with it.
+        code: modules that came with it, which nobody runs unasked.
+    """
+
+    model: Path
+    name: str
+    weights: Path | None = None
+    code: tuple[Path, ...] = ()
+
+
+def parts_of(path: Path, name: str, budgets: Budgets, folder: Path) -> Parts:
+    """The files of a zip archive of several, unpacked under names of ours; else the file itself.
+
+    Args:
+        path: of the archive, or of any other file.
+        name: what errors call it.
+        budgets: the limits.
+        folder: where to unpack.
+
+    Raises:
+        ModelFileError: for an archive that is refused, or holds several models.
+    """
+    if not path.is_file() or not _begins(path, _ZIP):
+        return Parts(path, name)
+    with open_archive(path, name, budgets, "a packing program") as archive:
+        members = [member for member in archive.names if not _HIDDEN.fullmatch(member)]
+        ours = all(member.startswith(PACKED) for member in members)
+        if not ours and any(map(_OTHER.fullmatch, members)):
+            return Parts(path, name)
+        code = tuple(_modules(archive, members, folder))
+        found = [*_models(archive, members, folder)]
+    whole = [(file, member) for file, member, kind in found if kind == "whole"]
+    models = whole or [(file, member) for file, member, kind in found if kind == "architecture"]
+    weights = [(file, member) for file, member, kind in found if kind == "weights"]
+    models = models or weights[:1]
+    if not models:
+        return Parts(path, name)
+    _require_one(models, "models", name)
+    if whole or models == weights[:1]:
+        weights = []
+    _require_one(weights, "files of weights", name)
+    file, member = models[0]
+    return Parts(file, member.rpartition("/")[2], weights[0][0] if weights else None, code)
+
+
+def _begins(path: Path, signature: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(signature)) == signature
+
+
+def is_legacy(path: Path, name: str) -> bool:
+    """Whether a file of weights alone has them by layers, as `save_weights` of Keras 2 wrote it."""
+    return _has(path, name, b"layer_names")
+
+
+def _require_one(found: Sequence[tuple[Path, str]], what: str, name: str) -> None:
+    if len(found) > 1:
+        listed = ", ".join(quoted(member) for _, member in found[:3])
+        raise ModelFileError(
+            "bad_configuration", f"{quoted(name)} holds {len(found)} {what}, {listed}: give one."
+        )
+
+
+def _modules(archive: Archive, members: Sequence[str], folder: Path) -> Iterator[Path]:
+    for member in members:
+        if module := _MODULE.fullmatch(member):
+            target = folder / f"{module[2]}.py"
+            target.write_bytes(archive.read(member))
+            yield target
+
+
+def _models(
+    archive: Archive, members: Sequence[str], folder: Path
+) -> Iterator[tuple[Path, str, str]]:
+    """The files that hold a model or a part of one: where they are now, their names, and what."""
+    for number, member in enumerate(members):
+        suffix = Path(member).suffix.lower()
+        if suffix not in (".json", ".keras", *_HDF5):
+            continue
+        target = folder / f"part-{number}{suffix}"
+        with target.open("wb") as copy:
+            archive.copy(member, copy)
+        if suffix == ".json":
+            if _ARCHITECTURE.search(target.read_bytes()):
+                yield target, member, "architecture"
+        elif suffix == ".keras":
+            yield target, member, "whole"
+        else:
+            whole = _has(target, member, b"model_config")
+            yield target, member, "whole" if whole else "weights"
+
+
+def _has(path: Path, name: str, attribute: bytes) -> bool:
+    with refusing_damage(name), h5py.File(path, "r") as file:
+        return bool(h5a.exists(h5g.open(file.id, b"/"), attribute))
