@@ -87,8 +87,8 @@ class SecurityHeaders:
 class UploadGuard:
     """Puts uploads on disk as they come; Streamlit, which would hold them in memory, gets a token.
 
-    A few files for each session at a time, and in all what `FILES_ARRIVING` of the largest size are.
-    What is on disk counts among all that is kept there.
+    A few files for each session at a time, and in all what `FILES_ARRIVING` of the largest size
+    are. What is on disk counts among all that is kept there.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -231,6 +232,18 @@ def test_an_upload_goes_to_disk_under_a_name_of_our_own(jobs):
     assert stored.read_bytes() == b"PK\x03\x04 model"
     assert spec.name.endswith("evil.KERAS")
     assert stored.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_an_architecture_and_its_weights_are_chosen_together(jobs):
+    page = open_page()
+    weights = ("net.weights.h5", b"\x89HDF\r\n\x1a\n weights", "application/x-hdf5")
+    page.file_uploader[0].set_value([("net.json", b'{"a": 1}', "application/json"), weights])
+    checked(page.run())
+    (spec,) = jobs.submitted
+    assert (spec.name, Path(spec.model).suffix) == ("net.zip", ".zip")
+    with zipfile.ZipFile(spec.model) as archive:
+        assert archive.read("parts/net.weights.h5") == weights[1]
+        assert archive.read("parts/net.json") == b'{"a": 1}'
 
 
 def field(page: AppTest, kind: str, label: str) -> Any:
