@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import yaml
+
 import app
 from app.analysis.job_spec import CUSTOM_OBJECTS_VARIABLE
 from app.limits import Limits
@@ -116,6 +118,29 @@ def test_the_proxy_lets_the_largest_upload_through():
     _, uploads = text.split("location /_stcore/upload_file/", 1)
     (size,) = re.findall(r"client_max_body_size (\d+)m;", uploads)
     assert int(size) * 2**20 > Limits().file_bytes, "there is a form around the file"
+
+
+def test_the_containers_are_closed() -> None:
+    """What the page says of `compose.yaml` and `deploy/nginx.conf`."""
+    setup = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+    for service in setup["services"].values():
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert {"mem_limit", "pids_limit"} <= service.keys()
+    app_service, proxy = setup["services"]["app"], setup["services"]["proxy"]
+    assert setup["networks"]["inside"] == {"internal": True}
+    assert (app_service["networks"], "ports" in app_service) == (["inside"], False)
+    assert set(proxy["networks"]) == {"inside", "outside"}
+    rules = (ROOT / "deploy" / "nginx.conf").read_text(encoding="utf-8")
+    for told, rule in (
+        ("20\nrequests a second", "zone=requests:1m rate=20r/s"),
+        ("8 pages open", "limit_conn sessions 8;"),
+        ("10\nuploads a minute and 2 at once", "zone=new_uploads:1m rate=10r/m"),
+        ("2 at once", "limit_conn uploads 2;"),
+    ):
+        assert told.replace("\n", " ") in " ".join(PAGE.split())
+        assert rule in rules
 
 
 def test_every_promise_names_tests_that_there_are() -> None:
