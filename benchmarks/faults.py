@@ -4,29 +4,38 @@
 
 A dashboard of its own for each scenario, and a real browser: the worker is killed in the middle of
 a job; its disk is full; its memory runs out; eight visitors come at once, half of them with files
-that are refused. After each fault a good file is analysed in the same dashboard. Needs Linux, the
-development requirements and a browser (`make browser`); the full disk also needs the right to mount
-one, and is left out without it.
+that are refused. After each fault a good file is analysed in the same dashboard. Then, without
+pages: sixteen addresses at once, four of which keep the line full of what runs for as long as it
+may; and hundreds of analyses one after the other (`--analyses`), which takes hours. Needs Linux,
+the development requirements and a browser (`make browser`); the full disk also needs the right to
+mount one, and is left out without it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
 import subprocess
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 from playwright.sync_api import Browser, Page
 
-from benchmarks.browser import MIB, PATIENCE, Line, Server, parser_for, run, server, visit
+from app.jobs import JobHandle, JobSpec, Settings, Workers
+from app.jobs.handles import ACTIVE
+from app.limits import Limits
+from benchmarks.browser import MIB, PATIENCE, Line, Server, parser_for, run, server, size, visit
 from sample_models import FILES_FOLDER
 from tests.e2e.driving import analyse, choose_sample, upload
 from tests.hostile import archives, sizes_and_shapes, stored_weights
-from tests.hostile.parts import chain, dense
+from tests.hostile.parts import chain, dense, layer
 
 GOOD = ["small-cnn.keras", "small-mlp.h5"]
 BAD = [
@@ -35,6 +44,7 @@ BAD = [
 HOSTILE = [archives.ROWS, stored_weights.ROWS, sizes_and_shapes.ROWS]
 LONG = "resnet-812-nobn"
 MEMORY = 1200 * MIB
+ADDRESSES, HOSTILE_ADDRESSES, USUAL = 16, 4, "deep-tanh-mlp"
 
 
 def said(page: Page) -> str | None:
@@ -169,12 +179,96 @@ def eight_visitors(browser: Browser, folder: Path) -> Iterator[Line]:
         yield memory(running)
 
 
+def sixteen_addresses(_: Browser, folder: Path) -> Iterator[Line]:
+    """Sixteen addresses at once: four keep the line full of what runs for as long as it may."""
+    endless = folder / "endless.json"
+    recurrent = {"filters": 2, "kernel_size": [3, 3]}
+    endless.write_text(
+        json.dumps(chain(layer("ConvLSTM2D", "endless", recurrent), shape=(5000, 6, 6, 2)))
+    )
+    limits = Limits(queue=ADDRESSES, queue_per_address=4, seconds_if_others_wait=60)
+    numbers = itertools.count()
+    with Workers(root=folder, limits=limits) as workers:
+
+        def analysis(address: int) -> JobHandle:
+            spec = JobSpec(f"sample:{USUAL}", USUAL, Settings(seed=next(numbers)))
+            return workers.submit(spec, address=f"192.0.2.{address}")
+
+        def refill(address: int) -> None:
+            waiting = [job for job in hostile if job.address == f"192.0.2.{address}"]
+            if sum(job.status in ACTIVE for job in waiting) < limits.queue_per_address:
+                spec = JobSpec(str(endless), f"endless-{next(numbers)}.json", Settings())
+                hostile.append(workers.submit(spec, address=f"192.0.2.{address}"))
+
+        alone = []
+        for _first in range(3):  # the first begins without a worker that stands by
+            start = time.monotonic()
+            analysis(0).wait()
+            alone.append(time.monotonic() - start)
+        yield f"{USUAL}, alone", alone[-1], ""
+        before, hostile = size(psutil.Process()), list[JobHandle]()
+        for _place in range(limits.queue_per_address):
+            for address in range(HOSTILE_ADDRESSES):
+                refill(address)
+        start = time.monotonic()
+        honest = {analysis(n): 0.0 for n in range(HOSTILE_ADDRESSES, ADDRESSES)}
+        while not all(honest.values()):
+            time.sleep(0.2)
+            for address in range(HOSTILE_ADDRESSES):
+                refill(address)
+            for job, seconds in honest.items():
+                if not seconds and job.status not in ACTIVE:
+                    honest[job] = time.monotonic() - start
+        for place, seconds in enumerate(sorted(honest.values()), start=1):
+            yield f"analysis {place} of {len(honest)} is there", seconds, ""
+        ends = Counter(job.error[0] if job.error else job.status for job in honest)
+        fair = ADDRESSES * alone[-1]
+        longest = max(honest.values())
+        told = f"{longest / fair:.2f} of a fair share, {fair:.0f} s; they ended: {dict(ends)}"
+        yield "longest wait", longest, told
+        ends = Counter(job.error[0] if job.error else job.status for job in hostile)
+        yield "what became of the others", 0.0, str(dict(ends))
+        after = size(psutil.Process())
+        yield "web process", 0.0, f"{before / MIB:,.0f} MB before, {after / MIB:,.0f} MB after"
+
+
+def soak(_: Browser, folder: Path) -> Iterator[Line]:
+    """Analyses one after the other, every fifth of a file that is refused."""
+    process = psutil.Process()
+    limits = Limits(stored_bytes=20 * MIB)
+
+    def held() -> str:
+        cells = len(list(folder.glob("cell-*")))
+        kept = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        return (
+            f"{process.num_fds()} descriptors, {threading.active_count()} threads, "
+            f"{len(process.children())} processes, {size(process) / MIB:,.0f} MB, {cells} cell, "
+            f"{kept / MIB:.0f} MB on disk"
+        )
+
+    path = folder / "model.json"
+    ends: Counter[str] = Counter()
+    with Workers(root=folder, limits=limits) as workers:
+        start = time.monotonic()
+        for number in range(1, _ANALYSES[0] + 1):
+            config = chain(dense("a", 16), name=f"soak-{number}")
+            path.write_text(json.dumps(config) if number % 5 else "{}")
+            job = workers.submit(JobSpec(str(path), f"{number}.json", Settings(samples=8)))
+            job.wait()
+            ends[job.status] += 1
+            if number in (10, 20) or number % 50 == 0:
+                time.sleep(15)  # until the next worker stands by
+                yield f"after {number}", time.monotonic() - start, held()
+    yield "they ended", 0.0, str(dict(ends))
+
+
 def memory(running: Server) -> Line:
     figures = ", ".join(f"{name} {size / MIB:,.0f} MB" for name, size in running.peaks.items())
     return "peak memory", 0.0, figures
 
 
 _PICTURES: list[Path] = []  # the folder, where there is one
+_ANALYSES = [500]
 
 
 def screenshot(page: Page, name: str) -> None:
@@ -184,14 +278,19 @@ def screenshot(page: Page, name: str) -> None:
 
 
 SCENARIOS = {
-    scenario.__name__: scenario for scenario in (killed, full_disk, out_of_memory, eight_visitors)
-}
+    scenario.__name__: scenario
+    for scenario in (
+        killed, full_disk, out_of_memory, eight_visitors, sixteen_addresses, soak,
+    )
+}  # fmt: skip
 
 
 def main() -> None:
     parser = parser_for(str(__doc__), SCENARIOS)
     parser.add_argument("--screenshots", type=Path, default=None, help="folder for pictures")
+    parser.add_argument("--analyses", type=int, default=_ANALYSES[0], help="of the soak")
     arguments = parser.parse_args()
+    _ANALYSES[0] = arguments.analyses
     if arguments.screenshots is not None:
         arguments.screenshots.mkdir(parents=True, exist_ok=True)
         _PICTURES.append(arguments.screenshots)

@@ -64,7 +64,7 @@ SECONDS_OF_SILENCE = 60.0
 # What a form has around its file: boundaries, the file's name.
 _FRAME = 2**20
 _BOUNDARY = "file"
-_REFUSED = (HTTPException, MultiPartException, TimeoutError, ValueError, OSError)
+_REFUSED = (HTTPException, MultiPartException, ValueError, OSError)
 
 
 class SecurityHeaders:
@@ -105,20 +105,25 @@ class UploadGuard:
             return
         headers = Headers(scope=scope)
         length = headers.get("content-length", "")
-        size = int(length) if length.isdecimal() else self._largest
+        told = int(length) if length.isdecimal() and len(length) < 20 else self._largest
+        size = min(told, self._largest)
         sender = address_of((scope.get("client") or ("",))[0], headers)
+        too_large = told > self._largest + _FRAME
         own = [path for path in self._arriving if path.split("/")[-2] == session]
         again = scope["path"] in self._arriving
-        if again or len(own) >= FILES_TOGETHER or not self._has_room(sender, size):
-            busy = PlainTextResponse("Too many uploads at once: try again.", status_code=503)
-            await busy(scope, receive, send)
+        has_room = len(own) < FILES_TOGETHER and self._has_room(sender, size)
+        if too_large or again or not has_room:
+            why = "The file is too large." if too_large else "Too many uploads at once: try again."
+            refused = PlainTextResponse(why, status_code=413 if too_large else 503)
+            await refused(scope, receive, send)
             return
         self._arriving[scope["path"]] = (sender, size)
         try:
             upload = await _on_disk(scope, _bounded(receive, size + _FRAME), sender)
         except _REFUSED as error:
-            refused = PlainTextResponse(str(error) or "The upload stood still.", status_code=400)
-            await refused(scope, receive, send)
+            # Without the server's own paths; what has stood still says nothing.
+            why = getattr(error, "strerror", None) or str(error) or "The upload stood still."
+            await PlainTextResponse(why, status_code=400)(scope, receive, send)
         except ClientDisconnect:
             pass
         else:

@@ -1,6 +1,7 @@
 """What surrounds the page: headers on every answer, and room for uploads."""
 
 import asyncio
+import errno
 import io
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -46,7 +47,7 @@ def form_of(content: bytes, name: str = "model.h5", files: int = 1) -> bytes:
 
 async def ask(
     app: Any, session: str | None = None, body: bytes = b"", size: int | None = None,
-    go: asyncio.Event | None = None, client: str = "192.0.2.1",
+    go: asyncio.Event | None = None, client: str = "192.0.2.1", said: list[bytes] | None = None,
 ) -> int:  # fmt: skip
     """The status of an answer; an upload's second half comes when it may `go`."""
     headers = [(b"content-type", b"multipart/form-data; boundary=x")]
@@ -71,6 +72,8 @@ async def ask(
         "query_string": b"",
     }  # fmt: skip
     await app(scope, receive, send)
+    if said is not None:
+        said += [each["body"] for each in answers if "body" in each]
     return answers[0]["status"] if answers else 0
 
 
@@ -122,6 +125,26 @@ def test_what_is_no_upload_is_not_kept(streamlit: Streamlit, body: bytes) -> Non
     assert not streamlit.files
     assert not list(uploads.uploads_folder().iterdir())
     assert run(ask(guard, "anna", form_of(b"PK"))) == 204
+
+
+def test_what_is_said_to_be_too_large_is_not_read(streamlit: Streamlit) -> None:
+    guard = UploadGuard(streamlit)
+    assert run(ask(guard, "anna", form_of(b"PK"), size=3 * LARGEST)) == 413
+    assert run(ask(guard, "anna", form_of(b"PK"), size=10**30)) == 204, "this says nothing"
+    whole = form_of(b"PK" + bytes(LARGEST - 2))
+    assert run(ask(guard, "anna", whole, size=len(whole))) == 204, "of the largest size"
+
+
+def test_no_room_on_the_disk_is_told_without_its_paths(
+    streamlit: Streamlit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/data/uploads/partial-1")
+
+    monkeypatch.setattr(server, "store", full)
+    said: list[bytes] = []
+    assert run(ask(UploadGuard(streamlit), "anna", form_of(b"PK"), said=said)) == 400
+    assert said == [b"No space left on device"]
 
 
 def test_a_page_that_is_closed_sends_nothing(streamlit: Streamlit) -> None:
