@@ -8,7 +8,7 @@ BIN := .venv/bin
 # TensorFlow's start-up messages; a value that is set already stays.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: app test test-all wheel fuzz lint format bench browser lock clean
+.PHONY: app test test-all wheel docs fuzz lint format bench browser lock clean
 
 app: .venv/installed  ## start the dashboard on PORT
 	$(BIN)/streamlit run app/streamlit_app.py --server.port $(PORT)
@@ -27,6 +27,9 @@ wheel: .venv/installed  ## build dist/*.whl, which pip install takes
 	rm -rf build
 	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 	rm -rf build
+
+docs: .venv/installed-docs  ## build the site of docs/ into site/; warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --site-dir site
 
 MINUTES ?= 10
 
@@ -57,6 +60,7 @@ lock: .venv/installed-dev  ## pin the newest versions of requirements*.in, on th
 	$(LOCK) --output-file requirements.txt requirements.in
 	$(LOCK) --output-file requirements-dev.txt requirements-dev.in
 	$(LOCK) --output-file requirements-hub.txt requirements-hub.in
+	$(LOCK) --output-file requirements-docs.txt requirements-docs.in
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
@@ -75,6 +79,10 @@ clean:
 
 .venv/installed-dev: requirements-dev.txt .venv/installed
 	$(BIN)/pip install --quiet -r requirements-dev.txt
+	touch $@
+
+.venv/installed-docs: requirements-docs.txt .venv/installed
+	$(BIN)/pip install --quiet -r requirements-docs.txt
 	touch $@
 
 .venv/installed-hub: requirements-hub.txt .venv/installed-dev
