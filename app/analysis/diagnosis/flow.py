@@ -19,8 +19,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from app.analysis.diagnosis.roles import Role
-from autoinit.graph.model_graph import Call, ModelGraph
+from app.analysis.diagnosis.roles import Role, activation_of
+from autoinit.graph.model_graph import Call, ModelGraph, Value
 
 _RESETS = frozenset({Role.NORMALIZER, Role.RECURRENT})
 _HARMLESS = frozenset({Role.POOL, Role.CONCAT, Role.PRODUCT})
@@ -212,6 +212,52 @@ class Flow:
                 )
             )
         return found
+
+
+# What a gate is made by: functions from 0 to 1. That of MobileNetV3 is relu6(x + 3) / 6.
+_GATES = frozenset({"sigmoid", "hardsigmoid", "softmax", "relu6"})
+_PRODUCTS_OF_ENTRIES = frozenset({"multiply"})
+
+
+def gate_branches(graph: ModelGraph, roles: Sequence[Role]) -> frozenset[int]:
+    """Calls from which everything ends in a gate: what weighs a signal by numbers from 0 to 1.
+
+    Such as the two kernels of a squeeze-and-excitation block. Small signals and gradients there
+    leave the gate half open, and what it weighs passes all the same: what a gate does to that is
+    seen where they are multiplied.
+    """
+    producers = graph.producers()
+
+    def is_gate(value: Value) -> bool:
+        call = producers[value.index]
+        while roles[call.index] in (Role.SCALE, Role.MOVE, Role.POOL) and len(call.inputs) == 1:
+            call = producers[call.inputs[0].index]
+        return roles[call.index] is Role.BOUNDED and activation_of(call) in _GATES
+
+    gates: set[tuple[int, int]] = set()  # a product and the value that is its gate
+    for call in graph.calls:
+        if (
+            roles[call.index] is not Role.PRODUCT
+            or call.class_name.lower() not in _PRODUCTS_OF_ENTRIES
+        ):
+            continue
+        signals = [value for value in call.inputs if not value.constant]
+        found = [value for value in signals if is_gate(value)]
+        if len(found) < len(signals):
+            gates.update((call.index, value.index) for value in found)
+    readers: dict[int, list[Call]] = defaultdict(list)
+    for call in graph.calls:
+        for value in call.inputs:
+            readers[value.index].append(call)
+    outputs = {value.index for value in graph.outputs}
+    branches: set[int] = set()
+    for call in reversed(graph.calls):
+        read = [(r.index, value.index) for value in call.outputs for r in readers[value.index]]
+        if read and not any(value.index in outputs for value in call.outputs) and all(
+            edge in gates or edge[0] in branches for edge in read
+        ):  # fmt: skip
+            branches.add(call.index)
+    return frozenset(branches)
 
 
 def stretches(points: Sequence[Point]) -> dict[int, list[Point]]:

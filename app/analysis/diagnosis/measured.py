@@ -13,7 +13,7 @@ from functools import cached_property
 from itertools import pairwise
 
 from app.analysis.diagnosis.fault import Fault, Severity
-from app.analysis.diagnosis.flow import Flow, Point
+from app.analysis.diagnosis.flow import Flow, Point, gate_branches
 from app.analysis.diagnosis.roles import Role, activation_of
 from app.text.formatting import number
 from autoinit.graph.model_graph import Call, ModelGraph
@@ -73,10 +73,15 @@ class Measured:
         ]
         return Flow(self.graph, self.roles, squares, gradients, self.zero)
 
+    @cached_property
+    def gates(self) -> frozenset[int]:
+        """Calls that only open and close a gate, of which no size is judged."""
+        return gate_branches(self.graph, self.roles)
+
 
 def measured_faults(measured: Measured) -> Iterator[Fault]:
     """All faults that the figures of a series show."""
-    points = measured.flow().points()
+    points = [each for each in measured.flow().points() if each.call.index not in measured.gates]
     dead = list(_dead(measured))
     yield from _not_finite(measured)
     yield from dead
@@ -230,8 +235,11 @@ def _distorted(measured: Measured, points: Sequence[Point]) -> Iterator[Fault]:
 
     (squared norm of the gradient) · (mean square of the signal) stays along a path where layers do
     to a small difference what they do to the signal; the largest single step is left out, since a
-    trend is what condemns.
+    trend is what condemns. Gates do something else to each input, and their roads are added: there
+    the product of both is no measure of it.
     """
+    if measured.gates:
+        return
     stretches: dict[int, list[tuple[float, Point]]] = {}
     for point in points:
         if point.forward is None or point.backward is None:
@@ -275,7 +283,7 @@ def _collapse(measured: Measured) -> Iterator[Fault]:
     pairs = [
         (call, moments)
         for call, moments in zip(measured.graph.calls, measured.forward, strict=True)
-        if moments is not None and not call.is_internal
+        if moments is not None and not call.is_internal and call.index not in measured.gates
     ]
     placed = [pair for pair in pairs if pair[1].position_correlation is not None]
     known = [
@@ -329,6 +337,8 @@ def _share(
     for call, moments in zip(measured.graph.calls, measured.forward, strict=True):
         share = None if moments is None else getattr(moments.shape, name)
         if share is None or share < least or measured.roles[call.index] not in roles:
+            continue
+        if call.index in measured.gates:
             continue
         if name == "dead_fraction" and activation_of(call) in _SHARES:
             continue  # a share of nearly 0 is an answer

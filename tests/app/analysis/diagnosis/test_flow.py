@@ -6,7 +6,7 @@ import keras
 import pytest
 from keras import layers
 
-from app.analysis.diagnosis.flow import Flow
+from app.analysis.diagnosis.flow import Flow, gate_branches
 from app.analysis.diagnosis.roles import Role, role_of
 from autoinit.propagation import Options, input_signals, plan
 from autoinit.reading import read_model
@@ -153,3 +153,47 @@ def test_a_gradient_takes_the_path_that_changes_it_least():
 
 def test_roles_are_words_of_the_table():
     assert {str(role) for role in Role} == {role.value for role in Role}
+
+
+def squeezed(gate="sigmoid"):
+    """A block whose channels are weighed by what is pooled of them."""
+    inputs = keras.Input((8, 8, 4), name="x")
+    h = layers.Conv2D(4, 3, padding="same", name="conv")(inputs)
+    s = layers.GlobalAveragePooling2D(keepdims=True, name="pool")(h)
+    s = layers.Dense(2, activation="relu", name="squeeze")(s)
+    s = layers.Dense(4, activation=gate, name="excite")(s)
+    h = layers.Multiply(name="weighed")([h, s])
+    return keras.Model(inputs, layers.Dense(2, name="out")(layers.Flatten(name="flat")(h)))
+
+
+def gates_of(model):
+    graph, roles = roles_of(model)
+    return {call.path for call in graph.calls if call.index in gate_branches(graph, roles)}
+
+
+def test_what_only_opens_a_gate_is_a_branch_of_its_own():
+    branch = {"pool", "squeeze", "squeeze/relu", "excite"}
+    assert gates_of(squeezed()) == branch | {"excite/sigmoid"}
+    assert gates_of(squeezed("hard_sigmoid")) == branch | {"excite/hard_sigmoid"}
+    assert gates_of(squeezed("tanh")) == gates_of(squeezed("linear")) == set()
+
+
+def test_a_product_of_two_gates_has_none_and_a_gate_that_is_read_elsewhere_is_a_signal():
+    inputs = keras.Input((4,))
+    one = layers.Dense(4, activation="sigmoid", name="one")(inputs)
+    two = layers.Dense(4, activation="sigmoid", name="two")(inputs)
+    three = layers.Dense(4, activation="tanh", name="three")(inputs)
+    assert gates_of(keras.Model(inputs, layers.Multiply()([one, two]))) == set()
+    gated = layers.Multiply()([one, three])
+    assert gates_of(keras.Model(inputs, gated)) == {"one", "one/sigmoid"}
+    assert gates_of(keras.Model(inputs, layers.Concatenate()([gated, one]))) == set()
+    assert gates_of(keras.Model(inputs, [gated, one])) == set()
+
+
+def test_a_highway_weighs_both_of_its_roads_by_one_gate():
+    inputs = keras.Input((4,))
+    gate = layers.Dense(4, activation="sigmoid", name="gate")(inputs)
+    road = layers.Dense(4, activation="relu", name="road")(inputs)
+    kept = layers.Multiply()([layers.Rescaling(-1.0, 1.0, name="rest")(gate), inputs])
+    model = keras.Model(inputs, layers.Add()([layers.Multiply()([gate, road]), kept]))
+    assert gates_of(model) == {"gate", "gate/sigmoid", "rest"}

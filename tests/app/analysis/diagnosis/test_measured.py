@@ -11,7 +11,7 @@ from app.analysis.diagnosis.measured import Measured, measured_faults
 from probes.moments.distribution import Distribution
 from probes.moments.figures import Moments
 from tests.app.analysis.diagnosis.models import chain, dense
-from tests.app.analysis.diagnosis.test_flow import roles_of
+from tests.app.analysis.diagnosis.test_flow import roles_of, squeezed
 
 
 def moments(square=1.0, *, finite=1.0, correlation=None, positions=None, **shares):
@@ -182,3 +182,12 @@ def test_a_gradient_that_vanishes_tells_how_much_slower_its_kernel_would_move(ow
     assert ("At one learning rate" in found.message) == (told is not None)
     assert told is None or told in found.message
     assert told is None or "than that of 'out'." in found.message
+
+
+def test_no_size_is_judged_of_what_only_opens_a_gate():
+    model = squeezed()
+    small = {"squeeze": 1e-4, "squeeze/relu": moments(1e-5, dead_fraction=1.0), "excite": 1e-6}
+    assert not faults(model, small, {"squeeze": 1e-6, "excite": 1e-6})
+    # What the gate does to the signal is seen behind it.
+    closed = small | {"weighed": 1e-6, "flat": 1e-6, "out": 1e-6}
+    assert "signal_vanishes" in faults(squeezed("linear"), closed)
