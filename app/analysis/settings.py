@@ -363,6 +363,11 @@ class Settings(OptionsTable):
     """Keras's own part for one that the file only names, such as pkg>hard_swish=hard_swish or
     FixedDropout=Dropout; by the name of a layer, too: z=GaussianSampling for a VAE's draw."""
 
+    # As for custom objects; a page has it only where its server was started so.
+    trust: Annotated[bool, Option(FILES, "Run its own code", in_form=False)] = False
+    """Run the code that came with the model: the Lambdas in it, and layers and functions that it
+    names in files of Python beside it. It runs in the same confined process as everything else."""
+
     activation: Annotated[Activation, Option(WHAT_IF, "Activation", flag=None)] = "as_it_is"
     """Another activation in the hidden layers, and in the model that is taken home. Outputs, gates,
     recurrent layers and attention keep theirs."""

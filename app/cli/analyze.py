@@ -125,7 +125,8 @@ class Wanted:
     metavar="MODEL...",
     help=f"{MODEL_FILE}, or sample:NAME, with arguments if need be "
     "(sample:NAME?argument=value&argument=value); of several, the highest exit status counts. An "
-    "architecture, model.json, takes the file of weights that stands next to it",
+    "architecture, model.json, takes the file of weights that stands next to it, and with "
+    "--trust a model the files of Python",
 )
 @file_option("--output", help="Write all figures as JSON; - for stdout")
 @file_option(
@@ -227,6 +228,8 @@ def _analyze(
         tempfile.TemporaryDirectory(prefix="autoinit-") as folder,
         common.start_workers(Path(folder), readable=modules) as workers,
     ):
+        if spec.settings.trust and not is_sample:
+            parts = [*parts, *(each for each in common.modules_beside(model) if each not in parts)]
         if parts:
             packed = Path(folder) / "model.zip"
             folders.pack({Path(each).name: Path(each) for each in (model, *parts)}, packed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import mmap
 import os
 import shutil
@@ -23,6 +25,7 @@ COMMAND = "autoinit"
 DONE, ERROR, REFUSED, OUTSIDE_BAND, USAGE, INTERRUPTED = 0, 1, 2, 3, 64, 130
 SENTENCE_LIMIT = 2000
 LOG_LINES_SHOWN = 20
+MODULES_LOOKED_AT = 200
 LOG_COLUMNS = 300
 BAR_COLUMNS = 32  # with the share that is done
 
@@ -74,8 +77,20 @@ def put_together(models: Sequence[str]) -> list[list[str]]:
         if kinds == {"json", "weights"}:
             found[-1].append(model)
             found[-1].sort(key=lambda each: _kind(each) == "weights")
+        elif found and model.endswith(".py"):
+            found[-1].append(model)
         else:
             found.append([model])
+    return found
+
+
+def modules_beside(model: str) -> list[str]:
+    """Files of Python in a model's folder that define a class, without running them."""
+    found = []
+    for path in sorted(Path(model).absolute().parent.glob("*.py"))[:MODULES_LOOKED_AT]:
+        with contextlib.suppress(OSError, SyntaxError, ValueError):
+            if any(isinstance(each, ast.ClassDef) for each in ast.parse(path.read_bytes()).body):
+                found.append(str(path))
     return found
 
 

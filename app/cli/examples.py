@@ -37,6 +37,8 @@ examples:
       transfer learning: what is frozen stays, and the rest is drawn to go with it
   %(prog)s my_model.keras --custom-objects my_package.layers
   %(prog)s my_model.h5 --treat-as FixedDropout=Dropout
+  %(prog)s my_model.keras my_layers.py --trust
+  %(prog)s model.json model.weights.h5
       import the module that registers the model's own layer classes; it runs its code
 
 exit status:

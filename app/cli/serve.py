@@ -20,6 +20,7 @@ from app.jobs.confinement import MEASURES, attempts
 from app.text.escaping import plain_text
 
 RUNS = "AUTOINIT_RUNS"
+TRUST = "AUTOINIT_TRUST"
 SCRIPT = Path(app.__file__).parent / "streamlit_app.py"
 
 
@@ -51,11 +52,22 @@ PORT = Parsed("port", _parse_port, "a port from 1 to 65535")
     metavar="DIR",
     help="Folder of trainings that SignalMonitor watches, to be followed on the page",
 )
+@click.option(
+    "--trust",
+    is_flag=True,
+    help="The page asks whether to run the code that came with a model, its Lambdas and the files "
+    "of Python chosen with it; for a server that only you reach",
+)
 @click.argument(
     "arguments", nargs=-1, metavar="[-- ARGUMENT...]", help="After --: options of streamlit run"
 )
 def serve(
-    address: str, port: int, check: bool, runs: Path | None, arguments: tuple[str, ...]
+    address: str,
+    port: int,
+    check: bool,
+    runs: Path | None,
+    trust: bool,
+    arguments: tuple[str, ...],
 ) -> int:
     """Start the dashboard on this machine."""
     if check:
@@ -65,6 +77,7 @@ def serve(
     host = f"[{address}]" if ":" in address else address
     print(f"http://{host}:{port}  (Ctrl+C ends it)", flush=True)
     shown = {} if runs is None else {RUNS: str(runs.resolve())}
+    shown |= {TRUST: "1"} if trust else {}
     os.execve(sys.executable, command(address, port, arguments), environment() | shown)
 
 

@@ -387,7 +387,8 @@ def again_with(handle: JobHandle) -> Again | None:
         return None
 
     def again(changes: Mapping[str, Any]) -> None:
-        start(replace(spec, settings=spec.settings.replace(**changes)))
+        trust = uploads.TRUSTS and bool(st.session_state.get("trust"))
+        start(replace(spec, settings=spec.settings.replace(**{"trust": trust, **changes})))
 
     return again
 

@@ -70,7 +70,7 @@ def sidebar(on_page: JobSpec | None, has_uploader: bool) -> tuple[JobSpec | None
         in_form = on_page is not None
         with st.form("settings", border=False) if in_form else st.container(key="settings"):
             options = sample_options(sample) if sample else {}
-            fields = settings_fields()
+            fields = settings_fields() | trust_field()
             button = st.form_submit_button if in_form else st.button
             pressed = button(
                 "Analyse", type="primary", width="stretch", icon=":material/play_arrow:"
@@ -253,6 +253,14 @@ def settings_fields(options: type[Settings] = Settings) -> dict[str, Any]:
                 if entry.option.group == group and entry.option.in_form and is_shown:
                     fields[entry.name] = settings_field(entry, getattr(last, entry.name), names)
     return fields
+
+
+def trust_field() -> dict[str, Any]:
+    """Whether the code that came with the model is run, where the server lets one ask."""
+    if not uploads.TRUSTS:
+        return {}
+    entry = table()["trust"]
+    return {"trust": st.checkbox(entry.option.label, key="trust", help=entry.help)}
 
 
 def settings_field(entry: Entry, value: Any, names: Sequence[str]) -> Any:

@@ -17,7 +17,11 @@ from app.analysis.settings import Settings
 from app.jobs import folders
 from app.limits import Limits, format_bytes, variable
 
-SUFFIXES = (".keras", ".h5", ".hdf5", ".hdf", ".json", ".model", ".zip")
+# Whether whoever started the server lets the page ask for a model's own code to be run.
+TRUSTS = os.environ.get("AUTOINIT_TRUST") == "1"
+SUFFIXES = (
+    ".keras", ".h5", ".hdf5", ".hdf", ".json", ".model", ".zip", *((".py",) if TRUSTS else ()),
+)  # fmt: skip
 DATA_SUFFIXES = (".npy", ".npz", ".csv")
 # How the files begin that the worker reads; it says more of what is wrong with one of these kinds.
 _MODELS = re.compile(rb"PK\x03\x04|PK\x05\x06|\x89HDF\r\n\x1a\n|[\xef\xbb\xbf\xfe\xff\0\s]*[{\"]")
@@ -82,7 +86,8 @@ def require_kind(file: BinaryIO, name: str, suffixes: Sequence[str] = SUFFIXES) 
     """
     start = file.read(START_BYTES)
     file.seek(0)
-    if suffixes is SUFFIXES and not _MODELS.match(start):
+    is_code = TRUSTS and name.lower().endswith(".py")
+    if suffixes is SUFFIXES and not is_code and not _MODELS.match(start):
         raise ValueError(
             f"{name!r} is no model file: what is in it is neither a .keras archive, nor HDF5, nor "
             "JSON. Save the whole model with model.save('model.keras')."

@@ -264,8 +264,9 @@ def _opened_file(spec: JobSpec, custom: dict[str, Any], budgets: Budgets) -> Mod
     folder = Path(tempfile.mkdtemp())
     parts = parts_of(Path(spec.model), spec.name, budgets, folder)
     file = open_model_file(
-        parts.model, custom, parts.name, budgets, spec.settings.treat_as, parts.weights
-    )
+        parts.model, custom, parts.name, budgets, spec.settings.treat_as, parts.weights,
+        spec.settings.trust, parts.code,
+    )  # fmt: skip
     weakref.finalize(file.record, shutil.rmtree, folder, ignore_errors=True)
     if parts.model == Path(spec.model):
         return file

@@ -23,6 +23,7 @@ from autoinit.model_files.read.hdf5 import ArraysFile, quoted
 from autoinit.model_files.read.reading import FileRecord, read_model_file
 from autoinit.model_files.read.signatures import SAVE_WHOLE
 from autoinit.model_files.rebuilding import rebuild_keras3, refusals
+from autoinit.model_files.trusted import keras_of_part, lambda_of, modules_with
 from autoinit.model_files.weights.loading import LoadedWeights, load_weights, open_weights
 from autoinit.model_files.weights.stored_shapes import stored_shapes
 
@@ -68,6 +69,8 @@ def open_model_file(
     budgets: Budgets | None = None,
     treat_as: Sequence[str] = (),
     weights: Path | None = None,
+    trusted: bool = False,
+    code: Sequence[Path] = (),
 ) -> ModelFile:
     """Rebuild the model of a `.keras`, `.h5`/`.hdf5` or JSON file; its extension does not matter.
 
@@ -79,6 +82,8 @@ def open_model_file(
         budgets: the limits; by default those of the environment.
         treat_as: `NAME=KERAS_NAME` for parts of the file that Keras's own are to stand in for.
         weights: a file of weights alone, that go with an architecture.
+        trusted: whether the code in the file, and in `code`, is to be run.
+        code: files of Python that came with it.
 
     Raises:
         ModelFileError: with a code and one sentence, for a file that is refused.
@@ -94,14 +99,46 @@ def open_model_file(
     path = Path(path)
     budgets = budgets or Budgets.from_environment()
     record = read_model_file(path, name or path.name, budgets, weights)
-    custom, unused = _of_keras(record, custom_objects or {})
+    if trusted:
+        return _open_trusted(record, custom_objects or {}, budgets, treat_as, code)
+    return _open(record, custom_objects or {}, budgets, treat_as)
+
+
+def _open_trusted(
+    record: FileRecord, custom_objects: Mapping[str, Any], budgets: Budgets,
+    treat_as: Sequence[str], code: Sequence[Path],
+) -> ModelFile:  # fmt: skip
+    """The model with its own code; without that where it fails."""
+    own, findings = modules_with(record.config_text, record.keras, code)
+    has_lambda = '"Lambda"' in record.config_text
+    known = {**custom_objects, **own}
+    added = {"Lambda": lambda_of(record.keras, known)} if has_lambda else {}
+    try:
+        file = _open(record, {**known, **added}, budgets, treat_as)
+    except ModelFileError as error:
+        if not own and not added:
+            raise
+        failed = f"The code that came with the file could not be run: {error}"
+        file = _open(record, custom_objects, budgets, treat_as)
+        return replace(file, findings=(*file.findings, Finding("code_not_run", "", "", failed)))
+    if added:
+        message = "The code in the file's Lambda layers was run, as you asked."
+        findings = (*findings, Finding("ran_code", "", "", message))
+    return replace(file, findings=(*file.findings, *findings), foreign=bool(own or added))
+
+
+def _open(
+    record: FileRecord, custom_objects: Mapping[str, Any], budgets: Budgets, treat_as: Sequence[str]
+) -> ModelFile:
+    custom, unused = _of_keras(record, custom_objects)
     treated = substituted(record, treat_as)
     custom |= treated.custom
     taken = replace(record, config=treated.config)
     with contextlib.ExitStack() as stack:
         arrays = None
         if record.has_weights:
-            found = open_weights(weights or path, record.weights_format, record.name, budgets)
+            held = record.weights or record.path
+            found = open_weights(held, record.weights_format, record.name, budgets)
             arrays = stack.enter_context(found)
         shapes = stored_shapes(arrays.arrays if arrays else {}, taken.config, record.weights_format)
         checked = check(taken, budgets, custom, shapes)
@@ -111,7 +148,7 @@ def open_model_file(
     stands_in = any(finding.code.startswith("opaque") for finding in checked.findings)
     return replace(
         file,
-        sha256=_sha256(path),
+        sha256=_sha256(record.path),
         findings=_each_once((*checked.findings, *file.findings, *unused, *treated.findings)),
         native=file.native and not stands_in,
         foreign=taken.config is not record.config,
@@ -197,8 +234,7 @@ def _of_keras(
     fitting: dict[str, Any] = {}
     others: list[str] = []
     for name, part in custom.items():
-        roots = {base.__module__.partition(".")[0] for base in getattr(part, "__mro__", ())}
-        kind = 2 if "tf_keras" in roots else 3 if "keras" in roots else record.keras
+        kind = keras_of_part(part, record.keras)
         registered = [keras.saving.get_registered_name(part)]
         if "tf_keras" in sys.modules:  # else it can have registered nothing there
             registered.append(sys.modules["tf_keras"].saving.get_registered_name(part))

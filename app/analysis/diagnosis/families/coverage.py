@@ -22,6 +22,22 @@ KINDS = (
         test="autoinit.model_files.check.checking",
     ),
     FindingKind(
+        "ran_code",
+        Severity.NOTE,
+        "Code that came with the model was run",
+        cause="Whoever brought the file said that its code is their own (--trust).",
+        remedy="Nothing need be done.",
+        test="autoinit.model_files.trusted",
+    ),
+    FindingKind(
+        "code_not_run",
+        Severity.PROBLEM,
+        "Code that came with the model could not be run",
+        cause="It was compiled by another version of Python, or uses names that are not at hand.",
+        remedy="Give the file of Python that defines them, or a module with --custom-objects.",
+        test="autoinit.model_files.trusted",
+    ),
+    FindingKind(
         "treated_as",
         Severity.NOTE,
         "Parts that are run as Keras's own",
