@@ -22,7 +22,7 @@ from autoinit.graph.shapes import last_uses
 from autoinit.graph.zeros import zeros_on_purpose
 from autoinit.rules import RULES
 from autoinit.rules.fallbacks import not_run, pass_through, without_rule
-from autoinit.rules.kernel_sources import GivenKernels, PlannedKernels
+from autoinit.rules.kernel_sources import GivenKernels, Latents, PlannedKernels
 from autoinit.rules.kernels import Kernel, Loader
 from autoinit.rules.registry import (
     Context,
@@ -62,6 +62,7 @@ class Options:
         batch: how many samples go through the model together.
         unsupported: what becomes of calls without a rule, a key of `UNSUPPORTED`.
         config: handed to estimators written by users.
+        backward: whether kernels keep the variance of gradients in place of that of signals.
     """
 
     training: bool = True
@@ -74,6 +75,7 @@ class Options:
     batch: int = 128
     unsupported: str = "pass_through"
     config: Mapping[str, Any] = field(default_factory=dict)
+    backward: bool = False
 
     def context(self, registry: Registry, load: Loader, kernels: KernelSource) -> Context:
         """What rules may know in a pass with these settings."""
@@ -206,6 +208,7 @@ def plan(
     zeros = zeros_on_purpose(graph, load) if options.zero_kernels == "keep" else frozenset()
 
     def run(loops: Mapping[int, float]) -> tuple[Propagation, _Pass]:
+        latents = Latents(graph) if options.backward else None
         kernels = PlannedKernels(
             load,
             options.signal_variance,
@@ -213,8 +216,9 @@ def plan(
             kept=kept,
             loops=loops,
             zeros=zeros,
+            latents=latents,
         )
-        walk = _Pass(graph, inputs, options.context(registry, load, kernels), known or {})
+        walk = _Pass(graph, inputs, options.context(registry, load, kernels), known or {}, latents)
         return walk.run(), walk
 
     result, walk = run({})
@@ -243,6 +247,7 @@ class _Pass:
         inputs: the signals of its inputs, by value index.
         context: of the rules.
         measured: signals that take the place of the rules', by value index.
+        latents: told the variance of each value.
     """
 
     def __init__(
@@ -251,6 +256,7 @@ class _Pass:
         inputs: Mapping[int, Signal],
         context: Context,
         measured: Mapping[int, Signal],
+        latents: Latents | None = None,
     ) -> None:
         self.graph = graph
         self.inputs = inputs
@@ -260,7 +266,7 @@ class _Pass:
             source = self.shared.recording(context.kernel_moments)
             context = replace(context, kernel_moments=source)
         self.context = replace(context, kept=graph.kept)
-        self.measured = measured
+        self.measured, self.latents = measured, latents
         self.kind = type(next(iter(inputs.values())))
         self.factors = graph.factors()
         # Factors of the products that their other factor is added to, and those calls' inputs.
@@ -300,7 +306,11 @@ class _Pass:
             result = self.shared.follow(call, arrived, result)
         for value, signal in zip(call.outputs, result.signals, strict=True):
             self.signals[value.index] = settled(cast(Signal, signal)).arrange(value.positions)
-        return replace(result, signals=self._observed(call, result))
+        observed = self._observed(call, result)
+        if self.latents is not None:
+            pairs = zip(call.outputs, observed, strict=True)
+            self.latents.variances.update((value.index, each.variance) for value, each in pairs)
+        return replace(result, signals=observed)
 
     def _keep_gate(self, call: Call, arrived: Sequence[Signal]) -> None:
         for reader, (product, place) in self.gated.items():

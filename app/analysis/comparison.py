@@ -335,13 +335,14 @@ class Analysis:
         """
         settings, known = self.settings, None
         prepare(scheme, self.graph)
-        predicted = plan(self.graph, self.signals, self.options, self.registry)
+        options = replace(self.options, backward=scheme.backward)
+        predicted = plan(self.graph, self.signals, options, self.registry)
         drawn = {id(choice.kernel.variable) for choice in predicted.scales}
         if self.uploaded and draw == 0:
             self.findings += weights_not_finite(self.graph, drawn)
         if self.comparison.kept:
             known = self._measured_at_frozen_layers(drawn, draw)
-            predicted = plan(self.graph, self.signals, self.options, self.registry, known=known)
+            predicted = plan(self.graph, self.signals, options, self.registry, known=known)
         inputs = self.inputs
         scales, findings = draw_by_scheme(
             scheme, self.graph, predicted.scales, settings.distribution, self.seeds[draw],

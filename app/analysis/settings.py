@@ -39,7 +39,7 @@ CODES = "codes of findings, such as gradient_vanishes"
 # The schemes of `autoinit.initializers.schemes`, which imports Keras; a test compares them.
 Scheme = Literal[
     "own", "glorot", "he", "lecun", "orthogonal", "delta_orthogonal", "autoinit",
-    "autoinit_orthogonal", "calibrated", "centred", "zero_residual",
+    "autoinit_orthogonal", "backward", "calibrated", "centred", "zero_residual",
 ]  # fmt: skip
 SCHEME_WORDS = {
     "own": "Its own, drawn anew",
@@ -50,6 +50,7 @@ SCHEME_WORDS = {
     "delta_orthogonal": "Delta-orthogonal",
     "autoinit": "AutoInit",
     "autoinit_orthogonal": "AutoInit, orthogonal",
+    "backward": "Backward",
     "calibrated": "Calibrated",
     "centred": "Centred",
     "zero_residual": "Zero residual",

@@ -19,8 +19,8 @@ COLOURS = {
     "default": "#CC79A7", "autoinit": "#0072B2", "uploaded": "#009E73", "calibrated": "#56B4E9",
     "centred": "#8B7BDE", "zero_residual": "#B8860B", "orthogonal": "#4C9F38",
     "delta_orthogonal": "#A0522D", "autoinit_orthogonal": "#6699CC", "he": "#44AA99",
-    "glorot": "#AA4499", "lecun": "#C0504D", "own": "#999933", "as_it_is": "#767676",
-    "as_it_is_autoinit": "#8C8C8C",
+    "glorot": "#AA4499", "lecun": "#C0504D", "own": "#999933", "backward": "#7A6A4F",
+    "as_it_is": "#767676", "as_it_is_autoinit": "#8C8C8C",
 }  # fmt: skip
 SYMBOLS = {"default": "diamond", "autoinit": "circle", "uploaded": "square", "calibrated": "cross"}
 # The lines' own pattern, which shows without colour, too.
@@ -29,6 +29,7 @@ DASHES = {
     "centred": "dot", "zero_residual": "longdashdot", "orthogonal": "12px,3px",
     "delta_orthogonal": "2px,6px", "autoinit_orthogonal": "12px,4px,2px,4px", "he": "6px,2px",
     "glorot": "4px,6px", "lecun": "2px,2px", "own": "8px,2px,2px,2px,2px,2px",
+    "backward": "3px,3px,9px,3px",
     "as_it_is": "10px,5px", "as_it_is_autoinit": "1px,4px",
 }  # fmt: skip
 OTHER_COLOUR, OTHER_SYMBOL = "#56B4E9", "triangle-up"

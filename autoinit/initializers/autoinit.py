@@ -157,6 +157,7 @@ class AutoInit:
             samples=int(config.recurrent_monte_carlo_samples),
             unsupported=config.unsupported,
             config=config.as_dict(),
+            backward=scheme is not None and scheme.backward,
         )
         signals = input_signals(
             graph, self.input_data_mean, self.input_data_var, config.signal_model

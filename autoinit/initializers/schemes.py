@@ -38,6 +38,7 @@ class Scheme:
         calibrated: whether each kernel is then scaled by what is measured behind it.
         centred: whether that pass takes each unit's mean into its bias, too.
         zero_residual: whether the last kernel of each residual branch starts at zero.
+        backward: whether the plan keeps the variance of gradients in place of that of signals.
     """
 
     title: str
@@ -49,6 +50,7 @@ class Scheme:
     calibrated: bool = False
     centred: bool = False
     zero_residual: bool = False
+    backward: bool = False
 
     @property
     def kernels_only(self) -> bool:
@@ -115,6 +117,12 @@ SCHEMES: dict[str, Scheme] = {
     "autoinit_orthogonal": Scheme(
         "AutoInit, orthogonal", "AutoInit's scales, drawn as orthogonal matrices.",
         distribution="orthogonal",
+    ),
+    "backward": Scheme(
+        "Backward",
+        "Each kernel at the scale that lets gradients keep their variance on the way back through "
+        "a chain of layers, as the rules predict it (after He et al. 2015, eq. 14).",
+        backward=True,
     ),
     "calibrated": Scheme(
         "Calibrated",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from autoinit.findings import Finding
-from autoinit.graph.model_graph import Call
+from autoinit.graph.model_graph import Call, ModelGraph, weights_of
 from autoinit.rules.kernels import Kernel, Loader, bias_moments
 from autoinit.rules.registry import KernelScale, RuleResult
 from autoinit.signals.signal import NO_BIAS, BiasMoments, KernelMoments, Signal
@@ -43,6 +43,44 @@ class GivenKernels:
         return *moments, RuleResult((), weighted=True, findings=findings)
 
 
+class Latents:
+    """Variances of what functions take in, by which gradients keep theirs.
+
+    The gradient at a kernel's output z has, at what the kernel before gave, fan_out·σ²·E f′² times
+    its variance, where the kernel reads f of a latent u. With χ₁ = Var u·E f′²/E f² (`phases`) and
+    Var z = fan_in·σ²·E f² that is 1 for Var z = Var u·(fan_in/fan_out)/χ₁ (after Glorot & Bengio
+    2010, eq. 11, and He et al. 2015, eq. 14, where χ₁ = 1). Fans are counted by entries.
+
+    Args:
+        graph: of the model.
+    """
+
+    def __init__(self, graph: ModelGraph) -> None:
+        self.producers = graph.producers()
+        self.variances: dict[int, float] = {}
+
+    def target(self, call: Call, signal: Signal, first: float) -> float:
+        """Variance that a call with a kernel has to give; `first` where none is before it."""
+        if not call.inputs:
+            return first
+        value = call.inputs[0]
+        before = self.producers[value.index]
+        while not before.is_input and len(before.inputs) == 1 and not _gives_latents(before):
+            value = before.inputs[0]
+            before = self.producers[value.index]
+        latent, slope = self.variances.get(value.index, 0.0), signal.chi_1
+        found = latent / (1.0 if slope is None else slope or math.inf)
+        found *= call.inputs[0].entries / max(call.outputs[0].entries, 1)
+        return first if before.is_input or not 0.0 < found < math.inf else found
+
+
+def _gives_latents(call: Call) -> bool:
+    """Whether a call's output is about Gaussian: that of a kernel or of a normalization."""
+    if call.part == "activation":
+        return False
+    return bool(weights_of(call.layer)) or "Normalization" in call.class_name
+
+
 class PlannedKernels(GivenKernels):
     """Chooses the scale of each kernel at its first use, for one pass, and keeps to it (eq. 3, 4).
 
@@ -53,14 +91,17 @@ class PlannedKernels(GivenKernels):
         kept: identities of variables that stay as they are.
         loops: deviations of kernels that meet again what they had a part in, by variable.
         zeros: identities of those that start at zero on purpose.
+        latents: variances by value index of what has been passed, where gradients are what keeps
+            its variance; None where signals are.
     """
 
     def __init__(
         self, load: Loader, target: float, *, centred: bool, kept: frozenset[int],
         loops: Mapping[int, float] = MappingProxyType({}),
-        zeros: frozenset[int] = frozenset(),
+        zeros: frozenset[int] = frozenset(), latents: Latents | None = None,
     ) -> None:  # fmt: skip
         super().__init__(load)
+        self.latents = latents
         self.target = target
         self.centred = centred
         self.kept = kept
@@ -93,7 +134,10 @@ class PlannedKernels(GivenKernels):
             ))  # fmt: skip
             again = RuleResult((), weighted=True, findings=(finding,))
             return drawn.scaled(earlier.standard_deviation), given, again
-        target, findings = self._less_bias(call, given)
+        aim = (
+            self.target if self.latents is None else self.latents.target(call, signal, self.target)
+        )
+        target, findings = self._less_bias(call, given, aim)
         incoming = signal.linear(drawn, NO_BIAS).second_moment
         if not (math.isfinite(incoming) and incoming > 0.0):
             self.chosen[key] = None
@@ -118,12 +162,14 @@ class PlannedKernels(GivenKernels):
             self.chosen[id(kernel.variable)] = scales[0]
         return moments, bias, RuleResult((), weighted=True, at_target=False, scales=scales)
 
-    def _less_bias(self, call: Call, bias: BiasMoments) -> tuple[float, tuple[Finding, ...]]:
+    def _less_bias(
+        self, call: Call, bias: BiasMoments, target: float
+    ) -> tuple[float, tuple[Finding, ...]]:
         """What the kernel has to give to the target variance, beside the bias."""
-        if bias.variance < self.target:
-            return self.target - bias.variance, ()
+        if bias.variance < target:
+            return target - bias.variance, ()
         message = (
             f"The bias of {call.path!r} alone has variance {bias.variance:.3g}, the target is "
-            f"{self.target:.3g}: the kernel is drawn as if there were none. Start the bias at zero."
+            f"{target:.3g}: the kernel is drawn as if there were none. Start the bias at zero."
         )
-        return self.target, (Finding("bias_exceeds_target", call.path, call.class_name, message),)
+        return target, (Finding("bias_exceeds_target", call.path, call.class_name, message),)

@@ -129,3 +129,35 @@ def test_calibrating_any_scheme_gives_its_kernels_the_target():
     probe = probe_model(new, 64, seed=5)
     for name in ("conv", "depthwise", "last"):
         assert probe[name].variance == pytest.approx(1.0, rel=0.15)
+
+
+def gradient_ratio(scheme, stack, size):
+    """The gradient's variance at the first kernel's output beside that at the last but one."""
+    new = drawn(scheme, keras.Sequential([keras.Input(size), *stack, layers.Dense(10)]))
+    figures = probe_gradients(new, 64)
+    paths = [layer.name for layer in new.layers if isinstance(layer, layers.Dense | layers.Conv2D)]
+    return figures[paths[0]].variance / figures[paths[-2]].variance
+
+
+@pytest.mark.parametrize(
+    ("stack", "size", "forward"),
+    [
+        ([layers.Dense(200, "tanh") for _ in range(16)], (200,), 10.0),  # chi_1 = 1.18: 1.18¹⁴
+        ([layers.Dense(width, "relu") for width in (200, 100, 200, 400)], (400,), 2.0),
+        ([layers.Conv2D(24, 3, step, "same", activation="relu") for step in (1, 2, 1, 2, 1)],
+         (32, 32, 3), 1 / 12),
+    ],
+)  # fmt: skip
+def test_backward_scales_keep_gradients(stack, size, forward):
+    assert gradient_ratio("backward", stack, size) == pytest.approx(1.0, abs=0.35)
+    # AutoInit's, which keep signals, do not.
+    assert abs(np.log(gradient_ratio("autoinit", stack, size))) > 0.5 * abs(np.log(forward))
+
+
+def test_backward_scales_of_relu_are_those_of_the_fan_out():
+    widths = (400, 200, 300)
+    stack = [layers.Dense(width, "relu", name=f"h{width}") for width in widths]
+    new = drawn("backward", keras.Sequential([keras.Input((100,)), *stack]))
+    assert kernel(new, "h400").var() * 100 == pytest.approx(1.0, rel=0.03)  # as AutoInit's
+    assert kernel(new, "h200").var() * 200 == pytest.approx(2.0, rel=0.03)
+    assert kernel(new, "h300").var() * 300 == pytest.approx(2.0, rel=0.03)
