@@ -43,7 +43,8 @@ def moved(call: Call, signal: Signal) -> RuleResult | None:
 def _origins(call: Call, value: Value) -> list[Places] | None:
     """For each output, where in a sample each of its entries comes from; −1 for a zero."""
     entries = int(np.prod(value.sizes(1)))
-    if not 0 < entries <= _MOST_ENTRIES or not value.dtype.startswith(("float", "bfloat")):
+    most = max(entries, *(output.entries for output in call.outputs))
+    if not entries or most > _MOST_ENTRIES or not value.dtype.startswith(("float", "bfloat")):
         return None
     numbers = np.arange(1.0, entries + 1).reshape(value.sizes(1))
     random = np.random.default_rng(0).random(value.sizes(2)) + 0.5
