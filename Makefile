@@ -8,7 +8,7 @@ BIN := .venv/bin
 # TensorFlow's start-up messages; a value that is set already stays.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: app test test-all wheel docs fuzz lint format bench browser lock clean
+.PHONY: app test test-all wheel image docs fuzz lint format bench browser lock clean
 
 app: .venv/installed  ## start the dashboard on PORT
 	$(BIN)/streamlit run app/streamlit_app.py --server.port $(PORT)
@@ -30,6 +30,12 @@ wheel: .venv/installed  ## build dist/*.whl, which pip install takes
 
 docs: .venv/installed-docs  ## build the site of docs/ into site/; warnings are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --site-dir site
+
+ROOT ?= build/root
+
+image:  ## build the image and try its cell; without an engine, its steps in a Debian root
+	if command -v docker; then docker build --tag autoinit . && docker run --rm autoinit autoinit serve --check; \
+	else sh deploy/without_engine.sh $(ROOT); fi
 
 MINUTES ?= 10
 

@@ -125,6 +125,12 @@ def first_node(layer: Any) -> Any:
     return layer._inbound_nodes[0]
 
 
+def most_positions(layer: Any) -> int:
+    """The longest axis between batch and channels of what a layer of either Keras is called on."""
+    given = (keras.tree.flatten(node.input_tensors) for node in layer._inbound_nodes)
+    return max((size or 0 for each in given for size in each[0].shape[1:-1]), default=0)
+
+
 def source_inputs(tensors: Sequence[Any]) -> list[Any]:
     """The inputs that symbolic tensors come from; Keras's own way goes through every path."""
     waiting, seen, found = list(tensors), set[int](), []

@@ -5,7 +5,6 @@ Shapes come first: variables are declared without memory, counted, and only then
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import math
 import re
@@ -19,6 +18,7 @@ from autoinit.errors import ModelFileError
 from autoinit.graph.keras_internals import (
     initializer_of,
     layers_in,
+    most_positions,
     stacks_built_once,
     started_at_zero,
     variables_without_values,
@@ -74,9 +74,9 @@ def unroll(model: Any, names: set[str], budgets: Budgets) -> None:
     if not names:
         return
     for layer in layers_in(model):
-        if hasattr(layer, "unroll") or hasattr(layer, "forward_layer"):
-            with contextlib.suppress(AttributeError, ValueError):  # it has no input of its own
-                budgets.require("repetitions", layer.input.shape[1] or 0, "An unrolled layer")
+        # A layer around it is called in its place.
+        if any(hasattr(layer, name) for name in ("unroll", "forward_layer", "layer")):
+            budgets.require("repetitions", most_positions(layer), "An unrolled layer")
         if layer.name in names and hasattr(layer, "unroll"):
             layer.unroll = True
 

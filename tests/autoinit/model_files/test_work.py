@@ -98,9 +98,18 @@ def test_unknown_words_that_are_told_apart(tmp_path):
 
 
 @pytest.mark.parametrize("kind", [keras, tf_keras], ids=["Keras 3", "Keras 2"])
-def test_steps_that_are_unrolled(tmp_path, kind):
-    model = kind.Sequential([kind.Input((20, 2)), kind.layers.LSTM(2, unroll=True)])
-    said = refused(tmp_path, model, "[null, 20, 2]", "[null, 20000, 2]")
+@pytest.mark.parametrize("use", ["once", "twice", "for each of three"])
+def test_steps_that_are_unrolled(tmp_path, kind, use):
+    layer = kind.layers.LSTM(2, unroll=True)
+    if use == "for each of three":
+        data = kind.Input((3, 20, 2))
+        result = kind.layers.TimeDistributed(layer)(data)
+    else:
+        data = kind.Input((20, 2))
+        result = layer(data)
+    if use == "twice":
+        result = kind.layers.add([result, layer(data)])
+    said = refused(tmp_path, kind.Model(data, result), "20, 2]", "20000, 2]")
     assert "An unrolled layer would take 20,000 repetitions" in said
 
 
