@@ -167,13 +167,18 @@ def _read_npz(path: Path, name: str, keys: Keys, budgets: Budgets) -> dict[str, 
 
 
 def _keys(name: str, inputs: Sequence[str], stored: Sequence[str]) -> dict[str, str]:
-    """Which array is for which input. One array for one input may have any name."""
+    """Which array is for which input.
+
+    One array for one input may have any name; of several `x` is for it, as in data to train on.
+    """
     if not stored:
         raise _refused(name, "holds no arrays (.npy): write it with numpy.savez")
     if len(inputs) == len(stored) == 1:
         return {inputs[0]: stored[0]}
     if all(each in stored for each in inputs):
         return {each: each for each in inputs}
+    if len(inputs) == 1 and "x" in stored:
+        return {inputs[0]: "x"}
     raise _refused(
         name,
         f"has the arrays {_listed(stored)}, and the inputs are {_listed(inputs)}: name the arrays "

@@ -237,8 +237,8 @@ class Settings(OptionsTable):
         str | None, Option(INPUT, "Samples of the inputs", in_form=False, metavar="FILE")
     ] = None
     """Real data, of which samples are fed in place of noise, and which tell mean and variance: a
-    .npy array with one sample per row, a .npz with an array for each input, named like it, or a
-    .csv with a sample per line."""
+    .npy array with one sample per row, a .npz with an array for each input, named like it (x, where
+    there is one), or a .csv with a sample per line. Calibrating goes by them, too."""
 
     input_data_name: Annotated[
         str | None, Option(INPUT, "Name of the data", in_form=False, flag=None)

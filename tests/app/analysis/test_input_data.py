@@ -77,6 +77,19 @@ def test_arrays_of_numbers(tmp_path, array):
             assert np.array_equal(found, array)
 
 
+def test_data_to_train_on_serve_an_analysis_and_its_calibration(tmp_path):
+    x = np.random.default_rng(0).normal(size=(64, 4)) * [1.0, 2.0, 4.0, 8.0]
+    found = read(tmp_path, "train.npz", npz(x=x, y=np.arange(64)))
+    assert list(found) == ["in"]
+    assert np.array_equal(found["in"], x)
+    model = keras.Sequential([keras.Input((4,), name="in"), layers.Dense(300)])
+    settings = Settings(scheme="calibrated", samples=64, device="cpu")
+    comparison = compare(model, settings, uploaded=False, data={"in": x.astype("float32")})
+    (given,) = model.layers[0].kernel.numpy()[None]
+    assert np.var(x @ given) == pytest.approx(1.0, rel=0.15)  # of 32 of these samples
+    assert comparison.taken == "calibrated"
+
+
 def test_several_inputs_by_name(tmp_path):
     arrays = {
         "right": np.arange(12).reshape(3, 2, 2),
