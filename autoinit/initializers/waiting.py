@@ -95,9 +95,10 @@ class AutoInitializer(keras.initializers.Initializer):
             fan_in = max(math.prod(shape[:-1]), 1)
             deviation = math.sqrt(self.signal_variance / fan_in)
         found = make_initializer(self.distribution, deviation, shape, self.seed)
-        for name, value in () if layer is None else list(vars(layer).items()):
-            if value is self:
-                setattr(layer, name, found)
+        # The first one: of a layer with several kernels they are made in this order.
+        name = next((name for name, value in vars(layer or self).items() if value is self), None)
+        if name is not None:
+            setattr(layer, name, found)
         return found(shape, dtype=dtype)
 
     def _planned(

@@ -88,7 +88,7 @@ class Trainer:
     @property
     def judging(self) -> int:
         """How many steps of training take about as long as judging does."""
-        return math.ceil(self.task.held_out / self.batch / (1 if self._in_training else 3))
+        return math.ceil(self.task.held_out / self.batch / 3)
 
     def start(self) -> Sequence[Any]:
         """What a training begins with: the weights as they are, and an optimizer without a past."""

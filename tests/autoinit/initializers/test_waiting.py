@@ -58,6 +58,17 @@ def test_one_of_a_sequential_model_waits_for_its_input():
     assert of_relu == pytest.approx(0.5, rel=0.02)
 
 
+def test_one_for_all_kernels_of_a_layer():
+    keras.utils.set_random_seed(0)
+    one = AutoInitializer()
+    layer = layers.SeparableConv2D(64, 3, depthwise_initializer=one, pointwise_initializer=one)
+    model = keras.Model(x := keras.Input((9, 9, 32)), layer(x))
+    planned = [each.standard_deviation for each in AutoInit().plan(model).scales]
+    drawn = [kernel.numpy().std() for kernel in (layer.depthwise_kernel, layer.pointwise_kernel)]
+    assert drawn == pytest.approx(planned, rel=0.1)
+    assert "AutoInitializer" not in str(layer.get_config())
+
+
 class Own(keras.Model):
     def __init__(self):
         super().__init__()
