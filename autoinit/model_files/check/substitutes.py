@@ -32,6 +32,12 @@ _OFFERED = names._names("""
     GroupNormalization LayerNormalization LeakyReLU PReLU RMSNormalization ReLU Softmax
     SpatialDropout1D SpatialDropout2D UnitNormalization
 """)  # fmt: skip
+# Of TensorFlow's model optimization toolkit.
+_WRAPPERS = (
+    "PruneLowMagnitude", "QuantizeWrapper", "QuantizeWrapperV2", "QuantizeAnnotate",
+    "ClusterWeights",
+)  # fmt: skip
+_QUANTIZES = "QuantizeLayer"
 _SAMPLING = ("sampling", "sample", "reparameterize", "reparametrize", "reparameterization")
 
 
@@ -60,10 +66,11 @@ def substituted(record: FileRecord, treat_as: Sequence[str]) -> Substituted:
     Raises:
         ValueError: for a name that Keras does not have, or a layer that states too little.
     """
+    unwrapped, looked_through = _unwrapped(record)
     if not treat_as:
-        return Substituted(record.config)
+        return Substituted(unwrapped, findings=looked_through)
     wanted = {name: _target(target) for name, target in map(_pair, treat_as)}
-    found = Substituted(copy.deepcopy(record.config))
+    found = Substituted(copy.deepcopy(unwrapped))
     counts = dict.fromkeys(wanted, 0)
     for container, key in _places(found.config):
         value = container[key]
@@ -80,8 +87,46 @@ def substituted(record: FileRecord, treat_as: Sequence[str]) -> Substituted:
                 f"{shortened(name)!r} is a function: it can be treated as an activation of Keras, "
                 f"such as {_closest(target, _activations())}, not as {target}."
             )
-    found.findings = tuple(_told(name, wanted[name], count) for name, count in counts.items())
+    told = (_told(name, wanted[name], count) for name, count in counts.items())
+    found.findings = (*looked_through, *told)
     return found
+
+
+def _unwrapped(record: FileRecord) -> tuple[dict[str, Any], tuple[Finding, ...]]:
+    """The layers in wrappers that prune or quantise while a network trains, without these."""
+    if not any(f'"{kind}"' in record.config_text for kind in (*_WRAPPERS, _QUANTIZES)):
+        return record.config, ()
+    config, counts = copy.deepcopy(record.config), dict.fromkeys(_WRAPPERS, 0)
+    for container, key in _places(config):
+        value = container[key]
+        kind = value.get("class_name") if isinstance(value, dict) else None
+        arguments = value.get("config") if isinstance(value, dict) else None
+        if not isinstance(kind, str) or not isinstance(arguments, dict):
+            continue
+        inner = arguments.get("layer")
+        if kind in _WRAPPERS and isinstance(inner, dict) and isinstance(inner.get("config"), dict):
+            counts[kind] += 1
+            inner["config"]["name"] = arguments.get("name", inner["config"].get("name"))
+            if "batch_input_shape" in arguments:
+                inner["config"].setdefault("batch_input_shape", arguments["batch_input_shape"])
+            kept = {name: value[name] for name in ("name", "inbound_nodes") if name in value}
+            value.clear()
+            value |= {**inner, **kept}
+        elif kind == _QUANTIZES:
+            kept = {name: arguments[name] for name in _COMMON & arguments.keys()}
+            value |= {"class_name": "Activation", "config": {**kept, "activation": "linear"}}
+            value.pop("module", None)
+            value.pop("registered_name", None)
+        elif kind == "QuantizeAwareActivation":
+            held = arguments.get("activation")
+            own = isinstance(held, dict) and held.get("class_name") == "NoOpActivation"
+            container[key] = "linear" if own else held
+    listed = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+    message = (
+        f"What prunes or quantises while the network trains is looked through ({listed}): masks, "
+        "clusters and ranges are not applied."
+    )
+    return config, ((Finding("looked_through", "", "", message),) if listed else ())
 
 
 def offer(name: str, layer: str = "") -> str:

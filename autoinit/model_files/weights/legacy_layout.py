@@ -6,6 +6,7 @@ Those of a nested model stand in one list, the trainable ones first.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +26,11 @@ from autoinit.model_files.weights.weight_owners import (
     trouble_between,
 )
 
+# What the wrappers of TensorFlow's model optimization toolkit keep beside a layer's weights.
+_OF_WRAPPERS = re.compile(
+    r"(mask|threshold|(pruning|optimizer)_step|\w+_(min|max)|(cluster_centroids|pulling_indices)_\w+)"
+    r"(_\d+)?:0"
+)
 Entries = list[tuple[str, StoredArray | None]]
 
 # Layers whose arrays tf_keras takes apart and puts together where they come from CuDNN or Keras 1.
@@ -119,7 +125,7 @@ def _legacy_owner(
     layer: Any, weights: list[Any], entries: Entries, source: tuple[str, str | None]
 ) -> WeightOwner:
     if len(entries) != len(weights):
-        entries = _without_placeholders(layer, entries)
+        entries = _of_wrapped(weights, _without_placeholders(layer, entries))
     arrays = [array for _, array in entries if array is not None]
     if len(arrays) < len(entries):
         raise mismatch(layer, "lists weights that are not there")
@@ -143,6 +149,20 @@ def _without_placeholders(layer: Any, entries: Entries) -> Entries:
     """Entries of a nested model but those of its placeholders' originals, whose names they bear."""
     skipped = {inner.name for inner in flattened(layer) if is_placeholder(inner)}
     return [(name, array) for name, array in entries if not skipped & set(name.split("/"))]
+
+
+def _of_wrapped(weights: Sequence[Any], entries: Entries) -> Entries:
+    """A layer's own entries, by their names, among those of a wrapper that was looked through."""
+    names = [str(weight.name).rpartition("/")[2] for weight in weights]
+    by_name = {name.rpartition("/")[2]: (name, array) for name, array in entries}
+    others = by_name.keys() - set(names)
+    if (
+        len(names) == len(set(names))
+        and by_name.keys() >= set(names)
+        and all(map(_OF_WRAPPERS.fullmatch, others))
+    ):
+        return [by_name[name] for name in names]
+    return entries
 
 
 def _may_need_conversion(layer: Any, arrays: Sequence[StoredArray], weights: Sequence[Any]) -> bool:

@@ -2,9 +2,11 @@
 
 import json
 
+import h5py
 import keras
 import numpy as np
 import pytest
+import tf_keras
 from keras import layers, ops
 
 from autoinit.gaussian_sampling import GaussianSampling
@@ -115,3 +117,38 @@ def test_a_draw_has_the_mean_and_the_variance_that_it_is_given():
     drawn = np.asarray(GaussianSampling()([mean, log_variance]))
     assert drawn.mean() == pytest.approx(3.0, abs=0.03)
     assert drawn.std() == pytest.approx(0.5, abs=0.02)
+
+
+def test_wrappers_that_prune_are_looked_through_and_their_weights_found(tmp_path):
+    model = tf_keras.Sequential([tf_keras.Input((4,)), tf_keras.layers.Dense(3, name="dense")])
+    path = tmp_path / "pruned.h5"
+    with pytest.warns(UserWarning, match="legacy"):
+        model.save(path)
+    with h5py.File(path, "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        inner = config["config"]["layers"][1]
+        inner["config"]["name"] = "inner"
+        config["config"]["layers"][1] = {
+            "class_name": "PruneLowMagnitude", "config": {"name": "dense", "layer": inner},
+        }  # fmt: skip
+        file.attrs["model_config"] = json.dumps(config)
+        group = file["model_weights/dense"]
+        names = list(group.attrs["weight_names"])
+        group["dense/mask:0"] = np.ones((4, 3), "float32")
+        group["dense/pruning_step:0"] = np.int64(7)
+        group.attrs["weight_names"] = [*names, "dense/mask:0", "dense/pruning_step:0"]
+    file = open_model_file(path)
+    assert [each.code for each in file.findings] == ["looked_through"]
+    assert isinstance(file.model.get_layer("dense"), layers.Dense)
+    for one, other in zip(model.get_weights(), file.model.get_weights(), strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_what_quantises_while_training_is_looked_through(tmp_path):
+    held = {"class_name": "QuantizeAwareActivation", "config": {"activation": "relu"}}
+    inner = Keras2.layer("Dense", "inner", units=4, activation=held)
+    wrapper = Keras2.layer("QuantizeWrapperV2", "quant", ["first"], layer=inner)
+    first = Keras2.layer("QuantizeLayer", "first", ["x"], quantizer={"class_name": "Q"})
+    file = opened(Keras2.functional(Keras2.input(), first, wrapper), tmp_path)
+    assert [each.code for each in file.findings] == ["looked_through"]
+    assert file.model.get_layer("quant").activation is keras.activations.relu

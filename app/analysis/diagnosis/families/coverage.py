@@ -38,6 +38,15 @@ KINDS = (
         test="autoinit.model_files.trusted",
     ),
     FindingKind(
+        "looked_through",
+        Severity.NOTE,
+        "Wrappers of pruning and quantisation",
+        cause="The layers are wrapped by TensorFlow's model optimization toolkit.",
+        remedy="Nothing need be done; a mask that stays in the file makes kernels smaller by the "
+        "share that it takes away.",
+        test="autoinit.model_files.check.substitutes",
+    ),
+    FindingKind(
         "treated_as",
         Severity.NOTE,
         "Parts that are run as Keras's own",
