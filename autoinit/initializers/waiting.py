@@ -96,7 +96,8 @@ class AutoInitializer(keras.initializers.Initializer):
             deviation = math.sqrt(self.signal_variance / fan_in)
         found = make_initializer(self.distribution, deviation, shape, self.seed)
         # The first one: of a layer with several kernels they are made in this order.
-        name = next((name for name, value in vars(layer or self).items() if value is self), None)
+        held = {} if layer is None else vars(layer)
+        name = next((name for name, value in held.items() if value is self), None)
         if name is not None:
             setattr(layer, name, found)
         return found(shape, dtype=dtype)
