@@ -1,16 +1,19 @@
 """What a hijacked worker may write in place of a result: refused, or shown like any other."""
 
+import contextlib
 import copy
 import json
 import random
 
 import pytest
+from hypothesis import HealthCheck, given, settings
 
 from app.analysis.result import ResultError, read_result
 from app.charts import variance_chart
 from app.cli.terminal import summary
 from app.export.report import report_html
 from app.export.tables import csv_text
+from tests.fuzz.mutations import mutated_bytes
 
 VALUES = [
     None, True, 0, -1, 1, 10**6, 10**40, 1e300, -1e-300, "", "x" * 300, "<b>", "\x1b[2J", "a\nb",
@@ -56,3 +59,19 @@ def test_what_is_accepted_can_be_shown(kind, request):
             assert "\x1b" not in report_html(found), seed
             assert "<b>" not in variance_chart(found).to_json(), seed
     assert accepted > SEEDS // 10
+
+
+def test_bytes_that_are_nearly_a_result(result):
+    """Flipped, cut or spliced as model files are: read, or refused."""
+    whole = json.dumps(result).encode()
+
+    @settings(
+        max_examples=100, derandomize=True, database=None, deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    @given(content=mutated_bytes(lambda: [whole]))
+    def look(content):
+        with contextlib.suppress(ResultError):
+            read_result(content)
+
+    look()
