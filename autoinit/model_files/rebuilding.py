@@ -82,25 +82,38 @@ def unroll(model: Any, names: set[str], budgets: Budgets) -> None:
 
 
 def _deserialize(config: dict[str, Any]) -> Any:
-    # Keras takes apart what it is given.
+    taken = copy.deepcopy(config)  # Keras takes apart what it is given
+    for entry in _objects(taken):
+        if entry.get("class_name") == "RandomShear" and isinstance(entry.get("config"), dict):
+            # It records the range that it has made of a number, and does not take that again.
+            for factor in ("x_factor", "y_factor"):
+                ends = entry["config"].get(factor)
+                if isinstance(ends, list) and len(ends) == 2 and ends[0] == -ends[1]:
+                    entry["config"][factor] = ends[1]
     with stacks_built_once():
-        return keras.saving.deserialize_keras_object(copy.deepcopy(config), safe_mode=True)
+        return keras.saving.deserialize_keras_object(taken, safe_mode=True)
+
+
+def _objects(config: Any) -> Iterator[dict[str, Any]]:
+    """Every dictionary in a configuration."""
+    waiting = [config]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            yield value
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
 
 
 def without(config: Mapping[str, Any], flag: str) -> tuple[dict[str, Any], set[str]]:
     """A copy in which no layer is `stateful`, or has `unroll`, and the names of those that were."""
     copied = copy.deepcopy(dict(config))
     names: set[str] = set()
-    waiting: list[Any] = [copied]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict):
-            if value.get(flag) is True:
-                value[flag] = False
-                names.add(str(value.get("name")))
-            waiting += value.values()
-        elif isinstance(value, list):
-            waiting += value
+    for value in _objects(copied):
+        if value.get(flag) is True:
+            value[flag] = False
+            names.add(str(value.get("name")))
     return copied, names
 
 

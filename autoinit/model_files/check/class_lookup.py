@@ -11,6 +11,8 @@ from autoinit.model_files.check.connections import Entry
 from autoinit.model_files.keras2.vocabulary import NODE_OPERATIONS, TF_SYMBOLS
 from autoinit.model_files.read.hdf5 import quoted
 
+# Names that many give to a layer of their own, of which Keras 2 records nothing else.
+_COMMON_NAMES = ("Attention", "AdditiveAttention")
 QUANTIZED = "its weights were packed into fewer bits"
 _OPERATION_MODULES = ("keras.src.ops", "keras.ops", "keras.src.activations")
 
@@ -105,6 +107,8 @@ class ClassLookup:
             return ""
         if arguments.get("quantization_config") is not None:
             return QUANTIZED
+        if self.keras == 2 and kind in _COMMON_NAMES and "use_scale" not in arguments:
+            return f"its class {quoted(str(kind))} is not the one of Keras, which states use_scale"
         if self.keras == 2 and kind in ("TFOpLambda", "SlicingOpLambda"):
             return _unlisted("calls", arguments.get("function"), TF_SYMBOLS)
         if self.keras == 2 and kind == "TensorFlowOpLayer":

@@ -854,3 +854,10 @@ def test_shapes_have_few_axes(writer):
     config = model_of(writer, writer.layer("Reshape", "r", ["x"], target_shape=[1] * 33))
     refused(config, "bad_configuration", "33 axes in its target_shape")
     refused(writer.functional(writer.input("x", [1] * 500)), "bad_configuration", "500 axes")
+
+
+def test_an_attention_of_ones_own_is_not_taken_for_that_of_keras():
+    own = Keras2.layer("Attention", "it", ["x"])
+    assert codes(checked(model_of(Keras2, own))) == ["opaque_layer"]
+    kept = Keras2.layer("Attention", "it", ["x"], use_scale=False)
+    assert codes(checked(model_of(Keras2, kept))) == []

@@ -1,5 +1,6 @@
 """Models from configurations: what Keras would do too often is done once, with the same outcome."""
 
+import json
 from typing import Any
 
 import keras
@@ -68,3 +69,9 @@ def test_each_layer_is_called_a_few_times_however_long_the_stack(
     rebuilt(model)
     assert 40 <= len(calls) <= 80
     assert keras.Sequential.__dict__["from_config"] is unpatched
+
+
+def test_the_range_that_random_shear_records_is_taken_again():
+    layer = keras.layers.RandomShear(0.2)
+    saved = json.loads(json.dumps(keras.saving.serialize_keras_object(layer)))
+    assert rebuild_keras3(saved, {}, Budgets()).x_factor == layer.x_factor
