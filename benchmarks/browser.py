@@ -138,15 +138,22 @@ def parser_for(description: str, scenarios: Mapping[str, Scenario]) -> argparse.
     return parser
 
 
-def run(scenarios: Mapping[str, Scenario], chosen: list[str]) -> None:
-    """Print the lines of the chosen scenarios, each in a folder of its own."""
+@contextlib.contextmanager
+def browsing() -> Iterator[Browser]:
+    """A browser without a window."""
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=SWITCHES)
+        yield browser
+        browser.close()
+
+
+def run(scenarios: Mapping[str, Scenario], chosen: list[str]) -> None:
+    """Print the lines of the chosen scenarios, each in a folder of its own."""
+    with browsing() as browser:
         for name in chosen:
             print(f"\n{scenarios[name].__doc__}", flush=True)
             with tempfile.TemporaryDirectory() as folder:
                 for what, seconds, told in scenarios[name](browser, Path(folder)):
                     taken = f"{seconds:7.2f} s" if seconds else " " * 9
                     print(f"  {what:38s} {taken}  {told}".rstrip(), flush=True)
-        browser.close()
