@@ -55,7 +55,8 @@ def signals_of_resnets(frame: pd.DataFrame) -> go.Figure:
         frame.assign(variance=frame.variance.clip(upper=_HIGHEST)), x="depth", y="variance",
         facet_col="network", facet_row="normalization", log_y=True, **LINES,
     )  # fmt: skip
-    return figure.update_xaxes(matches=None).update_yaxes(exponentformat="power", matches=None)
+    figure.update_xaxes(matches=None)
+    return figure.update_yaxes(exponentformat="power", matches=None, showticklabels=True)
 
 
 def learning_rates(frame: pd.DataFrame) -> go.Figure:
