@@ -53,7 +53,7 @@ def signals_of_cnn(frame: pd.DataFrame) -> go.Figure:
 def signals_of_resnets(frame: pd.DataFrame) -> go.Figure:
     figure = px.line(
         frame.assign(variance=frame.variance.clip(upper=_HIGHEST)), x="depth", y="variance",
-        facet_col="network", facet_row="normalization", log_y=True, **LINES,
+        facet_col="network", facet_row="normalization", facet_col_spacing=0.08, log_y=True, **LINES,
     )  # fmt: skip
     figure.update_xaxes(matches=None)
     return figure.update_yaxes(exponentformat="power", matches=None, showticklabels=True)
