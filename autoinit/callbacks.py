@@ -164,7 +164,8 @@ class SignalMonitor(keras.callbacks.Callback):
         from app.analysis.runs.watching import Watch
         from autoinit.verdict import arrays_by_name, check
 
-        replicas = getattr(self.model.distribute_strategy, "num_replicas_in_sync", 1)
+        strategy = getattr(self.model, "distribute_strategy", None)  # TensorFlow has them alone
+        replicas = getattr(strategy, "num_replicas_in_sync", 1)
         if replicas > 1:
             return (
                 f"It runs on {replicas} devices at once, and measuring takes one. Watch a training "

@@ -350,9 +350,20 @@ def _share(
     if found:
         share, call = found[0]
         more = f", and more than {least:.0%} in {len(found) - 1:,} others" if found[1:] else ""
+        # Where whole layers are, and nothing passes beside them, training has nothing to go by.
+        gone = name == "dead_fraction" and any(each == 1.0 for each, _ in found)
         yield _fault(
-            measured, code, call, told.format(path=call.path, share=share, more=more), remedy
-        )
+            measured, code, call, told.format(path=call.path, share=share, more=more), remedy,
+            Severity.FATAL if gone and _outputs_are_still(measured) else Severity.SERIOUS,
+        )  # fmt: skip
+
+
+def _outputs_are_still(measured: Measured) -> bool:
+    """Whether all outputs are one number, whatever the input."""
+    graph = measured.graph
+    producers = graph.producers()
+    found = (measured.forward[producers[value.index].index] for value in graph.outputs)
+    return all(moments is not None and moments.variance == 0.0 for moments in found)
 
 
 def _stuck(measured: Measured, call: Call) -> bool:

@@ -31,8 +31,8 @@ _IMAGE_DTYPES = ("uint8",)
 def structural(architecture: Architecture) -> Iterator[Fault]:
     """All faults of structure."""
     rules = (
-        _softmax_over_one, _missing_nonlinearity, _misplaced_activation, _bottleneck, _unscaled,
-        _before_normalization,
+        _softmax_over_one, _softmax_twice, _missing_nonlinearity, _misplaced_activation,
+        _bottleneck, _unscaled, _before_normalization,
     )  # fmt: skip
     yield from told(rules, architecture)
 
@@ -112,6 +112,25 @@ def _misplaced_activation(architecture: Architecture) -> Iterator[Fault]:
                 "inputs.",
                 "change_activation",
             )  # fmt: skip
+
+
+def _softmax_twice(architecture: Architecture) -> Iterator[Fault]:
+    """A softmax of shares, from 0 to 1: no class comes to more than e / (e + n − 1)."""
+    shares: dict[int, Step] = {}  # what made the shares that a step hands on
+    for step in architecture.steps:
+        before = next((shares[index] for index in step.inputs if index in shares), None)
+        alone = not step.is_kernel and len(step.inputs) == 1
+        if step.activation == "softmax" and alone and before is not None:
+            yield _fault(
+                "misplaced_activation", step,
+                f"{step.path!r} applies a softmax to what is between 0 and 1 already, from "
+                f"{before.path!r}: its outputs can hardly differ.",
+                "change_last_activation",
+            )  # fmt: skip
+        elif step.activation in ("softmax", "sigmoid"):
+            shares[step.index] = step
+        elif before is not None and alone and step.class_name in PASSING:
+            shares[step.index] = before
 
 
 def _bottleneck(architecture: Architecture) -> Iterator[Fault]:

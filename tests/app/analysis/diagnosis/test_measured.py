@@ -191,3 +191,14 @@ def test_no_size_is_judged_of_what_only_opens_a_gate():
     # What the gate does to the signal is seen behind it.
     closed = small | {"weighed": 1e-6, "flat": 1e-6, "out": 1e-6}
     assert "signal_vanishes" in faults(squeezed("linear"), closed)
+
+
+@pytest.mark.parametrize(
+    ("dead", "out", "severity"),
+    [(1.0, 0.0, Severity.FATAL), (1.0, 0.5, Severity.SERIOUS), (0.9, 0.0, Severity.SERIOUS)],
+)
+def test_a_layer_that_is_dead_as_a_whole_ends_it_unless_something_passes_beside_it(
+    dead, out, severity
+):
+    figures = {"d1/relu": moments(0.1, dead_fraction=dead), "out": moments(out)}
+    assert faults(deep(), figures)["dead_channels"].severity is severity

@@ -118,3 +118,18 @@ def test_notes_are_no_faults():
     assert found == {"dropout_before_normalization": Severity.NOTE}
     model = chain((4,), dense(4), layers.BatchNormalization())
     assert {f.code for f in structural(read(model))} == {"bias_before_normalization"}
+
+
+@pytest.mark.parametrize(
+    ("hidden", "last", "accused"),
+    [
+        ("softmax", [layers.Softmax(name="here")], True),
+        ("sigmoid", [layers.Dropout(0.1), layers.Activation("softmax", name="here")], True),
+        ("linear", [layers.Softmax(name="here")], False),
+        ("tanh", [layers.Softmax(name="here")], False),
+        ("softmax", [layers.Dropout(0.1)], False),
+    ],
+)
+def test_a_softmax_of_what_is_a_share_already(hidden, last, accused):
+    model = chain((4,), dense(8, "relu"), dense(3, hidden, name="first"), *last)
+    assert codes(model).get("misplaced_activation") == ("here" if accused else None)
