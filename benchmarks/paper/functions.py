@@ -32,7 +32,7 @@ BINARY: dict[str, Callable[[Any, Any], Any]] = {
     "max": ops.maximum, "min": ops.minimum,
 }  # fmt: skip
 MUTATIONS = 3
-# Of 200 functions about a fifth: nothing can be learnt through them, whatever the kernels.
+# Share of numbers without a value from which on nothing can be learnt, whatever the kernels.
 _MISSING = 0.01
 
 
