@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.analysis.diagnosis.roles import Role, activation_of
 from autoinit.graph.model_graph import Call, ModelGraph, Value
@@ -116,7 +116,9 @@ class Flow:
 
     def _level(self, call: Call, levels: Sequence[Level]) -> Level:
         role, own = self.roles[call.index], self.squares[call.index]
-        sources = [self.producer[value.index] for value in call.inputs if not value.constant]
+        # A mask is read beside the signal, and is none.
+        read = [value for value in call.inputs if not value.constant and value.dtype != "bool"]
+        sources = [self.producer[value.index] for value in read]
         if role is Role.INPUT or not sources:
             return Level(0.0)
         if role in _RESETS:
@@ -180,6 +182,30 @@ class Flow:
         # The reader that changes least is the path along which most of it came.
         return min(found, key=lambda level: abs(level.log))
 
+    def before_head(self, point: Point) -> Point | None:
+        """What the last kernel receives, where a point is the end of the network.
+
+        A head that gives little is no fault: many are drawn small on purpose, and one of a single
+        unit may come out so. None where there is no kernel before it.
+        """
+        readers = self.readers[point.call.index]
+        last = all(self._is_activation(each) and not self.readers[each] for each in readers)
+        if not last or point.kernel is None:
+            return point
+        head = self.graph.calls[point.kernel]
+        read = [value for value in head.inputs if not value.constant and value.dtype != "bool"]
+        source = max((self.producer[value.index] for value in read), key=self._height, default=None)
+        if source is None or not self.forward[source].kernels:
+            return None
+        level = self.forward[source]
+        return replace(
+            point, call=self.graph.calls[source], kernel=level.kernels[-1], kernels=level.kernels,
+            forward=level.log if level.known else None,
+        )  # fmt: skip
+
+    def _is_activation(self, index: int) -> bool:
+        return self.roles[index] in (Role.ACTIVATION, Role.BOUNDED)
+
     # Where levels count.
 
     def points(self) -> list[Point]:
@@ -193,7 +219,7 @@ class Flow:
             consumer = next((r for r in (Role.ACTIVATION, Role.BOUNDED) if r in readers), None)
             ends = not self.readers[call.index]
             last_of_linear = role is Role.KERNEL and readers <= {Role.KERNEL}
-            if role in (Role.ACTIVATION, Role.BOUNDED):
+            if self._is_activation(call.index):
                 continue
             if consumer is None and not ends and not last_of_linear:
                 continue

@@ -26,7 +26,7 @@ from app.text.formatting import number
 # has gone before is off by the other factor with it.
 _OFF, _LEVEL_OFF = 4.0, 10.0
 # Initializers that count the inputs are at fault only where their small factors pile up to this.
-_PILED_UP = 100.0
+_PILED_UP, _FADED = 100.0, 300.0  # as in `measured.py`
 _BRANCH = 12  # steps of a residual branch, at most
 _PATIENCE = 50  # rounds of training after which zero kernels that still open count as open
 _TRUNCATED = 0.7737  # variance of a standard normal cut off at 2
@@ -181,7 +181,7 @@ def _scales(architecture: Architecture) -> Iterator[Fault]:
                         start = (step, own, off)
                     fixed = not _counts_inputs(own_initializer(step)) or step.is_depthwise
                     fixed = fixed or step.class_name.startswith("Separable")
-                    piled = level >= _PILED_UP or level <= 1 / _PILED_UP
+                    piled = level >= _PILED_UP or level <= 1 / _FADED
                     same = (off > 1) == (level > 1)
                     wrong = max(off, 1 / max(off, 1e-300)) > _OFF
                     away = not 1 / _LEVEL_OFF < level < _LEVEL_OFF

@@ -19,8 +19,11 @@ from app.text.formatting import number
 from autoinit.graph.model_graph import Call, ModelGraph
 from probes.moments.figures import Moments
 
-# A signal's mean square, and the squared norm of a gradient, vanish or explode beyond these.
-SIGNAL_FACTOR, GRADIENT_FACTOR = 100.0, 1000.0
+# A signal's mean square, and the squared norm of a gradient, vanish or explode beyond these. Chains
+# of ReLU layers, trained on digits for 300 steps: dense ones gained 95 % and more up to a factor of
+# 230, 90 % at 600, 70 % and less beyond 8,000; convolutions under global pooling 23 to 95 % up to
+# 330, 6 % and less from 430 on.
+VANISHED, EXPLODED, GRADIENT_FACTOR = 300.0, 100.0, 1000.0
 _MOST_SLACK = 0.25  # of the logarithm, for what few samples leave open
 LEAST = 10.0  # what ends about where signals should be has only made up for its input
 # From here on nothing can be learnt in the time that anyone has.
@@ -117,18 +120,19 @@ def _not_finite(measured: Measured) -> Iterator[Fault]:
 def _signal(measured: Measured, points: Sequence[Point]) -> Iterator[Fault]:
     """Where a signal vanishes or explodes on its way to an activation or to the output."""
     known = [p for p in points if p.forward is not None and not math.isnan(p.forward)]
+    heights = [p for p in known if p.consumer is not Role.BOUNDED and _square(measured, p) >= LEAST]
+    flow = measured.flow()
+    inner = [each for p in known if (each := flow.before_head(p)) is not None]
+    known = [p for p in inner if p.forward is not None]
     lost = [p for p in known if p.forward is not None and p.forward == -math.inf]
     if lost and not _underflows(measured, lost[0]):
         known = [p for p in known if p not in lost]  # zeros: dead units, zero kernels
     small = [p for p in known if _square(measured, p) <= 1 / LEAST]
     low = min(small, key=lambda p: p.forward or 0.0, default=None)
-    if low is not None and (low.forward or 0.0) <= _slack(measured, low) - math.log(SIGNAL_FACTOR):
+    if low is not None and (low.forward or 0.0) <= _slack(measured, low) - math.log(VANISHED):
         yield _stretch(measured, "signal_vanishes", low, "falls")
-    heights = [p for p in known if p.consumer is not Role.BOUNDED and _square(measured, p) >= LEAST]
     high = max(heights, key=lambda p: p.forward or 0.0, default=None)
-    if high is not None and (high.forward or 0.0) >= math.log(SIGNAL_FACTOR) - _slack(
-        measured, high
-    ):
+    if high is not None and (high.forward or 0.0) >= math.log(EXPLODED) - _slack(measured, high):
         yield _stretch(measured, "signal_explodes", high, "grows")
 
 
@@ -189,7 +193,7 @@ def _gradient(measured: Measured, points: Sequence[Point]) -> Iterator[Fault]:
     limit = math.log(GRADIENT_FACTOR)
     low = min(finite, key=lambda p: p.backward or 0.0, default=None)
     gone = [p for p in known if p.backward == -math.inf]
-    if gone and low is not None and (low.backward or 0.0) < -math.log(SIGNAL_FACTOR):
+    if gone and low is not None and (low.backward or 0.0) < -math.log(EXPLODED):
         low = gone[0]  # underflow of what was falling
     elif gone and any(_underflows(measured, p) for p in points if p.forward == -math.inf):
         low = gone[0]

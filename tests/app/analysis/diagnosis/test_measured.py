@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import keras
 import pytest
 from keras import layers
 
@@ -54,7 +55,7 @@ def falling(rate, depth=6, activation="relu"):
 def test_a_signal_that_falls_layer_by_layer_vanishes_from_the_first_on():
     found = faults(deep(), falling(0.1))["signal_vanishes"]
     assert (found.path, found.series, found.severity) == ("d0", "uploaded", Severity.SERIOUS)
-    assert "From 'd0' to 'out' the signal's mean square falls by 2.0×10⁶" in found.message
+    assert "From 'd0' to 'd5/relu' the signal's mean square falls by 2.0×10⁶" in found.message
     assert faults(deep(), falling(0.01))["signal_vanishes"].severity is Severity.FATAL
 
 
@@ -202,3 +203,19 @@ def test_a_layer_that_is_dead_as_a_whole_ends_it_unless_something_passes_beside_
 ):
     figures = {"d1/relu": moments(0.1, dead_fraction=dead), "out": moments(out)}
     assert faults(deep(), figures)["dead_channels"].severity is severity
+
+
+def test_a_head_may_give_little():
+    assert "signal_vanishes" not in faults(deep(), {"out": 1e-6})
+    assert "signal_vanishes" not in faults(chain((8,), dense(1, name="out")), {"out": 1e-6})
+    assert "signal_explodes" in faults(deep(), {"out": 1e6})
+
+
+def test_a_mask_is_no_signal():
+    inputs = keras.Input((6,), dtype="int32", name="words")
+    h = layers.Embedding(20, 8, mask_zero=True, name="table")(inputs)
+    h = layers.LSTM(8, return_sequences=True, name="lstm")(h)
+    h = layers.TimeDistributed(layers.Dense(4, activation="relu"), name="each")(h)
+    model = keras.Model(inputs, layers.TimeDistributed(layers.Dense(3), name="out")(h))
+    small = {"table": 1e-3, "lstm": 1e-4, "each": 1e-4, "each/relu": 5e-5, "out": 5e-5}
+    assert not faults(model, small)
