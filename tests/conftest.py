@@ -1,6 +1,9 @@
 """What holds for all tests: how many threads a process takes, and what comes first."""
 
 import os
+import sys
+from collections.abc import Generator
+from typing import Any
 
 import pytest
 
@@ -14,6 +17,19 @@ os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 # Together in one process, which needs a server and a browser: the others take from the rest.
 FIRST = "tests/e2e/"
+
+
+RECURSION_LIMIT = sys.getrecursionlimit()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, Any, Any]:
+    """A later test that provokes a RecursionError would overflow the stack, and end the process."""
+    result = yield
+    left = sys.getrecursionlimit()
+    sys.setrecursionlimit(RECURSION_LIMIT)
+    assert left == RECURSION_LIMIT, f"the recursion limit was left at {left}"
+    return result
 
 
 @pytest.hookimpl(tryfirst=True)
