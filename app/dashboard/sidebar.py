@@ -186,21 +186,23 @@ def moved_to_disk(
         help=explanation,
     )
     files = chosen if isinstance(chosen, list) else [chosen] if chosen is not None else []
+    refused = f"{place}-refused"
     if not files:
+        if refused in st.session_state:
+            st.error(st.session_state[refused], icon=":material/block:")
         return None
+    # A new uploader is an empty one: what is chosen next does not join what was refused.
+    st.session_state[f"{place}-number"] = generation + 1
+    st.session_state.pop(refused, None)
     try:
         stored = [uploads.received(file, file.name, suffixes) for file in files]
-        upload = uploads.together(stored)
+        return uploads.together(stored)
     except ValueError as error:
-        st.error(markdown_text(error, 1000), icon=":material/block:")
-        return None
+        st.session_state[refused] = markdown_text(error, 1000)
     except OSError as error:
         reason = error.strerror or error  # Without the server's own paths.
-        st.error(f"The file could not be stored: {markdown_text(reason)}")
-        return None
-    # A new uploader is an empty one.
-    st.session_state[f"{place}-number"] = generation + 1
-    return upload
+        st.session_state[refused] = f"The file could not be stored: {markdown_text(reason)}"
+    st.rerun()
 
 
 def choose_sample() -> str:

@@ -262,12 +262,16 @@ def opened(spec: JobSpec) -> Opened:
 def _opened_file(spec: JobSpec, custom: dict[str, Any], budgets: Budgets) -> ModelFile:
     """The model of a file, or of several in one archive."""
     folder = Path(tempfile.mkdtemp())
-    parts = parts_of(Path(spec.model), spec.name, budgets, folder)
-    file = open_model_file(
-        parts.model, custom, parts.name, budgets, spec.settings.treat_as, parts.weights,
-        spec.settings.trust, parts.code,
-    )  # fmt: skip
-    weakref.finalize(file.record, shutil.rmtree, folder, ignore_errors=True)
+    unpacked = contextlib.ExitStack()
+    unpacked.callback(shutil.rmtree, folder, ignore_errors=True)
+    with unpacked:
+        parts = parts_of(Path(spec.model), spec.name, budgets, folder)
+        file = open_model_file(
+            parts.model, custom, parts.name, budgets, spec.settings.treat_as, parts.weights,
+            spec.settings.trust, parts.code,
+        )  # fmt: skip
+        if any(folder.iterdir()):  # is read from later on
+            weakref.finalize(file.record, unpacked.pop_all().close)
     if parts.model == Path(spec.model):
         return file
     return dataclasses.replace(file, sha256=sha256(spec.model))

@@ -107,8 +107,8 @@ def test_bash_completes_files_and_samples(script: Path) -> None:
 def test_every_option_is_known(script: Path) -> None:
     for name, command in commands.commands.items():
         context = commands.make_context("autoinit", [], resilient_parsing=True)
-        flags = {flag for each in command.get_params(context) for flag in each.opts}
-        flags = {flag for flag in flags if flag.startswith("-")}
+        flags = {flag for each in command.params for flag in each.opts if flag.startswith("-")}
+        flags |= set(command.get_help_option_names(context))
         assert ask(script, f"autoinit {name} -") == flags
         assert "--help" in flags
 
