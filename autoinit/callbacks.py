@@ -68,7 +68,7 @@ class SignalMonitor(keras.callbacks.Callback):
         >>> data = np.ones((64, 4)), np.ones((64, 1))
         >>> _ = model.fit(*data, epochs=2, verbose=0, callbacks=[monitor])
         >>> [snapshot.step for snapshot in monitor.run.snapshots]
-        [0, 2, 4]
+        [0, 1, 3, 4]
     """
 
     def __init__(
@@ -119,6 +119,8 @@ class SignalMonitor(keras.callbacks.Callback):
             print(f"SignalMonitor: this training is not watched. {reason}")
             return
         self._measure()
+        assert self._watch is not None
+        self._pending = 0, self._watch.kernels()  # the first step's update tells most
         self._before = time.perf_counter() - begin
         self._cost = 0.0
         self._start = time.perf_counter()

@@ -85,8 +85,8 @@ def test_an_update_is_what_one_step_changes():
     fit(build(layers.Dense(4, name="a")), Kept(), seen, epochs=1)
     of_a = [layer.path for layer in seen.run.head.layers].index("a")
     found = [(s.step, s.figures["update"][of_a]) for s in seen.run.snapshots]
-    assert [step for step, update in found if update is not None] == [2, 4, 6, 8]
-    for step, update in found[1:]:
+    assert [step for step, update in found if update is not None] == [1, 3, 5, 7]
+    for step, update in found[2:-1]:
         before, after = kernels[step - 2], kernels[step - 1]
         size = np.sqrt(np.mean(before**2, dtype=float))
         assert update == pytest.approx(np.sqrt(np.mean((after - before) ** 2)) / size, rel=1e-3)
@@ -100,10 +100,10 @@ def test_a_rate_that_is_too_large_is_named_at_its_layer_and_step(capsys):
     seen = monitor(verbose=True, gradients=False)
     fit(deep(100.0), seen)
     step, found = next(each for each in seen.run.findings if each[1].code == "updates_too_large")
-    assert step == 2
+    assert step == 1
     assert found.path in {"d0", "d1", "d2", "d3", "out"}
     told = capsys.readouterr().out
-    assert f"Step 2: {found.message} (not at step 0)" in told
+    assert f"Step 1: {found.message} (not at step 0)" in told
     fine = monitor(gradients=False)
     fit(deep(0.1), fine)
     assert not fine.run.findings
@@ -124,14 +124,14 @@ def test_units_that_die_are_named_where_and_when_they_do():
     seen = monitor(gradients=False)
     fit(model, Kill(), seen, epochs=1)
     found = [(s, f.path) for s, f in seen.run.findings if f.code == "dead_channels"]
-    assert found == [(6, "b")]
+    assert found == [(5, "b")]
 
 
 def test_a_finding_ends_the_training_if_that_was_asked_for():
     model = build(layers.Dense(8, name="a"), optimizer=keras.optimizers.SGD(1e6))
     seen = monitor(stop_on=["updates_too_large"], gradients=False)
     fit(model, seen, epochs=5)
-    assert seen.run.snapshots[-1].step == 2
+    assert seen.run.snapshots[-1].step == 1
     with pytest.raises(ValueError, match="there is no finding 'boredom'"):
         SignalMonitor(stop_on=["boredom"])
 
@@ -150,7 +150,9 @@ def test_however_steps_are_taken(compiled):
     seen = monitor(gradients=False)
     fit(noisy(**compiled), seen)
     steps = [snapshot.step for snapshot in seen.run.snapshots]
-    assert steps == ([0, 8, 16] if "steps_per_execution" in compiled else [*range(0, 17, 2)])
+    assert steps == (
+        [0, 4, 12, 16] if "steps_per_execution" in compiled else [0, *range(1, 17, 2), 16]
+    )
 
 
 def test_half_precision_with_a_scaled_loss():
@@ -167,9 +169,9 @@ def test_half_precision_with_a_scaled_loss():
 def test_measurements_are_left_out_where_they_would_take_too_long(capsys):
     seen = monitor(overhead=1e-9, verbose=True, gradients=False)
     fit(noisy(), seen)
-    assert [snapshot.step for snapshot in seen.run.snapshots] == [0, 16]
+    assert [snapshot.step for snapshot in seen.run.snapshots] == [0, 1, 16]
     told = capsys.readouterr().out
-    assert "2 measurements of" in told
+    assert "3 measurements of" in told
     assert "Others were left out" in told
 
 
@@ -184,9 +186,12 @@ def test_a_model_without_a_graph_is_not_watched_and_trains(capsys):
 
     model = Own()
     model.compile("sgd", "binary_crossentropy")
-    history = fit(model, monitor())
+    seen = monitor()
+    history = fit(model, seen)
     assert np.isfinite(history.history["loss"]).all()
-    assert "this training is not watched" in capsys.readouterr().out
+    if keras.backend.backend() == "tensorflow":  # JAX's trainer makes a graph of it
+        assert "this training is not watched" in capsys.readouterr().out
+        assert seen.run is None
 
 
 def test_the_verdict_comes_first(capsys):
