@@ -43,6 +43,7 @@ TESTS = (
     *(f"tests/probes/test_gradients.py::test_{name}" for name in _GRADIENTS),
     "tests/autoinit/test_arrays.py",
     "tests/autoinit/graph/test_frozen.py",
+    "tests/autoinit/test_callbacks.py",
     "tests/autoinit/initializers/test_interface.py",
     "tests/autoinit/test_keras2_models.py",
 )

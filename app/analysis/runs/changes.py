@@ -14,7 +14,7 @@ from app.text.formatting import number, percentage
 # Share of its size that a step may change a kernel by. Of trainings that ended well, the largest
 # update of any kernel at any step stayed below it, of those that diverged it was above
 # (`benchmarks/monitor.py`).
-LARGE_UPDATE = 0.25
+LARGE_UPDATE = 0.3
 # Times the first loss from which on a training goes the wrong way.
 GROWN = 10.0
 

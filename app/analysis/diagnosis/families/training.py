@@ -25,8 +25,8 @@ KINDS = (
         Severity.PROBLEM,
         "A step changes a kernel by a large share of its size",
         cause="The learning rate is too large for the gradients that come: of trainings that ended "
-        "well no step changed a kernel by more than 15 %, of those that did not at least one by "
-        "more than 35 %.",
+        "well no step changed a kernel by more than 21 %, of those that did not at least one by "
+        "more than 33 %.",
         remedy="Take a smaller learning rate, or warm it up.",
         test="app.analysis.runs.changes",
     ),
