@@ -69,10 +69,14 @@ def peak_of(function: Callable[[], object]) -> int:
 
 def on_large_stack(function: Callable[[], Any]) -> Any:
     """What a function gives: Keras recurses on depth while it builds."""
+    limit, size = sys.getrecursionlimit(), threading.stack_size(512 * 2**20)
     sys.setrecursionlimit(10**6)
-    threading.stack_size(512 * 2**20)
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(function).result()
+    try:
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(function).result()
+    finally:
+        sys.setrecursionlimit(limit)
+        threading.stack_size(size)
 
 
 def alone(module: str, *arguments: str) -> str:
