@@ -1,5 +1,6 @@
 """What holds for all tests: how many threads a process takes, and what comes first."""
 
+import gc
 import os
 import sys
 from collections.abc import Generator
@@ -17,6 +18,12 @@ os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 # Together in one process, which needs a server and a browser: the others take from the rest.
 FIRST = "tests/e2e/"
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: Streamlit looks through all of it for garbage after each page."""
+    gc.collect()
+    gc.freeze()
 
 
 RECURSION_LIMIT = sys.getrecursionlimit()
