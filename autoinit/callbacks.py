@@ -133,6 +133,8 @@ class SignalMonitor(keras.callbacks.Callback):
         """Measures where it is time to, or where the loss is no number any more."""
         if self._watch is None:
             return
+        if not self._step:
+            self._start = time.perf_counter()  # the first step compiles: no measure of the others
         steps, self._in_epoch = batch - self._in_epoch, batch
         self._step += steps
         loss = (logs or {}).get("loss")
