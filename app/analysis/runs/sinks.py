@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,8 +88,9 @@ class TensorBoardSink(Sink):
     """
 
     def __init__(self, folder: Path) -> None:
-        import tensorboard  # noqa: F401  # whose summaries TensorFlow writes
         import tensorflow as tf
+
+        importlib.import_module("tensorboard")  # TensorFlow writes nothing without it
 
         self._summary = tf.summary
         self._writer = tf.summary.create_file_writer(str(folder))

@@ -6,9 +6,7 @@ import io
 import json
 import subprocess
 import sys
-import threading
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,6 +28,7 @@ from app.jobs.queue import Workers
 from app.jobs.worker import report_error
 from autoinit.errors import GraphError, ModelFileError, UnsupportedLayerError
 from autoinit.manifest import differing
+from benchmarks.measuring import on_large_stack
 from sample_models import FILES_FOLDER
 from tests.app.parsing import parsed
 from tests.autoinit.closed import Closed
@@ -45,18 +44,6 @@ def analyse(model, folder, **settings):
     run(JobSpec(str(model), "a model", Settings(**settings)), folder, lambda fraction, stage: None)
     assert not list(folder.glob("preview.*"))
     return json.loads((folder / "result.json").read_text(), parse_constant=pytest.fail)
-
-
-def on_large_stack(function):
-    """As the worker runs its job."""
-    limit, size = sys.getrecursionlimit(), threading.stack_size(2**28)
-    sys.setrecursionlimit(10**5)
-    try:
-        with ThreadPoolExecutor(1) as pool:
-            return pool.submit(function).result()
-    finally:
-        sys.setrecursionlimit(limit)
-        threading.stack_size(size)
 
 
 def call(result, path):
