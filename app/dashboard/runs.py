@@ -89,13 +89,17 @@ def show_figures(folders: dict[str, Path], figure: str) -> None:
     if not runs:
         st.info("Nothing has been measured yet.", icon=":material/hourglass_top:")
         return
-    for (name, run), chart in zip(runs.items(), heat_map(list(runs.values()), figure), strict=True):
-        show_head(name, run, is_growing(folders[name]))
-        st.plotly_chart(
-            chart, key=f"heat-{name}", config={"displayModeBar": False},
-            alt=f"{FIGURES[figure].label} of {plural(len(run.head.layers), 'layer')} over "
-            f"{plural(len(run.snapshots), 'measurement')}.",
-        )  # fmt: skip
+    places = st.columns(len(runs)) if len(runs) <= BESIDE else [st.container() for _ in runs]
+    maps = heat_map(list(runs.values()), figure)
+    for place, (name, run), chart in zip(places, runs.items(), maps, strict=True):
+        with place:
+            show_head(name, run, is_growing(folders[name]))
+            st.plotly_chart(
+                chart, key=f"heat-{name}", config={"displayModeBar": False},
+                alt=f"{FIGURES[figure].label} of {plural(len(run.head.layers), 'layer')} over "
+                f"{plural(len(run.snapshots), 'measurement')}.",
+            )  # fmt: skip
+    st.caption("Grey: not measured, or no number. Colours end where 5 % of the cells lie beyond.")
     last = max(len(run.snapshots) for run in runs.values()) - 1
     share = 100
     if last > 0:
