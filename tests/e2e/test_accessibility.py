@@ -204,13 +204,16 @@ def test_from_upload_to_download_by_the_keyboard(newcomer: Page, tmp_path: Path)
     keras.Sequential([
         keras.Input((16,)), keras.layers.Dense(16, "relu"), keras.layers.Dense(2),
     ]).save(path)  # fmt: skip
+    # Playwright takes the dialogue from the browser only some time after it is asked to listen.
+    newcomer.on("filechooser", lambda chooser: chooser.set_files(path))
     expect(newcomer.locator(".st-key-drop input[type=file]")).to_be_attached()
     settle(newcomer)
     stops = from_the_top(newcomer, "Upload")
-    with newcomer.expect_file_chooser() as chooser:
-        newcomer.keyboard.press("Enter")
-    chooser.value.set_files(path)
+    newcomer.keyboard.press("Enter")
     await_answer(newcomer)
+    # The download is read again before it is offered: after the answer.
+    expect(newcomer.get_by_test_id("stDownloadButton").get_by_text("KB)")).to_be_visible()
+    settle(newcomer)
     stops += from_the_top(newcomer, "KB)")
     with newcomer.expect_download() as download:
         newcomer.keyboard.press("Enter")
