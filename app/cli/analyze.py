@@ -219,7 +219,7 @@ def _analyze(
         settings=variants[0],
     )
     _check_outputs(model, spec.settings, wanted)
-    if not is_sample and (refusal := common.refuse_missing(Path(model), MODEL_FILE)):
+    if not is_sample and (refusal := common.refuse_model(Path(model))):
         return common.say_refused(*refusal)
     check_saved_format(wanted.save, model, variants[-1].is_variant)
     # Where the modules of custom objects may lie.
@@ -230,10 +230,8 @@ def _analyze(
     ):
         if spec.settings.trust and not is_sample:
             parts = [*parts, *(each for each in common.modules_beside(model) if each not in parts)]
-        if parts:
-            packed = Path(folder) / "model.zip"
-            folders.pack({Path(each).name: Path(each) for each in (model, *parts)}, packed)
-            spec = replace(spec, model=str(packed))
+        if not is_sample:
+            spec = replace(spec, model=common.one_file(spec.model, parts, Path(folder)))
         first = None
         for number, settings in enumerate(variants):
             own = Path(folder) / str(number)
@@ -275,7 +273,7 @@ def _check_outputs(model: str, settings: Settings, wanted: Wanted) -> None:
 
 def check_saved_format(save: Path | None, model: str, is_variant: bool = False) -> None:
     """Finds out before the work that a format is never written of such a file."""
-    if save is None or save.suffix == ".keras":
+    if save is None or save.suffix == ".keras" or Path(model).is_dir():
         return
     if is_variant:
         raise UsageError(f"--save writes a model that --what-if changed as {save.stem}.keras only")

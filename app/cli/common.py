@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import json
 import mmap
 import os
 import shutil
@@ -14,6 +15,7 @@ from typing import TextIO
 
 from click import UsageError
 
+from app.cli.interface import MODEL_FILE
 from app.jobs import folders
 from app.jobs.handles import JobHandle
 from app.jobs.queue import Workers
@@ -21,6 +23,7 @@ from app.text.escaping import plain_text
 from app.text.formatting import time_left
 
 COMMAND = "autoinit"
+SAVED_MODEL = "saved_model.pb"
 # As published; wrong usage is what sysexits.h calls it.
 DONE, ERROR, REFUSED, OUTSIDE_BAND, USAGE, INTERRUPTED = 0, 1, 2, 3, 64, 130
 SENTENCE_LIMIT = 2000
@@ -69,10 +72,20 @@ def refuse_missing(file: Path, expected: str) -> tuple[str, str] | None:
     return None
 
 
+def refuse_model(model: Path) -> tuple[str, str] | None:
+    """The same for a model, which may be the folder of a SavedModel."""
+    if (model / SAVED_MODEL).is_file():
+        return None
+    return refuse_missing(model, MODEL_FILE)
+
+
 def put_together(models: Sequence[str]) -> list[list[str]]:
-    """Models as they are given, a file of weights alone with the architecture next to it."""
+    """Models as they are given: with an architecture what stands next to it, weights or shards."""
+    owners = {shard: model for model in models for shard in _shards(model)}
     found: list[list[str]] = []
     for model in models:
+        if Path(model).name in owners:
+            continue
         kinds = {_kind(model), _kind(found[-1][0]) if found and len(found[-1]) == 1 else ""}
         if kinds == {"json", "weights"}:
             found[-1].append(model)
@@ -81,7 +94,44 @@ def put_together(models: Sequence[str]) -> list[list[str]]:
             found[-1].append(model)
         else:
             found.append([model])
+    for model in models:
+        group = next((each for each in found if each[0] == owners.get(Path(model).name)), [])
+        group.append(model)
     return found
+
+
+def one_file(model: str, parts: Sequence[str], folder: Path) -> str:
+    """A model's file; an archive where it is a folder, or comes with parts.
+
+    Args:
+        model: its path.
+        parts: further files that were given with it.
+        folder: where to put the archive.
+    """
+    path = Path(model)
+    if path.is_dir():
+        inside = (path / SAVED_MODEL, path / "keras_metadata.pb", *path.glob("variables/*"))
+        files = {str(file.relative_to(path)): file for file in inside if file.is_file()}
+    else:
+        shards = filter(Path.is_file, (path.with_name(shard) for shard in _shards(model)))
+        files = {each.name: each for each in (path, *shards, *map(Path, parts))}
+    if [*files.values()] == [path]:
+        return model
+    packed = folder / "model.zip"
+    folders.pack(files, packed)
+    return str(packed)
+
+
+def _shards(model: str) -> list[str]:
+    """Names of the files in which a `model.json` of TensorFlow.js says that its weights are."""
+    if _kind(model) != "json":
+        return []
+    with contextlib.suppress(
+        AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError
+    ):
+        groups = json.loads(Path(model).read_bytes()).get("weightsManifest", ())
+        return [Path(path).name for group in groups for path in group["paths"]]
+    return []
 
 
 def modules_beside(model: str) -> list[str]:

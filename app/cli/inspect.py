@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -37,13 +38,14 @@ def inspect(model: Path, as_json: bool, verbose: bool) -> int:
             "inspect reads files, and a sample network is not in one: use analyze "
             f"{model}, or --save it first"
         )
-    if refusal := common.refuse_missing(model, MODEL_FILE):
+    if refusal := common.refuse_model(model):
         return common.say_refused(*refusal)
     spec = JobSpec(str(model.absolute()), model.name, Settings(device="cpu"))
     with (
         tempfile.TemporaryDirectory(prefix="autoinit-") as folder,
         common.start_workers(Path(folder), "app.jobs.inspector") as workers,
     ):
+        spec = replace(spec, model=common.one_file(spec.model, (), Path(folder)))
         job = workers.submit(spec, Path(folder))
         common.follow(job, sys.stderr)
         if job.status != "done":

@@ -13,7 +13,7 @@ from app.analysis.settings import Entry, OptionsTable, Settings, table
 
 Decorator = Callable[[Callable[..., int]], Callable[..., int]]
 FILE = click.Path(path_type=Path)
-MODEL_FILE = "a .keras, .h5, .hdf5 or JSON file"
+MODEL_FILE = "a .keras, .h5, .hdf5 or JSON file, or a folder that Keras 2 saved"
 
 
 class Command(click.Command):

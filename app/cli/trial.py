@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +67,15 @@ def trial(
         common.check_targets(targets, data, "--data, --output, --save and --report")
         if missing := common.refuse_missing(data, "a .npz file"):
             raise UsageError(f"--data: {missing[1]}")
-    if not spec.is_sample and (refusal := common.refuse_missing(Path(model), MODEL_FILE)):
+    if not spec.is_sample and (refusal := common.refuse_model(Path(model))):
         return common.say_refused(*refusal)
     check_saved_format(save, model)
     with (
         tempfile.TemporaryDirectory(prefix="autoinit-") as folder,
         common.start_workers(Path(folder)) as workers,
     ):
+        if not spec.is_sample:
+            spec = replace(spec, model=common.one_file(spec.model, (), Path(folder)))
         job = workers.submit(spec, Path(folder))
         try:
             common.follow(job, sys.stderr)

@@ -125,8 +125,8 @@ def settings_of(fields: Mapping[str, Any], data: tuple[uploads.Upload, str] | No
 def choose_upload(label: str) -> uploads.Upload | None:
     """A model that has just come, moved from memory to disk at once."""
     what = (
-        "A .keras, .h5 or .json file that Keras wrote; model.json and its weights (.h5) together. "
-        "It is only read, and stays as it is."
+        "A .keras, .h5 or .json file that Keras wrote; model.json and its weights (.h5, .bin) "
+        "together; a SavedModel as a .zip. It is only read, and stays as it is."
     )
     with st.container(key="drop"):
         return moved_to_disk("model", label, uploads.SUFFIXES, what)

@@ -19,9 +19,9 @@ from app.limits import Limits, format_bytes, variable
 
 # Whether whoever started the server lets the page ask for a model's own code to be run.
 TRUSTS = os.environ.get("AUTOINIT_TRUST") == "1"
-SUFFIXES = (
-    ".keras", ".h5", ".hdf5", ".hdf", ".json", ".model", ".zip", *((".py",) if TRUSTS else ()),
-)  # fmt: skip
+# What goes with a model, and begins with anything: shards of TensorFlow.js, and the owner's code.
+_PARTS = (".bin", *((".py",) if TRUSTS else ()))
+SUFFIXES = (".keras", ".h5", ".hdf5", ".hdf", ".json", ".model", ".zip", *_PARTS)
 DATA_SUFFIXES = (".npy", ".npz", ".csv")
 # How the files begin that the worker reads; it says more of what is wrong with one of these kinds.
 _MODELS = re.compile(rb"PK\x03\x04|PK\x05\x06|\x89HDF\r\n\x1a\n|[\xef\xbb\xbf\xfe\xff\0\s]*[{\"]")
@@ -86,8 +86,7 @@ def require_kind(file: BinaryIO, name: str, suffixes: Sequence[str] = SUFFIXES) 
     """
     start = file.read(START_BYTES)
     file.seek(0)
-    is_code = TRUSTS and name.lower().endswith(".py")
-    if suffixes is SUFFIXES and not is_code and not _MODELS.match(start):
+    if suffixes is SUFFIXES and not name.lower().endswith(_PARTS) and not _MODELS.match(start):
         raise ValueError(
             f"{name!r} is no model file: what is in it is neither a .keras archive, nor HDF5, nor "
             "JSON. Save the whole model with model.save('model.keras')."

@@ -46,9 +46,13 @@ _KERAS2 = {
     "CustomScaleLayer2": "tf_keras.src.applications.inception_resnet_v2.CustomScaleLayer",
     "Functional2": "tf_keras.src.engine.functional.Functional",
     "LayerScale2": "tf_keras.src.applications.convnext.LayerScale",
+    "SavedMetadata": "tf_keras.protobuf.saved_metadata_pb2.SavedMetadata",
+    "SavedModel": "tensorflow.core.protobuf.saved_model_pb2.SavedModel",
     "SlicingOpLambda": "tf_keras.src.layers.core.tf_op_layer.SlicingOpLambda",
     "StochasticDepth2": "tf_keras.src.applications.convnext.StochasticDepth",
     "TFOpLambda": "tf_keras.src.layers.core.tf_op_layer.TFOpLambda",
+    "TrackableObjectGraph":
+        "tensorflow.core.protobuf.trackable_object_graph_pb2.TrackableObjectGraph",
     "TensorFlowOpLayer": "tf_keras.src.engine.base_layer.TensorFlowOpLayer",
     "activations2": "tf_keras.src.activations",
     "base_layer2": "tf_keras.src.engine.base_layer",

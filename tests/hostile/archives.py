@@ -198,8 +198,25 @@ def a_torch_checkpoint(marker: Path) -> bytes:
     return zipped([("archive/data.pkl", a_pickle(marker)), ("archive/version", b"3\n")])
 
 
-def a_saved_model(_: Path) -> bytes:
-    return zipped([("saved_model.pb", b"\x08\x01\x12\x00"), ("variables/variables.index", b"")])
+def delimited(field: int, content: bytes) -> bytes:
+    """A field of a protocol buffer that holds a text or another message."""
+    size, length = len(content), b""
+    while size > 127:
+        length += bytes([size % 128 + 128])
+        size //= 128
+    return bytes([field * 8 + 2]) + length + bytes([size]) + content
+
+
+def keras_metadata(config: object) -> bytes:
+    root = json.dumps({"name": "model", "model_config": config}).encode()
+    return delimited(1, delimited(3, b"root") + delimited(5, root))
+
+
+def a_saved_model(metadata: bytes) -> Callable[[Path], bytes]:
+    """A SavedModel with an empty graph and an empty checkpoint, and what is to be Keras's."""
+    keras = [("keras_metadata.pb", metadata)] if metadata else []
+    others = [("saved_model.pb", b"\x08\x01\x12\x00"), ("variables/variables.index", b"")]
+    return lambda _: zipped([*others, *keras])
 
 
 def no_weights(_: Path) -> bytes:
@@ -274,7 +291,9 @@ ROWS = [
     Row("page.json", constant(b"<!DOCTYPE html><title>404</title>"), NOT_A_MODEL),
     Row("pickle.h5", a_pickle, NOT_A_MODEL),
     Row("torch.keras", a_torch_checkpoint, NOT_A_MODEL),
-    Row("saved-model.keras", a_saved_model, NOT_A_MODEL),
+    Row("saved-model.keras", a_saved_model(b""), NO_CONFIG),
+    Row("saved-model-damaged.zip", a_saved_model(b"\x0a\xff\xff\xff\xff\x0f"), BROKEN),
+    Row("saved-model-without-weights.zip", a_saved_model(keras_metadata(chain(keras=2))), BROKEN),
     Row("onnx.keras", constant(b"\x08\x09\x12\x07pytorch\x1a\x031.0:\x80\x01"), NOT_A_MODEL),
     Row("lite.h5", constant(b"\x1c\x00\x00\x00TFL3" + bytes(200)), NOT_A_MODEL),
     Row("gzip.keras", constant(b"\x1f\x8b\x08\x00" + zlib.compress(bytes(99))), NOT_A_MODEL),

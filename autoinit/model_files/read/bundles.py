@@ -1,4 +1,4 @@
-"""Several files in one zip archive: an architecture and its weights, or a model and its layers."""
+"""Several files in one zip archive: architecture and weights, model and layers, a SavedModel."""
 
 from __future__ import annotations
 
@@ -14,11 +14,16 @@ from autoinit.errors import ModelFileError
 from autoinit.model_files.budgets import Budgets
 from autoinit.model_files.read.archives import Archive, open_archive
 from autoinit.model_files.read.hdf5 import quoted, refusing_damage
+from autoinit.model_files.read.tensorflow_files import (
+    from_saved_model,
+    from_tensorflow_js,
+    saved_models,
+)
 
 _ZIP = b"PK\x03\x04"
 _HDF5 = (".h5", ".hdf5", ".hdf")
 # Archives that are something else, unless we packed them.
-_OTHER = re.compile(r"(.*/)?(saved_model\.pb|data\.pkl|config\.json|word/.*|xl/.*)|.*\.npy")
+_OTHER = re.compile(r"(.*/)?(data\.pkl|config\.json|word/.*|xl/.*)|.*\.npy")
 PACKED = "parts/"
 _HIDDEN = re.compile(r"(.*/)?(\.|__MACOSX).*|.*/")
 _MODULE = re.compile(r"(.*/)?([A-Za-z_]\w{0,99})\.py")
@@ -59,10 +64,16 @@ def parts_of(path: Path, name: str, budgets: Budgets, folder: Path) -> Parts:
     with open_archive(path, name, budgets, "a packing program") as archive:
         members = [member for member in archive.names if not _HIDDEN.fullmatch(member)]
         ours = all(member.startswith(PACKED) for member in members)
-        if not ours and any(map(_OTHER.fullmatch, members)):
+        # One layer of a Keras archive may be a SavedModel.
+        saved = [] if "config.json" in members else saved_models(members)
+        if not ours and not saved and any(map(_OTHER.fullmatch, members)):
             return Parts(path, name)
         code = tuple(_modules(archive, members, folder))
-        found = [*_models(archive, members, folder)]
+        if saved:
+            _require_one([(path, base or "/") for base in saved], "SavedModels", name)
+            model = from_saved_model(archive, saved[0], name, budgets, folder)
+            return Parts(model, name, code=code)
+        found = [*_models(archive, members, name, budgets, folder)]
     whole = [(file, member) for file, member, kind in found if kind == "whole"]
     models = whole or [(file, member) for file, member, kind in found if kind == "architecture"]
     weights = [(file, member) for file, member, kind in found if kind == "weights"]
@@ -104,7 +115,7 @@ def _modules(archive: Archive, members: Sequence[str], folder: Path) -> Iterator
 
 
 def _models(
-    archive: Archive, members: Sequence[str], folder: Path
+    archive: Archive, members: Sequence[str], name: str, budgets: Budgets, folder: Path
 ) -> Iterator[tuple[Path, str, str]]:
     """The files that hold a model or a part of one: where they are now, their names, and what."""
     for number, member in enumerate(members):
@@ -115,8 +126,11 @@ def _models(
         with target.open("wb") as copy:
             archive.copy(member, copy)
         if suffix == ".json":
-            if _ARCHITECTURE.search(target.read_bytes()):
-                yield target, member, "architecture"
+            if not _ARCHITECTURE.search(target.read_bytes()):
+                continue
+            made = target.with_suffix(".h5")
+            browser = from_tensorflow_js(archive, member, name, budgets, made)
+            yield (made, member, "whole") if browser else (target, member, "architecture")
         elif suffix == ".keras":
             yield target, member, "whole"
         else:

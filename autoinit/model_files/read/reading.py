@@ -28,6 +28,7 @@ from autoinit.model_files.read.signatures import (
     archive_seems_to_be,
     seems_to_be,
 )
+from autoinit.model_files.read.tensorflow_files import keras_config
 from autoinit.model_files.read.version_detection import keras_of
 
 _ZIP, _EMPTY_ZIP, _HDF5 = b"PK\x03\x04", b"PK\x05\x06", b"\x89HDF\r\n\x1a\n"
@@ -245,7 +246,7 @@ def _read_json(path: Path, name: str, budgets: Budgets) -> FileRecord:
         value = parse(text, _subject(name), budgets)
     browser = value.get("modelTopology") if isinstance(value, dict) else None
     if isinstance(browser, dict) and ("model_config" in browser or "class_name" in browser):
-        value = _of_tensorflow_js(browser)
+        value = keras_config(browser)
         text = json.dumps(value)
     if isinstance(value, dict) and "class_name" not in value:
         _refuse_other_json(value, name)
@@ -254,13 +255,6 @@ def _read_json(path: Path, name: str, budgets: Budgets) -> FileRecord:
     return _record(
         path, name, "json", str(version), text, config, config.get("compile_config"), False
     )
-
-
-def _of_tensorflow_js(topology: dict[str, Any]) -> Any:
-    """The Keras configuration in a `model.json` of TensorFlow.js, as `to_json` writes it."""
-    config = topology.get("model_config", topology)
-    noted = {key: topology[key] for key in ("keras_version", "backend") if key in topology}
-    return {**noted, **config} if isinstance(config, dict) else config
 
 
 def _refuse_other_json(value: dict[str, Any], name: str) -> NoReturn:

@@ -1,13 +1,17 @@
 """Several files of one model: an architecture and its weights, in one archive."""
 
+import json
+import shutil
+
 import keras
 import numpy as np
 import pytest
 import tf_keras
 
-from app.cli.common import put_together
+from app.cli.common import one_file, put_together
 from app.jobs.folders import pack
 from autoinit.errors import ModelFileError
+from autoinit.graph import keras_internals as internals
 from autoinit.model_files import Budgets, open_model_file
 from autoinit.model_files.read.bundles import parts_of
 
@@ -79,3 +83,121 @@ def test_the_command_line_puts_weights_to_the_architecture_next_to_them(brought)
     assert put_together([weights, new, whole]) == [[new, weights], [whole]]
     assert put_together([new, whole]) == [[new], [whole]]
     assert put_together(["sample:all-cnn-c", weights]) == [["sample:all-cnn-c"], [weights]]
+
+
+def nested(path, **options):
+    """A SavedModel of a model with another one in it, whose last weights are not trainable."""
+    layers = tf_keras.layers
+    inner = [layers.Dense(3, input_shape=(2,)), layers.BatchNormalization(), layers.Dense(2)]
+    model = tf_keras.Sequential([tf_keras.Sequential(inner, name="inner"), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.save(path, save_format="tf", **options)
+    return model
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """The folder of a SavedModel, and the model."""
+    folder = tmp_path_factory.mktemp("saved") / "network"
+    return folder, nested(folder)
+
+
+def without_metadata(folder):
+    """As TensorFlow 2.4 and older saved it: Keras's metadata in the file of the graph."""
+    metadata = internals.SavedMetadata.FromString((folder / "keras_metadata.pb").read_bytes())
+    graph = internals.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    for node in metadata.nodes:
+        saved = graph.meta_graphs[0].object_graph_def.nodes[node.node_id]
+        saved.user_object.metadata = node.metadata
+    (folder / "saved_model.pb").write_bytes(graph.SerializeToString())
+    (folder / "keras_metadata.pb").unlink()
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_saved_model_opens_without_its_graph(old, saved, tmp_path):
+    folder, model = tmp_path / "network", saved[1]
+    shutil.copytree(saved[0], folder)
+    if old:
+        without_metadata(folder)
+    else:  # no byte of the graph is needed
+        (folder / "saved_model.pb").write_bytes(b"no graph")
+    packed = one_file(str(folder), (), tmp_path)
+    parts = parts_of(tmp_path / "model.zip", "network", Budgets(), tmp_path)
+    assert packed == str(tmp_path / "model.zip")
+    file = open_model_file(parts.model, name=parts.name)
+    assert file.record.compile_settings["loss"] == "mse"
+    for one, other in zip(model.get_weights(), file.original.get_weights(), strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_a_saved_model_without_layers_is_a_sentence(saved, tmp_path):
+    folder = tmp_path / "exported"
+    shutil.copytree(saved[0], folder)
+    (folder / "keras_metadata.pb").unlink()
+    one_file(str(folder), (), tmp_path)
+    with pytest.raises(ModelFileError, match=r"graph is code.* model\.save\('model\.keras'\)"):
+        parts_of(tmp_path / "model.zip", "exported", Budgets(), tmp_path)
+
+
+def test_a_saved_model_that_lists_no_weights_is_a_sentence(tmp_path):
+    nested(tmp_path / "network", save_traces=False)
+    one_file(str(tmp_path / "network"), (), tmp_path)
+    with pytest.raises(ModelFileError, match="save_traces=False"):
+        parts_of(tmp_path / "model.zip", "network", Budgets(), tmp_path)
+
+
+def in_browser(model, folder, packed=False):
+    """A folder as TensorFlow.js saves it: all trainable weights, then the others, in two shards."""
+    entries, content = [], b""
+    for weight in (*model.trainable_weights, *model.non_trainable_weights):
+        values = weight.numpy()
+        entry = {"name": weight.name.removesuffix(":0"), "shape": values.shape, "dtype": "float32"}
+        if packed:  # to one byte for each
+            low, scale = float(values.min()), max(float(np.ptp(values)) / 255, 1e-6)
+            entry["quantization"] = {"dtype": "uint8", "min": low, "scale": scale}
+            values = np.round((values - low) / scale).astype("uint8")
+        entries.append(entry)
+        content += values.tobytes()
+    names = ["group1-shard1of2.bin", "group1-shard2of2.bin"]
+    half = len(content) // 2
+    for name, part in zip(names, (content[:half], content[half:]), strict=True):
+        (folder / name).write_bytes(part)
+    config = {"class_name": type(model).__name__, "config": json.loads(model.to_json())["config"]}
+    manifest = [{"paths": names, "weights": entries}]
+    topology = {**config, "keras_version": "tfjs-layers 4.22.0", "backend": "tensor_flow.js"}
+    written = {"format": "layers-model", "modelTopology": topology, "weightsManifest": manifest}
+    (folder / "model.json").write_text(json.dumps(written))
+    return folder / "model.json", [folder / name for name in names]
+
+
+@pytest.mark.parametrize(("packed", "error"), [(False, 0.0), (True, 0.01)])
+def test_tensorflow_js_opens_with_its_shards(packed, error, tmp_path):
+    model = network(tf_keras)
+    brought, shards = in_browser(model, tmp_path, packed)
+    assert put_together([*map(str, shards), str(brought)]) == [[str(brought), *map(str, shards)]]
+    archive = one_file(str(brought), (), tmp_path)
+    parts = parts_of(tmp_path / "model.zip", "model.json", Budgets(), tmp_path)
+    file = open_model_file(parts.model, name=parts.name)
+    assert archive.endswith("model.zip")
+    assert file.has_weights
+    for one, other in zip(model.get_weights(), file.original.get_weights(), strict=True):
+        assert one == pytest.approx(other, abs=error)
+
+
+def test_missing_shards_are_named_and_none_at_all_are_drawn(tmp_path):
+    brought, shards = in_browser(network(tf_keras), tmp_path)
+    shards[1].unlink()
+    one_file(str(brought), (), tmp_path)
+    with pytest.raises(ModelFileError, match=r"2 files, and 'group1-shard2of2.bin' is not there"):
+        parts_of(tmp_path / "model.zip", "model.json", Budgets(), tmp_path)
+    shards[0].unlink()
+    assert one_file(str(brought), (), tmp_path) == str(brought)
+    assert not open_model_file(brought).has_weights
+
+
+def test_shards_that_are_cut_short_are_a_sentence(tmp_path):
+    brought, shards = in_browser(network(tf_keras), tmp_path)
+    shards[1].write_bytes(shards[1].read_bytes()[:-1])
+    one_file(str(brought), (), tmp_path)
+    with pytest.raises(ModelFileError, match="is larger than its file"):
+        parts_of(tmp_path / "model.zip", "model.json", Budgets(), tmp_path)
