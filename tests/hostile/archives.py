@@ -291,9 +291,10 @@ ROWS = [
     Row("page.json", constant(b"<!DOCTYPE html><title>404</title>"), NOT_A_MODEL),
     Row("pickle.h5", a_pickle, NOT_A_MODEL),
     Row("torch.keras", a_torch_checkpoint, NOT_A_MODEL),
-    Row("saved-model.keras", a_saved_model(b""), NO_CONFIG),
-    Row("saved-model-damaged.zip", a_saved_model(b"\x0a\xff\xff\xff\xff\x0f"), BROKEN),
-    Row("saved-model-without-weights.zip", a_saved_model(keras_metadata(chain(keras=2))), BROKEN),
+    # The library's own door takes one file; the analysis unpacks.
+    Row("saved-model.keras", a_saved_model(b""), (*NOT_A_MODEL, *NO_CONFIG)),
+    Row("saved-model-damaged.zip", a_saved_model(b"\x0a\xff\xff\xff\xff\x0f"), (*NOT_A_MODEL, *BROKEN)),
+    Row("saved-model-without-weights.zip", a_saved_model(keras_metadata(chain(keras=2))), (*NOT_A_MODEL, *BROKEN)),
     Row("onnx.keras", constant(b"\x08\x09\x12\x07pytorch\x1a\x031.0:\x80\x01"), NOT_A_MODEL),
     Row("lite.h5", constant(b"\x1c\x00\x00\x00TFL3" + bytes(200)), NOT_A_MODEL),
     Row("gzip.keras", constant(b"\x1f\x8b\x08\x00" + zlib.compress(bytes(99))), NOT_A_MODEL),
