@@ -28,6 +28,7 @@ UNSAFE = ("unsafe_archive",)
 NOT_A_MODEL = ("not_a_model_file",)
 BROKEN = ("broken_file",)
 NO_CONFIG = ("no_model_config",)
+DAMAGED_FOLDER = (*NOT_A_MODEL, *BROKEN)
 OVER = ("over_budget",)
 PNG = bytes.fromhex("89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c489")
 
@@ -293,8 +294,8 @@ ROWS = [
     Row("torch.keras", a_torch_checkpoint, NOT_A_MODEL),
     # The library's own door takes one file; the analysis unpacks.
     Row("saved-model.keras", a_saved_model(b""), (*NOT_A_MODEL, *NO_CONFIG)),
-    Row("saved-model-damaged.zip", a_saved_model(b"\x0a\xff\xff\xff\xff\x0f"), (*NOT_A_MODEL, *BROKEN)),
-    Row("saved-model-without-weights.zip", a_saved_model(keras_metadata(chain(keras=2))), (*NOT_A_MODEL, *BROKEN)),
+    Row("saved-model-damaged.zip", a_saved_model(b"\x0a\xff\xff\xff\xff\x0f"), DAMAGED_FOLDER),
+    Row("saved-model-empty.zip", a_saved_model(keras_metadata(chain(keras=2))), DAMAGED_FOLDER),
     Row("onnx.keras", constant(b"\x08\x09\x12\x07pytorch\x1a\x031.0:\x80\x01"), NOT_A_MODEL),
     Row("lite.h5", constant(b"\x1c\x00\x00\x00TFL3" + bytes(200)), NOT_A_MODEL),
     Row("gzip.keras", constant(b"\x1f\x8b\x08\x00" + zlib.compress(bytes(99))), NOT_A_MODEL),
