@@ -29,7 +29,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.measuring import on_large_stack, seconds
+from app.jobs.worker import on_large_stack
+from benchmarks.measuring import seconds
 
 SAMPLES = ["resnet-56-nobn", "resnet-164-nobn", "vgg-like"]
 APPLICATIONS = ["VGG16", "EfficientNetB0"]  # of keras.applications, for images of 224 × 224

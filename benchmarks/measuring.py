@@ -1,4 +1,4 @@
-"""What the benchmarks share: turns, memory, and processes and stacks of their own."""
+"""What the benchmarks share: turns, memory, and processes of their own."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ import ctypes
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import psutil
+
+from app.jobs.worker import on_large_stack
 
 ROOT = Path(__file__).parents[1]
 Measure = Callable[[str, int], str]
@@ -65,18 +64,6 @@ def peak_of(function: Callable[[], object]) -> int:
     status = Path("/proc/self/status").read_text().splitlines()
     highest = next(line for line in status if line.startswith("VmHWM"))
     return int(highest.split()[1]) * 1024 - before
-
-
-def on_large_stack(function: Callable[[], Any]) -> Any:
-    """What a function gives: Keras recurses on depth while it builds."""
-    limit, size = sys.getrecursionlimit(), threading.stack_size(512 * 2**20)
-    sys.setrecursionlimit(10**6)
-    try:
-        with ThreadPoolExecutor(1) as thread:
-            return thread.submit(function).result()
-    finally:
-        sys.setrecursionlimit(limit)
-        threading.stack_size(size)
 
 
 def alone(module: str, *arguments: str) -> str:

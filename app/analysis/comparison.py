@@ -186,6 +186,7 @@ def compare(
     preview: Callable[[Comparison], None] = lambda comparison: None,
     data: Data | None = None,
     linted: Linted | None = None,
+    by_both: bool = True,
 ) -> Comparison:
     """Analyse a model with its default, its uploaded and AutoInit's weights.
 
@@ -204,6 +205,7 @@ def compare(
             before what nobody looks at yet is done.
         data: real data for the inputs, by their names.
         linted: what the file shows by itself; the model's own configuration by default.
+        by_both: whether the signal model that was not chosen predicts, too.
 
     Raises:
         UnsupportedLayerError: for a layer without a rule, where the settings refuse it.
@@ -235,7 +237,7 @@ def compare(
             analysis.measure_backward(series)
             analysis.judge(linted)
             preview(found)
-            analysis.look_at_the_first_draw(series)
+            analysis.look_at_the_first_draw(series, by_both)
     analysis.conclude(model)
     return found
 
@@ -419,15 +421,16 @@ class Analysis:
             return settings.batch
         return batch_of(self.graph, settings.samples, settings.batch)
 
-    def look_at_the_first_draw(self, series: str) -> None:
+    def look_at_the_first_draw(self, series: str, by_both: bool = True) -> None:
         """What no verdict needs: deviations, the other signal model's predictions, spectra."""
         found, settings = self.comparison, self.settings
         found.deviations[series] = _deviations(self.graph)
-        what = f"What the {found.other_model} signal model predicts for {series} weights"
-        with self._left_out("other_model_failed", what):
-            found.by_other[series] = predict(
-                self.graph, self.signals_of_other, self.options, self.registry
-            )
+        if by_both:
+            what = f"What the {found.other_model} signal model predicts for {series} weights"
+            with self._left_out("other_model_failed", what):
+                found.by_other[series] = predict(
+                    self.graph, self.signals_of_other, self.options, self.registry
+                )
         drawn = self.seeds[0], self.inputs.mean, self.inputs.variance
         given: dict[str, Any] = {"input_data": self.inputs.data, "device": settings.device}
         if settings.jacobian:

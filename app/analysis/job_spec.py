@@ -71,7 +71,7 @@ class JobSpec:
             OSError: a file cannot be read.
         """
         model = self.model if self.is_sample else sha256(self.model)
-        chosen = [_identity(each) for each in (self.settings, self.trial) if each is not None]
+        chosen = [identity(each) for each in (self.settings, self.trial) if each is not None]
         allowed = os.environ.get(CUSTOM_OBJECTS_VARIABLE, "")
         identity = [model, self.name, *chosen, allowed, program_version()]
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
@@ -100,7 +100,7 @@ class JobSpec:
         return cls(data["model"], data["name"], Settings(**data["settings"]), trial)
 
 
-def _identity(settings: OptionsTable) -> dict[str, Any]:
+def identity(settings: OptionsTable) -> dict[str, Any]:
     """Settings, with what their files hold in place of the files' names."""
     found = settings.model_dump()
     return found | {name: sha256(found[name]) for name in _DATA_FILES if found.get(name)}

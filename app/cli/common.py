@@ -95,8 +95,8 @@ def put_together(models: Sequence[str]) -> list[list[str]]:
         else:
             found.append([model])
     for model in models:
-        group = next((each for each in found if each[0] == owners.get(Path(model).name)), [])
-        group.append(model)
+        if Path(model).name in owners:
+            next(each for each in found if each[0] == owners[Path(model).name]).append(model)
     return found
 
 
@@ -108,18 +108,27 @@ def one_file(model: str, parts: Sequence[str], folder: Path) -> str:
         parts: further files that were given with it.
         folder: where to put the archive.
     """
-    path = Path(model)
-    if path.is_dir():
-        inside = (path / SAVED_MODEL, path / "keras_metadata.pb", *path.glob("variables/*"))
-        files = {str(file.relative_to(path)): file for file in inside if file.is_file()}
-    else:
-        shards = filter(Path.is_file, (path.with_name(shard) for shard in _shards(model)))
-        files = {each.name: each for each in (path, *shards, *map(Path, parts))}
-    if [*files.values()] == [path]:
+    files = files_of(model, parts)
+    if [*files.values()] == [Path(model)]:
         return model
     packed = folder / "model.zip"
     folders.pack(files, packed)
     return str(packed)
+
+
+def files_of(model: str, parts: Sequence[str] = ()) -> dict[str, Path]:
+    """All files of a model by what an archive calls them, its own first; of a folder those in it.
+
+    Args:
+        model: its path.
+        parts: further files that were given with it.
+    """
+    path = Path(model)
+    if path.is_dir():
+        inside = (path / SAVED_MODEL, path / "keras_metadata.pb", *path.glob("variables/*"))
+        return {str(file.relative_to(path)): file for file in inside if file.is_file()}
+    shards = filter(Path.is_file, (path.with_name(shard) for shard in _shards(model)))
+    return {each.name: each for each in (path, *shards, *map(Path, parts))}
 
 
 def _shards(model: str) -> list[str]:

@@ -10,6 +10,8 @@ examples:
       print how the variance develops, as configured and under AutoInit
   %(prog)s analyze my_model.keras --save reinitialized.keras --report report.html
       keep the re-initialised model, and a page with the charts to show around
+  %(prog)s batch networks/ --output results.parquet
+      analyse thousands of models, a row for each
   %(prog)s try my_model.keras --data train.npz
       train it for a minute: which initialisation to take, and which learning rate
   %(prog)s serve
@@ -49,6 +51,24 @@ exit status:
       --fail-outside, or is not known, as where the model has layers that are not run
   64  wrong usage
   130 interrupted
+"""
+
+BATCH_EXAMPLES = """\
+examples:
+  %(prog)s networks/ --output results.parquet
+  %(prog)s 'runs/**/*.keras' --output results.parquet --trust --workers 4
+      files of your own: Keras is imported once for many of them
+  %(prog)s list.txt --output results.parquet --scheme he --save-dir started/
+  %(prog)s networks/ --output results.parquet --again
+      what failed or was refused is tried once more, the rest stays
+
+exit status:
+  0   every model has its figures
+  1   the analysis of a model failed, or the rows could not be written
+  2   a model was refused; its row says why
+  3   the verdict on a model is one of --fail-on
+  64  wrong usage
+  130 interrupted; the rows that were there are kept
 """
 
 TRY_EXAMPLES = """\

@@ -12,6 +12,7 @@ from click.shell_completion import shell_complete
 
 from app import __version__
 from app.cli.analyze import analyze
+from app.cli.batch import batch
 from app.cli.common import COMMAND, ERROR, INTERRUPTED, SENTENCE_LIMIT, USAGE, say_error
 from app.cli.completion import VARIABLE, completion
 from app.cli.examples import EXAMPLES
@@ -34,7 +35,7 @@ def commands() -> None:
     """
 
 
-for command in (analyze, trial, inspect, report, serve, samples, completion):
+for command in (analyze, batch, trial, inspect, report, serve, samples, completion):
     commands.add_command(command)
 
 

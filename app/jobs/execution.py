@@ -24,7 +24,7 @@ from typing import Any
 
 import keras
 
-from app.analysis.comparison import compare
+from app.analysis.comparison import Comparison, compare
 from app.analysis.devices import device_kind
 from app.analysis.diagnosis.diagnose import Linted, lint_model
 from app.analysis.figures import Source, histograms_of, preview_of, result_of
@@ -84,13 +84,19 @@ def rehearse() -> None:
     keras.utils.clear_session()  # the names of later layers are counted from the beginning
 
 
-def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
+def run(
+    spec: JobSpec, folder: Path, progress: Progress, model: Any = None, saves: bool = True,
+    brief: bool = False,
+) -> None:  # fmt: skip
     """Analyse a model; leave `result.json` and the re-initialised model in `folder`.
 
     Args:
         spec: which model, which settings.
         folder: where results go; it exists.
         progress: told the share done and what is being done.
+        model: to be worked on in place of a file, with the weights that it has.
+        saves: whether to leave the re-initialised model.
+        brief: whether nobody looks at it: what only pages show is left out.
 
     Raises:
         ModelFileError: for a file, sample or data that are refused.
@@ -100,8 +106,10 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
     """
     start = time.perf_counter()
     progress(0.0, "Reading the model")
-    found = opened(spec)
-    file, model, settings, graph = found.file, found.model, found.settings, found.graph
+    found = opened(spec, model)
+    file, settings, graph = found.file, found.settings, found.graph
+    uploaded = model is not None if file is None else file.has_weights
+    model = found.model
     # Of automatic samples, the first; more are taken as time allows.
     samples = settings.samples if settings.samples != "auto" else block_of(graph, "auto")
     require_activations(graph, samples, found.budgets)
@@ -115,15 +123,21 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
         whole = 1.5 * read + (now - loaded) / share if share else math.inf
         progress(min((now - start) / whole, 0.99), stage)
 
+    def keep_preview(found: Comparison) -> None:
+        if not brief:
+            replace(folder / PREVIEW, json_text(preview_of(found, settings)))
+
     comparison = compare(
-        model, settings, linted=found.linted, uploaded=file is not None and file.has_weights,
-        progress=measuring, data=data,
-        preview=lambda found: replace(folder / PREVIEW, json_text(preview_of(found, settings))),
+        model, settings, linted=found.linted, uploaded=uploaded, progress=measuring, data=data,
+        preview=keep_preview, by_both=not brief,
     )  # fmt: skip
-    measuring(1.0, "Saving the re-initialised model")
-    downloads, doubts = take_home(
-        found, folder, comparison.scales, settings.scheme, partial(measuring, 1.0)
-    )
+    downloads: tuple[Download, ...] = ()
+    doubts: tuple[Finding, ...] = ()
+    if saves:
+        measuring(1.0, "Saving the re-initialised model")
+        downloads, doubts = take_home(
+            found, folder, comparison.scales, settings.scheme, partial(measuring, 1.0)
+        )
     # What the comparison says of a part says more, such as where its shape comes from.
     codes = {finding.code for finding in comparison.findings} if not found.changed else set()
     own = [each for each in (file.findings if file else ()) if each.code not in codes]
@@ -132,8 +146,9 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
     timings = {"load": round(loaded - start, 4), **comparison.timings}
     timings["total"] = round(time.perf_counter() - start, 4)
     result = result_of(comparison, model, Source.of(file), spec, findings, timings, downloads)
-    write(folder / HISTOGRAMS, _plain(histograms_of(comparison)))
-    write(folder / MANIFEST, _plain(manifest(comparison, model, result)))
+    if not brief:
+        write(folder / HISTOGRAMS, _plain(histograms_of(comparison)))
+        write(folder / MANIFEST, _plain(manifest(comparison, model, result)))
     write(folder / RESULT, json_text(result))
     (folder / PREVIEW).unlink(missing_ok=True)
     progress(1.0, "Done")
@@ -237,14 +252,21 @@ def _budgets() -> Budgets:
     return dataclasses.replace(found, live_bytes=min(found.live_bytes, quarter))
 
 
-def opened(spec: JobSpec) -> Opened:
-    """The model of a job, with sizes in place of open ones; raises as `run` does."""
+def opened(spec: JobSpec, model: Any = None) -> Opened:
+    """The model of a job, with sizes in place of open ones; raises as `run` does.
+
+    Args:
+        spec: of the job.
+        model: in place of a file.
+    """
     # Before anything runs there: memory growth is set while the device is still untouched.
     find_device(spec.settings.device)
     budgets = _budgets()
     custom = _custom_objects(spec.settings.custom_objects)
-    file = None if spec.is_sample else _opened_file(spec, custom, budgets)
-    model = _sample(spec) if file is None else file.model
+    is_file = model is None and not spec.is_sample
+    file = _opened_file(spec, custom, budgets) if is_file else None
+    if model is None:
+        model = _sample(spec) if file is None else file.model
     changed: tuple[Finding, ...] = ()
     if spec.settings.is_variant:
         model, changed = _variant(model, spec.settings)

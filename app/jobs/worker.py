@@ -24,20 +24,26 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from app.analysis.devices import device_kind
 from app.analysis.job_spec import JobSpec
 from app.jobs import confinement
 from app.limits import Limits, format_bytes, variable
 
+if TYPE_CHECKING:
+    from app.analysis.batch.row import Status
+
 STACK_BYTES = 512 * 2**20
 RECURSION_LIMIT = 10**6
 JOB_LINE_LIMIT = 64 * 1024
 SENTENCE_LIMIT = 2000
 LIBRARIES = {"keras": "Keras", "tf_keras": "Keras", "tensorflow": "TensorFlow"}
+_Given = TypeVar("_Given")
 OUR_PACKAGES = ("app", "autoinit", "probes", "sample_models")
 
 
@@ -76,7 +82,7 @@ def main() -> None:
         # What is there stays; to look through it for garbage takes a quarter of a second a time.
         gc.freeze()
         channel.say("ready")
-        _run_on_large_stack(channel, lines.get())
+        on_large_stack(partial(run_job, channel, lines.get(), _analyze))
     with contextlib.suppress(OSError):  # The log's disk may be full.
         sys.stdout.flush()
         sys.stderr.flush()
@@ -107,13 +113,16 @@ def listen(lines: queue.Queue[bytes]) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _run_on_large_stack(channel: Channel, line: bytes) -> None:
-    # Keras recurses on a model's depth while it builds and loads.
+def on_large_stack(function: Callable[[], _Given]) -> _Given:
+    """What a function gives: Keras recurses on a model's depth while it builds and loads."""
+    limit, size = sys.getrecursionlimit(), threading.stack_size(STACK_BYTES)
     sys.setrecursionlimit(RECURSION_LIMIT)
-    threading.stack_size(STACK_BYTES)
-    thread = threading.Thread(target=run_job, args=(channel, line, _analyze))
-    thread.start()
-    thread.join()
+    try:
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(function).result()
+    finally:
+        sys.setrecursionlimit(limit)
+        threading.stack_size(size)
 
 
 def _analyze(spec: JobSpec, folder: Path, progress: Callable[[float, str], None]) -> None:
@@ -141,38 +150,43 @@ def run_job(
 
 def report_error(channel: Channel, error: BaseException) -> None:
     """Says in one sentence what went wrong; the traceback goes to the log."""
-    from autoinit.errors import AutoInitError, UnsupportedLayerError
-
     with contextlib.suppress(OSError):
         traceback.print_exception(error)
+    status, (code, message) = explained(error)
+    channel.say(status, code=code, message=message)
+
+
+def explained(error: BaseException) -> tuple[Status, tuple[str, str]]:
+    """Whether it is a refusal or a failure; a code and a sentence."""
+    from autoinit.errors import AutoInitError, UnsupportedLayerError
+
     is_ours = isinstance(error, AutoInitError)
     # What Keras raises while it rebuilds is turned into a refusal, whatever it was.
     met = (error.__cause__ if is_ours else None) or error
     if (number := _disk_error(met)) is not None:
-        _refuse(channel, "disk_full", _disk_advice(number))
-    elif _is_out_of_memory(met) or (not is_ours and confinement.near_address_space_limit()):
+        return _refusal("disk_full", _disk_advice(number))
+    if _is_out_of_memory(met) or (not is_ours and confinement.near_address_space_limit()):
         advice = "Memory ran out: try fewer samples, a smaller input size, or a larger machine."
-        _refuse(channel, "out_of_memory", advice)
-    elif isinstance(error, UnsupportedLayerError):
-        _refuse(channel, "unsupported_layer", str(error))
-    elif is_ours:
-        _refuse(channel, getattr(error, "code", "unsupported_model"), str(error))
-    elif type(error) is ValueError and _raised_by_us(error.__traceback__):
-        _refuse(channel, "bad_settings", str(error))
-    elif (library := _library_that_raised(error)) is not None:
+        return _refusal("out_of_memory", advice)
+    if isinstance(error, UnsupportedLayerError):
+        return _refusal("unsupported_layer", str(error))
+    if is_ours:
+        return _refusal(getattr(error, "code", "unsupported_model"), str(error))
+    if type(error) is ValueError and _raised_by_us(error.__traceback__):
+        return _refusal("bad_settings", str(error))
+    if (library := _library_that_raised(error)) is not None:
         from autoinit.model_files.rebuilding import said_by_keras
 
         said = f"{type(error).__name__}: {said_by_keras(error)}"[:500].rstrip(". ")
         message = f"The model cannot be run. {library} says: {said}."
-        _refuse(channel, "unsupported_model", message)
-    else:
-        first_line = (str(error).strip().splitlines() or ["no message"])[0]
-        sentence = f"{type(error).__name__}: {first_line}"
-        channel.say("failed", message=sentence[:SENTENCE_LIMIT])
+        return _refusal("unsupported_model", message)
+    first_line = (str(error).strip().splitlines() or ["no message"])[0]
+    sentence = f"{type(error).__name__}: {first_line}"
+    return "failed", ("failed", sentence[:SENTENCE_LIMIT])
 
 
-def _refuse(channel: Channel, code: str, message: str) -> None:
-    channel.say("refused", code=code, message=message[:SENTENCE_LIMIT])
+def _refusal(code: str, message: str) -> tuple[Status, tuple[str, str]]:
+    return "refused", (code, message[:SENTENCE_LIMIT])
 
 
 def _disk_error(error: BaseException) -> int | None:

@@ -16,7 +16,8 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from benchmarks.measuring import ROOT, on_large_stack
+from app.jobs.worker import on_large_stack
+from benchmarks.measuring import ROOT
 from benchmarks.paper import experiments, pictures, tables
 
 Frame = pd.DataFrame

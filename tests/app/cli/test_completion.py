@@ -14,7 +14,7 @@ from app.cli.completion import SHELLS
 from app.cli.main import commands, main, program_name
 from sample_models import MODELS
 
-COMMANDS = {"analyze", "try", "inspect", "report", "serve", "samples", "completion"}
+COMMANDS = {"analyze", "batch", "try", "inspect", "report", "serve", "samples", "completion"}
 
 # Bash gives a completion the words of a line, which it splits at colons and equals signs, and the
 # place of the cursor among them. Files are its own affair.

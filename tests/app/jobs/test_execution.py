@@ -25,10 +25,9 @@ from app.analysis.side_by_side import answer, beside
 from app.export.snippet import snippet
 from app.jobs.execution import rehearse, run
 from app.jobs.queue import Workers
-from app.jobs.worker import report_error
+from app.jobs.worker import on_large_stack, report_error
 from autoinit.errors import GraphError, ModelFileError, UnsupportedLayerError
 from autoinit.manifest import differing
-from benchmarks.measuring import on_large_stack
 from sample_models import FILES_FOLDER
 from tests.app.parsing import parsed
 from tests.autoinit.closed import Closed

@@ -1,0 +1,146 @@
+"""Many small networks through `autoinit batch --trust`: how many a second, in how much memory.
+
+python -m benchmarks.batch [--models 1000] [--workers 2]      throughput and memory
+python -m benchmarks.batch --kill 10                          killed at random, and gone on with
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+from app.analysis.batch.store import read_rows
+from benchmarks.measuring import ROOT
+
+LOOKS = 2.0  # seconds between two looks at the memory
+LEAST_MB = 300  # of a process with Keras
+
+
+def generate(folder: Path, count: int) -> None:
+    """Dense, convolutional and residual networks of 2 to 9 layers, all different."""
+    import keras
+    from keras import layers
+
+    rng = random.Random(0)
+    for number in range(count):
+        activation = rng.choice(["relu", "tanh", "elu", "gelu", "selu"])
+        initializer = rng.choice(["glorot_uniform", "he_normal", "lecun_normal"])
+        given = {"activation": activation, "kernel_initializer": initializer}
+        if number % 3:
+            data = x = keras.Input((rng.randint(8, 64),))
+            width = rng.randint(8, 64)
+            for _ in range(rng.randint(2, 8)):
+                y = layers.Dense(width, **given)(x)
+                x = layers.Add()([x, y]) if number % 3 == 2 and x.shape == y.shape else y
+        else:
+            data = x = keras.Input((12, 12, 3))
+            for _ in range(rng.randint(2, 6)):
+                x = layers.Conv2D(rng.randint(4, 16), 3, padding="same", **given)(x)
+            x = layers.GlobalAveragePooling2D()(x)
+        model = keras.Model(data, layers.Dense(10, "softmax")(x), name=f"net_{number}")
+        model.save(folder / f"{number:05}.keras")
+
+
+def started(folder: Path, output: Path, workers: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "app", "batch", str(folder), "--output", str(output)]
+    return subprocess.Popen(
+        [*command, "--trust", "--workers", str(workers)], cwd=ROOT, stderr=subprocess.DEVNULL
+    )
+
+
+def throughput(folder: Path, output: Path, workers: int) -> None:
+    start, peaks = time.perf_counter(), collections.defaultdict[int, list[int]](list)
+    process = started(folder, output, workers)
+    first = None
+    while process.poll() is None:
+        time.sleep(LOOKS)
+        try:
+            for child in psutil.Process(process.pid).children(recursive=True):
+                peaks[child.pid].append(child.memory_info().rss >> 20)
+        except psutil.Error:
+            continue
+        if first is None and output.with_name(f".{output.name}.journal").stat().st_size:
+            first = time.perf_counter()
+    end = time.perf_counter()
+    table = read_rows(output, ["status", "processor_seconds"])
+    times = sorted(table["processor_seconds"].drop_null().to_pylist())
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    warm = end - (first or start)
+    mean = sum(times) / len(times)
+    rows = {
+        "models, of them with figures": f"{len(table)}, {len(times)}",
+        "seconds in all, from the first row on": f"{end - start:.0f}, {warm:.0f}",
+        "models a second, warm": f"{len(times) / warm:.2f}",
+        "processor seconds in all": f"{usage.ru_utime + usage.ru_stime:.0f}",
+        "the same of a model: median, mean, largest": f"{times[len(times) // 2]:.2f}, {mean:.2f}, "
+        f"{times[-1]:.2f}",
+        f"models in a second of {workers} processors": f"{workers / mean:.2f}",
+    }
+    for found in peaks.values():
+        quarter = max(len(found) // 4, 1)
+        most = [max(found[at : at + quarter]) for at in range(0, len(found), quarter)]
+        if most[0] > LEAST_MB:
+            rows[f"MB of worker {len(rows)}, most in each quarter"] = ", ".join(map(str, most[:4]))
+    for name, value in rows.items():
+        print(f"| {name} | {value} |")
+
+
+def killed(folder: Path, output: Path, workers: int, times: int) -> None:
+    rng, rows = random.Random(1), 0
+    for number in range(times):
+        process = started(folder, output, workers)
+        children: list[psutil.Process] = []
+        until = time.monotonic() + rng.uniform(5, 60)
+        while time.monotonic() < until and process.poll() is None:
+            time.sleep(0.2)
+            children = psutil.Process(process.pid).children(recursive=True) or children
+        process.kill()
+        process.wait()
+        _, left = psutil.wait_procs(children, timeout=20)
+        found = len(read_rows(output, ["file"])) if journal_or_table(output) else 0
+        print(f"killed {number + 1}: {found} rows, {found - rows} new; processes left: {len(left)}")
+        rows = found
+    started(folder, output, workers).wait()
+    files = collections.Counter(read_rows(output, ["file"])["file"].to_pylist())
+    wanted = {str(path) for path in folder.glob("*.keras")}
+    whole = set(files) == wanted and set(files.values()) == {1}
+    print(f"{len(files)} of {len(wanted)} models there, each once: {whole}")
+
+
+def journal_or_table(output: Path) -> bool:
+    return output.exists() or output.with_name(f".{output.name}.journal").exists()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", type=int, default=1000)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--kill", type=int, default=0, metavar="TIMES")
+    parser.add_argument("--folder", type=Path, help="of networks that are there already")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = arguments.folder or Path(name) / "networks"
+        if not folder.exists():
+            folder.mkdir()
+            code = "import sys; from pathlib import Path; from benchmarks.batch import generate; "
+            code += "generate(Path(sys.argv[1]), int(sys.argv[2]))"
+            command = [sys.executable, "-c", code, str(folder), str(arguments.models)]
+            subprocess.run(command, cwd=ROOT, check=True)
+        output = Path(name) / "results.parquet"
+        if arguments.kill:
+            killed(folder, output, arguments.workers, arguments.kill)
+        else:
+            throughput(folder, output, arguments.workers)
+
+
+if __name__ == "__main__":
+    main()
