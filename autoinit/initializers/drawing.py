@@ -40,6 +40,9 @@ def apply_plans(
             continue
         initializer = _recorded(plan, distribution, chosen)
         values = initializer(kernel.shape, dtype=variable.dtype)
+        mask = getattr(variable, "pruning_mask", None)
+        if mask is not None and mask.any():  # what is left of the fan-in
+            values = values * (mask / np.sqrt(np.mean(mask)))
         if constrain and kernel.fan_in > 1:
             constraint = CenteredUnitNorm(plan.standard_deviation, kernel.fan_in_axes)
             _configure(kernel.layer, f"{kernel.configured}_constraint", constraint)

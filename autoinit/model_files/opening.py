@@ -167,7 +167,7 @@ def _open_keras3(
         )
     weights = _load(model, record, budgets, arrays)
     for variable, initializer in undrawn:
-        if weights is None or weights.array_of(variable) is None:
+        if weights is None or not weights.holds(variable):
             variable.assign(initializer(variable.shape, dtype=variable.dtype))
     return ModelFile(model, record, "", weights.findings if weights else (), model, weights)
 
@@ -184,6 +184,11 @@ def _open_keras2(
     weights = _load(original, record, budgets, arrays)
     translation = translate(original, draw=weights is None)
     findings = (*(weights.findings if weights else ()), *translation.findings)
+    masks = {id(variable): mask for variable, mask in (weights.masks if weights else ())}
+    for layer, other in translation.layers if masks else ():
+        for own, new in zip(layer.weights, other.weights, strict=False):
+            if id(own) in masks and masks[id(own)].shape == tuple(new.shape):
+                new.pruning_mask = masks[id(own)]
     return ModelFile(
         translation.model, record, "", findings, original, weights, translation.layers,
         translation.native,

@@ -19,7 +19,7 @@ from autoinit.findings import Finding
 from autoinit.graph.paths import shortened
 from autoinit.model_files.budgets import Budgets
 from autoinit.model_files.check import vocabulary as names
-from autoinit.model_files.check.class_lookup import QUANTIZED, Address, ClassLookup
+from autoinit.model_files.check.class_lookup import Address, ClassLookup
 from autoinit.model_files.check.config_tree import Model, Place, in_order, replace_by_placeholders
 from autoinit.model_files.check.connections import Entry
 from autoinit.model_files.check.entry_kinds import (
@@ -302,6 +302,8 @@ class _Walk:
             return
         if not isinstance(entry.get("config"), dict):
             raise self._bad("has no arguments", place)
+        if self.keras == 3 and not address.custom:  # its weights are floats here
+            entry["config"].pop("quantization_config", None)
         if entry is place.entry and place.in_graph:
             place.fusing = fusing_arguments(entry)
         self._accept(entry, address, place)
@@ -309,8 +311,10 @@ class _Walk:
     def _visit_policy(self, value: Entry, task: _Task) -> None:
         config = value.get("config")
         name = config.get("name") if isinstance(config, dict) else None
-        if self.lookup.is_quantized(value):
-            task.place.fail(QUANTIZED)
+        floats = self.lookup.float_policy(value)
+        if floats is not None:
+            task.container[task.key] = floats
+            self._visit_text(floats, task)
         elif self.lookup.address(value, names.POLICY) is None:
             self._reject(value["class_name"], "is not part of Keras", task)
         elif not isinstance(name, str):
@@ -396,8 +400,10 @@ class _Walk:
                 f"Layer {task.place} asks for a file, {quoted(value)}, as its {task.key}: give it "
                 "as a list, and save the model again.",
             )
-        if task.role == names.POLICY and self.lookup.is_quantized(value):
-            task.place.fail(QUANTIZED)
+        floats = self.lookup.float_policy(value) if task.role == names.POLICY else None
+        if floats is not None:
+            task.container[task.key] = floats
+            self._visit_text(floats, task)
         elif task.role in self.lookup.vocabulary.strings:
             self._visit_function(value, task)
         elif task.role == names.LAYER:

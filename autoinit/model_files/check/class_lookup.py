@@ -13,7 +13,7 @@ from autoinit.model_files.read.hdf5 import quoted
 
 # Names that many give to a layer of their own, of which Keras 2 records nothing else.
 _COMMON_NAMES = ("Attention", "AdditiveAttention")
-QUANTIZED = "its weights were packed into fewer bits"
+_DEFAULT_POLICY = "float32"
 _OPERATION_MODULES = ("keras.src.ops", "keras.ops", "keras.src.activations")
 
 
@@ -105,8 +105,6 @@ class ClassLookup:
         arguments = config if isinstance(config, dict) else {}
         if address.custom:
             return ""
-        if arguments.get("quantization_config") is not None:
-            return QUANTIZED
         if self.keras == 2 and kind in _COMMON_NAMES and "use_scale" not in arguments:
             return f"its class {quoted(str(kind))} is not the one of Keras, which states use_scale"
         if self.keras == 2 and kind in ("TFOpLambda", "SlicingOpLambda"):
@@ -117,14 +115,16 @@ class ClassLookup:
             return _unlisted("runs", node.get("op"), NODE_OPERATIONS)
         return ""
 
-    def is_quantized(self, dtype: Any) -> bool:
-        """Whether a dtype says that weights were packed into fewer bits after training."""
+    def float_policy(self, dtype: Any) -> str | None:
+        """What a layer had before its weights were packed into fewer bits; None for others."""
         if isinstance(dtype, dict):
-            if dtype.get("class_name") in names.QUANTIZED_POLICIES:
-                return True
             config = dtype.get("config")
-            dtype = config.get("name") if isinstance(config, dict) else None
-        return isinstance(dtype, str) and "_from_" in dtype
+            config = config if isinstance(config, dict) else {}
+            if dtype.get("class_name") in names.QUANTIZED_POLICIES:
+                return str(config.get("source_name") or _DEFAULT_POLICY)
+            dtype = config.get("name")
+        quantized = isinstance(dtype, str) and "_from_" in dtype
+        return dtype.partition("_from_")[2] if quantized else None
 
     def _custom(self, name: Any) -> str | None:
         return name if isinstance(name, str) and name in self.custom else None

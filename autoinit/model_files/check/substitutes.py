@@ -123,8 +123,8 @@ def _unwrapped(record: FileRecord) -> tuple[dict[str, Any], tuple[Finding, ...]]
             container[key] = "linear" if own else held
     listed = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
     message = (
-        f"What prunes or quantises while the network trains is looked through ({listed}): masks, "
-        "clusters and ranges are not applied."
+        f"What prunes or quantises while the network trains is looked through ({listed}): clusters "
+        "and ranges are not applied; kernels that AutoInit draws keep their masks."
     )
     return config, ((Finding("looked_through", "", "", message),) if listed else ())
 

@@ -6,6 +6,7 @@ An archive stores the variables of each object under the attributes that lead to
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,9 @@ from autoinit.model_files.weights.weight_owners import (
     shape_of,
     trouble_between,
 )
+
+# Scales and their histories, of inputs, kernel and gradients.
+_FLOAT8_STATES = 6
 
 
 def owners_in_archive(model: Any, file: ArraysFile) -> list[WeightOwner]:
@@ -149,6 +153,9 @@ class _Attempt:
         if not own and not hasattr(part, "load_assets"):
             return True
         trouble = trouble_between(own, arrays) if own else ""
+        if trouble and _is_packed(part, own, arrays):
+            self.found[id(part)] = _packed(part, own, arrays, path)
+            return True
         if trouble:
             self.missing.setdefault(id(part), (part, trouble))
             return False
@@ -172,6 +179,56 @@ def _archived(
         return pairs
 
     return WeightOwner(part, pairs, load, path)
+
+
+def _is_packed(part: Any, own: Mapping[str, Any], arrays: Mapping[str, StoredArray]) -> bool:
+    """Whether arrays are those of a layer whose weights `quantize` has packed into fewer bits."""
+    if not hasattr(part, "quantize") or not arrays:
+        return False
+    integers = any(array.dtype.kind in "iu" for array in arrays.values())
+    return integers or len(arrays) == len(own) + _FLOAT8_STATES
+
+
+def _packed(
+    part: Any, own: Mapping[str, Any], arrays: Mapping[str, StoredArray], path: str
+) -> WeightOwner:
+    """The floats behind packed weights: of int8 a scale is the last array, of float8 all are there.
+
+    What is packed in another way is left to be drawn.
+    """
+    variables = {key: _variable(part, key, value) for key, value in own.items()}
+    is_int8 = len(arrays) == len(own) + 1
+
+    def load(read: Read) -> Pairs:
+        loaded = []
+        for key, variable in variables.items():
+            array = arrays.get(key)
+            if array is None or array.shape != shape_of(own[key]):
+                continue
+            if array.dtype.kind in "fV":
+                values = read(array, variable)
+            elif is_int8:
+                scale = read(arrays[str(len(own))], None)
+                values = read(array, None) / _beside(scale, array.shape, part)
+            else:
+                continue
+            variable.assign(values)
+            loaded.append((variable, None))
+        return tuple(loaded)
+
+    return WeightOwner(part, (), load, path, packed=True)
+
+
+def _beside(scale: NDArray[Any], shape: tuple[int, ...], part: Any) -> NDArray[Any]:
+    """Scales in the axes of their kernel: of its units, which are its last ones, or of its rows."""
+    if hasattr(part, "embeddings"):
+        kept = [(shape[0], *[1] * (len(shape) - 1))]
+    else:
+        kept = [shape[first:] for first in range(len(shape), -1, -1)]
+    fitting = next((each for each in kept if math.prod(each) == scale.size), None)
+    if fitting is None:
+        raise mismatch(part, f"has {scale.size:,} scales for weights of shape {shape}")
+    return scale.reshape(fitting)
 
 
 def _variable(part: Any, key: str, value: Any) -> Any:

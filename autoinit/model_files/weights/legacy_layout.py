@@ -31,6 +31,7 @@ _OF_WRAPPERS = re.compile(
     r"(mask|threshold|(pruning|optimizer)_step|\w+_(min|max)|(cluster_centroids|pulling_indices)_\w+)"
     r"(_\d+)?:0"
 )
+_MASK = re.compile(r"mask(_\d+)?:0")
 Entries = list[tuple[str, StoredArray | None]]
 
 # Layers whose arrays tf_keras takes apart and puts together where they come from CuDNN or Keras 1.
@@ -124,8 +125,9 @@ def _beside(
 def _legacy_owner(
     layer: Any, weights: list[Any], entries: Entries, source: tuple[str, str | None]
 ) -> WeightOwner:
+    masks: list[tuple[Any, StoredArray]] = []
     if len(entries) != len(weights):
-        entries = _of_wrapped(weights, _without_placeholders(layer, entries))
+        entries, masks = _of_wrapped(weights, _without_placeholders(layer, entries))
     arrays = [array for _, array in entries if array is not None]
     if len(arrays) < len(entries):
         raise mismatch(layer, "lists weights that are not there")
@@ -142,7 +144,7 @@ def _legacy_owner(
             weight.assign(read(array, weight))
         return pairs
 
-    return WeightOwner(layer, pairs, load)
+    return WeightOwner(layer, pairs, load, masks=tuple(masks))
 
 
 def _without_placeholders(layer: Any, entries: Entries) -> Entries:
@@ -151,8 +153,14 @@ def _without_placeholders(layer: Any, entries: Entries) -> Entries:
     return [(name, array) for name, array in entries if not skipped & set(name.split("/"))]
 
 
-def _of_wrapped(weights: Sequence[Any], entries: Entries) -> Entries:
-    """A layer's own entries, by their names, among those of a wrapper that was looked through."""
+def _of_wrapped(
+    weights: Sequence[Any], entries: Entries
+) -> tuple[Entries, list[tuple[Any, StoredArray]]]:
+    """A layer's own entries, by their names, among those of a wrapper that was looked through.
+
+    Returns:
+        With the masks of those that it has pruned.
+    """
     names = [str(weight.name).rpartition("/")[2] for weight in weights]
     by_name = {name.rpartition("/")[2]: (name, array) for name, array in entries}
     others = by_name.keys() - set(names)
@@ -161,8 +169,16 @@ def _of_wrapped(weights: Sequence[Any], entries: Entries) -> Entries:
         and by_name.keys() >= set(names)
         and all(map(_OF_WRAPPERS.fullmatch, others))
     ):
-        return [by_name[name] for name in names]
-    return entries
+        left, masks = list(weights), []
+        for name, array in entries:
+            if array is None or not _MASK.fullmatch(name.rpartition("/")[2]):
+                continue
+            masked = next((weight for weight in left if shape_of(weight) == array.shape), None)
+            if masked is not None:
+                masks.append((masked, array))
+                left = [weight for weight in left if weight is not masked]
+        return [by_name[name] for name in names], masks
+    return entries, []
 
 
 def _may_need_conversion(layer: Any, arrays: Sequence[StoredArray], weights: Sequence[Any]) -> bool:

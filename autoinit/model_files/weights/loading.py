@@ -43,20 +43,26 @@ class LoadedWeights:
     """Where a model's weights came from.
 
     Attributes:
-        pairs: variables, and the arrays that hold their values as they are. Variables whose values
-            had to be converted have none.
-        findings: weights that are not finite.
+        pairs: variables, and the arrays that hold their values as they are; None for those whose
+            values had to be unpacked. In a legacy file, what was converted has no pair.
+        findings: weights that are not finite, or were packed.
+        masks: variables that pruning has masked, and their masks of zeros and ones.
     """
 
-    pairs: tuple[tuple[Any, StoredArray], ...] = ()
+    pairs: Pairs = ()
     findings: tuple[Finding, ...] = ()
+    masks: tuple[tuple[Any, NDArray[Any]], ...] = ()
 
     def array_of(self, variable: Any) -> StoredArray | None:
         """The array that holds the values of a variable."""
         return self._arrays.get(id(variable))
 
+    def holds(self, variable: Any) -> bool:
+        """Whether a variable's values were in the file."""
+        return id(variable) in self._arrays
+
     @cached_property
-    def _arrays(self) -> dict[int, StoredArray]:
+    def _arrays(self) -> dict[int, StoredArray | None]:
         return {id(variable): array for variable, array in self.pairs}
 
 
@@ -100,11 +106,23 @@ def load_weights(
         owners = find(model, file)
         reader = _Reader(file)
         pairs = [pair for owner in owners for pair in reader.load(owner)]
+        masks = [(v, file.read(array)) for owner in owners for v, array in owner.masks]
     if format == "h5":
         finish(model)
     elif format == "keras":
         _load_vocabularies(owners, path, name, budgets)
-    return LoadedWeights(tuple(pairs), tuple(reader.findings(model)))
+    packed = [owner.part for owner in owners if owner.packed]
+    return LoadedWeights(tuple(pairs), (*reader.findings(model), *_unpacked(packed)), tuple(masks))
+
+
+def _unpacked(layers: Sequence[Any]) -> Iterator[Finding]:
+    if layers:
+        name = quoted(layers[0].name)
+        message = (
+            f"The weights of {len(layers):,} layers, first {name}, were packed into fewer bits: "
+            "here they are floats. Those of int8 and float8 are the file's, others are drawn."
+        )
+        yield Finding("unpacked_weights", "", "", message)
 
 
 def _load_vocabularies(

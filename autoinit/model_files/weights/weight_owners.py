@@ -13,7 +13,8 @@ from autoinit.graph.keras_internals import KerasSaveable, layers_in
 from autoinit.model_files.read.hdf5 import StoredArray, quoted
 
 Read = Callable[[StoredArray, Any], NDArray[Any]]
-Pairs = tuple[tuple[Any, StoredArray], ...]
+# Variables, and the arrays that hold their values as they are; None for values that were unpacked.
+Pairs = tuple[tuple[Any, StoredArray | None], ...]
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,16 @@ class WeightOwner:
         load: assigns the values, given what reads an array for a variable; returns the pairs that
             hold as they are, for some are only known then.
         path: where the object stands in an archive.
+        packed: whether its values were packed into fewer bits after training.
+        masks: variables that pruning has masked, and their masks.
     """
 
     part: Any
     pairs: Pairs
     load: Callable[[Read], Pairs]
     path: str = ""
+    packed: bool = False
+    masks: tuple[tuple[Any, StoredArray], ...] = ()
 
 
 def is_keras3(model: Any) -> bool:

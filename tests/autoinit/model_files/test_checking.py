@@ -402,11 +402,11 @@ def test_findings_of_parts_are_left_out_where_the_whole_layer_is_opaque(writer):
         {"quantization_config": {"class_name": "Int8QuantizationConfig", "config": {}}},
     ],
 )
-def test_layers_with_packed_weights_are_opaque(config):
+def test_layers_with_packed_weights_are_read_as_floats(config):
     entry, found = only_layer(Keras3, **config)
-    assert found == ["opaque_layer"]
-    assert entry["config"]["reason"] == "its weights were packed into fewer bits"
+    assert (entry["class_name"], found) == ("Dense", [])
     assert entry["config"].get("dtype") in (None, "float32")
+    assert "quantization_config" not in entry["config"]
 
 
 # Nested models

@@ -1,6 +1,7 @@
 """What is saved is read again before it is offered."""
 
 import keras
+import numpy as np
 import pytest
 import tf_keras
 
@@ -74,3 +75,53 @@ def test_another_architecture(tmp_path):
     offered, (finding,) = read_again((save_model(other, tmp_path),), tmp_path, model, None, (), {})
     assert offered == ()
     assert "2 weights, and the model 4" in finding.message
+
+
+def small_transformer():
+    """Layers that Keras can pack into fewer bits, or give a low-rank adapter."""
+    layers = keras.layers
+    x = keras.Input((6,), dtype="int32")
+    y = layers.Embedding(9, 8, name="words")(x)
+    y = layers.EinsumDense("abc,cd->abd", (6, 8), bias_axes="d", name="mix")(y)
+    y = layers.MultiHeadAttention(2, 4, name="attention")(y, y)
+    model = keras.Model(x, layers.Dense(3, use_bias=False, name="head")(layers.Flatten()(y)))
+    generator = np.random.default_rng(1)
+    model.set_weights([generator.normal(size=weight.shape) for weight in model.weights])
+    return model
+
+
+@pytest.mark.filterwarnings("ignore:(Layer .* does not have a `quantize`|Invalid quantization) m")
+@pytest.mark.parametrize(("mode", "error"), [("int8", 0.02), ("float8", 0.0), ("int4", np.inf)])
+def test_packed_weights_are_floats_again(mode, error, tmp_path):
+    model = small_transformer()
+    before = {weight.path: weight.numpy() for weight in model.weights}
+    model.quantize(mode)
+    model.save(tmp_path / "packed.keras")
+    file = open_model_file(tmp_path / "packed.keras")
+    assert [finding.code for finding in file.findings] == ["unpacked_weights"]
+    for weight in file.model.weights:
+        kept = 0.0 if "bias" in weight.path else error
+        assert weight.numpy() == pytest.approx(before[weight.path], abs=kept)
+        assert weight.dtype == "float32"
+    (tmp_path / "saved").mkdir()
+    plans = AutoInit({"seed": 1}).plan(file.model).scales
+    apply_plans(plans, "truncated_normal", 1)
+    downloads, _ = save_reinitialized(file, plans, tmp_path / "saved", Budgets())
+    assert [each.file for each in downloads] == ["reinitialized-keras3.keras"]
+    again = read_again(downloads, tmp_path / "saved", file.model, file, plans, {})
+    assert again == (downloads, ())
+
+
+def test_what_has_low_rank_adapters_is_offered(tmp_path):
+    model = small_transformer()
+    model.get_layer("mix").enable_lora(2)
+    model.get_layer("words").enable_lora(2)
+    model.save(tmp_path / "lora.keras")
+    file = open_model_file(tmp_path / "lora.keras")
+    (tmp_path / "saved").mkdir()
+    plans = AutoInit({"seed": 1}).plan(file.model).scales
+    apply_plans(plans, "truncated_normal", 1)
+    downloads, _ = save_reinitialized(file, plans, tmp_path / "saved", Budgets())
+    again = read_again(downloads, tmp_path / "saved", file.model, file, plans, {})
+    assert downloads
+    assert again == (downloads, ())

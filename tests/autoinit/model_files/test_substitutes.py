@@ -9,7 +9,9 @@ import pytest
 import tf_keras
 from keras import layers, ops
 
+from autoinit import AutoInit
 from autoinit.gaussian_sampling import GaussianSampling
+from autoinit.initializers.drawing import apply_plans
 from autoinit.model_files.check.substitutes import offer
 from autoinit.model_files.opening import open_model_file
 from tests.autoinit.model_files.configurations import BOTH, Keras2, Keras3
@@ -120,8 +122,9 @@ def test_a_draw_has_the_mean_and_the_variance_that_it_is_given():
 
 
 def test_wrappers_that_prune_are_looked_through_and_their_weights_found(tmp_path):
-    model = tf_keras.Sequential([tf_keras.Input((4,)), tf_keras.layers.Dense(3, name="dense")])
+    model = tf_keras.Sequential([tf_keras.Input((64,)), tf_keras.layers.Dense(50, name="dense")])
     path = tmp_path / "pruned.h5"
+    mask = np.random.default_rng(1).binomial(1, 0.2, (64, 50)).astype("float32")
     with pytest.warns(UserWarning, match="legacy"):
         model.save(path)
     with h5py.File(path, "r+") as file:
@@ -134,7 +137,7 @@ def test_wrappers_that_prune_are_looked_through_and_their_weights_found(tmp_path
         file.attrs["model_config"] = json.dumps(config)
         group = file["model_weights/dense"]
         names = list(group.attrs["weight_names"])
-        group["dense/mask:0"] = np.ones((4, 3), "float32")
+        group["dense/mask:0"] = mask
         group["dense/pruning_step:0"] = np.int64(7)
         group.attrs["weight_names"] = [*names, "dense/mask:0", "dense/pruning_step:0"]
     file = open_model_file(path)
@@ -142,6 +145,12 @@ def test_wrappers_that_prune_are_looked_through_and_their_weights_found(tmp_path
     assert isinstance(file.model.get_layer("dense"), layers.Dense)
     for one, other in zip(model.get_weights(), file.model.get_weights(), strict=True):
         assert np.array_equal(one, other)
+    # AutoInit's kernel keeps the mask, and the size that its units are drawn for.
+    plans = AutoInit({"seed": 1}).plan(file.model).scales
+    apply_plans(plans, "untruncated_normal", 1)
+    kernel = np.asarray(file.model.get_layer("dense").kernel)
+    assert not kernel[mask == 0].any()
+    assert np.mean(kernel**2) == pytest.approx(plans[0].standard_deviation ** 2, rel=0.1)
 
 
 def test_what_quantises_while_training_is_looked_through(tmp_path):

@@ -42,9 +42,16 @@ KINDS = (
         Severity.NOTE,
         "Wrappers of pruning and quantisation",
         cause="The layers are wrapped by TensorFlow's model optimization toolkit.",
-        remedy="Nothing need be done; a mask that stays in the file makes kernels smaller by the "
-        "share that it takes away.",
+        remedy="Nothing need be done; AutoInit draws kernels for the fan-in that masks leave.",
         test="autoinit.model_files.check.substitutes",
+    ),
+    FindingKind(
+        "unpacked_weights",
+        Severity.NOTE,
+        "Weights that were packed into fewer bits",
+        cause="The model was quantised after training: its kernels are integers with a scale.",
+        remedy="Nothing need be done; what is taken home has floats, and can be quantised again.",
+        test="autoinit.model_files.weights.loading",
     ),
     FindingKind(
         "treated_as",
