@@ -17,6 +17,8 @@ _PUBLIC = {
     "probe_jacobian": "probes.jacobian",
     "probe_fisher": "probes.fisher",
     "FisherInformation": "probes.fisher",
+    "probe_formats": "probes.formats",
+    "FormatEffects": "probes.formats",
     "CompiledPasses": "probes.segments",
     "Moments": "probes.moments.figures",
     "Spread": "probes.moments.spread",

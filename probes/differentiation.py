@@ -30,6 +30,7 @@ Tap = Callable[[int, Any], Any]
 Settings = tuple[Any, ...]
 Function = Callable[[Sequence[Any], Settings, Tap], Sequence[Any]]
 Measure = Callable[[int, Any], Any]
+Rounded = Callable[[Any], Any]
 
 
 class Products(NamedTuple):
@@ -48,7 +49,7 @@ class Products(NamedTuple):
 
 def differentiate(
     function: Function, variables: Sequence[Any], changing: Sequence[Any], measure: Measure,
-    traced: bool = True,
+    traced: bool = True, rounded: Rounded = lambda tensor: tensor,
 ) -> Callable[[Sequence[Any], Sequence[Any], Settings], Products]:  # fmt: skip
     """What takes tensors, cotangents of the function's results, and settings; gives products.
 
@@ -59,6 +60,7 @@ def differentiate(
         changing: those, too, that a run of the function may change.
         measure: takes a tap's key and its gradient, which is let go then.
         traced: whether TensorFlow traces the function once, which takes as long as several runs.
+        rounded: what a tap makes of its tensor, and, after the measure, of the gradient.
 
     Raises:
         ValueError: for Keras on a framework without derivatives.
@@ -67,7 +69,7 @@ def differentiate(
     if backend not in _WAYS:
         raise ValueError(f"Keras's backend {backend!r} has no derivatives: use {', '.join(_WAYS)}.")
     way: type[_ByTensorFlow | _ByJax | _ByTorch] = _WAYS[backend]
-    return way(function, variables, changing, measure, traced)
+    return way(function, variables, changing, measure, traced, rounded)
 
 
 def by_numpy(function: Callable[[NDArray[Any]], NDArray[np.float64]], tensor: Any) -> Any:
@@ -107,6 +109,7 @@ class _Way:
     changing: Sequence[Any]
     measure: Measure
     traced: bool
+    rounded: Rounded
 
 
 class _ByTensorFlow(_Way):
@@ -151,9 +154,11 @@ class _ByTensorFlow(_Way):
                     gradient = tf.identity(gradient)
                 measured[key] = self.measure(key, gradient)
                 order.append(measured[key])
-                return gradient, tf.zeros(())
+                return self.rounded(gradient), tf.zeros(())
 
-            identity = tf.custom_gradient(lambda tensor, _: (tf.identity(tensor), told))
+            identity = tf.custom_gradient(
+                lambda tensor, _: (self.rounded(tf.identity(tensor)), told)
+            )
             return _with_mask(identity(tensor, anchor), get_keras_mask(tensor))
 
         # A layer may return the tensor that it was given, but values are told apart.
@@ -209,13 +214,19 @@ class _ByJax(_Way):
             if not _is_floating(tensor):
                 return tensor
 
-            def told(gradient: Any) -> None:
+            def told(gradient: Any) -> Any:
                 measured[key] = self.measure(key, gradient)
+                return self.rounded(gradient)
 
-            return _with_mask(_telling(told)(tensor, anchor), get_keras_mask(tensor))
+            telling = _telling(told, self.rounded)
+            return _with_mask(telling(tensor, anchor), get_keras_mask(tensor))
 
         def reaching(number: int, tensor: Any) -> Any:
-            return _telling(lambda gradient: reached.add(number))(tensor, anchor)
+            def told(gradient: Any) -> Any:
+                reached.add(number)
+                return gradient
+
+            return _telling(told)(tensor, anchor)
 
         def pure(parts: list[Any], anchored: Any) -> tuple[list[Any], list[Any]]:
             nonlocal anchor
@@ -245,16 +256,15 @@ class _ByJax(_Way):
         return Products(measured, of_tensors, found[len(places) :])
 
 
-def _telling(told: Callable[[Any], None]) -> Callable[[Any, Any], Any]:
-    """The identity, which tells of the gradient that passes it; the anchor has none."""
+def _telling(told: Rounded, rounded: Rounded = lambda tensor: tensor) -> Callable[[Any, Any], Any]:
+    """The identity, or rounding, which tells of the gradient that passes; the anchor has none."""
     import jax
 
     def back(_: None, gradient: Any) -> tuple[Any, Any]:
-        told(gradient)
-        return gradient, jax.numpy.zeros(())
+        return told(gradient), jax.numpy.zeros(())
 
-    identity = jax.custom_vjp(lambda tensor, anchor: tensor)
-    identity.defvjp(lambda tensor, anchor: (tensor, None), back)
+    identity = jax.custom_vjp(lambda tensor, anchor: rounded(tensor))
+    identity.defvjp(lambda tensor, anchor: (rounded(tensor), None), back)
     result: Callable[[Any, Any], Any] = identity
     return result
 
@@ -273,12 +283,12 @@ class _ByTorch(_Way):
             @staticmethod
             def forward(context: Any, key: int, tensor: Any, anchor: Any) -> Any:
                 context.key = key
-                return tensor.view_as(tensor)
+                return self.rounded(tensor.view_as(tensor))
 
             @staticmethod
             def backward(context: Any, gradient: Any) -> Any:
                 measured[context.key] = self.measure(context.key, gradient)
-                return None, gradient, torch.zeros(())
+                return None, self.rounded(gradient), torch.zeros(())
 
         # Only what depends on something differentiated by is gone back through: every tap does.
         anchor = torch.zeros((), requires_grad=True)

@@ -21,7 +21,7 @@ import contextlib
 import math
 import threading
 from collections import ChainMap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -328,8 +328,13 @@ class _Probing:
 
 def variables_by_path(graph: ModelGraph) -> dict[str, Any]:
     """The trainable variables of a graph's calls; the second of a path is `dense/kernel:2`."""
+    return by_path(v for call in graph.calls for v in trainable(call))
+
+
+def by_path(variables: Iterable[Any]) -> dict[str, Any]:
+    """Variables, each once, by their paths, which are told apart by numbers."""
     named: dict[str, Any] = {}
-    for variable in {id(v): v for call in graph.calls for v in trainable(call)}.values():
+    for variable in {id(v): v for v in variables}.values():
         path, number = variable.path, 1
         while path in named:
             number += 1

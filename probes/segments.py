@@ -21,7 +21,7 @@ from autoinit.graph.changing import changing_variables, values_of
 from autoinit.graph.model_graph import Call, ModelGraph, Parameter, innermost
 from autoinit.graph.shapes import bytes_of, largest_alive, last_uses
 from autoinit.running.state import noise_state, set_noise_state
-from probes.differentiation import Tap, by_numpy, differentiate
+from probes.differentiation import Rounded, Tap, by_numpy, differentiate
 from probes.moments.device import DeviceRecorder, summarised
 from probes.moments.host import HostRecorder
 from probes.moments.recorder import Recorder
@@ -55,12 +55,13 @@ class Segment:
         ends: for each call of the graph, the values that nobody reads after it.
         measure: takes a call and a gradient.
         step: told of each call that has been run in Python.
-        traced: see `differentiate`.
+        traced, rounded: see `differentiate`.
     """
 
     def __init__(
         self, calls: Sequence[Call], ends: Sequence[Sequence[int]], training: bool,
         measure: Callable[[Call, Any], Any], step: Callable[[], None], traced: bool,
+        rounded: Rounded = lambda tensor: tensor,
     ) -> None:  # fmt: skip
         self.calls, self.ends, self.training, self.step = calls, ends, training, step
         written = {value.index for call in calls for value in call.outputs}
@@ -73,7 +74,7 @@ class Segment:
         changing = {id(v): v for v in (*self.variables, *_changing(calls))}
         self.products = differentiate(
             self._outputs, self.variables, [*changing.values()],
-            lambda index, gradient: measure(known[index], gradient), traced,
+            lambda index, gradient: measure(known[index], gradient), traced, rounded,
         )  # fmt: skip
 
     def _outputs(

@@ -58,6 +58,7 @@ from autoinit.signals.signal import Signal
 from probes.batching import batch_of
 from probes.devices import Device
 from probes.fisher import FisherInformation, probe_fisher
+from probes.formats import FormatEffects, probe_formats
 from probes.forward import Probe, probe_model
 from probes.gradients import Gradients, probe_gradients
 from probes.jacobian import JacobianSpectrum, probe_jacobian
@@ -66,7 +67,8 @@ from probes.segments import CompiledPasses
 
 Progress = Callable[[float, str], None]
 # What a pass back takes beside a pass forward, and what the rules do, for the bar.
-_GRADIENT_STEPS, _RULES, _FISHER_STEPS = 3, 1, 50
+_GRADIENT_STEPS, _RULES, _FISHER_STEPS, _FORMAT_STEPS = 3, 1, 50, 12
+_FORMAT_SAMPLES = 32  # Keras's own batch, unless one asks for another
 # Samples of which the gradient is measured for the verdict, where no one asked for more: half of
 # them where one has so many entries that even few tell, and no batch normalisation fewer than so
 # many positions, whose statistics of four samples would be another network's.
@@ -118,6 +120,7 @@ class Comparison:
         foreseen: verdicts on what is predicted, by series.
         diagnosis: faults and verdicts.
         jacobians, fisher: of the first draw's weights, likewise.
+        formats: what number formats do with them, by series and format.
         deviations: of the first draw's kernels, by series and identity of the variable.
         taken: the series whose first draw the model is left with.
         distribution: that AutoInit drew from.
@@ -143,6 +146,7 @@ class Comparison:
     diagnosis: Diagnosis = field(default_factory=Diagnosis)
     jacobians: dict[str, JacobianSpectrum] = field(default_factory=dict)
     fisher: dict[str, FisherInformation] = field(default_factory=dict)
+    formats: dict[str, dict[str, FormatEffects]] = field(default_factory=dict)
     deviations: dict[str, dict[int, float]] = field(default_factory=dict)
     taken: str = "autoinit"
     distribution: str = "truncated_normal"
@@ -292,7 +296,7 @@ class Analysis:
         self.series = (*("uploaded",) * uploaded, "default", *drawn, settings.scheme)
         self.recorded = recorded_initializers(graph)
         sizes = _RULES + 1 + (_GRADIENT_STEPS if settings.gradients else 1) + settings.jacobian
-        sizes += _FISHER_STEPS if settings.fisher else 0
+        sizes += (_FISHER_STEPS if settings.fisher else 0) + _FORMAT_STEPS * len(settings.formats)
         self.steps = _Steps(progress, len(self.series) * settings.seeds, sizes)
         self.findings: list[Finding] = []
         self.compiled = CompiledPasses(
@@ -447,6 +451,15 @@ class Analysis:
                 found.fisher[series] = probe_fisher(
                     self.graph, settings.fisher, *drawn, self.training, progress=progress, **given
                 )
+        if settings.formats:
+            what = f"What number formats do to {series} weights"
+            steps = _FORMAT_STEPS * len(settings.formats)
+            progress = self.steps.next(f"Rounding to other formats, {series}", steps)
+            with self._left_out("no_formats", what, (ValueError, MemoryError)):
+                found.formats[series] = probe_formats(
+                    self.graph, settings.formats, _FORMAT_SAMPLES, *drawn, self.training,
+                    progress=progress, **given,
+                )  # fmt: skip
 
     def measure_backward(self, series: str) -> None:
         """What the verdict rests on beside the signals: recurrences that grow, and gradients."""

@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any, NamedTuple
 
 import keras
@@ -15,6 +15,7 @@ import numpy as np
 from app.analysis import result
 from app.analysis.comparison import Comparison
 from app.analysis.diagnosis.findings import findings_of, once_each, verdicts_of
+from app.analysis.formats import format_findings
 from app.analysis.inputs import Inputs
 from app.analysis.job_spec import JobSpec, sha256
 from app.analysis.result import (
@@ -42,6 +43,7 @@ from autoinit.initializers.distributions import make_initializer
 from autoinit.model_files import Download, ModelFile
 from autoinit.model_files.check.substitutes import offer
 from autoinit.signals.phases import phase
+from probes.formats import NOTABLE, Rounding
 from probes.jacobian import JacobianSpectrum
 from probes.moments.distribution import Distribution
 from probes.moments.figures import Moments
@@ -83,7 +85,7 @@ def result_of(
     """
     graph = comparison.graph
     calls = calls_of(comparison)
-    series = _in_order(comparison.probes)
+    series, formats = _in_order(comparison.probes), formats_of(comparison)
     disabled = spec.settings.disable
     stored = [
         result.Finding.model_validate(finding.as_dict())
@@ -111,10 +113,12 @@ def result_of(
         gradients=gradients_of(comparison),
         jacobian=jacobian_of(comparison),
         fisher=fisher_of(comparison),
+        formats=formats,
         rules=rules_of(comparison),
         verdicts=verdicts_of(comparison.diagnosis.verdicts),
-        findings=tuple(
-            once_each((*findings_of(comparison.diagnosis, calls, series, disabled), *stored))
+        findings=(
+            *once_each((*findings_of(comparison.diagnosis, calls, series, disabled), *stored)),
+            *(each for each in format_findings(formats) if each.code not in disabled),
         ),
         offers=_offers(graph),
         **({} if downloads is None else {"downloads": saved}),
@@ -472,6 +476,43 @@ def fisher_of(comparison: Comparison) -> dict[str, result.FisherFacts]:
         )
         for name, found in comparison.fisher.items()
     }  # fmt: skip
+
+
+def formats_of(comparison: Comparison) -> dict[str, dict[str, result.FormatFacts]]:
+    """By series and format, what becomes of weights, signals and gradients."""
+    return {
+        series: {
+            name: result.FormatFacts(
+                weights=_in_format(found.weights),
+                signals=_in_format(found.signals),
+                gradients=_in_format({**found.gradients, **found.weight_gradients}),
+                loss_scale=found.loss_scale,
+                scaled_gradients=_in_format(
+                    {**found.scaled_gradients, **found.scaled_weight_gradients}
+                ),
+                samples=found.samples,
+            )
+            for name, found in formats.items()
+        }
+        for series, formats in comparison.formats.items()
+    }
+
+
+def _in_format(tensors: Mapping[str, Rounding]) -> result.TensorsInFormat:
+    """What stands for all tensors of a kind: the worst share, the first place, the median."""
+    found = tensors.values()
+    errors = [each.error for each in found if each.error is not None]
+    scales = [each.scale for each in found if each.scale is not None]
+    return result.TensorsInFormat(
+        overflow_at=next((path for path, each in tensors.items() if each.overflow), ""),
+        underflow_at=next((p for p, each in tensors.items() if each.underflow > NOTABLE), ""),
+        error=median(errors) if errors else None,
+        scales=(min(scales), max(scales)) if scales else None,
+        **{
+            name: max((getattr(each, name) for each in found), default=None)
+            for name in ("overflow", "underflow", "subnormal", "underflow_if_scaled")
+        },
+    )
 
 
 def _jacobian(found: JacobianSpectrum) -> JacobianFacts:

@@ -65,6 +65,7 @@ MaybeText = Annotated[str, BeforeValidator(_or_empty)]
 # What the program calls something itself: drawn into charts, headers and terminals as it is.
 Word = Annotated[str, Field(pattern=r"^\w[\w .,+()-]{0,79}$")]
 Figure = FiniteFloat | None
+Exponent = Annotated[int, Field(ge=-1200, le=1200)]  # of two
 Shape = tuple[int | tuple[int | None, ...] | None, ...]
 
 
@@ -386,6 +387,41 @@ class FisherFacts(Part):
     likelihoods: tuple[Word, ...] = ()
 
 
+class TensorsInFormat(Part):
+    """What a format does to tensors of one kind.
+
+    `overflow` and `underflow` are the largest shares of a tensor's entries that are beyond the
+    format's largest number, and that become 0; `overflow_at` is the first such tensor, and
+    `underflow_at` the first that loses 1 %. `error` is the median of ‖rounded − exact‖/‖exact‖.
+    `scales` are the exponents, smallest and largest, of the powers of two that would fit each
+    tensor into the format; `underflow_if_scaled` is what is lost then.
+    """
+
+    overflow: Figure = None
+    overflow_at: Text = ""
+    underflow: Figure = None
+    underflow_at: Text = ""
+    subnormal: Figure = None
+    error: Figure = None
+    scales: tuple[Exponent, Exponent] | None = None
+    underflow_if_scaled: Figure = None
+
+
+class FormatFacts(Part):
+    """What a number format would do with a series' weights.
+
+    `gradients` are those of signals and of variables, of a mean loss over `samples`;
+    `scaled_gradients` the same with the loss multiplied by two to the power of `loss_scale`.
+    """
+
+    weights: TensorsInFormat
+    signals: TensorsInFormat
+    gradients: TensorsInFormat
+    loss_scale: Exponent = 0
+    scaled_gradients: TensorsInFormat
+    samples: int
+
+
 class RuleFacts(Part):
     """The rule of a class of layers; `says` is what it says that the layer does."""
 
@@ -501,6 +537,7 @@ class Result(Preview):
     gradients: dict[Word, Gradients] = {}
     jacobian: dict[Word, JacobianFacts] = {}
     fisher: dict[Word, FisherFacts] = {}
+    formats: dict[Word, dict[Word, FormatFacts]] = {}
     rules: dict[str, RuleFacts] = {}
     findings: tuple[Finding, ...] = Field(
         validation_alias="warnings", serialization_alias="warnings"

@@ -62,6 +62,14 @@ Activation = Literal[
 ]  # fmt: skip
 NORMALIZATION_WORDS = {"batch": "Batch normalization", "layer": "Layer normalization"}
 OFFSET_WORDS = {"gaussian_mean": "Minus its mean (AutoInit++)"}
+# Those of `probes.formats`, likewise.
+FORMAT_WORDS = {
+    "float16": "Half (float16)",
+    "bfloat16": "bfloat16",
+    "float8_e4m3fn": "8 bits, e4m3",
+    "float8_e5m2": "8 bits, e5m2",
+}
+FORMATS = f"names of formats: {', '.join(FORMAT_WORDS)}"
 A_MODULE = "the dotted name of a module, such as package.layers"
 PAIRS = "NAME=KERAS_NAME, such as FixedDropout=Dropout, several with commas"
 PAIR_LIMIT = 500
@@ -136,6 +144,12 @@ def _require_schemes(names: tuple[str, ...]) -> tuple[str, ...]:
         raise ValueError(SCHEMES)
     shown = ("default", "uploaded", "autoinit")
     return tuple(dict.fromkeys(name for name in names if name not in shown))
+
+
+def _require_formats(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not set(names) <= set(FORMAT_WORDS):
+        raise ValueError(FORMATS)
+    return tuple(dict.fromkeys(names))
 
 
 def _require_pairs(pairs: tuple[str, ...]) -> tuple[str, ...]:
@@ -409,6 +423,18 @@ class Settings(OptionsTable):
     )
     """Of how many samples to take the largest eigenvalue and the trace of the parameters' Fisher
     information; 0 leaves them out. That takes some fifty passes there and back."""
+
+    formats: Annotated[
+        tuple[str, ...],
+        Field(strict=False),
+        AfterValidator(_require_formats),
+        Option(
+            MEASUREMENT, "Number formats", metavar="NAMES", words=FORMAT_WORDS,
+            members=tuple(FORMAT_WORDS), expected=FORMATS,
+        ),
+    ] = ()  # fmt: skip
+    """What narrower number formats would do to weights, signals and gradients, such as
+    float16,bfloat16. Each takes a pass there and back, or two, of 32 samples."""
 
     device: Annotated[
         Literal["auto", "cpu", "gpu"],

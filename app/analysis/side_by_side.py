@@ -13,7 +13,7 @@ from app.text.formatting import number
 AS_IT_IS_SERIES = ("as_it_is", "as_it_is_autoinit")
 _ADDED_ACTIVATION = "_activation"  # as `autoinit.variants` calls it
 _RANKS = {Word.CANNOT: 0, Word.STRUGGLES: 1, Word.TRAINS: 2}
-_BY_SERIES = ("verdicts", "phases", "gradients", "jacobian", "fisher", "samples")
+_BY_SERIES = ("verdicts", "phases", "gradients", "jacobian", "fisher", "formats", "samples")
 
 
 def label(number_of_run: int, result: Result) -> str:

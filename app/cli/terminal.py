@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from app.analysis import formats
 from app.analysis.grouping import NOT_RUN, FindingGroup, grouped, split
 from app.analysis.headline import (
     CHECKUP,
@@ -136,6 +137,7 @@ def _summary_lines(result: Result, bars: str) -> Iterator[str]:
     if any(errors):
         yield "  (error: the largest standard error of these variances, for other inputs)"
     yield from _card_lines(result)
+    yield from _format_lines(result)
     yield ""
     yield from _not_run_lines(result)
     counts = ", ".join(f"{n:,} {support}" for support, n in result.coverage.items())
@@ -193,6 +195,21 @@ def _card_lines(result: Result) -> Iterator[str]:
     for card in (each(result) for each in optional):
         if card is not None:
             yield f"{card.label.lower()}  {card.value} ({card.note})"
+
+
+def _format_lines(result: Result) -> Iterator[str]:
+    """What number formats would do, where that was asked."""
+    if not result.formats:
+        return
+    from rich.table import Column, Table
+
+    left = ("weights", "format", "of", "fits")
+    table = Table(*(Column(c, justify="left" if c in left else "right") for c in formats.HEAD))
+    for row in formats.rows(result, (result.own_series, result.chosen_series)):
+        table.add_row(*row)
+    yield ""
+    yield from table_lines(table)
+    yield f"  ({formats.note(result)})"
 
 
 def verdict_lines(result: Result) -> Iterator[str]:

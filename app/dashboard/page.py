@@ -373,6 +373,7 @@ def show_result(handle: JobHandle) -> None:
     if again is not None:
         offer_what_if(handle.key, result, again)
     page_sections.show_figures(result)
+    page_sections.show_formats(result)
     page_sections.show_input(result, again)
     page_sections.show_downloads(result, handle.folder)
     show_trials(spec_on_page(handle))

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import streamlit as st
 
+from app.analysis import formats
 from app.analysis.diagnosis.table import KINDS
 from app.analysis.grouping import NOT_RUN, FindingGroup, grouped, lead, split
 from app.analysis.headline import (
@@ -182,6 +183,16 @@ def show_figures(result: Result) -> None:
                 help=markdown_text(card.explanation),
                 width=215,
             )
+
+
+def show_formats(result: Result) -> None:
+    """What narrower number formats would do, where that was asked."""
+    if not result.formats:
+        return
+    st.subheader("Number formats", anchor=False)
+    table = [dict(zip(formats.HEAD, row, strict=True)) for row in formats.rows(result)]
+    st.dataframe(table, hide_index=True, height=min(500, 38 + 35 * len(table)), key="formats")
+    st.caption(formats.note(result))
 
 
 def show_patch(result: Result) -> None:

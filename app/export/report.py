@@ -9,6 +9,7 @@ import jinja2
 import plotly.graph_objects as go
 from markupsafe import Markup
 
+from app.analysis import formats
 from app.analysis.grouping import FindingGroup, grouped, lead, split
 from app.analysis.headline import (
     CHECKUP,
@@ -65,6 +66,8 @@ def report_html(result: Result) -> str:
             other_model=None if other is None else model_name(other),
             views=list(_views(result)),
             series_table=_series_table(result),
+            formats_table=(formats.HEAD, formats.rows(result)) if result.formats else None,
+            formats_note=formats.note(result),
             call_table=_call_table(result),
             cut=bool(result.opaque_calls),
             settings=_settings_table(result),

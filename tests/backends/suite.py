@@ -41,6 +41,7 @@ TESTS = (
     "tests/probes/test_distributions.py",
     "tests/probes/test_jacobian.py",
     *(f"tests/probes/test_gradients.py::test_{name}" for name in _GRADIENTS),
+    "tests/probes/test_formats.py::test_a_gradient_is_that_of_a_mean_loss_and_the_scale_saves_it",
     "tests/autoinit/test_arrays.py",
     "tests/autoinit/graph/test_frozen.py",
     "tests/autoinit/test_callbacks.py",

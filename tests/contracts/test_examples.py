@@ -17,7 +17,10 @@ FURTHER = {
     "sample_models": ("build",),
 }
 # What is only handed out, and made by nobody outside.
-RESULTS = {"Probe", "Gradients", "Moments", "Spread", "CompiledPasses", "FisherInformation"}
+RESULTS = {
+    "Probe", "Gradients", "Moments", "Spread", "CompiledPasses", "FisherInformation",
+    "FormatEffects",
+}  # fmt: skip
 
 
 def public():

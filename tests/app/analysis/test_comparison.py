@@ -12,6 +12,7 @@ from app.analysis.comparison import compare
 from app.analysis.figures import (
     calls_of,
     fisher_of,
+    formats_of,
     gradients_of,
     jacobian_of,
     phases_of,
@@ -386,7 +387,9 @@ def test_several_draws_have_a_spread_and_predictions_lie_in_its_band_or_not():
 
 
 def test_gradients_and_spectra_are_measured_where_they_are_asked_for():
-    settings = Settings(gradients=True, jacobian=2, fisher=5, seeds=2, **QUICK)
+    settings = Settings(
+        gradients=True, jacobian=2, fisher=5, formats=("float8_e4m3fn",), seeds=2, **QUICK
+    )
     comparison = compare(chain("relu"), settings, uploaded=True)
     table = rows(comparison)
     name = next(path for path, row in table.items() if row["weighted"])
@@ -407,8 +410,13 @@ def test_gradients_and_spectra_are_measured_where_they_are_asked_for():
     fisher = fisher_of(comparison)["default"]
     assert (fisher.samples, fisher.parameters) == (5, comparison.fisher["default"].parameters)
     assert 0.0 < fisher.largest < fisher.trace + fisher.standard_error
+    narrow = formats_of(comparison)["default"]["float8_e4m3fn"]
+    assert 0.01 < narrow.weights.error < narrow.signals.error < 0.3  # steps of 1/16, added up
+    assert narrow.loss_scale > 0
+    assert narrow.scaled_gradients.underflow < narrow.gradients.underflow
     without = compare(chain("relu"), Settings(**QUICK), uploaded=False)
     assert gradients_of(without) == jacobian_of(without) == fisher_of(without) == {}
+    assert formats_of(without) == {}
     assert not any("gradient" in row["default"] for row in rows(without).values())
     # What a verdict rests on is measured all the same.
     known = {path for path, row in rows(without).items() if "update_ratio" in row["default"]}
@@ -416,10 +424,10 @@ def test_gradients_and_spectra_are_measured_where_they_are_asked_for():
 
 
 def test_a_model_without_a_jacobian_is_analysed_all_the_same():
-    settings = Settings(gradients=True, jacobian=1, fisher=2, **QUICK)
+    settings = Settings(gradients=True, jacobian=1, fisher=2, formats=("bfloat16",), **QUICK)
     comparison = compare(cut_model(), settings, uploaded=False)
-    assert comparison.jacobians == comparison.fisher == {}
-    for code in ("no_jacobian", "no_fisher"):
+    assert comparison.jacobians == comparison.fisher == comparison.formats == {}
+    for code in ("no_jacobian", "no_fisher", "no_formats"):
         told = next(f.message for f in comparison.findings if f.code == code)
         assert "cannot be run: 'cut'" in told
     table = rows(comparison)

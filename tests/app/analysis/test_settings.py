@@ -15,6 +15,7 @@ import app
 from app.analysis.settings import (
     AS_IT_IS,
     FILES,
+    FORMAT_WORDS,
     INITIALISATION,
     INPUT,
     MEASUREMENT,
@@ -29,6 +30,7 @@ from app.cli.interface import Command, settings_of, settings_options
 from app.export.snippet import snippet
 from autoinit import variants
 from autoinit.initializers.schemes import SCHEMES
+from probes.formats import FORMATS
 from tests.app.parsing import parsed
 
 SCHEMA = Path(app.__file__).parents[1] / "docs" / "settings.schema.json"
@@ -48,6 +50,13 @@ class Wider(Settings):
 
     loud: Annotated[bool, Option(INITIALISATION, "Loud", library="loud")] = False
     """Whether it makes noise."""
+
+
+def test_formats_are_those_of_the_probe() -> None:
+    assert tuple(FORMAT_WORDS) == FORMATS
+    assert Settings(formats=("float16", "float16")).formats == ("float16",)
+    with pytest.raises(ValueError, match="formats must be names of formats: float16, bfloat16"):
+        Settings(formats=("float4",))
 
 
 def test_schemes_and_variants_are_those_of_the_library() -> None:

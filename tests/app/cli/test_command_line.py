@@ -211,7 +211,8 @@ def test_every_option_reaches_the_worker(
     options = (
         "--samples 16 --batch 4 --budget 2.5 --seed 3 --input-mean -0.5 --input-var 2 "
         "--input-var left=3 --input-mean a=b=4 --mode inference --seeds 4 "
-        "--gradients --jacobian 3 --fisher 5 --trust --treat-as FixedDropout=Dropout "
+        "--gradients --jacobian 3 --fisher 5 --formats float16,bfloat16 --trust "
+        "--treat-as FixedDropout=Dropout "
         "--distribution orthogonal --signal-variance 0.5 --device cpu --constrain-weights "
         "--custom-objects package.layers --input-size 64 --keep-frozen --zero-kernels replace "
         "--disable dead_channels --disable saturated --scheme calibrated "
@@ -244,6 +245,7 @@ def test_every_option_reaches_the_worker(
             "gradients": True,
             "jacobian": 3,
             "fisher": 5,
+            "formats": ["float16", "bfloat16"],
             "trust": True,
             "treat_as": ["FixedDropout=Dropout"],
             "constrain_weights": True,

@@ -73,6 +73,14 @@ KINDS = (
         test="app.analysis.comparison",
     ),
     FindingKind(
+        "no_formats",
+        Severity.NOTE,
+        "What number formats do could not be told",
+        cause="The network has parts that cannot be run, or no output of a floating type.",
+        remedy="Look at the reason in the message.",
+        test="app.analysis.comparison",
+    ),
+    FindingKind(
         "assumed_size",
         Severity.NOTE,
         "Unknown sizes that had to be assumed",

@@ -55,4 +55,24 @@ KINDS = (
         remedy="Train in bfloat16 or float32, or scale the signal up.",
         test=_below,
     ),
+    FindingKind(
+        "format_overflows",
+        Severity.PROBLEM,
+        "A number format is too narrow above",
+        cause="Entries are beyond the largest number of a format that was asked about (--formats):"
+        " infinite in half precision and bfloat16, and all after them lost; clipped in 8 bits.",
+        remedy="Scale the tensors, or keep the layers that are named in a wider format.",
+        test="app.analysis.formats",
+    ),
+    FindingKind(
+        "format_underflows",
+        Severity.PROBLEM,
+        "A number format is too narrow below",
+        cause="Five per cent or more of a tensor's entries are below the smallest number of a"
+        " format that was asked about (--formats), and become 0.",
+        remedy="Gradients: multiply the loss by the power of two that is named"
+        " (`keras.optimizers.LossScaleOptimizer` finds one by itself). Signals and weights: a scale"
+        " for each tensor, or a wider format.",
+        test="app.analysis.formats",
+    ),
 )
