@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from app.analysis.batch.store import read_rows
+from app.analysis.batch.store import journal_of, read_rows
 from benchmarks.measuring import ROOT
 
 LOOKS = 2.0  # seconds between two looks at the memory
@@ -66,10 +66,10 @@ def throughput(folder: Path, output: Path, workers: int) -> None:
         try:
             for child in psutil.Process(process.pid).children(recursive=True):
                 peaks[child.pid].append(child.memory_info().rss >> 20)
-        except psutil.Error:
+            if first is None and journal_of(output).stat().st_size:
+                first = time.perf_counter()
+        except (psutil.Error, FileNotFoundError):
             continue
-        if first is None and output.with_name(f".{output.name}.journal").stat().st_size:
-            first = time.perf_counter()
     end = time.perf_counter()
     table = read_rows(output, ["status", "processor_seconds"])
     times = sorted(table["processor_seconds"].drop_null().to_pylist())
@@ -106,7 +106,7 @@ def killed(folder: Path, output: Path, workers: int, times: int) -> None:
         process.kill()
         process.wait()
         _, left = psutil.wait_procs(children, timeout=20)
-        found = len(read_rows(output, ["file"])) if journal_or_table(output) else 0
+        found = rows_in(output)
         print(f"killed {number + 1}: {found} rows, {found - rows} new; processes left: {len(left)}")
         rows = found
     started(folder, output, workers).wait()
@@ -116,8 +116,11 @@ def killed(folder: Path, output: Path, workers: int, times: int) -> None:
     print(f"{len(files)} of {len(wanted)} models there, each once: {whole}")
 
 
-def journal_or_table(output: Path) -> bool:
-    return output.exists() or output.with_name(f".{output.name}.journal").exists()
+def rows_in(output: Path) -> int:
+    try:
+        return len(read_rows(output, ["file"]))
+    except FileNotFoundError:  # killed before the first
+        return 0
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ import probes
 
 # What has an example, beside all that the packages name as public.
 FURTHER = {
+    "autoinit.batch": ("analyze",),
     "autoinit.callbacks": ("SignalMonitor",),
     "autoinit.manifest": ("differing",),
     "autoinit.model_files.opening": ("open_model_file",),
