@@ -19,7 +19,7 @@ from app.cli.interface import Command, Parsed
 from app.jobs.confinement import MEASURES, attempts
 from app.text.escaping import plain_text
 
-RUNS = "AUTOINIT_RUNS"
+RUNS, RESULTS = "AUTOINIT_RUNS", "AUTOINIT_RESULTS"
 TRUST = "AUTOINIT_TRUST"
 SCRIPT = Path(app.__file__).parent / "streamlit_app.py"
 
@@ -53,6 +53,12 @@ PORT = Parsed("port", _parse_port, "a port from 1 to 65535")
     help="Folder of trainings that SignalMonitor watches, to be followed on the page",
 )
 @click.option(
+    "--results",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Parquet file that batch writes, to be looked through on the page",
+)
+@click.option(
     "--trust",
     is_flag=True,
     help="The page asks whether to run the code that came with a model, its Lambdas and the files "
@@ -66,6 +72,7 @@ def serve(
     port: int,
     check: bool,
     runs: Path | None,
+    results: Path | None,
     trust: bool,
     arguments: tuple[str, ...],
 ) -> int:
@@ -75,8 +82,10 @@ def serve(
     # It becomes Streamlit, so that signals reach that and its exit status is ours.
     require_free(address, port)
     host = f"[{address}]" if ":" in address else address
-    print(f"http://{host}:{port}  (Ctrl+C ends it)", flush=True)
-    shown = {} if runs is None else {RUNS: str(runs.resolve())}
+    page = "" if results is None else "/?models=all"
+    print(f"http://{host}:{port}{page}  (Ctrl+C ends it)", flush=True)
+    given = {RUNS: runs, RESULTS: results}
+    shown = {name: str(path.resolve()) for name, path in given.items() if path is not None}
     shown |= {TRUST: "1"} if trust else {}
     os.execve(sys.executable, command(address, port, arguments), environment() | shown)
 

@@ -16,6 +16,7 @@ from app.analysis.side_by_side import beside
 from app.charts.small import before_after_chart, sparkline
 from app.dashboard import gallery, uploads
 from app.dashboard import sections as page_sections
+from app.dashboard.batch import MODELS, list_models, show_models
 from app.dashboard.charts import Again
 from app.dashboard.compare import (
     as_it_is,
@@ -82,6 +83,11 @@ STYLE = """<style>
 .st-key-samples [data-testid=stElementToolbar], .st-key-overview [data-testid=stElementToolbar] {
   display: none; }
 [data-testid=stElementContainer]:has(> * > style) { position: absolute; }
+.curves { display: grid; gap: .5rem 1rem;
+  grid-template-columns: repeat(auto-fill, minmax(128px, 1fr)); }
+.curves a { color: inherit; text-decoration: none; font-size: .75rem; overflow-wrap: anywhere; }
+.curves a:hover span { text-decoration: underline; }
+.curves img { width: 100%; display: block; }
 @media (hover: none) {
   .modebar-group:has([data-attr=dragmode]), .modebar-group:has([data-title*=ownload]) {
     display: none !important; }
@@ -116,7 +122,7 @@ if (!window.autoinitDrop) {
   });
   // A node of the graph leads to its layer, in the same visit.
   document.addEventListener('click', event => {
-    const link = event.target.closest?.('.st-key-graph a');
+    const link = event.target.closest?.('.st-key-graph a, .st-key-curves a');
     if (!link) return;
     event.preventDefault();
     history.pushState({}, '', link.getAttribute('xlink:href') ?? link.getAttribute('href'));
@@ -141,6 +147,7 @@ def draw() -> None:
     shows_job = handle is not None and handle.status in (*ACTIVE, "done")
     spec, chosen = sidebar(spec_on_page(handle), shows_job or "finding" in st.query_params)
     with st.sidebar:
+        list_models()
         list_trainings()
         show_runs(key)
     if spec is not None:
@@ -149,6 +156,8 @@ def draw() -> None:
         offer_to_replace(*st.session_state.postponed)
     if RUN in st.query_params and key is None:
         show_trainings()
+    elif MODELS in st.query_params and key is None:
+        show_models(start)
     elif "finding" in st.query_params:
         page_sections.show_kind(st.query_params["finding"])
     elif key is None:

@@ -59,6 +59,22 @@ def test_streamlit_is_given_the_page_and_what_follows(
     assert f"http://localhost:{port} " in capsys.readouterr().out
 
 
+def test_the_page_is_told_what_it_shows(
+    started: list[tuple[list[str], dict[str, str]]],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    file, port = tmp_path / "rows.parquet", free_port()
+    file.touch()
+    shown = ["--runs", str(tmp_path), "--results", str(file)]
+    with pytest.raises(Started):
+        main(["serve", "--port", str(port), *shown])
+    ((_, environment),) = started
+    assert environment["AUTOINIT_RUNS"] == str(tmp_path)
+    assert environment["AUTOINIT_RESULTS"] == str(file)
+    assert f"http://localhost:{port}/?models=all " in capsys.readouterr().out
+
+
 def test_a_port_that_is_taken(
     started: list[tuple[list[str], dict[str, str]]], capsys: pytest.CaptureFixture[str]
 ) -> None:

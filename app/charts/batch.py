@@ -1,0 +1,99 @@
+"""Many models: any two of their figures against each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import plotly.graph_objects as go
+
+from app.charts.theme import GRID_COLOUR, NEUTRAL_COLOUR, WARNING_COLOUR
+from app.text.escaping import html_text
+
+MOST = 5000  # points: beyond, a browser takes seconds to draw them
+CHART_HEIGHT = 420
+# By verdict: a colour, and a symbol that tells it without one.
+MARKS = {
+    "trains": ("#009E73", "circle"),
+    "will struggle": (WARNING_COLOUR, "triangle-up"),
+    "cannot train": ("#D55E00", "x"),
+    "cannot tell": (NEUTRAL_COLOUR, "diamond-open"),
+}
+
+
+class Figure(NamedTuple):
+    """A figure of a model: what it is called, and whether its scale is logarithmic."""
+
+    label: str
+    logarithmic: bool = False
+
+
+FIGURES = {
+    "depth": Figure("depth"),
+    "parameters": Figure("parameters", True),
+    "calls": Figure("layers with activations and repeats"),
+    "weighted": Figure("layers with a kernel"),
+    "within": Figure("share within 0.8 to 1.25"),
+    "smallest": Figure("smallest variance", True),
+    "largest": Figure("largest variance", True),
+    "final": Figure("last variance", True),
+    "update_range": Figure("range of update ratios", True),
+    "gradient_range": Figure("range of gradients", True),
+    "after_within": Figure("AutoInit: share within 0.8 to 1.25"),
+    "after_smallest": Figure("AutoInit: smallest variance", True),
+    "after_largest": Figure("AutoInit: largest variance", True),
+    "after_final": Figure("AutoInit: last variance", True),
+    "seconds": Figure("seconds", True),
+    "processor_seconds": Figure("processor seconds", True),
+}
+
+
+def scatter(rows: Mapping[str, Sequence[Any]], across: str, up: str) -> go.Figure:
+    """A point for each model, or for each second, third, … of many.
+
+    What a logarithmic scale cannot show is left out.
+
+    Args:
+        rows: columns by name: `file`, `verdict`, and both figures.
+        across, up: names of `FIGURES`.
+    """
+    chart = go.Figure()
+    count = len(rows["file"])
+    places = range(0, count, math.ceil(count / MOST) or 1)
+    for verdict, (colour, symbol) in MARKS.items():
+        mine = [place for place in places if rows["verdict"][place] == verdict]
+        if not mine:
+            continue
+        chart.add_trace(
+            go.Scatter(
+                x=[rows[across][place] for place in mine],
+                y=[rows[up][place] for place in mine],
+                mode="markers",
+                name=verdict,
+                marker={"color": colour, "symbol": symbol, "size": 7, "opacity": 0.7},
+                text=[html_text(rows["file"][place], 60) for place in mine],
+                customdata=mine,
+                hovertemplate=f"<b>%{{text}}</b><br>{FIGURES[across].label} %{{x:.3g}}<br>"
+                f"{FIGURES[up].label} %{{y:.3g}}<extra>{verdict}</extra>",
+            )
+        )
+    chart.update_layout(
+        height=CHART_HEIGHT,
+        margin={"l": 8, "r": 8, "t": 8, "b": 8},
+        paper_bgcolor="rgba(0, 0, 0, 0)",
+        plot_bgcolor="rgba(0, 0, 0, 0)",
+        dragmode="select",
+        showlegend=True,
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        xaxis=_axis(FIGURES[across]),
+        yaxis=_axis(FIGURES[up]) | {"automargin": True},
+    )
+    return chart
+
+
+def _axis(figure: Figure) -> dict[str, Any]:
+    return {
+        "title": figure.label, "type": "log" if figure.logarithmic else "linear",
+        "gridcolor": GRID_COLOUR, "zeroline": False, "exponentformat": "power",
+    }  # fmt: skip
