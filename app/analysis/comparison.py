@@ -71,7 +71,8 @@ _GRADIENT_STEPS, _RULES, _FISHER_STEPS, _FORMAT_STEPS = 3, 1, 50, 12
 _FORMAT_SAMPLES = 32  # Keras's own batch, unless one asks for another
 # Samples of which the gradient is measured for the verdict, where no one asked for more: half of
 # them where one has so many entries that even few tell, and no batch normalisation fewer than so
-# many positions, whose statistics of four samples would be another network's.
+# many positions, whose statistics of four samples would be another network's. Where nothing is
+# normalised over the batch, two tell as much: of VGG16's gradients, within 6 % of what eight do.
 _GRADIENT_SAMPLES, _MANY_ENTRIES, _MANY_POSITIONS = 8, 2**22, 16
 
 
@@ -593,10 +594,12 @@ class _Steps:
 
 
 def _gradient_samples(graph: ModelGraph) -> int:
-    normalized = (call for call in graph.calls if call.class_name == "BatchNormalization")
+    normalized = [call for call in graph.calls if call.class_name == "BatchNormalization"]
     crowded = all(math.prod(call.outputs[0].positions) >= _MANY_POSITIONS for call in normalized)
     written = sum(value.entries for call in graph.calls for value in call.outputs)
-    return _GRADIENT_SAMPLES // (2 if crowded and written >= _MANY_ENTRIES else 1)
+    if not crowded or written < _MANY_ENTRIES:
+        return _GRADIENT_SAMPLES
+    return _GRADIENT_SAMPLES // (2 if normalized else 4)
 
 
 def _deviations(graph: ModelGraph) -> dict[int, float]:

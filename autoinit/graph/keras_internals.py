@@ -21,7 +21,7 @@ from keras.src.backend import any_symbolic_tensors, compute_output_spec
 from keras.src.backend.common import global_state
 from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
 from keras.src.backend.common.stateless_scope import get_stateless_scope
-from keras.src.initializers.random_initializers import RandomInitializer
+from keras.src.initializers import random_initializers
 from keras.src.layers import layer as layer_module
 from keras.src.layers.input_spec import assert_input_compatibility
 from keras.src.layers.merging.base_merge import Merge
@@ -336,10 +336,35 @@ def started_at_zero(variable: Any) -> Any:
         The initialiser that would draw it; None for one that draws nothing, which stays.
     """
     initializer = initializer_of(variable)
-    if not isinstance(initializer, RandomInitializer):
+    if not isinstance(initializer, random_initializers.RandomInitializer):
         return None
     variable._initializer = keras.initializers.Zeros()
     return initializer
+
+
+class _Zeros:
+    """The generator of Keras's initialisers, which gives zeros."""
+
+    def __init__(self, generator: Any) -> None:
+        self._generator = generator
+        self.uniform = self.normal = self.truncated_normal = self._zeros
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._generator, name)
+
+    def _zeros(self, shape: Any, *_: Any, dtype: Any = None, **__: Any) -> Any:
+        return keras.ops.zeros(shape, dtype)
+
+
+@contextlib.contextmanager
+def nothing_drawn() -> Iterator[None]:
+    """Inside the block, initialisers give zeros, for a model whose weights are read right after."""
+    before = random_initializers.random
+    random_initializers.random = _Zeros(before)
+    try:
+        yield
+    finally:
+        random_initializers.random = before
 
 
 def value_of(variable: Any) -> Any:

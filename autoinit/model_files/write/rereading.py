@@ -12,7 +12,7 @@ import numpy as np
 
 from autoinit.arrays import as_array
 from autoinit.findings import Finding
-from autoinit.graph.keras_internals import stacks_built_once
+from autoinit.graph.keras_internals import nothing_drawn, stacks_built_once
 from autoinit.model_files.opening import ModelFile
 from autoinit.model_files.read.hdf5 import quoted
 from autoinit.model_files.write.patching import own_variable, with_parts
@@ -82,7 +82,7 @@ def _loaded(path: Path, of_keras2: bool, custom_objects: Mapping[str, Any]) -> A
         loader: Any = tf_keras.models
     else:
         loader = keras.models
-    with stacks_built_once():
+    with stacks_built_once(), nothing_drawn():
         if path.suffix != ".json":
             return loader.load_model(path, custom_objects=dict(custom_objects), compile=False)
         stored = path.read_bytes()

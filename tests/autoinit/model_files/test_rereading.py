@@ -6,6 +6,7 @@ import pytest
 import tf_keras
 
 from autoinit import AutoInit
+from autoinit.graph.keras_internals import nothing_drawn
 from autoinit.initializers.drawing import apply_plans
 from autoinit.model_files import open_model_file, read_again, save_model, save_reinitialized
 from autoinit.model_files.budgets import Budgets
@@ -65,6 +66,20 @@ def test_a_file_that_does_not_open(saved):
     offered, findings = read_again(downloads, folder, file.model, file, plans, {})
     assert offered == ()
     assert all("Keras cannot open it" in finding.message for finding in findings)
+
+
+def test_what_is_read_over_is_not_drawn_and_later_draws_are():
+    initializers = keras.initializers
+    with nothing_drawn():
+        layers = [
+            keras.layers.Dense(3, kernel_initializer=kind(seed=1))
+            for kind in (initializers.GlorotUniform, initializers.RandomNormal)
+        ]
+        for layer in layers:
+            layer.build((2, 3))
+            assert not keras.ops.convert_to_numpy(layer.kernel).any()
+    drawn = keras.ops.convert_to_numpy(layers[0].kernel_initializer((2, 3)))
+    assert abs(drawn).min() > 0
 
 
 def test_another_architecture(tmp_path):
