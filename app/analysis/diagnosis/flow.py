@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from app.analysis.diagnosis.roles import Role, activation_of
@@ -292,6 +292,3 @@ def stretches(points: Sequence[Point]) -> dict[int, list[Point]]:
     for point in points:
         found[point.kernels[0]].append(point)
     return found
-
-
-Figures = Mapping[str, float]

@@ -60,15 +60,6 @@ class Evidence:
         found = call.gradient(series or self.series)
         return None if found is None else found.square_norm
 
-    def with_correlations(self) -> list[Call]:
-        """The calls of which correlations between inputs say something.
-
-        What pooling leaves of noise over many positions is the same for all inputs, whatever the
-        network: where there are positions, only calls that have some count.
-        """
-        found = [c for c in self.calls if self.measured(c, "position_correlation") is not None]
-        return found or list(self.calls)
-
     def with_autoinit(self, figure: float | None, what: str) -> str:
         """What AutoInit's weights change there; nothing to add of themselves."""
         if self.series == "autoinit" or figure is None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from app.analysis.diagnosis import thresholds
 from app.analysis.diagnosis.kinds import Evidence
 from app.analysis.result import Call
-from app.text.formatting import number
 
 _LARGEST_EXPONENT = 700.0  # of a float
 
@@ -40,13 +39,6 @@ class Stretch:
         """The same for each step."""
         return float(self.factor ** (1 / max(self.steps, 1)))
 
-    @property
-    def rate_in_words(self) -> str:
-        """The rate, and over how many layers."""
-        if self.steps == 1:
-            return f"{number(self.rate)} at one layer with a kernel"
-        return f"{self.rate:.2f} for each of {self.steps:,} layers with a kernel"
-
 
 def largest_change(figures: Sequence[tuple[Call, float]], sign: int) -> Stretch | None:
     """The stretch over which positive figures grow most (sign 1), or fall most (sign -1)."""
@@ -61,11 +53,6 @@ def largest_change(figures: Sequence[tuple[Call, float]], sign: int) -> Stretch 
         return None
     (first, low), (last, high) = figures[found[0]], figures[found[1]]
     return Stretch(first, last, found[1] - found[0], low, high)
-
-
-def factor_between(first: float | None, last: float | None) -> float | None:
-    """By what factor two figures differ, either way; None without both."""
-    return max(last / first, first / last) if first and last else None
 
 
 def signal_stretch(evidence: Evidence, sign: int) -> Stretch | None:

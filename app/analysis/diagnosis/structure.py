@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -310,12 +309,4 @@ def last_of(architecture: Architecture) -> dict[int, tuple[Step, Step | None]]:
         while step.class_name in PASSING and step.inputs:
             step = architecture.steps[step.inputs[0]]
         found[index] = (step, step if step.activation not in (None, "linear") else None)
-    return found
-
-
-def by_class(architecture: Architecture) -> Mapping[str, list[Step]]:
-    """Steps by the class of their layer."""
-    found: dict[str, list[Step]] = defaultdict(list)
-    for step in architecture.steps:
-        found[step.class_name].append(step)
     return found

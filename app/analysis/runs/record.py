@@ -84,7 +84,7 @@ class Head(Part):
     """What does not change: `run.json`.
 
     `verdict` is what was said before the first step, one line for each series of weights; `data`
-    what is fed to measure. `steps_each` is how many steps the model takes at a time.
+    what is fed to measure.
     """
 
     kind: str = "run"
@@ -95,7 +95,6 @@ class Head(Part):
     data: Text
     optimizer: Text = ""
     rate: Figure = None
-    steps_each: int = 1
     verdict: tuple[Text, ...] = ()
 
 
