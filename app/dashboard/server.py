@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import math
 import subprocess
@@ -215,6 +216,9 @@ async def workers(_: App) -> AsyncIterator[dict[str, Any] | None]:
     hide_process()
     threading.Thread(target=tell_weaknesses, daemon=True).start()
     await asyncio.to_thread(warm_up)
+    # Streamlit looks for garbage after each run of the page: not in what was imported for good.
+    gc.collect()
+    gc.freeze()
     yield None
     await asyncio.to_thread(shut_down)
 

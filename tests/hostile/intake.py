@@ -8,6 +8,7 @@ end, which sees a crash or a hang of the first as an outcome like any other.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import select
@@ -134,12 +135,15 @@ class Intake:
 
 
 def main() -> None:
+    gc.disable()  # as a worker does
     from app.jobs import execution as analysis
     from app.jobs.worker import RECURSION_LIMIT, STACK_BYTES
 
     channel = os.dup(1)
     os.dup2(2, 1)
     assert analysis
+    gc.freeze()
+    gc.enable()
     sys.setrecursionlimit(RECURSION_LIMIT)
     threading.stack_size(STACK_BYTES)
 
