@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import keras
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from autoinit.arrays import as_array
 from autoinit.findings import Finding
@@ -41,6 +41,8 @@ from autoinit.signals import DEFAULT_SIGNAL_MODEL, SIGNAL_MODELS
 from autoinit.signals.scaled import alike, settled
 from autoinit.signals.signal import Array, Observed, Signal
 
+# Looked for once: to look through a process's libraries takes longer than a small network's pass.
+_BLAS = ThreadpoolController().select(user_api="blas")
 # Entries of the samples of a mask that are computed.
 _MOST_ENTRIES = 4_000_000
 # Of a network whose weights are followed as they are, whether they were trained or just drawn.
@@ -282,7 +284,7 @@ class _Pass:
         """The results of all calls, in order."""
         results: list[RuleResult] = []
         # Its matrices are small: threads would wait for each other more than they compute.
-        with threadpool_limits(1, "blas"):
+        with _BLAS.limit(limits=1):
             for call, finished in zip(
                 self.graph.calls, last_uses(self.graph, running=False), strict=True
             ):
