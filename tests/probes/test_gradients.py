@@ -196,7 +196,7 @@ def test_every_gradient_of_a_convolutional_network(training, checkpoint):
     agree_everywhere(model, tensors, training=training, checkpoint=checkpoint)
 
 
-@BOTH
+@pytest.mark.parametrize("checkpoint", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_several_inputs_whole_numbers_and_masks(checkpoint):
     words, numbers = keras.Input((6,), dtype="int32"), keras.Input((6,))
     x = layers.Embedding(9, 4, mask_zero=True, name="embed")(words)
@@ -259,8 +259,11 @@ def transformer(batch_size=None):
     return keras.Model(inputs, layers.Dense(2, name="dense")(Block(name="second")(x)))
 
 
-@BOTH
-@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(("training", "checkpoint"), [
+    (True, True), (False, False),
+    pytest.param(True, False, marks=pytest.mark.slow),
+    pytest.param(False, True, marks=pytest.mark.slow),
+])  # fmt: skip
 def test_opened_blocks_have_the_gradients_of_closed_ones(training, checkpoint):
     model = transformer()
     assert read_model(model).traced

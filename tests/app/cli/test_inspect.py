@@ -270,6 +270,7 @@ def test_the_command_on_a_real_file(capfd: pytest.CaptureFixture[str]) -> None:
     assert found["layers"]["count"] == len(model.layers) + 1, "Keras leaves out the InputLayer"
 
 
+@pytest.mark.slow  # as the one above, which has a worker too
 def test_the_command_on_a_file_that_is_refused(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -51,7 +51,7 @@ def analysed(model: Any, folder: Any, **settings: Any) -> Result:
     (folder / "job").mkdir()
     spec = JobSpec(
         model=str(folder / "model.keras"), name="model.keras",
-        settings=Settings(samples=64, device="cpu", **settings),
+        settings=Settings(samples=8, device="cpu", **settings),
     )  # fmt: skip
     run(spec, folder / "job", lambda share, stage: None)
     return read_result(folder / "job" / RESULT)

@@ -73,12 +73,18 @@ def trained(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def plain(trained, tmp_path_factory):
+    """What no scheme was asked for: the same for each that is."""
+    return analyse(trained / "model.keras", tmp_path_factory.mktemp("plain"), samples=8)
+
+
 @pytest.mark.parametrize(
     ("format", "scheme"),
     [("keras", "calibrated"), ("h5", "centred"), ("h5", "own"), ("keras", "zero_residual")],
 )
 def test_another_scheme_is_measured_beside_autoinit_and_taken_home(
-    trained, tmp_path, format, scheme
+    trained, plain, tmp_path, format, scheme
 ):
     settings = {"scheme": scheme, "schemes": ("he",), "samples": 8}
     result = analyse(trained / f"model.{format}", tmp_path, **settings)
@@ -95,7 +101,6 @@ def test_another_scheme_is_measured_beside_autoinit_and_taken_home(
     moved = scheme in ("calibrated", "centred")
     assert np.any(saved.get_layer("bn").moving_mean) == moved
     # What one scheme records is not another's: the file's own initialisers draw the default.
-    plain = analyse(trained / f"model.{format}", tmp_path, samples=8)
     for row, alone in zip(result["calls"], plain["calls"], strict=True):
         assert row["default"]["measured"] == alone["default"]["measured"]
         assert row["autoinit"]["measured"] == alone["autoinit"]["measured"]
@@ -247,13 +252,13 @@ def test_the_first_draw_is_the_one_that_is_saved(tmp_path):
 def all_cnn(tmp_path_factory):
     """The folder of a finished analysis."""
     folder = tmp_path_factory.mktemp("all-cnn")
-    analyse("sample:all-cnn-c", folder)
+    analyse("sample:all-cnn-c", folder, samples=16)
     return folder
 
 
 def test_same_seed_same_result(all_cnn, tmp_path):
     first = json.loads((all_cnn / "result.json").read_text())
-    assert analyse("sample:all-cnn-c", tmp_path)["calls"] == first["calls"]
+    assert analyse("sample:all-cnn-c", tmp_path, samples=16)["calls"] == first["calls"]
 
 
 def test_inference_mode_uses_moving_statistics(trained, tmp_path):
@@ -519,6 +524,7 @@ def test_a_model_without_a_graph_is_refused(tmp_path):
         analyse(path, tmp_path)
 
 
+@pytest.mark.slow  # so do the command line's below, and the browser's
 def test_a_real_worker_takes_an_upload_to_a_result(trained, tmp_path):
     workers = Workers(keep_warm=False)
     (tmp_path / "job").mkdir()
@@ -533,6 +539,7 @@ def test_a_real_worker_takes_an_upload_to_a_result(trained, tmp_path):
         workers.close()
 
 
+@pytest.mark.slow  # each of its steps has a test without a worker
 def test_the_command_line_refuses_a_layer_without_a_rule(closed):
     finished = subprocess.run(
         [
@@ -566,10 +573,8 @@ def test_the_command_line_on_a_real_file(tmp_path):
     "settings",
     [
         {"samples": 128},
-        {"samples": 32, "mode": "inference", "distribution": "uniform", "seed": 3},
-        {"samples": "auto", "budget": 0.0},
-        {"samples": 40, "batch": 16},
-        {"activation": "gelu"},
+        {"samples": 12, "batch": 8, "mode": "inference", "distribution": "uniform", "seed": 3},
+        {"samples": "auto", "budget": 0.0, "activation": "gelu"},
     ],
 )
 def test_a_manifest_lies_beside_the_model_and_the_snippet_does_it_again(

@@ -13,7 +13,7 @@ from autoinit.signals import SIGNAL_MODELS
 from probes import probe_model
 
 
-def residual(depth=30, units=64):
+def residual(depth=16, units=64):
     data = keras.Input((units,), name="data")
     x = data
     for index in range(depth):

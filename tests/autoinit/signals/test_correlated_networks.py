@@ -18,7 +18,7 @@ from tests.autoinit.draws import measured_variances
 
 layers = keras.layers
 
-NETWORKS, DRAWS, SAMPLES = 24, 6, 24
+NETWORKS, DRAWS, SAMPLES = 12, 6, 24
 CHANNELS = 32  # that each tensor has: with fewer, single draws scatter
 ACTIVATIONS = ("relu", "tanh", "gelu", "silu", "elu", "sigmoid")
 
