@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import keras
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Error, Page, sync_playwright
 
@@ -132,6 +133,22 @@ def browser() -> Iterator[Browser]:
             )
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="package")
+def vanishing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file whose signal vanishes: ten layers of tanh with weights far too small.
+
+    Analysed once for all tests: the server keeps results.
+    """
+    model = keras.Sequential([keras.Input((32,), name="features")])
+    for place in range(10):
+        small = keras.initializers.RandomNormal(stddev=0.01, seed=place)
+        model.add(keras.layers.Dense(32, "tanh", kernel_initializer=small, name=f"d{place}"))
+    model.add(keras.layers.Dense(4, "softmax", name="classes"))
+    path = tmp_path_factory.mktemp("models") / "vanishing.keras"
+    model.save(path)
+    return path
 
 
 @pytest.fixture

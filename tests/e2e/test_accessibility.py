@@ -4,7 +4,6 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import keras
 import pytest
 from playwright.sync_api import Browser, Page, TimeoutError, expect
 
@@ -199,13 +198,9 @@ def narrow(page: Page) -> None:
         photograph(page, f"zoomed-{width}")
 
 
-def test_from_upload_to_download_by_the_keyboard(newcomer: Page, tmp_path: Path):
-    path = tmp_path / "model.keras"
-    keras.Sequential([
-        keras.Input((16,)), keras.layers.Dense(16, "relu"), keras.layers.Dense(2),
-    ]).save(path)  # fmt: skip
+def test_from_upload_to_download_by_the_keyboard(newcomer: Page, vanishing: Path):
     # Playwright takes the dialogue from the browser only some time after it is asked to listen.
-    newcomer.on("filechooser", lambda chooser: chooser.set_files(path))
+    newcomer.on("filechooser", lambda chooser: chooser.set_files(vanishing))
     expect(newcomer.locator(".st-key-drop input[type=file]")).to_be_attached()
     settle(newcomer)
     stops = from_the_top(newcomer, "Upload")
@@ -217,7 +212,7 @@ def test_from_upload_to_download_by_the_keyboard(newcomer: Page, tmp_path: Path)
     stops += from_the_top(newcomer, "KB)")
     with newcomer.expect_download() as download:
         newcomer.keyboard.press("Enter")
-    assert download.value.suggested_filename == "model-autoinit.keras"
+    assert download.value.suggested_filename == "vanishing-autoinit.keras"
     assert stops <= 15
 
 

@@ -1,4 +1,4 @@
-"""Six tasks of a user, each as short as the page makes it; clicks and seconds are told after."""
+"""Tasks of a user, each as short as the page makes it; clicks and seconds are told after."""
 
 import base64
 import re
@@ -39,19 +39,6 @@ OVERHANG = """() => Math.max(...[...document.querySelectorAll('table, .chart, .v
     .map(element => element.getBoundingClientRect().right)) - innerWidth"""
 
 
-@pytest.fixture(scope="module")
-def vanishing(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file whose signal vanishes: ten layers of tanh with weights far too small."""
-    model = keras.Sequential([keras.Input((32,), name="features")])
-    for place in range(10):
-        small = keras.initializers.RandomNormal(stddev=0.01, seed=place)
-        model.add(keras.layers.Dense(32, "tanh", kernel_initializer=small, name=f"d{place}"))
-    model.add(keras.layers.Dense(4, "softmax", name="classes"))
-    path = tmp_path_factory.mktemp("models") / "vanishing.keras"
-    model.save(path)
-    return path
-
-
 @pytest.fixture
 def task(newcomer: Page, record_property: Callable[[str, object], None]) -> Iterator[Page]:
     """A newcomer whose clicks are counted; only those of the task itself."""
@@ -85,7 +72,7 @@ def swipe_up(page: Page, box: dict[str, float]) -> None:
     touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
 
-def test_is_my_model_all_right(task, vanishing):
+def test_is_my_model_all_right_and_where_is_it_wrong(task, vanishing):
     drop(task, vanishing)
     await_answer(task)
     words = task.locator(".verdicts .word")
@@ -96,11 +83,7 @@ def test_is_my_model_all_right(task, vanishing):
         assert task.locator(part).first.evaluate(BOTTOM) <= 900
     assert clicks(task) == 0
     photograph(task, "answer")
-
-
-def test_what_is_wrong_and_where(task, vanishing):
-    drop(task, vanishing)
-    await_answer(task)
+    # What is wrong, and where?
     expect(task.locator(".answer")).to_contain_text(re.compile("d[0-9]"))
     task.locator(".st-key-remedy").get_by_role("button", name=re.compile("Show ")).click()
     expect(task.locator(".st-key-call-details")).to_be_in_viewport()
@@ -174,14 +157,20 @@ def test_runs_are_compared_after_a_reload_and_by_their_difference(newcomer):
     newcomer.wait_for_url(re.compile("^(?!.*kept)"))
 
 
-def test_show_a_colleague(task, vanishing, browser: Browser):
+def test_show_a_colleague_and_print_it(task, vanishing, browser: Browser, tmp_path):
     task.context.grant_permissions(["clipboard-read", "clipboard-write"])
     drop(task, vanishing)
     await_answer(task)
     task.get_by_role("button", name="Copy link").click()
     expect(task.get_by_text("Copied", exact=True)).to_be_visible()
     assert clicks(task) == 1
-    address = task.evaluate("navigator.clipboard.readText()")
+    look_on_a_phone(browser, task.evaluate("navigator.clipboard.readText()"))
+    report = download(task, "Report", tmp_path)
+    assert clicks(task) == 2
+    print_report(browser, report)
+
+
+def look_on_a_phone(browser: Browser, address: str) -> None:
     with browser.new_context(
         viewport={"width": 390, "height": 844}, color_scheme="dark", has_touch=True
     ) as phone:
@@ -204,11 +193,7 @@ def test_show_a_colleague(task, vanishing, browser: Browser):
         photograph(colleague, "phone")
 
 
-def test_print_it(task, vanishing, browser: Browser, tmp_path):
-    drop(task, vanishing)
-    await_answer(task)
-    report = download(task, "Report", tmp_path)
-    assert clicks(task) == 1
+def print_report(browser: Browser, report: Path) -> None:
     with browser.new_context(offline=True, viewport={"width": 1280, "height": 900}) as context:
         reader = context.new_page()
         reader.goto(report.as_uri())
