@@ -73,8 +73,8 @@ class JobSpec:
         model = self.model if self.is_sample else sha256(self.model)
         chosen = [identity(each) for each in (self.settings, self.trial) if each is not None]
         allowed = os.environ.get(CUSTOM_OBJECTS_VARIABLE, "")
-        identity = [model, self.name, *chosen, allowed, program_version()]
-        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        parts = [model, self.name, *chosen, allowed, program_version()]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
         """The specification as plain data, for `json.dumps`."""
