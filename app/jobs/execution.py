@@ -10,6 +10,7 @@ import itertools
 import json
 import math
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -39,7 +40,7 @@ from app.text.formatting import plural
 from autoinit import variants
 from autoinit.errors import GraphError, ModelFileError
 from autoinit.findings import Finding
-from autoinit.graph.keras_internals import nodes_in_order
+from autoinit.graph.keras_internals import layers_in, nodes_in_order
 from autoinit.graph.keras_models import inner_graph
 from autoinit.graph.model_graph import ModelGraph
 from autoinit.initializers.schemes import SCHEMES
@@ -65,6 +66,8 @@ from probes.devices import find_device
 Progress = Callable[[float, str], None]
 # Sizes that are tried for open axes, of those that a model states.
 _MOST_SIZES = 16
+# Weights of which each row stands for a position; relative ones do for a distance.
+_POSITIONS = re.compile(r"(?<!relative_)pos(ition)?(al)?_emb", re.IGNORECASE)
 
 
 def rehearse() -> None:
@@ -324,12 +327,22 @@ def _sufficient_size(model: Any, size: int) -> int:
     if not any(None in tuple(tensor.shape)[1:] for tensor in inputs):
         return size
     larger = (size << place for place in range(1, LARGEST_INPUT_SIZE.bit_length()))
-    sizes = itertools.chain((size,), _stated_sizes(model), larger)
+    positions = [each for each in _positions(model) if each < size]
+    sizes = itertools.chain(positions, (size,), _stated_sizes(model), larger)
     for each in itertools.takewhile(lambda each: each <= LARGEST_INPUT_SIZE, sizes):
         with contextlib.suppress(GraphError):
             read_model(model, each)
             return each
     return size
+
+
+def _positions(model: Any) -> list[int]:
+    """How many positions a model's embeddings of these have, more of which cannot be run."""
+    return [
+        int(weight.shape[0])
+        for layer in layers_in(model) for weight in layer.weights
+        if _POSITIONS.search(weight.path) and len(weight.shape) == 2
+    ]  # fmt: skip
 
 
 def _stated_sizes(model: Any) -> list[int]:

@@ -26,6 +26,7 @@ from autoinit.graph.keras_internals import (
 from autoinit.graph.model_graph import ModelGraph
 from autoinit.graph.shapes import all_activations, largest_alive, work
 from autoinit.model_files.budgets import Budgets
+from autoinit.model_files.read.json_text import Path
 
 
 def rebuild_keras3(
@@ -83,34 +84,47 @@ def unroll(model: Any, names: set[str], budgets: Budgets) -> None:
 
 def _deserialize(config: dict[str, Any]) -> Any:
     taken = copy.deepcopy(config)  # Keras takes apart what it is given
-    for entry in _objects(taken):
-        if entry.get("class_name") == "RandomShear" and isinstance(entry.get("config"), dict):
-            # It records the range that it has made of a number, and does not take that again.
-            for factor in ("x_factor", "y_factor"):
-                ends = entry["config"].get(factor)
-                if isinstance(ends, list) and len(ends) == 2 and ends[0] == -ends[1]:
-                    entry["config"][factor] = ends[1]
+    for path, factor in shear_factors(taken).items():
+        inner: Any = taken
+        for key in path[:-1]:
+            inner = inner[key]
+        inner[path[-1]] = factor
     with stacks_built_once():
         return keras.saving.deserialize_keras_object(taken, safe_mode=True)
 
 
-def _objects(config: Any) -> Iterator[dict[str, Any]]:
-    """Every dictionary in a configuration."""
-    waiting = [config]
+def shear_factors(config: Any) -> dict[Path, float]:
+    """Factors of `RandomShear`, by the keys that lead to them, as it takes them.
+
+    It records the range that it has made of a number, and does not take that again.
+    """
+    found: dict[Path, float] = {}
+    for path, entry in _objects(config):
+        inner = entry.get("config")
+        if entry.get("class_name") == "RandomShear" and isinstance(inner, dict):
+            for name in ("x_factor", "y_factor"):
+                ends = inner.get(name)
+                if isinstance(ends, list) and len(ends) == 2 and ends[0] == -ends[1]:
+                    found[*path, "config", name] = ends[1]
+    return found
+
+
+def _objects(config: Any) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Every dictionary in a configuration, and the keys that lead to it."""
+    waiting: list[tuple[Path, Any]] = [((), config)]
     while waiting:
-        value = waiting.pop()
+        path, value = waiting.pop()
         if isinstance(value, dict):
-            yield value
-            waiting += value.values()
-        elif isinstance(value, list):
-            waiting += value
+            yield path, value
+        parts = value.items() if isinstance(value, dict) else enumerate(value)
+        waiting += [((*path, key), part) for key, part in parts if isinstance(part, (dict, list))]
 
 
 def without(config: Mapping[str, Any], flag: str) -> tuple[dict[str, Any], set[str]]:
     """A copy in which no layer is `stateful`, or has `unroll`, and the names of those that were."""
     copied = copy.deepcopy(dict(config))
     names: set[str] = set()
-    for value in _objects(copied):
+    for _, value in _objects(copied):
         if value.get(flag) is True:
             value[flag] = False
             names.add(str(value.get("name")))

@@ -39,6 +39,7 @@ from autoinit.model_files.check.values import objection_to_list, objection_to_nu
 from autoinit.model_files.read.hdf5 import quoted
 from autoinit.model_files.read.reading import FileRecord
 
+_OF_FOURIER_FEATURES = ("gaussian", "laplacian")
 _WRITE_GRAPH = (
     "Write it with the functional API, keras.Model(inputs, outputs), or as keras.Sequential with "
     "keras.Input at its start, and save it again."
@@ -379,6 +380,8 @@ class _Walk:
 
     def _visit_function(self, value: Any, task: _Task) -> None:
         """A function, or a class, that is told by its name."""
+        if value in _OF_FOURIER_FEATURES and task.place.class_name == "RandomFourierFeatures":
+            return  # which knows them itself
         written = self.lookup.function(value, task.role)
         if written is not None:
             task.container[task.key] = written

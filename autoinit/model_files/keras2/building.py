@@ -33,6 +33,7 @@ _MOST_READERS = 50
 _UNLISTED = {
     "CustomScaleLayer": internals.CustomScaleLayer2,
     "LayerScale": internals.LayerScale2,
+    "RandomFourierFeatures": tf_keras.layers.experimental.RandomFourierFeatures,
     "SpectralNormalization": SpectralNormalization,
     "StochasticDepth": internals.StochasticDepth2,
 }

@@ -31,6 +31,7 @@ from autoinit.model_files.read import json_text
 from autoinit.model_files.read.archives import open_archive, refusing_damaged_archive
 from autoinit.model_files.read.hdf5 import StoredArray, quoted, refusing_damage
 from autoinit.model_files.read.reading import FileRecord
+from autoinit.model_files.rebuilding import shear_factors
 from autoinit.model_files.weights.loading import MEMBER, LoadedWeights
 from autoinit.model_files.weights.weight_owners import shape_of
 from autoinit.model_files.write.entries import changed_arguments, entries_of
@@ -171,6 +172,8 @@ def _planned(
     replacements: dict[json_text.Path, Any] = {}
     for identity, changes in arguments.items():
         replacements |= changed_arguments(record.config, entries[identity], changes, record.keras)
+    if record.keras == 3:
+        replacements |= shear_factors(record.config)
     # Keras 1 knows initialisers by name alone.
     replacements = {} if record.of_keras1 else replacements
     text = json_text.splice(record.config_text, replacements)

@@ -23,7 +23,7 @@ from app.analysis.result import ModelFacts, UsedSettings
 from app.analysis.settings import Settings
 from app.analysis.side_by_side import answer, beside
 from app.export.snippet import snippet
-from app.jobs.execution import rehearse, run
+from app.jobs.execution import opened, rehearse, run
 from app.jobs.queue import Workers
 from app.jobs.worker import on_large_stack, report_error
 from autoinit.errors import GraphError, ModelFileError, UnsupportedLayerError
@@ -452,6 +452,24 @@ def test_constrained_models_say_that_autoinit_must_be_imported(tmp_path):
     result = analyse("sample:deep-tanh-mlp?depth=2&width=8", tmp_path, constrain_weights=True)
     assert "constraint_needs_import" in {item["code"] for item in result["warnings"]}
     assert keras.models.load_model(tmp_path / "reinitialized.keras").layers
+
+
+class Positions(keras.layers.Layer):
+    """Adds an embedding of twelve positions, and cannot be run with more."""
+
+    def build(self, shape):
+        self.table = self.add_weight(name="position_embeddings", shape=(12, shape[-1]))
+
+    def call(self, x):
+        return x + keras.ops.slice(self.table, (0, 0), keras.ops.shape(x)[1:])
+
+
+@pytest.mark.parametrize(("size", "taken"), [(32, 12), (8, 8)])
+def test_an_embedding_of_positions_says_how_long_inputs_may_be(size, taken):
+    x = keras.Input((None, 4))
+    model = keras.Model(x, keras.layers.Dense(2)(Positions()(x)))
+    spec = JobSpec("positions", "positions", Settings(input_size=size))
+    assert opened(spec, model).settings.input_size == taken
 
 
 def test_assumed_sizes_are_reported(tmp_path):

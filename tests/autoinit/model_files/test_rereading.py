@@ -92,6 +92,17 @@ def test_another_architecture(tmp_path):
     assert "2 weights, and the model 4" in finding.message
 
 
+def test_random_shear_opens_again(tmp_path):
+    layers = [keras.Input((6, 6, 1)), keras.layers.RandomShear(0.2), keras.layers.Conv2D(2, 3)]
+    keras.Sequential(layers).save(tmp_path / "shear.keras")
+    file = open_model_file(tmp_path / "shear.keras")
+    (tmp_path / "saved").mkdir()
+    downloads, _ = save_reinitialized(file, (), tmp_path / "saved", Budgets())
+    assert read_again(downloads, tmp_path / "saved", file.model, file, (), {}) == (downloads, ())
+    again = keras.models.load_model(tmp_path / "saved" / downloads[0].file)
+    assert again.layers[0].x_factor == (-0.2, 0.2)
+
+
 def small_transformer():
     """Layers that Keras can pack into fewer bits, or give a low-rank adapter."""
     layers = keras.layers

@@ -113,6 +113,10 @@ def encoder_decoder() -> Any:
     return tf_keras.Model([source, target], layers.Dense(2)(decoded))
 
 
+def fourier_features() -> Any:
+    return around(layers.experimental.RandomFourierFeatures(4, "laplacian", scale=2.0), [(6,)])
+
+
 def stateful() -> Any:
     sequence = tf_keras.Input(batch_shape=(3, *SEQUENCE))
     return tf_keras.Model(sequence, layers.GRU(3, stateful=True)(sequence))
@@ -314,6 +318,7 @@ CASES = [
     case("Embedding", build=masked("Dense", units=2)),
     case("Flatten", IMAGE),
     case("Flatten", IMAGE, data_format="channels_first"),
+    case("RandomFourierFeatures", build=fourier_features, twin="Keras2Layer"),
     case("GRU", SEQUENCE, units=3),
     case("GRU", SEQUENCE, units=3, reset_after=False, recurrent_activation="hard_sigmoid"),
     case("GRU", SEQUENCE, units=3, return_sequences=True, return_state=True, go_backwards=True),
