@@ -99,7 +99,7 @@ def killed(folder: Path, output: Path, workers: int, times: int) -> None:
     for number in range(times):
         process = started(folder, output, workers)
         children: list[psutil.Process] = []
-        until = time.monotonic() + rng.uniform(5, 60)
+        until = time.monotonic() + rng.uniform(10, 70)
         while time.monotonic() < until and process.poll() is None:
             time.sleep(0.2)
             children = psutil.Process(process.pid).children(recursive=True) or children

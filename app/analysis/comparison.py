@@ -191,7 +191,7 @@ def compare(
     preview: Callable[[Comparison], None] = lambda comparison: None,
     data: Data | None = None,
     linted: Linted | None = None,
-    by_both: bool = True,
+    brief: bool = False,
 ) -> Comparison:
     """Analyse a model with its default, its uploaded and AutoInit's weights.
 
@@ -210,7 +210,8 @@ def compare(
             before what nobody looks at yet is done.
         data: real data for the inputs, by their names.
         linted: what the file shows by itself; the model's own configuration by default.
-        by_both: whether the signal model that was not chosen predicts, too.
+        brief: whether only the weights that count are a series, those that came or else those of
+            the initializers, beside the schemes', and only the chosen signal model predicts.
 
     Raises:
         UnsupportedLayerError: for a layer without a rule, where the settings refuse it.
@@ -218,7 +219,7 @@ def compare(
         ValueError: for moments of an input that is not there, or that takes integers.
     """
     linted = linted or lint_model(model)
-    analysis = Analysis(model, settings, uploaded, registry, data, progress)
+    analysis = Analysis(model, settings, uploaded, registry, data, progress, brief)
     found = analysis.comparison
     for series in analysis.series:
         with _timed(found.timings, series):
@@ -242,7 +243,7 @@ def compare(
             analysis.measure_backward(series)
             analysis.judge(linted)
             preview(found)
-            analysis.look_at_the_first_draw(series, by_both)
+            analysis.look_at_the_first_draw(series)
     analysis.conclude(model)
     return found
 
@@ -258,8 +259,10 @@ class Analysis:
         registry: Registry = RULES,
         data: Data | None = None,
         progress: Progress = lambda fraction, stage: None,
+        brief: bool = False,
     ) -> None:
         self.settings, self.uploaded, self.registry = settings, uploaded, registry
+        self.brief = brief
         self.training = settings.mode == "training"
         graph = read_model(model, settings.input_size, registry=registry, training=self.training)
         keep_frozen = settings.keep_frozen and uploaded
@@ -294,7 +297,8 @@ class Analysis:
         # The file's own weights first: they are there, and what a person asks about.
         drawn = dict.fromkeys([*settings.schemes, "autoinit"])
         drawn.pop(settings.scheme, None)
-        self.series = (*("uploaded",) * uploaded, "default", *drawn, settings.scheme)
+        own = ("uploaded",) * uploaded
+        self.series = (*own, *("default",) * (not (own and brief)), *drawn, settings.scheme)
         self.recorded = recorded_initializers(graph)
         sizes = _RULES + 1 + (_GRADIENT_STEPS if settings.gradients else 1) + settings.jacobian
         sizes += (_FISHER_STEPS if settings.fisher else 0) + _FORMAT_STEPS * len(settings.formats)
@@ -426,11 +430,11 @@ class Analysis:
             return settings.batch
         return batch_of(self.graph, settings.samples, settings.batch)
 
-    def look_at_the_first_draw(self, series: str, by_both: bool = True) -> None:
+    def look_at_the_first_draw(self, series: str) -> None:
         """What no verdict needs: deviations, the other signal model's predictions, spectra."""
         found, settings = self.comparison, self.settings
         found.deviations[series] = _deviations(self.graph)
-        if by_both:
+        if not self.brief:
             what = f"What the {found.other_model} signal model predicts for {series} weights"
             with self._left_out("other_model_failed", what):
                 found.by_other[series] = predict(

@@ -132,7 +132,7 @@ def run(
 
     comparison = compare(
         model, settings, linted=found.linted, uploaded=uploaded, progress=measuring, data=data,
-        preview=keep_preview, by_both=not brief,
+        preview=keep_preview, brief=brief,
     )  # fmt: skip
     downloads: tuple[Download, ...] = ()
     doubts: tuple[Finding, ...] = ()
