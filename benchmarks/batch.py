@@ -2,6 +2,7 @@
 
 python -m benchmarks.batch [--models 1000] [--workers 2]      throughput and memory
 python -m benchmarks.batch --kill 10                          killed at random, and gone on with
+python -m benchmarks.batch --models 30 --nodes 3              on Ray, of whose nodes one is lost
 """
 
 from __future__ import annotations
@@ -50,16 +51,14 @@ def generate(folder: Path, count: int) -> None:
         model.save(folder / f"{number:05}.keras")
 
 
-def started(folder: Path, output: Path, workers: int) -> subprocess.Popen[bytes]:
+def started(folder: Path, output: Path, *options: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "app", "batch", str(folder), "--output", str(output)]
-    return subprocess.Popen(
-        [*command, "--trust", "--workers", str(workers)], cwd=ROOT, stderr=subprocess.DEVNULL
-    )
+    return subprocess.Popen([*command, "--trust", *options], cwd=ROOT, stderr=subprocess.DEVNULL)
 
 
 def throughput(folder: Path, output: Path, workers: int) -> None:
     start, peaks = time.perf_counter(), collections.defaultdict[int, list[int]](list)
-    process = started(folder, output, workers)
+    process = started(folder, output, "--workers", str(workers))
     first = None
     while process.poll() is None:
         time.sleep(LOOKS)
@@ -97,7 +96,7 @@ def throughput(folder: Path, output: Path, workers: int) -> None:
 def killed(folder: Path, output: Path, workers: int, times: int) -> None:
     rng, rows = random.Random(1), 0
     for number in range(times):
-        process = started(folder, output, workers)
+        process = started(folder, output, "--workers", str(workers))
         children: list[psutil.Process] = []
         until = time.monotonic() + rng.uniform(10, 70)
         while time.monotonic() < until and process.poll() is None:
@@ -109,11 +108,33 @@ def killed(folder: Path, output: Path, workers: int, times: int) -> None:
         found = rows_in(output)
         print(f"killed {number + 1}: {found} rows, {found - rows} new; processes left: {len(left)}")
         rows = found
-    started(folder, output, workers).wait()
-    files = collections.Counter(read_rows(output, ["file"])["file"].to_pylist())
+    started(folder, output, "--workers", str(workers)).wait()
+    say_whether_whole(folder, output)
+
+
+def nodes_lost(folder: Path, output: Path, count: int) -> None:
+    """A cluster of nodes of one processor each; the last one is killed after some rows."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster()
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(count)]
+    process = started(folder, output, "--ray", cluster.address)
+    while process.poll() is None and rows_in(output) < len(list(folder.iterdir())) // 3:
+        time.sleep(1)
+    print(f"{rows_in(output)} rows when node {count} of {count} is killed")
+    cluster.remove_node(nodes[-1], allow_graceful=False)
+    process.wait()
+    cluster.shutdown()
+    say_whether_whole(folder, output)
+
+
+def say_whether_whole(folder: Path, output: Path) -> None:
+    table = read_rows(output, ["file", "status"])
+    files = collections.Counter(table["file"].to_pylist())
     wanted = {str(path) for path in folder.glob("*.keras")}
     whole = set(files) == wanted and set(files.values()) == {1}
-    print(f"{len(files)} of {len(wanted)} models there, each once: {whole}")
+    done = table["status"].to_pylist().count("done")
+    print(f"{len(files)} of {len(wanted)} models there, each once: {whole}; {done} with figures")
 
 
 def rows_in(output: Path) -> int:
@@ -128,6 +149,7 @@ def main() -> None:
     parser.add_argument("--models", type=int, default=1000)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--kill", type=int, default=0, metavar="TIMES")
+    parser.add_argument("--nodes", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="of networks that are there already")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -139,7 +161,9 @@ def main() -> None:
             command = [sys.executable, "-c", code, str(folder), str(arguments.models)]
             subprocess.run(command, cwd=ROOT, check=True)
         output = Path(name) / "results.parquet"
-        if arguments.kill:
+        if arguments.nodes:
+            nodes_lost(folder, output, arguments.nodes)
+        elif arguments.kill:
             killed(folder, output, arguments.workers, arguments.kill)
         else:
             throughput(folder, output, arguments.workers)

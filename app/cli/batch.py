@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from app.analysis.batch.row import Row
     from app.analysis.batch.store import Known
     from app.jobs.batch import Pool
+    from app.jobs.ray import RayExecutor
 
 SUFFIXES = (".keras", ".h5", ".hdf5", ".json")
 LINES = 20  # of progress, where there is no terminal
@@ -55,13 +56,16 @@ STATUSES = {"done": DONE, "failed": ERROR, "refused": REFUSED}
 @option("--workers", group=FILES, type=click.IntRange(1), metavar="N",
         help="Models that are analysed at once. Default: as many as there are processors, and "
         "memory")  # fmt: skip
+@option("--ray", group=FILES, metavar="ADDRESS",
+        help="Analyse on a Ray cluster, with --trust: ray://HOST:10001, HOST:6379 on one of its "
+        "nodes, or local")  # fmt: skip
 @option("--again", group=FILES, is_flag=True, help="Try once more what failed or was refused")
 @settings_options()
 @click.option("--fail-on", type=click.Choice(list(WORSE)),
               help="Exit with 3 when the verdict on a model is this or a worse one")  # fmt: skip
 def batch(
     models: tuple[str, ...], output: Path, save_dir: Path | None, workers: int | None,
-    again: bool, fail_on: str | None, **given: Any,
+    ray: str | None, again: bool, fail_on: str | None, **given: Any,
 ) -> int:  # fmt: skip
     """Analyse many models, and keep a row of each: verdict, causes, figures, variances by layer.
 
@@ -84,6 +88,8 @@ def batch(
     if save_dir is not None:
         save_dir.mkdir(parents=True, exist_ok=True)
         save_dir = save_dir.absolute()
+    if ray is not None and not settings.trust:
+        raise UsageError("--ray goes with --trust: nodes do not confine what they open")
     workers = workers or min(places(), len(found))
     try:
         store = Store(output)
@@ -92,7 +98,7 @@ def batch(
     except BlockingIOError:
         return common.say_error(f"another batch is writing to {output}; wait for its end.")
     with store:
-        pool = _pool(workers, settings)
+        pool = _pool(workers, settings, ray)
         try:
             tasks = (
                 Task.of(name, common.files_of(name, parts), settings, save_dir)
@@ -114,15 +120,28 @@ def batch(
     return _conclude([store.known[key] for key in keys], fail_on, output)
 
 
-def _pool(workers: int, settings: Settings) -> Pool:
-    from app.jobs.batch import Confined, Trusted
+def _pool(workers: int, settings: Settings, ray: str | None) -> Pool:
+    from app.jobs.batch import Confined, Given, Trusted
 
+    if ray is not None:
+        return Given(_on_ray(ray), ends=True)
     if settings.trust:
         return Trusted(workers)
     try:
         return Confined(workers, [Path.cwd()] if settings.custom_objects else [])
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+def _on_ray(address: str) -> RayExecutor:
+    from app.jobs.ray import RayExecutor
+
+    try:
+        return RayExecutor(None if address == "local" else address)
+    except ImportError as error:
+        raise UsageError("--ray needs Ray: pip install 'autoinit-dashboard[cluster]'") from error
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UsageError(f"--ray {address}: {common.sentence(str(error))}") from error
 
 
 def models_in(given: Sequence[str]) -> list[list[str]]:

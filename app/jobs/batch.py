@@ -177,15 +177,16 @@ class Here:
 
 
 class Given:
-    """An executor of the caller's, who ends it.
+    """An executor: threads, processes, other machines.
 
     Args:
-        executor: that runs functions somewhere: threads, processes, other machines.
-        places: tasks that it is given at a time.
+        executor: that runs functions somewhere.
+        ends: whether it ends with this; else whoever gave it ends it.
     """
 
-    def __init__(self, executor: Executor, places: int = 256) -> None:
-        self._executor, self.places = executor, places
+    def __init__(self, executor: Executor, ends: bool = False) -> None:
+        self._executor, self._ends = executor, ends
+        self.places: int = getattr(executor, "places", 256)
         self._begun: list[Future[Row]] = []
 
     def submit(self, task: Task) -> Future[Row]:
@@ -198,6 +199,8 @@ class Given:
         """Takes back what has not begun."""
         for future in self._begun:
             future.cancel()
+        if self._ends:
+            self._executor.shutdown(wait=False, cancel_futures=True)
 
 
 class Trusted:
@@ -238,17 +241,28 @@ class Trusted:
 
 
 def _get_ready(parent: Connection, threads: int) -> None:
-    """Makes this process one that analyses models: Keras is there, and what it brought is kept."""
-    global _is_ours
-    _is_ours = True
+    """Makes this process one that ends with its parent, and prints nothing."""
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    for variable in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"):
-        os.environ.setdefault(variable, str(threads))
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # What libraries print would stand in the middle of the progress.
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(nowhere, stream)
+    get_ready(threads)
+
+
+def get_ready(threads: int) -> None:
+    """Makes this process one that does nothing but analyse models: Keras is there, and stays.
+
+    Args:
+        threads: that each operation may use.
+    """
+    global _is_ours
+    if _is_ours:
+        return
+    _is_ours = True
+    for variable in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"):
+        os.environ.setdefault(variable, str(threads))
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     importlib.import_module("app.jobs.execution").rehearse()
     gc.freeze()
 
@@ -348,6 +362,9 @@ def rows_of(tasks: Iterable[Task | Row], pool: Pool) -> Iterator[Row]:
                 yield future.result()
             except BrokenExecutor:
                 suspects.append(task)
+            except Exception as error:  # of what carries it, as where a node is lost
+                told = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+                yield task.row.failed("failed", "crashed", told)
         if suspects:
             suspects += waiting.values()
             waiting.clear()

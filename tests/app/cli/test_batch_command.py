@@ -41,7 +41,7 @@ class MadeUp:
 @pytest.fixture
 def pool(monkeypatch):
     made = MadeUp()
-    monkeypatch.setattr(command, "_pool", lambda workers, settings: made)
+    monkeypatch.setattr(command, "_pool", lambda workers, settings, ray: made)
     return made
 
 
