@@ -395,8 +395,8 @@ def analyze_all(
 
     def unknown() -> Iterator[Task | Row]:
         for task in tasks:
-            row = task if isinstance(task, Row) else task.row
-            if store is not None and store.has(row, done=again):
+            row, saved = (task, False) if isinstance(task, Row) else (task.row, bool(task.save))
+            if store is not None and store.has(row, done=again, saved=saved):
                 known()
             else:
                 yield task

@@ -34,6 +34,7 @@ class Known(NamedTuple):
     program: str
     status: str
     verdict: str | None
+    saved: str | None
 
 
 class Store:
@@ -74,15 +75,18 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def has(self, row: Row, done: bool = False) -> bool:
+    def has(self, row: Row, done: bool = False, saved: bool = False) -> bool:
         """Whether what was made of the same content, with the same settings and program, is there.
 
         Args:
             row: as it was begun.
             done: whether only a row with figures counts.
+            saved: whether one with figures counts only if its model was saved.
         """
         known = self.known.get(row.key)
         if known is None or (done and known.status != "done"):
+            return False
+        if saved and known.status == "done" and known.saved is None:
             return False
         return (known.sha256, known.program) == (row.sha256, row.program)
 
@@ -105,7 +109,7 @@ class Store:
             self._journal.close()
 
     def _remember(self, row: Row) -> None:
-        self.known[row.key] = Known(row.sha256, row.program, row.status, row.verdict)
+        self.known[row.key] = Known(*(getattr(row, name) for name in Known._fields))
         self._rows += 1
 
     def _go_over(self) -> None:

@@ -110,6 +110,7 @@ def test_what_cannot_be_done_is_said_before_the_work(pool, folder, tmp_path, cap
         [str(tmp_path / "missing"), "--output", "x.parquet"],
         [str(folder), "--output", str(tmp_path / "none" / "x.parquet")],
         [str(folder), "--output", str(tmp_path / "other.parquet")],
+        [str(folder), "--output", str(tmp_path / "y.parquet"), "--ray", "local"],
         [str(folder)],
     ):
         with pytest.raises(SystemExit) as error:

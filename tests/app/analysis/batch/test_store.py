@@ -86,6 +86,10 @@ def test_what_counts_as_known(path):
             assert not store.has(replace(row(1), **changes))
         assert store.has(row(2))
         assert not store.has(row(2), done=True)
+        assert store.has(row(2), saved=True)
+        assert not store.has(row(1), saved=True)
+        store.append(row(1, saved="/x"))
+        assert store.has(row(1), saved=True)
 
 
 def test_one_writes_at_a_time(path):
