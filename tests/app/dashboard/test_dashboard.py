@@ -858,6 +858,42 @@ def test_the_input_that_was_taken_is_told_and_others_are_a_click_away(jobs, resu
     assert (settings.input_mean, settings.input_variance) == (0.5, pytest.approx(1 / 12))
 
 
+def test_what_a_name_says_is_a_click_away(jobs, result):
+    st.cache_resource.clear()
+    page = press(open_page(), "All-CNN-C")
+    path = result["calls"][2]["path"]
+    held = {"code": "opaque_activation", "path": path, "class": "Activation", "message": "Held."}
+    result["warnings"].append(held)
+    result["offers"] = ["pkg>hard_swish=hard_swish", "FixedDropout=Dropout"]
+    result["settings"]["treat_as"] = ["z=GaussianSampling"]
+    jobs.finish(result, "reinitialized.keras")
+    page = checked(page.run())
+    labels = [each.label for each in page.button if each.label.startswith("Run ")]
+    assert labels[1] == "Run FixedDropout as Keras's Dropout"
+    press(page, labels[0])
+    treated = jobs.submitted[1].settings.treat_as
+    assert treated == ("z=GaussianSampling", "pkg>hard_swish=hard_swish")
+    # Once it is done there is nothing more to offer.
+    result["offers"] = []
+    st.cache_resource.clear()
+    jobs.finish(result, "reinitialized.keras")
+    assert not [each for each in open_page(KEY).button if each.label.startswith("Run ")]
+
+
+@pytest.mark.parametrize("trusts", [False, True])
+def test_ones_own_code_is_run_where_the_server_lets_one_ask(jobs, monkeypatch, trusts):
+    st.cache_resource.clear()
+    monkeypatch.setattr(uploads, "TRUSTS", trusts)
+    page = checked(open_page().button_group(key="source").set_value("Try a sample").run())
+    boxes = [each for each in page.checkbox if each.key == "trust"]
+    assert len(boxes) == trusts
+    for box in boxes:
+        assert not box.value
+        box.check()
+    press(page, "Analyse")
+    assert jobs.submitted[0].settings.trust is trusts
+
+
 def test_weights_for_another_input_are_not_offered_without_saying_so(done, result):
     finding = {"code": "input_scaling", "path": "image", "class": "InputLayer", "message": "Other."}
     result["warnings"].append(finding)
