@@ -22,8 +22,20 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(app.__file__).parents[1]
 PACKAGES = ("app", "autoinit", "probes", "sample_models")
-FILES = ("pyproject.toml", "requirements.in", "README.md", "LICENSE")
+FILES = ("pyproject.toml", "requirements.in", "setup.py", "README.md", "LICENSE")
+# What each is called in the wheel, where `app` would be in the way of other people's.
+NAMES = {each: each if each == "autoinit" else f"autoinit_{each}" for each in PACKAGES}
 PATIENCE = 600.0  # seconds, for the dashboard's first answer
+BESIDE = """
+import keras
+import app, autoinit, probes
+
+relu = keras.layers.Dense(64, "relu", kernel_initializer="he_normal")
+model = keras.Sequential([keras.Input((64,)), relu, keras.layers.Dense(2)])
+found = autoinit.check(model)
+assert autoinit.probes.probe_model(model, num_samples=16)
+print(app.OWNER, probes.OWNER, found.verdicts["uploaded"].verdict, sep=", ")
+"""
 LIBRARY = """
 import keras
 import autoinit, probes
@@ -99,7 +111,7 @@ def run(binaries: Path, environment: dict[str, str], tmp_path: Path):
 
 def test_everything_is_in_it_and_nothing_else(wheel: Path) -> None:
     expected = {
-        str(path.relative_to(ROOT))
+        f"{NAMES[package]}/{path.relative_to(ROOT / package)}"
         for package in PACKAGES
         for path in (ROOT / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
@@ -108,13 +120,15 @@ def test_everything_is_in_it_and_nothing_else(wheel: Path) -> None:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
         (licence,) = [name for name in archive.namelist() if name.endswith("/LICENSE")]
         assert archive.read(licence) == (ROOT / "LICENSE").read_bytes()
+        (top,) = [name for name in archive.namelist() if name.endswith("/top_level.txt")]
+        assert set(archive.read(top).decode().split()) == set(NAMES.values())
     assert names == expected
-    assert {"app/.streamlit/config.toml", "autoinit/py.typed", "probes/py.typed"} <= names
-    assert "sample_models/files/small-cnn.keras" in names
+    assert {"autoinit_app/.streamlit/config.toml", "autoinit_probes/py.typed"} <= names
+    assert "autoinit_sample_models/files/small-cnn.keras" in names
 
 
 def test_nothing_comes_from_the_checkout(run, binaries: Path) -> None:
-    names = ", ".join(PACKAGES)
+    names = ", ".join(NAMES.values())
     out = run("python", "-c", f"import {names}; print(*[x.__file__ for x in ({names})], sep='\\n')")
     for file in out.split():
         assert Path(file).is_relative_to(binaries.parent), file
@@ -129,6 +143,17 @@ def test_the_library(run) -> None:
     run("python", "-c", LIBRARY)
 
 
+def test_a_project_keeps_its_own_app_and_probes(run, tmp_path: Path) -> None:
+    for name in ("app", "probes", "sample_models"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(f"OWNER = 'the {name} of the project'\n")
+    out = run("python", "-c", BESIDE)
+    assert out.splitlines()[-1] == "the app of the project, the probes of the project, trains"
+    model = "sample:deep-tanh-mlp?depth=3&width=8"
+    assert "variance measured" in run("autoinit", "analyze", model, "--samples", "16")
+    assert run("python", "-m", "autoinit", "--version") == run("autoinit", "--version")
+
+
 def test_the_command_is_named_in_its_help(run) -> None:
     assert run("autoinit", "--help").startswith("Usage: autoinit [OPTIONS]")
     assert "autoinit analyze sample:resnet-56-nobn" in run("autoinit", "analyze", "--help")
@@ -137,7 +162,7 @@ def test_the_command_is_named_in_its_help(run) -> None:
 
 
 def test_a_model_from_the_file_to_the_report(run, tmp_path: Path) -> None:
-    code = "import sample_models; print(sample_models.FILES_FOLDER)"
+    code = "from autoinit_sample_models import FILES_FOLDER; print(FILES_FOLDER)"
     model = Path(run("python", "-c", code).strip()) / "small-mlp.h5"
     found = json.loads(run("autoinit", "inspect", str(model), "--json"))
     assert found["weights"]["model"]["entries"] == 25_610
