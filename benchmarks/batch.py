@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import math
 import random
 import resource
 import subprocess
@@ -98,9 +99,12 @@ def killed(folder: Path, output: Path, workers: int, times: int) -> None:
     for number in range(times):
         process = started(folder, output, "--workers", str(workers))
         children: list[psutil.Process] = []
-        until = time.monotonic() + rng.uniform(10, 70)
+        # At any moment between the first new row and twenty seconds later; the first time before.
+        until = time.monotonic() + 10 if number == 0 else math.inf
         while time.monotonic() < until and process.poll() is None:
             time.sleep(0.2)
+            if until == math.inf and rows_in(output) > rows:
+                until = time.monotonic() + rng.uniform(0, 20)
             children = psutil.Process(process.pid).children(recursive=True) or children
         process.kill()
         process.wait()

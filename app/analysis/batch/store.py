@@ -65,6 +65,8 @@ class Store:
             }
             for row in _lines(journal_of(path)):
                 self._remember(row)
+            if not path.exists():  # so that whoever looks for it meanwhile finds one
+                self._go_over()
         except BaseException:
             self._journal.close()
             raise
@@ -102,7 +104,7 @@ class Store:
     def close(self) -> None:
         """All rows go over into the Parquet file; the journal goes away."""
         try:
-            if self._rows or not self.path.exists():
+            if self._rows:
                 self._go_over()
             journal_of(self.path).unlink(missing_ok=True)
         finally:

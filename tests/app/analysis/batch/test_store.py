@@ -29,6 +29,7 @@ def path(tmp_path):
 def test_rows_come_back_as_they_were(path):
     rows = [row(1), row(2, status="failed", reason="why", variances=(), depth=None)]
     with Store(path) as store:
+        assert names(path) == []
         for each in rows:
             store.append(each)
         assert list(as_rows(read_rows(path))) == rows  # from the journal
