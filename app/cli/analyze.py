@@ -14,7 +14,6 @@ from typing import Any
 import click
 from click import UsageError
 
-from app.analysis.diagnosis.table import KINDS
 from app.analysis.headline import describe_variance
 from app.analysis.job_spec import SAMPLE_PREFIX, JobSpec
 from app.analysis.result import Result
@@ -193,8 +192,6 @@ def analyze(models: tuple[str, ...], **given: Any) -> int:
         variants = [settings, *(settings.replace(**each) for each in changes)]
     except ValueError as error:
         raise UsageError(f"--what-if: {error}") from error
-    if unknown := sorted(set(settings.disable) - KINDS.keys()):
-        raise UsageError(f"--disable: no finding is called {unknown[0]!r}; see docs/findings.md")
     data = given["input_data"]
     if data is not None and (missing := common.refuse_missing(data, DATA_FILE)):
         raise UsageError(f"--input-data: {missing[1]}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from app.analysis.diagnosis.table import KINDS
 from app.analysis.input_moments import joined_moments, parse_moment
 from app.analysis.settings import Entry, OptionsTable, Settings, table
 
@@ -154,6 +155,11 @@ def settings_of(given: Mapping[str, Any], settings: type[Settings] = Settings) -
     if data is not None:
         taken |= {"input_data": str(data.absolute()), "input_data_name": data.name}
     try:
-        return settings(**taken)
+        found = settings(**taken)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    if unknown := sorted(set(found.disable) - KINDS.keys()):
+        raise click.UsageError(
+            f"--disable: no finding is called {unknown[0]!r}; see docs/findings.md"
+        )
+    return found
