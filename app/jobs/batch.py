@@ -103,7 +103,8 @@ class Task:
         """The row of a result, whose re-initialised model is put where it is wanted."""
         if self.save is not None and result.downloads:
             source = folder / Path(result.downloads[0].file).name
-            name = f"{Path(self.row.file).stem}-{self.row.sha256[:8]}{source.suffix}"
+            stem = Path(self.row.file.removeprefix(SAMPLE_PREFIX)).stem
+            name = f"{stem}-{self.row.sha256[:8]}{source.suffix}"
             target = self.save / name
             beside = target.with_name(f".{name}.{os.getpid()}")
             shutil.copyfile(source, beside)
