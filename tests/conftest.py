@@ -20,15 +20,19 @@ os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 FIRST = "tests/e2e/"
 
 
-# Of what importing leaves nothing is garbage, and to look for it takes a fifth of the time.
-gc.disable()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, Any, Any]:
+    """What is imported stays: to look through it for garbage takes a fifth of importing's time.
 
-
-def pytest_collection_finish() -> None:
-    """What is imported stays: Streamlit looks through all of it for garbage after each page."""
-    gc.collect()
-    gc.freeze()
-    gc.enable()
+    Later Streamlit would do so after each page, and Keras whenever its session is cleared.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 RECURSION_LIMIT = sys.getrecursionlimit()
