@@ -208,9 +208,7 @@ def _used_settings(settings: Settings, comparison: Comparison) -> result.UsedSet
     if not settings.disable:
         del used["disable"]
     if settings.input_data is not None:
-        used |= {
-            "input_data": settings.data_name, "input_data_sha256": sha256(settings.input_data)
-        }  # fmt: skip
+        used |= {"input_data": settings.data_name, "input_data_sha256": sha256(settings.input_data)}
     if comparison.probes:
         used |= {
             "samples": min(comparison.samples.values()), "samples_asked": settings.samples,

@@ -38,7 +38,7 @@ class RayExecutor(Executor):
         self._ray = ray
         self._call = ray.remote(
             num_cpus=1, memory=PROCESS_BYTES, max_retries=RETRIES, max_calls=CALLS
-        )(_called)  # fmt: skip
+        )(_called)
         self._begun: dict[Future[Any], Any] = {}
         self.places = max(PLACES * int(ray.cluster_resources().get("CPU", 1)), PLACES)
 

@@ -42,9 +42,9 @@ _NO_OFFSET = 1e-4
 
 def variations(varied: Any = VARIED, steps: int = 200, seeds: Sequence[int] = (0,)) -> pd.DataFrame:
     """Figure 1: accuracy of All-CNN-C, one thing varied after the other."""
-    course = cache(lambda activation, dropout, decay: Course(
-        all_cnn_c(activation, dropout), decay=decay
-    ))  # fmt: skip
+    course = cache(
+        lambda activation, dropout, decay: Course(all_cnn_c(activation, dropout), decay=decay)
+    )
     trained = cache(
         lambda setting, rate, scheme, seed: course(*setting).trained(scheme, rate, steps, seed)
     )

@@ -312,4 +312,4 @@ ROWS = [
     Row("json-renamed.h5", lambda _: json_file(chain()), (ANALYSED,)),
     Row("not-utf-8.keras", lambda _: good_keras(), (ANALYSED,), on_disk=b"m\xf6d\xebl\xff.keras"),
     Row("new\nline.keras", lambda _: good_keras(), (ANALYSED,), on_disk=b"new\nline.keras"),
-]  # fmt: skip
+]

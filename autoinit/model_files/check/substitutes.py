@@ -31,7 +31,7 @@ _OFFERED = names._names("""
     AlphaDropout BatchNormalization Dense Dropout ELU GaussianDropout GaussianNoise
     GroupNormalization LayerNormalization LeakyReLU PReLU RMSNormalization ReLU Softmax
     SpatialDropout1D SpatialDropout2D UnitNormalization
-""")  # fmt: skip
+""")
 # Of TensorFlow's model optimization toolkit.
 _WRAPPERS = (
     "PruneLowMagnitude", "QuantizeWrapper", "QuantizeWrapperV2", "QuantizeAnnotate",

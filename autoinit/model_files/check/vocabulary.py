@@ -46,7 +46,7 @@ _LAYERS = _names("""
     SpatialDropout1D SpatialDropout2D SpatialDropout3D SpectralNormalization StackedRNNCells
     StringLookup Subtract TextVectorization TimeDistributed UnitNormalization UpSampling1D
     UpSampling2D UpSampling3D ZeroPadding1D ZeroPadding2D ZeroPadding3D
-""")  # fmt: skip
+""")
 
 # Layers of Keras that it does not export, or not under their own name, by module.
 UNEXPORTED: Mapping[str, frozenset[str]] = {

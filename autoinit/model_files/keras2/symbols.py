@@ -330,7 +330,7 @@ _REDUCTIONS = _same("all any logsumexp max mean min prod std sum") | {
 }  # fmt: skip
 _FEATURES = _same("elu relu relu6 selu softplus softsign") | {
     "gelu": functools.partial(ops.gelu, approximate=False),
-}  # fmt: skip
+}
 _MAX_POOLING = (layers.MaxPooling1D, layers.MaxPooling2D, layers.MaxPooling3D)
 _AVERAGE_POOLING = (layers.AveragePooling1D, layers.AveragePooling2D, layers.AveragePooling3D)
 
@@ -404,7 +404,7 @@ ROWS: dict[str, Row] = {
     "unstack": lambda value, num=None, axis=0: ops.unstack(value, num, axis=int(axis)),
     "where": _where,
     "zeros_like": lambda input, dtype=None: ops.zeros_like(input, _dtype(dtype or input.dtype)),
-}  # fmt: skip
+}
 
 # Other names of the same functions, and older ones that differ in what the rows take into account.
 _UNCHANGED = """

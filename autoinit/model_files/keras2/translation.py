@@ -122,9 +122,9 @@ def _wrapped_findings(wrapped: Sequence[tuple[str, str]]) -> list[Finding]:
         return []
     named = list(dict.fromkeys(f"{name[:60]!r} ({kind})" for name, kind in wrapped))
     more = f" and {len(named) - 3} more" if len(named) > 3 else ""
-    return [_not_convertible(
-        f"Keras 3 has no exact equal of {', '.join(named[:3])}{more}", *wrapped[0]
-    )]  # fmt: skip
+    return [
+        _not_convertible(f"Keras 3 has no exact equal of {', '.join(named[:3])}{more}", *wrapped[0])
+    ]
 
 
 def _mode_conflict_finding(layer: Any) -> Finding:

@@ -80,9 +80,7 @@ def _run(call: Call, tensor: Any, samples: int) -> list[Any]:
 
 def _picked(signal: Signal, value: Value, output: Value, places: Places) -> Signal:
     """The signal of entries that come from given places."""
-    same = places.shape == value.sample and np.array_equal(
-        places.ravel(), np.arange(places.size)
-    )  # fmt: skip
+    same = places.shape == value.sample and np.array_equal(places.ravel(), np.arange(places.size))
     if same:
         return signal
     taps = None if places.shape != output.sample else _taps(places, value.sample)

@@ -84,9 +84,7 @@ def test_a_broken_folder_gets_a_sentence(folder):
 
 def test_names_lead_nowhere_else(folder, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
-    write_head(
-        elsewhere, Head(name="secret", started="", layers=(), samples=1, data="")
-    )  # fmt: skip
+    write_head(elsewhere, Head(name="secret", started="", layers=(), samples=1, data=""))
     opened = page(f"../{elsewhere.name}", str(elsewhere))
     assert not opened.main.subheader
     assert opened.info

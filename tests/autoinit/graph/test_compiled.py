@@ -142,9 +142,9 @@ def found(outputs):
 SLOW = {"ConvLSTM1D", "ConvLSTM3D", "GRU before its reset", "masked zeros", "half precision"}
 
 
-@pytest.mark.parametrize("kind", [
-    pytest.param(kind, marks=pytest.mark.slow if kind in SLOW else ()) for kind in KINDS
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow if kind in SLOW else ()) for kind in KINDS]
+)
 def test_a_compiled_pass_gives_and_leaves_what_steps_one_by_one_do(kind):
     graph, call, tensors = graph_and_tensors(kind)
     variables = changing_variables([call.layer])

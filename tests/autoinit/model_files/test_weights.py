@@ -398,9 +398,7 @@ def test_what_layers_were_adapted_to(kind, tmp_path, mode):
     numbers.adapt(np.array([[3, 5, 5, 9, 1]]))
     words.adapt(np.array([["a", "b", "b", "c"]]))
     statistics.adapt(np.arange(12.0).reshape(4, 3))
-    inputs = [
-        kind.Input((4,), dtype="int64"), kind.Input((2,), dtype="string"), kind.Input((3,))
-    ]  # fmt: skip
+    inputs = [kind.Input((4,), dtype="int64"), kind.Input((2,), dtype="string"), kind.Input((3,))]
     outputs = [layer(x) for layer, x in zip((numbers, words, statistics), inputs, strict=True)]
     source = kind.Model(inputs, outputs)
     path = saved(source, tmp_path / "model.keras")

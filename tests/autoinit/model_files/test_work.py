@@ -66,9 +66,9 @@ def test_sizes_that_only_the_output_shows(tmp_path, kind, name, arguments, dtype
     pads = (
         {"output_mode": "multi_hot", "pad_to_max_tokens": True} if "vocabulary" in arguments else {}
     )
-    model = kind.Sequential([
-        kind.Input((1,), dtype=dtype), getattr(kind.layers, name)(**arguments, **pads)
-    ])  # fmt: skip
+    model = kind.Sequential(
+        [kind.Input((1,), dtype=dtype), getattr(kind.layers, name)(**arguments, **pads)]
+    )
     said = refused(tmp_path, model, ": 77", ": 1000000000")
     assert "The activations of one sample would take 7.451 GiB, and the limit is 4 GiB" in said
 

@@ -141,13 +141,12 @@ def test_moments_against_monte_carlo(function):
     [
         (1, 0.0, 1.0),
         (2, 1 / math.sqrt(math.pi), 1 - 1 / math.pi),
-        (3, 3 / (2 * math.sqrt(math.pi)),
-         1 + math.sqrt(3) / (2 * math.pi) - 9 / (4 * math.pi)),
+        (3, 3 / (2 * math.sqrt(math.pi)), 1 + math.sqrt(3) / (2 * math.pi) - 9 / (4 * math.pi)),
         # Order statistics of Harter 1961, and Teichroew 1956.
         (4, 1.0293753730, 0.4917152369),
         (5, 1.1629644736, 0.4475340690),
     ],
-)  # fmt: skip
+)
 def test_largest_of_standard_normals(count, mean, variance):
     assert gaussian.maximum_of(count) == pytest.approx((mean, variance), rel=1e-9, abs=1e-12)
 

@@ -121,7 +121,7 @@ def attention_of(size, units, heads=2, **arguments):
     def function(query, key, value):
         return ops.dot_product_attention(query, key, value, **arguments)
 
-    return of_inputs(function, *[(size, heads, units)] * 3)  # fmt: skip
+    return of_inputs(function, *[(size, heads, units)] * 3)
 
 
 @models

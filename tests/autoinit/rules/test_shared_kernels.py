@@ -136,7 +136,7 @@ def test_a_function_of_dependent_operands_is_approximate():
     model = loop(lambda x: layers.ReLU()(layers.Add()([x, shared(x)])), 3)
     supports = [
         result.support for result in predicted(model).results if result.support is not Support.EXACT
-    ]  # fmt: skip
+    ]
     # The input, and from the second sum on the functions of sums.
     assert supports == [Support.NEUTRAL, Support.APPROXIMATE, Support.APPROXIMATE]
 

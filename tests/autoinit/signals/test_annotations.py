@@ -76,8 +76,7 @@ def test_a_new_signal_knows_nothing_and_an_annotated_one_everything():
         (lambda x: x.with_other_latents(), EVERY),
         (
             lambda x: x.repeat((3, 4, 4)),
-            BRANCH
-            | {"latent_is_gaussian", "centered_second_moments", "cov_channels", "logits"},
+            BRANCH | {"latent_is_gaussian", "centered_second_moments", "cov_channels", "logits"},
         ),
         (
             lambda x: x.transpose((4, 4, 8), (1, 0, 2)),
@@ -89,7 +88,7 @@ def test_a_new_signal_knows_nothing_and_an_annotated_one_everything():
         (lambda x: x.arrange((8,)), {"log_variance"}),
         (lambda x: x.looked_up((5,), 10.0), {"log_variance"}),
     ],
-)  # fmt: skip
+)
 def test_what_is_kept_of_entries_that_change_places(operation, kept):
     assert known(operation(annotated()).state.notes) == kept
 
@@ -154,6 +153,6 @@ def test_what_a_new_signal_is_told(operation, kept):
         (lambda x: x.softmax(8), {"cov_channels"}),
         (lambda x: x.combine("add", [plain()]), {"log_variance", "cov_channels", "logits"}),
     ],
-)  # fmt: skip
+)
 def test_parts_and_logits_take_the_place_of_the_rest(operation, kept):
     assert known(operation(annotated()).state.notes) == kept

@@ -62,7 +62,7 @@ HOMOGENEOUS = {
     "dot": (lambda x, y: x.dot(y, 8, normalized=False), 2),
     "cosine": (lambda x, y: x.dot(y, 8, normalized=True), 0),
     "mixture": (lambda x, y: type(x).mixture([x, y], [1.0, 2.0]), 1),
-}  # fmt: skip
+}
 OTHERS = {
     "tanh": lambda x, y: x.map(np.tanh)[0],
     "softplus": lambda x, y: x.map(lambda z: np.logaddexp(z, 0.0))[0],

@@ -41,9 +41,7 @@ def test_functions_of_keras_2_are_the_operations_of_keras_3() -> None:
         assert "missing_nonlinearity" not in codes
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)  # fmt: skip
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_no_configuration_makes_it_raise(data: st.DataObject) -> None:
     entry = json.loads(residual(keras, keras.ops).to_json())
