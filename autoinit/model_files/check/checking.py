@@ -159,7 +159,8 @@ class _Walk:
         if address is not None and address.custom:
             self._accept(entry, address, place)
         elif self.lookup.objection(entry):
-            raise self._no_graph(entry, "is of a class of its own, and its graph is not stored")
+            own = "is of a class of its own, and its graph is not stored"
+            raise self._no_graph(entry, f"{own} (--custom-objects MODULE gives the class)")
         else:
             raise ModelFileError(
                 "not_a_model",
