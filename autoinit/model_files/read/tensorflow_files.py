@@ -70,8 +70,8 @@ def from_saved_model(
     if importlib.util.find_spec("tf_keras") is None:
         raise ModelFileError(
             "cannot_rebuild",
-            f"{quoted(name)} is a SavedModel, which takes TensorFlow and tf_keras to read: install "
-            f"tf-keras. Or: {_WROTE_IT[0].lower()}{_WROTE_IT[1:]}",
+            f"{quoted(name)} is a SavedModel, which is read by TensorFlow and tf_keras: install "
+            f"tf-keras, or save it as .keras where it was made.",
         )
     for member in archive.names:
         place = member.removeprefix(base)

@@ -858,6 +858,16 @@ def test_the_input_that_was_taken_is_told_and_others_are_a_click_away(jobs, resu
     assert (settings.input_mean, settings.input_variance) == (0.5, pytest.approx(1 / 12))
 
 
+def test_shards_join_the_model_that_they_belong_to(jobs):
+    files = {"model.json": b'{"modelTopology": {}}', "group1-shard1of1.bin": b"\0\1\2"}
+    parts = [uploads.received(io.BytesIO(content), name, uploads.SUFFIXES)
+             for name, content in files.items()]  # fmt: skip
+    packed = uploads.together(parts)
+    assert packed.name == "model.zip"
+    with zipfile.ZipFile(packed.path) as archive:
+        assert {name: archive.read(f"parts/{name}") for name in files} == files
+
+
 def test_what_a_name_says_is_a_click_away(jobs, result):
     st.cache_resource.clear()
     page = press(open_page(), "All-CNN-C")
