@@ -61,4 +61,5 @@ class NamesOfWheel(egg_info):
         Path(self.egg_info, "top_level.txt").write_text("\n".join(names) + "\n", "utf-8")
 
 
-setup(cmdclass={"build_py": BuildRenamed, "egg_info": NamesOfWheel})
+if __name__ == "__main__":
+    setup(cmdclass={"build_py": BuildRenamed, "egg_info": NamesOfWheel})

@@ -1,7 +1,18 @@
-"""What the library alone needs: Keras with NumPy and SciPy, h5py, psutil and threadpoolctl."""
+"""What the library alone needs: Keras with NumPy and SciPy, h5py, psutil and threadpoolctl.
 
+And what the wheel's build makes of the modules, whose names other people have, too.
+"""
+
+import ast
+import runpy
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SETUP = runpy.run_path(str(ROOT / "setup.py"))
 
 LIBRARY = """
 import sys
@@ -40,3 +51,17 @@ def test_the_library_runs_without_the_dashboards_packages():
         [sys.executable, "-c", LIBRARY], capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("package", [*SETUP["FOLDERS"], "autoinit"])
+def test_every_import_is_by_the_name_in_the_wheel(package):
+    imported = set()
+    for file in (ROOT / package).rglob("*.py"):
+        tree = ast.parse(SETUP["renamed"](file.read_text("utf-8"), package))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                imported.add(str(node.module).partition(".")[0])
+            elif isinstance(node, ast.Import):
+                imported.update(alias.name.partition(".")[0] for alias in node.names)
+    assert "keras" in imported
+    assert not imported & set(SETUP["FOLDERS"])
