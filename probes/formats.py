@@ -353,7 +353,8 @@ def _of_a_loss(values: Array, likelihood: str, generator: np.random.Generator) -
     """Of classes and of yes or no p − y with y drawn by p, of numbers noise; by how many."""
     count, wide = values.size, values.astype(np.float64)
     if likelihood == "categorical":
-        odds = np.exp(wide - wide.max(-1, keepdims=True))
+        with np.errstate(invalid="ignore"):  # of logits that are infinite
+            odds = np.exp(wide - wide.max(-1, keepdims=True))
         shares = odds / odds.sum(-1, keepdims=True)
         drawn = (shares.cumsum(-1) > generator.random((*shares.shape[:-1], 1))).argmax(-1)
         wide, count = shares - np.eye(shares.shape[-1])[drawn], count // shares.shape[-1]

@@ -155,3 +155,13 @@ def test_what_cannot_be_rounded_is_refused():
     whole = keras.Input((3,), dtype="int32")
     with pytest.raises(ValueError, match="no outputs of a floating type"):
         probe_formats(keras.Model(whole, layers.Reshape((3, 1), dtype="int32")(whole)))
+
+
+def test_signals_that_are_infinite_anyway_are_measured_all_the_same():
+    x, kernel = keras.Input((4,), name="x"), keras.initializers.Constant(1e30)
+    y = layers.Dense(4, kernel_initializer=kernel, name="large")(x)
+    model = keras.Model(x, layers.Dense(3, "softmax", kernel_initializer=kernel, name="y")(y))
+    (found,) = probe_formats(model, ["bfloat16"], 4, input_data=normal(1e15, 4, 4)).values()
+    assert found.signals["large"].overflow == 1.0
+    assert found.signals["y"].error is None
+    assert found.loss_scale == 0
