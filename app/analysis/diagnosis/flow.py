@@ -26,6 +26,7 @@ _RESETS = frozenset({Role.NORMALIZER, Role.RECURRENT})
 _HARMLESS = frozenset({Role.POOL, Role.CONCAT, Role.PRODUCT})
 # What passes a value on without being an activation or a kernel: a fixed factor, a reshape.
 PASSING = frozenset({Role.SCALE, Role.MOVE})
+_QUOTIENTS = frozenset({"divide", "truedivide"})
 # A normalization that gives less than this has not made up for what it received (its epsilon).
 _RESTORED = 1e-2
 
@@ -125,8 +126,10 @@ class Flow:
             if role is Role.RECURRENT or own is None or own > math.log(_RESTORED):
                 return Level(0.0, started=True)
             return Level(own, started=True)
-        # The operand that carries most.
-        main = max(sources, key=lambda index: self._height(index))
+        # The operand that carries most; of a quotient, what is divided.
+        main = max(sources, key=self._height)
+        if call.class_name.lower() in _QUOTIENTS and not call.inputs[0].constant:
+            main = sources[0]
         before, arrived = levels[main], self.squares[main]
         if role in _HARMLESS:
             return before
@@ -188,13 +191,9 @@ class Flow:
         A head that gives little is no fault: many are drawn small on purpose, and one of a single
         unit may come out so. None where there is no kernel before it.
         """
-        readers = self.readers[point.call.index]
-        last = all(self._is_activation(each) and not self.readers[each] for each in readers)
-        if not last or point.kernel is None:
+        if not self._is_last(point.call.index) or point.kernel is None:
             return point
-        head = self.graph.calls[point.kernel]
-        read = [value for value in head.inputs if not value.constant and value.dtype != "bool"]
-        source = max((self.producer[value.index] for value in read), key=self._height, default=None)
+        source = self._source(point.kernel)
         if source is None or not self.forward[source].kernels:
             return None
         level = self.forward[source]
@@ -202,6 +201,35 @@ class Flow:
             point, call=self.graph.calls[source], kernel=level.kernels[-1], kernels=level.kernels,
             forward=level.log if level.known else None,
         )  # fmt: skip
+
+    def falls_at_head_alone(self, point: Point, least: float) -> bool:
+        """Whether it is the last kernel that makes the gradient of all before it small.
+
+        Those of policies are drawn so on purpose; as it learns, they do.
+
+        Args:
+            point: whose level is known.
+            least: the logarithm of a fall, in the rest of the way, that counts.
+        """
+        head = point.later[0] if point.later else None
+        source = None if head is None or not self._is_last(head) else self._source(head)
+        if head is None or source is None:
+            return False
+        before, behind = self.gradients[source], self.gradients[head]
+        if before is None or behind is None or point.backward is None:
+            return False
+        return point.backward - (before - behind) > -least
+
+    def _is_last(self, index: int) -> bool:
+        """Whether nothing but an activation comes after a call."""
+        readers = self.readers[index]
+        return all(self._is_activation(each) and not self.readers[each] for each in readers)
+
+    def _source(self, index: int) -> int | None:
+        """The call of whose output another one reads most."""
+        inputs = self.graph.calls[index].inputs
+        read = [value for value in inputs if not value.constant and value.dtype != "bool"]
+        return max((self.producer[value.index] for value in read), key=self._height, default=None)
 
     def _is_activation(self, index: int) -> bool:
         return self.roles[index] in (Role.ACTIVATION, Role.BOUNDED)
@@ -242,33 +270,50 @@ class Flow:
 
 # What a gate is made by: functions from 0 to 1. That of MobileNetV3 is relu6(x + 3) / 6.
 _GATES = frozenset({"sigmoid", "hardsigmoid", "softmax", "relu6"})
+_SOFTMAX = frozenset({"softmax"})
 _PRODUCTS_OF_ENTRIES = frozenset({"multiply"})
+_ATTENTION = frozenset({"dotproductattention", "attention", "additiveattention"})
 
 
-def gate_branches(graph: ModelGraph, roles: Sequence[Role]) -> frozenset[int]:
+def gate_branches(
+    graph: ModelGraph, roles: Sequence[Role], steering: bool = False
+) -> frozenset[int]:
     """Calls from which everything ends in a gate: what weighs a signal by numbers from 0 to 1.
 
     Such as the two kernels of a squeeze-and-excitation block. Small signals and gradients there
     leave the gate half open, and what it weighs passes all the same: what a gate does to that is
     seen where they are multiplied.
+
+    Args:
+        graph, roles: the calls.
+        steering: whether queries and keys of attention count, and what a signal is divided by:
+            small ones let all positions weigh alike, or are what a normalization makes up for.
     """
     producers = graph.producers()
 
-    def is_gate(value: Value) -> bool:
+    def is_gate(value: Value, names: frozenset[str]) -> bool:
         call = producers[value.index]
         while roles[call.index] in (Role.SCALE, Role.MOVE, Role.POOL) and len(call.inputs) == 1:
             call = producers[call.inputs[0].index]
-        return roles[call.index] is Role.BOUNDED and activation_of(call) in _GATES
+        return roles[call.index] is Role.BOUNDED and activation_of(call) in names
 
     gates: set[tuple[int, int]] = set()  # a product and the value that is its gate
     for call in graph.calls:
-        if (
-            roles[call.index] is not Role.PRODUCT
-            or call.class_name.lower() not in _PRODUCTS_OF_ENTRIES
-        ):
-            continue
         signals = [value for value in call.inputs if not value.constant]
-        found = [value for value in signals if is_gate(value)]
+        if steering and call.class_name.lower() in _QUOTIENTS and len(signals) > 1:
+            gates.update((call.index, value.index) for value in signals[1:] if value != signals[0])
+        if roles[call.index] is not Role.PRODUCT:
+            continue
+        if call.class_name.lower() in _ATTENTION:
+            if steering:
+                weighed = signals[2:3] if call.class_name == "DotProductAttention" else signals[1:2]
+                found = [value for value in signals[:3] if value not in weighed]
+                gates.update((call.index, value.index) for value in found)
+            continue
+        names = _GATES if call.class_name.lower() in _PRODUCTS_OF_ENTRIES else _SOFTMAX
+        if names is _SOFTMAX and not steering:
+            continue
+        found = [value for value in signals if is_gate(value, names)]
         if len(found) < len(signals):
             gates.update((call.index, value.index) for value in found)
     readers: dict[int, list[Call]] = defaultdict(list)

@@ -185,7 +185,11 @@ def _scales(architecture: Architecture) -> Iterator[Fault]:
                     same = (off > 1) == (level > 1)
                     wrong = max(off, 1 / max(off, 1e-300)) > _OFF
                     away = not 1 / _LEVEL_OFF < level < _LEVEL_OFF
-                    if fixed and wrong and same and away and not _is_added(architecture, step):
+                    meant = _is_added(architecture, step) or (
+                        # A small head is one on purpose, where nothing else is small.
+                        off < 1 and begun and not at_fault and _is_head(architecture, step)
+                    )
+                    if fixed and wrong and same and away and not meant:
                         at_fault.setdefault(step.index, _Scale(step, own, off))
                     elif piled and same and function in _NEEDED and abs(math.log(off)) > 0.2:
                         at_fault.setdefault(start[0].index, _Scale(start[0], own, off, level))
@@ -217,6 +221,13 @@ def _is_added(architecture: Architecture, step: Step) -> bool:
         if len(after.inputs) > 1:
             return after.class_name in ("Add", "Subtract", "Average")
     return False
+
+
+def _is_head(architecture: Architecture, step: Step) -> bool:
+    """Whether nothing but activations comes after a kernel."""
+    after = list(architecture.following(step))
+    ends = (after or [step])[-1].index in architecture.output_set
+    return ends and not any(each.is_kernel for each in after)
 
 
 _NAMES = {

@@ -81,6 +81,11 @@ class Measured:
         """Calls that only open and close a gate, of which no size is judged."""
         return gate_branches(self.graph, self.roles)
 
+    @cached_property
+    def steering(self) -> frozenset[int]:
+        """Those, and what makes queries, keys and divisors: there, small is no fault."""
+        return gate_branches(self.graph, self.roles, steering=True)
+
 
 def measured_faults(measured: Measured) -> Iterator[Fault]:
     """All faults that the figures of a series show."""
@@ -127,7 +132,10 @@ def _signal(measured: Measured, points: Sequence[Point]) -> Iterator[Fault]:
     lost = [p for p in known if p.forward is not None and p.forward == -math.inf]
     if lost and not _underflows(measured, lost[0]):
         known = [p for p in known if p not in lost]  # zeros: dead units, zero kernels
-    small = [p for p in known if _square(measured, p) <= 1 / LEAST]
+    small = [
+        p for p in known
+        if _square(measured, p) <= 1 / LEAST and p.call.index not in measured.steering
+    ]  # fmt: skip
     low = min(small, key=lambda p: p.forward or 0.0, default=None)
     if low is not None and (low.forward or 0.0) <= _slack(measured, low) - math.log(VANISHED):
         yield _stretch(measured, "signal_vanishes", low, "falls")
@@ -191,7 +199,12 @@ def _gradient(measured: Measured, points: Sequence[Point]) -> Iterator[Fault]:
     known = [p for p in points if p.backward is not None and not math.isnan(p.backward)]
     finite = [p for p in known if p.backward is not None and math.isfinite(p.backward)]
     limit = math.log(GRADIENT_FACTOR)
-    low = min(finite, key=lambda p: p.backward or 0.0, default=None)
+    flow, few = measured.flow(), math.log(LEAST)
+    falling = [
+        p for p in finite
+        if p.call.index not in measured.steering and not flow.falls_at_head_alone(p, few)
+    ]  # fmt: skip
+    low = min(falling, key=lambda p: p.backward or 0.0, default=None)
     gone = [p for p in known if p.backward == -math.inf]
     if gone and low is not None and (low.backward or 0.0) < -math.log(EXPLODED):
         low = gone[0]  # underflow of what was falling

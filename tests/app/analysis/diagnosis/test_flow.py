@@ -4,7 +4,7 @@ import math
 
 import keras
 import pytest
-from keras import layers
+from keras import layers, ops
 
 from app.analysis.diagnosis.flow import Flow, gate_branches
 from app.analysis.diagnosis.roles import Role, role_of
@@ -197,3 +197,49 @@ def test_a_highway_weighs_both_of_its_roads_by_one_gate():
     kept = layers.Multiply()([layers.Rescaling(-1.0, 1.0, name="rest")(gate), inputs])
     model = keras.Model(inputs, layers.Add()([layers.Multiply()([gate, road]), kept]))
     assert gates_of(model) == {"gate", "gate/sigmoid", "rest"}
+
+
+def steering_of(model):
+    graph, roles = roles_of(model)
+    found = gate_branches(graph, roles, steering=True)
+    return {call.path for call in graph.calls if call.index in found}
+
+
+def test_queries_and_keys_steer_and_values_are_the_signal():
+    given = keras.Input((6, 4))
+    attention = layers.MultiHeadAttention(2, 3, name="attend")
+    steering = steering_of(keras.Model(given, attention(given, given)))
+    assert {"attend/query", "attend/key"} <= steering
+    assert not any(path.endswith(("value", "output")) for path in steering)
+    query, key, value = (
+        layers.Dense(4, name=name)(given) for name in ("query", "key", "value")
+    )  # fmt: skip
+    weights = ops.softmax(ops.matmul(query, ops.transpose(key, (0, 2, 1))) / 2.0)
+    model = keras.Model(given, ops.matmul(weights, value))
+    assert {"query", "key"} <= steering_of(model)
+    assert "value" not in steering_of(model)
+    assert gates_of(model) == set()
+
+
+def test_what_a_signal_is_divided_by_is_no_signal_and_its_level_is_that_of_the_numerator():
+    given = keras.Input((4,), name="given")
+    h = layers.Dense(4, name="one")(given)
+    size = layers.Dense(1, activation="relu", name="size")(given)
+    model = keras.Model(given, layers.Dense(2, name="out")(ops.divide(h, size)))
+    assert steering_of(model) == {"size", "size/relu"}
+    graph, found = flow(model, {"one": 1e-4, "size": 100.0, "size/relu": 100.0, "divide": 1e-6})
+    (quotient,) = (call for call in graph.calls if call.class_name == "Divide")
+    assert found.forward[quotient.index].kernels == (1,)
+
+
+def test_a_head_that_is_small_alone_makes_no_gradient_vanish():
+    model = chain((4,), dense(4, "tanh", name="a"), dense(4, "tanh", name="b"), dense(2, name="o"))
+    small = {"o": 1.0, "b/tanh": 1e-4, "b": 1e-4, "a/tanh": 1e-4, "a": 1e-4}
+    _, found = flow(model, {}, small)
+    points = {point.call.path: point for point in found.points()}
+    assert math.exp(points["a"].backward) == pytest.approx(1e-4)
+    assert found.falls_at_head_alone(points["a"], math.log(10.0))
+    _, found = flow(model, {}, small | {"a/tanh": 1e-6, "a": 1e-6})
+    points = {point.call.path: point for point in found.points()}
+    assert not found.falls_at_head_alone(points["a"], math.log(10.0))
+    assert found.falls_at_head_alone(points["b"], math.log(10.0))

@@ -233,3 +233,19 @@ def test_one_that_is_off_is_told_by_itself():
     (fault,) = (f for f in initial(read(model, values=False)) if f.code == "init_vs_activation")
     assert "The kernel of 'd' is drawn too large: N(0, 1) does not go by" in fault.message
     assert "mean square by 400, which is 200 times too large" in fault.message
+
+
+def test_a_small_head_is_one_on_purpose_where_nothing_else_is_small():
+    def found(first, **head):
+        model = chain(
+            (64,), dense(64, "relu", kernel_initializer=first, name="d"), dense(2, **head)
+        )
+        return [
+            f.path for f in initial(read(model, values=False)) if f.code == "init_vs_activation"
+        ]
+
+    tiny = {"kernel_initializer": initializers.RandomUniform(-0.003, 0.003)}
+    assert found("he_normal", **tiny) == []
+    assert found("he_normal", **tiny, activation="tanh") == []
+    assert found(initializers.RandomNormal(stddev=0.01), **tiny) == ["d"]
+    assert len(found("he_normal", kernel_initializer=initializers.RandomNormal(stddev=3.0))) == 1
