@@ -36,7 +36,9 @@ class Keras2Layer(keras.layers.Layer):
         options.setdefault("trainable", made.trainable)
         # tf_keras casts by its own rules.
         super().__init__(autocast=False, **options)
-        if not type(made).__module__.startswith("tf_keras."):
+        # A Lambda's code comes with its file, which may be trusted: the next one may not be.
+        is_theirs = type(made).__module__.startswith("tf_keras.")
+        if not is_theirs and not isinstance(made, tf_keras.layers.Lambda):
             _CLASSES[type(made).__name__] = type(made)
             _CLASSES[tf_keras.saving.get_registered_name(type(made))] = type(made)
         # In a tuple, so that Keras tracks nothing of it.

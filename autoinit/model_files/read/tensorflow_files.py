@@ -203,6 +203,8 @@ def from_tensorflow_js(
     stored: list[tuple[str, NDArray[Any]]] = []
     with refusing_damaged_archive(name):
         paths = [str(path).rpartition("/")[2] for group in groups for path in group["paths"]]
+        if len(set(paths)) < len(paths):
+            raise ValueError("a file of weights is named twice")
         absent = [path for path in paths if path not in by_name]
         if not paths or len(absent) == len(paths):
             return None

@@ -22,7 +22,7 @@ def analysed(model, tmp_path, suffix="keras", **settings):
     else:
         model.save(path)
     spec = JobSpec(str(path), path.name, Settings(samples=64, device="cpu", **settings))
-    run(spec, tmp_path, lambda *_: None, saves=False, brief=True)
+    run(spec, tmp_path, lambda *_: None, saves=False)
     return json.loads((tmp_path / "result.json").read_text())
 
 

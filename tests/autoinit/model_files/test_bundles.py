@@ -201,3 +201,13 @@ def test_shards_that_are_cut_short_are_a_sentence(tmp_path):
     one_file(str(brought), (), tmp_path)
     with pytest.raises(ModelFileError, match="is larger than its file"):
         parts_of(tmp_path / "model.zip", "model.json", Budgets(), tmp_path)
+
+
+def test_shards_that_are_named_twice_are_refused(tmp_path):
+    brought, _ = in_browser(network(tf_keras), tmp_path)
+    described = json.loads(brought.read_text())
+    described["weightsManifest"][0]["paths"] *= 1000
+    brought.write_text(json.dumps(described))
+    one_file(str(brought), (), tmp_path)
+    with pytest.raises(ModelFileError, match="named twice"):
+        parts_of(tmp_path / "model.zip", "model.json", Budgets(), tmp_path)
