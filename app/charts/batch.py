@@ -83,7 +83,7 @@ def scatter(rows: Mapping[str, Sequence[Any]], across: str, up: str) -> go.Figur
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
         paper_bgcolor="rgba(0, 0, 0, 0)",
         plot_bgcolor="rgba(0, 0, 0, 0)",
-        dragmode="select",
+        dragmode="zoom",
         showlegend=True,
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
         xaxis=_axis(FIGURES[across]),

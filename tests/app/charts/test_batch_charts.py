@@ -21,6 +21,8 @@ def test_a_point_for_each_model_with_a_verdict():
     )  # fmt: skip
     chart = scatter(rows(6), "depth", "parameters")
     assert (chart.layout.xaxis.type, chart.layout.yaxis.type) == ("linear", "log")
+    # With "select", a browser's click on a point chose nothing.
+    assert chart.layout.dragmode == "zoom"
     assert not scatter(rows(0), "depth", "parameters").data
 
 
