@@ -125,8 +125,12 @@ def _not_finite(measured: Measured) -> Iterator[Fault]:
 def _signal(measured: Measured, points: Sequence[Point]) -> Iterator[Fault]:
     """Where a signal vanishes or explodes on its way to an activation or to the output."""
     known = [p for p in points if p.forward is not None and not math.isnan(p.forward)]
-    heights = [p for p in known if p.consumer is not Role.BOUNDED and _square(measured, p) >= LEAST]
     flow = measured.flow()
+    heights = [
+        p for p in known
+        if p.consumer is not Role.BOUNDED and _square(measured, p) >= LEAST
+        and not _ends_in_zeros(measured, flow.readers[p.call.index])
+    ]  # fmt: skip
     inner = [each for p in known if (each := flow.before_head(p)) is not None]
     known = [p for p in inner if p.forward is not None]
     lost = [p for p in known if p.forward is not None and p.forward == -math.inf]
@@ -142,6 +146,12 @@ def _signal(measured: Measured, points: Sequence[Point]) -> Iterator[Fault]:
     high = max(heights, key=lambda p: p.forward or 0.0, default=None)
     if high is not None and (high.forward or 0.0) >= math.log(EXPLODED) - _slack(measured, high):
         yield _stretch(measured, "signal_explodes", high, "grows")
+
+
+def _ends_in_zeros(measured: Measured, readers: Sequence[int]) -> bool:
+    """Whether activations make nothing but zeros of a value: large negative biases, say."""
+    behind = [measured.forward[index] for index in readers]
+    return bool(behind) and all(m is not None and m.shape.dead_fraction == 1.0 for m in behind)
 
 
 def _slack(measured: Measured, point: Point) -> float:

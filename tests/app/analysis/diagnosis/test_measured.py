@@ -173,6 +173,12 @@ def test_zero_kernels_say_nothing_of_sizes():
     assert set(found) == {"constant_output"}
 
 
+def test_biases_that_leave_zeros_alone_make_no_signal_explode():
+    zeros = {"d1/relu": moments(0.0, dead_fraction=1.0)}
+    assert "signal_explodes" in faults(deep(), {"d1": 1e4})
+    assert "signal_explodes" not in faults(deep(), {"d1": 1e4} | zeros)
+
+
 @pytest.mark.parametrize(
     ("own", "told"), [(1e-5, "move 1.0×10⁵ times slower"), (0.5, None), (1e5, None)]
 )
