@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from importlib.abc import Loader, MetaPathFinder
 from typing import Any
 
 from autoinit.constraints import CenteredUnitNorm
@@ -56,12 +57,12 @@ def __getattr__(name: str) -> Any:
     return module if _PUBLIC[name] == f"{__name__}.{name}" else getattr(module, name)
 
 
-class _FormerName:
+class _FormerName(MetaPathFinder, Loader):
     """Finds `probes`, as the wheel called it once, where nobody else's package is called so."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         if name == "probes" and importlib.util.find_spec("autoinit_probes"):
-            return importlib.util.spec_from_loader(name, self)  # type: ignore[arg-type]
+            return importlib.util.spec_from_loader(name, self)
         return None
 
     def create_module(self, spec: Any) -> Any:

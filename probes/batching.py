@@ -26,6 +26,21 @@ def graph_of(model: Any, unknown_size: int, training: bool) -> ModelGraph:
     return read_model(model, unknown_size, training=training)
 
 
+def runnable(model: Any, unknown_size: int, training: bool, needs: str) -> ModelGraph:
+    """The graph of a model of which every call can be run.
+
+    Raises:
+        ValueError: for another one; begins with `needs`, what is measured on every call.
+    """
+    graph = graph_of(model, unknown_size, training)
+    if idle := graph.behind_placeholders():
+        raise ValueError(
+            f"{needs} every call of the model. This one cannot be run: "
+            f"{graph.calls[min(idle)].path!r}."
+        )
+    return graph
+
+
 def require_positive(**numbers: int) -> None:
     """Refuse numbers below 1.
 

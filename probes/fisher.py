@@ -33,8 +33,8 @@ from probes.batching import (
     fitting,
     fixed_batch,
     free_memory,
-    graph_of,
     require_positive,
+    runnable,
 )
 from probes.devices import Device, find_device, placed_on
 from probes.gradients import variables_by_path
@@ -119,12 +119,8 @@ def probe_fisher(
         raise ValueError(
             f"likelihood must be one of {', '.join(LIKELIHOODS)}. Received: {likelihood!r}"
         )
-    graph, found = graph_of(model, unknown_size, training), find_device(device)
-    if idle := graph.behind_placeholders():
-        raise ValueError(
-            "The Fisher information needs every call of the model. This one cannot be run: "
-            f"{graph.calls[min(idle)].path!r}."
-        )
+    graph = runnable(model, unknown_size, training, "The Fisher information needs")
+    found = find_device(device)
     needed = partial(all_activations, graph)
     samples = fixed_batch(graph) or fitting(
         lambda number: 3 * needed(number), num_samples, free_memory(found) // 2

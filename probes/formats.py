@@ -35,8 +35,8 @@ from probes.batching import (
     fitting,
     fixed_batch,
     free_memory,
-    graph_of,
     require_positive,
+    runnable,
 )
 from probes.devices import Device, find_device, placed_on
 from probes.gradients import by_path, variables_by_path
@@ -155,12 +155,8 @@ def probe_formats(
     require_positive(num_samples=num_samples)
     if unknown := [each for each in formats if each not in FORMATS]:
         raise ValueError(f"formats must be of {', '.join(FORMATS)}. Received: {unknown[0]!r}")
-    graph, found = graph_of(model, unknown_size, training), find_device(device)
-    if idle := graph.behind_placeholders():
-        raise ValueError(
-            "What formats do is measured on every call of the model. This one cannot be run: "
-            f"{graph.calls[min(idle)].path!r}."
-        )
+    graph = runnable(model, unknown_size, training, "What formats do is measured on")
+    found = find_device(device)
     needed = partial(all_activations, graph)
     samples = fixed_batch(graph) or fitting(
         lambda number: 5 * needed(number), num_samples, free_memory(found) // 2
@@ -183,7 +179,7 @@ class _Format:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        limits: Any = ml_dtypes.finfo(getattr(ml_dtypes, name, name))  # type: ignore[no-untyped-call]
+        limits: Any = ml_dtypes.finfo(getattr(ml_dtypes, name, name))
         self.largest, self._smallest = float(limits.max), float(limits.smallest_subnormal)
         self._normal, self._bits = float(limits.smallest_normal), limits.bits
         # What is half a step beyond the largest number is rounded to it.
