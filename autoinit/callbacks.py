@@ -188,12 +188,15 @@ class SignalMonitor(keras.callbacks.Callback):
             return str(error)
         optimizer = getattr(self.model, "optimizer", None)
         head = Head(
-            name=str(self.model.name), started=datetime.now(UTC).isoformat(timespec="seconds"),
-            layers=self._watch.layers, samples=self._samples,
-            data="Gaussian noise" if data is None else "training data", verdict=verdict,
+            name=str(self.model.name),
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            layers=self._watch.layers,
+            samples=self._samples,
+            data="Gaussian noise" if data is None else "training data",
+            verdict=verdict,
             optimizer=type(optimizer).__name__ if optimizer is not None else "",
             rate=_rate_of(optimizer),
-        )  # fmt: skip
+        )
         self.run = Run(head, ())
         for sink in self._sinks:
             sink.begin(head)
@@ -236,11 +239,14 @@ class SignalMonitor(keras.callbacks.Callback):
         findings = new_findings(faults, self._present, self._step)
         self._present |= {fault.code for fault in faults}
         snapshot = Snapshot(
-            step=self._step, epoch=self._epoch, figures=seen.figures, findings=findings,
+            step=self._step,
+            epoch=self._epoch,
+            figures=seen.figures,
+            findings=findings,
             loss=self._loss if self._loss is not None and math.isfinite(self._loss) else None,
             seconds=round(begin - self._start, 3) if self._step else 0.0,
             cost=round(self._cost, 3),
-        )  # fmt: skip
+        )
         previous = self.run.snapshots[-1].step if self.run.snapshots else None
         self.run = Run(head, (*self.run.snapshots, snapshot))
         for sink in self._sinks:
@@ -296,9 +302,12 @@ def _known_codes(codes: Collection[str]) -> frozenset[str]:
 
 
 def _sinks(
-    folder: str | PathLike[str] | None, csv: str | PathLike[str] | None,
-    tensorboard: str | PathLike[str] | None, wandb: bool, mlflow: bool,
-) -> list[Sink]:  # fmt: skip
+    folder: str | PathLike[str] | None,
+    csv: str | PathLike[str] | None,
+    tensorboard: str | PathLike[str] | None,
+    wandb: bool,
+    mlflow: bool,
+) -> list[Sink]:
     from app.analysis.runs import sinks
 
     found: list[Sink] = []

@@ -32,11 +32,7 @@ from autoinit.rules.registry import (
     RuleResult,
     Support,
 )
-from autoinit.rules.shared_kernels import (
-    SharedKernels,
-    scales_for_loops,
-    variables_met_again,
-)
+from autoinit.rules.shared_kernels import SharedKernels, scales_for_loops, variables_met_again
 from autoinit.signals import DEFAULT_SIGNAL_MODEL, SIGNAL_MODELS
 from autoinit.signals.scaled import alike, settled
 from autoinit.signals.signal import Array, Observed, Signal
@@ -234,8 +230,9 @@ def plan(
         return {
             key: (chosen[key], result.results[index].signals[0].variance)
             for index, of_call in cast(SharedKernels, walk.shared).uses.items()
-            for key in (id(use.kernel.variable) for use in of_call) if key in chosen
-        }  # fmt: skip
+            for key in (id(use.kernel.variable) for use in of_call)
+            if key in chosen
+        }
 
     loops = scales_for_loops(last_uses_of, options.signal_variance, len(uses))
     return run(loops)[0] if loops else result

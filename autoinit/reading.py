@@ -13,11 +13,7 @@ from autoinit.rules.registry import Registry
 
 
 def read_model(
-    model: Any,
-    unknown_size: int = 32,
-    *,
-    registry: Registry = RULES,
-    training: bool = True,
+    model: Any, unknown_size: int = 32, *, registry: Registry = RULES, training: bool = True
 ) -> ModelGraph:
     """Read the graph of a Keras 3 model.
 

@@ -247,24 +247,30 @@ def _hidden_activations(
     readers, within = _readers(graph), set(_parts(model))
     behind = _read_by(graph, readers, lambda call: _learns(call) or _name(call) != "")
     kept = {
-        id(call.layer) for call in graph.calls
+        id(call.layer)
+        for call in graph.calls
         if _name(call) and (call.index not in behind or _is_gate(call, readers))
-    }  # fmt: skip
+    }
     return _each_layer(
-        call for call in graph.calls
+        call
+        for call in graph.calls
         if (_name(call) in _REPLACED or wanted(call)) and id(call.layer) in within - kept
-    )  # fmt: skip
+    )
 
 
 def _bare_kernels(graph: ModelGraph, model: Any) -> list[_Place]:
     readers, within = _readers(graph), set(_parts(model))
     behind = _read_by(graph, readers, _learns)
-    kernels = [call for call in graph.calls if stock_class(innermost(call.layer), FUSING)
-               and call.part != "activation"]  # fmt: skip
+    kernels = [
+        call
+        for call in graph.calls
+        if stock_class(innermost(call.layer), FUSING) and call.part != "activation"
+    ]
     kept = {
-        id(call.layer) for call in kernels
+        id(call.layer)
+        for call in kernels
         if call.index not in behind or _is_normalized(call, readers) or _is_gate(call, readers)
-    }  # fmt: skip
+    }
     return _each_layer(call for call in kernels if id(call.layer) in within - kept)
 
 

@@ -46,9 +46,11 @@ class WeightedSum(keras.layers.Layer):
                 f"shapes: {input_shape}"
             )
         self.coefficients = self.add_weight(
-            shape=(len(shapes),), initializer="ones", trainable=self.trainable_coefficients,
+            shape=(len(shapes),),
+            initializer="ones",
+            trainable=self.trainable_coefficients,
             name="coefficients",
-        )  # fmt: skip
+        )
 
     def call(self, inputs: Sequence[Any]) -> Any:
         """The weighted sum.

@@ -79,12 +79,24 @@ def server(data: Path, **environment: str) -> Iterator[Server]:
         listener.bind(("localhost", 0))
         port = listener.getsockname()[1]
     root = Path(__file__).parents[1]
-    command = [sys.executable, "-m", "streamlit", "run", str(root / "app/streamlit_app.py"),
-               "--server.port", str(port), "--server.headless", "true"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "streamlit",
+        "run",
+        str(root / "app/streamlit_app.py"),
+        "--server.port",
+        str(port),
+        "--server.headless",
+        "true",
+    ]
     process = subprocess.Popen(
-        command, env=os.environ | {"AUTOINIT_DATA": str(data), **environment}, cwd=root,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        command,
+        env=os.environ | {"AUTOINIT_DATA": str(data), **environment},
+        cwd=root,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     running, over = Server(f"http://localhost:{port}", process, data), threading.Event()
     watching = threading.Thread(target=running.watch, args=(over,))
     try:

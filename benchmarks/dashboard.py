@@ -74,8 +74,12 @@ def first_visits(browser: Browser, folder: Path) -> Iterator[Line]:
 def uploads(browser: Browser, folder: Path) -> Iterator[Line]:
     """A ResNet-50, from choosing the file to its chart; a worker stands by."""
     path = folder / "resnet50.keras"
-    subprocess.run([sys.executable, "-c", MAKE_RESNET, str(path)], check=True,
-                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    subprocess.run(
+        [sys.executable, "-c", MAKE_RESNET, str(path)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     data = folder / "data"
     data.mkdir()
     with server(data) as running:

@@ -55,12 +55,17 @@ def judged(case: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
     verdict = result["verdicts"].get("uploaded", {})
     expect, must_not = set(case["expect"]), set(case["must_not"])
     return {
-        "expect": expect, "detected": expect & said, "missed": expect - said,
-        "false": must_not & said, "also": said - expect - must_not,
-        "layer": case["first_layer"] in layers, "top": layers[:1] == [case["first_layer"]],
-        "remedy": verdict.get("remedy") == case["remedy"], "verdict": verdict,
+        "expect": expect,
+        "detected": expect & said,
+        "missed": expect - said,
+        "false": must_not & said,
+        "also": said - expect - must_not,
+        "layer": case["first_layer"] in layers,
+        "top": layers[:1] == [case["first_layer"]],
+        "remedy": verdict.get("remedy") == case["remedy"],
+        "verdict": verdict,
         "crash": result.get("crash"),
-    }  # fmt: skip
+    }
 
 
 def main() -> None:
@@ -104,13 +109,14 @@ def totals(found: list[dict[str, Any]]) -> str:
         "faulty with a false alarm": (sum(bool(one["false"]) for one in faulty), len(faulty)),
         "healthy accused": (sum(bool(one["false"]) for one in healthy), len(healthy)),
         "healthy that train": (
-            sum(one["verdict"].get("verdict") == "trains" for one in healthy), len(healthy),
+            sum(one["verdict"].get("verdict") == "trains" for one in healthy),
+            len(healthy),
         ),
         "first layer among the findings": (sum(one["layer"] for one in faulty), len(faulty)),
         "first layer of the first finding": (sum(one["top"] for one in faulty), len(faulty)),
         "remedy of the verdict": (sum(one["remedy"] for one in faulty), len(faulty)),
         "crashes": (sum(bool(one["crash"]) for one in found), len(found)),
-    }  # fmt: skip
+    }
     lines += [f"{name}: {part} of {whole}" for name, (part, whole) in rows.items()]
     return "\n".join(lines)
 

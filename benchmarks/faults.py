@@ -38,9 +38,7 @@ from tests.hostile import archives, sizes_and_shapes, stored_weights
 from tests.hostile.parts import chain, dense, layer
 
 GOOD = ["small-cnn.keras", "small-mlp.h5"]
-BAD = [
-    "picture.keras", "config-of-300-mb.keras", "declares-512-mb.h5", "doubled-30-times.json",
-]  # fmt: skip
+BAD = ["picture.keras", "config-of-300-mb.keras", "declares-512-mb.h5", "doubled-30-times.json"]
 HOSTILE = [archives.ROWS, stored_weights.ROWS, sizes_and_shapes.ROWS]
 LONG = "resnet-812-nobn"
 MEMORY = 1200 * MIB
@@ -283,10 +281,8 @@ def screenshot(page: Page, name: str) -> None:
 
 SCENARIOS = {
     scenario.__name__: scenario
-    for scenario in (
-        killed, full_disk, out_of_memory, eight_visitors, sixteen_addresses, soak,
-    )
-}  # fmt: skip
+    for scenario in (killed, full_disk, out_of_memory, eight_visitors, sixteen_addresses, soak)
+}
 
 
 def main() -> None:

@@ -39,9 +39,12 @@ class Diagnosis(NamedTuple):
 
 
 def chain(
-    depth: int, activation: str, last: str = "softmax", deviation: float | None = None,
+    depth: int,
+    activation: str,
+    last: str = "softmax",
+    deviation: float | None = None,
     **options: Any,
-) -> Any:  # fmt: skip
+) -> Any:
     """Dense layers of 64 units one after the other, and ten classes."""
     layers: list[Any] = []
     for n in range(depth):
@@ -75,25 +78,22 @@ def depthwise() -> Any:
 
 DIAGNOSES = {
     "glorot": Diagnosis("ReLU by Glorot's initializer", lambda: chain(30, "relu")),
-    "explodes": Diagnosis(
-        "Kernels drawn too large",
-        lambda: chain(20, "relu", deviation=0.3),
-    ),
+    "explodes": Diagnosis("Kernels drawn too large", lambda: chain(20, "relu", deviation=0.3)),
     "residual": Diagnosis(
         "Residual branches without normalization", lambda: build("resnet-56-nobn")
     ),
-    "sigmoid": Diagnosis(
-        "Sigmoids one after the other", lambda: chain(12, "sigmoid"), "gradient",
-    ),
+    "sigmoid": Diagnosis("Sigmoids one after the other", lambda: chain(12, "sigmoid"), "gradient"),
     "small": Diagnosis("Kernels drawn too small", lambda: chain(20, "tanh", deviation=0.05)),
     "dead": Diagnosis(
         "Units that are dead from the start",
-        lambda: chain(6, "relu", kernel_initializer="he_normal",
-                      bias_initializer=keras.initializers.Constant(-8.0)),
+        lambda: chain(
+            6,
+            "relu",
+            kernel_initializer="he_normal",
+            bias_initializer=keras.initializers.Constant(-8.0),
+        ),
     ),
-    "saturated": Diagnosis(
-        "Saturated tanh", lambda: chain(12, "tanh", deviation=1.5), "gradient",
-    ),
+    "saturated": Diagnosis("Saturated tanh", lambda: chain(12, "tanh", deviation=1.5), "gradient"),
     "constant": Diagnosis(
         "Constant kernels", lambda: chain(4, "tanh", kernel_initializer="ones"), "correlation"
     ),
@@ -103,10 +103,11 @@ DIAGNOSES = {
     "softmax": Diagnosis("A softmax of a softmax", twice_softmax, "gradient"),
     "relu-scores": Diagnosis(
         "ReLU scores before cross entropy",
-        lambda: chain(3, "relu", last="relu", kernel_initializer="he_normal"), "gradient",
+        lambda: chain(3, "relu", last="relu", kernel_initializer="he_normal"),
+        "gradient",
     ),
     "depthwise": Diagnosis("Depthwise kernels by default", depthwise),
-}  # fmt: skip
+}
 
 
 def main() -> None:

@@ -82,10 +82,11 @@ def eager(name: str, rounds: int) -> str:
     model = built(name)
     draw = np.random.default_rng(0).standard_normal
     noise = [
-        keras.ops.zeros((SAMPLES, *x.shape[1:]), "int32") if "int" in x.dtype
+        keras.ops.zeros((SAMPLES, *x.shape[1:]), "int32")
+        if "int" in x.dtype
         else draw((SAMPLES, *x.shape[1:]), dtype=np.float32)
         for x in model.inputs
-    ]  # fmt: skip
+    ]
     _, found = in_turns(3, lambda: model(noise if len(noise) > 1 else noise[0], training=True))
     return str(statistics.median(row[0] for row in found))
 
@@ -157,11 +158,12 @@ def row(name: str, rounds: int) -> str:
     first = found[0]
     return table_row(
         "from the file to verdict / chart / all of it, s",
-        " / ".join("–" if each is None else str(each) for each in GOALS[name]), name,
+        " / ".join("–" if each is None else str(each) for each in GOALS[name]),
+        name,
         f"{verdict:.1f} / {chart:.1f} / {whole:.1f} ({processor:.1f} processor s, "
         f"{max(job.peak for job in found) / 2**20:,.0f} MiB, {first.calls:,} calls, "
         f"{first.samples} samples; {whole / unit:.0f} plain eager passes of {SAMPLES} samples)",
-    )  # fmt: skip
+    )
 
 
 def main() -> None:

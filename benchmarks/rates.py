@@ -43,11 +43,18 @@ def perceptron(depth: int, width: int, function: str, init: str, normalized: boo
 def convolutional() -> Any:
     """Two convolutions and a dense layer."""
     he = {"activation": "relu", "kernel_initializer": "he_normal"}
-    return keras.Sequential([
-        keras.Input((64,)), layers.Reshape((8, 8, 1)),
-        layers.Conv2D(16, 3, padding="same", **he), layers.Conv2D(32, 3, padding="same", **he),
-        layers.MaxPooling2D(), layers.Flatten(), layers.Dense(64, **he), layers.Dense(UNITS),
-    ])  # fmt: skip
+    return keras.Sequential(
+        [
+            keras.Input((64,)),
+            layers.Reshape((8, 8, 1)),
+            layers.Conv2D(16, 3, padding="same", **he),
+            layers.Conv2D(32, 3, padding="same", **he),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dense(64, **he),
+            layers.Dense(UNITS),
+        ]
+    )
 
 
 NETWORKS: dict[str, Callable[[], Any]] = {

@@ -31,7 +31,11 @@ def backbones() -> Mapping[str, Callable[[], Any]]:
         "BERT": lambda: models.BertBackbone(**words, num_heads=4, max_sequence_length=32),
         "GPT-2": lambda: models.GPT2Backbone(**words, num_heads=4, max_sequence_length=32),
         "ViT": lambda: models.ViTBackbone(
-            image_shape=(32, 32, 3), patch_size=8, num_layers=2, num_heads=4, hidden_dim=64,
+            image_shape=(32, 32, 3),
+            patch_size=8,
+            num_layers=2,
+            num_heads=4,
+            hidden_dim=64,
             mlp_dim=128,
         ),
         "T5": lambda: models.T5Backbone(
@@ -42,7 +46,7 @@ def backbones() -> Mapping[str, Callable[[], Any]]:
         ),
         "Gemma": lambda: models.GemmaBackbone(**words, **grouped, head_dim=16),
         "Llama": lambda: models.LlamaBackbone(**words, **grouped),
-    }  # fmt: skip
+    }
 
 
 def ratios(model: Any, series: str, draws: int = DRAWS) -> tuple[Any, Any, float]:
@@ -73,14 +77,20 @@ def ratios(model: Any, series: str, draws: int = DRAWS) -> tuple[Any, Any, float
         seconds = time.perf_counter() - start
         apply_plans(result.scales, "truncated_normal", seed)
         probe = probe_model(graph, SAMPLES, seed)
-        rows.append([
-            moments.variance / outcome.signals[0].expected_variance
-            if moments and moments.variance > 0 and outcome.signals[0].expected_variance > 0
-            and call.outputs[0].dtype.startswith("float") and not call.is_input
-            else np.nan
-            for call, outcome, moments in zip(
-                graph.calls, result.results, probe.moments, strict=True)
-        ])  # fmt: skip
+        rows.append(
+            [
+                moments.variance / outcome.signals[0].expected_variance
+                if moments
+                and moments.variance > 0
+                and outcome.signals[0].expected_variance > 0
+                and call.outputs[0].dtype.startswith("float")
+                and not call.is_input
+                else np.nan
+                for call, outcome, moments in zip(
+                    graph.calls, result.results, probe.moments, strict=True
+                )
+            ]
+        )
     return graph, np.exp(np.log(np.array(rows)).mean(0)), seconds
 
 

@@ -22,15 +22,15 @@ SEEDS = (0, 1, 2)
 NETWORKS = {
     "tanh MLP, 30 layers": ("deep-tanh-mlp?width=64", ("default", "autoinit", "orthogonal")),
     "All-CNN-C, width 12, silu": (
-        "all-cnn-c?width=12&activation=silu&dropout=0", ("default", "autoinit", "centred"),
+        "all-cnn-c?width=12&activation=silu&dropout=0",
+        ("default", "autoinit", "centred"),
     ),
     "All-CNN-C, width 12, ReLU": (
-        "all-cnn-c?width=12&activation=relu&dropout=0", ("default", "autoinit", "centred"),
+        "all-cnn-c?width=12&activation=relu&dropout=0",
+        ("default", "autoinit", "centred"),
     ),
-    "ResNet-56 without normalization": (
-        "resnet-56-nobn", ("default", "autoinit", "zero_residual"),
-    ),
-}  # fmt: skip
+    "ResNet-56 without normalization": ("resnet-56-nobn", ("default", "autoinit", "zero_residual")),
+}
 
 
 def trial(sample: str, schemes: tuple[str, ...], seed: int, steps: int) -> TrialResult:

@@ -32,9 +32,15 @@ class Blocks:
     """
 
     def __init__(
-        self, graph: ModelGraph, samples: Samples, size: int, seed: int, mean: PerInput,
-        variance: PerInput, data: Data,
-    ) -> None:  # fmt: skip
+        self,
+        graph: ModelGraph,
+        samples: Samples,
+        size: int,
+        seed: int,
+        mean: PerInput,
+        variance: PerInput,
+        data: Data,
+    ) -> None:
         self.size = size
         self._graph, self._seed, self._mean, self._variance = graph, seed, mean, variance
         self._data = {name: np.asarray(array) for name, array in data.items()}

@@ -130,8 +130,12 @@ def gpu_memory(index: int) -> int | None:
 def _free_by_driver(index: int) -> int | None:
     visible = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
     name = visible[index] if index < len(visible) and visible[index] else str(index)
-    command = ["nvidia-smi", f"--id={name}", "--query-gpu=memory.free",
-               "--format=csv,noheader,nounits"]  # fmt: skip
+    command = [
+        "nvidia-smi",
+        f"--id={name}",
+        "--query-gpu=memory.free",
+        "--format=csv,noheader,nounits",
+    ]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
         return int(answer.stdout.split()[0]) << 20

@@ -48,9 +48,13 @@ class Products(NamedTuple):
 
 
 def differentiate(
-    function: Function, variables: Sequence[Any], changing: Sequence[Any], measure: Measure,
-    traced: bool = True, rounded: Rounded = lambda tensor: tensor,
-) -> Callable[[Sequence[Any], Sequence[Any], Settings], Products]:  # fmt: skip
+    function: Function,
+    variables: Sequence[Any],
+    changing: Sequence[Any],
+    measure: Measure,
+    traced: bool = True,
+    rounded: Rounded = lambda tensor: tensor,
+) -> Callable[[Sequence[Any], Sequence[Any], Settings], Products]:
     """What takes tensors, cotangents of the function's results, and settings; gives products.
 
     Args:

@@ -28,14 +28,7 @@ from autoinit.graph.shapes import all_activations, last_uses
 from autoinit.randomness import derived
 from autoinit.running.inputs import Data, draw_inputs
 from autoinit.running.state import unchanged
-from probes.batching import (
-    Progress,
-    fitting,
-    fixed_batch,
-    free_memory,
-    require_positive,
-    runnable,
-)
+from probes.batching import Progress, fitting, fixed_batch, free_memory, require_positive, runnable
 from probes.devices import Device, find_device, placed_on
 from probes.gradients import variables_by_path
 from probes.jacobian_products import Array, finite, linearised
@@ -202,9 +195,14 @@ class _Products:
 
 
 def _run(
-    graph: ModelGraph, inputs: Any, samples: int, training: bool, targets: Sequence[Value],
-    variables: Sequence[Any], values: Sequence[Any],
-) -> list[Any]:  # fmt: skip
+    graph: ModelGraph,
+    inputs: Any,
+    samples: int,
+    training: bool,
+    targets: Sequence[Value],
+    variables: Sequence[Any],
+    values: Sequence[Any],
+) -> list[Any]:
     """The targets, with other values of the variables."""
     alive: dict[int, Any] = {}
     wanted = {value.index for value in targets}

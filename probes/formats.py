@@ -30,14 +30,7 @@ from autoinit.initializers.drawing import SavedWeights
 from autoinit.randomness import derived
 from autoinit.running.inputs import Data, draw_inputs
 from autoinit.running.state import unchanged, without_gradients
-from probes.batching import (
-    Progress,
-    fitting,
-    fixed_batch,
-    free_memory,
-    require_positive,
-    runnable,
-)
+from probes.batching import Progress, fitting, fixed_batch, free_memory, require_positive, runnable
 from probes.devices import Device, find_device, placed_on
 from probes.gradients import by_path, variables_by_path
 from probes.logits import likelihood_of, logits_of
@@ -309,8 +302,10 @@ class _Runs:
         """The gradient of the loss by what it is computed from."""
         generator = np.random.default_rng(derived(self._seed, 3))
         producers, found = self._graph.producers(), {}
-        kinds = {logits_of(self._graph, [v])[0].index: likelihood_of(self._graph, v)
-                 for v in self._outputs}  # fmt: skip
+        kinds = {
+            logits_of(self._graph, [v])[0].index: likelihood_of(self._graph, v)
+            for v in self._outputs
+        }
         for value in self._targets:
             call = producers[value.index]
             values = run.signals.get(call.path)

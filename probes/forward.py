@@ -100,11 +100,13 @@ class Probe(Mapping[str, Moments]):
         if place is None:
             raise KeyError(path)
         figures = [draw[place] for draw in self.draws]
-        return spread_of([
-            each.variance if each.finite_fraction == 1.0 else math.inf
-            for each in figures
-            if each is not None
-        ])  # fmt: skip
+        return spread_of(
+            [
+                each.variance if each.finite_fraction == 1.0 else math.inf
+                for each in figures
+                if each is not None
+            ]
+        )
 
 
 def probe_model(
@@ -183,17 +185,25 @@ def probe_model(
         '0.34 0.50'
     """
     require_positive(
-        num_samples=1 if num_samples == "auto" else num_samples, seeds=seeds,
+        num_samples=1 if num_samples == "auto" else num_samples,
+        seeds=seeds,
         batch_size=1 if batch_size is None else batch_size,
-    )  # fmt: skip
+    )
     if not precision > 0.0:
         raise ValueError(f"precision must be above 0. Received: {precision!r}")
     read = partial(graph_of, unknown_size=unknown_size, training=training)
     graph = read(model)
     noise = _Noise(
-        num_samples, input_mean, input_variance, training, memory_limit, input_data, batch_size,
-        precision, math.inf if budget is None else budget,
-    )  # fmt: skip
+        num_samples,
+        input_mean,
+        input_variance,
+        training,
+        memory_limit,
+        input_data,
+        batch_size,
+        precision,
+        math.inf if budget is None else budget,
+    )
     devices = devices_of(device)
     if seeds == 1:
         found = noise.measure(graph, seed, devices[0], progress or (lambda share: None))
@@ -218,9 +228,13 @@ def probe_model(
     ordered = [parts_found[draw % count][draw // count] for draw in range(seeds)]
     draws = tuple(found.figures for found in ordered)
     return Probe(
-        graph, draws[0], min(found.together for found in ordered), devices[0], draws=draws,
+        graph,
+        draws[0],
+        min(found.together for found in ordered),
+        devices[0],
+        draws=draws,
         samples=min(found.samples for found in ordered),
-    )  # fmt: skip
+    )
 
 
 class _Measured(NamedTuple):
@@ -256,9 +270,14 @@ class _Noise:
     budget: float
 
     def measure_draws(
-        self, graph: ModelGraph, seeds: Sequence[int], first: int, device: Device,
-        progress: Sequence[Progress], weights: threading.Lock,
-    ) -> list[_Measured]:  # fmt: skip
+        self,
+        graph: ModelGraph,
+        seeds: Sequence[int],
+        first: int,
+        device: Device,
+        progress: Sequence[Progress],
+        weights: threading.Lock,
+    ) -> list[_Measured]:
         """Figures for weights and inputs of each seed, one after the other.
 
         `weights` is held while weights are drawn, which takes Python's one random generator; the
@@ -339,9 +358,15 @@ class _Noise:
         return done
 
     def _up_to(
-        self, goal: int, done: int, blocks: Blocks, run: Pass, size: int, progress: Progress,
+        self,
+        goal: int,
+        done: int,
+        blocks: Blocks,
+        run: Pass,
+        size: int,
+        progress: Progress,
         last: bool,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """The samples from `done` to `goal`, each block by itself unless several fit together."""
         step = max(size // blocks.size, 1) * blocks.size
         for start in range(done, goal, step):

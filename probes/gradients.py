@@ -183,9 +183,15 @@ def probe_gradients(
         measure, graph, first, found, "smaller inputs, checkpoint=True or another device"
     )
     return Gradients(
-        graph, probing.moments(), together, found, probing.variables(), checkpointed,
-        probing.update_ratios(num_samples), samples=num_samples,
-    )  # fmt: skip
+        graph,
+        probing.moments(),
+        together,
+        found,
+        probing.variables(),
+        checkpointed,
+        probing.update_ratios(num_samples),
+        samples=num_samples,
+    )
 
 
 class _Probing:

@@ -198,11 +198,17 @@ def _of_matrix(matrix: Array, zero: float) -> Spectrum:
     squares = values**2
     not_zero = values[values > zero * values[0]]
     return Spectrum(
-        "matrix", squares, np.full(len(values), 1.0 / len(values)),
-        float(values[0]), float(values[-1]), float(squares.mean()), 0.0,
+        "matrix",
+        squares,
+        np.full(len(values), 1.0 / len(values)),
+        float(values[0]),
+        float(values[-1]),
+        float(squares.mean()),
+        0.0,
         float(values[0] / not_zero[-1]) if len(not_zero) else None,
-        len(values) - len(not_zero), values,
-    )  # fmt: skip
+        len(values) - len(not_zero),
+        values,
+    )
 
 
 def _gram(jacobian: Jacobian) -> Product:
@@ -251,13 +257,17 @@ def _of_products(
         notes.append(f"The smallest singular value is at most {bound:.2g}, but {reason}.")
     progress(1.0)
     return Spectrum(
-        "lanczos", nodes.ravel(), weights.ravel() / len(weights),
-        float(np.sqrt(largest)), None if smallest is None else float(np.sqrt(smallest)),
-        float(means.mean()), float(means.std(ddof=1) / np.sqrt(len(means))),
+        "lanczos",
+        nodes.ravel(),
+        weights.ravel() / len(weights),
+        float(np.sqrt(largest)),
+        None if smallest is None else float(np.sqrt(smallest)),
+        float(means.mean()),
+        float(means.std(ddof=1) / np.sqrt(len(means))),
         float(np.sqrt(largest / smallest)) if smallest else None,
         size if largest == 0.0 else 0 if smallest else None,
         note=" ".join(notes),
-    )  # fmt: skip
+    )
 
 
 def _extreme(
@@ -271,9 +281,15 @@ def _extreme(
     try:
         # The eigenvalue's error is of the order of the residual's square.
         (value,) = eigsh(
-            operator, 1, which=which, v0=start, tol=1e-4, maxiter=_RESTARTS[which],
-            return_eigenvectors=False, rng=generator,
-        )  # fmt: skip
+            operator,
+            1,
+            which=which,
+            v0=start,
+            tol=1e-4,
+            maxiter=_RESTARTS[which],
+            return_eigenvectors=False,
+            rng=generator,
+        )
     except ArpackError:
         return None
     return float(value)
@@ -340,13 +356,15 @@ def _pooled(spectra: list[Spectrum]) -> Spectrum:
         spectra[0].obtained,
         np.concatenate([spectrum.nodes for spectrum in spectra]),
         np.concatenate([spectrum.weights for spectrum in spectra]) / count,
-        worst(max, "largest"), worst(min, "smallest"),
+        worst(max, "largest"),
+        worst(min, "smallest"),
         float(np.mean([spectrum.mean_square for spectrum in spectra])),
         float(np.linalg.norm([spectrum.standard_error for spectrum in spectra]) / count),
-        worst(max, "condition_number"), worst(max, "rank_deficiency"),
+        worst(max, "condition_number"),
+        worst(max, "rank_deficiency"),
         np.sort(np.concatenate(values))[::-1] if values else None,
         " ".join(dict.fromkeys(spectrum.note for spectrum in spectra if spectrum.note)),
-    )  # fmt: skip
+    )
 
 
 def _epsilon(graph: ModelGraph) -> float:

@@ -115,10 +115,13 @@ def find_ends(graph: ModelGraph, logits: bool = False) -> Ends:
             "layer makes of one, of a floating type."
         )
     return Ends(
-        tuple(value for value, _ in sources.values()), targets,
+        tuple(value for value, _ in sources.values()),
+        targets,
         tuple(path for _, path in sources.values()),
-        tuple(producers[value.index].path for value in targets), tuple(before), tuple(between),
-    )  # fmt: skip
+        tuple(producers[value.index].path for value in targets),
+        tuple(before),
+        tuple(between),
+    )
 
 
 class Jacobian:

@@ -38,10 +38,15 @@ def normalized(call: Call, tensors: Sequence[Any], training: bool) -> Any:
 
     (x,) = tensors
     plain = (
-        tf.executing_eagerly() and layer.axis in (-1, len(x.shape) - 1) and not layer.synchronized
-        and x.dtype == tf.float32 and layer.compute_dtype == "float32"
-        and "CPU" in x.device and get_keras_mask(x) is None and x.shape.num_elements()
-    )  # fmt: skip
+        tf.executing_eagerly()
+        and layer.axis in (-1, len(x.shape) - 1)
+        and not layer.synchronized
+        and x.dtype == tf.float32
+        and layer.compute_dtype == "float32"
+        and "CPU" in x.device
+        and get_keras_mask(x) is None
+        and x.shape.num_elements()
+    )
     if not plain:
         return None
     channels = x.shape[-1:]
@@ -49,8 +54,11 @@ def normalized(call: Call, tensors: Sequence[Any], training: bool) -> Any:
         x=tf.reshape(x, (-1, 1, 1, channels[0])),
         scale=layer.gamma.value if layer.scale else tf.ones(channels),
         offset=layer.beta.value if layer.center else tf.zeros(channels),
-        mean=[], variance=[], epsilon=layer.epsilon, is_training=True,
-    )  # fmt: skip
+        mean=[],
+        variance=[],
+        epsilon=layer.epsilon,
+        is_training=True,
+    )
     known = np.isfinite(as_array(found.batch_variance)).all()
     return tf.reshape(found.y, x.shape) if known else None
 
@@ -67,9 +75,13 @@ class Pass:
     """
 
     def __init__(
-        self, graph: ModelGraph, training: bool, recorder: Recorder, mixed: frozenset[int],
+        self,
+        graph: ModelGraph,
+        training: bool,
+        recorder: Recorder,
+        mixed: frozenset[int],
         batches: int,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._graph, self._training, self._mixed, self._batches = graph, training, mixed, batches
         self._idle, self._bounds = graph.behind_placeholders(), _bounds(graph)
         self.recorder = recorder

@@ -59,10 +59,15 @@ class Segment:
     """
 
     def __init__(
-        self, calls: Sequence[Call], ends: Sequence[Sequence[int]], training: bool,
-        measure: Callable[[Call, Any], Any], step: Callable[[], None], traced: bool,
+        self,
+        calls: Sequence[Call],
+        ends: Sequence[Sequence[int]],
+        training: bool,
+        measure: Callable[[Call, Any], Any],
+        step: Callable[[], None],
+        traced: bool,
         rounded: Rounded = lambda tensor: tensor,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.calls, self.ends, self.training, self.step = calls, ends, training, step
         written = {value.index for call in calls for value in call.outputs}
         read = {value.index for call in calls for value in call.inputs}
@@ -73,9 +78,13 @@ class Segment:
         known = {call.index: call for call in calls}
         changing = {id(v): v for v in (*self.variables, *_changing(calls))}
         self.products = differentiate(
-            self._outputs, self.variables, [*changing.values()],
-            lambda index, gradient: measure(known[index], gradient), traced, rounded,
-        )  # fmt: skip
+            self._outputs,
+            self.variables,
+            [*changing.values()],
+            lambda index, gradient: measure(known[index], gradient),
+            traced,
+            rounded,
+        )
 
     def _outputs(
         self, tensors: Sequence[Any], settings: tuple[int, tuple[int, ...]], tap: Tap
@@ -120,9 +129,13 @@ class Passes:
     """
 
     def __init__(
-        self, graph: ModelGraph, segments: Sequence[Sequence[Call]], training: bool, on_host: bool,
+        self,
+        graph: ModelGraph,
+        segments: Sequence[Sequence[Call]],
+        training: bool,
+        on_host: bool,
         traced: bool,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.on_host = on_host
         self._on_step: Callable[[], None] = _nothing
         self._recorder: Recorder | None = None

@@ -356,13 +356,21 @@ class Analysis:
             predicted = plan(self.graph, self.signals, options, self.registry, known=known)
         inputs = self.inputs
         scales, findings = draw_by_scheme(
-            scheme, self.graph, predicted.scales, settings.distribution, self.seeds[draw],
+            scheme,
+            self.graph,
+            predicted.scales,
+            settings.distribution,
+            self.seeds[draw],
             fed=Fed(
-                inputs.mean, inputs.variance, inputs.data, seed=derived(self.seeds[draw], 1),
+                inputs.mean,
+                inputs.variance,
+                inputs.data,
+                seed=derived(self.seeds[draw], 1),
                 training=self.training,
             ),
-            target=settings.signal_variance, constrain=settings.constrain_weights,
-        )  # fmt: skip
+            target=settings.signal_variance,
+            constrain=settings.constrain_weights,
+        )
         self.findings += (*predicted.findings, *findings)
         return predicted, scales
 
@@ -370,17 +378,20 @@ class Analysis:
         """Feeds the inputs forward, and a random cotangent back where that is asked for."""
         found, label = self.comparison, self._draw_label(draw)
         inputs, settings = self.inputs, self.settings
-        chosen = (
-            self.seeds[draw], inputs.mean, inputs.variance, self.training, settings.device,
-        )  # fmt: skip
+        chosen = (self.seeds[draw], inputs.mean, inputs.variance, self.training, settings.device)
         progress = self.steps.next(f"Measuring {series}{label}")
 
         def probed(graph: ModelGraph) -> Probe:
             return probe_model(
-                graph, settings.samples, *chosen, input_data=inputs.data,
-                memory_limit=_activation_memory(settings), batch_size=settings.batch,
-                budget=settings.budget, progress=progress,
-            )  # fmt: skip
+                graph,
+                settings.samples,
+                *chosen,
+                input_data=inputs.data,
+                memory_limit=_activation_memory(settings),
+                batch_size=settings.batch,
+                budget=settings.budget,
+                progress=progress,
+            )
 
         stood_in = self._on_stand_ins(found.predictions[series][0], self.seeds[draw], probed)
         probe = stood_in or probed(self.graph)
@@ -390,11 +401,16 @@ class Analysis:
         what = f"The gradients with {series} weights"
         with self._left_out("gradients_not_measured", what, (MemoryError,)):
             gradients = probe_gradients(
-                self.graph, probe.samples, *chosen, input_data=inputs.data, logits=True,
-                memory_limit=_activation_memory(settings), compiled=self.compiled,
+                self.graph,
+                probe.samples,
+                *chosen,
+                input_data=inputs.data,
+                logits=True,
+                memory_limit=_activation_memory(settings),
+                compiled=self.compiled,
                 batch_size=self._gradient_batch(),
                 progress=self.steps.next(f"Measuring gradients, {series}{label}", _GRADIENT_STEPS),
-            )  # fmt: skip
+            )
             found.gradients.setdefault(series, []).insert(0, gradients)
 
     def _on_stand_ins(
@@ -462,9 +478,14 @@ class Analysis:
             progress = self.steps.next(f"Rounding to other formats, {series}", steps)
             with self._left_out("no_formats", what, (ValueError, MemoryError)):
                 found.formats[series] = probe_formats(
-                    self.graph, settings.formats, _FORMAT_SAMPLES, *drawn, self.training,
-                    progress=progress, **given,
-                )  # fmt: skip
+                    self.graph,
+                    settings.formats,
+                    _FORMAT_SAMPLES,
+                    *drawn,
+                    self.training,
+                    progress=progress,
+                    **given,
+                )
 
     def measure_backward(self, series: str) -> None:
         """What the verdict rests on beside the signals: recurrences that grow, and gradients."""
@@ -488,11 +509,19 @@ class Analysis:
             if settings.samples != "auto":
                 few = min(settings.samples, few)
             found.few_gradients[series] = probe_gradients(
-                self.graph, few, self.seeds[0], inputs.mean, inputs.variance, self.training,
-                settings.device, input_data=inputs.data, logits=True, compiled=self.compiled,
+                self.graph,
+                few,
+                self.seeds[0],
+                inputs.mean,
+                inputs.variance,
+                self.training,
+                settings.device,
+                input_data=inputs.data,
+                logits=True,
+                compiled=self.compiled,
                 memory_limit=_activation_memory(settings),
                 progress=self.steps.next(f"Measuring gradients, {series}"),
-            )  # fmt: skip
+            )
 
     def judge(self, linted: Linted) -> None:
         """The verdict on each series that has been measured."""
@@ -501,24 +530,35 @@ class Analysis:
         weighted = [result.weighted for result in latest.results]
         # What was measured on noise bears no verdict.
         idle = self.graph.behind_placeholders()
-        found.diagnosis = diagnose(self.graph, weighted, linted, {
-            series: SeriesFigures(
-                [None if n in idle else each for n, each in enumerate(probes[0].moments)],
-                found.few_gradients[series].moments if series in found.few_gradients else (),
-                found.growth.get(series, ()), found.updates.get(series, ()),
-                found.zeros.get(series),
-            )
-            for series, probes in found.probes.items()
-        }, self.settings.disable)  # fmt: skip
+        found.diagnosis = diagnose(
+            self.graph,
+            weighted,
+            linted,
+            {
+                series: SeriesFigures(
+                    [None if n in idle else each for n, each in enumerate(probes[0].moments)],
+                    found.few_gradients[series].moments if series in found.few_gradients else (),
+                    found.growth.get(series, ()),
+                    found.updates.get(series, ()),
+                    found.zeros.get(series),
+                )
+                for series, probes in found.probes.items()
+            },
+            self.settings.disable,
+        )
 
     def conclude(self, model: Any) -> None:
         """What a person should know of the whole."""
         found = self.comparison
         frozen = frozen_weights(self.graph, came=self.uploaded, keep=self.settings.keep_frozen)
         noted = conditions(
-            self.graph, self.settings, self.inputs, found.predictions["autoinit"][0], found.probes,
+            self.graph,
+            self.settings,
+            self.inputs,
+            found.predictions["autoinit"][0],
+            found.probes,
             depth=recursion_depth(model),
-        )  # fmt: skip
+        )
         found.findings = _unique([*self.findings, *([frozen] if frozen else []), *noted])
 
     def _measured_at_frozen_layers(self, drawn: set[int], draw: int) -> dict[int, Signal]:

@@ -47,42 +47,52 @@ def conditions(
     for name, shape in graph.assumed.items():
         sizes = ", ".join("any" if size is None else str(size) for size in shape)
         yield Finding(
-            "assumed_size", name, "InputLayer",
+            "assumed_size",
+            name,
+            "InputLayer",
             f"Input {name!r} leaves sizes open: ({sizes}) was taken. Choose another with the size "
             "for unknown dimensions (--input-size).",
-        )  # fmt: skip
+        )
     for name, variance in inputs.variance.items():
         step = float(np.spacing(np.float32(min(abs(inputs.mean[name]), 1e38))))
         if variance < (_STEPS_APART * step) ** 2:
             yield Finding(
-                "input_rounded", name, "InputLayer",
+                "input_rounded",
+                name,
+                "InputLayer",
                 f"Input {name!r} has mean {inputs.mean[name]:.6g} and variance {variance:.6g}: near"
                 f" its mean, numbers of single precision are {step:.2g} apart, so that most of what"
                 " its samples differ by is rounded away. Take the mean off before the network.",
-            )  # fmt: skip
+            )
     if depth > PLAIN_DEPTH:
         yield Finding(
-            "deep_model", "", "",
+            "deep_model",
+            "",
+            "",
             f"Keras recurses {depth} calls deep to open this model: a plain Python process must "
             f"call sys.setrecursionlimit({2 * depth + 1000}) before keras.models.load_model.",
-        )  # fmt: skip
+        )
     yield from input_scaling(graph, inputs.mean, inputs.variance, inputs.from_data)
     yield from _not_self_averaging(graph, planned)
     wanted = batch_of(graph, settings.samples, settings.batch)
     batch_size = min(probe.batch_size for draws in probes.values() for probe in draws)
     if batch_size < wanted:
         yield Finding(
-            "batch_reduced", "", "",
+            "batch_reduced",
+            "",
+            "",
             f"{wanted} samples did not fit into memory together: they went through in "
             f"batches of {batch_size}, and batch normalisation saw no more at once.",
-        )  # fmt: skip
+        )
     if settings.samples == "auto":
         yield from _imprecise(graph, probes)
     if settings.constrain_weights:
         yield Finding(
-            "constraint_needs_import", "", "",
+            "constraint_needs_import",
+            "",
+            "",
             "The model carries AutoInit's constraint: `import autoinit` before loading it.",
-        )  # fmt: skip
+        )
 
 
 def _imprecise(graph: ModelGraph, probes: Mapping[str, Sequence[Probe]]) -> Iterator[Finding]:
@@ -101,11 +111,13 @@ def _imprecise(graph: ModelGraph, probes: Mapping[str, Sequence[Probe]]) -> Iter
         taken = [probe.samples for draws in probes.values() for probe in draws]
         samples = " to ".join(map(str, sorted({min(taken), max(taken)})))
         yield Finding(
-            "imprecise", call.path, call.class_name,
+            "imprecise",
+            call.path,
+            call.class_name,
             f"The variance of {layers:,} of {plural(measured, 'layer')} is not known to "
             f"{percentage(PRECISION)}; worst at {call.path!r}, with {series} weights, where its "
             f"standard error is {percentage(error)}. {samples} samples were taken.",
-        )  # fmt: skip
+        )
 
 
 def _not_self_averaging(graph: ModelGraph, planned: Propagation) -> Iterator[Finding]:
@@ -124,10 +136,12 @@ def _not_self_averaging(graph: ModelGraph, planned: Propagation) -> Iterator[Fin
     if scattered:
         spread, call = max(scattered, key=lambda pair: pair[0])
         yield Finding(
-            "not_self_averaging", call.path, call.class_name,
+            "not_self_averaging",
+            call.path,
+            call.class_name,
             f"{len(scattered):,} of {plural(len(seen), 'layer')} need several draws: "
             "they are narrow, or much of what they carry is the same for all inputs, and one draw "
             "of weights differs from the next. Their variances scatter by a factor of "
             f"{math.exp(SCATTERED):.1f} or more, most at {call.path!r}: by "
             f"{number(math.exp(spread))}. Several draws (--seeds) show by how much.",
-        )  # fmt: skip
+        )

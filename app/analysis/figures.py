@@ -57,8 +57,14 @@ _PREDICTED = ("mean", "variance", "spread", "correlation_slope", *_CORRELATIONS)
 # Of signals, where they are not called as in a result file.
 _ATTRIBUTES = {"spread": "log_deviation", "correlation_slope": "chi_1"}
 _MEASURED = (
-    "mean", "variance", "minimum", "maximum", "zero_fraction", "finite_fraction", *_CORRELATIONS,
-)  # fmt: skip
+    "mean",
+    "variance",
+    "minimum",
+    "maximum",
+    "zero_fraction",
+    "finite_fraction",
+    *_CORRELATIONS,
+)
 _GRADIENT = ("mean", "variance", "minimum", "maximum", "zero_fraction", "finite_fraction")
 _BINS = (8, 60)  # of a spectrum's density: fewest and most
 
@@ -211,9 +217,10 @@ def _used_settings(settings: Settings, comparison: Comparison) -> result.UsedSet
         used |= {"input_data": settings.data_name, "input_data_sha256": sha256(settings.input_data)}
     if comparison.probes:
         used |= {
-            "samples": min(comparison.samples.values()), "samples_asked": settings.samples,
+            "samples": min(comparison.samples.values()),
+            "samples_asked": settings.samples,
             "batch_size": comparison.batch_size,
-        }  # fmt: skip
+        }
     return result.UsedSettings(**used)
 
 
@@ -239,21 +246,29 @@ def calls_of(comparison: Comparison) -> tuple[Call, ...]:
             known["at_target"] = False
         if outcome.standard_error is not None:
             known["standard_error"] = _figure(outcome.standard_error)
-        calls.append(Call.model_validate({
-            "index": numbers[call.index],
-            "path": call.path,
-            "layer": call.layer_name,
-            "class": call.class_name,
-            "weighted": outcome.weighted,
-            "output_shape": call.outputs[0].shape,
-            "support": str(outcome.support),
-            "tainted": outcome.tainted,
-            "opaque": call.placeholder.reason if call.placeholder else None,
-            "frozen": is_frozen(call, comparison.kept),
-            "inputs": tuple(dict.fromkeys(numbers[each] for each in sources if each in numbers)),
-            "series": {name: _figures(comparison, name, call) for name in comparison.predictions},
-            **known,
-        }))  # fmt: skip
+        calls.append(
+            Call.model_validate(
+                {
+                    "index": numbers[call.index],
+                    "path": call.path,
+                    "layer": call.layer_name,
+                    "class": call.class_name,
+                    "weighted": outcome.weighted,
+                    "output_shape": call.outputs[0].shape,
+                    "support": str(outcome.support),
+                    "tainted": outcome.tainted,
+                    "opaque": call.placeholder.reason if call.placeholder else None,
+                    "frozen": is_frozen(call, comparison.kept),
+                    "inputs": tuple(
+                        dict.fromkeys(numbers[each] for each in sources if each in numbers)
+                    ),
+                    "series": {
+                        name: _figures(comparison, name, call) for name in comparison.predictions
+                    },
+                    **known,
+                }
+            )
+        )
     return tuple(calls)
 
 
@@ -469,11 +484,13 @@ def fisher_of(comparison: Comparison) -> dict[str, result.FisherFacts]:
     figures = ("largest", "trace", "standard_error")
     return {
         name: result.FisherFacts(
-            samples=found.samples, parameters=found.parameters, likelihoods=found.likelihoods,
+            samples=found.samples,
+            parameters=found.parameters,
+            likelihoods=found.likelihoods,
             **{each: _figure(getattr(found, each)) for each in figures},
         )
         for name, found in comparison.fisher.items()
-    }  # fmt: skip
+    }
 
 
 def formats_of(comparison: Comparison) -> dict[str, dict[str, result.FormatFacts]]:

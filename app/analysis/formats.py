@@ -31,14 +31,18 @@ def rows(result: Result, among: Collection[str] | None = None) -> list[list[str]
     """One row for each series (of some), format and kind of tensor, as `HEAD` names them."""
     return [
         [
-            series_name(series), name, kind,
+            series_name(series),
+            name,
+            kind,
             *map(percentage, (found.overflow, found.underflow, found.subnormal)),
-            number(found.error), _fits(kind, found, facts),
+            number(found.error),
+            _fits(kind, found, facts),
         ]
-        for series, formats in result.formats.items() if among is None or series in among
+        for series, formats in result.formats.items()
+        if among is None or series in among
         for name, facts in formats.items()
         for kind, found in _kinds(facts)
-    ]  # fmt: skip
+    ]
 
 
 def note(result: Result) -> str:
@@ -55,26 +59,33 @@ def format_findings(formats: Mapping[str, Mapping[str, FormatFacts]]) -> Iterato
         for kind, found in _kinds(facts)[:3]:
             if found.overflow:
                 yield Finding(
-                    code="format_overflows", path=found.overflow_at, class_name="", series=series,
+                    code="format_overflows",
+                    path=found.overflow_at,
+                    class_name="",
+                    series=series,
                     message=f"In {name} {kind} with {series} weights overflow, first at "
                     f"{found.overflow_at!r}: {percentage(found.overflow)} of the entries where "
                     f"most do. {_remedy(kind, found, facts)}",
-                )  # fmt: skip
+                )
                 break  # what comes after an infinite number tells nothing more
             if found.underflow is not None and found.underflow >= TOLD:
                 yield Finding(
-                    code="format_underflows", path=found.underflow_at, class_name="", series=series,
+                    code="format_underflows",
+                    path=found.underflow_at,
+                    class_name="",
+                    series=series,
                     message=f"In {name} {percentage(found.underflow)} of the entries of a tensor "
                     f"of {kind} become 0 with {series} weights; the first to lose any number of "
                     f"them is {found.underflow_at!r}. {_remedy(kind, found, facts)}",
-                )  # fmt: skip
+                )
 
 
 def _kinds(facts: FormatFacts) -> list[_Kind]:
     found = [
-        _Kind("weights", facts.weights), _Kind("signals", facts.signals),
+        _Kind("weights", facts.weights),
+        _Kind("signals", facts.signals),
         _Kind("gradients", facts.gradients),
-    ]  # fmt: skip
+    ]
     if facts.loss_scale:
         found.append(_Kind(f"gradients × {_power(facts.loss_scale)}", facts.scaled_gradients))
     return found

@@ -88,8 +88,11 @@ def series_figures(result: Result, series: str) -> SeriesFigures:
     """Smallest, largest and final measured variance, and a verdict in a word."""
     found = [(call, call.measured(series)) for call in result.calls]
     states = [out_of_range(moments) for _, moments in found]
-    weighted = [(call, moments, state) for (call, moments), state in
-                zip(found, states, strict=True) if call.weighted]  # fmt: skip
+    weighted = [
+        (call, moments, state)
+        for (call, moments), state in zip(found, states, strict=True)
+        if call.weighted
+    ]
     variances = [
         moments.variance
         for call, moments, state in weighted
@@ -160,8 +163,11 @@ def log_factors(result: Result, series: str) -> Iterator[tuple[float, str]]:
     """|log₁₀ predicted/measured| and path, for every call where both variances are positive."""
     for call in result.calls:
         pair = call.measured(series), call.predicted(series)
-        variances = [moments.variance for moments in pair
-                     if moments is not None and is_number(moments.variance)]  # fmt: skip
+        variances = [
+            moments.variance
+            for moments in pair
+            if moments is not None and is_number(moments.variance)
+        ]
         if len(variances) == 2 and min(variances) > 0:
             # Logarithms apart: the quotient of 1e-200 and 1e200 is no float.
             yield abs(math.log10(variances[1]) - math.log10(variances[0])), call.path
@@ -278,11 +284,14 @@ def early_cards(preview: Preview) -> list[VerdictCard]:
     return [
         VerdictCard(
             f"{series_name(series)} weights{', predicted' if found.foreseen else ''}",
-            TONES[Word(found.verdict)], found.verdict.capitalize(), found.reason, "",
+            TONES[Word(found.verdict)],
+            found.verdict.capitalize(),
+            found.reason,
+            "",
             found.trained,
         )
         for series, found in preview.verdicts.items()
-    ]  # fmt: skip
+    ]
 
 
 def verdict_card(result: Result, series: str) -> VerdictCard:
@@ -466,8 +475,9 @@ def fisher_card(result: Result) -> Card | None:
         return None
     others = [
         f"{series_name(name)}: {number(found.largest, 'none')}"
-        for name, found in result.fisher.items() if name != series
-    ]  # fmt: skip
+        for name, found in result.fisher.items()
+        if name != series
+    ]
     return Card(
         label="Fisher information",
         value=number(chosen.largest, "not known"),

@@ -88,8 +88,7 @@ def read_input_data(
             arrays = {only: _read_csv(path, name, budgets)}
         else:
             raise _refused(
-                name,
-                "is neither a NumPy array (.npy, .npz) nor a table that is called .csv",
+                name, "is neither a NumPy array (.npy, .npz) nor a table that is called .csv"
             )
     return {each: fitted(array, shapes[each]) for each, array in arrays.items()}
 
@@ -237,9 +236,14 @@ def _read_csv(path: Path, name: str, budgets: Budgets) -> Array:
         with warnings.catch_warnings(), path.open(encoding="utf-8-sig") as rows:
             warnings.simplefilter("ignore")  # of a table without rows
             table: Array = np.loadtxt(
-                rows, np.float64, comments=None, delimiter=delimiter,
-                skiprows=int(_is_header(cells)), ndmin=2, quotechar='"',
-            )  # fmt: skip
+                rows,
+                np.float64,
+                comments=None,
+                delimiter=delimiter,
+                skiprows=int(_is_header(cells)),
+                ndmin=2,
+                quotechar='"',
+            )
     except UnicodeDecodeError as error:
         raise _refused(name, "is not a table of text in UTF-8") from error
     except ValueError as error:

@@ -56,8 +56,7 @@ def parse_moment(text: str) -> tuple[str | None, float]:
 
 
 def joined_moments(
-    means: list[tuple[str | None, float]],
-    variances: list[tuple[str | None, float]],
+    means: list[tuple[str | None, float]], variances: list[tuple[str | None, float]]
 ) -> tuple[float | None, float | None, dict[str, list[float]] | None]:
     """Mean and variance of all inputs, None where not given, and of those that are named.
 

@@ -83,12 +83,16 @@ def _without_data(graph: ModelGraph, settings: Settings) -> Inputs:
         elif path in expected:
             found = expected[path]
             moments[path], taken[path] = [found.mean, found.variance], found.kind
-            findings.append(Finding(
-                "input_taken", path, call.class_name,
-                f"Input {path!r} was taken to be {found.description} (mean {found.mean:.6g}, "
-                f"variance {found.variance:,.6g}), which is what {found.by.path!r} "
-                f"({found.by.class_name}) is made for.",
-            ))  # fmt: skip
+            findings.append(
+                Finding(
+                    "input_taken",
+                    path,
+                    call.class_name,
+                    f"Input {path!r} was taken to be {found.description} (mean {found.mean:.6g}, "
+                    f"variance {found.variance:,.6g}), which is what {found.by.path!r} "
+                    f"({found.by.class_name}) is made for.",
+                )
+            )
         else:
             moments[path] = [settings.input_mean or 0.0, settings.input_variance or 1.0]
             taken[path] = "default" if settings.takes_expected_input else "chosen"
@@ -112,7 +116,9 @@ def _told(
         samples = f"{count:,} {'sample' if count == 1 else 'samples'}"
         what = "Samples of it were fed." if fed else "Noise of these moments was fed."
         yield Finding(
-            "input_from_data", call.path, call.class_name,
+            "input_from_data",
+            call.path,
+            call.class_name,
             f"Mean {mean:.4g} and variance {variance:.4g} of input {call.path!r} were taken from "
             f"{quoted(name)[1:-1]}, {samples}. {what}",
-        )  # fmt: skip
+        )

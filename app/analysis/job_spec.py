@@ -55,8 +55,7 @@ class JobSpec:
         if settings.input_data is not None:
             data = Path(settings.input_data)
             settings = settings.replace(
-                input_data=str(move(data, "data" + data.suffix)),
-                input_data_name=settings.data_name,
+                input_data=str(move(data, "data" + data.suffix)), input_data_name=settings.data_name
             )
         trial = self.trial
         if trial is not None and trial.data is not None:

@@ -40,10 +40,6 @@ def manifest(comparison: Comparison, model: Any, result: Result) -> dict[str, An
         "model": result.model.model_dump(mode="json", exclude_unset=True),
         "settings": result.settings.by_name,
         "variables": variables_as_data(
-            model,
-            comparison.scales,
-            comparison.distribution,
-            result.settings.seed,
-            comparison.kept,
+            model, comparison.scales, comparison.distribution, result.settings.seed, comparison.kept
         ),
     }

@@ -587,8 +587,11 @@ class Result(Preview):
             low, high: the band.
             series: whose figures count.
         """
-        found = [(call.path, call.measured(series)) for call in self.weighted_calls
-                 if call.at_target and not call.frozen]  # fmt: skip
+        found = [
+            (call.path, call.measured(series))
+            for call in self.weighted_calls
+            if call.at_target and not call.frozen
+        ]
         return [
             (path, figures)
             for path, figures in found

@@ -368,12 +368,7 @@ class Settings(OptionsTable):
         tuple[str, ...],
         Field(strict=False),
         AfterValidator(_require_pairs),
-        Option(
-            INITIALISATION,
-            "Treat unknown parts as",
-            metavar="NAME=KERAS_NAME",
-            expected=PAIRS,
-        ),
+        Option(INITIALISATION, "Treat unknown parts as", metavar="NAME=KERAS_NAME", expected=PAIRS),
     ] = ()
     """Keras's own part for one that the file only names, such as pkg>hard_swish=hard_swish or
     FixedDropout=Dropout; by the name of a layer, too: z=GaussianSampling for a VAE's draw."""
@@ -429,10 +424,14 @@ class Settings(OptionsTable):
         Field(strict=False),
         AfterValidator(_require_formats),
         Option(
-            MEASUREMENT, "Number formats", metavar="NAMES", words=FORMAT_WORDS,
-            members=tuple(FORMAT_WORDS), expected=FORMATS,
+            MEASUREMENT,
+            "Number formats",
+            metavar="NAMES",
+            words=FORMAT_WORDS,
+            members=tuple(FORMAT_WORDS),
+            expected=FORMATS,
         ),
-    ] = ()  # fmt: skip
+    ] = ()
     """What narrower number formats would do to weights, signals and gradients, such as
     float16,bfloat16. Each takes a pass there and back, or two, of 32 samples."""
 

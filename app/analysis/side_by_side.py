@@ -50,8 +50,10 @@ def answer(result: Result, first: Result) -> tuple[str, str]:
     steps, told = [], []
     for name, new, old in pairs:
         now, before = (verdict_card(run, s) for run, s in ((result, new), (first, old)))
-        ranks = [_RANKS.get(Word(run.verdicts[s].verdict)) if s in run.verdicts else None
-                 for run, s in ((result, new), (first, old))]  # fmt: skip
+        ranks = [
+            _RANKS.get(Word(run.verdicts[s].verdict)) if s in run.verdicts else None
+            for run, s in ((result, new), (first, old))
+        ]
         if None not in ranks:
             steps.append((ranks[0] or 0) - (ranks[1] or 0))
         change = f"{before.word} → {now.word}".lower()
@@ -97,12 +99,14 @@ def beside(result: Result, first: Result) -> Result:
             added = {name: other.of(source) for name, source in sources.items()}
         calls.append(call.model_copy(update={"series": call.series | added}))
     parts: dict[str, Any] = {
-        part: getattr(result, part) | {
-            name: getattr(first, part)[source] for name, source in sources.items()
+        part: getattr(result, part)
+        | {
+            name: getattr(first, part)[source]
+            for name, source in sources.items()
             if source in getattr(first, part)
         }
         for part in _BY_SERIES
-    }  # fmt: skip
+    }
     series = (*result.series, *sources)
     return result.model_copy(update={"calls": tuple(calls), "series": series, **parts})
 

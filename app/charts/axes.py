@@ -146,8 +146,11 @@ def along(calls: Sequence[Call]) -> list[int | None]:
 
 def of_signals(result: P) -> P:
     """The same without the figures of integer inputs, such as numbers of words: no signals."""
-    whole = {each.name for each in getattr(getattr(result, "model", None), "inputs", ())
-             if each.dtype.startswith(("int", "uint", "bool", "string"))}  # fmt: skip
+    whole = {
+        each.name
+        for each in getattr(getattr(result, "model", None), "inputs", ())
+        if each.dtype.startswith(("int", "uint", "bool", "string"))
+    }
     if not whole:
         return result
     return result.with_calls(

@@ -94,6 +94,9 @@ def scatter(rows: Mapping[str, Sequence[Any]], across: str, up: str) -> go.Figur
 
 def _axis(figure: Figure) -> dict[str, Any]:
     return {
-        "title": figure.label, "type": "log" if figure.logarithmic else "linear",
-        "gridcolor": GRID_COLOUR, "zeroline": False, "exponentformat": "power",
-    }  # fmt: skip
+        "title": figure.label,
+        "type": "log" if figure.logarithmic else "linear",
+        "gridcolor": GRID_COLOUR,
+        "zeroline": False,
+        "exponentformat": "power",
+    }

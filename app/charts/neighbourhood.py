@@ -98,13 +98,16 @@ def _nodes(
         ],
         textfont={"size": 10},
         customdata=[
-            [html_text(call.path, 60), html_text(call.class_name, 40),
-             number(variance, "not measured, or beyond floating point")]
+            [
+                html_text(call.path, 60),
+                html_text(call.class_name, 40),
+                number(variance, "not measured, or beyond floating point"),
+            ]
             for call, variance in zip(calls, variances, strict=True)
         ],
         hovertemplate="<b>%{customdata[0]}</b><br>%{customdata[1]}<br>variance %{customdata[2]}"
         "<extra></extra>",
-    )  # fmt: skip
+    )
 
 
 def _ending(path: str) -> str:

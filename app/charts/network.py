@@ -45,14 +45,20 @@ def network_dot(
     """
     shown = {call.index for call in result.calls}
     lines = [
-        _node(call, *_figure(result, call, series, gradient), call.path in chosen,
-              _link(call.path, address))
+        _node(
+            call,
+            *_figure(result, call, series, gradient),
+            call.path in chosen,
+            _link(call.path, address),
+        )
         for call in result.calls
-    ]  # fmt: skip
+    ]
     lines += [
         f"  n{index} -> n{call.index};"
-        for call in result.calls for index in call.inputs if index in shown
-    ]  # fmt: skip
+        for call in result.calls
+        for index in call.inputs
+        if index in shown
+    ]
     return _HEAD + "\n".join(lines) + "\n}\n"
 
 

@@ -39,10 +39,12 @@ def _heat_map(
 ) -> go.Figure:
     kind, layers = FIGURES[figure], run.head.layers
     texts = [
-        [kind.text(value) if value is not None else "not measured"
-         for value in run.column(figure, place)]
+        [
+            kind.text(value) if value is not None else "not measured"
+            for value in run.column(figure, place)
+        ]
         for place in range(len(layers))
-    ]  # fmt: skip
+    ]
     names = [html_text(layer.path, 40) for layer in layers]
     chart = go.Figure(
         go.Heatmap(
@@ -68,10 +70,14 @@ def _heat_map(
         plot_bgcolor="rgba(128, 128, 128, 0.10)",
         xaxis={"title": "step", "type": "category", "nticks": 12, "fixedrange": True},
         yaxis={
-            "autorange": "reversed", "automargin": True, "fixedrange": True, "showgrid": False,
-            "tickvals": list(range(0, len(layers), every)), "ticktext": names[::every],
+            "autorange": "reversed",
+            "automargin": True,
+            "fixedrange": True,
+            "showgrid": False,
+            "tickvals": list(range(0, len(layers), every)),
+            "ticktext": names[::every],
         },
-    )  # fmt: skip
+    )
     return chart
 
 
@@ -164,7 +170,11 @@ def _plain(chart: go.Figure, across: str, up: str, logarithmic: bool) -> None:
         plot_bgcolor="rgba(0, 0, 0, 0)",
         xaxis={"title": across, "gridcolor": GRID_COLOUR, "zeroline": False},
         yaxis={
-            "title": up, "gridcolor": GRID_COLOUR, "zeroline": False, "automargin": True,
-            "type": "log" if logarithmic else "linear", "exponentformat": "power",
+            "title": up,
+            "gridcolor": GRID_COLOUR,
+            "zeroline": False,
+            "automargin": True,
+            "type": "log" if logarithmic else "linear",
+            "exponentformat": "power",
         },
-    )  # fmt: skip
+    )

@@ -43,18 +43,23 @@ QUANTITIES = {
         "Mean", "mean", lambda call, series: number_or_none(call.measured(series), "mean"), False
     ),
     "sample_correlation": Quantity(
-        "Correlation of samples", "correlation of samples",
-        lambda call, series: number_or_none(call.measured(series), "sample_correlation"), False,
+        "Correlation of samples",
+        "correlation of samples",
+        lambda call, series: number_or_none(call.measured(series), "sample_correlation"),
+        False,
     ),
     "position_correlation": Quantity(
-        "Correlation of positions", "correlation of positions",
-        lambda call, series: number_or_none(call.measured(series), "position_correlation"), False,
+        "Correlation of positions",
+        "correlation of positions",
+        lambda call, series: number_or_none(call.measured(series), "position_correlation"),
+        False,
     ),
     "largest": Quantity(
-        "Largest entry", "largest absolute value",
+        "Largest entry",
+        "largest absolute value",
         lambda call, series: largest(call.measured(series)),
     ),
-}  # fmt: skip
+}
 JACOBIAN = "jacobian"
 
 
@@ -168,10 +173,13 @@ def differences_chart(
 
 def jacobians_chart(results: Sequence[Result], series: str) -> go.Figure:
     """Densities of the singular values of the results that have them."""
-    return densities_chart([
-        (html_text(label(place + 1, run), 40), run.jacobian[series], RUN_COLOURS[place])
-        for place, run in enumerate(results) if series in run.jacobian
-    ])  # fmt: skip
+    return densities_chart(
+        [
+            (html_text(label(place + 1, run), 40), run.jacobian[series], RUN_COLOURS[place])
+            for place, run in enumerate(results)
+            if series in run.jacobian
+        ]
+    )
 
 
 def _set_axis(figure: go.Figure, quantity: Quantity, title: str, drawn: list[float]) -> None:

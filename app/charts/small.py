@@ -100,8 +100,14 @@ def before_after_chart(lines: Lines, layers: Sequence[str], names: Mapping[str, 
             "fixedrange": True,
         },
         yaxis={
-            "title": "variance", "type": "log", "range": [low, high], "gridcolor": GRID_COLOUR,
-            "exponentformat": "power", "automargin": True, "fixedrange": True,
-        } | variance_ticks(low, high),
-    )  # fmt: skip
+            "title": "variance",
+            "type": "log",
+            "range": [low, high],
+            "gridcolor": GRID_COLOUR,
+            "exponentformat": "power",
+            "automargin": True,
+            "fixedrange": True,
+        }
+        | variance_ticks(low, high),
+    )
     return figure

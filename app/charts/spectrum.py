@@ -16,10 +16,12 @@ HEIGHT = 420
 
 def spectrum_chart(result: Result) -> go.Figure:
     """Density of the singular values on a log axis, and 1, where they all are in an isometry."""
-    return densities_chart([
-        (series_name(series), found, COLOURS.get(series, OTHER_COLOUR))
-        for series, found in result.jacobian.items()
-    ])  # fmt: skip
+    return densities_chart(
+        [
+            (series_name(series), found, COLOURS.get(series, OTHER_COLOUR))
+            for series, found in result.jacobian.items()
+        ]
+    )
 
 
 def densities_chart(spectra: Sequence[tuple[str, JacobianFacts, str]]) -> go.Figure:

@@ -6,11 +6,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from app.analysis.headline import (
-    model_name,
-    out_of_range,
-    series_name,
-)
+from app.analysis.headline import model_name, out_of_range, series_name
 from app.analysis.result import Call, Moments, Preview
 from app.charts.axes import above_zero, along, positive, runs
 from app.charts.hover import HOVER, hover_fields, not_measured, outside
@@ -40,8 +36,9 @@ def add_draws(figure: go.Figure, calls: Sequence[Call], series: str) -> list[flo
     """A band from the 10th to the 90th percentile of the draws' variances; its figures."""
     found = [call.measured(series) for call in calls]
     spreads = [None if moments is None else moments.variance_spread for moments in found]
-    edges = [[above_zero(getattr(spread, edge, None)) for spread in spreads]
-             for edge in ("low", "high")]  # fmt: skip
+    edges = [
+        [above_zero(getattr(spread, edge, None)) for spread in spreads] for edge in ("low", "high")
+    ]
     if not any(edges[0]):
         return []
     name, colour = series_name(series), COLOURS.get(series, OTHER_COLOUR)

@@ -69,20 +69,30 @@ def grid_chart(trial: TrialResult) -> go.Figure:
         )
     count = len(trial.schemes)
     figure.update_layout(
-        barmode="stack", bargap=0.0, showlegend=False,
+        barmode="stack",
+        bargap=0.0,
+        showlegend=False,
         uniformtext={"minsize": 9, "mode": "show"},
         height=MARGIN + ROW * count,
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        paper_bgcolor="rgba(0, 0, 0, 0)", plot_bgcolor="rgba(0, 0, 0, 0)",
-        xaxis={"title": "learning rate", "type": "category", "fixedrange": True,
-               "categoryarray": rates},
+        paper_bgcolor="rgba(0, 0, 0, 0)",
+        plot_bgcolor="rgba(0, 0, 0, 0)",
+        xaxis={
+            "title": "learning rate",
+            "type": "category",
+            "fixedrange": True,
+            "categoryarray": rates,
+        },
         yaxis={
             "tickvals": [place + 0.5 for place in range(count)],
             "ticktext": [WORDS[scheme] for scheme in reversed(trial.schemes)],
-            "range": [0, count], "showgrid": False, "zeroline": False, "automargin": True,
+            "range": [0, count],
+            "showgrid": False,
+            "zeroline": False,
+            "automargin": True,
             "fixedrange": True,
         },
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -118,13 +128,26 @@ def curves_chart(trial: TrialResult) -> go.Figure:
     figure.update_layout(
         height=CURVES,
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        paper_bgcolor="rgba(0, 0, 0, 0)", plot_bgcolor="rgba(0, 0, 0, 0)", hovermode="closest",
+        paper_bgcolor="rgba(0, 0, 0, 0)",
+        plot_bgcolor="rgba(0, 0, 0, 0)",
+        hovermode="closest",
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
-        xaxis={"title": "step", "gridcolor": GRID_COLOUR, "zeroline": False, "fixedrange": True,
-               "range": [0, trial.steps]},
-        yaxis={"title": "loss", "type": "log", "gridcolor": GRID_COLOUR, "automargin": True,
-               "fixedrange": True, "range": _losses_in_sight(trial)},
-    )  # fmt: skip
+        xaxis={
+            "title": "step",
+            "gridcolor": GRID_COLOUR,
+            "zeroline": False,
+            "fixedrange": True,
+            "range": [0, trial.steps],
+        },
+        yaxis={
+            "title": "loss",
+            "type": "log",
+            "gridcolor": GRID_COLOUR,
+            "automargin": True,
+            "fixedrange": True,
+            "range": _losses_in_sight(trial),
+        },
+    )
     return figure
 
 

@@ -79,9 +79,10 @@ CHANGEABLE = {
     and entry.kind in (str, int, float)
 }  # fmt: skip
 CHANGES = Parsed(
-    "changes", _parse_what_if,
+    "changes",
+    _parse_what_if,
     "NAME=VALUE, such as activation=tanh, normalization=layer, scheme=he or input_mean=0.5",
-)  # fmt: skip
+)
 BAND = Parsed("band", _parse_band, "two numbers LOW,HIGH with 0 <= LOW <= HIGH, such as 0.5,2")
 
 
@@ -327,8 +328,11 @@ def _write_outputs(wanted: Wanted, folder: Path, result: Result) -> bool:
 
 def _shown(text: str) -> str:
     """JSON as a terminal may show it: what could steer one is written as an escape."""
-    return re.sub(r"[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]",
-                  lambda found: f"\\u{ord(found[0]):04x}", text)  # fmt: skip
+    return re.sub(
+        r"[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]",
+        lambda found: f"\\u{ord(found[0]):04x}",
+        text,
+    )
 
 
 def _patch(result: Result) -> str:

@@ -39,34 +39,61 @@ LOOKED_AT = 4096  # bytes of a JSON file
 STATUSES = {"done": DONE, "failed": ERROR, "refused": REFUSED}
 
 
-@click.command(cls=Command, epilog=BATCH_EXAMPLES, short_help="Analyse thousands of models, a row "
-               "for each")  # fmt: skip
+@click.command(
+    cls=Command, epilog=BATCH_EXAMPLES, short_help="Analyse thousands of models, a row for each"
+)
 @click.argument(
-    "models", nargs=-1, required=True, metavar="FOLDER|GLOB|MANIFEST...",
+    "models",
+    nargs=-1,
+    required=True,
+    metavar="FOLDER|GLOB|MANIFEST...",
     help="A folder with all model files below it, a pattern in quotes ('nets/**/*.keras'), a text "
     "file with a path on each line, a model file, or sample:NAME",
-)  # fmt: skip
+)
 @file_option(
-    "--output", required=True,
+    "--output",
+    required=True,
     help="A Parquet file for the rows; what is in it of the same content and settings is not done "
     "again",
-)  # fmt: skip
-@option("--save-dir", group=FILES, type=FILE, metavar="DIR",
-        help="Write the re-initialised models into this folder")  # fmt: skip
-@option("--workers", group=FILES, type=click.IntRange(1), metavar="N",
-        help="Models that are analysed at once. Default: as many as there are processors, and "
-        "memory")  # fmt: skip
-@option("--ray", group=FILES, metavar="ADDRESS",
-        help="Analyse on a Ray cluster, with --trust: ray://HOST:10001, HOST:6379 on one of its "
-        "nodes, or local")  # fmt: skip
+)
+@option(
+    "--save-dir",
+    group=FILES,
+    type=FILE,
+    metavar="DIR",
+    help="Write the re-initialised models into this folder",
+)
+@option(
+    "--workers",
+    group=FILES,
+    type=click.IntRange(1),
+    metavar="N",
+    help="Models that are analysed at once. Default: as many as there are processors, and memory",
+)
+@option(
+    "--ray",
+    group=FILES,
+    metavar="ADDRESS",
+    help="Analyse on a Ray cluster, with --trust: ray://HOST:10001, HOST:6379 on one of its "
+    "nodes, or local",
+)
 @option("--again", group=FILES, is_flag=True, help="Try once more what failed or was refused")
 @settings_options()
-@click.option("--fail-on", type=click.Choice(list(WORSE)),
-              help="Exit with 3 when the verdict on a model is this or a worse one")  # fmt: skip
+@click.option(
+    "--fail-on",
+    type=click.Choice(list(WORSE)),
+    help="Exit with 3 when the verdict on a model is this or a worse one",
+)
 def batch(
-    models: tuple[str, ...], output: Path, save_dir: Path | None, workers: int | None,
-    ray: str | None, again: bool, fail_on: str | None, **given: Any,
-) -> int:  # fmt: skip
+    models: tuple[str, ...],
+    output: Path,
+    save_dir: Path | None,
+    workers: int | None,
+    ray: str | None,
+    again: bool,
+    fail_on: str | None,
+    **given: Any,
+) -> int:
     """Analyse many models, and keep a row of each: verdict, causes, figures, variances by layer.
 
     Each file is read in a confined worker. With --trust a few processes that import Keras once read
@@ -111,8 +138,11 @@ def batch(
                 for row in analyze_all(tasks, pool, store, again, progress.known):
                     progress.add(row)
         except KeyboardInterrupt:
-            print(f"interrupted; {plural(len(store.known), 'row')} in {output}. The same command "
-                  "goes on from there.", file=sys.stderr)  # fmt: skip
+            print(
+                f"interrupted; {plural(len(store.known), 'row')} in {output}. The same command "
+                "goes on from there.",
+                file=sys.stderr,
+            )
             return INTERRUPTED
         finally:
             pool.close()
@@ -226,8 +256,13 @@ class Progress:
             from rich.progress import Progress as Bar
 
             text = TextColumn("{task.description}", markup=False)
-            self._bar = Bar(BarColumn(24), MofNCompleteColumn(), text,
-                            console=Console(file=sys.stderr), transient=True)  # fmt: skip
+            self._bar = Bar(
+                BarColumn(24),
+                MofNCompleteColumn(),
+                text,
+                console=Console(file=sys.stderr),
+                transient=True,
+            )
             self._bar.start()
             self._bar.add_task("", total=self._count)
         return self

@@ -21,8 +21,11 @@ SHELLS = ("bash", "zsh", "fish")
 VARIABLE = f"_{COMMAND.upper()}_COMPLETE"
 
 
-@click.command(cls=Command, epilog=COMPLETION_EXAMPLES, short_help="Print a script that completes "
-               "this command in a shell")  # fmt: skip
+@click.command(
+    cls=Command,
+    epilog=COMPLETION_EXAMPLES,
+    short_help="Print a script that completes this command in a shell",
+)
 @click.argument("shell", type=click.Choice(SHELLS), help="bash, zsh or fish")
 @click.pass_context
 def completion(context: click.Context, shell: str) -> int:

@@ -25,8 +25,12 @@ from app.cli.trial import trial
 from app.text.escaping import plain_text
 
 
-@click.group(cls=Group, epilog=EXAMPLES, no_args_is_help=False,
-             context_settings={"help_option_names": ["-h", "--help"]})  # fmt: skip
+@click.group(
+    cls=Group,
+    epilog=EXAMPLES,
+    no_args_is_help=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, message=f"{COMMAND} %(version)s")
 def commands() -> None:
     """See how signal variance develops through a Keras network.

@@ -36,9 +36,11 @@ NAME_LIMIT = 80
 
 
 @click.command(
-    "try", cls=Command, epilog=TRY_EXAMPLES,
+    "try",
+    cls=Command,
+    epilog=TRY_EXAMPLES,
     short_help="Train for a minute: which initialisation, which rate",
-)  # fmt: skip
+)
 @click.argument("model", type=Model(), metavar="MODEL", help=f"{MODEL_FILE}, or sample:NAME")
 @file_option("--output", help="Write all trainings as JSON")
 @file_option(
@@ -51,9 +53,13 @@ NAME_LIMIT = 80
 @settings_options(Settings, SHARED)
 @click.option("--verbose", is_flag=True, help="When it fails, show the worker's log")
 def trial(
-    model: str, output: Path | None, save: Path | None, report: Path | None, verbose: bool,
+    model: str,
+    output: Path | None,
+    save: Path | None,
+    report: Path | None,
+    verbose: bool,
     **given: Any,
-) -> int:  # fmt: skip
+) -> int:
     """Train a model for some steps from several initialisations, at several learning rates.
 
     Its own data and loss are the better judge; without data it learns digits. Told is which
@@ -143,9 +149,10 @@ def trial_lines(found: TrialResult) -> Iterator[str]:
     from rich.table import Column, Table
 
     what = (
-        "share of unseen samples right" if found.measure == "accuracy"
+        "share of unseen samples right"
+        if found.measure == "accuracy"
         else "share of the best constant's loss that is gained"
-    )  # fmt: skip
+    )
     yield (
         f"{plain_text(found.name, NAME_LIMIT)}: {plain_text(found.optimizer)}, {found.steps} steps "
         f"of {found.batch} samples"

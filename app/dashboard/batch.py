@@ -85,9 +85,13 @@ def show_models(start: Callable[[JobSpec], None]) -> None:
     )
     st.caption(f"{len(chosen):,} of {plural(len(rows), 'model')}: {counts or 'none'}")
     view = st.segmented_control(
-        "View", VIEWS, default=VIEWS[0], required=True, key="models_view",
+        "View",
+        VIEWS,
+        default=VIEWS[0],
+        required=True,
+        key="models_view",
         label_visibility="collapsed",
-    )  # fmt: skip
+    )
     {"Table": show_table, "Scatter": show_scatter, "Curves": show_curves}[view](
         chosen, str(path), stamp
     )
@@ -150,17 +154,28 @@ def filtered(rows: pd.DataFrame) -> pd.DataFrame:
     causes = sorted({code for each in rows["causes"] for code in each}, key=title_of)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         text = st.text_input(
-            "Filter", placeholder="part of a path, or a pattern", icon=":material/search:",
-            key="models_filter", width=240, max_chars=200,
-        )  # fmt: skip
+            "Filter",
+            placeholder="part of a path, or a pattern",
+            icon=":material/search:",
+            key="models_filter",
+            width=240,
+            max_chars=200,
+        )
         verdicts = st.multiselect(
-            "Verdicts", list(dict.fromkeys([*MARKS, *rows["outcome"]])), placeholder="all",
-            key="models_verdicts", width=240,
-        )  # fmt: skip
+            "Verdicts",
+            list(dict.fromkeys([*MARKS, *rows["outcome"]])),
+            placeholder="all",
+            key="models_verdicts",
+            width=240,
+        )
         named = st.multiselect(
-            "Causes", causes, format_func=title_of, placeholder="all", key="models_causes",
+            "Causes",
+            causes,
+            format_func=title_of,
+            placeholder="all",
+            key="models_causes",
             width=280,
-        )  # fmt: skip
+        )
         depth = size_slider(rows, "depth", "Depth")
         parameters = size_slider(rows, "parameters", "Parameters")
     kept = matching(rows["file"], text) if text else pd.Series(True, rows.index)
@@ -181,9 +196,14 @@ def size_slider(rows: pd.DataFrame, name: str, label: str) -> tuple[float, float
     if len(steps) < 2:
         return None
     ends = st.select_slider(
-        label, steps, (steps[0], steps[-1]), format_func=lambda size: f"{size:,}",
-        key=f"models_{name}", width=200, help="Steps of a twentieth of the models.",
-    )  # fmt: skip
+        label,
+        steps,
+        (steps[0], steps[-1]),
+        format_func=lambda size: f"{size:,}",
+        key=f"models_{name}",
+        width=200,
+        help="Steps of a twentieth of the models.",
+    )
     return None if ends == (steps[0], steps[-1]) else ends
 
 
@@ -197,8 +217,13 @@ def show_table(rows: pd.DataFrame, _path: str, stamp: tuple[int, ...]) -> None:
     """A line for each; its head sorts, a click opens."""
     number_column = st.column_config.NumberColumn
     event = st.dataframe(
-        rows[list(COLUMNS)], hide_index=True, key="models", on_select="rerun",
-        selection_mode="single-row", height=min(430, 80 + 35 * len(rows)), placeholder="",
+        rows[list(COLUMNS)],
+        hide_index=True,
+        key="models",
+        on_select="rerun",
+        selection_mode="single-row",
+        height=min(430, 80 + 35 * len(rows)),
+        placeholder="",
         alt="Verdict, first cause, size and variances of each model.",
         column_config={
             "name": st.column_config.TextColumn("model", width=260, pinned=True),
@@ -207,7 +232,9 @@ def show_table(rows: pd.DataFrame, _path: str, stamp: tuple[int, ...]) -> None:
             "depth": number_column("depth", help="Layers with a kernel, on the longest way."),
             "parameters": number_column("parameters", format="localized"),
             "within": number_column(
-                "within", format="percent", help="Share of the layers with a kernel whose "
+                "within",
+                format="percent",
+                help="Share of the layers with a kernel whose "
                 "variance is 0.8 to 1.25 times the target.",
             ),
             "smallest": number_column("smallest variance", format="%.3g"),
@@ -217,7 +244,7 @@ def show_table(rows: pd.DataFrame, _path: str, stamp: tuple[int, ...]) -> None:
             "update_range": number_column("range of updates", format="%.3g"),
             "seconds": number_column("seconds", format="%.2f"),
         },
-    )  # fmt: skip
+    )
     for place in event["selection"]["rows"]:
         choose(rows, place)
 
@@ -231,18 +258,25 @@ def show_scatter(rows: pd.DataFrame, _path: str, stamp: tuple[int, ...]) -> None
     with st.container(horizontal=True):
         across, up = (
             st.selectbox(
-                label, offered, index=offered.index(usual) if usual in offered else 0,
-                format_func=lambda name: FIGURES[name].label, key=f"models_{label}", width=280,
+                label,
+                offered,
+                index=offered.index(usual) if usual in offered else 0,
+                format_func=lambda name: FIGURES[name].label,
+                key=f"models_{label}",
+                width=280,
             )
             for label, usual in (("Across", "depth"), ("Up", "within"))
-        )  # fmt: skip
+        )
     event = st.plotly_chart(
-        scatter({name: rows[name].tolist() for name in {"file", "verdict", across, up}},
-                across, up),
-        key="models_scatter", on_select="rerun", selection_mode="points",
+        scatter(
+            {name: rows[name].tolist() for name in {"file", "verdict", across, up}}, across, up
+        ),
+        key="models_scatter",
+        on_select="rerun",
+        selection_mode="points",
         config={"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d"]},
         alt=f"{FIGURES[up].label} by {FIGURES[across].label}, a point for each model.",
-    )  # fmt: skip
+    )
     if len(rows) > MOST:
         st.caption(f"Drawn are {MOST:,} at most, evenly taken; filters bring the others.")
     for point in event["selection"]["points"][:1]:
@@ -254,9 +288,12 @@ def show_curves(rows: pd.DataFrame, path: str, stamp: tuple[int, ...]) -> None:
     offered = ["file", *(name for name in FIGURES if rows[name].notna().any())]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         order = st.selectbox(
-            "First", offered, key="models_order", width=280,
+            "First",
+            offered,
+            key="models_order",
+            width=280,
             format_func=lambda name: "as in the file" if name == "file" else FIGURES[name].label,
-        )  # fmt: skip
+        )
         largest = st.toggle("Largest first", key="models_largest")
     known = rows[rows["status"] == "done"]
     if order != "file":
@@ -305,9 +342,11 @@ def show_model(row: pd.Series, lines: Curves, start: Callable[[JobSpec], None]) 
         )
         layers = [f"layer {place + 1} with a kernel" for place in range(len(lines["default"]))]
         st.plotly_chart(
-            before_after_chart(lines, layers, NAMES), key="model_curve",
-            config={"displayModeBar": False}, alt="Variance by layer, as it is and after AutoInit.",
-        )  # fmt: skip
+            before_after_chart(lines, layers, NAMES),
+            key="model_curve",
+            config={"displayModeBar": False},
+            alt="Variance by layer, as it is and after AutoInit.",
+        )
     is_there = row["file"].startswith(SAMPLE_PREFIX) or os.path.exists(row["file"])
     if not is_there:
         st.caption(f"{markdown_text(row['file'])} is not on this machine.")

@@ -61,9 +61,12 @@ def show_call(result: Result, call: Call, folder: Path) -> None:
         with figures:
             table = figures_table(result, call)
             st.dataframe(
-                table, hide_index=True, placeholder="", height=37 + 35 * len(table),
+                table,
+                hide_index=True,
+                placeholder="",
+                height=37 + 35 * len(table),
                 key="call_figures",
-            )  # fmt: skip
+            )
             show_rule(result, call)
             if call.kernels:
                 st.dataframe(kernels_table(result, call), hide_index=True, key="call_kernels")

@@ -78,22 +78,32 @@ def offer_what_if(key: str, result: Result, again: Again) -> None:
             entry = entries[name]
             now = used.get(name, entry.default)
             value = st.selectbox(
-                entry.option.label, entry.choices, entry.choices.index(now),
-                format_func=entry.words, help=entry.help, width=158, key=f"{name}-{key[:8]}",
-            )  # fmt: skip
+                entry.option.label,
+                entry.choices,
+                entry.choices.index(now),
+                format_func=entry.words,
+                help=entry.help,
+                width=158,
+                key=f"{name}-{key[:8]}",
+            )
             changes |= {name: value} if value != now else {}
         if not used.get("input_data") and any(
             each.mean is not None for each in result.model.inputs
         ):
             value = st.selectbox(
-                "Input", (AS_IT_IS, *USUAL_INPUTS), format_func=entry.words, width=158,
-                help="The data that the network is fed.", key=f"input-{key[:8]}",
-            )  # fmt: skip
+                "Input",
+                (AS_IT_IS, *USUAL_INPUTS),
+                format_func=entry.words,
+                width=158,
+                help="The data that the network is fed.",
+                key=f"input-{key[:8]}",
+            )
             if value in USUAL_INPUTS:
                 mean, variance = USUAL_INPUTS[value]
                 changes |= {"input_mean": mean, "input_variance": variance, "input_moments": None}
-        if st.button("Try it", icon=":material/alt_route:", disabled=not changes,
-                     key="try-what-if"):  # fmt: skip
+        if st.button(
+            "Try it", icon=":material/alt_route:", disabled=not changes, key="try-what-if"
+        ):
             put_into_address([*kept_keys(), key])
             again(changes)
     st.caption(
@@ -120,8 +130,13 @@ def as_it_is(
 
 def offer_to_go_back(first: str, also: Sequence[str] = ()) -> None:
     """A button that leads from a what-if to the model as it is; the comparison is kept."""
-    if st.button("As it is", icon=":material/undo:", type="tertiary", key="as-it-is",
-                 help="Back to the model without what was changed"):  # fmt: skip
+    if st.button(
+        "As it is",
+        icon=":material/undo:",
+        type="tertiary",
+        key="as-it-is",
+        help="Back to the model without what was changed",
+    ):
         put_into_address([*kept_keys(), *also])
         st.query_params["job"] = first
         st.rerun()
@@ -180,18 +195,32 @@ def show_runs(results: Sequence[Result]) -> None:
     common = [s for s in ("autoinit", "default", "uploaded") if all(s in r.series for r in results)]
     with st.container(horizontal=True):
         series = st.segmented_control(
-            "Weights", common, format_func=series_name, default=common[0], required=True,
-            key="compared_series", label_visibility="collapsed",
-        )  # fmt: skip
+            "Weights",
+            common,
+            format_func=series_name,
+            default=common[0],
+            required=True,
+            key="compared_series",
+            label_visibility="collapsed",
+        )
         offered = quantities_of(results, series)
         name = st.segmented_control(
-            "What", list(offered), format_func=offered.__getitem__, default=next(iter(offered)),
-            required=True, key="compared_what", label_visibility="collapsed",
-        )  # fmt: skip
+            "What",
+            list(offered),
+            format_func=offered.__getitem__,
+            default=next(iter(offered)),
+            required=True,
+            key="compared_what",
+            label_visibility="collapsed",
+        )
         how = st.segmented_control(
-            "How", (SIDE_BY_SIDE, DIFFERENCE), default=SIDE_BY_SIDE, required=True,
-            key="compared_how", label_visibility="collapsed",
-        )  # fmt: skip
+            "How",
+            (SIDE_BY_SIDE, DIFFERENCE),
+            default=SIDE_BY_SIDE,
+            required=True,
+            key="compared_how",
+            label_visibility="collapsed",
+        )
     if name == JACOBIAN:
         figure = jacobians_chart(results, series)
     elif how == DIFFERENCE:

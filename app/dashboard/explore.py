@@ -171,17 +171,24 @@ def choose_part(result: Result) -> tuple[str, Result]:
     depth, blocks = blocks_of(result)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         series: str = st.segmented_control(
-            "Weights", result.series, format_func=series_name, required=True,
-            default=result.own_series, key="graph_series",
-        )  # fmt: skip
+            "Weights",
+            result.series,
+            format_func=series_name,
+            required=True,
+            default=result.own_series,
+            key="graph_series",
+        )
         zoom = st.segmented_control(
             "Zoom", ZOOMS, format_func="{} %".format, default=100, required=True, key="zoom"
         )
         st.html(f"<style>.st-key-graph svg:has(g) {{ zoom: {zoom}%; }}</style>")
         opened = blocks and st.multiselect(
-            "Unfold blocks", blocks, format_func=plain_text, placeholder="type to search",
+            "Unfold blocks",
+            blocks,
+            format_func=plain_text,
+            placeholder="type to search",
             key=UNFOLDED,
-        )  # fmt: skip
+        )
     drawn = collapsed(result, depth, opened)
     if len(drawn.calls) <= MOST_BOXES:
         return series, drawn

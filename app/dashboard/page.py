@@ -222,8 +222,11 @@ def offer_to_replace(spec: JobSpec, running: JobHandle) -> None:
             f"**{old}** is still being analysed, and each visitor has one analysis at a time."
         )
         with st.container(horizontal=True):
-            if st.button("Cancel it and start the new one", icon=":material/swap_horiz:",
-                         help=f"Analyse {new}"):  # fmt: skip
+            if st.button(
+                "Cancel it and start the new one",
+                icon=":material/swap_horiz:",
+                help=f"Analyse {new}",
+            ):
                 running.cancel(visitor())
                 start(spec)
             if st.button("Keep it", icon=":material/hourglass_top:"):
@@ -266,8 +269,12 @@ def show_welcome(chosen: Chosen) -> None:
                     alt=f"{each.label}: {words_of(each)}",
                 )
                 st.caption(words_of(each))
-                if st.button(each.label, type="tertiary", icon=":material/play_arrow:",
-                             key=f"try-{each.sample}"):  # fmt: skip
+                if st.button(
+                    each.label,
+                    type="tertiary",
+                    icon=":material/play_arrow:",
+                    key=f"try-{each.sample}",
+                ):
                     start(JobSpec(f"sample:{each.sample}", each.sample, Settings()))
     st.caption(
         "Bingham and Miikkulainen, AutoInit: Analytic Signal-Preserving Weight Initialization "

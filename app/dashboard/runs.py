@@ -37,8 +37,12 @@ def list_trainings() -> None:
         return
     st.subheader("Trainings", anchor=False)
     for name in found:
-        if st.button(markdown_text(name, 60), type="tertiary", key=f"run-{name}",
-                     icon=":material/monitoring:"):  # fmt: skip
+        if st.button(
+            markdown_text(name, 60),
+            type="tertiary",
+            key=f"run-{name}",
+            icon=":material/monitoring:",
+        ):
             st.query_params.clear()
             st.query_params[RUN] = name
             st.rerun()
@@ -50,18 +54,28 @@ def show_trainings() -> None:
     names = [name for name in st.query_params.get_all(RUN) if name in folders]
     st.title("Trainings", anchor=False)
     chosen = st.multiselect(
-        "Shown", list(folders), default=names, key="runs_shown", placeholder="Choose trainings",
+        "Shown",
+        list(folders),
+        default=names,
+        key="runs_shown",
+        placeholder="Choose trainings",
         help="Each is a folder of SignalMonitor(folder=…); several are drawn on one scale.",
-    )  # fmt: skip
+    )
     st.query_params[RUN] = chosen
     if not chosen:
-        st.info("Choose a training, or begin one with "
-                "`callbacks=[autoinit.callbacks.SignalMonitor(folder=…)]`.")  # fmt: skip
+        st.info(
+            "Choose a training, or begin one with "
+            "`callbacks=[autoinit.callbacks.SignalMonitor(folder=…)]`."
+        )
         return
     figure = st.segmented_control(
-        "Figure", list(FIGURES), format_func=lambda name: FIGURES[name].label, default="variance",
-        key=FIGURE, required=True,
-    )  # fmt: skip
+        "Figure",
+        list(FIGURES),
+        format_func=lambda name: FIGURES[name].label,
+        default="variance",
+        key=FIGURE,
+        required=True,
+    )
     st.caption(FIGURES[figure].help)
     live = any(is_growing(folders[name]) for name in chosen)
     st.fragment(show_figures, run_every=POLLING_SECONDS if live else None)(
@@ -95,23 +109,31 @@ def show_figures(folders: dict[str, Path], figure: str) -> None:
         with place:
             show_head(name, run, is_growing(folders[name]))
             st.plotly_chart(
-                chart, key=f"heat-{name}", config={"displayModeBar": False},
+                chart,
+                key=f"heat-{name}",
+                config={"displayModeBar": False},
                 alt=f"{FIGURES[figure].label} of {plural(len(run.head.layers), 'layer')} over "
                 f"{plural(len(run.snapshots), 'measurement')}.",
-            )  # fmt: skip
+            )
     st.caption("Grey: not measured, or no number. Colours end where 5 % of the cells lie beyond.")
     last = max(len(run.snapshots) for run in runs.values()) - 1
     share = 100
     if last > 0:
         share = st.slider(
-            "Moment, in percent of the measurements so far", 0, 100, 100, key="run_moment",
+            "Moment, in percent of the measurements so far",
+            0,
+            100,
+            100,
+            key="run_moment",
             help="The line below is of this moment, dotted the one before the first step.",
-        )  # fmt: skip
+        )
     moments = {name: round(share / 100 * (len(run.snapshots) - 1)) for name, run in runs.items()}
     st.plotly_chart(
-        profile_chart(runs, figure, moments), key="profile", config={"displayModeBar": False},
+        profile_chart(runs, figure, moments),
+        key="profile",
+        config={"displayModeBar": False},
         alt=f"{FIGURES[figure].label} of all layers at that moment.",
-    )  # fmt: skip
+    )
     st.caption("Loss")
     st.plotly_chart(
         loss_chart(runs), key="loss", config={"displayModeBar": False}, alt="The loss by step."

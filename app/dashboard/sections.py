@@ -75,8 +75,7 @@ def show_input(result: Result, again: Again | None) -> None:
         return
     first = found[0]
     name = next(
-        (name for name, usual in USUAL_INPUTS.items() if usual == (first.mean, first.variance)),
-        "",
+        (name for name, usual in USUAL_INPUTS.items() if usual == (first.mean, first.variance)), ""
     )
     figures = f"mean {number(first.mean)}, variance {number(first.variance)}"
     figures = f"**{name}** ({figures})" if name else figures
@@ -108,10 +107,14 @@ def show_verdicts(
         both: the result with the series of the first.
     """
     found = verdict_cards(result)
-    shown = [*found, *(
-        replace(verdict_card(both, series), series=series_name(series))
-        for series in AS_IT_IS_SERIES if series in both.series
-    )]  # fmt: skip
+    shown = [
+        *found,
+        *(
+            replace(verdict_card(both, series), series=series_name(series))
+            for series in AS_IT_IS_SERIES
+            if series in both.series
+        ),
+    ]
     show_cards([replace(card, reason="", advice="") for card in shown])
     own = found[0]
     others = [card for card in found[1:] if card.tone != "good" and card.advice]
@@ -142,8 +145,13 @@ def show_verdicts(
         groups = [group for group in grouped(result) if group.is_fault]
         if groups:
             offer_to_jump(result, groups[0], "remedy")
-        if st.button("Copy link", icon=":material/link:", type="tertiary", key="copy-link",
-                     help="To this result, for a colleague who uses the same server."):  # fmt: skip
+        if st.button(
+            "Copy link",
+            icon=":material/link:",
+            type="tertiary",
+            key="copy-link",
+            help="To this result, for a colleague who uses the same server.",
+        ):
             st.html(COPY_LINK, unsafe_allow_javascript=True)
     if offered and has_trained_weights(result):
         st.info(STARTS_ANEW, icon=":material/restart_alt:")
@@ -248,10 +256,12 @@ def show_group(result: Result, group: FindingGroup) -> None:
     lines = [f"**{group.title}**{labels}", *([sentence] if sentence else [])]
     lines += [markdown_text(message, MESSAGE_LIMIT) for message in messages[:MESSAGES_IN_SIGHT]]
     if group.follows:
-        lines.append("\n".join(
-            f"- {also.title}: {markdown_text(also.messages[0], MESSAGE_LIMIT)}"
-            for also in group.follows
-        ))  # fmt: skip
+        lines.append(
+            "\n".join(
+                f"- {also.title}: {markdown_text(also.messages[0], MESSAGE_LIMIT)}"
+                for also in group.follows
+            )
+        )
     more = f"[{group.documentation}](?finding={quote(group.code)})"
     lines.append(f"→ {markdown_text(group.advice, MESSAGE_LIMIT)} {more}")
     show, icon = st.warning, ":material/warning:"

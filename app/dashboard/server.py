@@ -31,20 +31,22 @@ logger = logging.getLogger(__name__)
 
 # Streamlit needs inline scripts and styles, and Plotly images of its own making. Nothing may be
 # loaded from or sent to elsewhere, and no other site may show this one in a frame.
-CONTENT_SECURITY_POLICY = "; ".join((
-    "default-src 'none'",
-    "script-src 'self' 'unsafe-inline' 'wasm-unsafe-eval'",
-    "style-src 'self' 'unsafe-inline'",
-    "img-src 'self' data: blob:",
-    "media-src 'self'",
-    "font-src 'self' data:",
-    "connect-src 'self'",
-    "worker-src 'self' blob:",
-    "manifest-src 'self'",
-    "form-action 'self'",
-    "base-uri 'none'",
-    "frame-ancestors 'none'",
-))  # fmt: skip
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self' 'unsafe-inline' 'wasm-unsafe-eval'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "media-src 'self'",
+        "font-src 'self' data:",
+        "connect-src 'self'",
+        "worker-src 'self' blob:",
+        "manifest-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
 HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -199,8 +201,10 @@ def tell_weaknesses() -> None:
         lacking = "; ".join(f"{name}: {why}" for name, why in found.lacking.items())
         logger.warning(
             "Should a stranger's file take over a worker, it could on this machine %s (%s). See "
-            "docs/security.md.", ", ".join(could), lacking,
-        )  # fmt: skip
+            "docs/security.md.",
+            ", ".join(could),
+            lacking,
+        )
 
 
 @contextlib.asynccontextmanager

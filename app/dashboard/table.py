@@ -82,8 +82,9 @@ def show_table(result: Result, shown: range, in_chart: Sequence[int]) -> list[in
         on_select="rerun",
         selection_mode="multi-row",
     )
-    return [int(chosen.iloc[row]["index"]) for row in event["selection"]["rows"]
-            if row < len(chosen)]  # fmt: skip
+    return [
+        int(chosen.iloc[row]["index"]) for row in event["selection"]["rows"] if row < len(chosen)
+    ]
 
 
 def told_of_layers(result: Result) -> dict[str, str]:
@@ -114,13 +115,25 @@ def filtered(table: pd.DataFrame, found: set[str]) -> pd.DataFrame:
             help="A regular expression, such as conv[12]$ or ^stage1; upper and lower case alike.",
         )
         kinds = st.multiselect(
-            "Classes", sorted(set(table["class"])), format_func=plain_text, placeholder="all",
-            key="classes", width=300,
-        )  # fmt: skip
-        only_weighted = st.toggle("Only with a kernel", key="only_weighted", width="content",
-                                  help="Layers whose weights AutoInit sets.")  # fmt: skip
-        only_found = st.toggle("Only findings", key="only_findings", width="content",
-                               help="Layers that a finding names.")  # fmt: skip
+            "Classes",
+            sorted(set(table["class"])),
+            format_func=plain_text,
+            placeholder="all",
+            key="classes",
+            width=300,
+        )
+        only_weighted = st.toggle(
+            "Only with a kernel",
+            key="only_weighted",
+            width="content",
+            help="Layers whose weights AutoInit sets.",
+        )
+        only_found = st.toggle(
+            "Only findings",
+            key="only_findings",
+            width="content",
+            help="Layers that a finding names.",
+        )
     kept = matching(table["path"], text) if text else pd.Series(True, table.index)
     if kinds:
         kept &= table["class"].isin(kinds)

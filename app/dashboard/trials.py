@@ -44,9 +44,12 @@ def show_trials(spec: JobSpec | None) -> None:
     key = st.query_params.get(TRIAL)
     handle = None if key is None else jobs.find(key)
     opened = st.expander(
-        "Try it: which initialisation, at which learning rate?", icon=":material/model_training:",
-        expanded=handle is not None, key="trials", on_change="rerun",
-    )  # fmt: skip
+        "Try it: which initialisation, at which learning rate?",
+        icon=":material/model_training:",
+        expanded=handle is not None,
+        key="trials",
+        on_change="rerun",
+    )
     if not opened.open:
         return
     with opened:
@@ -85,16 +88,19 @@ def choose(spec: JobSpec | None) -> None:
     upload: uploads.Upload | None = st.session_state.get(DATA)
     if upload is not None and uploads.keep(upload.path):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(f":material/draft: **{markdown_text(upload.name, 60)}**, "
-                        f"{size(upload.size)}")  # fmt: skip
+            st.markdown(
+                f":material/draft: **{markdown_text(upload.name, 60)}**, {size(upload.size)}"
+            )
             if st.button("Remove", type="tertiary", key="remove-trial-data"):
                 del st.session_state[DATA]
                 st.rerun()
     else:
         upload = moved_to_disk(
-            DATA, "Data to learn: a .npz file with arrays x and y (optional)", DATA_SUFFIXES,
+            DATA,
+            "Data to learn: a .npz file with arrays x and y (optional)",
+            DATA_SUFFIXES,
             table(TrialSettings)["data"].help,
-        )  # fmt: skip
+        )
         if upload is not None:
             st.session_state[DATA] = upload
             st.rerun()
@@ -170,17 +176,24 @@ def show_done(handle: JobHandle) -> None:
         for place, each in enumerate(downloads(found, handle.folder)):
             st.download_button(
                 f"The model with {WORDS[best]}, {each.suffix}" if best else each.label,
-                each.path.read_bytes, f"{Path(found.name).stem}-{best}{each.suffix}",
-                type="primary" if not place else "secondary", icon=":material/download:",
-                on_click="ignore", help=each.note or None, key=f"trial-{each.suffix}",
-            )  # fmt: skip
+                each.path.read_bytes,
+                f"{Path(found.name).stem}-{best}{each.suffix}",
+                type="primary" if not place else "secondary",
+                icon=":material/download:",
+                on_click="ignore",
+                help=each.note or None,
+                key=f"trial-{each.suffix}",
+            )
         if best == DEFAULT:
             st.caption("The model as it is does as well: there is nothing to take home.")
         st.download_button(
-            "All trainings, JSON", (handle.folder / RESULT).read_bytes,
-            f"{Path(found.name).stem}-trial.json", icon=":material/data_object:",
-            on_click="ignore", type="tertiary",
-        )  # fmt: skip
+            "All trainings, JSON",
+            (handle.folder / RESULT).read_bytes,
+            f"{Path(found.name).stem}-trial.json",
+            icon=":material/data_object:",
+            on_click="ignore",
+            type="tertiary",
+        )
 
 
 def show_grid(found: TrialResult) -> None:
@@ -195,19 +208,26 @@ def show_grid(found: TrialResult) -> None:
     st.caption(
         f"{plain_text(found.optimizer)}, {found.steps} steps of {found.batch} samples. "
         + markdown_text(found.data, 300)
-        + (" Percent of unseen samples right." if found.measure == "accuracy" else
-           " Percent of the best constant's loss that is gained.")
-    )  # fmt: skip
+        + (
+            " Percent of unseen samples right."
+            if found.measure == "accuracy"
+            else " Percent of the best constant's loss that is gained."
+        )
+    )
     st.plotly_chart(
-        grid_chart(found), key="trial-grid", config={"displayModeBar": False},
+        grid_chart(found),
+        key="trial-grid",
+        config={"displayModeBar": False},
         alt=f"Scores by initialisation and learning rate. {answer.sentence}",
-    )  # fmt: skip
+    )
     st.caption(LEGEND)
     if any(len(each.losses) > 1 for each in found.trainings):
         st.plotly_chart(
-            curves_chart(found), key="trial-curves", config={"displayModeBar": False},
+            curves_chart(found),
+            key="trial-curves",
+            config={"displayModeBar": False},
             alt="Loss of each step, of each initialisation at its best rate.",
-        )  # fmt: skip
+        )
     said = [
         f"- **{WORDS[scheme]}**: {each.verdict}. {markdown_text(each.reason, 400)}"
         for scheme, each in found.expected.items()

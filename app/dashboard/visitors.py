@@ -75,8 +75,10 @@ def show_runs(shown: str | None) -> None:
         return
     with st.expander("Recent runs", icon=":material/history:"):
         if shown in runs:
-            runs[shown] = st.text_input("Name of this run", runs[shown], max_chars=80,
-                                        key=f"name-{shown}") or runs[shown]  # fmt: skip
+            runs[shown] = (
+                st.text_input("Name of this run", runs[shown], max_chars=80, key=f"name-{shown}")
+                or runs[shown]
+            )
         for key, name in reversed(list(runs.items())):
             if key != shown and st.button(
                 markdown_text(name, 60), key=f"run-{key}", type="tertiary", width="stretch"

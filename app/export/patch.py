@@ -11,9 +11,16 @@ from app.text.escaping import plain_text
 
 # Remedies that are a change of the code at the layer that the finding names.
 _AT_A_LAYER = (
-    "change_last_activation", "change_activation", "add_nonlinearity", "add_normalisation",
-    "scale_input", "widen", "reseed", "bound_recurrence", "fix_statistics",
-)  # fmt: skip
+    "change_last_activation",
+    "change_activation",
+    "add_nonlinearity",
+    "add_normalisation",
+    "scale_input",
+    "widen",
+    "reseed",
+    "bound_recurrence",
+    "fix_statistics",
+)
 _NAMES_ON_A_LINE = 4
 # Argument, initializer as Python, and the attribute that holds the weights.
 _Choice = tuple[str, str, str]
@@ -67,8 +74,10 @@ def patch(result: Result) -> str:
     argument, example, _ = next(iter(groups))[0]
     head = _HEAD.format(
         name=plain_text(repr(full_name(result.model.name, result.settings))),
-        classes=", ".join(sorted(classes)), argument=argument, example=example,
-    )  # fmt: skip
+        classes=", ".join(sorted(classes)),
+        argument=argument,
+        example=example,
+    )
     lines = []
     for choices, calls in groups.items():
         for call in calls:

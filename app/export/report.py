@@ -150,9 +150,15 @@ def _series_table(result: Result) -> tuple[Head, Body]:
 def _call_table(result: Result) -> tuple[Head, Body, int, list[str]]:
     """One row per call: what it is, then variance, mean and correlation of each series."""
     figures = (
-        "variance", "predicted", "mean", "predicted mean", "correlation of samples",
-        "predicted correlation", "zeros", "error of the variance",
-    )  # fmt: skip
+        "variance",
+        "predicted",
+        "mean",
+        "predicted mean",
+        "correlation of samples",
+        "predicted correlation",
+        "zeros",
+        "error of the variance",
+    )
     head = ["layer", "class", "output", "prediction"]
     head += [f"{series_name(series)} {what}" for series in result.series for what in figures]
     body = []

@@ -21,9 +21,18 @@ SOURCES: tuple[tuple[str, Callable[[Call, str], Part | None], tuple[str, ...]], 
         "measured",
         Call.measured,
         (
-            "variance", "mean", "minimum", "maximum", "zero_fraction", "finite_fraction",
-            "sample_correlation", "position_correlation", "kurtosis", "dead_fraction",
-            "saturated_fraction", "standard_error",
+            "variance",
+            "mean",
+            "minimum",
+            "maximum",
+            "zero_fraction",
+            "finite_fraction",
+            "sample_correlation",
+            "position_correlation",
+            "kurtosis",
+            "dead_fraction",
+            "saturated_fraction",
+            "standard_error",
         ),
     ),
     (
@@ -35,13 +44,17 @@ SOURCES: tuple[tuple[str, Callable[[Call, str], Part | None], tuple[str, ...]], 
         "predicted",
         Call.predicted,
         (
-            "variance", "spread", "mean", "correlation_slope", "sample_correlation",
+            "variance",
+            "spread",
+            "mean",
+            "correlation_slope",
+            "sample_correlation",
             "position_correlation",
         ),
     ),
     ("gradient", Call.gradient, ("variance", "mean", "square_norm", "finite_fraction")),
     ("kernel", Call.of, ("update_ratio",)),
-)  # fmt: skip
+)
 
 
 def columns(series: Sequence[str]) -> list[str]:

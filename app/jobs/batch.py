@@ -236,9 +236,8 @@ class Trusted:
     def _start(self) -> ProcessPoolExecutor:
         threads = max((os.cpu_count() or 1) // self._workers, 1)
         return ProcessPoolExecutor(
-            self._workers, multiprocessing.get_context("spawn"), _get_ready,
-            (self._theirs, threads),
-        )  # fmt: skip
+            self._workers, multiprocessing.get_context("spawn"), _get_ready, (self._theirs, threads)
+        )
 
 
 def _get_ready(parent: Connection, threads: int) -> None:

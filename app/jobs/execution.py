@@ -78,19 +78,29 @@ def rehearse() -> None:
     if device_kind("auto") != "cpu":
         return
     layers = keras.layers
-    model = keras.Sequential([
-        keras.Input((6, 6, 2)), layers.Conv2D(2, 3), layers.BatchNormalization(), layers.ReLU(),
-        layers.Flatten(), layers.Dense(2),
-    ])  # fmt: skip
+    model = keras.Sequential(
+        [
+            keras.Input((6, 6, 2)),
+            layers.Conv2D(2, 3),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.Flatten(),
+            layers.Dense(2),
+        ]
+    )
     with contextlib.suppress(Exception):  # what is wrong will be said of a job
         compare(model, Settings(samples=8), uploaded=True)
     keras.utils.clear_session()  # the names of later layers are counted from the beginning
 
 
 def run(
-    spec: JobSpec, folder: Path, progress: Progress, model: Any = None, saves: bool = True,
+    spec: JobSpec,
+    folder: Path,
+    progress: Progress,
+    model: Any = None,
+    saves: bool = True,
     brief: bool = False,
-) -> None:  # fmt: skip
+) -> None:
     """Analyse a model; leave `result.json` and the re-initialised model in `folder`.
 
     Args:
@@ -131,9 +141,15 @@ def run(
             replace(folder / PREVIEW, json_text(preview_of(found, settings)))
 
     comparison = compare(
-        model, settings, linted=found.linted, uploaded=uploaded, progress=measuring, data=data,
-        preview=keep_preview, brief=brief,
-    )  # fmt: skip
+        model,
+        settings,
+        linted=found.linted,
+        uploaded=uploaded,
+        progress=measuring,
+        data=data,
+        preview=keep_preview,
+        brief=brief,
+    )
     downloads: tuple[Download, ...] = ()
     doubts: tuple[Finding, ...] = ()
     if saves:
@@ -171,9 +187,12 @@ def _require_batches(graph: ModelGraph, settings: Settings) -> None:
 
 
 def take_home(
-    found: Opened, folder: Path, scales: Sequence[KernelScale], scheme: str,
+    found: Opened,
+    folder: Path,
+    scales: Sequence[KernelScale],
+    scheme: str,
     stage: Callable[[str], None] = lambda text: None,
-) -> tuple[tuple[Download, ...], tuple[Finding, ...]]:  # fmt: skip
+) -> tuple[tuple[Download, ...], tuple[Finding, ...]]:
     """The files of a model that a scheme has drawn, each read again; and what is to be told.
 
     Args:
@@ -195,9 +214,14 @@ def take_home(
     if 8 * found.model.count_params() < memory_left(Limits.from_environment().memory_bytes):
         stage("Reading it again")
         downloads, doubts = read_again(
-            downloads, folder, found.model, None if found.changed else file, scales,
-            found.custom_objects, only,
-        )  # fmt: skip
+            downloads,
+            folder,
+            found.model,
+            None if found.changed else file,
+            scales,
+            found.custom_objects,
+            only,
+        )
         left_out = (*left_out, *doubts)
     return downloads, left_out
 
@@ -292,9 +316,15 @@ def _opened_file(spec: JobSpec, custom: dict[str, Any], budgets: Budgets) -> Mod
     with unpacked:
         parts = parts_of(Path(spec.model), spec.name, budgets, folder)
         file = open_model_file(
-            parts.model, custom, parts.name, budgets, spec.settings.treat_as, parts.weights,
-            spec.settings.trust, parts.code,
-        )  # fmt: skip
+            parts.model,
+            custom,
+            parts.name,
+            budgets,
+            spec.settings.treat_as,
+            parts.weights,
+            spec.settings.trust,
+            parts.code,
+        )
         if any(folder.iterdir()):  # is read from later on
             weakref.finalize(file.record, unpacked.pop_all().close)
     if parts.model == Path(spec.model):
@@ -340,9 +370,10 @@ def _positions(model: Any) -> list[int]:
     """How many positions a model's embeddings of these have, more of which cannot be run."""
     return [
         int(weight.shape[0])
-        for layer in layers_in(model) for weight in layer.weights
+        for layer in layers_in(model)
+        for weight in layer.weights
         if _POSITIONS.search(weight.path) and len(weight.shape) == 2
-    ]  # fmt: skip
+    ]
 
 
 def _stated_sizes(model: Any) -> list[int]:

@@ -265,11 +265,13 @@ class Workers:
             inside = job.spec.moved(partial(folders.give, process.cell))
             queue = self._queue_of(job.spec)
             with Watch(process, self._limits, job._stop, lambda: len(queue) > 1) as watch:
-                process.send({
-                    "spec": inside.to_json(),
-                    "folder": str(folders.left(process.cell)),
-                    "limits": asdict(self._limits),
-                })  # fmt: skip
+                process.send(
+                    {
+                        "spec": inside.to_json(),
+                        "folder": str(folders.left(process.cell)),
+                        "limits": asdict(self._limits),
+                    }
+                )
                 for report in process.reports():
                     if isinstance(report, Outcome):
                         outcome = report
@@ -319,10 +321,7 @@ def shared_workers() -> Workers:
 
 
 def submit(
-    spec: JobSpec,
-    folder: Path | None = None,
-    owner: str | None = None,
-    address: str | None = None,
+    spec: JobSpec, folder: Path | None = None, owner: str | None = None, address: str | None = None
 ) -> JobHandle:
     """Puts a job into this process's queue: see `Workers.submit`."""
     return shared_workers().submit(spec, folder, owner, address)

@@ -54,21 +54,34 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
     task = _task(found, spec, losses_of(model))
     rates = trial.rates or rates_around(usual)
     first = TrialResult(
-        kind="trial", name=spec.name, settings=trial.model_dump(), data=task.about,
-        samples=task.samples, optimizer=optimizer_name,
-        measure="accuracy" if task.counts else "loss", chance=task.largest_class,
-        steps=trial.steps, batch=trial.batch, schemes=trial.schemes, rates=rates,
+        kind="trial",
+        name=spec.name,
+        settings=trial.model_dump(),
+        data=task.about,
+        samples=task.samples,
+        optimizer=optimizer_name,
+        measure="accuracy" if task.counts else "loss",
+        chance=task.largest_class,
+        steps=trial.steps,
+        batch=trial.batch,
+        schemes=trial.schemes,
+        rates=rates,
         trainings=(),
-    )  # fmt: skip
+    )
     inputs = dict(zip(input_shapes(found.graph), task.inputs, strict=True))
     settings = found.settings.replace(seeds=MOST_DRAWS, mode="training")
     uploaded = found.file is not None and found.file.has_weights
     analysis = Analysis(model, settings, uploaded, data=inputs)
     trainer = Trainer(model, analysis.graph, task, optimizer, trial.batch)
     result, scales = run_grid(
-        analysis, trainer, first, trial, found.linted, progress,
+        analysis,
+        trainer,
+        first,
+        trial,
+        found.linted,
+        progress,
         lambda known: replace(folder / PREVIEW, json_text(known)),
-    )  # fmt: skip
+    )
     best = result.answer.scheme
     changes: dict[str, Any] = {"timings": {"total": round(time.perf_counter() - start, 2)}}
     if best is not None and best != DEFAULT:
@@ -98,8 +111,12 @@ def _task(found: Opened, spec: JobSpec, losses: list[Any] | None) -> Task:
     try:
         check_data(graph, inputs)
         return task_of(
-            graph, list(inputs.values()), targets, f"The data in {quoted(name)}.", losses,
+            graph,
+            list(inputs.values()),
+            targets,
+            f"The data in {quoted(name)}.",
+            losses,
             settings.seed,
-        )  # fmt: skip
+        )
     except ValueError as error:
         raise ModelFileError("bad_input_data", f"Data file {quoted(name)}: {error}") from error

@@ -8,11 +8,7 @@ from typing import Any
 import keras
 
 from autoinit.errors import GraphError
-from autoinit.graph.keras_internals import (
-    assert_input_compatibility,
-    compute_output_spec,
-    maker_of,
-)
+from autoinit.graph.keras_internals import assert_input_compatibility, compute_output_spec, maker_of
 from autoinit.graph.keras_models import Mask
 from autoinit.graph.model_graph import Call, ModelGraph, Parameter, Shape, TensorRef, Value
 from autoinit.graph.paths import joined, shortened
@@ -42,9 +38,15 @@ class GraphBuilder:
         """What has been built."""
         traced = tuple({id(layer): layer for layer in self.traced}.values())
         return ModelGraph(
-            name, tuple(self.calls), tuple(self.values), tuple(outputs), self.scopes, self.assumed,
-            traced, batch,
-        )  # fmt: skip
+            name,
+            tuple(self.calls),
+            tuple(self.values),
+            tuple(outputs),
+            self.scopes,
+            self.assumed,
+            traced,
+            batch,
+        )
 
     def append(self, call: Call) -> None:
         """Take a call, whose inputs and outputs are values of this graph."""
@@ -55,9 +57,14 @@ class GraphBuilder:
             self._origins.update((value.index, origin) for value in call.outputs)
 
     def value(
-        self, shape: Shape, dtype: Any, *, constant: bool = False, rows: int = 1,
+        self,
+        shape: Shape,
+        dtype: Any,
+        *,
+        constant: bool = False,
+        rows: int = 1,
         parameter: Parameter | None = None,
-    ) -> Value:  # fmt: skip
+    ) -> Value:
         """A new tensor between calls."""
         dtype = str(keras.backend.standardize_dtype(dtype))
         value = Value(len(self.values), shape, dtype, constant, rows, parameter)
@@ -85,9 +92,14 @@ class GraphBuilder:
             value = self.value(shape, parameter.dtype, constant=True, parameter=parameter)
             path = self.path(prefix, parameter.name)
             call = Call(
-                len(self.calls), path, parameter, "whole", (), (value,),
+                len(self.calls),
+                path,
+                parameter,
+                "whole",
+                (),
+                (value,),
                 frozen=frozen or not parameter.trainable,
-            )  # fmt: skip
+            )
             self.append(call)
             self._parameters[key] = value
         return self._parameters[key]

@@ -20,12 +20,7 @@ import numpy as np
 from keras import layers
 
 from autoinit.graph.changing import changing_variables, values_of
-from autoinit.graph.keras_internals import (
-    get_keras_mask,
-    layers_in,
-    put_back,
-    set_keras_mask,
-)
+from autoinit.graph.keras_internals import get_keras_mask, layers_in, put_back, set_keras_mask
 from autoinit.graph.model_graph import Call, stock_class
 
 # Loops whose own code is Keras's; their cells may be anybody's.

@@ -51,8 +51,9 @@ _KERAS2 = {
     "SlicingOpLambda": "tf_keras.src.layers.core.tf_op_layer.SlicingOpLambda",
     "StochasticDepth2": "tf_keras.src.applications.convnext.StochasticDepth",
     "TFOpLambda": "tf_keras.src.layers.core.tf_op_layer.TFOpLambda",
-    "TrackableObjectGraph":
-        "tensorflow.core.protobuf.trackable_object_graph_pb2.TrackableObjectGraph",
+    "TrackableObjectGraph": (
+        "tensorflow.core.protobuf.trackable_object_graph_pb2.TrackableObjectGraph"
+    ),
     "TensorFlowOpLayer": "tf_keras.src.engine.base_layer.TensorFlowOpLayer",
     "activations2": "tf_keras.src.activations",
     "base_layer2": "tf_keras.src.engine.base_layer",
@@ -62,13 +63,14 @@ _KERAS2 = {
     "is_keras_trackable2": "tf_keras.src.saving.saving_lib._is_keras_trackable",
     "made_by_a_call": "tf_keras.src.engine.functional._should_skip_first_node",
     "op_def_registry": "tensorflow.python.framework.op_def_registry",
-    "preprocess_weights_for_loading":
-        "tf_keras.src.saving.legacy.hdf5_format.preprocess_weights_for_loading",
+    "preprocess_weights_for_loading": (
+        "tf_keras.src.saving.legacy.hdf5_format.preprocess_weights_for_loading"
+    ),
     "serialize_keras2": "tf_keras.src.saving.legacy.serialization.serialize_keras_object",
     "to_snake_case2": "tf_keras.src.utils.generic_utils.to_snake_case",
     "unnest_if_single_tensor": "tf_keras.src.engine.base_layer_utils.unnest_if_single_tensor",
     "walk_trackable2": "tf_keras.src.saving.saving_lib._walk_trackable",
-}  # fmt: skip
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -246,17 +246,22 @@ class StandIn(Call):
     def run(self, tensors: Sequence[Any], training: bool, batch: int | None = None) -> list[Any]:
         """Noise for as many samples as arrive."""
         samples = next(
-            (len(tensor) // value.rows for value, tensor in zip(self.inputs, tensors, strict=True)
-             if not value.constant), batch or 1,
-        )  # fmt: skip
+            (
+                len(tensor) // value.rows
+                for value, tensor in zip(self.inputs, tensors, strict=True)
+                if not value.constant
+            ),
+            batch or 1,
+        )
         return [
             keras.ops.convert_to_tensor(
-                mean + math.sqrt(variance)
+                mean
+                + math.sqrt(variance)
                 * self.generator.standard_normal(value.sizes(samples), np.float32),
                 dtype=value.dtype,
             )
             for value, (mean, variance) in zip(self.outputs, self.moments, strict=True)
-        ]  # fmt: skip
+        ]
 
 
 @dataclass(frozen=True)

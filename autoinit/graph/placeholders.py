@@ -118,9 +118,11 @@ class Opaque(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """The arguments."""
         own = {
-            "original": self.original, "reason": self.reason, "outputs": self.outputs,
+            "original": self.original,
+            "reason": self.reason,
+            "outputs": self.outputs,
             "evidence": self.evidence,
-        }  # fmt: skip
+        }
         return {**super().get_config(), **own}
 
 

@@ -34,24 +34,13 @@ from autoinit.graph.keras_models import (
     own_name,
     unlikely_batch,
 )
-from autoinit.graph.model_graph import (
-    Call,
-    ModelGraph,
-    Parameter,
-    TensorRef,
-    Value,
-    innermost,
-)
+from autoinit.graph.model_graph import Call, ModelGraph, Parameter, TensorRef, Value, innermost
 from autoinit.graph.placeholders import placeholder_activation, placeholder_in
 from autoinit.graph.tracing import LayerTrace, TracedCall, UntraceableError, arguments_of
 
 
 def read_graph(
-    model: Any,
-    unknown_size: int = 32,
-    *,
-    has_rule: Callable[[Any], bool],
-    training: bool = True,
+    model: Any, unknown_size: int = 32, *, has_rule: Callable[[Any], bool], training: bool = True
 ) -> ModelGraph:
     """Read the graph of a Keras 3 model.
 
@@ -193,14 +182,20 @@ class _Reader:
         return traced
 
     def _traced_frame(
-        self, layer: Any, arguments: Any, given: Sequence[Value], prefix: str,
-        masked: frozenset[int], frozen: bool, *, inside: bool = True,
-    ) -> _Frame:  # fmt: skip
+        self,
+        layer: Any,
+        arguments: Any,
+        given: Sequence[Value],
+        prefix: str,
+        masked: frozenset[int],
+        frozen: bool,
+        *,
+        inside: bool = True,
+    ) -> _Frame:
         values = {value.index: value for value in given}
         layer_trace = LayerTrace(
-            layer, arguments, values, masked, self.training, self.batch,
-            self.has_rule,
-        )  # fmt: skip
+            layer, arguments, values, masked, self.training, self.batch, self.has_rule
+        )
         trace = layer_trace.trace
         order = list(dict.fromkeys(value.index for value in given))
         constants = {id(tensor) for _, tensor, _ in trace.parameters}
@@ -302,10 +297,17 @@ class _Reader:
         path = self.graph.path(prefix, name)
         activation = fused_activation(layer)
         call = Call(
-            len(self.graph.calls), path, layer, "whole", tuple(inputs), outputs, arguments,
+            len(self.graph.calls),
+            path,
+            layer,
+            "whole",
+            tuple(inputs),
+            outputs,
+            arguments,
             frozen=frame.frozen or not getattr(layer, "trainable", True),
-            retrace=retrace, untraceable=untraceable,
-        )  # fmt: skip
+            retrace=retrace,
+            untraceable=untraceable,
+        )
         if activation is None:
             self.graph.append(replace(call, placeholder=placeholder_in(layer)))
             return
@@ -317,10 +319,16 @@ class _Reader:
         part = placeholder_activation(innermost(layer).activation)
         self.graph.append(
             Call(
-                len(self.graph.calls), path, layer, "activation", (before,), (after,),
-                frozen=call.frozen, placeholder=part,
+                len(self.graph.calls),
+                path,
+                layer,
+                "activation",
+                (before,),
+                (after,),
+                frozen=call.frozen,
+                placeholder=part,
             )
-        )  # fmt: skip
+        )
 
     def _outputs(
         self, node: Any, frame: _Frame, arguments: Any, inputs: Sequence[Value]

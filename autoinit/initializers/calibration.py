@@ -53,9 +53,13 @@ class Fed:
 
 
 def calibrate(
-    graph: ModelGraph, plans: Sequence[KernelScale], target: float, fed: Fed, *,
+    graph: ModelGraph,
+    plans: Sequence[KernelScale],
+    target: float,
+    fed: Fed,
+    *,
     centred: bool = False,
-) -> tuple[dict[int, float], tuple[Finding, ...]]:  # fmt: skip
+) -> tuple[dict[int, float], tuple[Finding, ...]]:
     """Scale kernels until what they give has the variance aimed at, on the inputs that are fed.
 
     A kernel that is used several times gets the mean of the logarithms of what its uses ask for,
@@ -96,9 +100,13 @@ class _Calibration:
     """Passes through the calls. Each leaves kernels scaled."""
 
     def __init__(
-        self, graph: ModelGraph, plans: Sequence[KernelScale], target: float, fed: Fed,
+        self,
+        graph: ModelGraph,
+        plans: Sequence[KernelScale],
+        target: float,
+        fed: Fed,
         centred: bool,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.graph, self.target, self.fed, self.centred = graph, target, fed, centred
         self.findings: list[Finding] = []
         self.scaled: dict[int, float] = {}
@@ -217,14 +225,19 @@ class _Calibration:
         axis = layer.axis if isinstance(layer.axis, int) else layer.axis[0]
         others = tuple(n for n in range(values.ndim) if n != axis % values.ndim)
         return [
-            (layer.moving_mean, values.mean(others)), (layer.moving_variance, values.var(others)),
-        ]  # fmt: skip
+            (layer.moving_mean, values.mean(others)),
+            (layer.moving_variance, values.var(others)),
+        ]
 
     def _keep(self, call: Call, why: str) -> None:
-        self.findings.append(Finding(
-            "keeps_initializer", call.path, call.class_name,
-            f"The kernel of {call.path!r} is not scaled by what was measured: {why}.",
-        ))  # fmt: skip
+        self.findings.append(
+            Finding(
+                "keeps_initializer",
+                call.path,
+                call.class_name,
+                f"The kernel of {call.path!r} is not scaled by what was measured: {why}.",
+            )
+        )
 
 
 def _variables(call: Call) -> list[Any]:

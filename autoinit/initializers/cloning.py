@@ -308,9 +308,12 @@ def _cannot(part: Any, error: Exception) -> str:
 def _input_like(tensor: Any) -> Any:
     layer = maker_of(tensor)
     return keras.Input(
-        batch_shape=tensor.shape, dtype=tensor.dtype, name=layer.name, sparse=tensor.sparse,
+        batch_shape=tensor.shape,
+        dtype=tensor.dtype,
+        name=layer.name,
+        sparse=tensor.sparse,
         optional=layer.optional,
-    )  # fmt: skip
+    )
 
 
 def _custom_objects(model: Any, graph: ModelGraph) -> dict[str, Any]:

@@ -181,10 +181,12 @@ def _reseeded(entry: Any, seed: int | None) -> Any:
 def _kept(layer: Any, error: Exception) -> Finding:
     name = type(layer).__name__
     return Finding(
-        "keeps_weights", layer.name, name,
+        "keeps_weights",
+        layer.name,
+        name,
         f"Layer {layer.name!r} ({name}) cannot be made again from its configuration "
         f"({type(error).__name__}): its weights are not drawn afresh.",
-    )  # fmt: skip
+    )
 
 
 Recorded = dict[tuple[int, str], tuple[Any, Any]]

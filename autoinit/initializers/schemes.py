@@ -89,25 +89,35 @@ SCHEMES: dict[str, Scheme] = {
         own=True,
     ),
     "glorot": Scheme(
-        "Glorot", "Uniform of variance 2/(fan-in + fan-out) (Glorot & Bengio 2010).",
-        _glorot, "uniform",
+        "Glorot",
+        "Uniform of variance 2/(fan-in + fan-out) (Glorot & Bengio 2010).",
+        _glorot,
+        "uniform",
     ),
     "he": Scheme(
-        "He", "Truncated normal of variance 2/fan-in, for ReLU (He et al. 2015).",
-        _he, "truncated_normal",
+        "He",
+        "Truncated normal of variance 2/fan-in, for ReLU (He et al. 2015).",
+        _he,
+        "truncated_normal",
     ),
     "lecun": Scheme(
-        "LeCun", "Truncated normal of variance 1/fan-in, for SELU and tanh (LeCun et al. 1998).",
-        _lecun, "truncated_normal",
+        "LeCun",
+        "Truncated normal of variance 1/fan-in, for SELU and tanh (LeCun et al. 1998).",
+        _lecun,
+        "truncated_normal",
     ),
     "orthogonal": Scheme(
-        "Orthogonal", "Kernels whose singular values are 1 (Saxe et al. 2014).",
-        _orthogonal, "orthogonal",
+        "Orthogonal",
+        "Kernels whose singular values are 1 (Saxe et al. 2014).",
+        _orthogonal,
+        "orthogonal",
     ),
     "delta_orthogonal": Scheme(
         "Delta-orthogonal",
         "Orthogonal at the middle tap of a convolution, zero at the others (Xiao et al. 2018).",
-        _orthogonal, "orthogonal", at_centre=True,
+        _orthogonal,
+        "orthogonal",
+        at_centre=True,
     ),
     "autoinit": Scheme(
         "AutoInit",
@@ -115,7 +125,8 @@ SCHEMES: dict[str, Scheme] = {
         "predict it (Bingham & Miikkulainen 2021).",
     ),
     "autoinit_orthogonal": Scheme(
-        "AutoInit, orthogonal", "AutoInit's scales, drawn as orthogonal matrices.",
+        "AutoInit, orthogonal",
+        "AutoInit's scales, drawn as orthogonal matrices.",
         distribution="orthogonal",
     ),
     "backward": Scheme(
@@ -134,7 +145,8 @@ SCHEMES: dict[str, Scheme] = {
         "Centred",
         "Calibrated, with each unit's mean taken into its bias (after Krähenbühl et al. 2016): "
         "inputs stay apart where they would become alike.",
-        calibrated=True, centred=True,
+        calibrated=True,
+        centred=True,
     ),
     "zero_residual": Scheme(
         "Zero residual",
@@ -143,7 +155,7 @@ SCHEMES: dict[str, Scheme] = {
         "2019).",
         zero_residual=True,
     ),
-}  # fmt: skip
+}
 
 
 def prepare(scheme: Scheme, graph: ModelGraph) -> None:
@@ -153,9 +165,16 @@ def prepare(scheme: Scheme, graph: ModelGraph) -> None:
 
 
 def draw(
-    scheme: Scheme, graph: ModelGraph, plans: Sequence[KernelScale], distribution: str,
-    seed: int | None, *, fed: Fed, target: float = 1.0, constrain: bool = False,
-) -> tuple[tuple[KernelScale, ...], tuple[Finding, ...]]:  # fmt: skip
+    scheme: Scheme,
+    graph: ModelGraph,
+    plans: Sequence[KernelScale],
+    distribution: str,
+    seed: int | None,
+    *,
+    fed: Fed,
+    target: float = 1.0,
+    constrain: bool = False,
+) -> tuple[tuple[KernelScale, ...], tuple[Finding, ...]]:
     """Draw a model's kernels by a scheme, and record their initialisers in their layers.
 
     Args:
@@ -175,10 +194,11 @@ def draw(
         return (), draw_configured_weights(graph, seed or 0, reseed=True)
     distribution = scheme.distribution or distribution
     chosen = [
-        plan if scheme.deviation is None or plan.kernel.constant
+        plan
+        if scheme.deviation is None or plan.kernel.constant
         else replace(plan, standard_deviation=scheme.deviation(plan.kernel))
         for plan in plans
-    ]  # fmt: skip
+    ]
     apply_plans(chosen, distribution, seed, constrain=constrain)
     if scheme.at_centre:
         for number, plan in enumerate(chosen):
@@ -188,9 +208,10 @@ def draw(
         scaled, findings = calibrate(graph, chosen, target, fed, centred=scheme.centred)
         chosen = [
             replace(plan, standard_deviation=plan.standard_deviation * scaled[key])
-            if (key := id(plan.kernel.variable)) in scaled else plan
+            if (key := id(plan.kernel.variable)) in scaled
+            else plan
             for plan in chosen
-        ]  # fmt: skip
+        ]
         record_plans(chosen, distribution, seed)
     return tuple(chosen), findings
 

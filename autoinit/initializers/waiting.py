@@ -123,10 +123,11 @@ class AutoInitializer(keras.initializers.Initializer):
         twin, chosen = scales
         own = layers_in(twin)[place : place + 1]
         found = [
-            each.standard_deviation for each in chosen
+            each.standard_deviation
+            for each in chosen
             if each.kernel.shape == shape
             and any(getattr(each.kernel.layer, "owner", each.kernel.layer) is part for part in own)
-        ]  # fmt: skip
+        ]
         return layer, found[0] if found else None
 
     def _scales(self, called: Any, args: Any, kwargs: Any) -> Any:
@@ -146,18 +147,22 @@ class AutoInitializer(keras.initializers.Initializer):
             options = Options(signal_variance=self.signal_variance, zero_kernels="replace")
             signals = input_signals(graph, self.input_mean, self.input_variance)
             kept = frozenset(
-                id(variable) for each in graph.layers()
-                for variable in getattr(each, "weights", ()) if id(variable) not in own
-            )  # fmt: skip
+                id(variable)
+                for each in graph.layers()
+                for variable in getattr(each, "weights", ())
+                if id(variable) not in own
+            )
             return twin, plan(graph, signals, options, kept=kept).scales
 
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor."""
         return {
-            "distribution": self.distribution, "signal_variance": self.signal_variance,
-            "input_mean": self.input_mean, "input_variance": self.input_variance,
+            "distribution": self.distribution,
+            "signal_variance": self.signal_variance,
+            "input_mean": self.input_mean,
+            "input_variance": self.input_variance,
             "seed": self.seed,
-        }  # fmt: skip
+        }
 
 
 @contextmanager

@@ -3,12 +3,7 @@
 from autoinit.model_files.budgets import Budgets
 from autoinit.model_files.opening import ModelFile, open_model_file
 from autoinit.model_files.write.rereading import read_again
-from autoinit.model_files.write.saving import (
-    Download,
-    save_model,
-    save_reinitialized,
-    save_variant,
-)
+from autoinit.model_files.write.saving import Download, save_model, save_reinitialized, save_variant
 
 __all__ = [
     "Budgets",

@@ -105,9 +105,12 @@ def open_model_file(
 
 
 def _open_trusted(
-    record: FileRecord, custom_objects: Mapping[str, Any], budgets: Budgets,
-    treat_as: Sequence[str], code: Sequence[Path],
-) -> ModelFile:  # fmt: skip
+    record: FileRecord,
+    custom_objects: Mapping[str, Any],
+    budgets: Budgets,
+    treat_as: Sequence[str],
+    code: Sequence[Path],
+) -> ModelFile:
     """The model with its own code; without that where it fails."""
     own, findings = modules_with(record.config_text, record.keras, code)
     has_lambda = '"Lambda"' in record.config_text
@@ -156,9 +159,12 @@ def _open(
 
 
 def _open_keras3(
-    record: FileRecord, config: dict[str, Any], custom: dict[str, Any], budgets: Budgets,
+    record: FileRecord,
+    config: dict[str, Any],
+    custom: dict[str, Any],
+    budgets: Budgets,
     arrays: ArraysFile | None,
-) -> ModelFile:  # fmt: skip
+) -> ModelFile:
     undrawn: list[Pair] = []
     model = rebuild_keras3(config, custom, budgets, undrawn if arrays else None)
     if not isinstance(model, keras.Model):
@@ -173,9 +179,12 @@ def _open_keras3(
 
 
 def _open_keras2(
-    record: FileRecord, config: dict[str, Any], custom: dict[str, Any], budgets: Budgets,
+    record: FileRecord,
+    config: dict[str, Any],
+    custom: dict[str, Any],
+    budgets: Budgets,
     arrays: ArraysFile | None,
-) -> ModelFile:  # fmt: skip
+) -> ModelFile:
     _require_tf_keras(record.name)
     # tf_keras takes seconds to import, and most files do without it.
     from autoinit.model_files.keras2 import build_keras2, translate
@@ -190,9 +199,15 @@ def _open_keras2(
             if id(own) in masks and masks[id(own)].shape == tuple(new.shape):
                 new.pruning_mask = masks[id(own)]
     return ModelFile(
-        translation.model, record, "", findings, original, weights, translation.layers,
+        translation.model,
+        record,
+        "",
+        findings,
+        original,
+        weights,
+        translation.layers,
         translation.native,
-    )  # fmt: skip
+    )
 
 
 def _require_tf_keras(name: str) -> None:
@@ -251,11 +266,15 @@ def _of_keras(
     if not others:
         return fitting, ()
     written = "tf_keras, for files of Keras 2" if record.keras == 3 else "Keras 3"
-    return fitting, (Finding(
-        "custom_objects_unused", "", "",
-        f"The file is of Keras {record.keras}, and {', '.join(map(repr, others[:3]))} of your "
-        f"custom objects are made for {written}: they are not used.",
-    ),)  # fmt: skip
+    return fitting, (
+        Finding(
+            "custom_objects_unused",
+            "",
+            "",
+            f"The file is of Keras {record.keras}, and {', '.join(map(repr, others[:3]))} of your "
+            f"custom objects are made for {written}: they are not used.",
+        ),
+    )
 
 
 def _sha256(path: Path) -> str:

@@ -30,9 +30,11 @@ from autoinit.model_files.read.json_text import Path
 
 
 def rebuild_keras3(
-    config: Mapping[str, Any], custom_objects: Mapping[str, Any], budgets: Budgets,
+    config: Mapping[str, Any],
+    custom_objects: Mapping[str, Any],
+    budgets: Budgets,
     undrawn: list[tuple[Any, Any]] | None = None,
-) -> Any:  # fmt: skip
+) -> Any:
     """The object that a checked configuration of Keras 3 describes, not compiled.
 
     Args:
@@ -184,9 +186,10 @@ def require_orthogonal(shape: tuple[int, ...], budgets: Budgets) -> None:
     """
     rows, columns = math.prod(shape[:-1]), shape[-1]
     budgets.require(
-        "orthogonal_operations", rows * columns * min(rows, columns),
+        "orthogonal_operations",
+        rows * columns * min(rows, columns),
         f"The orthogonal draw of a matrix of {rows} × {columns}",
-    )  # fmt: skip
+    )
 
 
 def require_activations(graph: ModelGraph, samples: int, budgets: Budgets) -> None:
@@ -203,9 +206,8 @@ def require_activations(graph: ModelGraph, samples: int, budgets: Budgets) -> No
     budgets.require("calls", len(graph.calls), "The model")
     budgets.require("live_bytes", largest_alive(graph, 1), "The activations of one sample")
     budgets.require(
-        "activation_bytes", all_activations(graph, samples),
-        f"The activations of {samples} samples",
-    )  # fmt: skip
+        "activation_bytes", all_activations(graph, samples), f"The activations of {samples} samples"
+    )
     multiplications, steps = work(graph)
     budgets.require("steps", steps, "The model's recurrent layers")
     budgets.require("multiplications", samples * multiplications, f"A pass of {samples} samples")

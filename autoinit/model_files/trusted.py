@@ -69,9 +69,15 @@ def lambda_of(version: int, custom: Mapping[str, Any]) -> Any:
         library = keras
     backend = library.backend
     known = {
-        "keras": library, "K": backend, "backend": backend, "layers": library.layers, "np": np,
-        "numpy": np, "math": math, **custom,
-    }  # fmt: skip
+        "keras": library,
+        "K": backend,
+        "backend": backend,
+        "layers": library.layers,
+        "np": np,
+        "numpy": np,
+        "math": math,
+        **custom,
+    }
     if keras.backend.backend() == "tensorflow":
         import tensorflow
 

@@ -140,9 +140,7 @@ def _is_elementwise(function: Callable[..., Any], operands: int) -> bool:
     # What is summed over columns, or over rows, is another where there are fewer.
     halves = [
         [np.asarray(evaluate(*(each[part] for each in points))) for part in parts]
-        for parts in (
-            (np.s_[:, :1], np.s_[:, 1:]), (np.s_[:1], np.s_[1:]),
-        )
-    ]  # fmt: skip
+        for parts in ((np.s_[:, :1], np.s_[:, 1:]), (np.s_[:1], np.s_[1:]))
+    ]
     apart = [np.concatenate(each, axis) for each, axis in zip(halves, (1, 0), strict=True)]
     return all(np.allclose(together, each, equal_nan=True) for each in (alone, *apart))

@@ -96,10 +96,16 @@ class PlannedKernels(GivenKernels):
     """
 
     def __init__(
-        self, load: Loader, target: float, *, centred: bool, kept: frozenset[int],
+        self,
+        load: Loader,
+        target: float,
+        *,
+        centred: bool,
+        kept: frozenset[int],
         loops: Mapping[int, float] = MappingProxyType({}),
-        zeros: frozenset[int] = frozenset(), latents: Latents | None = None,
-    ) -> None:  # fmt: skip
+        zeros: frozenset[int] = frozenset(),
+        latents: Latents | None = None,
+    ) -> None:
         super().__init__(load)
         self.latents = latents
         self.target = target
@@ -128,10 +134,15 @@ class PlannedKernels(GivenKernels):
                 if key in self.loops
                 else ("for its first use")
             )
-            finding = Finding("shared_layer", call.path, call.class_name, (
-                f"Layer {kernel.layer.name!r} is used again at {call.path!r}: its weights are "
-                f"drawn once, {use}."
-            ))  # fmt: skip
+            finding = Finding(
+                "shared_layer",
+                call.path,
+                call.class_name,
+                (
+                    f"Layer {kernel.layer.name!r} is used again at {call.path!r}: its weights are "
+                    f"drawn once, {use}."
+                ),
+            )
             again = RuleResult((), weighted=True, findings=(finding,))
             return drawn.scaled(earlier.standard_deviation), given, again
         aim = (

@@ -32,9 +32,13 @@ def weighted(call: Call, signal: Signal, context: Context, kernel: Kernel, bias:
 
 
 def project(
-    call: Call, signal: Signal, context: Context, kernel: Kernel, labels: tuple[str, str, str],
+    call: Call,
+    signal: Signal,
+    context: Context,
+    kernel: Kernel,
+    labels: tuple[str, str, str],
     bias: Any = None,
-) -> RuleResult:  # fmt: skip
+) -> RuleResult:
     """An input times a kernel, summed over the axes that the output does not have (eq. 3, 4).
 
     Args:

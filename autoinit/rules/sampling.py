@@ -88,9 +88,13 @@ def sample_layer(
 
 
 def _sampled(
-    call: Call, batches: Iterable[list[Any]], context: Context, kind: type[Signal], groups: int,
+    call: Call,
+    batches: Iterable[list[Any]],
+    context: Context,
+    kind: type[Signal],
+    groups: int,
     precision: float,
-) -> _Sampled:  # fmt: skip
+) -> _Sampled:
     """The layer's outputs for batches of inputs, until their variance is known."""
     collected: list[list[tuple[float, float]]] = []
     with python_seed(derived(context.seed, call.index)), _copied(call, context) as copied:

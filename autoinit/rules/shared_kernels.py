@@ -35,8 +35,14 @@ _SUMS: Mapping[str, Callable[[int], list[float]]] = {
     "Subtract": lambda count: [1.0] + [-1.0] * (count - 1),
 }
 _SCALING = ("Rescaling", "Multiply", "TrueDivide", "Divide", "Add", "Subtract", "Negative")
-_NOISY = (layers.Dropout, layers.SpatialDropout1D, layers.SpatialDropout2D, layers.SpatialDropout3D,
-          layers.GaussianDropout, layers.GaussianNoise)  # fmt: skip
+_NOISY = (
+    layers.Dropout,
+    layers.SpatialDropout1D,
+    layers.SpatialDropout2D,
+    layers.SpatialDropout3D,
+    layers.GaussianDropout,
+    layers.GaussianNoise,
+)
 _NORMALIZING = (layers.LayerNormalization, layers.RMSNormalization, layers.BatchNormalization)
 
 
@@ -123,9 +129,13 @@ class _Roots:
         self._uses: list[Use | None] = []
 
     def add(
-        self, mean: float, variance: float, operand: Array | None = None, use: Use | None = None,
+        self,
+        mean: float,
+        variance: float,
+        operand: Array | None = None,
+        use: Use | None = None,
         function: Callable[[Any], Any] | None = None,
-    ) -> int:  # fmt: skip
+    ) -> int:
         """Takes a tensor in; gives its number."""
         if operand is None:
             operand = np.zeros(self.size)
@@ -159,9 +169,12 @@ class _Roots:
 
     def _with_kernel(self, operand: Array, use: Use) -> Array:
         alike = np.array(
-            [each is not None and each.kernel.variable is use.kernel.variable
-             for each in self._uses], bool,
-        )  # fmt: skip
+            [
+                each is not None and each.kernel.variable is use.kernel.variable
+                for each in self._uses
+            ],
+            bool,
+        )
         moments = use.moments
         common = self.operands @ (self.covariances @ operand)
         means = (self.operands @ self.means) * float(operand @ self.means)
@@ -241,15 +254,20 @@ class SharedKernels:
             return summed
 
     def _other(
-        self, call: Call, operands: Sequence[_Sum], behind: frozenset[int],
-        hidden: frozenset[int], result: RuleResult,
-    ) -> RuleResult:  # fmt: skip
+        self,
+        call: Call,
+        operands: Sequence[_Sum],
+        behind: frozenset[int],
+        hidden: frozenset[int],
+        result: RuleResult,
+    ) -> RuleResult:
         uses = self.uses.get(call.index, [])
         keys = frozenset(id(use.kernel.variable) for use in uses)
         data = [
-            operand for operand, value in zip(operands, call.inputs, strict=True)
+            operand
+            for operand, value in zip(operands, call.inputs, strict=True)
             if not value.constant
-        ]  # fmt: skip
+        ]
         function = _function(call) if len(data) == 1 and not uses else None
         followed = len(uses) == len(data) == 1 and result.at_target
         if not (followed or function):
@@ -258,29 +276,34 @@ class SharedKernels:
         for place, (value, signal) in enumerate(zip(call.outputs, result.signals, strict=True)):
             known = place == 0 and (followed or function is not None)
             root = self._roots.add(
-                signal.mean, signal.variance,
+                signal.mean,
+                signal.variance,
                 self._factors_of(data[0]) if known else None,
                 uses[0] if known and followed else None,
                 function if known else None,
-            )  # fmt: skip
+            )
             self._sums[value.index] = _Sum({root: 1.0}, behind | keys, hidden)
         again = keys & frozenset[int]().union(*(each.hidden for each in operands))
         dependent = not result.weighted and any(each.dependent for each in operands)
         return _approximate(call, result) if again or dependent else result
 
     def _summed(
-        self, arrived: Sequence[Signal], operands: Sequence[_Sum], factors: Sequence[float],
+        self,
+        arrived: Sequence[Signal],
+        operands: Sequence[_Sum],
+        factors: Sequence[float],
         result: RuleResult,
-    ) -> RuleResult:  # fmt: skip
+    ) -> RuleResult:
         """A sum whose operands are no more taken as independent."""
         rows = [
             factor * self._factors_of(each) for factor, each in zip(factors, operands, strict=True)
         ]
         more = sum(
             2 * self._roots.common(rows[i], rows[j], apart=True)
-            for i in range(len(rows)) for j in range(i)
+            for i in range(len(rows))
+            for j in range(i)
             if arrived[i].latent_id != arrived[j].latent_id
-        )  # fmt: skip
+        )
         signal = cast(Signal, result.signals[0])
         if not (more and math.isfinite(more) and signal.finite and signal.variance > 0):
             return result
@@ -309,9 +332,14 @@ def _factors(call: Call, arrived: Sequence[Signal], result: RuleResult) -> list[
 
 def _slope(call: Call) -> list[float] | None:
     try:
-        ends = [np.asarray(keras.ops.convert_to_numpy(
-            call.run([keras.ops.convert_to_tensor(np.float32(x))], False)[0]
-        )) for x in (0.0, 1.0)]  # fmt: skip
+        ends = [
+            np.asarray(
+                keras.ops.convert_to_numpy(
+                    call.run([keras.ops.convert_to_tensor(np.float32(x))], False)[0]
+                )
+            )
+            for x in (0.0, 1.0)
+        ]
     except Exception:  # an operation raises what it likes, of what it cannot take
         return None
     slope = ends[1] - ends[0]
@@ -337,8 +365,9 @@ def _approximate(call: Call, result: RuleResult) -> RuleResult:
 
 def scales_for_loops(
     propagate: Callable[[Mapping[int, float]], Mapping[int, tuple[float, float]]],
-    target: float, uses: int,
-) -> dict[int, float] | None:  # fmt: skip
+    target: float,
+    uses: int,
+) -> dict[int, float] | None:
     """Deviations that give the last use of each kernel its target variance.
 
     Args:

@@ -131,10 +131,16 @@ class IndependentSignal(Signal):
         if a.size > 1 or before.length >= _LONGEST:
             return result
         one, other = float(a.flat[0]), float(b.flat[0])
-        return replace(result, latent_id=self.latent_id, origin=_Origin(
-            before.mean, before.deviation, lambda points: one * before.function(points) + other,
-            before.length + 1,
-        ))  # fmt: skip
+        return replace(
+            result,
+            latent_id=self.latent_id,
+            origin=_Origin(
+                before.mean,
+                before.deviation,
+                lambda points: one * before.function(points) + other,
+                before.length + 1,
+            ),
+        )
 
     def linear(self, kernel: KernelMoments, bias: BiasMoments) -> IndependentSignal:
         """v·Σw² + m²·(Σw)², the paper's fan_in·Var(w)·(v + m²) for a kernel of zero mean."""
@@ -148,9 +154,13 @@ class IndependentSignal(Signal):
         return self._from_second_moment(mean, second)
 
     def dropout(
-        self, probability: float, gain: float, otherwise: float = 0.0,
-        shared: frozenset[str] = frozenset(), samples: int = 1,
-    ) -> IndependentSignal:  # fmt: skip
+        self,
+        probability: float,
+        gain: float,
+        otherwise: float = 0.0,
+        shared: frozenset[str] = frozenset(),
+        samples: int = 1,
+    ) -> IndependentSignal:
         kept, lost = probability, 1 - probability
         mean = kept * gain * self.mean + lost * otherwise
         within = kept * gain * gain * self.variance
@@ -189,9 +199,14 @@ class IndependentSignal(Signal):
         return self.linear(KernelMoments(gain, square, total), BiasMoments())
 
     def normalize(
-        self, epsilon: float, count: int | None, *, centered: bool,
-        samples: int | None = None, positions: bool = False,
-    ) -> IndependentSignal:  # fmt: skip
+        self,
+        epsilon: float,
+        count: int | None,
+        *,
+        centered: bool,
+        samples: int | None = None,
+        positions: bool = False,
+    ) -> IndependentSignal:
         if centered:
             if count is None:
                 total = self.variance + epsilon
@@ -227,8 +242,10 @@ class IndependentSignal(Signal):
             case "subtract":  # eq. 13
                 return self.combine("add", [other.affine(-1.0, 0.0) for other in others])
         if operation not in _OPERATIONS:
-            raise ValueError("operation must be add, average, subtract, multiply, maximum or "
-                             f"minimum. Received: {operation!r}")  # fmt: skip
+            raise ValueError(
+                "operation must be add, average, subtract, multiply, maximum or "
+                f"minimum. Received: {operation!r}"
+            )
         by_source: dict[Hashable, list[IndependentSignal]] = {}
         for signal in (self, *others):
             by_source.setdefault(signal.latent_id, []).append(signal)

@@ -143,9 +143,11 @@ class ScaledSignal(Signal):
     def observed(self, channels: int, samples: int) -> Observed:
         found: Observed = self.inner.observed(channels, samples)
         return replace(
-            found, mean=self.mean, variance=self.variance,
+            found,
+            mean=self.mean,
+            variance=self.variance,
             expected_variance=_power(found.expected_variance, 2 * self.exponent),
-        )  # fmt: skip
+        )
 
     arrange = _same_scale("arrange")
     repeat = _same_scale("repeat")
@@ -200,16 +202,21 @@ class ScaledSignal(Signal):
     def linear(self, kernel: KernelMoments, bias: BiasMoments) -> Self:
         power = self._beside(math.sqrt(bias.second_moment))
         bias = BiasMoments(
-            _power(bias.mean, -power), _power(bias.second_moment, -2 * power),
+            _power(bias.mean, -power),
+            _power(bias.second_moment, -2 * power),
             _power(bias.cross, -power),
             None if bias.values is None else np.ldexp(bias.values, -power),
-        )  # fmt: skip
+        )
         return self.of(self._at(power).linear(kernel, bias), power)
 
     def dropout(
-        self, probability: float, gain: float, otherwise: float = 0.0,
-        shared: frozenset[str] = frozenset(), samples: int = MANY,
-    ) -> Self:  # fmt: skip
+        self,
+        probability: float,
+        gain: float,
+        otherwise: float = 0.0,
+        shared: frozenset[str] = frozenset(),
+        samples: int = MANY,
+    ) -> Self:
         power = self._beside(otherwise)
         otherwise = _power(otherwise, -power)
         return self.of(
@@ -217,16 +224,24 @@ class ScaledSignal(Signal):
         )
 
     def normalize(
-        self, epsilon: float, count: int | None, *, centered: bool,
-        samples: int | None = None, positions: bool = False,
-    ) -> Self:  # fmt: skip
+        self,
+        epsilon: float,
+        count: int | None,
+        *,
+        centered: bool,
+        samples: int | None = None,
+        positions: bool = False,
+    ) -> Self:
         own = self._magnitude
         # Beside an epsilon that is much larger, dividing by its root is all that there is.
         power = max(own, (exponent_of(epsilon) - _FAR) // 2) if epsilon else own
         inner = self._at(own).normalize(
-            _power(epsilon, -2 * power), count, centered=centered, samples=samples,
+            _power(epsilon, -2 * power),
+            count,
+            centered=centered,
+            samples=samples,
             positions=positions,
-        )  # fmt: skip
+        )
         return self.of(inner, own - power)
 
     def contract(self, other: Self, labels: tuple[str, str, str], sizes: dict[str, int]) -> Self:
@@ -322,8 +337,10 @@ def _in_range(
             break
     if not np.issubdtype(values.dtype, np.floating):
         return evaluate, 0
-    own, before = (exponent_of(each[np.isfinite(each)]) if np.isfinite(each).any() else 0
-                   for each in (values, nearer))  # fmt: skip
+    own, before = (
+        exponent_of(each[np.isfinite(each)]) if np.isfinite(each).any() else 0
+        for each in (values, nearer)
+    )
     degree = round((own - before) / math.copysign(_STEP, near))
     if abs(own) <= _STEP and not (top - near) * degree:
         return evaluate, 0

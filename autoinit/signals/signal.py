@@ -53,10 +53,12 @@ class KernelMoments:
         """The moments of `factor` times the kernel."""
         square = factor * factor
         return replace(
-            self, power=self.power * square, squared_sum=self.squared_sum * square,
+            self,
+            power=self.power * square,
+            squared_sum=self.squared_sum * square,
             total=self.total * factor,
             values=None if self.values is None else factor * self.values,
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True)
@@ -316,9 +318,13 @@ class Signal(TwoMoments, ABC):
 
     @abstractmethod
     def dropout(
-        self, probability: float, gain: float, otherwise: float = 0.0,
-        shared: frozenset[str] = frozenset(), samples: int = MANY,
-    ) -> Self:  # fmt: skip
+        self,
+        probability: float,
+        gain: float,
+        otherwise: float = 0.0,
+        shared: frozenset[str] = frozenset(),
+        samples: int = MANY,
+    ) -> Self:
         """gain·x with the given probability, else `otherwise`: dropout and zero padding.
 
         Args:
@@ -342,9 +348,14 @@ class Signal(TwoMoments, ABC):
 
     @abstractmethod
     def normalize(
-        self, epsilon: float, count: int | None, *, centered: bool,
-        samples: int | None = None, positions: bool = False,
-    ) -> Self:  # fmt: skip
+        self,
+        epsilon: float,
+        count: int | None,
+        *,
+        centered: bool,
+        samples: int | None = None,
+        positions: bool = False,
+    ) -> Self:
         """X − mean(x) (where `centered`) over √(mean square + epsilon).
 
         Args:

@@ -77,9 +77,12 @@ def signals_of_cnn(
 
 
 def signals_of_resnets(
-    depths: Sequence[int] = (56, 164, 812), size: int = 32, share: int = 1, samples: int = 8,
+    depths: Sequence[int] = (56, 164, 812),
+    size: int = 32,
+    share: int = 1,
+    samples: int = 8,
     seed: int = 0,
-) -> pd.DataFrame:  # fmt: skip
+) -> pd.DataFrame:
     """Figure 3: variances in residual networks with and without batch normalization."""
     rows: list[tuple[Any, ...]] = []
     for depth in depths:
@@ -107,9 +110,11 @@ def _signals(
 
 
 def learning_rates(
-    depths: Sequence[int] = (56, 164), steps: int = 60, seed: int = 0,
+    depths: Sequence[int] = (56, 164),
+    steps: int = 60,
+    seed: int = 0,
     rates: Sequence[float] = (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 5e-2, 2e-1),
-) -> pd.DataFrame:  # fmt: skip
+) -> pd.DataFrame:
     """Figure 4a: accuracy of residual networks without normalization after some steps."""
     rows = []
     for depth in depths:
@@ -123,9 +128,12 @@ def learning_rates(
 
 
 def schedules(
-    depth: int = 56, steps: int = 60, seed: int = 0, warm_up: float = 0.2,
+    depth: int = 56,
+    steps: int = 60,
+    seed: int = 0,
+    warm_up: float = 0.2,
     peaks: Sequence[float] = (0.001, 0.01, 0.05, 0.2),
-) -> pd.DataFrame:  # fmt: skip
+) -> pd.DataFrame:
     """Figure 4b: accuracy with a linear warm-up to several peaks, and a cosine down to 0."""
 
     def rate(peak: float, done: float) -> float:
@@ -183,10 +191,13 @@ def _offset(model: Any) -> Any:
 
 
 def notebook(
-    blocks: int = 50, rate: float = 3e-4, epochs: Sequence[int] = (1, 10, 20, 40, 100),
-    steps_per_epoch: int = 20, seed: int = 0,
+    blocks: int = 50,
+    rate: float = 3e-4,
+    epochs: Sequence[int] = (1, 10, 20, 40, 100),
+    steps_per_epoch: int = 20,
+    seed: int = 0,
     schemes: Sequence[str] = ("glorot", "autoinit", "orthogonal"),
-) -> pd.DataFrame:  # fmt: skip
+) -> pd.DataFrame:
     """The published notebook's narrow network of tanh: accuracy as it learns digits."""
     size = 784 if _has_mnist() else 64
     optimizer = keras.optimizers.Adam()

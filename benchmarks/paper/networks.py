@@ -22,9 +22,12 @@ _STRETCH = 10
 
 
 def all_cnn_c(
-    activation: str = "relu", dropout: float = 0.0, width: int = 8, size: int = 12,
+    activation: str = "relu",
+    dropout: float = 0.0,
+    width: int = 8,
+    size: int = 12,
     function: Callable[[Any], Any] | None = None,
-) -> Any:  # fmt: skip
+) -> Any:
     """All-CNN-C for grey images of `size` × `size` pixels, with a function for its activation."""
     full = build(f"all-cnn-c?width={width}&dropout={dropout}&activation={activation}")
     return _smaller(full, size, 1, function)
@@ -68,9 +71,12 @@ class Course:
     """
 
     def __init__(
-        self, model: Any, task: Callable[[Any], Task] = lambda graph: digits_task(graph, {}),
-        optimizer: Any = None, decay: float = 0.0,
-    ) -> None:  # fmt: skip
+        self,
+        model: Any,
+        task: Callable[[Any], Task] = lambda graph: digits_task(graph, {}),
+        optimizer: Any = None,
+        decay: float = 0.0,
+    ) -> None:
         self.model, graph = model, read_model(model, training=True)
         for variable in model.trainable_variables:
             if decay and len(variable.shape) > 1:

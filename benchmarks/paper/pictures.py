@@ -40,9 +40,15 @@ def variations(frame: pd.DataFrame) -> go.Figure:
 
 def signals_of_cnn(frame: pd.DataFrame) -> go.Figure:
     figure = px.line(
-        frame, x="depth", y="variance", color="value", facet_row="what", facet_col="scheme",
-        log_y=True, template="plotly_white",
-    )  # fmt: skip
+        frame,
+        x="depth",
+        y="variance",
+        color="value",
+        facet_row="what",
+        facet_col="scheme",
+        log_y=True,
+        template="plotly_white",
+    )
     for trace in figure.data:
         weighted = frame[(frame.value == trace.name) & frame.weighted].depth.unique()
         sizes = [7 if place in weighted else 0 for place in trace.x]
@@ -52,9 +58,15 @@ def signals_of_cnn(frame: pd.DataFrame) -> go.Figure:
 
 def signals_of_resnets(frame: pd.DataFrame) -> go.Figure:
     figure = px.line(
-        frame.assign(variance=frame.variance.clip(upper=_HIGHEST)), x="depth", y="variance",
-        facet_col="network", facet_row="normalization", facet_col_spacing=0.08, log_y=True, **LINES,
-    )  # fmt: skip
+        frame.assign(variance=frame.variance.clip(upper=_HIGHEST)),
+        x="depth",
+        y="variance",
+        facet_col="network",
+        facet_row="normalization",
+        facet_col_spacing=0.08,
+        log_y=True,
+        **LINES,
+    )
     figure.update_xaxes(matches=None)
     return figure.update_yaxes(exponentformat="power", matches=None, showticklabels=True)
 
@@ -88,8 +100,16 @@ def best_functions(frame: pd.DataFrame) -> go.Figure:
         for number in best.number.head(8)
         for x, y in zip(points, values(trees[number - 1], points), strict=True)
     ]
-    figure = px.line(lines, x="x", y="f(x)", facet_col="function", facet_col_wrap=4,
-                     facet_row_spacing=0.16, range_y=(-4, 6), template="plotly_white")  # fmt: skip
+    figure = px.line(
+        lines,
+        x="x",
+        y="f(x)",
+        facet_col="function",
+        facet_col_wrap=4,
+        facet_row_spacing=0.16,
+        range_y=(-4, 6),
+        template="plotly_white",
+    )
     return figure.update_annotations(font_size=11)
 
 
@@ -111,9 +131,12 @@ def save(figure: go.Figure, path: Path, height: int = 360, width: int = 960) -> 
     """As a PNG of few colours, by a browser without a window."""
     figure.for_each_annotation(lambda note: note.update(text=note.text.split("=")[-1]))
     figure.update_layout(
-        height=height, width=width, font={"size": 13}, legend_title="",
+        height=height,
+        width=width,
+        font={"size": 13},
+        legend_title="",
         margin={"l": 60, "r": 20, "t": 34, "b": 50},
-    )  # fmt: skip
+    )
     with browsing() as browser:
         page = browser.new_page(viewport={"width": width, "height": height})
         page.set_content(figure.to_html(include_plotlyjs=True, config={"staticPlot": True}))

@@ -92,8 +92,11 @@ def of_signals_of_resnets(frame: pd.DataFrame) -> Iterator[Row]:
         deepest = network == "ResNet-812"
         said = "beyond machine precision" if deepest else "never stabilizes"
         yield (
-            f"{network}, default", said, told, overflows if deepest else bool(default.max() > 1e4),
-        )  # fmt: skip
+            f"{network}, default",
+            said,
+            told,
+            overflows if deepest else bool(default.max() > 1e4),
+        )
         adds = int(chosen[PLAIN, AUTOINIT].adds.sum())
         told = f"largest {ours.max():.3g}, of {adds} additions"
         yield f"{network}, AutoInit", "stable with depth", told, bool(ours.max() <= adds + 1)
@@ -124,34 +127,40 @@ def of_schedules(frame: pd.DataFrame) -> Iterator[Row]:
     with_it, without = found.loc[NORMALIZED], found.loc[PLAIN]
     best = with_it.max()
     yield (
-        f"{NORMALIZED}, best schedule", "comparable",
+        f"{NORMALIZED}, best schedule",
+        "comparable",
         f"default {best[DEFAULT]:.2f}, AutoInit {best[AUTOINIT]:.2f}",
         bool(abs(best[DEFAULT] - best[AUTOINIT]) <= COMPARABLE),
-    )  # fmt: skip
+    )
     lost = (best - with_it).mean()
     yield (
-        f"{NORMALIZED}, others", "the default loses more",
+        f"{NORMALIZED}, others",
+        "the default loses more",
         f"lost on average: default {lost[DEFAULT]:.2f}, AutoInit {lost[AUTOINIT]:.2f}",
         bool(lost[DEFAULT] > lost[AUTOINIT]),
-    )  # fmt: skip
+    )
     learnt = (without > LEARNT).sum()
     yield (
-        f"{PLAIN}, default", "fails with every schedule",
-        f"learns with {learnt[DEFAULT]} of {len(without)}", bool(learnt[DEFAULT] == 0),
-    )  # fmt: skip
+        f"{PLAIN}, default",
+        "fails with every schedule",
+        f"learns with {learnt[DEFAULT]} of {len(without)}",
+        bool(learnt[DEFAULT] == 0),
+    )
     yield (
-        f"{PLAIN}, AutoInit", "high with the majority",
+        f"{PLAIN}, AutoInit",
+        "high with the majority",
         f"learns with {learnt[AUTOINIT]} of {len(without)}, best {without[AUTOINIT].max():.2f}",
         bool(learnt[AUTOINIT] > len(without) / 2),
-    )  # fmt: skip
+    )
 
 
 def _accuracies(frame: pd.DataFrame) -> tuple[dict[str, Any], float]:
     """Of the functions made at random by scheme, and what ReLU comes to by default."""
     relu = frame[(frame.number == 0) & (frame.scheme == DEFAULT)].accuracy.item()
     made = frame[frame.number > 0]
-    return {name: made[made.scheme == name].accuracy.to_numpy() for name in
-            (DEFAULT, AUTOINIT, PLUS)}, relu  # fmt: skip
+    return {
+        name: made[made.scheme == name].accuracy.to_numpy() for name in (DEFAULT, AUTOINIT, PLUS)
+    }, relu
 
 
 def of_functions(frame: pd.DataFrame) -> Iterator[Row]:

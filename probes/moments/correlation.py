@@ -116,8 +116,11 @@ def on_device(values: Any) -> list[Any]:
     middle = ops.mean(means)
     means = means - middle
     parts = (
-        means, ops.mean(values, axis=1) - middle, ops.mean(means, axis=0), ops.mean(means, axis=1),
-    )  # fmt: skip
+        means,
+        ops.mean(values, axis=1) - middle,
+        ops.mean(means, axis=0),
+        ops.mean(means, axis=1),
+    )
     return [ops.mean(ops.square(part)) for part in parts]
 
 

@@ -33,9 +33,14 @@ class DeviceRecorder(Recorder):
         self._figures.clear()
 
     def record(
-        self, tensor: Any, bounds: Bounds = None, key: Hashable = None, *, last: bool = False,
+        self,
+        tensor: Any,
+        bounds: Bounds = None,
+        key: Hashable = None,
+        *,
+        last: bool = False,
         samples: FirstAxis = UNTOLD,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Take a tensor's moments: see `Recorder.record`."""
         known = self._figures.setdefault(object() if key is None else key, _OnDevice(bounds))
         known.add(ops.reshape(tensor, recorded_shape(tensor)), last or key is None, samples)
@@ -218,10 +223,17 @@ def summarised(tensor: Any) -> tuple[Any, Any]:
     left = ops.mean(deviation) / number
     variance = ops.mean(ops.square(deviation)) / number - ops.square(left)
     infinite = ops.full_like(x, float("inf"))
-    summary = ops.stack([
-        ops.min(ops.where(finite, x, infinite)), ops.max(ops.where(finite, x, -infinite)),
-        scale, mean + left, variance, ops.mean(ops.cast(x == 0, "float32")), share,
-    ])  # fmt: skip
+    summary = ops.stack(
+        [
+            ops.min(ops.where(finite, x, infinite)),
+            ops.max(ops.where(finite, x, -infinite)),
+            scale,
+            mean + left,
+            variance,
+            ops.mean(ops.cast(x == 0, "float32")),
+            share,
+        ]
+    )
     return summary, deviation
 
 

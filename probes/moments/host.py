@@ -48,9 +48,14 @@ class HostRecorder(Recorder):
         self._thread.shutdown(cancel_futures=True)
 
     def record(
-        self, tensor: Any, bounds: Bounds = None, key: Hashable = None, *, last: bool = False,
+        self,
+        tensor: Any,
+        bounds: Bounds = None,
+        key: Hashable = None,
+        *,
+        last: bool = False,
         samples: FirstAxis = UNTOLD,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Take a tensor's moments: see `Recorder.record`."""
         known = self._figures.setdefault(object() if key is None else key, _OnHost(bounds))
         values = as_array(tensor).astype(np.float32, copy=False).reshape(recorded_shape(tensor))

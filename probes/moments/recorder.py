@@ -42,9 +42,14 @@ class Recorder(ABC):
 
     @abstractmethod
     def record(
-        self, tensor: Any, bounds: Bounds = None, key: Hashable = None, *, last: bool = False,
+        self,
+        tensor: Any,
+        bounds: Bounds = None,
+        key: Hashable = None,
+        *,
+        last: bool = False,
         samples: FirstAxis = UNTOLD,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Take a tensor's moments.
 
         Args:

@@ -73,9 +73,13 @@ class Task:
 
 
 def task_of(
-    graph: ModelGraph, inputs: Sequence[Array], targets: Sequence[Array], about: str,
-    losses: Sequence[Any] | None = None, seed: int = 0,
-) -> Task:  # fmt: skip
+    graph: ModelGraph,
+    inputs: Sequence[Array],
+    targets: Sequence[Array],
+    about: str,
+    losses: Sequence[Any] | None = None,
+    seed: int = 0,
+) -> Task:
     """A task of arrays; a fifth of the samples, 512 at most, is held out.
 
     Args:
@@ -116,9 +120,15 @@ def task_of(
     )
     shares = _shares(fitted[0][-held_out:], graph.outputs[0], chosen[0])
     return Task(
-        inputs, fitted, chosen, len(fitted) == 1 and shares is not None, float(chance),
-        0.0 if shares is None else float(shares.max()), held_out, about,
-    )  # fmt: skip
+        inputs,
+        fitted,
+        chosen,
+        len(fitted) == 1 and shares is not None,
+        float(chance),
+        0.0 if shares is None else float(shares.max()),
+        held_out,
+        about,
+    )
 
 
 def digits_task(
@@ -166,10 +176,17 @@ def digits_task(
         mean, variance = moments.get(call.path, (0.0, 1.0))
         inputs.append((found * math.sqrt(variance) + mean).astype("float32"))
     targets = [
-        _digit_target(value, classes, standard, inputs, makes_probabilities(graph, value),
-                      (losses or [None] * len(graph.outputs))[place], generator)
+        _digit_target(
+            value,
+            classes,
+            standard,
+            inputs,
+            makes_probabilities(graph, value),
+            (losses or [None] * len(graph.outputs))[place],
+            generator,
+        )
         for place, value in enumerate(graph.outputs)
-    ]  # fmt: skip
+    ]
     about = (
         "The handwritten digits that come with scikit-learn, brought into the shapes of this "
         "network."
@@ -185,9 +202,10 @@ def _numbers(standard: Array, shape: tuple[int, ...], generator: np.random.Gener
     if len(shape) == 3:
         height, width, channels = shape
         images = keras.ops.image.resize(
-            standard.reshape(-1, 8, 8, 1).astype("float32"), (height, width),
+            standard.reshape(-1, 8, 8, 1).astype("float32"),
+            (height, width),
             data_format="channels_last",
-        )  # fmt: skip
+        )
         images = np.asarray(keras.ops.convert_to_numpy(images))
         repeated: Array = np.repeat(images / images.std(), channels, -1)
         return repeated
@@ -200,16 +218,23 @@ def _numbers(standard: Array, shape: tuple[int, ...], generator: np.random.Gener
 
 
 def _digit_target(
-    value: Value, classes: Array, standard: Array, inputs: Sequence[Array], probable: bool,
-    loss: Any, generator: np.random.Generator,
-) -> Array:  # fmt: skip
+    value: Value,
+    classes: Array,
+    standard: Array,
+    inputs: Sequence[Array],
+    probable: bool,
+    loss: Any,
+    generator: np.random.Generator,
+) -> Array:
     """What an output is to tell of the digits."""
     units, kind = int(value.channels), _kind(loss)
     shape = value.sample
     positions = shape[:-1]
-    if kind in _OF_CLASSES or (not kind and 1 < units <= _MOST_CLASSES and not positions) or (
-        not kind and probable and units > 1
-    ):  # fmt: skip
+    if (
+        kind in _OF_CLASSES
+        or (not kind and 1 < units <= _MOST_CLASSES and not positions)
+        or (not kind and probable and units > 1)
+    ):
         groups = classes * min(units, _CLASSES) // _CLASSES
         spread = groups.reshape(-1, *[1] * len(positions))
         whole: Array = np.broadcast_to(spread, (len(groups), *positions)).astype("int32")
@@ -227,11 +252,7 @@ def _digit_target(
 
 
 _OF_CLASSES = frozenset(
-    [
-        "sparsecategoricalcrossentropy",
-        "categoricalcrossentropy",
-        "categoricalfocalcrossentropy",
-    ]
+    ["sparsecategoricalcrossentropy", "categoricalcrossentropy", "categoricalfocalcrossentropy"]
 )
 _OF_SHARES = frozenset(["binarycrossentropy", "binaryfocalcrossentropy"])
 

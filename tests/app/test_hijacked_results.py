@@ -66,9 +66,12 @@ def test_bytes_that_are_nearly_a_result(result):
     whole = json.dumps(result).encode()
 
     @settings(
-        max_examples=100, derandomize=True, database=None, deadline=None,
+        max_examples=100,
+        derandomize=True,
+        database=None,
+        deadline=None,
         suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
+    )
     @given(content=mutated_bytes(lambda: [whole]))
     def look(content):
         with contextlib.suppress(ResultError):

@@ -26,10 +26,14 @@ def build(*hidden, optimizer="sgd", **compiled):
 def noisy(**compiled):
     keras.utils.set_random_seed(0)  # of the layers' own noise
     return build(
-        layers.Dense(8, name="a"), layers.BatchNormalization(name="norm"), layers.ReLU(name="relu"),
-        layers.Dropout(0.3, name="drop"), layers.GaussianNoise(0.1, name="noise"),
-        optimizer="adam", **compiled,
-    )  # fmt: skip
+        layers.Dense(8, name="a"),
+        layers.BatchNormalization(name="norm"),
+        layers.ReLU(name="relu"),
+        layers.Dropout(0.3, name="drop"),
+        layers.GaussianNoise(0.1, name="noise"),
+        optimizer="adam",
+        **compiled,
+    )
 
 
 def fit(model, *callbacks, epochs=2):
@@ -118,9 +122,10 @@ def test_units_that_die_are_named_where_and_when_they_do():
                 layer.set_weights([kernel, bias - 100.0])
 
     model = build(
-        layers.Dense(16, "relu", name="a"), layers.Dense(16, "relu", name="b"),
+        layers.Dense(16, "relu", name="a"),
+        layers.Dense(16, "relu", name="b"),
         optimizer=keras.optimizers.SGD(0.01),
-    )  # fmt: skip
+    )
     seen = monitor(gradients=False)
     fit(model, Kill(), seen, epochs=1)
     found = [(s, f.path) for s, f in seen.run.findings if f.code == "dead_channels"]

@@ -35,10 +35,14 @@ def test_a_model_that_cannot_train_is_told_and_left_as_it_was(capsys):
 
 def test_a_healthy_model_trains_on_its_own_data():
     x = np.random.default_rng(0).normal(2.0, 3.0, (50, 64)).astype("float32")
-    model = keras.Sequential([
-        keras.Input((64,), name="x"), layers.Normalization(mean=2.0, variance=9.0),
-        layers.Dense(64, "relu", kernel_initializer="he_normal"), layers.Dense(4, "softmax"),
-    ])  # fmt: skip
+    model = keras.Sequential(
+        [
+            keras.Input((64,), name="x"),
+            layers.Normalization(mean=2.0, variance=9.0),
+            layers.Dense(64, "relu", kernel_initializer="he_normal"),
+            layers.Dense(4, "softmax"),
+        ]
+    )
     model.compile("adam", "sparse_categorical_crossentropy")
     result = autoinit.check(model, x, strict=True, verbose=False)
     assert result.verdicts["uploaded"].verdict == "trains"

@@ -16,16 +16,26 @@ SEQUENTIAL = {
     "config": {
         "name": "old",
         "layers": [
-            {"class_name": "InputLayer",
-             "config": {"batch_input_shape": [None, 4], "dtype": "float32", "name": "data"}},
-            {"class_name": "Dense",
-             "config": {"name": "dense", "trainable": True, "dtype": "float32", "units": 3,
-                        "activation": "linear", "use_bias": True}},
+            {
+                "class_name": "InputLayer",
+                "config": {"batch_input_shape": [None, 4], "dtype": "float32", "name": "data"},
+            },
+            {
+                "class_name": "Dense",
+                "config": {
+                    "name": "dense",
+                    "trainable": True,
+                    "dtype": "float32",
+                    "units": 3,
+                    "activation": "linear",
+                    "use_bias": True,
+                },
+            },
         ],
     },
     "keras_version": "2.15.0",
     "backend": "tensorflow",
-}  # fmt: skip
+}
 
 
 @pytest.fixture

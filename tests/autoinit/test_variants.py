@@ -49,10 +49,17 @@ def activations(model: keras.Model) -> dict[str, str]:
 def test_hidden_activations_are_replaced_and_others_stay(model):
     changed = variants.with_activation(model, "tanh")
     assert activations(changed) == {
-        "first": "tanh", "in": "tanh", "relu": "tanh", "squeeze": "tanh", "gate": "sigmoid",
-        "before": "linear", "shared": "linear", "leaky": "tanh", "learnt": "tanh",
+        "first": "tanh",
+        "in": "tanh",
+        "relu": "tanh",
+        "squeeze": "tanh",
+        "gate": "sigmoid",
+        "before": "linear",
+        "shared": "linear",
+        "leaky": "tanh",
+        "learnt": "tanh",
         "out": "softmax",
-    }  # fmt: skip
+    }
     assert len(variants.hidden_activations(model)) == 6
     assert activations(model)["first"] == "relu", "the original stays"
     for name in ("first", "shared", "out"):
@@ -65,8 +72,10 @@ def test_a_normalization_comes_between_kernel_and_activation(model):
     place = names.index("first")
     assert names[place : place + 3] == ["first", "first_normalization", "first_activation"]
     assert [layer.name for layer in changed.get_layer("inner").layers] == [
-        "in", "in_normalization", "in_activation",
-    ]  # fmt: skip
+        "in",
+        "in_normalization",
+        "in_activation",
+    ]
     assert {"gate_normalization", "out_normalization"}.isdisjoint(names)
     assert names.count("shared_normalization") == 1
     assert activations(changed)["first_activation"] == "relu"
@@ -81,10 +90,14 @@ def test_a_normalization_comes_between_kernel_and_activation(model):
 
 
 def test_the_axis_is_that_of_the_channels():
-    model = keras.Sequential([
-        keras.Input((3, 6, 6)), layers.Conv2D(4, 3, data_format="channels_first", name="c"),
-        layers.Flatten(), layers.Dense(2),
-    ])  # fmt: skip
+    model = keras.Sequential(
+        [
+            keras.Input((3, 6, 6)),
+            layers.Conv2D(4, 3, data_format="channels_first", name="c"),
+            layers.Flatten(),
+            layers.Dense(2),
+        ]
+    )
     changed = variants.with_normalization(model, "layer")
     assert changed.get_layer("c_normalization").gamma.shape == (4,)
 
@@ -102,10 +115,14 @@ def test_a_variant_opens_anywhere_and_is_compiled_as_the_model_was(model, tmp_pa
 
 
 def test_a_layer_distributed_over_time_is_changed_inside():
-    model = keras.Sequential([
-        keras.Input((5, 4)), layers.TimeDistributed(layers.Dense(6, "relu"), name="steps"),
-        layers.LSTM(3, name="reader"), layers.Dense(2),
-    ])  # fmt: skip
+    model = keras.Sequential(
+        [
+            keras.Input((5, 4)),
+            layers.TimeDistributed(layers.Dense(6, "relu"), name="steps"),
+            layers.LSTM(3, name="reader"),
+            layers.Dense(2),
+        ]
+    )
     changed = variants.with_activation(model, "silu")
     assert changed.get_layer("steps").layer.activation is keras.activations.silu
     assert changed.get_layer("reader").activation is keras.activations.tanh
@@ -140,11 +157,16 @@ def test_where_it_cannot_be_done_a_sentence_says_so():
 
 def test_offsets_take_the_mean_of_a_normal_input_away():
     dense = keras.layers.Dense
-    model = keras.Sequential([
-        keras.Input((64,)), dense(64, "relu", name="a"), dense(64, name="b"),
-        keras.layers.LeakyReLU(0.1, name="leaky"), dense(64, "sigmoid", name="c"),
-        dense(3, "softmax", name="head"),
-    ])  # fmt: skip
+    model = keras.Sequential(
+        [
+            keras.Input((64,)),
+            dense(64, "relu", name="a"),
+            dense(64, name="b"),
+            keras.layers.LeakyReLU(0.1, name="leaky"),
+            dense(64, "sigmoid", name="c"),
+            dense(3, "softmax", name="head"),
+        ]
+    )
     variant = variants.with_offset(model)
     names = [layer.name for layer in variant.layers]
     assert names == ["a", "a_offset", "b", "leaky", "leaky_offset", "c", "c_offset", "head"]

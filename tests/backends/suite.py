@@ -52,10 +52,13 @@ TESTS = (
 LEFT_OUT = " and ".join(
     f"not {words}"
     for words in (
-        "however_many_samples", "how_samples_are_split", "positions_are_added_whole",
-        "only_a_softmax_or_sigmoid", "has_a_coarser_zero",
+        "however_many_samples",
+        "how_samples_are_split",
+        "positions_are_added_whole",
+        "only_a_softmax_or_sigmoid",
+        "has_a_coarser_zero",
     )
-)  # fmt: skip
+)
 
 # Keras's own code on JAX asks for int64 and for one-hot vectors of floats.
 WARNINGS = (

@@ -76,9 +76,12 @@ def test_networks_are_without_dropout():
 def test_without_a_gpu_it_says_so():
     hidden = {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
     ended = subprocess.run(
-        [sys.executable, "-m", "benchmarks.gpu"], env={**os.environ, **hidden},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [sys.executable, "-m", "benchmarks.gpu"],
+        env={**os.environ, **hidden},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.startswith("No GPU is visible to ")
 

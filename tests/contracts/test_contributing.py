@@ -48,9 +48,13 @@ def test_a_layer_is_added_as_the_page_says(tmp_path):
     program, *arguments = shlex.split(command)
     assert program == "python"
     ended = subprocess.run(
-        [sys.executable, *arguments], cwd=tree, env={**os.environ, "PYTHONPATH": str(tree)},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [sys.executable, *arguments],
+        cwd=tree,
+        env={**os.environ, "PYTHONPATH": str(tree)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     passed = int(re.search(r"(\d+) passed", ended.stdout)[1])
     assert passed > 5, ended.stdout

@@ -19,9 +19,14 @@ FURTHER = {
 }
 # What is only handed out, and made by nobody outside.
 RESULTS = {
-    "Probe", "Gradients", "Moments", "Spread", "CompiledPasses", "FisherInformation",
+    "Probe",
+    "Gradients",
+    "Moments",
+    "Spread",
+    "CompiledPasses",
+    "FisherInformation",
     "FormatEffects",
-}  # fmt: skip
+}
 
 
 def public():

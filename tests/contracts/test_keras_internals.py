@@ -110,10 +110,12 @@ def test_what_files_may_name_is_not_imported(place):
 @pytest.mark.parametrize(
     "code",
     [
-        "from keras.src.ops.node import Node", "import tf_keras.src.engine",
-        "from tensorflow.python.util import tf_export", "from keras import src",
+        "from keras.src.ops.node import Node",
+        "import tf_keras.src.engine",
+        "from tensorflow.python.util import tf_export",
+        "from keras import src",
     ],
-)  # fmt: skip
+)
 def test_an_import_is_seen(code):
     assert list(private_modules(ast.parse(code)))
 

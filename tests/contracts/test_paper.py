@@ -88,23 +88,31 @@ def test_functions_that_fail_and_that_are_better_than_relu_are_counted():
 
 
 def test_rates_agree_where_the_default_stops_early_and_autoinit_goes_on():
-    rows = [("ResNet-56", DEFAULT, 1e-4, 0.5), ("ResNet-56", DEFAULT, 1e-2, 0.1),
-            ("ResNet-56", AUTOINIT, 1e-4, 0.1), ("ResNet-56", AUTOINIT, 1e-2, 0.8),
-            ("ResNet-164", DEFAULT, 1e-4, 0.4), ("ResNet-164", AUTOINIT, 1e-4, 0.1)]  # fmt: skip
+    rows = [
+        ("ResNet-56", DEFAULT, 1e-4, 0.5),
+        ("ResNet-56", DEFAULT, 1e-2, 0.1),
+        ("ResNet-56", AUTOINIT, 1e-4, 0.1),
+        ("ResNet-56", AUTOINIT, 1e-2, 0.8),
+        ("ResNet-164", DEFAULT, 1e-4, 0.4),
+        ("ResNet-164", AUTOINIT, 1e-4, 0.1),
+    ]
     frame = pd.DataFrame(rows, columns=["network", "scheme", "rate", "accuracy"])
     assert [row[3] for row in tables.of_learning_rates(frame)] == [True, True, False, False]
 
 
 def test_what_overflows_and_what_stays_is_told_apart():
     def chain(normalization, scheme, variances):
-        return [("ResNet-812", normalization, scheme, place, False, True, each)
-                for place, each in enumerate(variances)]  # fmt: skip
+        return [
+            ("ResNet-812", normalization, scheme, place, False, True, each)
+            for place, each in enumerate(variances)
+        ]
 
     rows = [
-        *chain(PLAIN, DEFAULT, [1.0, 1e20, float("inf")]), *chain(PLAIN, AUTOINIT, [1.0, 2.0, 3.0]),
+        *chain(PLAIN, DEFAULT, [1.0, 1e20, float("inf")]),
+        *chain(PLAIN, AUTOINIT, [1.0, 2.0, 3.0]),
         *chain(NORMALIZED, DEFAULT, [1.0, 2.0, 4.0, 9.0]),
         *chain(NORMALIZED, AUTOINIT, [1.0, 2.0, 3.0, 4.0]),
-    ]  # fmt: skip
+    ]
     columns = ["network", "normalization", "scheme", "depth", "weighted", "adds", "variance"]
     found = list(tables.of_signals_of_resnets(pd.DataFrame(rows, columns=columns)))
     assert [row[3] for row in found] == [True, True, True]

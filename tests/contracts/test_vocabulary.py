@@ -140,8 +140,10 @@ def test_stand_ins_have_the_shapes_of_what_they_stand_for():
     checked = check(record_of(keras.saving.serialize_keras_object(model), 3), Budgets())
     after = rebuild_keras3(checked.config, {}, Budgets())
     assert [finding.code for finding in checked.findings] == [
-        "opaque_layer", "opaque_activation", "opaque_layer"
-    ]  # fmt: skip
+        "opaque_layer",
+        "opaque_activation",
+        "opaque_layer",
+    ]
     assert after.count_params() == model.count_params()
     assert isinstance(after.get_layer("pair"), opaque.Opaque)
     assert [tuple(tensor.shape) for tensor in after.get_layer("pair").output] == [

@@ -40,8 +40,9 @@ def test_a_run_that_is_reloaded_goes_on_and_its_result_can_be_explored(page):
     expect(page.get_by_test_id("stProgress")).to_be_visible()
     address = page.url
     page.reload()
-    expect(page.get_by_test_id("stProgress").or_(page.get_by_test_id("stDataFrame")).first
-           ).to_be_visible()  # fmt: skip
+    expect(
+        page.get_by_test_id("stProgress").or_(page.get_by_test_id("stDataFrame")).first
+    ).to_be_visible()
     await_result(page)
     assert page.url == address
 

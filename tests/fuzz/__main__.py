@@ -55,9 +55,12 @@ def main() -> None:
         while time.monotonic() < end:
             strategy = STRATEGIES[arguments.kinds[turn % len(arguments.kinds)]]
             run = settings(
-                max_examples=EXAMPLES_PER_TURN, database=None, deadline=None,
-                phases=[Phase.generate], suppress_health_check=list(HealthCheck),
-            )(given(content=strategy)(look))  # fmt: skip
+                max_examples=EXAMPLES_PER_TURN,
+                database=None,
+                deadline=None,
+                phases=[Phase.generate],
+                suppress_health_check=list(HealthCheck),
+            )(given(content=strategy)(look))
             seed(turn)(run)()
             turn += 1
         path.unlink(missing_ok=True)

@@ -79,12 +79,15 @@ CONFIGURATIONS: dict[int, list[Callable[[], Config]]] = {
 def _seed_files() -> list[bytes]:
     """Complete files, with the weights that their configurations ask for."""
     return [
-        keras_file(chain()), keras_file(nested()),
+        keras_file(chain()),
+        keras_file(nested()),
         keras_file(chain(), compression=zipfile.ZIP_DEFLATED),
-        h5_file(chain(keras=2)), h5_file(nested(keras=2)),
+        h5_file(chain(keras=2)),
+        h5_file(nested(keras=2)),
         h5_file(chain(keras=2), version="2.2.4", training={"loss": "mse", "metrics": ["mae"]}),
-        json_file(chain()), json_file(nested(keras=2), "2.11.0"),
-    ]  # fmt: skip
+        json_file(chain()),
+        json_file(nested(keras=2), "2.11.0"),
+    ]
 
 
 # Bytes
@@ -280,14 +283,39 @@ def mutated_hdf5(draw: st.DrawFn) -> bytes:
     with h5py.File(buffer, "r+") as file:
         for _ in range(draw(st.integers(1, 4))):
             group = file[draw(st.sampled_from(["/", "/model_weights", "/model_weights/head"]))]
-            name = draw(st.sampled_from(
-                ["model_config", "keras_version", "training_config", "layer_names", "weight_names",
-                 "backend", "layer_names0", "weight_names7"]
-            ))  # fmt: skip
-            group.attrs[name] = draw(st.sampled_from(
-                [b"", b"\xff", "2.1", b"3.0.0", 7, 1.5, [b"head"], [b"..", b"/"], [1, 2], b"{}",
-                 h5py.Empty("f4"), [b"head/kernel:0"], json.dumps(chain()).encode()]
-            ))  # fmt: skip
+            name = draw(
+                st.sampled_from(
+                    [
+                        "model_config",
+                        "keras_version",
+                        "training_config",
+                        "layer_names",
+                        "weight_names",
+                        "backend",
+                        "layer_names0",
+                        "weight_names7",
+                    ]
+                )
+            )
+            group.attrs[name] = draw(
+                st.sampled_from(
+                    [
+                        b"",
+                        b"\xff",
+                        "2.1",
+                        b"3.0.0",
+                        7,
+                        1.5,
+                        [b"head"],
+                        [b"..", b"/"],
+                        [1, 2],
+                        b"{}",
+                        h5py.Empty("f4"),
+                        [b"head/kernel:0"],
+                        json.dumps(chain()).encode(),
+                    ]
+                )
+            )
             if draw(st.booleans()):
                 shape = draw(st.sampled_from([(8, 4), (4, 8), (0,), (), (2**40,), (8, 4, 1)]))
                 dtype = draw(st.sampled_from(["f4", "f8", "f2", "i8", "S4", "c8", "?"]))

@@ -41,9 +41,13 @@ def test_a_mutated_file_is_opened_or_refused(
     path: Path = tmp_path_factory.mktemp("mutated") / "model.bin"
 
     @settings(
-        max_examples=EXAMPLES, derandomize=True, database=None, deadline=None, phases=PHASES,
+        max_examples=EXAMPLES,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=PHASES,
         suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
+    )
     @given(content=STRATEGIES[kind])
     def look(content: bytes) -> None:
         path.write_bytes(content)

@@ -47,10 +47,13 @@ def config_of_300_mb(_: Path) -> bytes:
 
 
 def weights_of_300_mb(_: Path) -> bytes:
-    return zipped([
-        ("metadata.json", metadata("3.15.1")), ("config.json", json.dumps(chain())),
-        ("model.weights.h5", weights3() + bytes(300_000_000)),
-    ])  # fmt: skip
+    return zipped(
+        [
+            ("metadata.json", metadata("3.15.1")),
+            ("config.json", json.dumps(chain())),
+            ("model.weights.h5", weights3() + bytes(300_000_000)),
+        ]
+    )
 
 
 def asset_of_200_mb(_: Path) -> bytes:

@@ -56,9 +56,12 @@ def dense_with(key: str, value: Callable[[Path], Any]) -> Part:
 
 def vocabulary(class_name: str) -> Part:
     return lambda marker, keras: layer(
-        class_name, "code", {"vocabulary": "/etc/passwd", "output_mode": "int"},
-        keras=keras, module="keras.layers",
-    )  # fmt: skip
+        class_name,
+        "code",
+        {"vocabulary": "/etc/passwd", "output_mode": "int"},
+        keras=keras,
+        module="keras.layers",
+    )
 
 
 def wrapping(part: Part, class_name: str = "TimeDistributed") -> Part:
@@ -99,9 +102,10 @@ def inner_compiled(marker: Path, keras: int) -> Config:
     inner = chain(dense("features", FEATURES, keras=keras), keras=keras, head=False, name="inner")
     inner["name"] = "inner"
     inner["compile_config"] = {
-        "optimizer": touching(marker), "loss": lambda_function(marker),
+        "optimizer": touching(marker),
+        "loss": lambda_function(marker),
         "metrics": [touching(marker)],
-    }  # fmt: skip
+    }
     return inner
 
 
@@ -204,17 +208,20 @@ def in_keras3_json(part: Part) -> Callable[[Path], bytes]:
 def compiled3(marker: Path) -> bytes:
     config = chain()
     config["compile_config"] = {
-        "optimizer": touching(marker), "loss": lambda_function(marker),
-        "metrics": [touching(marker), foreign_function()], "weighted_metrics": system_call(marker),
-    }  # fmt: skip
+        "optimizer": touching(marker),
+        "loss": lambda_function(marker),
+        "metrics": [touching(marker), foreign_function()],
+        "weighted_metrics": system_call(marker),
+    }
     return keras_file(config)
 
 
 def compiled2(marker: Path) -> bytes:
     training = {
         "loss": {"class_name": "__lambda__", "config": {"code": bytecode(marker)}},
-        "optimizer_config": touching(marker), "metrics": [[touching(marker)]],
-    }  # fmt: skip
+        "optimizer_config": touching(marker),
+        "metrics": [[touching(marker)]],
+    }
     return h5_file(chain(keras=2), training=training)
 
 
@@ -228,8 +235,10 @@ def sequential_with_build_config(marker: Path) -> bytes:
 def build_config_in_layer(marker: Path) -> bytes:
     config = chain(dense("code", 8))
     config["config"]["layers"][1]["build_config"] = {
-        "input_shape": [None, 10**9], "layer": touching(marker), "shapes_dict": touching(marker),
-    }  # fmt: skip
+        "input_shape": [None, 10**9],
+        "layer": touching(marker),
+        "shapes_dict": touching(marker),
+    }
     return json_file(config)
 
 

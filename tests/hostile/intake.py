@@ -87,11 +87,18 @@ class Intake:
     def _start(self) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.hostile.intake"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env=os.environ | {"TMPDIR": str(self.temporary), "TF_CPP_MIN_LOG_LEVEL": "3",
-                              "CUDA_VISIBLE_DEVICES": ""},
-            cwd=Path(__file__).parents[2], start_new_session=True,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=os.environ
+            | {
+                "TMPDIR": str(self.temporary),
+                "TF_CPP_MIN_LOG_LEVEL": "3",
+                "CUDA_VISIBLE_DEVICES": "",
+            },
+            cwd=Path(__file__).parents[2],
+            start_new_session=True,
+        )
         if self._converse(b"\n", STARTING_SECONDS) is None:
             raise RuntimeError("The intake process did not start.")
 
@@ -179,9 +186,12 @@ def _answer(question: dict[str, Any]) -> dict[str, Any]:
     if outcome == "analysed":  # Keras's own state grows; clearing it takes longer than a refusal.
         keras.backend.clear_session()
     return {
-        "outcome": outcome, "message": message, "findings": findings, "seconds": seconds,
+        "outcome": outcome,
+        "message": message,
+        "findings": findings,
+        "seconds": seconds,
         "peak": _peak(),
-    }  # fmt: skip
+    }
 
 
 def _open(question: dict[str, Any]) -> list[str]:

@@ -94,9 +94,12 @@ def functional(layers: list[Config], *, keras: int = 3, name: str = "model") -> 
     """A functional model of connected layers, the first of which is the input."""
     first, last = layers[0]["name"], layers[-1]
     config = {
-        "name": name, "trainable": True, "layers": layers,
-        "input_layers": [[first, 0, 0]], "output_layers": [[last["name"], is_model(last), 0]],
-    }  # fmt: skip
+        "name": name,
+        "trainable": True,
+        "layers": layers,
+        "input_layers": [[first, 0, 0]],
+        "output_layers": [[last["name"], is_model(last), 0]],
+    }
     entry: Config = {"class_name": "Functional", "config": config}
     if keras == 3:
         entry |= {"module": "keras.src.models.functional", "registered_name": "Functional"}
@@ -153,25 +156,34 @@ def lambda_function(marker: Path, keras: int = 3) -> Any:
 def lambda_layer(marker: Path, keras: int = 3, name: str = "code") -> Config:
     config: Config = {"function": lambda_function(marker, keras)}
     if keras == 2:
-        config |= {"function_type": "lambda", "module": "__main__", "output_shape": None,
-                   "output_shape_type": "raw", "arguments": {}}  # fmt: skip
+        config |= {
+            "function_type": "lambda",
+            "module": "__main__",
+            "output_shape": None,
+            "output_shape_type": "raw",
+            "arguments": {},
+        }
     return layer("Lambda", name, config, keras=keras)
 
 
 def touching(marker: Path) -> Config:
     """An object whose construction touches the marker."""
     return {
-        "module": "subprocess", "class_name": "Popen", "registered_name": "Popen",
+        "module": "subprocess",
+        "class_name": "Popen",
+        "registered_name": "Popen",
         "config": {"args": ["touch", str(marker)]},
-    }  # fmt: skip
+    }
 
 
 def system_call(marker: Path) -> Config:
     """A function of the operating system by name, with an argument that touches the marker."""
     return {
-        "module": "os", "class_name": "system", "registered_name": "system",
+        "module": "os",
+        "class_name": "system",
+        "registered_name": "system",
         "config": {"command": f"touch {marker}"},
-    }  # fmt: skip
+    }
 
 
 def foreign_function(module: str = "os", name: str = "system") -> Config:

@@ -151,8 +151,9 @@ def holding(value: float) -> Fill:
 
 def scattered(group: h5py.Group, name: str, _: Path) -> None:
     """A filter pipeline that needs a plug-in which nobody has."""
-    group.create_dataset(name, KERNEL, "float32", chunks=KERNEL, compression=32001,
-                         allow_unknown_filter=True)  # fmt: skip
+    group.create_dataset(
+        name, KERNEL, "float32", chunks=KERNEL, compression=32001, allow_unknown_filter=True
+    )
 
 
 def many_groups(group: h5py.Group, name: str, _: Path) -> None:

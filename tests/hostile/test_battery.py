@@ -65,14 +65,18 @@ LARGE = {"config-of-300-mb.keras", "50002-calls.json", "20001-layers.keras2.json
 def cases(rows: list[Row]) -> list[Any]:
     """The rows as parameters; those that only vary where a part stands are left to the long run."""
     again = {
-        f"{name}{ending}" for name, *_ in configurations.PARTS
+        f"{name}{ending}"
+        for name, *_ in configurations.PARTS
         for ending in (".json", ".nested.keras")
-    }  # fmt: skip
+    }
     return [
-        pytest.param(row, id=ascii(row.name)[1:-1],
-                     marks=pytest.mark.slow if row.name in again | LARGE else ())
+        pytest.param(
+            row,
+            id=ascii(row.name)[1:-1],
+            marks=pytest.mark.slow if row.name in again | LARGE else (),
+        )
         for row in rows
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.parametrize("row", cases(ROWS))

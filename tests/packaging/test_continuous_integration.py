@@ -50,9 +50,14 @@ def shell(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Runs what a step runs, with `autoinit` standing for this checkout's."""
     program = f'autoinit() {{ {shlex.quote(sys.executable)} -m app "$@"; }}\nset -e\n'
     return subprocess.run(
-        ["bash", "-c", program + script], cwd=folder, capture_output=True, text=True, timeout=1200,
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False,
-    )  # fmt: skip
+        ["bash", "-c", program + script],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=1200,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
 
 
 @pytest.mark.parametrize("command", commands())
@@ -83,11 +88,16 @@ def judging() -> str:
 def vanishing(models: Path) -> Path:
     """The repository where one model of two cannot train as it is."""
     (models / "models" / "small-resnet.keras").unlink()
-    keras.Sequential([
-        keras.Input((16,)),
-        *[keras.layers.Dense(16, "relu", kernel_initializer="random_normal") for _ in range(30)],
-        keras.layers.Dense(3),
-    ]).save(models / "models" / "vanishing.keras")  # fmt: skip
+    keras.Sequential(
+        [
+            keras.Input((16,)),
+            *[
+                keras.layers.Dense(16, "relu", kernel_initializer="random_normal")
+                for _ in range(30)
+            ],
+            keras.layers.Dense(3),
+        ]
+    ).save(models / "models" / "vanishing.keras")
     return models
 
 

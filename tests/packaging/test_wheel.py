@@ -90,8 +90,11 @@ def environment(tmp_path: Path) -> dict[str, str]:
     passed_on = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
     data = tmp_path / "data"
     return {
-        **passed_on, "HOME": str(tmp_path), "TF_CPP_MIN_LOG_LEVEL": "3", "AUTOINIT_DATA": str(data),
-    }  # fmt: skip
+        **passed_on,
+        "HOME": str(tmp_path),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "AUTOINIT_DATA": str(data),
+    }
 
 
 @pytest.fixture
@@ -100,9 +103,14 @@ def run(binaries: Path, environment: dict[str, str], tmp_path: Path):
 
     def start(program: str, *arguments: str, status: int = 0) -> str:
         done = subprocess.run(
-            [str(binaries / program), *arguments], cwd=tmp_path, env=environment,
-            capture_output=True, text=True, timeout=1200, check=False,
-        )  # fmt: skip
+            [str(binaries / program), *arguments],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=1200,
+            check=False,
+        )
         assert done.returncode == status, done.stderr
         return done.stdout
 
@@ -190,8 +198,11 @@ def server(binaries: Path, environment: dict[str, str], tmp_path: Path) -> Itera
     with log.open("wb") as output:
         process = subprocess.Popen(
             [str(binaries / "autoinit"), "serve", "--port", str(port)],
-            cwd=tmp_path, env=environment, stdout=output, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+            cwd=tmp_path,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
     try:
         address = f"http://localhost:{port}"
         wait_for(f"{address}/_stcore/health", process, log)

@@ -66,10 +66,19 @@ def test_hand_computed_figures(measure):
 @pytest.mark.parametrize(("positions", "channels"), [(9, 8), (40, 24)])
 def test_estimates_are_right_on_average(measure, positions, channels, channel, sample, weak_border):
     draws = [
-        measure(mixed(12, positions, channels, seed, channel=channel, sample=sample,
-                      weak_border=weak_border))
+        measure(
+            mixed(
+                12,
+                positions,
+                channels,
+                seed,
+                channel=channel,
+                sample=sample,
+                weak_border=weak_border,
+            )
+        )
         for seed in range(100 if channels < 10 else 40)
-    ]  # fmt: skip
+    ]
     near_expected = channel + sample + (1 - channel - sample) / positions
     for found, expected in zip(np.mean(draws, axis=0), (channel, near_expected), strict=True):
         # The share of channels that are few leans: a ratio's second order.

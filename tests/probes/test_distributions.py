@@ -39,9 +39,9 @@ def test_hand_computed_figures(recorder, scale):
 
 
 @PATHS
-@pytest.mark.parametrize(("name", "kurtosis"), [
-    ("normal", 3.0), ("uniform", 1.8), ("laplace", 6.0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "kurtosis"), [("normal", 3.0), ("uniform", 1.8), ("laplace", 6.0)]
+)
 def test_kurtosis_of_known_distributions(recorder, name, kurtosis):
     values = getattr(np.random.default_rng(0), name)(size=(64, 40, 32)).astype(np.float32)
     assert recorded(recorder(), values).shape.kurtosis == pytest.approx(kurtosis, rel=0.06)
@@ -78,12 +78,22 @@ def test_small_tensors_and_whole_numbers_have_no_shape(recorder):
         assert recorded(recorder(), values).shape == UNKNOWN
 
 
-@pytest.mark.parametrize(("function", "expected"), [
-    (ops.tanh, (-1.0, 1.0)), (ops.sigmoid, (0.0, 1.0)), (ops.hard_sigmoid, (0.0, 1.0)),
-    (lambda x: ops.clip(x, -2.0, 3.0), (-2.0, 3.0)), (lambda x: -ops.tanh(x), (-1.0, 1.0)),
-    (ops.relu, None), (ops.relu6, (0.0, 6.0)), (ops.softmax, None), (ops.sin, None),
-    (lambda x: x.missing, None), (ops.softsign, None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (ops.tanh, (-1.0, 1.0)),
+        (ops.sigmoid, (0.0, 1.0)),
+        (ops.hard_sigmoid, (0.0, 1.0)),
+        (lambda x: ops.clip(x, -2.0, 3.0), (-2.0, 3.0)),
+        (lambda x: -ops.tanh(x), (-1.0, 1.0)),
+        (ops.relu, None),
+        (ops.relu6, (0.0, 6.0)),
+        (ops.softmax, None),
+        (ops.sin, None),
+        (lambda x: x.missing, None),
+        (ops.softsign, None),
+    ],
+)
 def test_bounds_are_found_by_looking_far(function, expected):
     assert bounds_of(function) == (None if expected is None else pytest.approx(expected))
 
@@ -97,11 +107,14 @@ def test_nothing_is_said_while_bounds_are_looked_for(function):
 
 
 def test_a_probe_tells_dead_units_and_saturation():
-    model = keras.Sequential([
-        keras.Input((16,)), layers.Dense(50, name="first"),
-        layers.Activation("tanh", name="saturated"),
-        layers.Dense(40, activation="relu", name="second"),
-    ])  # fmt: skip
+    model = keras.Sequential(
+        [
+            keras.Input((16,)),
+            layers.Dense(50, name="first"),
+            layers.Activation("tanh", name="saturated"),
+            layers.Dense(40, activation="relu", name="second"),
+        ]
+    )
     model.get_layer("first").kernel.assign(model.get_layer("first").kernel * 100.0)
     bias = np.zeros(40, np.float32)
     bias[:10] = -1e3

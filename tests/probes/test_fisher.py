@@ -79,8 +79,15 @@ def test_a_rate_beyond_two_over_the_largest_leaves_a_minimum_and_one_within_does
 
 
 def test_the_model_stays_as_it_was_and_the_seed_decides():
-    model = keras.Sequential([keras.Input((6,)), layers.Dropout(0.5), layers.Dense(30, "relu"),
-                              layers.BatchNormalization(), layers.Dense(4)])  # fmt: skip
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            layers.Dropout(0.5),
+            layers.Dense(30, "relu"),
+            layers.BatchNormalization(),
+            layers.Dense(4),
+        ]
+    )
     before = model.get_weights()
     one, again = probe_fisher(model, 32), probe_fisher(model, 32)
     assert one == again

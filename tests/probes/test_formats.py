@@ -29,9 +29,12 @@ def same(width=1024):
 
 @pytest.mark.parametrize(
     ("name", "smallest", "normal_from", "beyond"),
-    [("float16", 2**-24, 2**-14, 65520), ("float8_e4m3fn", 2**-9, 2**-6, 464),
-     ("float8_e5m2", 2**-16, 2**-14, 61440)],
-)  # fmt: skip
+    [
+        ("float16", 2**-24, 2**-14, 65520),
+        ("float8_e4m3fn", 2**-9, 2**-6, 464),
+        ("float8_e5m2", 2**-16, 2**-14, 61440),
+    ],
+)
 def test_shares_are_those_of_the_normal_distribution(name, smallest, normal_from, beyond):
     (low,) = probe_formats(same(), [name], 64, input_data=normal(smallest)).values()
     assert low.signals["x"].underflow == pytest.approx(within(0.5, 1.0), abs=0.006)
@@ -43,8 +46,9 @@ def test_shares_are_those_of_the_normal_distribution(name, smallest, normal_from
     # An 8-bit float is clipped; the others are infinite, and stay so.
     is_clipped = name.startswith("float8")
     assert (after.error is None, after.overflow) == (
-        not is_clipped, 0.0 if is_clipped else found.overflow
-    )  # fmt: skip
+        not is_clipped,
+        0.0 if is_clipped else found.overflow,
+    )
 
 
 @pytest.mark.parametrize("name", FORMATS)

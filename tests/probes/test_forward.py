@@ -137,10 +137,18 @@ def deep_network():
 def figures_of(moments):
     shape = moments.shape
     return [
-        moments.mean, moments.variance, moments.minimum, moments.maximum, moments.zero_fraction,
-        moments.sample_correlation, moments.position_correlation, shape.kurtosis,
-        *(shape.channel_variances or ()), shape.dead_fraction, shape.saturated_fraction,
-    ]  # fmt: skip
+        moments.mean,
+        moments.variance,
+        moments.minimum,
+        moments.maximum,
+        moments.zero_fraction,
+        moments.sample_correlation,
+        moments.position_correlation,
+        shape.kurtosis,
+        *(shape.channel_variances or ()),
+        shape.dead_fraction,
+        shape.saturated_fraction,
+    ]
 
 
 @pytest.mark.parametrize("size", [7, 10, 16])

@@ -207,10 +207,15 @@ def test_several_inputs_whole_numbers_and_masks(checkpoint):
     outputs = [layers.Dense(3, name="dense")(y), layers.Activation("tanh", name="tanh")(y)]
     probe = agree_everywhere(
         keras.Model([words, numbers], outputs),
-        {"embed": _output_of(outputs[0], "embed"),
-         "lstm": _output_of(outputs[0], "lstm"), "both": x, "joined": y, "tanh": outputs[1]},
+        {
+            "embed": _output_of(outputs[0], "embed"),
+            "lstm": _output_of(outputs[0], "lstm"),
+            "both": x,
+            "joined": y,
+            "tanh": outputs[1],
+        },
         checkpoint=checkpoint,
-    )  # fmt: skip
+    )
     assert probe.moments[0] is None
     whole = keras.Model([words, numbers], [*outputs, most])
     again = probe_gradients(whole, 16, checkpoint=checkpoint)
@@ -259,11 +264,15 @@ def transformer(batch_size=None):
     return keras.Model(inputs, layers.Dense(2, name="dense")(Block(name="second")(x)))
 
 
-@pytest.mark.parametrize(("training", "checkpoint"), [
-    (True, True), (False, False),
-    pytest.param(True, False, marks=pytest.mark.slow),
-    pytest.param(False, True, marks=pytest.mark.slow),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("training", "checkpoint"),
+    [
+        (True, True),
+        (False, False),
+        pytest.param(True, False, marks=pytest.mark.slow),
+        pytest.param(False, True, marks=pytest.mark.slow),
+    ],
+)
 def test_opened_blocks_have_the_gradients_of_closed_ones(training, checkpoint):
     model = transformer()
     assert read_model(model).traced
@@ -444,9 +453,12 @@ print(resident("VmHWM") - before)
 
 def peak_of_chain(checkpoint):
     run = subprocess.run(
-        [sys.executable, "-c", _PEAKS, str(checkpoint)], check=True, capture_output=True, text=True,
+        [sys.executable, "-c", _PEAKS, str(checkpoint)],
+        check=True,
+        capture_output=True,
+        text=True,
         env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "1000000"},  # what is let go is given back
-    )  # fmt: skip
+    )
     return float(run.stdout)
 
 
@@ -622,8 +634,9 @@ def traced_by(passes):
     """Whether the passes of each graph were traced."""
     return [
         segment.products._compiled is not None
-        for _, found in passes._known.values() for segment in found.segments
-    ]  # fmt: skip
+        for _, found in passes._known.values()
+        for segment in found.segments
+    ]
 
 
 def test_a_few_passes_are_not_traced_and_have_the_same_gradients():

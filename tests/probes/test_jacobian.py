@@ -314,8 +314,10 @@ def test_recurrent_layers_and_lookups_have_both_products():
         matrix = tape.jacobian(y, x, experimental_use_pfor=False).numpy()
         np.testing.assert_allclose(
             probe_jacobian(model).pooled.singular_values,
-            singular_values(matrix.reshape(-1, 12)), rtol=1e-4, atol=1e-6,
-        )  # fmt: skip
+            singular_values(matrix.reshape(-1, 12)),
+            rtol=1e-4,
+            atol=1e-6,
+        )
 
 
 @OF_TENSORFLOW
@@ -387,9 +389,8 @@ def test_before_a_softmax_or_sigmoid_the_jacobian_is_that_of_the_logits(last):
     found = probe_jacobian(model, logits=True)
     assert found.targets == ("last",)
     np.testing.assert_allclose(
-        found.pooled.singular_values,
-        singular_values(keras.ops.convert_to_numpy(kernel)), rtol=1e-5,
-    )  # fmt: skip
+        found.pooled.singular_values, singular_values(keras.ops.convert_to_numpy(kernel)), rtol=1e-5
+    )
     after = probe_jacobian(model)
     assert after.targets != ("last",)
     assert after.pooled.smallest < 0.9 * found.pooled.smallest

@@ -119,14 +119,21 @@ def flattened(figures, scale=1.0):
     shape = figures.shape
     low, middle, high = shape.channel_variances or (None, None, None)
     found = {
-        "mean": (figures.mean, scale), "variance": (figures.variance, scale**2),
-        "minimum": (figures.minimum, scale), "maximum": (figures.maximum, scale),
-        "zeros": (figures.zero_fraction, 1), "finite": (figures.finite_fraction, 1),
-        "samples": (figures.sample_correlation, 1), "positions": (figures.position_correlation, 1),
-        "kurtosis": (shape.kurtosis, 1), "low": (low, scale**2), "middle": (middle, scale**2),
-        "high": (high, scale**2), "dead": (shape.dead_fraction, 1),
+        "mean": (figures.mean, scale),
+        "variance": (figures.variance, scale**2),
+        "minimum": (figures.minimum, scale),
+        "maximum": (figures.maximum, scale),
+        "zeros": (figures.zero_fraction, 1),
+        "finite": (figures.finite_fraction, 1),
+        "samples": (figures.sample_correlation, 1),
+        "positions": (figures.position_correlation, 1),
+        "kurtosis": (shape.kurtosis, 1),
+        "low": (low, scale**2),
+        "middle": (middle, scale**2),
+        "high": (high, scale**2),
+        "dead": (shape.dead_fraction, 1),
         "saturated": (shape.saturated_fraction, 1),
-    }  # fmt: skip
+    }
     return {name: value / unit for name, (value, unit) in found.items() if value is not None}
 
 
@@ -146,11 +153,21 @@ RECORDERS = pytest.mark.parametrize("recorder", [HostRecorder, DeviceRecorder])
 
 @RECORDERS
 @pytest.mark.parametrize("scale", [1e-25, 1.0, 1e15])
-@pytest.mark.parametrize(("shape", "size"), [
-    ((40, 24), 7), ((40, 24), 10), ((40, 24), 16), ((40, 24), 1),
-    ((40, 4, 5, 24), 7), ((40, 30, 100), 7), ((40, 30, 100), 16),
-    ((40, 40, 50, 24), 8), ((40, 40, 50, 24), 16), ((40, 40, 50, 24), 39),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [
+        ((40, 24), 7),
+        ((40, 24), 10),
+        ((40, 24), 16),
+        ((40, 24), 1),
+        ((40, 4, 5, 24), 7),
+        ((40, 30, 100), 7),
+        ((40, 30, 100), 16),
+        ((40, 40, 50, 24), 8),
+        ((40, 40, 50, 24), 16),
+        ((40, 40, 50, 24), 39),
+    ],
+)
 def test_figures_do_not_depend_on_how_samples_are_split(recorder, shape, size, scale):
     normal = np.random.default_rng(0).standard_normal
     # Samples and channels have something in common; samples drift from batch to batch.

@@ -32,10 +32,16 @@ def jackknifed(units):
 @RECORDERS
 @pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize("scale", [1e-25, 1.0, 1e18])
-@pytest.mark.parametrize(("shape", "mean"), [
-    ((40, 1), 0.5), ((40, 24), 1e3), ((40, 5, 7, 13), 0.0), ((40, 33, 100), 0.5),
-    ((80, 16, 8, 16), 0.5),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("shape", "mean"),
+    [
+        ((40, 1), 0.5),
+        ((40, 24), 1e3),
+        ((40, 5, 7, 13), 0.0),
+        ((40, 33, 100), 0.5),
+        ((80, 16, 8, 16), 0.5),
+    ],
+)
 def test_errors_are_those_of_the_variance_with_a_unit_left_out(
     recorder, mixed, scale, shape, mean
 ):  # two rows of the last shape are a sample
@@ -64,10 +70,16 @@ def test_what_has_no_error(recorder):
     single[5] = 1.0
     told = FirstAxis(8)
     with recorder() as each:
-        for key, (array, samples) in enumerate([
-            (values, FirstAxis()), (values[:1], FirstAxis(1)), (broken, told), (silent, told),
-            (values.astype(np.int32), told), (single, told),
-        ]):  # fmt: skip
+        for key, (array, samples) in enumerate(
+            [
+                (values, FirstAxis()),
+                (values[:1], FirstAxis(1)),
+                (broken, told),
+                (silent, told),
+                (values.astype(np.int32), told),
+                (single, told),
+            ]
+        ):
             each.record(keras.ops.convert_to_tensor(array), None, key, samples=samples)
         assert [*each.standard_errors().values()] == [None] * 5 + [math.inf]
 
@@ -261,10 +273,14 @@ def test_draws_of_their_own_numbers_of_samples():
     assert len(probe.draws) == 2
 
 
-@pytest.mark.parametrize("wrong", [
-    {"num_samples": "many"}, {"num_samples": "auto", "batch_size": 0},
-    {"num_samples": "auto", "precision": 0.0},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"num_samples": "many"},
+        {"num_samples": "auto", "batch_size": 0},
+        {"num_samples": "auto", "precision": 0.0},
+    ],
+)
 def test_what_is_wrong_is_said(wrong):
     with pytest.raises(ValueError, match="Received"):
         probe_model(keras.Sequential([keras.Input((2,)), layers.Dense(1)]), **wrong)

@@ -90,8 +90,9 @@ def test_draws_are_those_of_weights_drawn_one_by_one():
         each = seed if draw == 0 else derived(seed, draw)
         draw_configured_weights(graph, each)
         assert probe_model(graph, 32, each).moments == figures
-    variances = [draw[probe.graph.calls.index(call(probe, "dense"))].variance
-                 for draw in probe.draws]  # fmt: skip
+    variances = [
+        draw[probe.graph.calls.index(call(probe, "dense"))].variance for draw in probe.draws
+    ]
     assert len(set(variances)) == 3
     assert probe.spread("dense") == spread_of(variances)
 

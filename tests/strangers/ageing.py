@@ -100,9 +100,13 @@ def lambda_as_activation(config: Config) -> None:
 
 NEW_ARGUMENTS = without("groups", "ragged", "keepdims", "time_major", "autocast", "synchronized")
 OLDEST = (
-    without_modules, NEW_ARGUMENTS, model_class, variance_scaling, integer_axes,
+    without_modules,
+    NEW_ARGUMENTS,
+    model_class,
+    variance_scaling,
+    integer_axes,
     sequential_without_inputs,
-)  # fmt: skip
+)
 
 VERSIONS: dict[str, tuple[Ageing, ...]] = {
     "2.0.5": (*OLDEST, without("dtype", "interpolation"), sequential_as_list),

@@ -34,27 +34,40 @@ def teachable_machine() -> Any:
 
 
 def dense_network() -> Any:
-    return Sequential([
-        layers.Dense(32, activation="relu", input_shape=(12,)), layers.Dropout(0.5),
-        layers.Dense(16, activation="tanh"), layers.Dense(3, activation="softmax"),
-    ])  # fmt: skip
+    return Sequential(
+        [
+            layers.Dense(32, activation="relu", input_shape=(12,)),
+            layers.Dropout(0.5),
+            layers.Dense(16, activation="tanh"),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
 
 
 def convolutional_network() -> Any:
-    return Sequential([
-        layers.Conv2D(8, (3, 3), activation="relu", input_shape=IMAGE), layers.MaxPooling2D(),
-        layers.Conv2D(16, (3, 3), padding="same"), layers.BatchNormalization(),
-        layers.LeakyReLU(0.2), layers.AveragePooling2D(), layers.Flatten(),
-        layers.Dense(10, activation="softmax"),
-    ])  # fmt: skip
+    return Sequential(
+        [
+            layers.Conv2D(8, (3, 3), activation="relu", input_shape=IMAGE),
+            layers.MaxPooling2D(),
+            layers.Conv2D(16, (3, 3), padding="same"),
+            layers.BatchNormalization(),
+            layers.LeakyReLU(0.2),
+            layers.AveragePooling2D(),
+            layers.Flatten(),
+            layers.Dense(10, activation="softmax"),
+        ]
+    )
 
 
 def text_lstm() -> Any:
     """An Embedding at the start of a Sequential, which has no InputLayer then."""
-    return Sequential([
-        layers.Embedding(50, 16, batch_input_shape=(None, 20)), layers.LSTM(12, dropout=0.1),
-        layers.Dense(4, activation="softmax"),
-    ])  # fmt: skip
+    return Sequential(
+        [
+            layers.Embedding(50, 16, batch_input_shape=(None, 20)),
+            layers.LSTM(12, dropout=0.1),
+            layers.Dense(4, activation="softmax"),
+        ]
+    )
 
 
 def stacked_recurrent() -> Any:
@@ -119,10 +132,18 @@ def mixed_precision_model() -> Any:
 
 
 def thresholded() -> Any:
-    return Sequential([
-        layers.Dense(16, input_shape=(12,)), layers.ThresholdedReLU(0.5), layers.Dense(16),
-        layers.PReLU(), layers.Dense(8), layers.ELU(0.7), layers.Dense(4), layers.Softmax(),
-    ])  # fmt: skip
+    return Sequential(
+        [
+            layers.Dense(16, input_shape=(12,)),
+            layers.ThresholdedReLU(0.5),
+            layers.Dense(16),
+            layers.PReLU(),
+            layers.Dense(8),
+            layers.ELU(0.7),
+            layers.Dense(4),
+            layers.Softmax(),
+        ]
+    )
 
 
 def arithmetic() -> Any:
@@ -137,8 +158,18 @@ def arithmetic() -> Any:
 def activations_of_tensorflow() -> Any:
     inputs = Input((16,))
     x = inputs
-    for function in (tf.nn.relu, tf.nn.relu6, tf.nn.leaky_relu, tf.nn.elu, tf.nn.selu, tf.nn.tanh,
-                     tf.nn.sigmoid, tf.nn.softplus, tf.nn.swish, tf.nn.gelu):  # fmt: skip
+    for function in (
+        tf.nn.relu,
+        tf.nn.relu6,
+        tf.nn.leaky_relu,
+        tf.nn.elu,
+        tf.nn.selu,
+        tf.nn.tanh,
+        tf.nn.sigmoid,
+        tf.nn.softplus,
+        tf.nn.swish,
+        tf.nn.gelu,
+    ):
         x = function(layers.Dense(16)(x))
     return Model(inputs, tf.nn.softmax(layers.Dense(4)(x)))
 

@@ -25,9 +25,14 @@ Result = dict[str, Any]
 SETTINGS = Settings(samples=64, device="cpu", input_size=16)
 # Arithmetic on symbolic tensors became layers of its own in TensorFlow 2.4.
 OPERATIONS = {
-    "arithmetic", "activations_of_tensorflow", "rearrangements", "slicing", "resizing",
-    "attention_by_hand", "mobile_blocks",
-}  # fmt: skip
+    "arithmetic",
+    "activations_of_tensorflow",
+    "rearrangements",
+    "slicing",
+    "resizing",
+    "attention_by_hand",
+    "mobile_blocks",
+}
 # Layers that came with TensorFlow 2.4 to 2.6.
 YOUNG = OPERATIONS | {"transformer", "preprocessing", "mixed_precision_model"}
 OPAQUE = {"with_a_lambda", "lambda_of_python_2", "custom_layer"}
@@ -45,9 +50,13 @@ SOME = [
 ]
 # What is measured step by step takes its time, with every Keras.
 RECURRENT = {
-    "stacked_recurrent", "recurrent_cells", "text_lstm", "embedding_and_lstm",
-    "gru_of_the_first_kind", "cudnn_lstm",
-}  # fmt: skip
+    "stacked_recurrent",
+    "recurrent_cells",
+    "text_lstm",
+    "embedding_and_lstm",
+    "gru_of_the_first_kind",
+    "cudnn_lstm",
+}
 
 
 def case(*values: str, slow: bool) -> Any:

@@ -104,9 +104,13 @@ class Row:
         """
         told = json.dumps(settings.model_dump(exclude_defaults=True), sort_keys=True)
         return cls(
-            file=file, sha256=sha256, settings=told, settings_hash=hash_of(settings),
-            program=program_version(), keras=version("keras"),
-        )  # fmt: skip
+            file=file,
+            sha256=sha256,
+            settings=told,
+            settings_hash=hash_of(settings),
+            program=program_version(),
+            keras=version("keras"),
+        )
 
     @property
     def key(self) -> tuple[str, str]:

@@ -165,8 +165,9 @@ def _with_journal(path: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
             batch = batch.filter(pa.array([key not in later for key in keys], pa.bool_()))
         yield batch.select(list(columns))
     chosen = pa.schema([schema().field(name) for name in columns])
-    yield pa.Table.from_pylist([{name: row[name] for name in columns} for row in later.values()],
-                               chosen)  # fmt: skip
+    yield pa.Table.from_pylist(
+        [{name: row[name] for name in columns} for row in later.values()], chosen
+    )
 
 
 def _batches(path: Path, columns: Sequence[str]) -> Iterator[pa.Table]:

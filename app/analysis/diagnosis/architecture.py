@@ -313,9 +313,15 @@ class _Builder:
         kind, config = _kind(entry), entry.get("config") or {}
         before = [self.steps[i].channels for i in read]
         step = Step(
-            len(self.steps), path, name, kind, config, tuple(read),
-            channels_in=_last_size(entry) or (before[0] if before else None), entry=entry,
-        )  # fmt: skip
+            len(self.steps),
+            path,
+            name,
+            kind,
+            config,
+            tuple(read),
+            channels_in=_last_size(entry) or (before[0] if before else None),
+            entry=entry,
+        )
         own = _own_activation(kind, config)
         if own is not None:
             step = replace(step, class_name="Activation", activation=own)
@@ -325,11 +331,18 @@ class _Builder:
             return step.index
         self.steps.append(
             Step(
-                len(self.steps), path, name, "Activation", _arguments(config["activation"]),
-                (step.index,), fused, self.steps[step.index].channels,
-                self.steps[step.index].channels, entry,
+                len(self.steps),
+                path,
+                name,
+                "Activation",
+                _arguments(config["activation"]),
+                (step.index,),
+                fused,
+                self.steps[step.index].channels,
+                self.steps[step.index].channels,
+                entry,
             )
-        )  # fmt: skip
+        )
         return step.index + 1
 
 

@@ -19,12 +19,7 @@ import numpy as np
 
 from app.analysis.diagnosis.architecture import NORMALIZERS, Architecture, Entry, architecture_of
 from app.analysis.diagnosis.fault import Fault, told
-from app.analysis.diagnosis.kernels import (
-    initial,
-    is_trained,
-    statistics_mismatch,
-    zero_kernels,
-)
+from app.analysis.diagnosis.kernels import initial, is_trained, statistics_mismatch, zero_kernels
 from app.analysis.diagnosis.losses import output_faults
 from app.analysis.diagnosis.measured import Measured, measured_faults, received_by_normalizers
 from app.analysis.diagnosis.optimizers import (
@@ -36,13 +31,7 @@ from app.analysis.diagnosis.optimizers import (
 from app.analysis.diagnosis.recurrence import recurrent_growth
 from app.analysis.diagnosis.roles import Role, role_of
 from app.analysis.diagnosis.structure import structural
-from app.analysis.diagnosis.verdict import (
-    Verdict,
-    Word,
-    gathered,
-    verdict_of,
-    with_remedies,
-)
+from app.analysis.diagnosis.verdict import Verdict, Word, gathered, verdict_of, with_remedies
 from autoinit.arrays import as_array
 from autoinit.graph.model_graph import ModelGraph
 from autoinit.propagation import Propagation
@@ -83,9 +72,11 @@ class Linted:
 
 
 def lint(
-    entry: Entry, keras_version: int = 3, compiled: Mapping[str, Any] | None = None,
+    entry: Entry,
+    keras_version: int = 3,
+    compiled: Mapping[str, Any] | None = None,
     weights: Mapping[str, Mapping[str, Any]] | None = None,
-) -> Linted:  # fmt: skip
+) -> Linted:
     """The linter: nothing is run.
 
     Args:
@@ -103,9 +94,10 @@ def lint(
     faults = [*structural(architecture), *told((output_faults,), architecture, compiled)]
     # Kernels that were trained are no start any more: only zeros and copies are told of them.
     faults += [
-        fault for fault in initial(architecture)
+        fault
+        for fault in initial(architecture)
         if not trained or fault.code not in ("init_vs_activation", "zero_on_purpose")
-    ]  # fmt: skip
+    ]
     optimizer = optimizer_of(compiled)
     if optimizer is not None and not trained:
         faults += told((adaptive_rate,), architecture, optimizer)
@@ -113,9 +105,11 @@ def lint(
 
 
 def lint_model(
-    model: Any, entry: Entry | None = None, keras_version: int = 3,
+    model: Any,
+    entry: Entry | None = None,
+    keras_version: int = 3,
     compiled: Mapping[str, Any] | None = None,
-) -> Linted:  # fmt: skip
+) -> Linted:
     """The linter on a model in memory, with the values that it has now.
 
     Args:
@@ -175,9 +169,12 @@ def growth_of(graph: ModelGraph, series: str) -> tuple[Fault, ...]:
 
 
 def diagnose(
-    graph: ModelGraph, weighted: Sequence[bool], linted: Linted,
-    series: Mapping[str, SeriesFigures], disabled: Collection[str] = (),
-) -> Diagnosis:  # fmt: skip
+    graph: ModelGraph,
+    weighted: Sequence[bool],
+    linted: Linted,
+    series: Mapping[str, SeriesFigures],
+    disabled: Collection[str] = (),
+) -> Diagnosis:
     """Faults and verdicts.
 
     Args:
@@ -191,16 +188,19 @@ def diagnose(
     architecture = linted.architecture
     zero_paths = {architecture.steps[i].path for i in zero_kernels(architecture)}
     zero = frozenset(
-        call.index for call in graph.calls
+        call.index
+        for call in graph.calls
         if call.path in zero_paths and roles[call.index] is Role.KERNEL
-    )  # fmt: skip
+    )
     faults = list(linted.faults)
     codes = {fault.code for fault in faults}
     for name, figures in series.items():
         backward = figures.backward or [None] * len(graph.calls)
-        own_zero = zero if figures.zero is None else frozenset(
-            index for index in figures.zero if roles[index] is Role.KERNEL
-        )  # fmt: skip
+        own_zero = (
+            zero
+            if figures.zero is None
+            else frozenset(index for index in figures.zero if roles[index] is Role.KERNEL)
+        )
         measured = Measured(
             graph, roles, figures.forward, backward, own_zero, name, figures.updates
         )
@@ -215,21 +215,25 @@ def diagnose(
         own = series.get("uploaded", series.get("default"))
         faults += told((_descent_rate,), graph, linted, own.updates if own is not None else ())
     functions = Counter(
-        step.activation for step in architecture.steps
+        step.activation
+        for step in architecture.steps
         if step.activation and step.index not in architecture.output_set
-    )  # fmt: skip
+    )
     normalized = any(step.class_name in NORMALIZERS for step in architecture.steps)
     counted = [
-        fault for fault in with_remedies(faults, functions, normalized)
+        fault
+        for fault in with_remedies(faults, functions, normalized)
         if fault.code not in disabled
-    ]  # fmt: skip
+    ]
     verdicts = {
         name: verdict_of(
-            name, counted, _measured_share(graph, roles, figures.forward),
+            name,
+            counted,
+            _measured_share(graph, roles, figures.forward),
             linted.trained and name == "uploaded",
         )
         for name, figures in series.items()
-    }  # fmt: skip
+    }
     return Diagnosis(tuple(gathered(counted)), verdicts, linted.trained)
 
 
@@ -246,9 +250,12 @@ def _descent_rate(
 
 
 def foreseen(
-    graph: ModelGraph, linted: Linted, predicted: Propagation, series: str,
+    graph: ModelGraph,
+    linted: Linted,
+    predicted: Propagation,
+    series: str,
     disabled: Collection[str] = (),
-) -> Verdict:  # fmt: skip
+) -> Verdict:
     """The verdict on one series before anything was measured: by the file and the rules' signals.
 
     Args:
@@ -271,13 +278,19 @@ def _as_measured(signal: Signal | Observed) -> Moments:
     """A predicted signal as figures of a tensor of single precision."""
     alike = (
         (signal.sample_correlation, signal.position_correlation)
-        if isinstance(signal, Observed) else (None, None)
-    )  # fmt: skip
+        if isinstance(signal, Observed)
+        else (None, None)
+    )
     return Moments(
-        0, signal.mean, signal.variance, -math.inf, math.inf, 0.0,
+        0,
+        signal.mean,
+        signal.variance,
+        -math.inf,
+        math.inf,
+        0.0,
         1.0 if signal.second_moment < _LARGEST_SQUARE else 0.0,
         *alike,
-    )  # fmt: skip
+    )
 
 
 _LARGEST_SQUARE = float(np.finfo(np.float32).max) ** 2

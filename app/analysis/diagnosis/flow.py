@@ -198,9 +198,12 @@ class Flow:
             return None
         level = self.forward[source]
         return replace(
-            point, call=self.graph.calls[source], kernel=level.kernels[-1], kernels=level.kernels,
+            point,
+            call=self.graph.calls[source],
+            kernel=level.kernels[-1],
+            kernels=level.kernels,
             forward=level.log if level.known else None,
-        )  # fmt: skip
+        )
 
     def falls_at_head_alone(self, point: Point, least: float) -> bool:
         """Whether it is the last kernel that makes the gradient of all before it small.
@@ -324,9 +327,11 @@ def gate_branches(
     branches: set[int] = set()
     for call in reversed(graph.calls):
         read = [(r.index, value.index) for value in call.outputs for r in readers[value.index]]
-        if read and not any(value.index in outputs for value in call.outputs) and all(
-            edge in gates or edge[0] in branches for edge in read
-        ):  # fmt: skip
+        if (
+            read
+            and not any(value.index in outputs for value in call.outputs)
+            and all(edge in gates or edge[0] in branches for edge in read)
+        ):
             branches.add(call.index)
     return frozenset(branches)
 

@@ -182,8 +182,10 @@ def input_scaling(
             )
             first = made_for.by
             yield Finding(
-                "input_scaling", first.path, first.class_name,
+                "input_scaling",
+                first.path,
+                first.class_name,
                 f"The network scales its input {entrance.path!r} itself ({first.class_name}) and "
                 f"does not expect mean {own_mean:.6g} and variance {own_variance:.6g}, for which "
                 f"the weights to download are: {what}{advice}",
-            )  # fmt: skip
+            )

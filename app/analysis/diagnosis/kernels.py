@@ -57,8 +57,16 @@ _FUNCTIONS: Mapping[str, Callable[[Any], Any]] = {
 # Of these a large argument is a high frequency, chosen on purpose.
 _PERIODIC = frozenset({"sin", "cos"})
 # Fan-in times variance that keeps a signal before this activation; 1 for the others.
-_NEEDED = {"relu": 2.0, "relu6": 2.0, "leakyrelu": 1.9, "elu": 1.5, "gelu": 2.0, "silu": 2.0,
-           "swish": 2.0, "mish": 2.0}  # fmt: skip
+_NEEDED = {
+    "relu": 2.0,
+    "relu6": 2.0,
+    "leakyrelu": 1.9,
+    "elu": 1.5,
+    "gelu": 2.0,
+    "silu": 2.0,
+    "swish": 2.0,
+    "mish": 2.0,
+}
 
 
 def initial(architecture: Architecture) -> Iterator[Fault]:
@@ -103,11 +111,14 @@ def initial_variance(
     if name in ("orthogonal", "orthogonalinitializer"):
         return given("gain", 1.0) ** 2 / max(fan_in, shape[-1])
     scale, mode = {
-        "glorotuniform": (1.0, "fan_avg"), "glorotnormal": (1.0, "fan_avg"),
-        "heuniform": (2.0, "fan_in"), "henormal": (2.0, "fan_in"),
-        "lecununiform": (1.0, "fan_in"), "lecunnormal": (1.0, "fan_in"),
+        "glorotuniform": (1.0, "fan_avg"),
+        "glorotnormal": (1.0, "fan_avg"),
+        "heuniform": (2.0, "fan_in"),
+        "henormal": (2.0, "fan_in"),
+        "lecununiform": (1.0, "fan_in"),
+        "lecunnormal": (1.0, "fan_in"),
         "variancescaling": (given("scale", 1.0), str(config.get("mode", "fan_in"))),
-    }.get(name, (0.0, ""))  # fmt: skip
+    }.get(name, (0.0, ""))
     fans = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}
     return scale / max(fans[mode], 1.0) if mode in fans else None
 
@@ -365,20 +376,23 @@ def _selu(architecture: Architecture) -> Iterator[Fault]:
         if any(reader.activation == "selu" for reader in readers):
             name, config = own_initializer(step)
             lecun = name.startswith("lecun") or (
-                name == "variancescaling" and config.get("scale", 1.0) == 1.0
+                name == "variancescaling"
+                and config.get("scale", 1.0) == 1.0
                 and config.get("mode", "fan_in") == "fan_in"
-            )  # fmt: skip
+            )
             if not lecun and name:
                 wrong.append((step, name))
     if len(wrong) > 1:
         step, name = wrong[0]
         yield Fault(
-            "init_vs_activation", step.path, step.class_name,
+            "init_vs_activation",
+            step.path,
+            step.class_name,
             f"{len(wrong):,} layers before SELU draw their kernels by {name}, first {step.path!r}: "
             "SELU keeps mean 0 and variance 1 with lecun_normal, and with AlphaDropout in place of "
             "Dropout.",
             "autoinit_helps",
-        )  # fmt: skip
+        )
 
 
 # Zeros.
@@ -430,20 +444,23 @@ def _zero(architecture: Architecture) -> Iterator[Fault]:
     zero = {s.index for s in architecture.kernels() if _is_zero(architecture, s) and s.trainable}
     stuck = set(zero)
     biased = {
-        s.index for s in architecture.kernels()
+        s.index
+        for s in architecture.kernels()
         if s.config.get("use_bias", True) and not _is_zero(architecture, s, "bias")
-    }  # fmt: skip
+    }
     for _ in range(_PATIENCE):
         nothing = _nothing_arrives(architecture, stuck, biased)
         reached = _gradient_arrives(architecture, stuck, nothing)
         learned = {
-            i for i in stuck
+            i
+            for i in stuck
             if i in reached and not all(nothing[j] for j in architecture.steps[i].inputs)
-        }  # fmt: skip
+        }
         moved = {
-            s.index for s in architecture.kernels()
+            s.index
+            for s in architecture.kernels()
             if s.index in reached and s.config.get("use_bias", True) and s.index not in biased
-        }  # fmt: skip
+        }
         stuck -= learned
         biased |= moved
         if not (stuck and (learned or moved)):
@@ -453,20 +470,26 @@ def _zero(architecture: Architecture) -> Iterator[Fault]:
     if stuck:
         step = architecture.steps[min(stuck)]
         yield Fault(
-            "zero_kernel", step.path, step.class_name,
+            "zero_kernel",
+            step.path,
+            step.class_name,
             f"{_layers(len(stuck))} kernels of zeros that no gradient can ever change, first "
             f"{step.path!r}: nothing arrives there, and nothing comes back.",
-            "redraw_random", Severity.FATAL,
-        )  # fmt: skip
+            "redraw_random",
+            Severity.FATAL,
+        )
     kept = zero - stuck
     if kept:
         step = architecture.steps[min(kept)]
         yield Fault(
-            "zero_on_purpose", step.path, step.class_name,
+            "zero_on_purpose",
+            step.path,
+            step.class_name,
             f"{_layers(len(kept))} a kernel of zeros, first {step.path!r}, which gradients reach: "
             "a start on purpose, as at the end of a residual branch.",
-            "keep_zero_init", Severity.NOTE,
-        )  # fmt: skip
+            "keep_zero_init",
+            Severity.NOTE,
+        )
 
 
 def _nothing_arrives(architecture: Architecture, zero: set[int], biased: set[int]) -> list[bool]:
@@ -530,12 +553,15 @@ def _symmetric(architecture: Architecture) -> Iterator[Fault]:
     if found:
         step = found[0]
         yield Fault(
-            "symmetric_kernel", step.path, step.class_name,
+            "symmetric_kernel",
+            step.path,
+            step.class_name,
             f"All units of {step.path!r} start with the same weights"
             + (f", and so do those of {len(found) - 1:,} more layers" if len(found) > 1 else "")
             + ": they get the same gradient, and stay one unit for ever.",
-            "redraw_random", Severity.FATAL,
-        )  # fmt: skip
+            "redraw_random",
+            Severity.FATAL,
+        )
 
 
 def _equal(architecture: Architecture) -> Iterator[Fault]:
@@ -561,12 +587,14 @@ def _equal(architecture: Architecture) -> Iterator[Fault]:
         group = max(equal, key=len)
         step = group[0]
         yield Fault(
-            "shared_seed", step.path, step.class_name,
+            "shared_seed",
+            step.path,
+            step.class_name,
             f"The kernels of {len(group):,} layers are equal, {step.path!r} and "
             f"{group[1].path!r} first: one seed, or one initializer object, draws them all. What "
             "is known of random networks does not hold for them.",
             "reseed",
-        )  # fmt: skip
+        )
 
 
 # Training.

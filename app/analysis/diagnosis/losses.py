@@ -63,9 +63,13 @@ def output_faults(
         found = _mismatch(name, from_logits, step, activation)
         if found is not None:
             yield Fault(
-                "output_activation_vs_loss", step.path, step.class_name, found,
-                "change_last_activation", _severity(name, from_logits, step, activation),
-            )  # fmt: skip
+                "output_activation_vs_loss",
+                step.path,
+                step.class_name,
+                found,
+                "change_last_activation",
+                _severity(name, from_logits, step, activation),
+            )
 
 
 # Keras divides positive outputs by their sum, and on TensorFlow takes back a sigmoid or softmax

@@ -102,12 +102,18 @@ def measured_faults(measured: Measured) -> Iterator[Fault]:
 
 
 def _fault(
-    measured: Measured, code: str, call: Call, message: str, remedy: str,
+    measured: Measured,
+    code: str,
+    call: Call,
+    message: str,
+    remedy: str,
     severity: Severity = Severity.SERIOUS,
-) -> Fault:  # fmt: skip
-    path = call.path.removesuffix(f"/{call.path.rpartition('/')[2]}") if (
-        call.part == "activation"
-    ) else call.path  # fmt: skip
+) -> Fault:
+    path = (
+        call.path.removesuffix(f"/{call.path.rpartition('/')[2]}")
+        if (call.part == "activation")
+        else call.path
+    )
     return Fault(code, path, call.class_name, message, remedy, severity, measured.series)
 
 
@@ -115,10 +121,13 @@ def _not_finite(measured: Measured) -> Iterator[Fault]:
     for call, moments in zip(measured.graph.calls, measured.forward, strict=True):
         if moments is not None and moments.finite_fraction < 1.0:
             yield _fault(
-                measured, "not_finite", call,
+                measured,
+                "not_finite",
+                call,
                 f"The signal is NaN or beyond the range of floating point, first at {call.path!r}.",
-                "autoinit_helps", Severity.FATAL,
-            )  # fmt: skip
+                "autoinit_helps",
+                Severity.FATAL,
+            )
             return
 
 
@@ -127,19 +136,22 @@ def _signal(measured: Measured, points: Sequence[Point]) -> Iterator[Fault]:
     known = [p for p in points if p.forward is not None and not math.isnan(p.forward)]
     flow = measured.flow()
     heights = [
-        p for p in known
-        if p.consumer is not Role.BOUNDED and _square(measured, p) >= LEAST
+        p
+        for p in known
+        if p.consumer is not Role.BOUNDED
+        and _square(measured, p) >= LEAST
         and not _ends_in_zeros(measured, flow.readers[p.call.index])
-    ]  # fmt: skip
+    ]
     inner = [each for p in known if (each := flow.before_head(p)) is not None]
     known = [p for p in inner if p.forward is not None]
     lost = [p for p in known if p.forward is not None and p.forward == -math.inf]
     if lost and not _underflows(measured, lost[0]):
         known = [p for p in known if p not in lost]  # zeros: dead units, zero kernels
     small = [
-        p for p in known
+        p
+        for p in known
         if _square(measured, p) <= 1 / LEAST and p.call.index not in measured.steering
-    ]  # fmt: skip
+    ]
     low = min(small, key=lambda p: p.forward or 0.0, default=None)
     if low is not None and (low.forward or 0.0) <= _slack(measured, low) - math.log(VANISHED):
         yield _stretch(measured, "signal_vanishes", low, "falls")
@@ -186,10 +198,13 @@ def _stretch(measured: Measured, code: str, point: Point, verb: str) -> Fault:
     told = f", {rate} for each of {over}" if rate and len(kernels) > 1 else f", over {over}"
     severity = Severity.FATAL if abs(level) >= math.log(HOPELESS) else Severity.SERIOUS
     return _fault(
-        measured, code, start,
+        measured,
+        code,
+        start,
         f"From {start.path!r} to {point.call.path!r} the signal's mean square {verb} {size}{told}.",
-        "autoinit_helps", severity,
-    )  # fmt: skip
+        "autoinit_helps",
+        severity,
+    )
 
 
 def _first_at_fault(measured: Measured, point: Point) -> int:
@@ -211,9 +226,10 @@ def _gradient(measured: Measured, points: Sequence[Point]) -> Iterator[Fault]:
     limit = math.log(GRADIENT_FACTOR)
     flow, few = measured.flow(), math.log(LEAST)
     falling = [
-        p for p in finite
+        p
+        for p in finite
         if p.call.index not in measured.steering and not flow.falls_at_head_alone(p, few)
-    ]  # fmt: skip
+    ]
     low = min(falling, key=lambda p: p.backward or 0.0, default=None)
     gone = [p for p in known if p.backward == -math.inf]
     if gone and low is not None and (low.backward or 0.0) < -math.log(EXPLODED):
@@ -235,11 +251,14 @@ def _gradient(measured: Measured, points: Sequence[Point]) -> Iterator[Fault]:
         if math.isfinite(level) and count > 1:
             rate = f", {number(math.exp(level / count))} for each of {count:,} layers"
         yield _fault(
-            measured, code, call,
+            measured,
+            code,
+            call,
             f"On its way back to {call.path!r} the gradient's squared norm {verb} {size}{rate}."
             f"{_beside_others(measured, call, sign)}",
-            "autoinit_helps", Severity.FATAL if level >= math.log(HOPELESS) else Severity.SERIOUS,
-        )  # fmt: skip
+            "autoinit_helps",
+            Severity.FATAL if level >= math.log(HOPELESS) else Severity.SERIOUS,
+        )
 
 
 def _beside_others(measured: Measured, call: Call, sign: int) -> str:
@@ -292,12 +311,14 @@ def _distorted(measured: Measured, points: Sequence[Point]) -> Iterator[Fault]:
         call = measured.graph.calls[point.kernel]
         what = "amplified" if trend > 0 else "damped"
         yield _fault(
-            measured, "gradient_differs", call,
+            measured,
+            "gradient_differs",
+            call,
             f"What two inputs differ by is {what} beside the signal itself by a factor of "
             f"{number(math.exp(min(abs(trend) / 2, 700.0)))} over {count:,} layers, from "
             f"{call.path!r} on.",
             "change_activation" if trend < 0 else "autoinit_helps",
-        )  # fmt: skip
+        )
 
 
 def _collapse(measured: Measured) -> Iterator[Fault]:
@@ -327,39 +348,52 @@ def _collapse(measured: Measured) -> Iterator[Fault]:
     if start is not None:
         end, value = known[-1]
         first = next(
-            (c for c in reversed(measured.graph.calls[: start.index + 1])
-             if measured.roles[c.index] is Role.KERNEL), start,
-        )  # fmt: skip
+            (
+                c
+                for c in reversed(measured.graph.calls[: start.index + 1])
+                if measured.roles[c.index] is Role.KERNEL
+            ),
+            start,
+        )
         yield _fault(
-            measured, "correlation_collapse", first,
+            measured,
+            "correlation_collapse",
+            first,
             f"Inputs are no longer told apart: from {start.path!r} on two of them correlate by "
             f"more than {ALIKE}, and at {end.path!r} by {value:.4g}.",
-            "change_activation", Severity.FATAL if value >= COLLAPSED else Severity.SERIOUS,
-        )  # fmt: skip
+            "change_activation",
+            Severity.FATAL if value >= COLLAPSED else Severity.SERIOUS,
+        )
 
 
 def _dead(measured: Measured) -> Iterator[Fault]:
     yield from _share(
-        measured, "dead_channels", "dead_fraction",
+        measured,
+        "dead_channels",
+        "dead_fraction",
         DEAD_WITH_AUTOINIT if measured.series == "autoinit" else DEAD,
         "Of the units of {path!r} {share:.0%} give zero for every input{more}: nothing passes, and "
         "no gradient returns, through these.",
-        "autoinit_helps", {Role.ACTIVATION, Role.BOUNDED},
-    )  # fmt: skip
+        "autoinit_helps",
+        {Role.ACTIVATION, Role.BOUNDED},
+    )
 
 
 def _saturated(measured: Measured) -> Iterator[Fault]:
     yield from _share(
-        measured, "saturated", "saturated_fraction", SATURATED,
+        measured,
+        "saturated",
+        "saturated_fraction",
+        SATURATED,
         "Of the entries of {path!r} {share:.0%} are saturated{more}: gradients hardly pass there.",
-        "autoinit_helps", {Role.BOUNDED, Role.ACTIVATION},
-    )  # fmt: skip
+        "autoinit_helps",
+        {Role.BOUNDED, Role.ACTIVATION},
+    )
 
 
 def _share(
-    measured: Measured, code: str, name: str, least: float, told: str, remedy: str,
-    roles: set[Role],
-) -> Iterator[Fault]:  # fmt: skip
+    measured: Measured, code: str, name: str, least: float, told: str, remedy: str, roles: set[Role]
+) -> Iterator[Fault]:
     found = []
     for call, moments in zip(measured.graph.calls, measured.forward, strict=True):
         share = None if moments is None else getattr(moments.shape, name)
@@ -380,9 +414,13 @@ def _share(
         # Where whole layers are, and nothing passes beside them, training has nothing to go by.
         gone = name == "dead_fraction" and any(each == 1.0 for each, _ in found)
         yield _fault(
-            measured, code, call, told.format(path=call.path, share=share, more=more), remedy,
+            measured,
+            code,
+            call,
+            told.format(path=call.path, share=share, more=more),
+            remedy,
             Severity.FATAL if gone and _outputs_are_still(measured) else Severity.SERIOUS,
-        )  # fmt: skip
+        )
 
 
 def _outputs_are_still(measured: Measured) -> bool:
@@ -413,10 +451,13 @@ def _constant_output(measured: Measured) -> Iterator[Fault]:
         correlated = moments.sample_correlation
         if (alike and (one_unit or moments.mean == 0.0)) or correlated == 1.0:
             yield _fault(
-                measured, "constant_output", call,
+                measured,
+                "constant_output",
+                call,
                 f"The output {call.path!r} is the same for every input.",
-                "redraw_random", Severity.FATAL,
-            )  # fmt: skip
+                "redraw_random",
+                Severity.FATAL,
+            )
 
 
 Received = Mapping[str, tuple[float, float]]

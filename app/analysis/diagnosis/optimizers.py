@@ -120,9 +120,11 @@ def _size(architecture: Architecture, step: Any) -> float | None:
 
 
 def descent_rate(
-    architecture: Architecture, optimizer: Optimizer, ratios: Sequence[float | None],
+    architecture: Architecture,
+    optimizer: Optimizer,
+    ratios: Sequence[float | None],
     scale: float | None,
-) -> Iterator[Fault]:  # fmt: skip
+) -> Iterator[Fault]:
     """A rate of plain gradient descent beside the measured update ratios.
 
     Args:
@@ -179,9 +181,10 @@ def _judged(optimizer: Optimizer, each: float, most: float, good: float) -> Iter
     rounded = f"{good / each:.1g}"
     size = f"{number(change)} times" if change >= 1.0 else f"{number(change)} of"
     what = (
-        "training leaps away from where it starts" if change >= most
+        "training leaps away from where it starts"
+        if change >= most
         else "training hardly moves in a million steps"
-    )  # fmt: skip
+    )
     yield _fault(
         f"At its rate of {optimizer.rate:g} the first step of {optimizer.name} changes the kernels "
         f"by about {size} their size: {what}. A rate to begin with is {rounded}."

@@ -40,12 +40,16 @@ def recurrent_growth(graph: ModelGraph, series: str, seed: int = 0) -> Iterator[
             )
             steps = ", ".join(map(str, _LENGTHS[: len(squares)]))
             yield Fault(
-                "recurrent_growth", call.path, call.class_name,
+                "recurrent_growth",
+                call.path,
+                call.class_name,
                 f"The state of {call.path!r} grows from step to step: after {steps} steps its "
                 f"mean square is {told}. Its activation, {_unbounded(layer)}, has no "
                 "bound.",
-                "bound_recurrence", Severity.FATAL, series,
-            )  # fmt: skip
+                "bound_recurrence",
+                Severity.FATAL,
+                series,
+            )
             break  # one direction says what is wrong with both
 
 

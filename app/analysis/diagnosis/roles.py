@@ -219,14 +219,7 @@ _PRODUCTS = frozenset(
     ]
 )
 _SCALES = frozenset(
-    [
-        "rescaling",
-        "normalization",
-        "divide",
-        "truedivide",
-        "negative",
-        "customscalelayer",
-    ]
+    ["rescaling", "normalization", "divide", "truedivide", "negative", "customscalelayer"]
 )
 _LEARNED_SCALES = frozenset(["rezero", "affine", "layerscale"])
 _LOOKUPS = frozenset(

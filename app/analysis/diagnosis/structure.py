@@ -30,9 +30,14 @@ _IMAGE_DTYPES = ("uint8",)
 def structural(architecture: Architecture) -> Iterator[Fault]:
     """All faults of structure."""
     rules = (
-        _softmax_over_one, _softmax_twice, _missing_nonlinearity, _misplaced_activation,
-        _bottleneck, _unscaled, _before_normalization,
-    )  # fmt: skip
+        _softmax_over_one,
+        _softmax_twice,
+        _missing_nonlinearity,
+        _misplaced_activation,
+        _bottleneck,
+        _unscaled,
+        _before_normalization,
+    )
     yield from told(rules, architecture)
 
 
@@ -45,11 +50,13 @@ def _softmax_over_one(architecture: Architecture) -> Iterator[Fault]:
         axis = step.config.get("axis", -1)
         if step.activation == "softmax" and step.channels_in == 1 and axis == -1:
             yield _fault(
-                "constant_output", step,
+                "constant_output",
+                step,
                 f"{step.path!r} is a softmax over a single entry: it gives 1 for every input, and "
                 "no gradient comes back through it.",
-                "change_last_activation", severity=Severity.FATAL,
-            )  # fmt: skip
+                "change_last_activation",
+                severity=Severity.FATAL,
+            )
 
 
 def _missing_nonlinearity(architecture: Architecture) -> Iterator[Fault]:
@@ -80,11 +87,12 @@ def _missing_nonlinearity(architecture: Architecture) -> Iterator[Fault]:
         first, after = pairs[0]
         more = f" So do {len(pairs) - 1:,} more pairs." if len(pairs) > 1 else ""
         yield _fault(
-            "missing_nonlinearity", first,
+            "missing_nonlinearity",
+            first,
             f"{first.path!r} and {after.path!r} follow each other with nothing nonlinear between: "
             f"together they can do no more than one layer could.{more}",
             "add_nonlinearity",
-        )  # fmt: skip
+        )
 
 
 def _misplaced_activation(architecture: Architecture) -> Iterator[Fault]:
@@ -105,12 +113,13 @@ def _misplaced_activation(architecture: Architecture) -> Iterator[Fault]:
             continue
         if step.index in receives:
             yield _fault(
-                "misplaced_activation", step,
+                "misplaced_activation",
+                step,
                 f"{step.path!r} applies a softmax in a hidden layer: its outputs add up to 1, so "
                 f"that {receives[step.index].path!r} receives hardly anything that differs between "
                 "inputs.",
                 "change_activation",
-            )  # fmt: skip
+            )
 
 
 def _softmax_twice(architecture: Architecture) -> Iterator[Fault]:
@@ -121,11 +130,12 @@ def _softmax_twice(architecture: Architecture) -> Iterator[Fault]:
         alone = not step.is_kernel and len(step.inputs) == 1
         if step.activation == "softmax" and alone and before is not None:
             yield _fault(
-                "misplaced_activation", step,
+                "misplaced_activation",
+                step,
                 f"{step.path!r} applies a softmax to what is between 0 and 1 already, from "
                 f"{before.path!r}: its outputs can hardly differ.",
                 "change_last_activation",
-            )  # fmt: skip
+            )
         elif step.activation in ("softmax", "sigmoid"):
             shares[step.index] = step
         elif before is not None and alone and step.class_name in PASSING:
@@ -156,12 +166,13 @@ def _bottleneck(architecture: Architecture) -> Iterator[Fault]:
     if worst is not None:
         loss, step = worst
         yield _fault(
-            "bottleneck_rank", step,
+            "bottleneck_rank",
+            step,
             f"Layers as narrow as {step.path!r} ({step.channels} units) follow each other so often "
             f"that a product of random kernels loses its rank: the sum of 1/width is {loss:.1f} "
             f"along the path, and gradients of single draws differ by factors of e to its root.",
             "orthogonal",
-        )  # fmt: skip
+        )
 
 
 def _heads(architecture: Architecture) -> set[int]:
@@ -218,9 +229,11 @@ def _unscaled(architecture: Architecture) -> Iterator[Fault]:
                     else f"bytes reach {last.path!r} with a mean square of {square:,.3g}"
                 )
                 yield _fault(
-                    "unscaled_input", where, f"By what the file says of its input, {what}.",
+                    "unscaled_input",
+                    where,
+                    f"By what the file says of its input, {what}.",
                     "scale_input",
-                )  # fmt: skip
+                )
 
 
 def _made_for_bytes(architecture: Architecture, step: Step) -> bool:
@@ -280,18 +293,22 @@ def _before_normalization(architecture: Architecture) -> Iterator[Fault]:
             dropped.append(before)
     if biased:
         yield _fault(
-            "bias_before_normalization", biased[0],
+            "bias_before_normalization",
+            biased[0],
             f"{_count(biased)} a bias that the batch normalization behind takes away again, first "
             f"{biased[0].path!r}: use_bias=False saves it.",
-            "none_needed", severity=Severity.NOTE,
-        )  # fmt: skip
+            "none_needed",
+            severity=Severity.NOTE,
+        )
     if dropped:
         yield _fault(
-            "dropout_before_normalization", dropped[0],
+            "dropout_before_normalization",
+            dropped[0],
             f"Dropout stands before batch normalization at {dropped[0].path!r}: the statistics of "
             "training are not those of inference. Put it behind the last normalization.",
-            "none_needed", severity=Severity.NOTE,
-        )  # fmt: skip
+            "none_needed",
+            severity=Severity.NOTE,
+        )
 
 
 def _count(steps: list[Step]) -> str:

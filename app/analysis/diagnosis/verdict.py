@@ -100,10 +100,11 @@ def ranked(faults: Iterable[Fault]) -> list[Fault]:
     return sorted(
         faults,
         key=lambda f: (
-            f.severity is Severity.NOTE, order.get(f.code, len(order)),
+            f.severity is Severity.NOTE,
+            order.get(f.code, len(order)),
             severities.index(f.severity),
         ),
-    )  # fmt: skip
+    )
 
 
 def verdict_of(
@@ -122,9 +123,12 @@ def verdict_of(
         fatal = any(fault.severity is Severity.FATAL for fault in mine)
         first = mine[0]
         return Verdict(
-            Word.CANNOT if fatal else Word.STRUGGLES, first.message,
-            tuple(dict.fromkeys(fault.code for fault in mine)), first.remedy, trained,
-        )  # fmt: skip
+            Word.CANNOT if fatal else Word.STRUGGLES,
+            first.message,
+            tuple(dict.fromkeys(fault.code for fault in mine)),
+            first.remedy,
+            trained,
+        )
     if measured < 1.0:
         return Verdict(
             Word.UNKNOWN,
@@ -134,9 +138,11 @@ def verdict_of(
         )
     if trained:
         return Verdict(
-            Word.TRAINS, "These weights have been trained, and the checkup found nothing.",
-            remedy="keep_init", trained=True,
-        )  # fmt: skip
+            Word.TRAINS,
+            "These weights have been trained, and the checkup found nothing.",
+            remedy="keep_init",
+            trained=True,
+        )
     codes = {fault.code for fault in faults}
     spoils = any(
         fault.series == "autoinit" and fault.severity is not Severity.NOTE for fault in faults

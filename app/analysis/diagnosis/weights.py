@@ -63,10 +63,12 @@ def _spoilt(call: Call, found: Sequence[tuple[Any, int]], drawn: Collection[int]
             "without weights (model.to_json())."
         )
     return Finding(
-        "weights_not_finite", call.path, call.class_name,
+        "weights_not_finite",
+        call.path,
+        call.class_name,
         f"Layer {call.path!r} ({call.class_name}) came with weights that are NaN or infinite: "
         f"{counts}. {fate}",
-    )  # fmt: skip
+    )
 
 
 def frozen_weights(graph: ModelGraph, *, came: bool, keep: bool) -> Finding | None:
@@ -86,26 +88,34 @@ def frozen_weights(graph: ModelGraph, *, came: bool, keep: bool) -> Finding | No
         names += f" and {len(frozen) - _NAMED:,} more"
     if keep and not came:
         return Finding(
-            "nothing_to_keep", "", "",
+            "nothing_to_keep",
+            "",
+            "",
             "No weights came with the model: there are none to keep, and frozen layers are drawn "
             "like the others.",
-        )  # fmt: skip
+        )
     if keep and not frozen:
         return Finding(
-            "nothing_to_keep", "", "",
+            "nothing_to_keep",
+            "",
+            "",
             "No layer of the model is frozen (trainable=False): to keep frozen layers' weights "
             "changes nothing.",
-        )  # fmt: skip
+        )
     if keep:
         return Finding(
-            "frozen_kept", "", "",
+            "frozen_kept",
+            "",
+            "",
             f"{count} (trainable=False) and {keeps} the weights that came with the file: {names}. "
             "AutoInit draws the others for the signal that these really give, as measured.",
-        )  # fmt: skip
+        )
     if came and frozen:
         return Finding(
-            "frozen_redrawn", "", "",
+            "frozen_redrawn",
+            "",
+            "",
             f"{count} (trainable=False) and drawn anew like the others: {names}. If they are "
             "pretrained, keep frozen layers' weights (--keep-frozen).",
-        )  # fmt: skip
+        )
     return None

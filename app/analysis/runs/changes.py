@@ -20,9 +20,11 @@ GROWN = 10.0
 
 
 def faults_of_training(
-    layers: Sequence[Layer], figures: Mapping[str, Sequence[float | None]],
-    loss: float | None, first_loss: float | None,
-) -> Iterator[Fault]:  # fmt: skip
+    layers: Sequence[Layer],
+    figures: Mapping[str, Sequence[float | None]],
+    loss: float | None,
+    first_loss: float | None,
+) -> Iterator[Fault]:
     """What the loss and the kernels' updates show at one step.
 
     Args:
@@ -40,15 +42,21 @@ def faults_of_training(
         )
     elif loss is not None and first_loss is not None and loss > GROWN * abs(first_loss) > 0.0:
         yield Fault(
-            "loss_grows", "", "",
-            f"The loss is {number(loss)}, and was {number(first_loss)} at first.", "change_rate",
-        )  # fmt: skip
+            "loss_grows",
+            "",
+            "",
+            f"The loss is {number(loss)}, and was {number(first_loss)} at first.",
+            "change_rate",
+        )
     if largest > LARGE_UPDATE:
         yield Fault(
-            "updates_too_large", layer.path, layer.class_name,
+            "updates_too_large",
+            layer.path,
+            layer.class_name,
             f"A step changes the kernel of {layer.path!r} by {_times(largest)} its size: the "
-            "learning rate is too large.", "change_rate",
-        )  # fmt: skip
+            "learning rate is too large.",
+            "change_rate",
+        )
 
 
 def _times(share: float) -> str:
@@ -81,9 +89,14 @@ def new_findings(faults: Sequence[Fault], known: Collection[str], step: int) -> 
     training = _IN_TRAINING if step else {}
     return tuple(
         Finding(
-            code=fault.code, path=fault.path, class_name=fault.class_name, message=fault.message,
-            severity=fault.severity.value, remedy=fault.remedy,
+            code=fault.code,
+            path=fault.path,
+            class_name=fault.class_name,
+            message=fault.message,
+            severity=fault.severity.value,
+            remedy=fault.remedy,
             advice=training.get(fault.code, advice(fault)),
         )
-        for fault in faults if fault.code not in known
-    )  # fmt: skip
+        for fault in faults
+        if fault.code not in known
+    )

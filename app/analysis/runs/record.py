@@ -49,27 +49,35 @@ FIGURES = {
     "variance": FigureKind("Variance", number, True, "Of the layer's output, over all entries."),
     "mean": FigureKind("Mean", number, False, "Of the layer's output, over all entries."),
     "correlation": FigureKind(
-        "Correlation of inputs", number, False,
+        "Correlation of inputs",
+        number,
+        False,
         "Of the layer's output for two inputs: at 1 they are no longer told apart.",
     ),
     "dead": FigureKind(
         "Dead units", percentage, False, "Share of channels that are zero for every input."
     ),
     "saturated": FigureKind(
-        "Saturated", percentage, False,
+        "Saturated",
+        percentage,
+        False,
         "Share of a bounded activation's entries that lie at its bounds.",
     ),
     "gradient": FigureKind(
-        "Gradient", number, True,
+        "Gradient",
+        number,
+        True,
         "Mean square of what comes back to the layer's output from random gradients of size 1 at "
         "the model's outputs.",
     ),
     "kernel": FigureKind("Kernel", number, True, "Root mean square of the layer's kernel."),
     "update": FigureKind(
-        "Update", number, True,
+        "Update",
+        number,
+        True,
         "Root mean square of one step's change of the kernel, beside that of the kernel.",
     ),
-}  # fmt: skip
+}
 
 
 class Layer(Part):

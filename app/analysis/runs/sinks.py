@@ -69,11 +69,18 @@ class CsvSink(Sink):
 
     def write(self, snapshot: Snapshot, histograms: Histograms) -> None:
         """Adds a row for each layer."""
-        self._add([
-            [snapshot.step, snapshot.epoch, snapshot.loss, layer.path,
-             *(snapshot.figures[name][place] for name in FIGURES)]
-            for place, layer in enumerate(self.head.layers)
-        ])  # fmt: skip
+        self._add(
+            [
+                [
+                    snapshot.step,
+                    snapshot.epoch,
+                    snapshot.loss,
+                    layer.path,
+                    *(snapshot.figures[name][place] for name in FIGURES),
+                ]
+                for place, layer in enumerate(self.head.layers)
+            ]
+        )
 
     def _add(self, rows: list[list[Any]], mode: str = "a") -> None:
         with self._path.open(mode, newline="", encoding="utf-8") as file:

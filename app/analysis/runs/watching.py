@@ -98,9 +98,14 @@ class Watch:
         back: Sequence[Moments | None] = [None] * len(moments)
         if self._passes is not None:
             back = probe_gradients(
-                graph, few, self._seed, input_data=self._data, batch_size=few, logits=True,
+                graph,
+                few,
+                self._seed,
+                input_data=self._data,
+                batch_size=few,
+                logits=True,
                 compiled=self._passes,
-            ).moments  # fmt: skip
+            ).moments
         sizes = {index: _rms(array) for index, array in self.kernels().items()}
         changes = {} if before is None else self._changes(before, steps)
         rows = [

@@ -40,9 +40,12 @@ def answer(trial: TrialResult) -> Answer:
     by_name = {each.scheme: each for each in equal}
     chosen = by_name.get(DEFAULT, by_name.get("autoinit", best))
     return Answer(
-        scheme=chosen.scheme, rate=chosen.rate, alike=tuple(each.scheme for each in alike),
-        standings=tuple(standings), sentence=_sentence(trial, chosen, alike, standings),
-    )  # fmt: skip
+        scheme=chosen.scheme,
+        rate=chosen.rate,
+        alike=tuple(each.scheme for each in alike),
+        standings=tuple(standings),
+        sentence=_sentence(trial, chosen, alike, standings),
+    )
 
 
 def standing(trial: TrialResult, scheme: str) -> Standing | None:
@@ -65,12 +68,15 @@ def standing(trial: TrialResult, scheme: str) -> Standing | None:
     tried = [each for each in trial.rates if trial.of(scheme, each) is not None]
     ends = {tried[0]: "smallest", tried[-1]: "largest"} if len(tried) > 1 else {}
     return Standing(
-        scheme=scheme, rate=rate, stable=_stable(trial, scheme, tried),
-        low=trial.rates[near.start], high=trial.rates[near.stop - 1],
+        scheme=scheme,
+        rate=rate,
+        stable=_stable(trial, scheme, tried),
+        low=trial.rates[near.start],
+        high=trial.rates[near.stop - 1],
         **found._asdict(),
         learns=found.score - trial.chance > max(_ERRORS * found.sampling, _least_gain(trial)),
         at_end=ends.get(rate, ""),
-    )  # fmt: skip
+    )
 
 
 def _stable(trial: TrialResult, scheme: str, tried: Sequence[float]) -> float | None:
@@ -97,9 +103,10 @@ def _score(trial: TrialResult, scheme: str, rate: float) -> _Score | None:
     A further draw that diverges counts as one that learns nothing.
     """
     draws = [
-        each for each in trial.trainings
+        each
+        for each in trial.trainings
         if (each.scheme, each.rate) == (scheme, rate) and each.outcome in ("finished", "diverged")
-    ]  # fmt: skip
+    ]
     if not any(each.outcome == "finished" for each in draws):
         return None
     scores = [trial.chance if each.score is None else each.score for each in draws]
@@ -136,9 +143,10 @@ def _sentence(
     """What to do, why, and what else would do."""
     others = [each for each in alike if each.scheme != chosen.scheme]
     start = (
-        "Keep the model's own initializers, with" if chosen.scheme == DEFAULT
+        "Keep the model's own initializers, with"
+        if chosen.scheme == DEFAULT
         else f"Take {WORDS[chosen.scheme]}, with"
-    )  # fmt: skip
+    )
     parts = [f"{start} a rate of {_rates(chosen)}: {_told(trial, chosen)}."]
     if others:
         names = ", ".join(
@@ -150,8 +158,9 @@ def _sentence(
     if worse:
         names = "; ".join(
             f"{WORDS[each.scheme]} {score_text(trial, each.score)}"
-            + ("" if each.learns else ", no better than chance") for each in worse
-        )  # fmt: skip
+            + ("" if each.learns else ", no better than chance")
+            for each in worse
+        )
         parts.append(f"At their best rates: {names}.")
     if chosen.stable is not None and not chosen.at_end:
         parts.append(f"Its trainings are stable up to a rate of {chosen.stable:g}.")

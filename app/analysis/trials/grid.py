@@ -87,9 +87,14 @@ def rates_around(rate: float) -> tuple[float, ...]:
 
 
 def run_grid(
-    analysis: Analysis, trainer: Trainer, first: TrialResult, trial: TrialSettings,
-    linted: Linted, progress: Progress, preview: Preview,
-) -> tuple[TrialResult, tuple[KernelScale, ...]]:  # fmt: skip
+    analysis: Analysis,
+    trainer: Trainer,
+    first: TrialResult,
+    trial: TrialSettings,
+    linted: Linted,
+    progress: Progress,
+    preview: Preview,
+) -> tuple[TrialResult, tuple[KernelScale, ...]]:
     """Train a model from each initialisation at each rate.
 
     Args:
@@ -124,17 +129,25 @@ class _Grid:
     """The steps of a trial, and what they share."""
 
     def __init__(
-        self, analysis: Analysis, trainer: Trainer, first: TrialResult, trial: TrialSettings,
-        linted: Linted, progress: Progress, preview: Preview,
-    ) -> None:  # fmt: skip
+        self,
+        analysis: Analysis,
+        trainer: Trainer,
+        first: TrialResult,
+        trial: TrialSettings,
+        linted: Linted,
+        progress: Progress,
+        preview: Preview,
+    ) -> None:
         self.analysis, self.trainer, self.result = analysis, trainer, first
         self.trial, self.linted, self.progress, self.preview = trial, linted, progress, preview
         frozen = frozen_variables(analysis.graph)
         # What is frozen stays as it came: nobody trains it.
         self.frozen = values_of(
-            variable for layer in analysis.graph.layers()
-            for variable in weights_of(layer) if id(variable) in frozen
-        )  # fmt: skip
+            variable
+            for layer in analysis.graph.layers()
+            for variable in weights_of(layer)
+            if id(variable) in frozen
+        )
         self.rates = first.rates  # before any further ones
         self.expected: dict[str, Verdict] = {}
         self.scales: tuple[KernelScale, ...] = ()
@@ -324,21 +337,32 @@ class _Grid:
         return losses, diverged
 
     def _keep(
-        self, scheme: str, rate: float, draw: int, outcome: Outcome, losses: Sequence[float],
+        self,
+        scheme: str,
+        rate: float,
+        draw: int,
+        outcome: Outcome,
+        losses: Sequence[float],
         score: Score,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """One training's end, in the place of what was known of it."""
         if not math.isfinite(score.loss):
             outcome = "diverged"
         known = {} if outcome == "diverged" else {"score": score.value, "error": score.error}
         new = Training(
-            scheme=scheme, rate=rate, draw=draw, outcome=outcome, steps=len(losses),
-            losses=_thinned(losses), **known,
-        )  # fmt: skip
+            scheme=scheme,
+            rate=rate,
+            draw=draw,
+            outcome=outcome,
+            steps=len(losses),
+            losses=_thinned(losses),
+            **known,
+        )
         others = [
-            each for each in self.result.trainings
+            each
+            for each in self.result.trainings
             if (each.scheme, each.rate, each.draw) != (scheme, rate, draw)
-        ]  # fmt: skip
+        ]
         self._update(trainings=(*others, new))
         self._update(answer=answer(self.result))
         self.preview(self.result)

@@ -7,15 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, FiniteFloat
 
-from app.analysis.result import (
-    DownloadFacts,
-    Figure,
-    Finding,
-    Part,
-    Text,
-    VerdictFacts,
-    read_part,
-)
+from app.analysis.result import DownloadFacts, Figure, Finding, Part, Text, VerdictFacts, read_part
 from app.analysis.trials.settings import NAMES
 
 

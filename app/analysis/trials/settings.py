@@ -16,11 +16,7 @@ NAMES = (DEFAULT, *(name for name in get_args(Scheme) if name != "own"))
 SCHEMES = f"names of initialisations, without spaces: {', '.join(NAMES)}"
 RATES = "positive numbers up to 1,000, at most 12 of them, such as 0.001,0.01,0.1"
 MOST_RATES, LARGEST_RATE = 12, 1000.0
-OPTIMIZERS = {
-    "auto": "The model's own, or SGD",
-    "sgd": "SGD with momentum 0.9",
-    "adam": "Adam",
-}
+OPTIMIZERS = {"auto": "The model's own, or SGD", "sgd": "SGD with momentum 0.9", "adam": "Adam"}
 
 
 def _require_schemes(names: tuple[str, ...]) -> tuple[str, ...]:

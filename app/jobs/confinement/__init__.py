@@ -170,8 +170,11 @@ def _leave_network(_: object) -> None:
     user, group = os.geteuid(), os.getegid()
     _require(libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET))
     # The first process of a namespace has no name there for its own user.
-    for file, line in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"),
-                       ("gid_map", f"{group} {group} 1")):  # fmt: skip
+    for file, line in (
+        ("setgroups", "deny"),
+        ("uid_map", f"{user} {user} 1"),
+        ("gid_map", f"{group} {group} 1"),
+    ):
         with contextlib.suppress(OSError):
             Path(f"/proc/self/{file}").write_text(line)
 
@@ -209,6 +212,7 @@ MEASURES = (
     Measure("a network of its own", "this machine's network and services", _leave_network),
     Measure("no privileges", "root's rights, and gaining any", _drop_privileges),
     Measure("Landlock", "files of other jobs and users, other processes", _keep_to),
-    Measure("seccomp", "new processes, sockets, signals, the kernel's rarer calls",
-            _refuse_system_calls),
-)  # fmt: skip
+    Measure(
+        "seccomp", "new processes, sockets, signals, the kernel's rarer calls", _refuse_system_calls
+    ),
+)

@@ -83,9 +83,13 @@ def walk() -> Walk:
         around = Surroundings(str(neighbour), *found, ctypes.addressof(secret), str(cell))
         done = subprocess.run(
             [sys.executable, "-m", __name__, str(cell)],
-            input=json.dumps(asdict(around)), env={**worker_environment(), "TMPDIR": str(cell)},
-            capture_output=True, text=True, timeout=SECONDS, check=True,
-        )  # fmt: skip
+            input=json.dumps(asdict(around)),
+            env={**worker_environment(), "TMPDIR": str(cell)},
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=True,
+        )
     return Walk(**json.loads(done.stdout))
 
 
@@ -93,10 +97,7 @@ def walk() -> Walk:
 def _services(folder: Path) -> Iterator[tuple[int, str]]:
     """Two services that any process of this machine may connect to: a port, and a path."""
     path = str(folder / "socket")
-    with (
-        socket.create_server(("127.0.0.1", 0)) as network,
-        socket.socket(socket.AF_UNIX) as local,
-    ):
+    with socket.create_server(("127.0.0.1", 0)) as network, socket.socket(socket.AF_UNIX) as local:
         local.bind(path)
         local.listen()
         yield network.getsockname()[1], path

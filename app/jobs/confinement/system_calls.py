@@ -88,8 +88,12 @@ def refuse(wanted: Iterator[Refusal]) -> None:
     library.seccomp_init.restype = ctypes.c_void_p
     library.seccomp_init.argtypes = (ctypes.c_uint32,)
     library.seccomp_rule_add_array.argtypes = (
-        ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_uint, ctypes.POINTER(_Argument)
-    )  # fmt: skip
+        ctypes.c_void_p,
+        ctypes.c_uint32,
+        ctypes.c_int,
+        ctypes.c_uint,
+        ctypes.POINTER(_Argument),
+    )
     for name in ("seccomp_load", "seccomp_release"):
         getattr(library, name).argtypes = (ctypes.c_void_p,)
     library.seccomp_release.restype = None
@@ -104,9 +108,11 @@ def refuse(wanted: Iterator[Refusal]) -> None:
             # One that an architecture does not have has a negative number.
             if number >= 0:
                 compared = ctypes.byref(condition) if condition else None
-                _check(library.seccomp_rule_add_array(
-                    rules, _REFUSE | error, number, int(condition is not None), compared
-                ))  # fmt: skip
+                _check(
+                    library.seccomp_rule_add_array(
+                        rules, _REFUSE | error, number, int(condition is not None), compared
+                    )
+                )
         _check(library.seccomp_load(rules))
     finally:
         library.seccomp_release(rules)

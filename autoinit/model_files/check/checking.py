@@ -47,10 +47,7 @@ _WRITE_GRAPH = (
 # Halves of pairs can be written in JSON, and nowhere else.
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # Names that either Keras lets a layer have; in Keras 2, TensorFlow's scopes go by them.
-_NAMES = {
-    2: re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*"),
-    3: re.compile(r"[^/]+", re.DOTALL),
-}
+_NAMES = {2: re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*"), 3: re.compile(r"[^/]+", re.DOTALL)}
 
 
 @dataclass(frozen=True)

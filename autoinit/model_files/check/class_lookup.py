@@ -84,9 +84,11 @@ class ClassLookup:
         custom = self._custom(registered) or self._custom(name)
         if custom:
             function = {
-                "module": "builtins", "class_name": "function", "config": custom,
+                "module": "builtins",
+                "class_name": "function",
+                "config": custom,
                 "registered_name": custom,
-            }  # fmt: skip
+            }
             return function if self.keras == 3 or isinstance(value, dict) else value
         if not isinstance(name, str) or name not in self.vocabulary.strings.get(role, ()):
             return None

@@ -17,12 +17,7 @@ from autoinit.graph.paths import joined, shortened
 from autoinit.model_files.check.connections import Connections, Entry
 from autoinit.model_files.check.entry_kinds import printable
 from autoinit.model_files.check.placeholders import placeholder_layer
-from autoinit.model_files.check.shape_inference import (
-    Evidence,
-    Scope,
-    StoredShapes,
-    evidence_of,
-)
+from autoinit.model_files.check.shape_inference import Evidence, Scope, StoredShapes, evidence_of
 from autoinit.model_files.read.hdf5 import quoted
 
 
@@ -192,7 +187,9 @@ def _placeholder_finding(place: Place, evidence: Evidence) -> Finding:
     else:
         shape = "its output is assumed to have its input's shape"
     return Finding(
-        "opaque_layer", place.call, place.class_name,
+        "opaque_layer",
+        place.call,
+        place.class_name,
         f"Layer {place} cannot be run, because {place.reason}; {shape}, and what comes after it "
         "is uncertain.",
-    )  # fmt: skip
+    )

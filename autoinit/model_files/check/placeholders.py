@@ -5,13 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from autoinit.graph.paths import shortened
-from autoinit.model_files.check.connections import (
-    Connections,
-    Entry,
-    nodes_of,
-    sizes,
-    tensors_only,
-)
+from autoinit.model_files.check.connections import Connections, Entry, nodes_of, sizes, tensors_only
 from autoinit.model_files.check.shape_inference import Evidence
 from autoinit.model_files.check.values import MOST_AXES
 from autoinit.model_files.check.vocabulary import DTYPES

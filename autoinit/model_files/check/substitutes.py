@@ -34,9 +34,12 @@ _OFFERED = names._names("""
 """)
 # Of TensorFlow's model optimization toolkit.
 _WRAPPERS = (
-    "PruneLowMagnitude", "QuantizeWrapper", "QuantizeWrapperV2", "QuantizeAnnotate",
+    "PruneLowMagnitude",
+    "QuantizeWrapper",
+    "QuantizeWrapperV2",
+    "QuantizeAnnotate",
     "ClusterWeights",
-)  # fmt: skip
+)
 _QUANTIZES = "QuantizeLayer"
 _SAMPLING = ("sampling", "sample", "reparameterize", "reparametrize", "reparameterization")
 
@@ -229,10 +232,12 @@ def _replace_layer(entry: Entry, target: str, record: FileRecord, custom: dict[s
         return
     parameters = inspect.signature(_class(target, version).__init__).parameters
     missing = [
-        name for name, each in parameters.items()
-        if name not in (*config, "self") and each.default is each.empty
+        name
+        for name, each in parameters.items()
+        if name not in (*config, "self")
+        and each.default is each.empty
         and each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)
-    ]  # fmt: skip
+    ]
     if missing:
         raise ValueError(
             f"treat_as: {target} needs {', '.join(missing)}, which {shortened(_shown(entry))!r} "

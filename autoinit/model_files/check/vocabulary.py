@@ -192,9 +192,11 @@ _ROLES = {
     "activation": ACTIVATION, "dtype": POLICY, "seed": SEED,
 }  # fmt: skip
 _ROLE_ENDINGS = {
-    "_activation": ACTIVATION, "initializer": INITIALIZER, "regularizer": REGULARIZER,
+    "_activation": ACTIVATION,
+    "initializer": INITIALIZER,
+    "regularizer": REGULARIZER,
     "constraint": CONSTRAINT,
-}  # fmt: skip
+}
 
 
 def role_of(argument: str) -> str:

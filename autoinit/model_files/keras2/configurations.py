@@ -28,9 +28,13 @@ Config = dict[str, Any]
 
 # All that is made; whatever else there may be in tf_keras, such as a Lambda.
 _KNOWN = (
-    KERAS2_CLASSES | INITIALIZERS | REGULARIZERS | CONSTRAINTS | POLICIES
+    KERAS2_CLASSES
+    | INITIALIZERS
+    | REGULARIZERS
+    | CONSTRAINTS
+    | POLICIES
     | {"Opaque", "OpaqueActivation"}
-)  # fmt: skip
+)
 _KEPT = ("class_name", "config", "name", "inbound_nodes", "shared_object_id")
 
 _RENAMED = {

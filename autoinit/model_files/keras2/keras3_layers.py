@@ -172,9 +172,10 @@ def _made(layer: Any, name: str, inner: Equal) -> Any:
 
 def _arguments(layer: Any, difference: _Difference, inner: Equal) -> _Config:
     config = {
-        name: value for name, value in layer.get_config().items()
+        name: value
+        for name, value in layer.get_config().items()
         if name not in ("name", "trainable", "dtype", "batch_input_shape", "dynamic")
-    }  # fmt: skip
+    }
     for name, harmless in difference.dropped.items():
         value = config.pop(name, None)
         if harmless is not None and value is not None and value not in harmless:
@@ -207,9 +208,11 @@ _FUNCTIONS: dict[str, Callable[[Any], Any]] = {
 
 def _bidirectional(layer: Any, base: _Config, inner: Equal) -> Any:
     return keras.layers.Bidirectional(
-        inner(layer.forward_layer), layer.merge_mode, backward_layer=inner(layer.backward_layer),
+        inner(layer.forward_layer),
+        layer.merge_mode,
+        backward_layer=inner(layer.backward_layer),
         **base,
-    )  # fmt: skip
+    )
 
 
 def _time_distributed(layer: Any, base: _Config, inner: Equal) -> Any:

@@ -25,15 +25,28 @@ from autoinit.model_files.keras2.wrappers import TensorFlowFunction, evaluate, f
 OPERATIONS = (internals.TFOpLambda, internals.TensorFlowOpLayer)
 
 # Drawn anew at each call, so that two models' results cannot be compared.
-RANDOM = frozenset({
-    "compat.v1.nn.dropout", "nn.dropout", "random.normal", "random.truncated_normal",
-    "random.uniform",
-})  # fmt: skip
+RANDOM = frozenset(
+    {
+        "compat.v1.nn.dropout",
+        "nn.dropout",
+        "random.normal",
+        "random.truncated_normal",
+        "random.uniform",
+    }
+)
 
-_SHAPES = frozenset({
-    "compat.v1.shape", "compat.v1.size", "node.Rank", "node.Shape", "node.Size", "rank", "shape",
-    "size",
-})  # fmt: skip
+_SHAPES = frozenset(
+    {
+        "compat.v1.shape",
+        "compat.v1.size",
+        "node.Rank",
+        "node.Shape",
+        "node.Size",
+        "rank",
+        "shape",
+        "size",
+    }
+)
 # What is computed from shapes, in shapes.
 _OF_SHAPES = frozenset({
     "__operators__.add", "__operators__.getitem", "cast", "compat.v1.expand_dims",

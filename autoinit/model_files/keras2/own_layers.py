@@ -55,9 +55,11 @@ class Opaque(tf_keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """The arguments."""
         own = {
-            "original": self.original, "reason": self.reason, "outputs": self.outputs,
+            "original": self.original,
+            "reason": self.reason,
+            "outputs": self.outputs,
             "evidence": dict(self.evidence),
-        }  # fmt: skip
+        }
         return {**super().get_config(), **own}
 
 

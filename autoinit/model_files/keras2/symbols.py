@@ -61,9 +61,12 @@ def _axis(axis: Any) -> Any:
 
 def _reduction(function: Callable[..., Any]) -> Row:
     def row(
-        input_tensor: Any, axis: Any = None, keepdims: Any = None, keep_dims: Any = None,
+        input_tensor: Any,
+        axis: Any = None,
+        keepdims: Any = None,
+        keep_dims: Any = None,
         reduction_indices: Any = None,
-    ) -> Any:  # fmt: skip
+    ) -> Any:
         places = _axis(axis if reduction_indices is None else reduction_indices)
         return function(input_tensor, axis=places, keepdims=bool(keepdims or keep_dims))
 
@@ -151,9 +154,16 @@ def _getitem(tensor: Any, slice_spec: Any) -> Any:
 
 
 def _strided_slice(
-    input_: Any, begin: Any, end: Any, strides: Any = None, begin_mask: int = 0, end_mask: int = 0,
-    ellipsis_mask: int = 0, new_axis_mask: int = 0, shrink_axis_mask: int = 0,
-) -> Any:  # fmt: skip
+    input_: Any,
+    begin: Any,
+    end: Any,
+    strides: Any = None,
+    begin_mask: int = 0,
+    end_mask: int = 0,
+    ellipsis_mask: int = 0,
+    new_axis_mask: int = 0,
+    shrink_axis_mask: int = 0,
+) -> Any:
     steps = [1] * len(begin) if strides is None else strides
     key: list[Any] = []
     for place, (start, stop, step) in enumerate(zip(begin, end, steps, strict=True)):
@@ -187,9 +197,13 @@ def _where(condition: Any, x: Any = None, y: Any = None) -> Any:
 
 
 def _one_hot(
-    indices: Any, depth: Any, on_value: Any = None, off_value: Any = None, axis: Any = None,
+    indices: Any,
+    depth: Any,
+    on_value: Any = None,
+    off_value: Any = None,
+    axis: Any = None,
     dtype: Any = "float32",
-) -> Any:  # fmt: skip
+) -> Any:
     _require(on_value in (None, 1) and off_value in (None, 0))
     return ops.one_hot(indices, int(depth), axis=-1 if axis is None else axis, dtype=_dtype(dtype))
 
@@ -206,9 +220,12 @@ def _l2_normalize(x: Any, axis: Any = None, epsilon: float = 1e-12, dim: Any = N
 
 
 def _resize(
-    images: Any, size: Any, method: Any = "bilinear", preserve_aspect_ratio: bool = False,
+    images: Any,
+    size: Any,
+    method: Any = "bilinear",
+    preserve_aspect_ratio: bool = False,
     antialias: bool = False,
-) -> Any:  # fmt: skip
+) -> Any:
     _require(not preserve_aspect_ratio and len(images.shape) == 4)
     method = str(getattr(method, "value", method))
     _require(method in ("bilinear", "nearest", "bicubic", "lanczos3", "lanczos5"))
@@ -322,14 +339,16 @@ _BINARY = _same("""
     add divide divide_no_nan equal greater greater_equal less less_equal logical_and logical_or
     logical_xor maximum minimum multiply not_equal subtract
 """) | {
-    "floordiv": ops.floor_divide, "floormod": ops.mod, "pow": ops.power,
+    "floordiv": ops.floor_divide,
+    "floormod": ops.mod,
+    "pow": ops.power,
     "truediv": ops.true_divide,
-}  # fmt: skip
+}
 _REDUCTIONS = _same("all any logsumexp max mean min prod std sum") | {
     "euclidean_norm": ops.norm, "variance": ops.var,
 }  # fmt: skip
 _FEATURES = _same("elu relu relu6 selu softplus softsign") | {
-    "gelu": functools.partial(ops.gelu, approximate=False),
+    "gelu": functools.partial(ops.gelu, approximate=False)
 }
 _MAX_POOLING = (layers.MaxPooling1D, layers.MaxPooling2D, layers.MaxPooling3D)
 _AVERAGE_POOLING = (layers.AveragePooling1D, layers.AveragePooling2D, layers.AveragePooling3D)

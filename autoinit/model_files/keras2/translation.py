@@ -20,12 +20,7 @@ from autoinit.model_files.keras2 import operations
 from autoinit.model_files.keras2.functions import NoEqualError
 from autoinit.model_files.keras2.keras3_layers import keras3_layer
 from autoinit.model_files.keras2.operations import OPERATIONS, Sizes
-from autoinit.model_files.keras2.variables import (
-    Pair,
-    layer_pairs,
-    variable_pairs,
-    without_draws,
-)
+from autoinit.model_files.keras2.variables import Pair, layer_pairs, variable_pairs, without_draws
 from autoinit.model_files.keras2.variants import in_mode, with_masks_of_keras2
 from autoinit.model_files.keras2.verification import NotComparedError, compare
 from autoinit.model_files.keras2.wrappers import Keras2Layer, TensorFlowFunction
@@ -110,11 +105,17 @@ def _comparison(model: Any, translated: Any, walk: _Walk) -> tuple[float | None,
         return None, [_not_convertible(f"its translation could not be checked, {error}")]
     if difference <= tolerance:
         return difference, []
-    return difference, [Finding(
-        "translation_differs", "", "",
-        f"In Keras 3 the model's outputs differ from Keras 2's by {difference:.1g} of their size, "
-        f"where rounding explains {tolerance:.1g}: the analysis is of a slightly different model.",
-    ), _not_convertible("its translation does not compute the same")]  # fmt: skip
+    return difference, [
+        Finding(
+            "translation_differs",
+            "",
+            "",
+            f"In Keras 3 the model's outputs differ from Keras 2's by {difference:.1g} of their "
+            f"size, where rounding explains {tolerance:.1g}: the analysis is of a slightly "
+            "different model.",
+        ),
+        _not_convertible("its translation does not compute the same"),
+    ]
 
 
 def _wrapped_findings(wrapped: Sequence[tuple[str, str]]) -> list[Finding]:
@@ -129,10 +130,12 @@ def _wrapped_findings(wrapped: Sequence[tuple[str, str]]) -> list[Finding]:
 
 def _mode_conflict_finding(layer: Any) -> Finding:
     return Finding(
-        "translation_differs", layer.name, type(layer).__name__,
+        "translation_differs",
+        layer.name,
+        type(layer).__name__,
         f"Layer {layer.name[:100]!r} is called with `training` and without: Keras 3 heeds only the "
         "model's mode, and here it always does as at its first call.",
-    )  # fmt: skip
+    )
 
 
 def _not_convertible(reason: str, path: str = "", kind: str = "") -> Finding:

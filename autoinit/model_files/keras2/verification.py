@@ -114,10 +114,11 @@ def _moved(array: Any, step: float) -> Any:
 
 def _outputs(model: Any, arrays: Sequence[Any], runner: str) -> list[Any]:
     tensors = [
-        tf.cast(tf.convert_to_tensor(array), tensor.dtype) if array.dtype != object
+        tf.cast(tf.convert_to_tensor(array), tensor.dtype)
+        if array.dtype != object
         else tf.convert_to_tensor(array)
         for array, tensor in zip(arrays, model.inputs, strict=True)
-    ]  # fmt: skip
+    ]
     _forget(model)
     try:
         results = model(_like_inputs(model, tensors), training=False)

@@ -67,9 +67,12 @@ class Keras2Layer(keras.layers.Layer):
             self.wrapped.built = True
         for variable in self.wrapped.weights:
             own = self.add_weight(
-                shape=tuple(variable.shape), initializer="zeros", trainable=variable.trainable,
-                dtype=variable.dtype.name, name=variable.name.split(":")[0].replace("/", "_"),
-            )  # fmt: skip
+                shape=tuple(variable.shape),
+                initializer="zeros",
+                trainable=variable.trainable,
+                dtype=variable.dtype.name,
+                name=variable.name.split(":")[0].replace("/", "_"),
+            )
             internals.give_value(own, variable)
         self.built = True
 

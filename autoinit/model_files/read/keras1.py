@@ -166,8 +166,9 @@ def _joined_models(entry: Config, merge: Config) -> Config:
         name, source = f"branch_{place}", f"input_{place}"
         shape = _shape_of_input(model)
         config = {"name": source, "batch_input_shape": shape, "dtype": "float32"}
-        layers.append({"class_name": "InputLayer", "config": config, "name": source,
-                       "inbound_nodes": []})  # fmt: skip
+        layers.append(
+            {"class_name": "InputLayer", "config": config, "name": source, "inbound_nodes": []}
+        )
         inner = translated(model)
         if isinstance(inner.get("config"), list):
             inner = {**inner, "config": {"name": name, "layers": inner["config"]}}
@@ -184,8 +185,12 @@ def _joined_models(entry: Config, merge: Config) -> Config:
         layers.append({**made, "name": name, "inbound_nodes": [before]})
         before = [[name, int(is_model), 0]]
     ends = [[f"input_{place}", 0, 0] for place in range(len(_inner(merge)))]
-    config = {"name": str(entry.get("name") or "model"), "layers": layers, "input_layers": ends,
-              "output_layers": before}  # fmt: skip
+    config = {
+        "name": str(entry.get("name") or "model"),
+        "layers": layers,
+        "input_layers": ends,
+        "output_layers": before,
+    }
     return {**entry, "class_name": "Functional", "config": config}
 
 

@@ -150,9 +150,15 @@ def _read_archive(path: Path, name: str, budgets: Budgets) -> FileRecord:
         has_weights = _WEIGHTS in archive.names
     config = _model_config(parse(text, _subject(name), budgets), name)
     return _record(
-        path, name, "keras", str(metadata.get("keras_version", "")), text, config,
-        config.get("compile_config"), has_weights,
-    )  # fmt: skip
+        path,
+        name,
+        "keras",
+        str(metadata.get("keras_version", "")),
+        text,
+        config,
+        config.get("compile_config"),
+        has_weights,
+    )
 
 
 def _member_text(archive: Archive, member: str, name: str) -> str:
@@ -181,9 +187,15 @@ def _read_hdf5(path: Path, name: str, budgets: Budgets) -> FileRecord:
     text = _decoded(content, _subject(name))
     config = _model_config(parse(text, _subject(name), budgets), name)
     return _record(
-        path, name, "h5", version.decode("utf-8", "replace"), text, config,
-        _training_settings(training, budgets), has_weights,
-    )  # fmt: skip
+        path,
+        name,
+        "h5",
+        version.decode("utf-8", "replace"),
+        text,
+        config,
+        _training_settings(training, budgets),
+        has_weights,
+    )
 
 
 def _attribute(root: Any, attribute: str, name: str, budgets: Budgets) -> bytes | None:
@@ -285,10 +297,17 @@ def _record(
     version = version if re.fullmatch(r"[\w.+-]{1,40}", version) else ""
     keras = keras_of(version, config)
     return FileRecord(
-        path, name, format, version, max(keras, 2), text,
+        path,
+        name,
+        format,
+        version,
+        max(keras, 2),
+        text,
         _of_keras1(config, name) if keras == 1 else config,
-        settings if isinstance(settings, dict) else None, has_weights, keras == 1,
-    )  # fmt: skip
+        settings if isinstance(settings, dict) else None,
+        has_weights,
+        keras == 1,
+    )
 
 
 def _of_keras1(config: dict[str, Any], name: str) -> dict[str, Any]:

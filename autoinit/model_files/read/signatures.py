@@ -20,22 +20,20 @@ _BEGINNINGS: tuple[tuple[bytes, str, str], ...] = (
     (rb"%PDF", "a PDF document", SAVE_WHOLE),
     (rb"\x93NUMPY", "a NumPy array", SAVE_WHOLE),
     (
-        rb"version https://git-lfs", "a Git LFS pointer, which stands for the real file",
+        rb"version https://git-lfs",
+        "a Git LFS pointer, which stands for the real file",
         "Fetch the file itself with 'git lfs pull'.",
     ),
     (
-        rb"\s*(?i:<!doctype html|<html|<head|<\?xml)", "a web page, not the file behind it",
+        rb"\s*(?i:<!doctype html|<html|<head|<\?xml)",
+        "a web page, not the file behind it",
         "Download the file itself.",
     ),
+    (rb"\x80[\x02-\x05](?s:.){0,14}\x8a\x0al\xfc\x9cF\xf9", "a PyTorch checkpoint", _TORCH),
+    (rb"\x80[\x02-\x05]", "a Python pickle, which can run code and is never opened", SAVE_WHOLE),
     (
-        rb"\x80[\x02-\x05](?s:.){0,14}\x8a\x0al\xfc\x9cF\xf9", "a PyTorch checkpoint", _TORCH,
-    ),
-    (
-        rb"\x80[\x02-\x05]", "a Python pickle, which can run code and is never opened",
-        SAVE_WHOLE,
-    ),
-    (
-        rb"(?s:.{4})TFL3", "a TensorFlow Lite model, which holds no Keras layers",
+        rb"(?s:.{4})TFL3",
+        "a TensorFlow Lite model, which holds no Keras layers",
         "Use the Keras model that it was converted from.",
     ),
     (rb"(?s:.{8})\{\"", "a safetensors file, which holds weights only", SAVE_WHOLE),
@@ -45,30 +43,43 @@ _BEGINNINGS: tuple[tuple[bytes, str, str], ...] = (
         "an ONNX model or a TensorFlow graph, which holds no Keras layers",
         "Use the Keras model that it was converted from.",
     ),
-    (rb"\x1f\x8b|BZh|\xfd7zXZ\x00|\x28\xb5\x2f\xfd|7z\xbc\xaf|Rar!", "a compressed file",
-     "Unpack it and give the model file in it."),
+    (
+        rb"\x1f\x8b|BZh|\xfd7zXZ\x00|\x28\xb5\x2f\xfd|7z\xbc\xaf|Rar!",
+        "a compressed file",
+        "Unpack it and give the model file in it.",
+    ),
     (rb"(?s:.{257})ustar", "a tar archive", "Unpack it and give the model file in it."),
     (rb"PK\x07\x08", "part of a split zip archive", SAVE_WHOLE),
     (
-        rb"\s*(?:backend|class_name|config|keras_version):\s", "a model written as YAML",
+        rb"\s*(?:backend|class_name|config|keras_version):\s",
+        "a model written as YAML",
         "Write it with model.to_json().",
     ),
-    (rb"\s*(?:#!|import |from \w+ import |\"\"\")", "a Python program",
-     "Run it, and save its model with model.save('model.keras')."),
-)  # fmt: skip
+    (
+        rb"\s*(?:#!|import |from \w+ import |\"\"\")",
+        "a Python program",
+        "Run it, and save its model with model.save('model.keras').",
+    ),
+)
 
 # The same for what is in a zip archive without a configuration at its top.
 _CONTENTS: tuple[tuple[str, str, str], ...] = (
     (r"(?:.*/)?saved_model\.pb(?:txt)?", "a TensorFlow SavedModel", _FROM_TENSORFLOW),
     (r"(?:[^/]+/)?data\.pkl", "a PyTorch checkpoint", _TORCH),
-    (r".*/config\.json", "a .keras archive that was unpacked and packed again with its folder",
-     "Pack the folder's contents, not the folder."),
-    (r".*\.(?:keras|h5|hdf5)", "a zip archive around a model file",
-     "Unpack it and give the model file in it."),
+    (
+        r".*/config\.json",
+        "a .keras archive that was unpacked and packed again with its folder",
+        "Pack the folder's contents, not the folder.",
+    ),
+    (
+        r".*\.(?:keras|h5|hdf5)",
+        "a zip archive around a model file",
+        "Unpack it and give the model file in it.",
+    ),
     (r".*\.npy", "a NumPy archive", SAVE_WHOLE),
     (r".*group\d+-shard.*", "a TensorFlow.js model", "Use the Keras model that it was made from."),
     (r"word/.*|xl/.*|ppt/.*|META-INF/.*", "a document or program", SAVE_WHOLE),
-)  # fmt: skip
+)
 
 _START_PATTERNS = [(re.compile(p), what, advice) for p, what, advice in _BEGINNINGS]
 _NAME_PATTERNS = [(re.compile(p, re.DOTALL), what, advice) for p, what, advice in _CONTENTS]

@@ -111,9 +111,10 @@ def _keras_metadata(folder: Path) -> dict[str, str]:
         found = internals.SavedMetadata.FromString(metadata.read_bytes())
         places = {node.node_path.removeprefix("root").lstrip("."): node for node in found.nodes}
         return {
-            place: node.metadata for place, node in places.items()
+            place: node.metadata
+            for place, node in places.items()
             if not place or _LAYER.fullmatch(place)
-        }  # fmt: skip
+        }
     # Until TensorFlow 2.4 it stood in the graph's own file.
     graphs = internals.SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs
     nodes = graphs[0].object_graph_def.nodes if graphs else ()
@@ -286,9 +287,11 @@ def _names_in(entry: Any) -> Iterator[str]:
 
 
 def _written(
-    path: Path, config: Mapping[str, Any], noted: Mapping[str, Any],
+    path: Path,
+    config: Mapping[str, Any],
+    noted: Mapping[str, Any],
     layers: Iterable[tuple[str, Weights]],
-) -> Path:  # fmt: skip
+) -> Path:
     """An HDF5 file as `save` of Keras 2 writes it.
 
     Args:

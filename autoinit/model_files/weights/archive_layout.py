@@ -309,10 +309,14 @@ def _tf_keras_walks() -> Iterator[_Walk]:
 
     def walk(children: Any, counts_again: bool) -> _Walk:
         return _Walk(
-            children, internals.is_keras_trackable2,
+            children,
+            internals.is_keras_trackable2,
             lambda value: isinstance(value, layer_class),
-            own, internals.to_snake_case2, counts_again, tries_again=False,
-        )  # fmt: skip
+            own,
+            internals.to_snake_case2,
+            counts_again,
+            tries_again=False,
+        )
 
     yield walk(internals.walk_trackable2, False)
     yield walk(in_alphabetical_order, False)

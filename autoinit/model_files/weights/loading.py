@@ -83,9 +83,13 @@ def walk(path: Path, format: str, name: str, budgets: Budgets) -> Mapping[str, S
 
 
 def load_weights(
-    model: Any, path: Path, format: str, name: str, budgets: Budgets,
+    model: Any,
+    path: Path,
+    format: str,
+    name: str,
+    budgets: Budgets,
     opened: ArraysFile | None = None,
-) -> LoadedWeights:  # fmt: skip
+) -> LoadedWeights:
     """Give a rebuilt model the weights of its file.
 
     Args:
@@ -135,10 +139,7 @@ def _load_vocabularies(
     learners = [owner for owner in owners if hasattr(owner.part, "load_assets")]
     if not learners:
         return
-    with (
-        open_archive(path, name, budgets) as archive,
-        tempfile.TemporaryDirectory() as folder,
-    ):
+    with open_archive(path, name, budgets) as archive, tempfile.TemporaryDirectory() as folder:
         for owner in learners:
             member = f"assets/{owner.path}/{_VOCABULARY}"
             if member not in archive.names:
@@ -219,11 +220,13 @@ class _Reader:
             if bad:
                 name = type(layer).__name__
                 yield Finding(
-                    "weights_not_finite", path, name,
+                    "weights_not_finite",
+                    path,
+                    name,
                     f"Layer {quoted(path or layer.name)} ({name}) came with weights that are not "
                     f"finite: {bad:,} of {sum(map(_entries, layer.weights)):,} are NaN or "
                     "infinite.",
-                )  # fmt: skip
+                )
 
 
 def dtype_of(variable: Any) -> np.dtype[Any]:

@@ -155,7 +155,9 @@ def _plain(value: Any) -> Any:
 
 def _dropped(detail: str) -> Finding:
     return Finding(
-        "compile_dropped", "", "",
+        "compile_dropped",
+        "",
+        "",
         f"The compile settings could not be carried over into the .keras file for Keras 3 "
         f"({detail}): compile the model yourself.",
-    )  # fmt: skip
+    )

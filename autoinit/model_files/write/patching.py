@@ -94,9 +94,10 @@ def save_patched_copy(
     try:
         entries = entries_of(model, record.config)
         inner = {
-            id(plan.kernel.layer) for plan in plans
+            id(plan.kernel.layer)
+            for plan in plans
             if id(originals.get(id(plan.kernel.layer), plan.kernel.layer)) not in entries
-        }  # fmt: skip
+        }
         patch = _planned(record, model, weights, plans, originals)
         if weights is not None and not kernels_only:
             patch = replace(
@@ -190,9 +191,10 @@ def _others(
     if layer_pairs:
         pairs = (
             variables
-            for pair in layer_pairs for layer, other in with_parts(*pair)
+            for pair in layer_pairs
+            for layer, other in with_parts(*pair)
             for variables in zip(layer.weights, other.weights, strict=False)
-        )  # fmt: skip
+        )
     for own, new in pairs:
         array = weights.array_of(own)
         if array is None or id(array) in written or as_array(new).dtype.kind != "f":
@@ -307,32 +309,40 @@ def _write_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, content: IO[b
 
 def _not_recorded(paths: Sequence[str]) -> Finding:
     return Finding(
-        "initializer_not_recorded", paths[0], "",
+        "initializer_not_recorded",
+        paths[0],
+        "",
         f"The configuration has no place for the initialisers of {len(paths)} kernels inside "
         f"composite layers ({paths[0]!r} is the first): whoever builds it gets Keras's own there.",
-    )  # fmt: skip
+    )
 
 
 def _without_scales() -> Finding:
     return Finding(
-        "initializer_not_recorded", "", "",
+        "initializer_not_recorded",
+        "",
+        "",
         "Keras 1 records initialisers by name, without their scales: the copy of your file draws "
         "as it did. Take the .keras file for Keras 3, where it is offered.",
-    )  # fmt: skip
+    )
 
 
 def _not_patched(record: FileRecord, error: _NotFoundError) -> Finding:
     layer = error.plan.kernel.layer
     return Finding(
-        "not_patched", error.plan.path, type(layer).__name__,
+        "not_patched",
+        error.plan.path,
+        type(layer).__name__,
         f"{quoted(record.name)} cannot be offered with new weights: of the "
         f"{error.plan.kernel.configured} of layer {quoted(error.plan.path)}, {error}.",
-    )  # fmt: skip
+    )
 
 
 def _constraint_dropped() -> Finding:
     return Finding(
-        "constraint_dropped", "", "",
+        "constraint_dropped",
+        "",
+        "",
         "The copy for Keras 2 has weights that satisfy AutoInit's constraint, but not the "
         "constraint, which is for Keras 3: training will not keep them so.",
-    )  # fmt: skip
+    )

@@ -132,6 +132,8 @@ def _same_bits(one: Any, other: Any) -> bool:
 
 def _not_offered(path: Path, trouble: str) -> Finding:
     return Finding(
-        "not_patched", "", "",
+        "not_patched",
+        "",
+        "",
         f"The re-initialised model is not offered as {path.suffix}: read again, {trouble}.",
-    )  # fmt: skip
+    )

@@ -127,7 +127,9 @@ def _own(file: ModelFile, kernels_only: bool) -> str:
 
 def _not_convertible() -> Finding:
     return Finding(
-        "not_convertible", "", "",
+        "not_convertible",
+        "",
+        "",
         "No .keras file for Keras 3 is offered: parts of the model were not rebuilt. The copy of "
         "your own file, where there is one, holds them unchanged.",
-    )  # fmt: skip
+    )

@@ -33,14 +33,31 @@ def same_entries(call: Call, inputs: Sequence[Signal], context: Context) -> Rule
 
 
 @rule(
-    layers.AugMix, layers.CutMix, layers.MixUp, layers.RandAugment, layers.RandomBrightness,
-    layers.RandomColorDegeneration, layers.RandomColorJitter, layers.RandomContrast,
-    layers.RandomElasticTransform, layers.RandomErasing, layers.RandomGaussianBlur,
-    layers.RandomGrayscale, layers.RandomHue, layers.RandomInvert, layers.RandomPerspective,
-    layers.RandomPosterization, layers.RandomRotation, layers.RandomSaturation,
-    layers.RandomSharpness, layers.RandomShear, layers.RandomTranslation, layers.RandomZoom,
-    layers.Solarization, support=Support.SAMPLED,
-)  # fmt: skip
+    layers.AugMix,
+    layers.CutMix,
+    layers.MixUp,
+    layers.RandAugment,
+    layers.RandomBrightness,
+    layers.RandomColorDegeneration,
+    layers.RandomColorJitter,
+    layers.RandomContrast,
+    layers.RandomElasticTransform,
+    layers.RandomErasing,
+    layers.RandomGaussianBlur,
+    layers.RandomGrayscale,
+    layers.RandomHue,
+    layers.RandomInvert,
+    layers.RandomPerspective,
+    layers.RandomPosterization,
+    layers.RandomRotation,
+    layers.RandomSaturation,
+    layers.RandomSharpness,
+    layers.RandomShear,
+    layers.RandomTranslation,
+    layers.RandomZoom,
+    layers.Solarization,
+    support=Support.SAMPLED,
+)
 def augmentation(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
     """Nothing in inference; in training, what the layer makes of Gaussian images."""
     if not context.training:
@@ -49,9 +66,12 @@ def augmentation(call: Call, inputs: Sequence[Signal], context: Context) -> Rule
 
 
 @rule(
-    layers.AutoContrast, layers.ContrastLimitedAdaptiveHistogramEqualization,
-    layers.MelSpectrogram, layers.STFTSpectrogram, support=Support.SAMPLED,
-)  # fmt: skip
+    layers.AutoContrast,
+    layers.ContrastLimitedAdaptiveHistogramEqualization,
+    layers.MelSpectrogram,
+    layers.STFTSpectrogram,
+    support=Support.SAMPLED,
+)
 def transformation(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
     """What the layer makes of Gaussian images or sounds, in either mode."""
     return _sampled(call, inputs, context)

@@ -40,9 +40,8 @@ def separable(call: Call, inputs: Sequence[Signal], context: Context) -> RuleRes
     """A depthwise convolution, then a pointwise one; both keep the variance at its target."""
     rank = call.layer.rank
     depthwise_kernel = Kernel(
-        call.layer, "depthwise_kernel", "depthwise", (), tuple(range(rank)),
-        _windows(call),
-    )  # fmt: skip
+        call.layer, "depthwise_kernel", "depthwise", (), tuple(range(rank)), _windows(call)
+    )
     signal = at_spatial_axes(call, inputs[0])
     first, _, result = context.kernel_moments(call, signal, depthwise_kernel, None)
     between = signal.linear(first, NO_BIAS)
@@ -58,9 +57,13 @@ def transposed(call: Call, inputs: Sequence[Signal], context: Context) -> RuleRe
     """The adjoint of a convolution: an output position sees the taps that the stride leaves it."""
     layer, rank = call.layer, call.layer.rank
     sizes = zip(
-        spatial_sizes(call.inputs[0], layer), spatial_sizes(call.outputs[0], layer),
-        layer.kernel_size, layer.strides, layer.dilation_rate, strict=True,
-    )  # fmt: skip
+        spatial_sizes(call.inputs[0], layer),
+        spatial_sizes(call.outputs[0], layer),
+        layer.kernel_size,
+        layer.strides,
+        layer.dilation_rate,
+        strict=True,
+    )
     axes = tuple(
         transposed_windows(size, output, taps, stride, dilation, layer.padding)
         for size, output, taps, stride, dilation in sizes
@@ -72,9 +75,12 @@ def transposed(call: Call, inputs: Sequence[Signal], context: Context) -> RuleRe
 def _windows(call: Call) -> tuple[Windows, ...]:
     layer = call.layer
     sizes = zip(
-        spatial_sizes(call.inputs[0], layer), layer.kernel_size, layer.strides,
-        layer.dilation_rate, strict=True,
-    )  # fmt: skip
+        spatial_sizes(call.inputs[0], layer),
+        layer.kernel_size,
+        layer.strides,
+        layer.dilation_rate,
+        strict=True,
+    )
     return tuple(
         windows(size, taps, stride, dilation, layer.padding)
         for size, taps, stride, dilation in sizes

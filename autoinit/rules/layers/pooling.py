@@ -39,9 +39,10 @@ def global_average_pooling(call: Call, inputs: Sequence[Signal], context: Contex
 
 
 @rule(
-    layers.AdaptiveAveragePooling1D, layers.AdaptiveAveragePooling2D,
+    layers.AdaptiveAveragePooling1D,
+    layers.AdaptiveAveragePooling2D,
     layers.AdaptiveAveragePooling3D,
-)  # fmt: skip
+)
 def adaptive_average_pooling(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
     """The mean of windows that share the positions out evenly."""
     return at_spatial_axes(call, inputs[0]).average_pool(_shared_out(call))

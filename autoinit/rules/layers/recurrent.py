@@ -22,11 +22,20 @@ _PRECISION = 0.01
 
 
 @rule(
-    layers.SimpleRNN, layers.GRU, layers.LSTM, layers.Bidirectional, layers.RNN,
-    layers.ConvLSTM1D, layers.ConvLSTM2D, layers.ConvLSTM3D,
-    layers.SimpleRNNCell, layers.GRUCell, layers.LSTMCell, layers.StackedRNNCells,
+    layers.SimpleRNN,
+    layers.GRU,
+    layers.LSTM,
+    layers.Bidirectional,
+    layers.RNN,
+    layers.ConvLSTM1D,
+    layers.ConvLSTM2D,
+    layers.ConvLSTM3D,
+    layers.SimpleRNNCell,
+    layers.GRUCell,
+    layers.LSTMCell,
+    layers.StackedRNNCells,
     support=Support.SAMPLED,
-)  # fmt: skip
+)
 def recurrent(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
     """Mean and variance of each output over Gaussian sequences, with the standard error.
 

@@ -8,20 +8,32 @@ _JAX = "it runs a function of JAX, which does not say what it computes"
 _TEXT = "it reads text, which has neither mean nor variance"
 
 # By name: a version of Keras without one of these classes has nothing to refuse.
-REASONS.update({
-    "Equalization": "Keras takes its output for its input, so that no graph can hold it",
-    "FlaxLayer": _JAX,
-    "JaxLayer": _JAX,
-    # It has a rule, which needs a copy of the layer.
-    "RandomShear": "Keras refuses the configuration that it writes for a factor that is a number",
-    "StringLookup": _TEXT,
-    "TextVectorization": _TEXT,
-    "TFSMLayer": "it runs a SavedModel of TensorFlow, which does not say what it computes",
-    "TorchModuleWrapper": "it runs a module of PyTorch, which does not say what it computes",
-})  # fmt: skip
+REASONS.update(
+    {
+        "Equalization": "Keras takes its output for its input, so that no graph can hold it",
+        "FlaxLayer": _JAX,
+        "JaxLayer": _JAX,
+        # It has a rule, which needs a copy of the layer.
+        "RandomShear": (
+            "Keras refuses the configuration that it writes for a factor that is a number"
+        ),
+        "StringLookup": _TEXT,
+        "TextVectorization": _TEXT,
+        "TFSMLayer": "it runs a SavedModel of TensorFlow, which does not say what it computes",
+        "TorchModuleWrapper": "it runs a module of PyTorch, which does not say what it computes",
+    }
+)
 
-OPENED = frozenset({
-    "AdditiveAttention", "Attention", "GroupedQueryAttention", "Lambda", "Layer",
-    "MultiHeadAttention", "Pipeline", "Wrapper",
-})  # fmt: skip
+OPENED = frozenset(
+    {
+        "AdditiveAttention",
+        "Attention",
+        "GroupedQueryAttention",
+        "Lambda",
+        "Layer",
+        "MultiHeadAttention",
+        "Pipeline",
+        "Wrapper",
+    }
+)
 """Layers that are opened into their parts."""

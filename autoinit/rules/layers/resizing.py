@@ -50,10 +50,11 @@ def resizing(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResu
     elif layer.pad_to_aspect_ratio:
         cuts, fill = _padded(sizes, target), layer.fill_value
     maps = [
-        Taps.of_matrix(_interpolation(cut.length, size, layer.interpolation, layer.antialias)
-                       @ cut.matrix)
+        Taps.of_matrix(
+            _interpolation(cut.length, size, layer.interpolation, layer.antialias) @ cut.matrix
+        )
         for cut, size in zip(cuts, target, strict=True)
-    ]  # fmt: skip
+    ]
     # Rows of an interpolation sum to 1: what is padded with zeros around x − fill is fill.
     lowered = at_spatial_axes(call, inputs[0]).affine(1.0, -fill)
     return lowered.linear_map(maps).affine(1.0, fill)

@@ -215,8 +215,10 @@ def _of_channels(call: Call, signal: Signal, context: Context) -> RuleResult | N
     if not np.allclose(scale * points + offset, values, rtol=1e-4):
         return None
     channels = (1, *(1 for _ in value.positions), -1)
-    alike = [np.allclose(each, each.reshape(-1, shape[-1])[0].reshape(channels)) for each in
-             (scale, offset)]  # fmt: skip
+    alike = [
+        np.allclose(each, each.reshape(-1, shape[-1])[0].reshape(channels))
+        for each in (scale, offset)
+    ]
     if all(alike):
         return RuleResult((signal.affine(scale, offset),), Support.EXACT)
     scaled = signal.combine("multiply", [type(signal).of_values(scale[0])])

@@ -135,10 +135,12 @@ def _as_matrix(function: Map, signal: Signal, value: Value, output: Value) -> Ru
     if offset.shape != output.sizes(1):
         return None
     step = max(_MOST_AT_ONCE // max(entries, results), 1)
-    matrix = np.concatenate([
-        function(np.eye(min(step, entries - start), entries, start).reshape(-1, *value.sample))
-        for start in range(0, entries, step)
-    ]).reshape(entries, results) - offset.reshape(results)  # fmt: skip
+    matrix = np.concatenate(
+        [
+            function(np.eye(min(step, entries - start), entries, start).reshape(-1, *value.sample))
+            for start in range(0, entries, step)
+        ]
+    ).reshape(entries, results) - offset.reshape(results)
     random = np.random.default_rng(0).standard_normal(value.sizes(2))
     measured = function(random).reshape(2, results)
     expected = random.reshape(2, entries) @ matrix + offset.reshape(results)

@@ -62,8 +62,9 @@ def _origins(call: Call, value: Value) -> list[Places] | None:
         if places.max(initial=0) >= entries:
             return None
         flat = random.reshape(2, entries)
-        expected = np.where(places >= 0, flat[:, np.maximum(places, 0).ravel()].reshape(
-            2, *places.shape), 0.0)  # fmt: skip
+        expected = np.where(
+            places >= 0, flat[:, np.maximum(places, 0).ravel()].reshape(2, *places.shape), 0.0
+        )
         if not np.allclose(two.reshape(expected.shape), expected, rtol=1e-6, atol=0.0):
             return None
         origins.append(places.reshape(output.sample if output.rows == 1 else output.sizes(1)))

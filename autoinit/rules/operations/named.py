@@ -105,9 +105,11 @@ def smallest(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResu
 def _largest(signal: Signal, reduced: Reduced) -> Signal:
     if reduced.channels:
         # Channels are like positions that have nothing in common.
-        return signal.flatten().arrange((reduced.count,)).max_pool(
-            (np.arange(reduced.count)[None, :],)
-        )  # fmt: skip
+        return (
+            signal.flatten()
+            .arrange((reduced.count,))
+            .max_pool((np.arange(reduced.count)[None, :],))
+        )
     return signal.max_pool(reduced.windows)
 
 

@@ -130,8 +130,10 @@ def product(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResul
             labels = (other, plain[place][0], wanted)
             moved = call if place else replace(call, inputs=call.inputs[::-1])
             return project(moved, signals[1 - place], context, made, labels)
-    signals = [_broadcast(signal, term, shape, sizes) for signal, (term, shape) in
-               zip(signals, plain, strict=True)]  # fmt: skip
+    signals = [
+        _broadcast(signal, term, shape, sizes)
+        for signal, (term, shape) in zip(signals, plain, strict=True)
+    ]
     labels = (plain[0][0], plain[1][0], wanted)
     result = signals[0].contract(signals[1], labels, sizes)
     same = values[0] is not None and values[0] == values[1]

@@ -65,9 +65,13 @@ def softmax(state: State, count: int, masking: Masking | None = None) -> State:
     if state.notes.source is not None:
         notes = replace(notes, pull=(state.notes.source[0], pulled, alike[0], alike[1]))
     return State(
-        state.axes, np.full_like(state.means, mean), at_diagonal(cov_positions, variances),
-        cov_samples, state.marginal, notes=notes,
-    )  # fmt: skip
+        state.axes,
+        np.full_like(state.means, mean),
+        at_diagonal(cov_positions, variances),
+        cov_samples,
+        state.marginal,
+        notes=notes,
+    )
 
 
 def _of_features(

@@ -292,8 +292,9 @@ def averaged(
         matrices.append(np.maximum(taps - np.abs(apart), 0) / taps**2)
         reach.append(most)
     beyond = np.asarray(spatial(reach)).copy()
-    beyond[tuple(slice(most - half, most + half + 1)
-                 for most, half in zip(reach, have, strict=True))] = 0.0  # fmt: skip
+    beyond[
+        tuple(slice(most - half, most + half + 1) for most, half in zip(reach, have, strict=True))
+    ] = 0.0
     result = known
     for axis, (matrix, most, half) in enumerate(zip(matrices, reach, have, strict=True)):
         inner = matrix[:, most - half : most + half + 1]
@@ -303,9 +304,12 @@ def averaged(
 
 
 def largest_of(
-    channels: Channels, maps: Sequence[tuple[int, int, int]] | None, top: Array, number: int,
+    channels: Channels,
+    maps: Sequence[tuple[int, int, int]] | None,
+    top: Array,
+    number: int,
     spatial: Callable[[Sequence[int]], Array],
-) -> Channels:  # fmt: skip
+) -> Channels:
     """The largest entry of windows.
 
     The Gaussians of a window are √ρ·U + √(1 − ρ)·V_i, and what two channels have in common at the
@@ -419,9 +423,14 @@ def means_of_units(taps: Array, windows: Sequence[Windows]) -> Array:
 
 
 def _with_neighbours(
-    channels: Channels, weights: Array, windows: Sequence[Windows], offsets: Array,
-    steps: Sequence[int], radii: Sequence[int], spatial: Callable[[Sequence[int]], Array],
-) -> Array:  # fmt: skip
+    channels: Channels,
+    weights: Array,
+    windows: Sequence[Windows],
+    offsets: Array,
+    steps: Sequence[int],
+    radii: Sequence[int],
+    spatial: Callable[[Sequence[int]], Array],
+) -> Array:
     """Σ_tt′ f(δ, t, t′)·w_t·Γ(s·δ + o_t′ − o_t)·w_t′ at displacements δ.
 
     f is the share of the pairs of positions of which the one reads with t and the other with t′.
@@ -471,9 +480,12 @@ def _times_left(weights: Array, values: Any) -> Any:
 
 
 def _without_neighbours(
-    channels: Channels, weights: Array, offsets: Array, shares: Sequence[Array],
+    channels: Channels,
+    weights: Array,
+    offsets: Array,
+    shares: Sequence[Array],
     spatial: Callable[[Sequence[int]], Array],
-) -> Array:  # fmt: skip
+) -> Array:
     """At the same position only; neighbours correlate alike in all pairs of channels."""
     reach = np.ptp(offsets, 0)
     apart = offsets[None] - offsets[:, None] + reach

@@ -76,9 +76,13 @@ def _sum(state: State, other: State, sign: float) -> State:
         cov_channels=_added(state.notes.cov_channels, other.notes.cov_channels),
     )
     result = State(
-        state.axes, state.means + sign * other.means, state.cov_positions + other.cov_positions,
-        state.cov_samples + other.cov_samples, _summed_marginal(state, other, sign), notes=notes,
-    )  # fmt: skip
+        state.axes,
+        state.means + sign * other.means,
+        state.cov_positions + other.cov_positions,
+        state.cov_samples + other.cov_samples,
+        _summed_marginal(state, other, sign),
+        notes=notes,
+    )
     known = channels_of(state), channels_of(other)
     count = next((each.count for each in known if each is not None), 0)
     if not count:
@@ -125,10 +129,13 @@ def product(state: State, other: State) -> State:
         )
     )
     return State(
-        state.axes, state.means * other.means, cov_positions, cov_samples,
+        state.axes,
+        state.means * other.means,
+        cov_positions,
+        cov_samples,
         marginals.standardized(marginals.combined(np.multiply, x, y)),
         notes=Annotations(log_variance=state.notes.log_variance + other.notes.log_variance),
-    )  # fmt: skip
+    )
 
 
 def _extreme(state: State, other: State, functions: Array) -> State:
@@ -147,10 +154,13 @@ def _extreme(state: State, other: State, functions: Array) -> State:
         )
     )
     return State(
-        state.axes, np.full_like(state.means, mean), cov_positions, cov_samples,
+        state.axes,
+        np.full_like(state.means, mean),
+        cov_positions,
+        cov_samples,
         marginals.standardized(functions),
         notes=Annotations(log_variance=sample_effects.summed_log_variance(state, other)),
-    )  # fmt: skip
+    )
 
 
 def _added(

@@ -17,9 +17,13 @@ from autoinit.signals.signal import next_identity
 
 
 def dropout(
-    state: State, probability: float, gain: float, otherwise: float, shared: frozenset[str],
+    state: State,
+    probability: float,
+    gain: float,
+    otherwise: float,
+    shared: frozenset[str],
     samples: int,
-) -> State:  # fmt: skip
+) -> State:
     """As `Signal.dropout`."""
     kept, lost = probability, 1 - probability
     variances = kept * gain**2 * state.variances
@@ -51,13 +55,19 @@ def dropout(
         known = dropped(channels, kept, gain, alike="positions" in shared)
         result = replace(state, means=kept * gain * state.means, notes=state.notes.keep(*OF_BRANCH))
         result = replace(
-            result, cov_positions=at_diagonal(cov_positions, variances), cov_samples=cov_samples,
-            stored_marginal=marginals.standardized(functions), latent_id=next_identity(),
-        )  # fmt: skip
+            result,
+            cov_positions=at_diagonal(cov_positions, variances),
+            cov_samples=cov_samples,
+            stored_marginal=marginals.standardized(functions),
+            latent_id=next_identity(),
+        )
         return agreeing(result, (kept * gain) ** 2 * channels.shared, known)
     across = of_both(state.notes.cov_channels, lambda each: (kept * gain) ** 2 * each)
     return State(
-        state.axes, kept * gain * state.means + lost * otherwise,
-        at_diagonal(cov_positions, variances), cov_samples, marginals.standardized(functions),
+        state.axes,
+        kept * gain * state.means + lost * otherwise,
+        at_diagonal(cov_positions, variances),
+        cov_samples,
+        marginals.standardized(functions),
         notes=state.notes.keep(*OF_BRANCH, cov_channels=across),
-    )  # fmt: skip
+    )

@@ -58,9 +58,14 @@ def apply(function: Function, states: Sequence[State], *, trimmed: bool) -> tupl
 
 
 def of_functions(
-    state: State, functions: Array, latent: Array, latent_id: Hashable, notes: Annotations,
-    *, of_channels: bool = False,
-) -> State:  # fmt: skip
+    state: State,
+    functions: Array,
+    latent: Array,
+    latent_id: Hashable,
+    notes: Annotations,
+    *,
+    of_channels: bool = False,
+) -> State:
     """Entries that are given functions of Gaussians with given correlations (A and B).
 
     Args:
@@ -110,9 +115,14 @@ def of_functions(
     for axis in state.axes or ():
         common = np.tensordot(axis.shares, common, axes=(0, 0))
     return State(
-        state.axes, means, at_diagonal(cov_positions, variances), cov_samples,
-        marginals.standardized(common), latent_id, notes,
-    )  # fmt: skip
+        state.axes,
+        means,
+        at_diagonal(cov_positions, variances),
+        cov_samples,
+        marginals.standardized(common),
+        latent_id,
+        notes,
+    )
 
 
 def _of_one(function: Function, operands: Sequence[State], trimmed: bool) -> tuple[State, bool]:
@@ -182,10 +192,11 @@ def _of_two(function: Function, operands: Sequence[State], trimmed: bool) -> tup
 
     def points(steps: Sequence[float], curved: bool) -> list[Array]:
         lines = [
-            beside(row, NODES[COARSE], steps[0], curved=curved)[:, :, None] if first
+            beside(row, NODES[COARSE], steps[0], curved=curved)[:, :, None]
+            if first
             else beside(row, NODES[COARSE], steps[1], curved=curved)[:, None, :]
             for row, first in zip(rows, firsts, strict=True)
-        ]  # fmt: skip
+        ]
         return [np.ascontiguousarray(each) for each in np.broadcast_arrays(*lines)]
 
     values, squares, converged = evaluated(function, points, 2, trimmed)
@@ -198,9 +209,11 @@ def _of_two(function: Function, operands: Sequence[State], trimmed: bool) -> tup
     )
     marginal = marginals.quantiles(values.reshape(len(values), -1), weights.ravel())
     result = State(
-        one.axes, np.full_like(one.means, mean),
-        at_diagonal(cov_positions, np.full(one.means.shape, variance)), cov_samples,
+        one.axes,
+        np.full_like(one.means, mean),
+        at_diagonal(cov_positions, np.full(one.means.shape, variance)),
+        cov_samples,
         marginals.standardized(marginal),
         notes=Annotations(log_variance=sample_effects.summed_log_variance(one, two)),
-    )  # fmt: skip
+    )
     return result, converged

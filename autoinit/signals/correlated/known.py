@@ -76,10 +76,12 @@ def agreeing(state: State, shared: float, channels: Channels) -> State:
     variances = np.maximum(diagonal(cov_positions, state.means.shape), 0.0)
     cov_positions = at_diagonal(cov_positions, variances)
     result = replace(
-        state, means=float(channels.means.mean()) + math.sqrt(factor) * away,
-        cov_positions=cov_positions, cov_samples=cov_samples,
+        state,
+        means=float(channels.means.mean()) + math.sqrt(factor) * away,
+        cov_positions=cov_positions,
+        cov_samples=cov_samples,
         notes=replace(state.notes, channels=channels, known_channels=True),
-    )  # fmt: skip
+    )
     return _with_neighbours(result, channels)
 
 
@@ -160,9 +162,11 @@ def by_given_kernel(
         return None
     known = channels_of(state)
     away = state.means - state.mean
-    if known is None or known.count % kernel.channels or (
-        known.count != kernel.channels and not kernel.windows
-    ):  # fmt: skip
+    if (
+        known is None
+        or known.count % kernel.channels
+        or (known.count != kernel.channels and not kernel.windows)
+    ):
         if kernel.values.ndim == len(kernel.windows) + 1:
             return None
         known = exchangeable_of(state, kernel.channels)
@@ -176,8 +180,10 @@ def by_given_kernel(
     counts = [axis.count for axis in output or ()]
     offset = bias.values if bias.values is not None else np.zeros(1)
     # The mean of each unit at each position, by the taps that it sees there.
-    seen = [windows[axis.representatives] >= 0
-            for windows, axis in zip(kernel.windows, output or (), strict=False)]  # fmt: skip
+    seen = [
+        windows[axis.representatives] >= 0
+        for windows, axis in zip(kernel.windows, output or (), strict=False)
+    ]
     placed = mixed.taps.reshape(*(each.shape[1] for each in seen), -1)
     for axis, each in enumerate(seen):
         placed = np.moveaxis(np.tensordot(each.astype(float), placed, (1, axis)), 0, axis)

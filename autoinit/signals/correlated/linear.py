@@ -41,11 +41,7 @@ def linear(state: State, kernel: KernelMoments, bias: BiasMoments) -> State:
     source = (
         None
         if kernel.windows
-        else (
-            state.identity,
-            participation(state, kernel.channels),
-            state.notes.of_one_length,
-        )
+        else (state.identity, participation(state, kernel.channels), state.notes.of_one_length)
     )
     given = by_given_kernel(state, kernel, bias, maps)
     if given is not None:
@@ -156,8 +152,10 @@ def linear_map(state: State, maps: Sequence[Taps]) -> State:
         mapped_along(state.means, [m.singles for m in moves]),
         mapped_along(state.cov_positions, [m.pairs for m in moves]),
         mapped_along(state.cov_samples, [m.pairs for m in moves]),
-        STANDARD, latent_id, state.notes.keep("log_variance"),
-    )  # fmt: skip
+        STANDARD,
+        latent_id,
+        state.notes.keep("log_variance"),
+    )
     same = all(taps.moves for taps in maps)
     channels = state.notes.channels
     if channels is not None:

@@ -38,9 +38,13 @@ def mixture(parts: Sequence[State], weights: Sequence[float]) -> State:
     )
     log_variance = sum(share**2 * part.notes.log_variance for share, part in shares)
     return State(
-        shares[0][1].axes, np.asarray(means), np.asarray(cov_positions), np.asarray(cov_samples),
-        None, notes=Annotations(parts=tuple(shares), log_variance=log_variance),
-    )  # fmt: skip
+        shares[0][1].axes,
+        np.asarray(means),
+        np.asarray(cov_positions),
+        np.asarray(cov_samples),
+        None,
+        notes=Annotations(parts=tuple(shares), log_variance=log_variance),
+    )
 
 
 def by_parts(state: State, operation: Callable[[State], State]) -> State:

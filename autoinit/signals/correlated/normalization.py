@@ -86,9 +86,12 @@ def _without_mean(state: State, inner: float, outer: float, epsilon: float) -> S
                 sample_effects.balanced(state, state.notes.centered_second_moments, inner)
             )
     notes = state.notes.keep(
-        *OF_BRANCH, "latent_is_gaussian", "correlation_variance",
-        log_variance=0.0, normalized_samples=normalized,
-    )  # fmt: skip
+        *OF_BRANCH,
+        "latent_is_gaussian",
+        "correlation_variance",
+        log_variance=0.0,
+        normalized_samples=normalized,
+    )
     return State(axes, means * math.sqrt(scale), scaled[0], scaled[1], marginal, notes=notes)
 
 
@@ -101,10 +104,13 @@ def over_channels(state: State, epsilon: float, count: int, *, centered: bool) -
     first, second = each_with_each(deviations)
     scale = free / (first * second)
     result = State(
-        state.axes, means / deviations, state.cov_positions * scale, state.cov_samples * scale,
+        state.axes,
+        means / deviations,
+        state.cov_positions * scale,
+        state.cov_samples * scale,
         state.marginal.of_equal_samples(centered=centered),
         notes=state.notes.keep(*OF_BRANCH, log_variance=0.0, of_one_length=True),
-    )  # fmt: skip
+    )
     known = channels_of(state)
     if known is not None and known.count == count:
         after = normalized_together(known, epsilon, centered=centered)

@@ -72,16 +72,19 @@ def max_pool(state: State, axes: tuple[Windows, ...]) -> State:
     scale = _root_product(correlation + (1 - correlation) * spread)
     scale = np.where(scale > 0, scale, 1.0)
     # What an entry has of its own, by its excess over its neighbours, the largest has too.
-    latent = np.stack([
-        (
-            mapped_along(each, [m.pairs for m in maps])
-            + own * same * (_root_product(spread * numbers) - 1)
-        ) / scale
-        for each, own in (
-            (cov_positions, _root_product(1 - correlation)),
-            (cov_samples, _root_product(np.clip(alone[1] - apart[1], 0.0, 1.0))),
-        )
-    ])  # fmt: skip
+    latent = np.stack(
+        [
+            (
+                mapped_along(each, [m.pairs for m in maps])
+                + own * same * (_root_product(spread * numbers) - 1)
+            )
+            / scale
+            for each, own in (
+                (cov_positions, _root_product(1 - correlation)),
+                (cov_samples, _root_product(np.clip(alone[1] - apart[1], 0.0, 1.0))),
+            )
+        ]
+    )
 
     if known is not None:
         return _of_channels(
@@ -103,9 +106,16 @@ def max_pool(state: State, axes: tuple[Windows, ...]) -> State:
 
 
 def _of_channels(
-    state: State, known: Channels, output: tuple[Axis, ...], numbers: Array, correlation: Array,
-    same: Array, latent: Array, maps: Sequence[SpatialMap], averages: Sequence[Taps],
-) -> State:  # fmt: skip
+    state: State,
+    known: Channels,
+    output: tuple[Axis, ...],
+    numbers: Array,
+    correlation: Array,
+    same: Array,
+    latent: Array,
+    maps: Sequence[SpatialMap],
+    averages: Sequence[Taps],
+) -> State:
     """Of channels that are known, and of groups of them at each position."""
     rising = np.sort(grouped(state, known))
     for axis, each in enumerate(maps):

@@ -65,9 +65,11 @@ class Axis:
         first = max((self.size - self.centre) // 2, self.border)
         far = self.size - self.border - 1
         kept: Places = np.r_[
-            np.arange(self.border), np.arange(first, first + self.centre), far,
+            np.arange(self.border),
+            np.arange(first, first + self.centre),
+            far,
             np.arange(self.size - self.border, self.size),
-        ]  # fmt: skip
+        ]
         return kept
 
     @cached_property

@@ -87,10 +87,13 @@ def contract(
         direction=direction,
     )
     result = State(
-        axes, np.full([axis.count for axis in axes], mean), np.array(cov_positions),
-        np.array(cov_samples), product(first, second).marginal if count == 1 else STANDARD,
+        axes,
+        np.full([axis.count for axis in axes], mean),
+        np.array(cov_positions),
+        np.array(cov_samples),
+        product(first, second).marginal if count == 1 else STANDARD,
         notes=notes,
-    )  # fmt: skip
+    )
     return _with_weighed_units(result, (first, second), labels, sizes, tables)
 
 
@@ -127,16 +130,20 @@ def _pulled(
 
 
 def _of_known_units(
-    operands: tuple[State, State], labels: tuple[str, str, str], sizes: dict[str, int],
+    operands: tuple[State, State],
+    labels: tuple[str, str, str],
+    sizes: dict[str, int],
     tables: Sequence[Array],
-) -> tuple[float, Array] | None:  # fmt: skip
+) -> tuple[float, Array] | None:
     """Mean and second moments by class where x and y are summed over channels that are known.
 
     At two positions, a channel's covariance is that at one as far as positions correlate.
     """
     found = [units_of(state) for state in operands]
-    letters = [[term[place] for place in places if place < len(term)]
-               for (_, places), term in zip(found, labels, strict=False)]  # fmt: skip
+    letters = [
+        [term[place] for place in places if place < len(term)]
+        for (_, places), term in zip(found, labels, strict=False)
+    ]
     summed = [letter for letter in sizes if letter not in labels[2]]
     count = math.prod(sizes[letter] for letter in letters[0])
     channels = [each for each, _ in found if each is not None and each.count == count]
@@ -149,13 +156,19 @@ def _of_known_units(
     alike = heads[0][:, None] == heads[0] if heads else np.ones((count, count), bool)
     number = int(heads[0].max()) + 1 if heads else 1
     pairs = np.array([number, max(number * (number - 1), 1)], float)
-    moments = [(each.at_same_position, np.multiply.outer(each.means, each.means))
-               for each in channels]  # fmt: skip
+    moments = [
+        (each.at_same_position, np.multiply.outer(each.means, each.means)) for each in channels
+    ]
     # Σ over units of products of covariances or of means of x with those of y, by head.
-    sums = np.array([
-        [[(one * other)[alike].sum(), (one * other)[~alike].sum()] / pairs for other in moments[1]]
-        for one in moments[0]
-    ])  # fmt: skip
+    sums = np.array(
+        [
+            [
+                [(one * other)[alike].sum(), (one * other)[~alike].sum()] / pairs
+                for other in moments[1]
+            ]
+            for one in moments[0]
+        ]
+    )
     related = []
     for each, term, table in zip(channels, labels, tables, strict=False):
         known = float((each.means**2).mean())
@@ -167,16 +180,21 @@ def _of_known_units(
     head = next((x for x in letters[0] if x in labels[2]), "")
     result = np.einsum(
         f"XZ{''.join(rest[0])},YZ{''.join(rest[1])},XY{head or 'W'}->Z{labels[2]}",
-        related[0], related[1], sums if head else sums[..., :1],
-    )  # fmt: skip
+        related[0],
+        related[1],
+        sums if head else sums[..., :1],
+    )
     mean = float((channels[0].means * channels[1].means).sum()) / number
     return mean, np.asarray(result)
 
 
 def _with_weighed_units(
-    state: State, operands: tuple[State, State], labels: tuple[str, str, str],
-    sizes: dict[str, int], tables: Sequence[Array],
-) -> State:  # fmt: skip
+    state: State,
+    operands: tuple[State, State],
+    labels: tuple[str, str, str],
+    sizes: dict[str, int],
+    tables: Sequence[Array],
+) -> State:
     """What is known of y's channels, where x weighs y's positions (K).
 
     Entries of y at two positions have the covariance of their channels as far as positions
@@ -194,8 +212,10 @@ def _with_weighed_units(
     ):
         return state
     place, count = labels[1].index(weighed[0]) + 1, sizes[weighed[0]]
-    squares = [float(tables[1][(0, *(n * (at == place) for at in range(1, tables[1].ndim)))])
-               for n in (0, 1)]  # fmt: skip
+    squares = [
+        float(tables[1][(0, *(n * (at == place) for at in range(1, tables[1].ndim)))])
+        for n in (0, 1)
+    ]
     known = float((channels.means**2).mean())
     related = (squares[1] - known) / (squares[0] - known) if squares[0] > known else 0.0
     at = np.unravel_index(np.arange(channels.count), [sizes[letter] for letter in letters])
@@ -204,15 +224,23 @@ def _with_weighed_units(
         if letter in labels[0]:
             apart |= index[:, None] != index
     # E x·x′ of one position of y and of two, within a head and between two.
-    moments = np.array([
+    moments = np.array(
         [
-            tables[0][(0, *(
-                n if x == weighed[0] else (head if x in letters else 0) for x in labels[0]
-            ))]
-            for head in (0, 1)
+            [
+                tables[0][
+                    (
+                        0,
+                        *(
+                            n if x == weighed[0] else (head if x in letters else 0)
+                            for x in labels[0]
+                        ),
+                    )
+                ]
+                for head in (0, 1)
+            ]
+            for n in (0, 1)
         ]
-        for n in (0, 1)
-    ])  # fmt: skip
+    )
     own, other = count * moments[0][apart], count * (count - 1) * moments[1][apart]
     mean = count * operands[0].mean
     products = np.multiply.outer(channels.means, channels.means)

@@ -64,9 +64,13 @@ def spread(state: State, sizes: Sizes) -> State:
         for each in (state.cov_positions, state.cov_samples)
     )
     return State(
-        axes, np.full(counts, float(state.means)), cov_positions, cov_samples, state.marginal,
+        axes,
+        np.full(counts, float(state.means)),
+        cov_positions,
+        cov_samples,
+        state.marginal,
         notes=state.notes.keep(*OF_BRANCH, "latent_is_gaussian", "centered_second_moments"),
-    )  # fmt: skip
+    )
 
 
 def _with_means(state: State, known: Channels | None) -> State:
@@ -76,10 +80,12 @@ def _with_means(state: State, known: Channels | None) -> State:
     shared = np.full_like(state.cov_positions, known.shared)
     beside = at_diagonal(np.ones_like(shared), np.zeros_like(state.means)) * shared
     return replace(
-        state, cov_positions=state.cov_positions + beside,
-        cov_samples=state.cov_samples + beside, stored_marginal=None,
+        state,
+        cov_positions=state.cov_positions + beside,
+        cov_samples=state.cov_samples + beside,
+        stored_marginal=None,
         notes=replace(state.notes, channels=known.without_neighbours(), known_channels=True),
-    )  # fmt: skip
+    )
 
 
 def flatten(state: State) -> State:
@@ -122,14 +128,22 @@ def repeat(state: State, sizes: Sequence[int]) -> State:
     counts, pairs = [axis.count for axis in axes], [axis.count**2 for axis in axes]
     known = channels_of(state)
     notes = state.notes.keep(
-        *OF_BRANCH, "latent_is_gaussian", "centered_second_moments", "logits",
+        *OF_BRANCH,
+        "latent_is_gaussian",
+        "centered_second_moments",
+        "logits",
         channels=None if known is None else known.without_neighbours(),
         cov_channels=of_both(state.notes.cov_channels, lambda each: np.broadcast_to(each, pairs)),
-    )  # fmt: skip
+    )
     return State(
-        axes, np.broadcast_to(state.means, counts), np.broadcast_to(state.cov_positions, pairs),
-        np.broadcast_to(state.cov_samples, pairs), marginal, state.latent_id, notes,
-    )  # fmt: skip
+        axes,
+        np.broadcast_to(state.means, counts),
+        np.broadcast_to(state.cov_positions, pairs),
+        np.broadcast_to(state.cov_samples, pairs),
+        marginal,
+        state.latent_id,
+        notes,
+    )
 
 
 def at_same_positions(first: State, second: State) -> tuple[State, State]:
@@ -211,9 +225,13 @@ def _with_ones(state: State, sizes: Sizes) -> State:
         split=None,
     )
     return replace(
-        state, axes=axes, means=placed(state.means, pairs=False), notes=notes,
-        cov_positions=moved(state.cov_positions), cov_samples=moved(state.cov_samples),
-    )  # fmt: skip
+        state,
+        axes=axes,
+        means=placed(state.means, pairs=False),
+        notes=notes,
+        cov_positions=moved(state.cov_positions),
+        cov_samples=moved(state.cov_samples),
+    )
 
 
 def transpose(state: State, sizes: Sizes, order: Sequence[int]) -> State:
@@ -332,6 +350,10 @@ def _collapsed(state: State, axes: tuple[Axis, ...], arrays: Sequence[Array]) ->
     alone = channel.size < 2 or not any(np.any(np.abs(each) > 1e-12) for each in cov_channels)
     across = None if alone else (cov_channels[0], cov_channels[1])
     return State(
-        positions, means, np.asarray(cov_positions), np.asarray(cov_samples), state.marginal,
+        positions,
+        means,
+        np.asarray(cov_positions),
+        np.asarray(cov_samples),
+        state.marginal,
         notes=state.notes.keep(*OF_BRANCH, "latent_is_gaussian", cov_channels=across),
-    )  # fmt: skip
+    )

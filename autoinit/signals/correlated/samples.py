@@ -62,9 +62,13 @@ def of_samples(mean: float, variance: float, values: Array, groups: int = 1) -> 
     cov_positions, cov_samples = first * second * cov_positions, first * second * cov_samples
     cov_samples = np.where(np.abs(cov_samples) < _NOTHING * typical, 0.0, cov_samples)
     state = State(
-        axes, np.zeros(counts), cov_positions, cov_samples, STANDARD,
+        axes,
+        np.zeros(counts),
+        cov_positions,
+        cov_samples,
+        STANDARD,
         notes=Annotations(latent_is_gaussian=True),
-    )  # fmt: skip
+    )
     state = affine(state, math.sqrt(variance / state.variance), mean)
     return state if known is None else agreeing(state, known.shared, known)
 

@@ -146,9 +146,13 @@ class CorrelatedSignal(Signal):
         return CorrelatedSignal(maps_of.linear_map(self.state, maps))
 
     def dropout(
-        self, probability: float, gain: float, otherwise: float = 0.0,
-        shared: frozenset[str] = frozenset(), samples: int = MANY,
-    ) -> CorrelatedSignal:  # fmt: skip
+        self,
+        probability: float,
+        gain: float,
+        otherwise: float = 0.0,
+        shared: frozenset[str] = frozenset(),
+        samples: int = MANY,
+    ) -> CorrelatedSignal:
         return CorrelatedSignal(
             dropouts.dropout(self.state, probability, gain, otherwise, shared, samples)
         )
@@ -160,9 +164,14 @@ class CorrelatedSignal(Signal):
         return CorrelatedSignal(pooling.average_pool(self.state, axes))
 
     def normalize(
-        self, epsilon: float, count: int | None, *, centered: bool,
-        samples: int | None = None, positions: bool = False,
-    ) -> CorrelatedSignal:  # fmt: skip
+        self,
+        epsilon: float,
+        count: int | None,
+        *,
+        centered: bool,
+        samples: int | None = None,
+        positions: bool = False,
+    ) -> CorrelatedSignal:
         if samples is not None:
             state = normalization.over_batch(self.state, epsilon, samples)
         elif positions:

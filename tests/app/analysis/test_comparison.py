@@ -81,11 +81,14 @@ def test_what_comes_after_a_layer_that_is_not_run_is_measured_on_noise(uploaded)
             assert math.isfinite(variance(row, series, "predicted"))
     assert table["cut"]["class"] == "Lambda"
     assert {path: row["opaque"] for path, row in table.items() if row["opaque"]} == {
-        "cut": "it holds code", "after/swirl": "it is not known here",
-    }  # fmt: skip
+        "cut": "it holds code",
+        "after/swirl": "it is not known here",
+    }
     assert [row["path"] for row in table.values() if row["tainted"]] == [
-        "after", "after/swirl", "sum",
-    ]  # fmt: skip
+        "after",
+        "after/swirl",
+        "sum",
+    ]
     assert variance(table["beside"], "autoinit") == pytest.approx(1.0, rel=0.5)
     assert variance(table["after"], "autoinit", "predicted") == pytest.approx(1.0, rel=0.1)
     assert codes(comparison) == ["opaque_layer", "opaque_activation"]
@@ -302,9 +305,11 @@ def test_statistics_of_the_file_are_used_in_inference():
     model = keras.Model(inputs, layers.Conv2D(8, 3, name="last")(x))
     normal = model.get_layer("normal")
     for weight, low, high in (
-        (normal.gamma, 0.5, 2), (normal.beta, -1, 1),
-        (normal.moving_mean, -1, 1), (normal.moving_variance, 0.2, 3),
-    ):  # fmt: skip
+        (normal.gamma, 0.5, 2),
+        (normal.beta, -1, 1),
+        (normal.moving_mean, -1, 1),
+        (normal.moving_variance, 0.2, 3),
+    ):
         weight.assign(generator.uniform(low, high, weight.shape))
     settings = Settings(mode="inference", input_mean=2.0, input_variance=9.0, **QUICK)
     comparison = compare(model, settings, uploaded=True)
@@ -327,9 +332,9 @@ def chain(activation, *, normalised=False, width=64, depth=6):
     return keras.Model(inputs, layers.Dense(width)(hidden))
 
 
-@pytest.mark.parametrize(("activation", "name"), [
-    ("sigmoid", "ordered"), ("relu", "critical"), ("tanh", "chaotic"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("activation", "name"), [("sigmoid", "ordered"), ("relu", "critical"), ("tanh", "chaotic")]
+)
 def test_the_phase_is_told_where_correlations_have_a_fixed_point(activation, name):
     found = phases_of(compare(chain(activation), Settings(**QUICK), uploaded=False))["autoinit"]
     assert (found.phase, found.calls) == (name, 6)
@@ -442,11 +447,15 @@ def test_what_is_known_so_far_is_told_series_by_series():
         known = preview_of(comparison, settings).verdicts
         verdicts.append({name: facts.foreseen for name, facts in known.items()})
         others.append(list(comparison.by_other))
-        told.append([
-            {name: (row[name]["predicted"]["variance"], row[name]["measured"] is not None)
-             for name in comparison.predictions}
-            for row in map(as_json, calls_of(comparison))
-        ])  # fmt: skip
+        told.append(
+            [
+                {
+                    name: (row[name]["predicted"]["variance"], row[name]["measured"] is not None)
+                    for name in comparison.predictions
+                }
+                for row in map(as_json, calls_of(comparison))
+            ]
+        )
 
     settings = Settings(seeds=2, **QUICK)
     final = rows(compare(chain("relu"), settings, uploaded=True, preview=preview)).values()
@@ -454,8 +463,9 @@ def test_what_is_known_so_far_is_told_series_by_series():
     # Each series as foreseen, as measured, and as judged by that; what no verdict needs is later.
     assert verdicts == [
         {name: name == order[number] and stage < 2 for name in order[: number + 1]}
-        for number in range(3) for stage in range(3)
-    ]  # fmt: skip
+        for number in range(3)
+        for stage in range(3)
+    ]
     assert others[-1] == order[:2]
     for number, (found, measured) in enumerate(zip(told[::3], told[1::3], strict=True)):
         for row, later, end in zip(found, measured, final, strict=True):
@@ -471,8 +481,9 @@ def test_a_soft_cap_behind_the_kernel_is_not_judged_by_the_target():
     inputs = keras.Input((8, 32), name="in")
     table = layers.ReversibleEmbedding(40, 32, logit_soft_cap=1.0, name="logits")
     hidden = layers.Dense(32, name="dense")(inputs)
-    found = rows(compare(keras.Model(inputs, table(hidden, reverse=True)),
-                         Settings(**QUICK), uploaded=False))  # fmt: skip
+    found = rows(
+        compare(keras.Model(inputs, table(hidden, reverse=True)), Settings(**QUICK), uploaded=False)
+    )
     assert found["logits"]["weighted"]
     assert found["logits"]["at_target"] is False
     assert "at_target" not in found["dense"]

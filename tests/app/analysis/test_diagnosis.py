@@ -14,9 +14,14 @@ findings_of = on_files(findings.findings_of)
 
 def a_call(index, path, kind="Dense"):
     return {
-        "index": index, "path": path, "class": kind, "weighted": True, "support": "exact",
-        "tainted": False, "inputs": [],
-    }  # fmt: skip
+        "index": index,
+        "path": path,
+        "class": kind,
+        "weighted": True,
+        "support": "exact",
+        "tainted": False,
+        "inputs": [],
+    }
 
 
 def chain(variances, *, series="default", autoinit=None, norms=None, **measured):

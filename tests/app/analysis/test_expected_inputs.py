@@ -85,8 +85,9 @@ def test_what_is_given_is_not_guessed():
         inputs = compare(model, Settings(samples=4, device="cpu", **given), uploaded=False).inputs
         assert inputs.taken == {"image": "chosen"}
         assert (inputs.mean["image"], inputs.variance["image"]) == (
-            given.get("input_mean", 0.0), given.get("input_variance", 1.0),
-        )  # fmt: skip
+            given.get("input_mean", 0.0),
+            given.get("input_variance", 1.0),
+        )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "uint8"])

@@ -79,8 +79,9 @@ def test_the_page_is_that_of_the_table():
 
 
 def told(code, *paths, **more):
-    return [Finding(code=code, path=p, class_name="Dense", message=f"At {p!r}.", **more)
-            for p in paths]  # fmt: skip
+    return [
+        Finding(code=code, path=p, class_name="Dense", message=f"At {p!r}.", **more) for p in paths
+    ]
 
 
 def test_what_many_calls_show_is_told_once_with_the_first_few():

@@ -16,9 +16,12 @@ def facts(loss_scale=0, gradients=None, scaled=None, **kinds):
     parts = {name: FINE | kinds.get(name, {}) for name in ("weights", "signals")}
     back = FINE | (gradients or {})
     return FormatFacts(
-        **parts, gradients=back, loss_scale=loss_scale, scaled_gradients=back | (scaled or {}),
+        **parts,
+        gradients=back,
+        loss_scale=loss_scale,
+        scaled_gradients=back | (scaled or {}),
         samples=32,
-    )  # fmt: skip
+    )
 
 
 def told(found, name="float16"):
@@ -31,11 +34,17 @@ def test_what_fits_is_not_told():
 
 def test_the_first_tensor_to_overflow_is_named_and_what_is_lost_after_it_is_not():
     lost = {"overflow": 1.0, "overflow_at": "z"}
-    (found,) = told(facts(
-        signals={"overflow": 0.12, "overflow_at": "conv3", "scales": (-4, 11),
-                 "underflow_if_scaled": 0.0},
-        gradients=lost,
-    ))  # fmt: skip
+    (found,) = told(
+        facts(
+            signals={
+                "overflow": 0.12,
+                "overflow_at": "conv3",
+                "scales": (-4, 11),
+                "underflow_if_scaled": 0.0,
+            },
+            gradients=lost,
+        )
+    )
     assert (found.code, found.path, found.series) == ("format_overflows", "conv3", "default")
     assert found.message.startswith("In float16 signals with default weights overflow, first at")
     assert "12 %" in found.message
@@ -65,8 +74,11 @@ def test_a_table_has_a_row_for_each_kind_of_tensor(narrow):
     row = dict(zip(HEAD, table[3], strict=True))
     assert (row["of"], row["become 0"], row["error"]) == ("gradients × 2¹⁷", "40 %", "2.0×10⁻⁴")
     assert [each[-1] for each in table[:4]] == [
-        "as it is", "× 2⁹ … × 2¹⁵", "loss × 2¹⁷", "× 2⁹ … × 2¹⁵",
-    ]  # fmt: skip
+        "as it is",
+        "× 2⁹ … × 2¹⁵",
+        "loss × 2¹⁷",
+        "× 2⁹ … × 2¹⁵",
+    ]
 
 
 def test_terminal_and_report_show_it(narrow, result):

@@ -63,11 +63,16 @@ def announcing(shape, dtype="<f8"):
 # What is read
 
 
-@pytest.mark.parametrize("array", [
-    np.arange(12.0).reshape(3, 4), np.arange(12, dtype="u1").reshape(3, 4),
-    np.arange(12, dtype=">i2").reshape(3, 4), np.asfortranarray(np.arange(12.0).reshape(3, 4)),
-    np.arange(12).reshape(3, 4) % 2 == 1,
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(12.0).reshape(3, 4),
+        np.arange(12, dtype="u1").reshape(3, 4),
+        np.arange(12, dtype=">i2").reshape(3, 4),
+        np.asfortranarray(np.arange(12.0).reshape(3, 4)),
+        np.arange(12).reshape(3, 4) % 2 == 1,
+    ],
+)
 def test_arrays_of_numbers(tmp_path, array):
     for content in (npy(array), npz(whatever=array), npz(y=array[:, 0], **{"in": array})):
         # The bytes say what it is, whatever the name says.
@@ -101,11 +106,17 @@ def test_several_inputs_by_name(tmp_path):
     assert np.array_equal(found["right"], arrays["right"])
 
 
-@pytest.mark.parametrize("text", [
-    "1,2,3,4\n5,6,7,8.5\n", "a,b,c,d\n1,2,3,4\n5,6,7,8.5", "\ufeff1;2;3;4\r\n5;6;7;8.5\r\n",
-    '"a","b, c","d","e"\n"1","2","3","4"\n5,6,7,8.5\n', "0,1,2,3\n1,2,3,4\n5,6,7,8.5\n",
-    "1\t2\t3\t4\n\n5\t6\t7\t8.5\n",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1,2,3,4\n5,6,7,8.5\n",
+        "a,b,c,d\n1,2,3,4\n5,6,7,8.5",
+        "\ufeff1;2;3;4\r\n5;6;7;8.5\r\n",
+        '"a","b, c","d","e"\n"1","2","3","4"\n5,6,7,8.5\n',
+        "0,1,2,3\n1,2,3,4\n5,6,7,8.5\n",
+        "1\t2\t3\t4\n\n5\t6\t7\t8.5\n",
+    ],
+)
 def test_tables_with_and_without_names(tmp_path, text):
     (found,) = read(tmp_path, "a.CSV", text.encode()).values()
     assert found.tolist() == [[1, 2, 3, 4], [5, 6, 7, 8.5]]
@@ -133,42 +144,49 @@ PICKLED = npy(np.array([Boom()], object), allow_pickle=True)
 LARGE = "(1000000000, 1000)"
 
 
-@pytest.mark.parametrize(("name", "content", "says"), [
-    ("a.npy", b"", "'a.npy' is empty"),
-    ("a.npy", b"1,2,3,4\n", "is neither a NumPy array .* nor a table that is called .csv"),
-    ("a.npz", b"hello", "is neither a NumPy array"),
-    ("a.npy", b"\x89HDF\r\n\x1a\n" + bytes(100), "is neither a NumPy array"),
-    ("a.npy", pickle.dumps([1, 2]), "is neither a NumPy array"),
-    ("a.npy", PICKLED, r"holds Python objects \(a pickle\)"),
-    ("a.npz", zipped(x=PICKLED), r"'a.npz: x' holds Python objects"),
-    ("a.npz", zipped(x=pickle.dumps([1])), "'a.npz: x' is no NumPy array of numbers"),
-    ("a.npy", npy(np.array(["text"])), "holds no plain numbers, but '<U4'"),
-    ("a.npy", npy(np.ones(2, complex)), "holds no plain numbers, but 'complex128'"),
-    ("a.npy", npy(np.zeros(2, "f4,i4")), "holds no plain numbers"),
-    ("a.npy", npy(np.ones((0, 4))), "holds no numbers"),
-    ("a.npy", announcing("(-2, -4)"), "holds no numbers"),
-    ("a.npy", announcing("(True, 4)"), "holds no samples"),
-    ("a.npy", announcing("(" + "1, " * 100 + ")"), "holds no samples"),
-    ("a.npy", announcing("(2, 4)"), "is cut short"),
-    ("a.npy", npy(np.ones((2, 4)))[:-1], "is cut short"),
-    ("a.npy", announcing(LARGE), "The array in 'a.npy' would take 7.276 TiB, and the limit"),
-    ("a.npz", zipped(x=announcing(LARGE)), "The array in 'a.npz: x' would take 7.276 TiB"),
-    ("a.npy", b"\x93NUMPY\x01\x00", "is no NumPy array of numbers, or is damaged"),
-    ("a.npy", b"\x93NUMPY\x09\x00" + bytes(64), "is no NumPy array of numbers, or is damaged"),
-    ("a.npy", header("__import__('os')\n"), "is no NumPy array of numbers, or is damaged"),
-    ("a.npy", header("(" * 9000), "is no NumPy array of numbers, or is damaged"),
-    ("a.npy", header("x" * 60_000), "is no NumPy array of numbers, or is damaged"),
-    ("a.npy", b"\x93NUMPY\x02\x00\xff\xff\xff\xff", "is no NumPy array of numbers"),
-    ("a.npz", npz(one=np.ones((2, 4)), two=np.ones((2, 4))), "arrays 'one', 'two', and the inputs"),
-    ("a.npz", npz(), "holds no arrays"),
-    ("a.npz", npz(x=np.ones((2, 4)))[:-9], "'a.npz' is damaged or cut short"),
-    ("a.csv", b"a,b,c,d\n", "has no rows of numbers"),
-    ("a.csv", b"1,2,x,4\n", "is not a table of numbers: could not convert string 'x'"),
-    ("a.csv", b"1,2,3,4\n1,2\n", "is not a table of numbers: the number of columns changed"),
-    ("a.csv", b"1,2,,4\n", "is not a table of numbers"),
-    ("a.csv", b"1,2\n\xff\xfe,3\n", "is not a table of text in UTF-8"),
-    ("a.csv", b"1" * (2**24 + 1), "too long a first line"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.npy", b"", "'a.npy' is empty"),
+        ("a.npy", b"1,2,3,4\n", "is neither a NumPy array .* nor a table that is called .csv"),
+        ("a.npz", b"hello", "is neither a NumPy array"),
+        ("a.npy", b"\x89HDF\r\n\x1a\n" + bytes(100), "is neither a NumPy array"),
+        ("a.npy", pickle.dumps([1, 2]), "is neither a NumPy array"),
+        ("a.npy", PICKLED, r"holds Python objects \(a pickle\)"),
+        ("a.npz", zipped(x=PICKLED), r"'a.npz: x' holds Python objects"),
+        ("a.npz", zipped(x=pickle.dumps([1])), "'a.npz: x' is no NumPy array of numbers"),
+        ("a.npy", npy(np.array(["text"])), "holds no plain numbers, but '<U4'"),
+        ("a.npy", npy(np.ones(2, complex)), "holds no plain numbers, but 'complex128'"),
+        ("a.npy", npy(np.zeros(2, "f4,i4")), "holds no plain numbers"),
+        ("a.npy", npy(np.ones((0, 4))), "holds no numbers"),
+        ("a.npy", announcing("(-2, -4)"), "holds no numbers"),
+        ("a.npy", announcing("(True, 4)"), "holds no samples"),
+        ("a.npy", announcing("(" + "1, " * 100 + ")"), "holds no samples"),
+        ("a.npy", announcing("(2, 4)"), "is cut short"),
+        ("a.npy", npy(np.ones((2, 4)))[:-1], "is cut short"),
+        ("a.npy", announcing(LARGE), "The array in 'a.npy' would take 7.276 TiB, and the limit"),
+        ("a.npz", zipped(x=announcing(LARGE)), "The array in 'a.npz: x' would take 7.276 TiB"),
+        ("a.npy", b"\x93NUMPY\x01\x00", "is no NumPy array of numbers, or is damaged"),
+        ("a.npy", b"\x93NUMPY\x09\x00" + bytes(64), "is no NumPy array of numbers, or is damaged"),
+        ("a.npy", header("__import__('os')\n"), "is no NumPy array of numbers, or is damaged"),
+        ("a.npy", header("(" * 9000), "is no NumPy array of numbers, or is damaged"),
+        ("a.npy", header("x" * 60_000), "is no NumPy array of numbers, or is damaged"),
+        ("a.npy", b"\x93NUMPY\x02\x00\xff\xff\xff\xff", "is no NumPy array of numbers"),
+        (
+            "a.npz",
+            npz(one=np.ones((2, 4)), two=np.ones((2, 4))),
+            "arrays 'one', 'two', and the inputs",
+        ),
+        ("a.npz", npz(), "holds no arrays"),
+        ("a.npz", npz(x=np.ones((2, 4)))[:-9], "'a.npz' is damaged or cut short"),
+        ("a.csv", b"a,b,c,d\n", "has no rows of numbers"),
+        ("a.csv", b"1,2,x,4\n", "is not a table of numbers: could not convert string 'x'"),
+        ("a.csv", b"1,2,3,4\n1,2\n", "is not a table of numbers: the number of columns changed"),
+        ("a.csv", b"1,2,,4\n", "is not a table of numbers"),
+        ("a.csv", b"1,2\n\xff\xfe,3\n", "is not a table of text in UTF-8"),
+        ("a.csv", b"1" * (2**24 + 1), "too long a first line"),
+    ],
+)
 def test_what_is_refused_and_why(tmp_path, name, content, says):
     with pytest.raises(ModelFileError, match=says) as refusal:
         read(tmp_path, name, content)
@@ -176,22 +194,31 @@ def test_what_is_refused_and_why(tmp_path, name, content, says):
     assert len(str(refusal.value)) < 400
 
 
-@pytest.mark.parametrize(("content", "says"), [
-    (npy(np.ones((2, 4))), r"data of one input, and the model has 2: .* arrays 'left', 'right'"),
-    (b"1,2\n", "data of one input"),
-    (npz(left=np.ones((2, 4))), "has the arrays 'left', and the inputs are 'left', 'right'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (
+            npy(np.ones((2, 4))),
+            r"data of one input, and the model has 2: .* arrays 'left', 'right'",
+        ),
+        (b"1,2\n", "data of one input"),
+        (npz(left=np.ones((2, 4))), "has the arrays 'left', and the inputs are 'left', 'right'"),
+    ],
+)
 def test_several_inputs_take_arrays_named_like_them(tmp_path, content, says):
     with pytest.raises(ModelFileError, match=says):
         read(tmp_path, "a.csv", content, TWO)
 
 
-@pytest.mark.parametrize(("name", "content", "says"), [
-    ("a.npy", npy(np.ones(400)), "'a.npy' would take"),
-    # A bomb: 80 MB of zeros in 80 KB.
-    ("a.npz", npz(x=np.zeros(10**7)), "'a.npz', unpacked, would take 76.29 MiB"),
-    ("a.csv", b"1,2,3,4\n" * 30, "The table in 'a.csv', as numbers, would take"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.npy", npy(np.ones(400)), "'a.npy' would take"),
+        # A bomb: 80 MB of zeros in 80 KB.
+        ("a.npz", npz(x=np.zeros(10**7)), "'a.npz', unpacked, would take 76.29 MiB"),
+        ("a.csv", b"1,2,3,4\n" * 30, "The table in 'a.csv', as numbers, would take"),
+    ],
+)
 def test_what_is_too_large_is_refused_before_it_is_read(tmp_path, name, content, says):
     limit = 150_000 if name == "a.npz" else 900
     with pytest.raises(ModelFileError, match=f"{says}.*AUTOINIT_MAX_FILE_BYTES") as refusal:
@@ -257,9 +284,13 @@ def moments(row, kind):
 
 def test_moments_per_input_reach_the_prediction_and_the_measurement():
     settings = Settings(
-        input_mean=0.5, input_moments={"left": [3.0, 4.0], "right": [0.0, 0.25]},
-        gradients=True, jacobian=1, samples=2000, device="cpu",
-    )  # fmt: skip
+        input_mean=0.5,
+        input_moments={"left": [3.0, 4.0], "right": [0.0, 0.25]},
+        gradients=True,
+        jacobian=1,
+        samples=2000,
+        device="cpu",
+    )
     comparison = compare(two_inputs(), settings, uploaded=False)
     table = rows(comparison)
     for path, expected in (("left", (3, 4)), ("right", (0, 0.25))):
@@ -352,10 +383,13 @@ def test_a_whole_job_with_data(tmp_path):
     assert str(tmp_path) not in json.dumps(result), "where files lie is the server's business"
 
 
-@pytest.mark.parametrize(("content", "says"), [
-    (b"1,2,3\n", r"'mine.csv': Input 'image' takes samples of shape \(2, 2\).* are \(3,\)"),
-    (b"1,2,3,nan\n", "'mine.csv': The data for input 'image' hold NaN or infinity"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"1,2,3\n", r"'mine.csv': Input 'image' takes samples of shape \(2, 2\).* are \(3,\)"),
+        (b"1,2,3,nan\n", "'mine.csv': The data for input 'image' hold NaN or infinity"),
+    ],
+)
 def test_a_job_with_data_that_do_not_fit(tmp_path, content, says):
     with pytest.raises(ModelFileError, match=says) as refusal:
         analyse(tmp_path, content)

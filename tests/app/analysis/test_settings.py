@@ -120,9 +120,16 @@ def test_an_address_sets_what_the_page_has_fields_for() -> None:
     query = {"samples": "64", "keep_frozen": "true", "mode": "inference", "input_mean": "0.5"}
     expected = Settings(samples=64, keep_frozen=True, mode="inference", input_mean=0.5)
     assert from_query(query) == expected
-    ignored = {"job": "a" * 64, "seeds": "1000", "seed": "x", "gradients": "perhaps",
-               "custom_objects": "os", "input_data": "/etc/passwd", "device": "tpu",
-               "input_moments": "{}"}  # fmt: skip
+    ignored = {
+        "job": "a" * 64,
+        "seeds": "1000",
+        "seed": "x",
+        "gradients": "perhaps",
+        "custom_objects": "os",
+        "input_data": "/etc/passwd",
+        "device": "tpu",
+        "input_moments": "{}",
+    }
     assert from_query(query | ignored) == expected
 
 

@@ -19,8 +19,10 @@ def test_only_settings_that_differ_are_told(build_result):
     second["settings"]["input_mean"] = 0.5
     del third["settings"]["gradients"]  # of an older program
     assert differing_settings([first, second, third]) == {
-        "input_mean": [0.0, 0.5, 0.0], "seeds": [1, 5, 1], "gradients": [False, False, None],
-    }  # fmt: skip
+        "input_mean": [0.0, 0.5, 0.0],
+        "seeds": [1, 5, 1],
+        "gradients": [False, False, None],
+    }
     assert differing_settings([first, first]) == {}
 
 
@@ -95,12 +97,20 @@ def test_a_what_if_is_told_by_what_was_changed(build_result):
     [
         ("trains", "cannot train", "good", "Better with tanh. Own weights: cannot train → trains."),
         ("will struggle", "trains", "bad", "Worse with tanh. Own weights: trains → will struggle."),
-        ("cannot train", "cannot train", "unknown",
-         "No other verdict with tanh. Own weights: cannot train, as before."),
-        ("cannot tell", "trains", "unknown",
-         "No other verdict with tanh. Own weights: trains → cannot tell."),
+        (
+            "cannot train",
+            "cannot train",
+            "unknown",
+            "No other verdict with tanh. Own weights: cannot train, as before.",
+        ),
+        (
+            "cannot tell",
+            "trains",
+            "unknown",
+            "No other verdict with tanh. Own weights: trains → cannot tell.",
+        ),
     ],
-)  # fmt: skip
+)
 def test_whether_it_is_better_is_answered(build_result, now, before, tone, said):
     results = []
     for word, activation in ((now, "tanh"), (before, "as_it_is")):
@@ -120,9 +130,14 @@ def test_every_quantity_is_compared(build_result):
     runs = [parsed(build_result(gradients=True, jacobian=1)), parsed(build_result(growth=0.8))]
     offered = charts.quantities_of(runs, "default")
     assert list(offered.values()) == [
-        "Variance", "Gradient", "Mean", "Correlation of samples", "Correlation of positions",
-        "Largest entry", "Jacobian",
-    ]  # fmt: skip
+        "Variance",
+        "Gradient",
+        "Mean",
+        "Correlation of samples",
+        "Correlation of positions",
+        "Largest entry",
+        "Jacobian",
+    ]
     assert "gradient" not in charts.quantities_of(runs[1:], "default")
     for name, quantity in charts.QUANTITIES.items():
         figure = charts.runs_chart(runs, "default", quantity)
@@ -140,7 +155,9 @@ def test_every_quantity_is_compared(build_result):
 def test_names_never_become_markup(build_result):
     hostile = build_result(5, name="<img src=x onerror=alert(1)>")
     text = json.dumps(
-        [c([hostile, hostile], "default").to_plotly_json()["data"][0]["name"]
-         for c in (runs_chart, differences_chart)]
-    )  # fmt: skip
+        [
+            c([hostile, hostile], "default").to_plotly_json()["data"][0]["name"]
+            for c in (runs_chart, differences_chart)
+        ]
+    )
     assert "<img" not in text

@@ -55,9 +55,14 @@ def test_a_collapsed_block_has_the_last_calls_figures(build_result):
 
 def call(index, inputs):
     return {
-        "index": index, "path": str(index), "class": "Dense", "weighted": True, "support": "exact",
-        "tainted": False, "inputs": inputs,
-    }  # fmt: skip
+        "index": index,
+        "path": str(index),
+        "class": "Dense",
+        "weighted": True,
+        "support": "exact",
+        "tainted": False,
+        "inputs": inputs,
+    }
 
 
 def diamond():

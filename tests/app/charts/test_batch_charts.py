@@ -17,8 +17,10 @@ def test_a_point_for_each_model_with_a_verdict():
     well, ill = scatter(rows(6), "depth", "parameters").data
     assert (well.name, list(well.x), list(well.y)) == ("trains", [0, 3], [1.0, 1e3])
     assert (ill.name, list(ill.customdata), list(ill.text)) == (
-        "cannot train", [1, 4], ["&lt;1&gt;", "&lt;4&gt;"],
-    )  # fmt: skip
+        "cannot train",
+        [1, 4],
+        ["&lt;1&gt;", "&lt;4&gt;"],
+    )
     chart = scatter(rows(6), "depth", "parameters")
     assert (chart.layout.xaxis.type, chart.layout.yaxis.type) == ("linear", "log")
     # With "select", a browser's click on a point chose nothing.

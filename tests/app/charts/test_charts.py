@@ -185,8 +185,9 @@ def test_from_a_layer_on_that_is_not_run_there_is_a_gap_that_says_why(chart, cut
         told = [text for _, text in expected.customdata]
         assert not any("not" in text for text in told[:12])
         assert told[12].endswith("<br>not run: it holds code")
-        assert all(text.endswith("<br>not measured: after a layer that was not run")
-                   for text in told[13:])  # fmt: skip
+        assert all(
+            text.endswith("<br>not measured: after a layer that was not run") for text in told[13:]
+        )
         assert told[13].startswith("variance ")
         assert max(trace(figure, f"{series} kernels").x) < 12
     marks = trace(figure, "Layers that are not run")
@@ -202,9 +203,7 @@ def test_a_branch_beside_it_leaves_a_hole_in_the_shade(cut_result):
     for series in cut_result["series"]:
         cut_result["calls"][20][series]["measured"] = {"variance": 1.0, "mean": 0.0}
     shade = trace(variance_chart(cut_result), "Not measured")
-    assert [x for x in shade.x if x is not None] == [
-        11.5, 11.5, 19.5, 19.5, 20.5, 20.5, 29.5, 29.5,
-    ]  # fmt: skip
+    assert [x for x in shade.x if x is not None] == [11.5, 11.5, 19.5, 19.5, 20.5, 20.5, 29.5, 29.5]
 
 
 def test_reasons_never_become_markup(cut_result):
@@ -219,8 +218,10 @@ def test_names_never_become_markup(build_result):
     for call in hostile["calls"]:
         call["class"] = HOSTILE
     for figure in (
-        variance_chart(hostile, True), mean_chart(hostile), correlation_chart(hostile, KIND),
-    ):  # fmt: skip
+        variance_chart(hostile, True),
+        mean_chart(hostile),
+        correlation_chart(hostile, KIND),
+    ):
         text = figure.to_json()
         assert "<img" not in text
         assert "\u202e" not in text
@@ -306,8 +307,9 @@ def test_the_other_models_predictions_are_dashed_and_drawn_on_demand(chart, resu
     without, figure = chart(result), chart(result, True)
     added = [name for name in names(figure) if name not in names(without)]
     assert added == [
-        "Default predicted by the paper's model", "AutoInit predicted by the paper's model",
-    ]  # fmt: skip
+        "Default predicted by the paper's model",
+        "AutoInit predicted by the paper's model",
+    ]
     line = trace(figure, "AutoInit predicted by the paper's model")
     figure_name = "variance" if chart is variance_chart else "mean"
     assert list(line.y) == [
@@ -583,8 +585,11 @@ def test_blocks_are_bracketed_under_the_axis_where_they_are_few(build_result, de
 def test_at_first_a_chart_has_a_line_for_each_series_and_one_kind_of_mark(result):
     figure = only_what_is_asked_first(variance_chart(result))
     assert [t.name for t in figure.data if t.showlegend is not False] == [
-        "Default", "Has a kernel", "AutoInit", "Target variance 1",
-    ]  # fmt: skip
+        "Default",
+        "Has a kernel",
+        "AutoInit",
+        "Target variance 1",
+    ]
 
 
 def test_the_graph_has_a_box_for_each_layer_its_figure_and_what_it_reads(build_result):

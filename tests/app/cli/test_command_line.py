@@ -382,15 +382,22 @@ def test_only_weighted_calls_and_only_autoinit_are_judged(
 @pytest.mark.parametrize(
     ("verdict", "level", "status"),
     [
-        ("cannot train", "cannot-train", 3), ("will struggle", "cannot-train", 0),
-        ("will struggle", "will-struggle", 3), ("cannot tell", "will-struggle", 0),
-        ("cannot tell", "cannot-tell", 3), ("trains", "cannot-tell", 0),
+        ("cannot train", "cannot-train", 3),
+        ("will struggle", "cannot-train", 0),
+        ("will struggle", "will-struggle", 3),
+        ("cannot tell", "will-struggle", 0),
+        ("cannot tell", "cannot-tell", 3),
+        ("trains", "cannot-tell", 0),
     ],
-)  # fmt: skip
+)
 def test_the_verdict_on_the_files_own_weights_is_judged(
-    deliver: Callable[[Result], None], result: Result, verdict: str, level: str, status: int,
+    deliver: Callable[[Result], None],
+    result: Result,
+    verdict: str,
+    level: str,
+    status: int,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     found = {"verdict": verdict, "reason": "It falls.", "remedy": "widen", "advice": "Widen it."}
     other = {"verdict": "trains", "reason": "It keeps."}
     result["verdicts"] = {"default": found, "autoinit": other}
@@ -512,10 +519,7 @@ def test_the_extension_chooses_the_format(
 
 
 def test_a_format_that_is_not_offered_says_why_and_what_is(
-    offer: Callable[..., None],
-    result: Result,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    offer: Callable[..., None], result: Result, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     message = "Layer 'cut' (Lambda) has no equal in Keras 3."
     result["warnings"] = [

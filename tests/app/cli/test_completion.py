@@ -100,8 +100,9 @@ def test_bash_completes_files_and_samples(script: Path) -> None:
     # After a colon bash replaces what follows it, and only that.
     assert ask(script, "autoinit analyze sample:") == {"FILES", *MODELS}
     assert ask(script, "autoinit analyze sample:resnet-56") == {
-        "FILES", *(name for name in MODELS if name.startswith("resnet-56"))
-    }  # fmt: skip
+        "FILES",
+        *(name for name in MODELS if name.startswith("resnet-56")),
+    }
 
 
 def test_every_option_is_known(script: Path) -> None:

@@ -221,9 +221,12 @@ def test_parts_of_other_types_are_no_traceback(writer: Any, tmp_path: Path) -> N
 
 
 @settings(
-    max_examples=150, derandomize=True, database=None, deadline=None,
+    max_examples=150,
+    derandomize=True,
+    database=None,
+    deadline=None,
     suppress_health_check=list(HealthCheck),
-)  # fmt: skip
+)
 @given(content=mutations.mutated_models())
 def test_mutated_files(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / "mutated.json"

@@ -100,9 +100,13 @@ def test_every_option_reaches_the_worker(stand_in, tmp_path):
     assert spec["trial"].pop("data").endswith("given/train.npz"), "where the worker reads it"
     assert spec["trial"] == {
         "data_name": "train.npz",
-        "schemes": ["default", "he", "centred"], "optimizer": "adam", "rates": [0.001, 0.1],
-        "steps": 50, "batch": 8, "budget": 20.0,
-    }  # fmt: skip
+        "schemes": ["default", "he", "centred"],
+        "optimizer": "adam",
+        "rates": [0.001, 0.1],
+        "steps": 50,
+        "batch": 8,
+        "budget": 20.0,
+    }
     assert (spec["settings"]["seed"], spec["settings"]["input_size"]) == (3, 16)
 
 

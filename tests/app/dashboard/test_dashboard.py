@@ -144,9 +144,8 @@ def test_arrow_takes_the_allocator_that_bears_threads_that_end():
     program = "import app.streamlit_app, pyarrow; print(pyarrow.default_memory_pool().backend_name)"
     environment = {k: v for k, v in os.environ.items() if k != "ARROW_DEFAULT_MEMORY_POOL"}
     shown = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True,
-        env=environment,
-    )  # fmt: skip
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
+    )
     assert shown.stdout.strip() == "system"
 
 
@@ -327,17 +326,26 @@ def test_moments_per_input_are_asked_for_where_there_are_several(done, jobs, res
     assert jobs.submitted[-1].settings.input_moments == {"left": [0.5, 0.25], "a: b": [-1, 2]}
 
 
-@pytest.mark.parametrize(("asked", "samples", "shown"), [
-    ({}, 33, "33"),
-    ({"samples_asked": "auto", "batch_size": 8, "batch": None}, "auto", "Automatic"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("asked", "samples", "shown"),
+    [
+        ({}, 33, "33"),
+        ({"samples_asked": "auto", "batch_size": 8, "batch": None}, "auto", "Automatic"),
+    ],
+)
 def test_the_form_begins_with_the_settings_of_the_job_on_the_page(
     asked, samples, shown, done, jobs, build_result
 ):
     result = build_result(10)
     moments = {"left": [0.5, 2.0], "right": [0.0, 1.0]}
-    result["settings"] |= {"samples": 33, "mode": "inference", "keep_frozen": True, "seed": 7,
-                           "input_moments": moments, "input_data": "/gone.npy"}  # fmt: skip
+    result["settings"] |= {
+        "samples": 33,
+        "mode": "inference",
+        "keep_frozen": True,
+        "seed": 7,
+        "input_moments": moments,
+        "input_data": "/gone.npy",
+    }
     result["settings"] |= asked
     result["model"]["inputs"] = [{"name": "left"}, {"name": "right"}]
     page = done(result)
@@ -375,8 +383,9 @@ def test_a_file_is_analysed_at_once_and_another_one_takes_its_place(jobs):
     jobs.job.status = "cancelled"
     page = bring(checked(page.run()), "two.json")
     assert [(spec.name, spec.settings.seed) for spec in jobs.submitted] == [
-        ("one.h5", 7), ("two.json", 7),
-    ]  # fmt: skip
+        ("one.h5", 7),
+        ("two.json", 7),
+    ]
 
 
 @pytest.mark.parametrize("status", ["cancelled", "refused", "failed", "done"])
@@ -478,9 +487,11 @@ def test_a_running_job_shows_what_it_knows_so_far(jobs, build_result):
         "reason": f"The signal vanishes at {HOSTILE}.",
     }
     known = {
-        "calls": result["calls"], "series": ["default"], "settings": {"signal_variance": 1.0},
+        "calls": result["calls"],
+        "series": ["default"],
+        "settings": {"signal_variance": 1.0},
         "verdicts": {"default": verdict},
-    }  # fmt: skip
+    }
     partial = jobs.job.folder / "preview.json"
     partial.parent.mkdir(exist_ok=True)
     partial.write_text(json.dumps(known))
@@ -860,8 +871,10 @@ def test_the_input_that_was_taken_is_told_and_others_are_a_click_away(jobs, resu
 
 def test_shards_join_the_model_that_they_belong_to(jobs):
     files = {"model.json": b'{"modelTopology": {}}', "group1-shard1of1.bin": b"\0\1\2"}
-    parts = [uploads.received(io.BytesIO(content), name, uploads.SUFFIXES)
-             for name, content in files.items()]  # fmt: skip
+    parts = [
+        uploads.received(io.BytesIO(content), name, uploads.SUFFIXES)
+        for name, content in files.items()
+    ]
     packed = uploads.together(parts)
     assert packed.name == "model.zip"
     with zipfile.ZipFile(packed.path) as archive:
@@ -958,16 +971,29 @@ def test_the_table_is_a_summary_with_what_is_wrong_at_each_layer(jobs, result):
     st.cache_resource.clear()
     result["calls"][0] |= {"parameters": 1792, "initializer": "GlorotUniform"}
     result["warnings"] = [
-        {"code": "signal_explodes", "path": "block0/conv", "class": "Conv2D", "message": "It does.",
-         "severity": severity} for severity in ("note", "fatal")
-    ]  # fmt: skip
+        {
+            "code": "signal_explodes",
+            "path": "block0/conv",
+            "class": "Conv2D",
+            "message": "It does.",
+            "severity": severity,
+        }
+        for severity in ("note", "fatal")
+    ]
     jobs.finish(result)
     page = open_page(KEY, expert=False)
     table = page.dataframe[-1]
     assert list(table.proto.column_order) == [
-        "index", "path", "class", "output_shape", "parameters", "initializer", "told",
-        "default_measured_variance", "autoinit_measured_variance",
-    ]  # fmt: skip
+        "index",
+        "path",
+        "class",
+        "output_shape",
+        "parameters",
+        "initializer",
+        "told",
+        "default_measured_variance",
+        "autoinit_measured_variance",
+    ]
     first = table.value.iloc[0]
     assert (first["parameters"], first["told"]) == (1792, "✖ The signal explodes")
 
@@ -1046,10 +1072,13 @@ def test_a_finding_leads_to_the_details_of_its_call(done, deep_result, jobs):
 
 def test_details_have_kernels_and_histograms_where_the_job_left_them(done, result, jobs):
     kernel = {
-        "variable": "conv/kernel", "shape": [3, 3, 16, 16], "fan_in": 144,
-        "effective_fan_in": 138.1, "planned": 0.1,
+        "variable": "conv/kernel",
+        "shape": [3, 3, 16, 16],
+        "fan_in": 144,
+        "effective_fan_in": 138.1,
+        "planned": 0.1,
         "deviation": {"default": 0.05, "autoinit": 0.1},
-    }  # fmt: skip
+    }
     result["calls"][0]["kernels"] = [kernel]
     code = {"code": "saturated", "path": "block0/conv", "class": "Conv2D", "message": "a"}
     result["warnings"] = [code]
@@ -1119,8 +1148,9 @@ def test_runs_are_compared_side_by_side_and_by_their_difference(done, another, b
     page = checked(page.segmented_control(key="compared_how").set_value("Difference").run())
     runs = json.loads(page.get("plotly_chart")[1].proto.spec)
     assert [trace["name"] for trace in runs["data"]] == [
-        "2: other.keras ÷ 1: made-up.keras", "1: no difference",
-    ]  # fmt: skip
+        "2: other.keras ÷ 1: made-up.keras",
+        "1: no difference",
+    ]
 
 
 def with_verdicts(result: dict[str, Any], own: str, **settings: Any) -> dict[str, Any]:
@@ -1207,8 +1237,13 @@ def test_recent_runs_are_a_click_away_and_have_names(jobs, result):
 
 def test_an_answer_comes_first_and_the_rest_is_folded_away(jobs, deep_result):
     st.cache_resource.clear()
-    verdict = {"verdict": "cannot train", "reason": "The signal explodes.", "remedy": "redraw",
-               "causes": ["signal_explodes"], "advice": "Take AutoInit's weights."}  # fmt: skip
+    verdict = {
+        "verdict": "cannot train",
+        "reason": "The signal explodes.",
+        "remedy": "redraw",
+        "causes": ["signal_explodes"],
+        "advice": "Take AutoInit's weights.",
+    }
     fine = {"verdict": "trains", "reason": "All is well."}
     deep_result["verdicts"] = {"default": verdict, "autoinit": fine, "uploaded": verdict}
     jobs.finish(deep_result, "reinitialized.keras")

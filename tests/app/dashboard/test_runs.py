@@ -29,9 +29,15 @@ def folder(tmp_path, monkeypatch):
     for name, findings in (("good", ()), ("<b>bad", (GOES_WRONG,))):
         layers = tuple(Layer(path=path, class_name="Dense") for path in ("a", "b"))
         head = Head(
-            name="net", started="2026-01-01", layers=layers, samples=8, data="training data",
-            optimizer="SGD", rate=0.1, verdict=("uploaded  trains",),
-        )  # fmt: skip
+            name="net",
+            started="2026-01-01",
+            layers=layers,
+            samples=8,
+            data="training data",
+            optimizer="SGD",
+            rate=0.1,
+            verdict=("uploaded  trains",),
+        )
         write_head(tmp_path / name, head)
         for step, found in ((0, ()), (4, findings)):
             figures = dict.fromkeys(FIGURES, (1.0 + step, 2.0))

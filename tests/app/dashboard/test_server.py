@@ -46,9 +46,14 @@ def form_of(content: bytes, name: str = "model.h5", files: int = 1) -> bytes:
 
 
 async def ask(
-    app: Any, session: str | None = None, body: bytes = b"", size: int | None = None,
-    go: asyncio.Event | None = None, client: str = "192.0.2.1", said: list[bytes] | None = None,
-) -> int:  # fmt: skip
+    app: Any,
+    session: str | None = None,
+    body: bytes = b"",
+    size: int | None = None,
+    go: asyncio.Event | None = None,
+    client: str = "192.0.2.1",
+    said: list[bytes] | None = None,
+) -> int:
     """The status of an answer; an upload's second half comes when it may `go`."""
     headers = [(b"content-type", b"multipart/form-data; boundary=x")]
     if size is not None:
@@ -67,10 +72,13 @@ async def ask(
         answers.append(message)
 
     scope = {
-        "type": "http", "method": "PUT" if session else "GET", "headers": headers,
-        "path": ROUTE.format(session) if session else "/", "client": (client, 1),
+        "type": "http",
+        "method": "PUT" if session else "GET",
+        "headers": headers,
+        "path": ROUTE.format(session) if session else "/",
+        "client": (client, 1),
         "query_string": b"",
-    }  # fmt: skip
+    }
     await app(scope, receive, send)
     if said is not None:
         said += [each["body"] for each in answers if "body" in each]
@@ -115,10 +123,17 @@ def test_an_upload_is_on_disk_and_streamlit_holds_its_token(streamlit: Streamlit
 
 @pytest.mark.parametrize(
     "body",
-    [b"", form_of(b"PK", files=0), form_of(b"PK", files=2), form_of(b"PK", "model.exe"),
-     form_of(bytes(LARGEST + 1)), form_of(bytes(3 * LARGEST)), b"no form"],
+    [
+        b"",
+        form_of(b"PK", files=0),
+        form_of(b"PK", files=2),
+        form_of(b"PK", "model.exe"),
+        form_of(bytes(LARGEST + 1)),
+        form_of(bytes(3 * LARGEST)),
+        b"no form",
+    ],
     ids=["nothing", "no file", "two", "another kind", "too large", "far too large", "no form"],
-)  # fmt: skip
+)
 def test_what_is_no_upload_is_not_kept(streamlit: Streamlit, body: bytes) -> None:
     guard = UploadGuard(streamlit)
     assert run(ask(guard, "anna", body)) == 400

@@ -128,5 +128,6 @@ def test_data_that_were_brought_are_learnt(page, monkeypatch, tmp_path):
     checked(shown.run())
     press(shown, "Train it")
     assert (submitted[0].trial.data, submitted[0].trial.data_name) == (
-        str(upload.path), "train.npz",
-    )  # fmt: skip
+        str(upload.path),
+        "train.npz",
+    )

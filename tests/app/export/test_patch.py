@@ -50,9 +50,10 @@ def analysed(model: Any, folder: Any, **settings: Any) -> Result:
     model.save(folder / "model.keras")
     (folder / "job").mkdir()
     spec = JobSpec(
-        model=str(folder / "model.keras"), name="model.keras",
+        model=str(folder / "model.keras"),
+        name="model.keras",
         settings=Settings(samples=8, device="cpu", **settings),
-    )  # fmt: skip
+    )
     run(spec, folder / "job", lambda share, stage: None)
     return read_result(folder / "job" / RESULT)
 
@@ -101,15 +102,25 @@ def test_what_a_result_holds_is_never_run(build_result):
     harmless, odd = data["calls"][0], data["calls"][5]
     for call, argument in ((harmless, "kernel_initializer"), (odd, "x = 1; raise SystemExit #")):
         call["path"] = "'],\nraise SystemExit"
-        call["kernels"] = [{
-            "variable": "a/kernel", "shape": [2, 2], "fan_in": 2, "effective_fan_in": 2,
-            "argument": argument,
-            "initializer": {"class_name": "RandomNormal", "arguments": {"stddev": 0.5}},
-        }]  # fmt: skip
+        call["kernels"] = [
+            {
+                "variable": "a/kernel",
+                "shape": [2, 2],
+                "fan_in": 2,
+                "effective_fan_in": 2,
+                "argument": argument,
+                "initializer": {"class_name": "RandomNormal", "arguments": {"stddev": 0.5}},
+            }
+        ]
     data["warnings"] = [
-        {"code": "odd", "message": "", "remedy": "widen", "path": "\nraise",
-         "advice": "\r\nraise SystemExit"},
-    ]  # fmt: skip
+        {
+            "code": "odd",
+            "message": "",
+            "remedy": "widen",
+            "path": "\nraise",
+            "advice": "\r\nraise SystemExit",
+        }
+    ]
     text = patch(parsed(data))
     exec(text, {})
     assert "x = 1" not in text

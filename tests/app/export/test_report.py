@@ -137,8 +137,9 @@ def test_the_verdict_in_words(build_result):
 def test_headline_cards_of_what_was_measured_besides(build_result):
     told = {c.label: c for c in cards(build_result(10, gradients=True, jacobian=1, seeds=3))}
     assert (told["Condition number"].value, told["Condition number"].note) == (
-        "100", "Default: 1.0×10⁶",
-    )  # fmt: skip
+        "100",
+        "Default: 1.0×10⁶",
+    )
     assert told["Outside the band"].value == "2"
     # Weighted calls 0 and 5, with gradients of e^0 and e^-1.5.
     assert told["Gradient's range"].note == "Default: ×4.48"

@@ -49,9 +49,13 @@ def tasks_in(folder, settings=SETTINGS):
 
 def test_files_and_builders_are_rows_in_their_order(folder):
     models = [
-        folder / "3.keras", ("wide", functools.partial(build, 50)), folder / "broken.keras",
-        ("bad", cannot_build), folder / "missing.keras", ("equal", lambda: build(6, 0.5)),
-    ]  # fmt: skip
+        folder / "3.keras",
+        ("wide", functools.partial(build, 50)),
+        folder / "broken.keras",
+        ("bad", cannot_build),
+        folder / "missing.keras",
+        ("equal", lambda: build(6, 0.5)),
+    ]
     rows = batch.analyze(models, settings=FEW)
     assert [row.status for row in rows] == ["done", "done", "refused", "failed", "refused", "done"]
     assert [row.parameters for row in rows] == [15, 250, None, None, None, 30]

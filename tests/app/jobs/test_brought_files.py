@@ -120,8 +120,10 @@ def test_behind_a_layer_that_is_not_run_all_is_measured_and_marked(tmp_path):
     config = json.loads(tf_keras.Model(x, y).to_json())
     entry = config["config"]["layers"][2]
     entry["config"]["activation"] = {
-        "class_name": "function", "config": "pkg>hard_swish", "registered_name": "function",
-    }  # fmt: skip
+        "class_name": "function",
+        "config": "pkg>hard_swish",
+        "registered_name": "function",
+    }
     held = analysed(config, tmp_path, "json")
     behind = {call["path"]: call for call in held["calls"] if call["tainted"]}
     assert behind.keys() >= {"conv1", "conv2"}

@@ -80,8 +80,12 @@ def walked(*command: str, refused: str = "") -> Walk:
     environment = {**os.environ, "PYTHONPATH": str(HOME)}
     done = subprocess.run(
         [*command, sys.executable, *python],
-        capture_output=True, text=True, check=True, cwd="/", env=environment,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd="/",
+        env=environment,
+    )
     return Walk(**json.loads(done.stdout))
 
 

@@ -114,10 +114,14 @@ def test_a_what_if_is_analysed_beside_the_model_as_it_is_and_taken_home(
     if keras_version == 2:
         path = tmp_path / "two.keras"
         old = tf_keras.layers
-        tf_keras.Sequential([
-            tf_keras.Input((8, 8, 3)), old.Conv2D(16, 3, activation="relu", name="conv"),
-            old.Flatten(name="flatten"), old.Dense(10, name="head"),
-        ]).save(path)  # fmt: skip
+        tf_keras.Sequential(
+            [
+                tf_keras.Input((8, 8, 3)),
+                old.Conv2D(16, 3, activation="relu", name="conv"),
+                old.Flatten(name="flatten"),
+                old.Dense(10, name="head"),
+            ]
+        ).save(path)
     chosen = {"activation": "tanh", "samples": 8}
     if keras_version == 2:
         chosen["normalization"] = "batch"
@@ -174,8 +178,13 @@ def test_an_uploaded_file_has_three_series_and_the_plotted_weights_go_home(
     assert result["model"]["format"] == format
     assert result["model"]["parameters"] == 6282
     assert [row["path"] for row in result["calls"]][1:] == [
-        "conv", "conv/relu", "bn", "flatten", "head", "head/softmax",
-    ]  # fmt: skip
+        "conv",
+        "conv/relu",
+        "bn",
+        "flatten",
+        "head",
+        "head/softmax",
+    ]
     for row in result["calls"]:
         for series in result["series"]:
             positions = len(row["output_shape"]) > 2
@@ -324,8 +333,12 @@ def test_an_opened_layer_has_a_row_for_each_part(tmp_path):
         assert not row["tainted"]
     weighted = [path for path, row in table.items() if row["weighted"]]
     assert weighted == [
-        "attention/query", "attention/key", "attention/value", "attention/attention_output", "head",
-    ]  # fmt: skip
+        "attention/query",
+        "attention/key",
+        "attention/value",
+        "attention/attention_output",
+        "head",
+    ]
 
 
 def test_a_layer_without_a_rule_that_is_passed_through_taints_what_follows(closed, tmp_path):
@@ -561,11 +574,23 @@ def test_a_real_worker_takes_an_upload_to_a_result(trained, tmp_path):
 def test_the_command_line_refuses_a_layer_without_a_rule(closed):
     finished = subprocess.run(
         [
-            sys.executable, "-m", "app", "analyze", str(closed), "--samples", "4",
-            "--unsupported", "error", "--custom-objects", "tests.autoinit.closed",
+            sys.executable,
+            "-m",
+            "app",
+            "analyze",
+            str(closed),
+            "--samples",
+            "4",
+            "--unsupported",
+            "error",
+            "--custom-objects",
+            "tests.autoinit.closed",
         ],
-        capture_output=True, text=True, timeout=1200, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=1200,
+        check=False,
+    )
     assert finished.returncode == 2, finished.stderr
     assert finished.stderr.startswith("unsupported_layer: No rule for 'closed' (Closed)")
     assert finished.stderr.count("\n") == 1
@@ -574,13 +599,27 @@ def test_the_command_line_refuses_a_layer_without_a_rule(closed):
 def test_the_command_line_on_a_real_file(tmp_path):
     finished = subprocess.run(
         [
-            sys.executable, "-m", "app", "analyze", str(FILES_FOLDER / "small-cnn.keras"),
-            "--samples", "16", "--output", str(tmp_path / "result.json"),
-            "--save", str(tmp_path / "new.keras"), "--report", str(tmp_path / "report.html"),
-            "--fail-outside", "0.999999,1.000001",
+            sys.executable,
+            "-m",
+            "app",
+            "analyze",
+            str(FILES_FOLDER / "small-cnn.keras"),
+            "--samples",
+            "16",
+            "--output",
+            str(tmp_path / "result.json"),
+            "--save",
+            str(tmp_path / "new.keras"),
+            "--report",
+            str(tmp_path / "report.html"),
+            "--fail-outside",
+            "0.999999,1.000001",
         ],
-        capture_output=True, text=True, timeout=1200, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=1200,
+        check=False,
+    )
     assert finished.returncode == 3, finished.stderr
     assert json.loads((tmp_path / "result.json").read_text())["calls"]
     assert (tmp_path / "new.keras").exists()
@@ -624,10 +663,15 @@ def test_a_manifest_lies_beside_the_model_and_the_snippet_does_it_again(
     assert float(line.split()[1]) == pytest.approx(measured, rel=1e-4)
 
 
-@pytest.mark.parametrize(("asked", "taken"), [
-    ({"samples": "auto", "budget": 0.0}, (8, 8)), ({"samples": "auto", "budget": 1e4}, (128, 8)),
-    ({"samples": 12}, (12, 12)), ({"samples": 12, "batch": 8, "gradients": True}, (12, 8)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("asked", "taken"),
+    [
+        ({"samples": "auto", "budget": 0.0}, (8, 8)),
+        ({"samples": "auto", "budget": 1e4}, (128, 8)),
+        ({"samples": 12}, (12, 12)),
+        ({"samples": 12, "batch": 8, "gradients": True}, (12, 8)),
+    ],
+)
 def test_how_many_samples_were_taken_and_how_sure_figures_are(asked, taken, tmp_path):
     inputs = keras.Input((6, 6, 2))
     x = layers.BatchNormalization()(layers.Conv2D(4, 3, name="conv")(inputs))
@@ -640,8 +684,9 @@ def test_how_many_samples_were_taken_and_how_sure_figures_are(asked, taken, tmp_
     assert set(result["samples"].values()) == {taken[0]}
     errors = [
         row[series]["measured"]["standard_error"]
-        for row in result["calls"] for series in result["series"]
-    ]  # fmt: skip
+        for row in result["calls"]
+        for series in result["series"]
+    ]
     assert all(0.0 <= error < 2.0 for error in errors)
     told = [each for each in result["warnings"] if each["code"] == "imprecise"]
     if asked["samples"] == "auto":
@@ -665,10 +710,11 @@ def asked_for(settings, model, not_run=()):
     """As much of a result as a snippet is made of."""
     made_up = {"layers": 1, "calls": 1, "parameters": 1, "inputs": []}
     return SimpleNamespace(
-        settings=UsedSettings(**settings), samples={},
+        settings=UsedSettings(**settings),
+        samples={},
         opaque_calls=[SimpleNamespace(class_name=name) for name in not_run],
         model=ModelFacts.model_validate(made_up | model),
-    )  # fmt: skip
+    )
 
 
 def test_the_snippet_opens_what_keras_alone_does_not():
@@ -698,23 +744,29 @@ def save_files(folder: Path) -> None:
     ).save(folder / "lambda.keras")
 
 
-@pytest.mark.parametrize(("name", "model", "not_run"), [
-    ("deep-tanh-mlp?depth=2&width=4", {"format": "sample"}, ()),
-    ("a.keras", {"format": "keras"}, ()),
-    ("a.h5", {"format": "h5", "keras": 3}, ()),
-    ("a.json", {"format": "json", "keras": 3}, ()),
-    ("old.keras", {"format": "keras", "keras": 2}, ()),
-    ("old.h5", {"format": "h5", "keras": 2}, ()),
-    ("old.json", {"format": "json", "keras": 2}, ()),
-    ("lambda.keras", {"format": "keras"}, ("Lambda",)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "model", "not_run"),
+    [
+        ("deep-tanh-mlp?depth=2&width=4", {"format": "sample"}, ()),
+        ("a.keras", {"format": "keras"}, ()),
+        ("a.h5", {"format": "h5", "keras": 3}, ()),
+        ("a.json", {"format": "json", "keras": 3}, ()),
+        ("old.keras", {"format": "keras", "keras": 2}, ()),
+        ("old.h5", {"format": "h5", "keras": 2}, ()),
+        ("old.json", {"format": "json", "keras": 2}, ()),
+        ("lambda.keras", {"format": "keras"}, ("Lambda",)),
+    ],
+)
 def test_every_way_to_open_a_model_runs_as_it_stands(name, model, not_run, tmp_path, monkeypatch):
     save_files(tmp_path)
     monkeypatch.chdir(tmp_path)
     settings = Settings(
-        samples=8, input_mean=0.0, input_variance=1.0, constrain_weights=True,
+        samples=8,
+        input_mean=0.0,
+        input_variance=1.0,
+        constrain_weights=True,
         normalization="batch" if name == "a.h5" else "as_it_is",
-    ).model_dump()  # fmt: skip
+    ).model_dump()
     text = snippet(asked_for(settings, model | {"name": name}, not_run))
     assert "pip install" in text
     assert ("safe_mode=False" in text) is bool(not_run)
@@ -761,9 +813,10 @@ def test_a_files_name_stays_a_name_in_the_snippet(name):
     settings = Settings(samples=128).model_dump()
     tree = ast.parse(snippet(asked_for(settings, {"name": name, "format": "keras"})))
     (load,) = [
-        node for node in ast.walk(tree)
+        node
+        for node in ast.walk(tree)
         if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "load_model"
-    ]  # fmt: skip
+    ]
     assert load.args[0].value == name
 
 

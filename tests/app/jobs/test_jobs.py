@@ -22,13 +22,7 @@ import pytest
 
 import app
 from app.jobs import AlreadyRunningError, JobHandle, JobSpec, Settings, Workers, folders
-from app.jobs.processes import (
-    LINE_LIMIT,
-    Outcome,
-    Progress,
-    WorkerProcess,
-    worker_environment,
-)
+from app.jobs.processes import LINE_LIMIT, Outcome, Progress, WorkerProcess, worker_environment
 from app.limits import Limits
 from app.text.formatting import time_left
 
@@ -186,9 +180,13 @@ def test_wrong_settings_name_the_right_values(name: str, value: object, expected
 
 def test_a_specification_survives_json() -> None:
     settings = Settings(
-        samples=7, mode="inference", custom_objects="package.layers",
-        input_moments={"left": [0, 1]}, input_data="/data/x.npz", input_data_name="x.npz",
-    )  # fmt: skip
+        samples=7,
+        mode="inference",
+        custom_objects="package.layers",
+        input_moments={"left": [0, 1]},
+        input_data="/data/x.npz",
+        input_data_name="x.npz",
+    )
     sent = JobSpec("/models/a.h5", "a.h5", settings)
     assert JobSpec.from_json(json.loads(json.dumps(sent.to_json()))) == sent
 
@@ -998,5 +996,9 @@ def test_the_time_left_follows_from_the_share_that_is_done(tmp_path, monkeypatch
     assert job.seconds_left == 0.0
     texts = [time_left(seconds) for seconds in (None, 2, 13, 89, 100)]
     assert texts == [
-        "", "a few seconds left", "about 15 s left", "about 90 s left", "about 2 min left",
-    ]  # fmt: skip
+        "",
+        "a few seconds left",
+        "about 15 s left",
+        "about 90 s left",
+        "about 2 min left",
+    ]

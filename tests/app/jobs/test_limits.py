@@ -55,8 +55,13 @@ def test_what_is_left_of_the_memory() -> None:
 
 @pytest.mark.parametrize(
     ("count", "shown"),
-    [(GIB, "1 GiB"), (3 * GIB // 2, "1.5 GiB"), (200 * 2**20, "200 MiB"), (2048, "2 KiB"),
-     (5, "5 bytes")],
-)  # fmt: skip
+    [
+        (GIB, "1 GiB"),
+        (3 * GIB // 2, "1.5 GiB"),
+        (200 * 2**20, "200 MiB"),
+        (2048, "2 KiB"),
+        (5, "5 bytes"),
+    ],
+)
 def test_bytes_are_shown_as_they_are_set(count: int, shown: str) -> None:
     assert format_bytes(count) == shown

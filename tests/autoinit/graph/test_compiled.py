@@ -220,10 +220,17 @@ class Reversed(layers.LSTM):
         return super().call(sequences[:, ::-1], initial_state, mask, training)
 
 
-@pytest.mark.parametrize("layer", [
-    layers.LSTM(4, unroll=True), Reversed(4), layers.Dense(4), layers.LSTMCell,
-    layers.Bidirectional(layers.GRU(4, unroll=True)),
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.LSTM(4, unroll=True),
+        Reversed(4),
+        layers.Dense(4),
+        layers.LSTMCell,
+        layers.Bidirectional(layers.GRU(4, unroll=True)),
+    ],
+    ids=str,
+)
 def test_what_is_no_loop_of_kerass_is_run_as_it_is(layer):
     if layer is layers.LSTMCell:
         states = [keras.Input((4,)) for _ in range(2)]

@@ -184,13 +184,22 @@ def test_a_wrong_value_is_refused():
         AutoInit({"keep_frozen": "yes"})
 
 
-@pytest.mark.parametrize(("came", "keep", "freeze", "code", "words"), [
-    (True, True, 1, "frozen_kept", "1 layer is frozen .* and keeps the weights .*: 'd0'. AutoInit"),
-    (True, True, 7, "frozen_kept", "7 layers are frozen.*'d0', .*'d4' and 2 more. AutoInit"),
-    (True, False, 1, "frozen_redrawn", r"1 layer is frozen.*: 'd0'\. .*--keep-frozen"),
-    (False, True, 1, "nothing_to_keep", "No weights came"),
-    (True, True, 0, "nothing_to_keep", "No layer of the model is frozen"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("came", "keep", "freeze", "code", "words"),
+    [
+        (
+            True,
+            True,
+            1,
+            "frozen_kept",
+            "1 layer is frozen .* and keeps the weights .*: 'd0'. AutoInit",
+        ),
+        (True, True, 7, "frozen_kept", "7 layers are frozen.*'d0', .*'d4' and 2 more. AutoInit"),
+        (True, False, 1, "frozen_redrawn", r"1 layer is frozen.*: 'd0'\. .*--keep-frozen"),
+        (False, True, 1, "nothing_to_keep", "No weights came"),
+        (True, True, 0, "nothing_to_keep", "No layer of the model is frozen"),
+    ],
+)
 def test_what_became_of_them_is_told(came, keep, freeze, code, words):
     model = chain(*(layers.Dense(4, name=f"d{i}", trainable=i >= freeze) for i in range(8)))
     finding = frozen_weights(read_model(model), came=came, keep=keep)

@@ -175,15 +175,19 @@ def test_a_size_that_does_not_fit_is_an_error_that_says_so():
         read_model(model, unknown_size=4)
 
 
-@pytest.mark.parametrize(("layer", "names"), [
-    (layers.Dense(3, name="d", activation="relu"), ["d", "d/relu"]),
-    (layers.Dense(3, name="d", activation=layers.LeakyReLU(name="leaky")), ["d", "d/leaky"]),
-    (layers.Dense(3, name="d", activation=keras.activations.gelu), ["d", "d/gelu"]),
-    (layers.Dense(3, name="d"), ["d"]),
-    (layers.Dense(3, name="d", activation="linear"), ["d"]),
-    (layers.EinsumDense("ab,bc->ac", 3, name="d", activation="tanh"), ["d", "d/tanh"]),
-    (layers.Activation("relu", name="d"), ["d"]),
-], ids=lambda value: "-".join(value) if isinstance(value, list) else None)  # fmt: skip
+@pytest.mark.parametrize(
+    ("layer", "names"),
+    [
+        (layers.Dense(3, name="d", activation="relu"), ["d", "d/relu"]),
+        (layers.Dense(3, name="d", activation=layers.LeakyReLU(name="leaky")), ["d", "d/leaky"]),
+        (layers.Dense(3, name="d", activation=keras.activations.gelu), ["d", "d/gelu"]),
+        (layers.Dense(3, name="d"), ["d"]),
+        (layers.Dense(3, name="d", activation="linear"), ["d"]),
+        (layers.EinsumDense("ab,bc->ac", 3, name="d", activation="tanh"), ["d", "d/tanh"]),
+        (layers.Activation("relu", name="d"), ["d"]),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, list) else None,
+)
 def test_fused_activations_are_split(layer, names):
     assert paths(chain(layer)) == ["data", *names]
 
@@ -238,12 +242,15 @@ class Subclassed(keras.Model):
         return self.dense(inputs)
 
 
-@pytest.mark.parametrize(("model", "message"), [
-    (Subclassed(name="mine"), r"'mine' \(Subclassed\) is a subclass.*functional API"),
-    (keras.Sequential([layers.Dense(3)], name="mine"), r"'mine' is not built.*keras\.Input\("),
-    (layers.Dense(3), r"A Keras model is needed.*Dense"),
-    ("model.keras", r"A Keras model is needed.*'model\.keras' of type str"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (Subclassed(name="mine"), r"'mine' \(Subclassed\) is a subclass.*functional API"),
+        (keras.Sequential([layers.Dense(3)], name="mine"), r"'mine' is not built.*keras\.Input\("),
+        (layers.Dense(3), r"A Keras model is needed.*Dense"),
+        ("model.keras", r"A Keras model is needed.*'model\.keras' of type str"),
+    ],
+)
 def test_what_has_no_graph_is_refused_with_what_to_do(model, message):
     with pytest.raises(GraphError, match=message):
         read_model(model)
@@ -275,12 +282,15 @@ def test_vocabulary():
     kinds = keras.Input((2, 3), dtype="uint8", name="kinds")
     unused = keras.Input((6,), dtype="int32", name="unused")
     table = layers.Embedding(50, 4)
-    model = keras.Model([words, kinds, unused], [
-        table(words),
-        layers.Embedding(9, 4)(words),  # the smaller of two tables counts
-        layers.Embedding(7, 4)(layers.Flatten()(kinds)),  # through layers that move entries
-        layers.Rescaling(0.1)(unused),
-    ])  # fmt: skip
+    model = keras.Model(
+        [words, kinds, unused],
+        [
+            table(words),
+            layers.Embedding(9, 4)(words),  # the smaller of two tables counts
+            layers.Embedding(7, 4)(layers.Flatten()(kinds)),  # through layers that move entries
+            layers.Rescaling(0.1)(unused),
+        ],
+    )
     graph = read_model(model)
     by_name = {call.path: call.outputs[0].index for call in graph.inputs}
     assert graph.vocabulary() == {by_name["words"]: 9, by_name["kinds"]: 7}
@@ -311,8 +321,9 @@ def test_a_call_computes_what_its_layer_does():
         np.testing.assert_allclose(
             keras.ops.convert_to_numpy(values[output.index]),
             keras.ops.convert_to_numpy(model(data, training=training)),
-            rtol=1e-5, atol=1e-6,
-        )  # fmt: skip
+            rtol=1e-5,
+            atol=1e-6,
+        )
 
 
 def test_parts_of_a_fused_layer_add_up_and_leave_it_as_it_was():

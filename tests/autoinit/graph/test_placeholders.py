@@ -26,21 +26,24 @@ def by_path(graph, items):
     return {call.path: item for call, item in zip(graph.calls, items, strict=True)}
 
 
-@pytest.mark.parametrize(("given", "evidence", "shape"), [
-    ((None, 8, 3), {}, (None, 8, 3)),
-    ((None, 8, 3), {"declared": [5]}, (None, 5)),
-    ((None, 8, 3), {"declared": [None, 5]}, (None, 8, 5)),
-    ((None, 8, 3), {"declared": []}, (None,)),
-    ((7, 8, 3), {"declared": [2, 2]}, (7, 2, 2)),
-    ((None, 8, 3), {"size": 5}, (None, 8, 5)),
-    ((None, 8, 3), {"size": 5, "axis": 1}, (None, 5, 3)),
-    ((None, 8, 3), {"size": 24}, (None, 24)),  # a Flatten
-    ((None, 8, 3), {"size": 5, "rank": 2}, (None, 5)),
-    ((None, 8, 3), {"size": 5, "rank": 4}, (None, None, None, 5)),
-    ((None, 8), {"size": 5}, (None, 5)),
-    ((None,), {"size": 5}, (None, 5)),
-    ((), {"size": 5}, (None, 5)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("given", "evidence", "shape"),
+    [
+        ((None, 8, 3), {}, (None, 8, 3)),
+        ((None, 8, 3), {"declared": [5]}, (None, 5)),
+        ((None, 8, 3), {"declared": [None, 5]}, (None, 8, 5)),
+        ((None, 8, 3), {"declared": []}, (None,)),
+        ((7, 8, 3), {"declared": [2, 2]}, (7, 2, 2)),
+        ((None, 8, 3), {"size": 5}, (None, 8, 5)),
+        ((None, 8, 3), {"size": 5, "axis": 1}, (None, 5, 3)),
+        ((None, 8, 3), {"size": 24}, (None, 24)),  # a Flatten
+        ((None, 8, 3), {"size": 5, "rank": 2}, (None, 5)),
+        ((None, 8, 3), {"size": 5, "rank": 4}, (None, None, None, 5)),
+        ((None, 8), {"size": 5}, (None, 5)),
+        ((None,), {"size": 5}, (None, 5)),
+        ((), {"size": 5}, (None, 5)),
+    ],
+)
 def test_shapes_follow_the_evidence(given, evidence, shape):
     assert inferred_shape(given, evidence) == shape
 
@@ -68,12 +71,15 @@ def test_open_sizes_of_a_declared_shape_are_assumed():
     assert "in part; it is assumed to be 7×7×3" in finding.message
 
 
-@pytest.mark.parametrize(("evidence", "words"), [
-    ({"declared": [9]}, "the one that its file declares: 9."),
-    ({"size": 9}, "inferred from the layers that read it: 9."),
-    ({}, "assumed to be that of its input: 4."),
-    ({"declared": []}, "declares: one number."),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("evidence", "words"),
+    [
+        ({"declared": [9]}, "the one that its file declares: 9."),
+        ({"size": 9}, "inferred from the layers that read it: 9."),
+        ({}, "assumed to be that of its input: 4."),
+        ({"declared": []}, "declares: one number."),
+    ],
+)
 def test_the_finding_says_why_and_where_the_shape_comes_from(evidence, words):
     graph = read_model(chain(opaque(evidence=evidence)))
     (finding,) = predict(graph, input_signals(graph)).findings
@@ -98,12 +104,15 @@ def test_the_signal_passes_through_and_what_follows_is_tainted_and_planned():
     assert scales["beside"] == pytest.approx((1 / (4 * 4)) ** 0.5)
 
 
-@pytest.mark.parametrize("layer", [
-    layers.Dense(3, activation=SWIRL, name="d"),
-    layers.Activation(SWIRL, name="d"),
-    layers.TimeDistributed(layers.Dense(3, activation=SWIRL), name="d"),
-    layers.TimeDistributed(layers.Activation(SWIRL), name="d"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.Dense(3, activation=SWIRL, name="d"),
+        layers.Activation(SWIRL, name="d"),
+        layers.TimeDistributed(layers.Dense(3, activation=SWIRL), name="d"),
+        layers.TimeDistributed(layers.Activation(SWIRL), name="d"),
+    ],
+)
 def test_an_opaque_activation_is_a_call_that_is_not_run(layer):
     graph = read_model(chain(layer, layers.ReLU(name="relu"), shape=(5, 4)))
     call = graph.calls[-2]
@@ -116,11 +125,14 @@ def test_an_opaque_activation_is_a_call_that_is_not_run(layer):
     assert "it is not part of Keras" in finding.message
 
 
-@pytest.mark.parametrize("layer", [
-    layers.TimeDistributed(opaque("held"), name="outer"),
-    layers.TimeDistributed(keras.Sequential([layers.Dense(4), opaque("held")]), name="outer"),
-    layers.LSTM(4, activation=SWIRL, name="outer"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.TimeDistributed(opaque("held"), name="outer"),
+        layers.TimeDistributed(keras.Sequential([layers.Dense(4), opaque("held")]), name="outer"),
+        layers.LSTM(4, activation=SWIRL, name="outer"),
+    ],
+)
 def test_a_layer_that_holds_one_is_not_run_as_a_whole(layer):
     graph = read_model(chain(layer, shape=(5, 4)))
     assert graph.behind_placeholders() == {1}

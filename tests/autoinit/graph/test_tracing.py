@@ -107,15 +107,23 @@ def noise(*shape):
 def test_a_block_becomes_the_calls_that_it_makes():
     graph = read_model(on((6, 16), Block(name="block")))
     assert paths(graph)[:6] == [
-        "data", "block/gamma", "block/attention/query", "block/attention/key",
-        "block/attention/value", "block/attention/dot_product_attention",
-    ]  # fmt: skip
+        "data",
+        "block/gamma",
+        "block/attention/query",
+        "block/attention/key",
+        "block/attention/value",
+        "block/attention/dot_product_attention",
+    ]
     found = outcomes_of(graph)
     weighted = {path for path, outcome in found.items() if outcome.weighted}
     assert weighted == {
-        "block/attention/query", "block/attention/key", "block/attention/value",
-        "block/attention/attention_output", "block/up", "block/down",
-    }  # fmt: skip
+        "block/attention/query",
+        "block/attention/key",
+        "block/attention/value",
+        "block/attention/attention_output",
+        "block/up",
+        "block/down",
+    }
     assert "pass_through" not in {str(outcome.support) for outcome in found.values()}
 
 
@@ -151,10 +159,15 @@ def test_opening_leaves_no_trace():
 
     def state():
         return [
-            (sorted(map(str, vars(part))), len(part._inbound_nodes), len(part._outbound_nodes),
-             [id(value) for value in vars(part).values()], part.losses)
+            (
+                sorted(map(str, vars(part))),
+                len(part._inbound_nodes),
+                len(part._outbound_nodes),
+                [id(value) for value in vars(part).values()],
+                part.losses,
+            )
             for part in model._flatten_layers()
-        ]  # fmt: skip
+        ]
 
     before = state()
     graph = read_model(model)

@@ -67,10 +67,16 @@ def test_a_kernel_of_several_uses_gets_the_mean_of_the_logarithms():
 
 def test_batch_normalizations_get_the_statistics_of_what_they_receive():
     layer = layers.BatchNormalization(name="norm")
-    model = keras.Sequential([
-        keras.Input((6, 6, 4)), layers.Rescaling(2.0, 3.0), layers.Conv2D(16, 3), layer,
-        layers.ReLU(), layers.Conv2D(8, 3, name="behind"),
-    ])  # fmt: skip
+    model = keras.Sequential(
+        [
+            keras.Input((6, 6, 4)),
+            layers.Rescaling(2.0, 3.0),
+            layers.Conv2D(16, 3),
+            layer,
+            layers.ReLU(),
+            layers.Conv2D(8, 3, name="behind"),
+        ]
+    )
     new = calibrated(model)
     in_training, in_inference = (
         variances(new, training=training)[-1] for training in (True, False)

@@ -304,8 +304,7 @@ def test_unknown_options_are_errors_that_list_the_right_ones(config, says):
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [{"input_data_var": -1.0}, {"input_data_mean": math.nan}, {"signal_variance": 0.0}],
+    "arguments", [{"input_data_var": -1.0}, {"input_data_mean": math.nan}, {"signal_variance": 0.0}]
 )
 def test_impossible_moments_are_refused(arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):
@@ -372,9 +371,10 @@ def test_a_custom_estimator_is_made_with_layer_config_and_target():
             return super().estimate(means_in, vars_in)
 
     AutoInit(
-        {"distribution": "uniform"}, custom_distribution_estimators={Doubling: Recording},
+        {"distribution": "uniform"},
+        custom_distribution_estimators={Doubling: Recording},
         signal_variance=2.0,
-    ).plan(custom_model())  # fmt: skip
+    ).plan(custom_model())
     assert seen == [("twice", "uniform", 2.0)]
 
 

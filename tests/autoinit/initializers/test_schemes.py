@@ -37,8 +37,11 @@ def test_a_scheme_draws_every_kernel_and_what_it_gives_opens_anywhere(scheme, tm
     model = network()
     new = drawn(scheme, model)
     assert [w.shape for w in new.weights] == [w.shape for w in model.weights]
-    changed = [w.path for w, old in zip(new.weights, model.weights, strict=True)
-               if w.path.endswith("kernel") and not np.allclose(w, old)]  # fmt: skip
+    changed = [
+        w.path
+        for w, old in zip(new.weights, model.weights, strict=True)
+        if w.path.endswith("kernel") and not np.allclose(w, old)
+    ]
     assert len(changed) == 8
     again = drawn(scheme, model)
     assert all(np.array_equal(a, b) for a, b in zip(new.weights, again.weights, strict=True))
@@ -144,10 +147,14 @@ def gradient_ratio(scheme, stack, size):
     [
         (lambda _: layers.Dense(200, "tanh"), range(16), (200,), 10.0),  # chi_1 = 1.18: 1.18¹⁴
         (lambda width: layers.Dense(width, "relu"), (200, 100, 200, 400), (400,), 2.0),
-        (lambda step: layers.Conv2D(24, 3, step, "same", activation="relu"), (1, 2, 1, 2, 1),
-         (16, 16, 3), 1 / 12),
+        (
+            lambda step: layers.Conv2D(24, 3, step, "same", activation="relu"),
+            (1, 2, 1, 2, 1),
+            (16, 16, 3),
+            1 / 12,
+        ),
     ],
-)  # fmt: skip
+)
 def test_backward_scales_keep_gradients(layer, each, size, forward):
     stack = [layer(what) for what in each]
     assert gradient_ratio("backward", stack, size) == pytest.approx(1.0, abs=0.35)

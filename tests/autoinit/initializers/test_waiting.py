@@ -49,8 +49,11 @@ def test_what_is_left_is_a_plain_model_but_for_layers_that_hold_others(built, tm
 def test_one_of_a_sequential_model_waits_for_its_input():
     keras.utils.set_random_seed(0)
     initializer = AutoInitializer(input_variance=4.0, signal_variance=0.5)
-    stack = [layers.Dense(300, kernel_initializer=initializer), layers.ReLU(),
-             layers.TimeDistributed(layers.Dense(300, kernel_initializer=initializer))]  # fmt: skip
+    stack = [
+        layers.Dense(300, kernel_initializer=initializer),
+        layers.ReLU(),
+        layers.TimeDistributed(layers.Dense(300, kernel_initializer=initializer)),
+    ]
     model = keras.Sequential(stack)
     model(np.zeros((2, 5, 200), "float32"))
     assert model.layers[0].kernel.numpy().var() * 200 * 4.0 == pytest.approx(0.5, rel=0.02)
@@ -97,10 +100,13 @@ def test_it_is_kept_in_configurations():
     assert np.array_equal(again((4, 4)), given((4, 4)))
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    ({"distribution": "normal"}, "distribution must be one of"),
-    ({"signal_variance": 0.0}, "signal_variance must be positive"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"distribution": "normal"}, "distribution must be one of"),
+        ({"signal_variance": 0.0}, "signal_variance must be positive"),
+    ],
+)
 def test_wrong_arguments_get_a_sentence(options, message):
     with pytest.raises(ValueError, match=message):
         AutoInitializer(**options)

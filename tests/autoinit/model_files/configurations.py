@@ -7,9 +7,11 @@ from autoinit.model_files.read.reading import FileRecord
 from autoinit.model_files.read.version_detection import keras_of
 
 FLOAT32 = {
-    "module": "keras", "class_name": "DTypePolicy", "config": {"name": "float32"},
+    "module": "keras",
+    "class_name": "DTypePolicy",
+    "config": {"name": "float32"},
     "registered_name": None,
-}  # fmt: skip
+}
 
 
 def tensor(layer, shape, node=0, index=0):
@@ -45,31 +47,45 @@ class Keras3:
     def input(name="x", shape=(None, 4)):
         config = {"batch_shape": list(shape), "dtype": "float32", "name": name}
         return {
-            "module": "keras.layers", "class_name": "InputLayer", "config": config,
-            "registered_name": None, "name": name, "inbound_nodes": [],
-        }  # fmt: skip
+            "module": "keras.layers",
+            "class_name": "InputLayer",
+            "config": config,
+            "registered_name": None,
+            "name": name,
+            "inbound_nodes": [],
+        }
 
     @staticmethod
     def functional(*layers, name="model", outputs=None, **entry):
         config = {
-            "name": name, "trainable": True, "layers": list(layers),
+            "name": name,
+            "trainable": True,
+            "layers": list(layers),
             "input_layers": [[_name(layer), 0, 0] for layer in layers[:1]],
             "output_layers": outputs or [[_name(layer), 0, 0] for layer in layers[-1:]],
-        }  # fmt: skip
+        }
         return {
-            "module": "keras.src.models.functional", "class_name": "Functional", "config": config,
-            "registered_name": "Functional", "build_config": {"input_shape": None}, "name": name,
+            "module": "keras.src.models.functional",
+            "class_name": "Functional",
+            "config": config,
+            "registered_name": "Functional",
+            "build_config": {"input_shape": None},
+            "name": name,
             "compile_config": {"loss": "mse", "optimizer": {"class_name": "Evil", "config": {}}},
             **entry,
-        }  # fmt: skip
+        }
 
     @staticmethod
     def sequential(*layers, name="sequential", **entry):
         config = {"name": name, "trainable": True, "dtype": dict(FLOAT32), "layers": list(layers)}
         return {
-            "module": "keras", "class_name": "Sequential", "config": config,
-            "registered_name": None, "name": name, **entry,
-        }  # fmt: skip
+            "module": "keras",
+            "class_name": "Sequential",
+            "config": config,
+            "registered_name": None,
+            "name": name,
+            **entry,
+        }
 
 
 class Keras2:
@@ -95,10 +111,11 @@ class Keras2:
     @staticmethod
     def functional(*layers, name="model", outputs=None, **entry):
         config = {
-            "name": name, "layers": list(layers),
+            "name": name,
+            "layers": list(layers),
             "input_layers": [[_name(layer), 0, 0] for layer in layers[:1]],
             "output_layers": outputs or [[_name(layer), 0, 0] for layer in layers[-1:]],
-        }  # fmt: skip
+        }
         return {"class_name": "Functional", "config": config, "name": name, **entry}
 
     @staticmethod
@@ -119,6 +136,13 @@ def record_of(config, keras=None):
     """A record of a configuration, as if read from a file."""
     number = keras or keras_of("", config)
     return FileRecord(
-        Path("model.json"), "model.json", "json", "", number, json.dumps(config), config, None,
+        Path("model.json"),
+        "model.json",
+        "json",
+        "",
+        number,
+        json.dumps(config),
+        config,
+        None,
         has_weights=False,
-    )  # fmt: skip
+    )

@@ -20,9 +20,11 @@ from tests.autoinit.model_files.configurations import (
 )
 
 GLOROT = {
-    "module": "keras.initializers", "class_name": "GlorotUniform", "config": {"seed": None},
+    "module": "keras.initializers",
+    "class_name": "GlorotUniform",
+    "config": {"seed": None},
     "registered_name": None,
-}  # fmt: skip
+}
 FUNCTION = {
     "module": "builtins", "class_name": "function", "config": "evil", "registered_name": "function",
 }  # fmt: skip
@@ -89,8 +91,12 @@ def test_a_stock_model_stays_as_it_is_without_its_training_settings(writer):
     assert result.findings == ()
     assert result.config["class_name"] == "Functional"
     assert result.config["config"].keys() <= {
-        "name", "trainable", "layers", "input_layers", "output_layers"
-    }  # fmt: skip
+        "name",
+        "trainable",
+        "layers",
+        "input_layers",
+        "output_layers",
+    }
     assert not {"compile_config", "build_config"} & strings_in(result.config)
     after = layers_of(result.config)["dense"]
     assert after["config"]["units"] == 3
@@ -166,14 +172,21 @@ def test_arguments_of_calls_that_json_has_no_form_for():
         ("Dense", {"kernel_constraint": {"class_name": "MaxNorm", "config": {"max_value": 2}}}),
         ("LSTM", {"activation": "tanh", "recurrent_activation": "hard_sigmoid"}),
         ("Bidirectional", {"layer": {"class_name": "LSTM", "config": {"units": 2}}}),
-        ("RNN", {"cell": {"class_name": "StackedRNNCells", "config": {
-            "cells": [{"class_name": "GRUCell", "config": {"units": 2}}]}}}),
+        (
+            "RNN",
+            {
+                "cell": {
+                    "class_name": "StackedRNNCells",
+                    "config": {"cells": [{"class_name": "GRUCell", "config": {"units": 2}}]},
+                }
+            },
+        ),
         ("StringLookup", {"vocabulary": ["a", "b"], "idf_weights": None}),
         ("IntegerLookup", {"vocabulary": [2**62, 5], "mask_token": 2**62}),
         ("Hashing", {"num_bins": 7, "salt": [2**63, 1]}),
         ("Dropout", {"rate": 0.5, "seed": 2**63}),
     ],
-)  # fmt: skip
+)
 def test_stock_parts_pass(writer, class_name, config):
     entry, found = only_layer(writer, class_name, **config)
     assert found == []
@@ -181,20 +194,24 @@ def test_stock_parts_pass(writer, class_name, config):
 
 
 def test_a_policy_is_told_by_its_name():
-    policy = {"class_name": "Policy", "config": {
-        "name": "mixed_float16",
-        "loss_scale": {"class_name": "DynamicLossScale", "config": {}},
-    }}  # fmt: skip
+    policy = {
+        "class_name": "Policy",
+        "config": {
+            "name": "mixed_float16",
+            "loss_scale": {"class_name": "DynamicLossScale", "config": {}},
+        },
+    }
     entry, found = only_layer(Keras2, dtype=policy)
     assert (entry["config"]["dtype"], found) == ("mixed_float16", [])
 
 
 def test_the_constraint_that_autoinit_leaves_is_known():
     own = {
-        "module": "autoinit.constraints", "class_name": "CenteredUnitNorm",
+        "module": "autoinit.constraints",
+        "class_name": "CenteredUnitNorm",
         "config": {"standard_deviation": 1.0, "axis": [0]},
         "registered_name": "autoinit>CenteredUnitNorm",
-    }  # fmt: skip
+    }
     entry, found = only_layer(Keras3, kernel_constraint=own)
     assert (entry["config"]["kernel_constraint"], found) == (own, [])
 
@@ -212,9 +229,14 @@ def test_a_lambda_becomes_opaque_and_nothing_of_it_stays(writer):
     assert entry.get("registered_name") == {2: None, 3: "autoinit>Opaque"}[writer.number]
     assert entry.get("module") == {2: None, 3: "autoinit.graph.placeholders"}[writer.number]
     assert entry["config"] == {
-        "original": "Lambda", "reason": "it holds code", "outputs": 1, "trainable": True,
-        "evidence": {"declared": [7]}, "name": "code", "dtype": "float32",
-    }  # fmt: skip
+        "original": "Lambda",
+        "reason": "it holds code",
+        "outputs": 1,
+        "trainable": True,
+        "evidence": {"declared": [7]},
+        "name": "code",
+        "dtype": "float32",
+    }
     assert len(entry["inbound_nodes"]) == 2
     assert not {"evil", "__lambda__", "secret"} & strings_in(result.config)
     (finding,) = result.findings
@@ -301,14 +323,26 @@ def test_what_keras_2_cannot_rebuild_becomes_opaque(class_name, config, reason):
 @pytest.mark.parametrize(
     ("class_name", "config", "reason"),
     [
-        ("TimeDistributed", {"layer": {"class_name": "Lambda", "config": {"name": "inner"}}},
-         "its layer 'inner' (Lambda) cannot: it holds code"),
+        (
+            "TimeDistributed",
+            {"layer": {"class_name": "Lambda", "config": {"name": "inner"}}},
+            "its layer 'inner' (Lambda) cannot: it holds code",
+        ),
         ("Bidirectional", {"layer": {"class_name": "Mine", "config": {}}}, "'Mine' is not part"),
         ("RNN", {"cell": {"class_name": "MyCell", "config": {}}}, "'MyCell' is not part"),
         ("RNN", {"cell": "Lambda"}, "name of a layer without arguments"),
-        ("RNN", {"cell": {"class_name": "StackedRNNCells", "config": {
-            "cells": [{"class_name": "GRUCell", "config": {"activation": "evil"}}]}}},
-         "its activation 'evil' is not part"),
+        (
+            "RNN",
+            {
+                "cell": {
+                    "class_name": "StackedRNNCells",
+                    "config": {
+                        "cells": [{"class_name": "GRUCell", "config": {"activation": "evil"}}]
+                    },
+                }
+            },
+            "its activation 'evil' is not part",
+        ),
         ("LSTM", {"recurrent_activation": "evil"}, "its recurrent_activation 'evil' is not"),
         ("LSTM", {"activation": FUNCTION}, "its activation 'evil' is not part of Keras"),
         ("LSTM", {"activation": CODE}, "its activation 'lambda' is code"),
@@ -323,7 +357,7 @@ def test_what_keras_2_cannot_rebuild_becomes_opaque(class_name, config, reason):
         ("Dense", {"activation": {"class_name": "Dense", "config": {"units": 3}}}, "is not part"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
-)  # fmt: skip
+)
 def test_a_part_that_cannot_be_rebuilt_makes_its_layer_opaque(writer, class_name, config, reason):
     if class_name == "Dense" and "activation" in config:
         class_name = "LSTM"
@@ -585,22 +619,29 @@ DENSE = Keras3.layer("Dense", "dense", ["x"], units=3)
         (DENSE, "not_a_model", "'Dense'"),
         ({**DENSE, "class_name": "Lambda"}, "no_graph", "(Lambda)"),
         (k3(Keras3.input(), "dense"), "bad_configuration", "among its layers"),
-        (k3(Keras3.input(), {"config": {}, "name": "a"}),
-         "bad_configuration", "among its layers"),
+        (k3(Keras3.input(), {"config": {}, "name": "a"}), "bad_configuration", "among its layers"),
         (k3(Keras3.input(), {**DENSE, "class_name": ["Dense"]}), "bad_configuration", "layers"),
         (k3(Keras3.input(), {**DENSE, "config": 3}), "bad_configuration", "no arguments"),
         (k3(Keras3.input(), {**DENSE, "name": 3}, DENSE), "bad_configuration", "no name for"),
         (k3(Keras3.input(), {**DENSE, "name": "a\ud800"}), "bad_configuration", "no text"),
-        (k3(Keras3.input(), Keras3.layer("StringLookup", "s", ["x"], vocabulary=["a", "\udfff"])),
-         "bad_configuration", "no text"),
+        (
+            k3(
+                Keras3.input(), Keras3.layer("StringLookup", "s", ["x"], vocabulary=["a", "\udfff"])
+            ),
+            "bad_configuration",
+            "no text",
+        ),
         (k3(Keras3.input(), Keras3.layer("Dense", "d", units=2**41)), "bad_configuration", "size"),
         (k3(Keras3.input(), Keras3.layer("Dense", "d", units=10**400)), "bad_configuration", "10^"),
         (k3(Keras3.input(shape=(None, 10**13))), "bad_configuration", "batch_shape"),
-        (k3(Keras3.input(), Keras3.layer("Reshape", "d", target_shape=[1, [-(2**50)]])),
-         "bad_configuration", "target_shape"),
+        (
+            k3(Keras3.input(), Keras3.layer("Reshape", "d", target_shape=[1, [-(2**50)]])),
+            "bad_configuration",
+            "target_shape",
+        ),
         (k3(Keras3.layer("InputLayer", "x", dtype=CODE)), "bad_configuration", "Input 'x'"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_model_is_refused(config, code, said):
     refused(config, code, said, keras=3)
 
@@ -662,10 +703,11 @@ def test_values_that_are_none_are_refused(value, where):
 @pytest.mark.parametrize(
     "value",
     [
-        {"class_name": "__tuple__", "items": 3}, {"class_name": "__tuple__"},
+        {"class_name": "__tuple__", "items": 3},
+        {"class_name": "__tuple__"},
         {"class_name": "TensorShape", "items": "ab"},
     ],
-)  # fmt: skip
+)
 def test_sequences_of_keras_2_that_are_none_are_refused(value):
     refused(model_of(Keras2, Keras2.layer("Dense", "d", odd=value)), "bad_configuration")
 
@@ -688,10 +730,17 @@ def test_sequences_of_keras_2_are_looked_into():
         (Keras3.sequential(DENSE, build_config={"input_shape": [None, 4]}), 3),
         (Keras2.sequential(Keras2.layer("Dense", "d", batch_input_shape=[None, 3])), 2),
         (Keras2.sequential(Keras2.sequential(Keras2.input()), Keras2.layer("Dense", "d")), 2),
-        ({"class_name": "Sequential", "config": [
-            {"class_name": "Dense", "config": {"batch_input_shape": [None, 3], "units": 2}}]}, 2),
+        (
+            {
+                "class_name": "Sequential",
+                "config": [
+                    {"class_name": "Dense", "config": {"batch_input_shape": [None, 3], "units": 2}}
+                ],
+            },
+            2,
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_sequential_model_says_what_its_input_is_in_one_of_many_ways(config, keras):
     result = checked(config, keras=keras)
     assert result.findings == ()
@@ -772,11 +821,15 @@ def test_long_and_strange_names_are_let_through_and_shown_short():
 @pytest.mark.parametrize(
     ("writer", "name", "allowed"),
     [
-        (Keras3, "a b:ü\u202e\x00<>", True), (Keras3, "a/b", False),
-        (Keras2, "conv1/conv", True), (Keras2, "tf.math.add_1", True), (Keras2, "a b", False),
-        (Keras2, "<b>", False), (Keras2, "_a", False),
+        (Keras3, "a b:ü\u202e\x00<>", True),
+        (Keras3, "a/b", False),
+        (Keras2, "conv1/conv", True),
+        (Keras2, "tf.math.add_1", True),
+        (Keras2, "a b", False),
+        (Keras2, "<b>", False),
+        (Keras2, "_a", False),
     ],
-)  # fmt: skip
+)
 def test_names_that_keras_takes(writer, name, allowed):
     config = model_of(writer, writer.layer("Dense", name, ["x"], units=1))
     if allowed:

@@ -195,9 +195,24 @@ def of_type(dtype):
 @pytest.mark.parametrize(
     "fill",
     [
-        external_link, soft_link, external_storage, virtual, sparse, sparse_and_packed, huge,
-        huge_chunk, bomb, cut_short, long_chunk, cycle, parent, two_names, unknown_filter,
-        filter_twice, named_type, odd_bits,
+        external_link,
+        soft_link,
+        external_storage,
+        virtual,
+        sparse,
+        sparse_and_packed,
+        huge,
+        huge_chunk,
+        bomb,
+        cut_short,
+        long_chunk,
+        cycle,
+        parent,
+        two_names,
+        unknown_filter,
+        filter_twice,
+        named_type,
+        odd_bits,
         pytest.param(of_type([("a", "f4")]), id="compound"),
         pytest.param(of_type(h5py.vlen_dtype(np.float32)), id="variable length"),
         pytest.param(of_type(h5py.string_dtype()), id="strings"),
@@ -207,7 +222,7 @@ def of_type(dtype):
         pytest.param(of_type(np.dtype("V8")), id="opaque"),
         pytest.param(of_type(np.dtype((np.float32, (3,)))), id="arrays"),
     ],
-)  # fmt: skip
+)
 def test_what_keras_does_not_write_is_refused(tmp_path, fill):
     code, message = refusal(make(tmp_path / "file.h5", fill))
     assert code == "unsafe_weights"
@@ -400,11 +415,14 @@ def test_texts_that_are_elsewhere_or_longer_than_they_were(tmp_path):
 @pytest.mark.parametrize(
     "start",
     [
-        b"", b"\x07" * 64, b"\x01" * 64, b"OHDR\x02\xff" + b"\xff" * 58,
+        b"",
+        b"\x07" * 64,
+        b"\x01" * 64,
+        b"OHDR\x02\xff" + b"\xff" * 58,
         # A header that goes on where it began.
         struct.pack("<BxHII4x", 1, 1, 1, 24) + struct.pack("<HHB3xQQ", 0x10, 16, 0, 16, 24),
     ],
-)  # fmt: skip
+)
 def test_headers_that_are_none(start):
     def read(at, size):
         return (start + bytes(64))[at : at + size]

@@ -28,8 +28,7 @@ def refused(text, budgets=None):
 
 
 @pytest.mark.parametrize(
-    "text",
-    ['{"a": [1, -2.5e3, null, true, "x"]}', '"[[[{{{,,,"', r'{"\"[": "\\"}', " [ ] ", "7"],
+    "text", ['{"a": [1, -2.5e3, null, true, "x"]}', '"[[[{{{,,,"', r'{"\"[": "\\"}', " [ ] ", "7"]
 )
 def test_valid_json_is_parsed_as_python_does(text):
     assert parse(text, WHAT, Budgets(json_depth=2, json_nodes=9)) == json.loads(text)

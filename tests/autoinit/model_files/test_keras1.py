@@ -14,8 +14,13 @@ from autoinit.model_files.opening import open_model_file
 from autoinit.model_files.read.keras1 import translated
 from autoinit.model_files.write.saving import save_reinitialized
 
-WEIGHTS = {"W_regularizer": None, "b_regularizer": None, "activity_regularizer": None,
-           "W_constraint": None, "b_constraint": None}  # fmt: skip
+WEIGHTS = {
+    "W_regularizer": None,
+    "b_regularizer": None,
+    "activity_regularizer": None,
+    "W_constraint": None,
+    "b_constraint": None,
+}
 PENALTY = {"name": "WeightRegularizer", "l1": 0.0, "l2": 0.5}
 
 
@@ -24,30 +29,68 @@ def layer(kind, name, **config):
 
 
 def dense(name, units, **config):
-    return layer("Dense", name, **{
-        "output_dim": units, "init": "glorot_uniform", "activation": "linear", "bias": True,
-        "input_dim": None, **WEIGHTS, **config,
-    })  # fmt: skip
+    return layer(
+        "Dense",
+        name,
+        **{
+            "output_dim": units,
+            "init": "glorot_uniform",
+            "activation": "linear",
+            "bias": True,
+            "input_dim": None,
+            **WEIGHTS,
+            **config,
+        },
+    )
 
 
 def convolution(name="conv", ordering="tf", **config):
-    return layer("Convolution2D", name, **{
-        "nb_filter": 5, "nb_row": 3, "nb_col": 2, "init": "he_normal", "activation": "relu",
-        "border_mode": "same", "subsample": [2, 1], "dim_ordering": ordering, "bias": True,
-        **WEIGHTS, **config,
-    })  # fmt: skip
+    return layer(
+        "Convolution2D",
+        name,
+        **{
+            "nb_filter": 5,
+            "nb_row": 3,
+            "nb_col": 2,
+            "init": "he_normal",
+            "activation": "relu",
+            "border_mode": "same",
+            "subsample": [2, 1],
+            "dim_ordering": ordering,
+            "bias": True,
+            **WEIGHTS,
+            **config,
+        },
+    )
 
 
 def recurrent(kind, name, **config):
     gates = {"inner_activation": "hard_sigmoid"} if kind != "SimpleRNN" else {}
     gates |= {"forget_bias_init": "one"} if kind == "LSTM" else {}
-    return layer(kind, name, **{
-        "output_dim": 4, "init": "glorot_uniform", "inner_init": "orthogonal",
-        "activation": "tanh", **gates,
-        "return_sequences": False, "go_backwards": False, "stateful": False, "unroll": False,
-        "consume_less": "cpu", "input_dim": 3, "input_length": 7, "W_regularizer": None,
-        "U_regularizer": None, "b_regularizer": None, "dropout_W": 0.25, "dropout_U": 0.0, **config,
-    })  # fmt: skip
+    return layer(
+        kind,
+        name,
+        **{
+            "output_dim": 4,
+            "init": "glorot_uniform",
+            "inner_init": "orthogonal",
+            "activation": "tanh",
+            **gates,
+            "return_sequences": False,
+            "go_backwards": False,
+            "stateful": False,
+            "unroll": False,
+            "consume_less": "cpu",
+            "input_dim": 3,
+            "input_length": 7,
+            "W_regularizer": None,
+            "U_regularizer": None,
+            "b_regularizer": None,
+            "dropout_W": 0.25,
+            "dropout_U": 0.0,
+            **config,
+        },
+    )
 
 
 def sequential(*layers):
@@ -56,18 +99,31 @@ def sequential(*layers):
 
 def graph(*layers, inputs=("a",)):
     sources = [
-        ({"class_name": "InputLayer", "config": {
-            "name": name, "batch_input_shape": [None, 6], "input_dtype": "float32",
-            "sparse": False}}, [])
+        (
+            {
+                "class_name": "InputLayer",
+                "config": {
+                    "name": name,
+                    "batch_input_shape": [None, 6],
+                    "input_dtype": "float32",
+                    "sparse": False,
+                },
+            },
+            [],
+        )
         for name in inputs
-    ]  # fmt: skip
+    ]
     entries = [
         {**entry, "name": entry["config"]["name"], "inbound_nodes": [reads] if reads else []}
         for entry, reads in (*sources, *layers)
     ]
     last = entries[-1]["name"]
-    config = {"name": "m", "layers": entries, "input_layers": [[name, 0, 0] for name in inputs],
-              "output_layers": [[last, 0, 0]]}  # fmt: skip
+    config = {
+        "name": "m",
+        "layers": entries,
+        "input_layers": [[name, 0, 0] for name in inputs],
+        "output_layers": [[last, 0, 0]],
+    }
     return {"class_name": "Model", "keras_version": "1.2.2", "config": config}
 
 
@@ -87,36 +143,124 @@ IMAGE = {"batch_input_shape": [None, 8, 8, 3], "input_dtype": "float32"}
 @pytest.mark.parametrize(
     ("layers", "shape", "parameters"),
     [
-        ([convolution(**IMAGE), layer("Dropout", "d", p=0.25), layer("Flatten", "f"),
-          dense("last", 10)], (10,), 5 * 18 + 5 + 160 * 10 + 10),
-        ([{**convolution(**IMAGE, subsample=[1, 1], border_mode="valid", atrous_rate=[2, 2]),
-           "class_name": "AtrousConvolution2D"}],
-         (4, 6, 5), 5 * 18 + 5),
-        ([layer("ZeroPadding2D", "z", padding=[1, 0, 2, 2], dim_ordering="tf", **IMAGE),
-          layer("MaxPooling2D", "p", pool_size=[3, 3], strides=[3, 3], border_mode="valid",
-                dim_ordering="tf"),
-          layer("UpSampling2D", "u", size=[2, 2], dim_ordering="tf"),
-          layer("BatchNormalization", "b", mode=0, axis=-1, epsilon=1e-3, momentum=0.9,
-                gamma_regularizer=None, beta_regularizer=PENALTY)], (6, 8, 3), 12),
-        ([layer("Convolution1D", "c", nb_filter=4, filter_length=3, subsample_length=2,
-                border_mode="valid", init="normal", activation="linear", bias=False,
-                input_dim=5, input_length=9, **WEIGHTS),
-          layer("AveragePooling1D", "p", pool_length=2, stride=2, border_mode="valid"),
-          layer("UpSampling1D", "u", length=3)], (6, 4), 60),
-        ([layer("Embedding", "e", input_dim=20, output_dim=3, input_length=7, init="uniform",
-                mask_zero=False, W_regularizer=PENALTY, W_constraint={"name": "NonNeg"},
-                activity_regularizer=None, dropout=0.0, batch_input_shape=[None, 7]),
-          recurrent("LSTM", "l")], (4,), 60 + 4 * 4 * (3 + 4 + 1)),
-        ([recurrent("GRU", "g", return_sequences=True, batch_input_shape=[None, 7, 3]),
-          layer("TimeDistributed", "t", layer=dense("inner", 2)),
-          layer("Bidirectional", "b", merge_mode="concat", layer=recurrent("SimpleRNN", "s")),
-          layer("RepeatVector", "r", n=2), layer("GaussianNoise", "n", sigma=0.1)],
-         (2, 8), 3 * 4 * 8 + 10 + 2 * 4 * (2 + 4 + 1)),
-        ([dense("d", 3, W_regularizer=PENALTY, input_dim=6, W_constraint={
-            "name": "MaxNorm", "m": 2, "axis": 0})], (3,), 21),
+        (
+            [
+                convolution(**IMAGE),
+                layer("Dropout", "d", p=0.25),
+                layer("Flatten", "f"),
+                dense("last", 10),
+            ],
+            (10,),
+            5 * 18 + 5 + 160 * 10 + 10,
+        ),
+        (
+            [
+                {
+                    **convolution(
+                        **IMAGE, subsample=[1, 1], border_mode="valid", atrous_rate=[2, 2]
+                    ),
+                    "class_name": "AtrousConvolution2D",
+                }
+            ],
+            (4, 6, 5),
+            5 * 18 + 5,
+        ),
+        (
+            [
+                layer("ZeroPadding2D", "z", padding=[1, 0, 2, 2], dim_ordering="tf", **IMAGE),
+                layer(
+                    "MaxPooling2D",
+                    "p",
+                    pool_size=[3, 3],
+                    strides=[3, 3],
+                    border_mode="valid",
+                    dim_ordering="tf",
+                ),
+                layer("UpSampling2D", "u", size=[2, 2], dim_ordering="tf"),
+                layer(
+                    "BatchNormalization",
+                    "b",
+                    mode=0,
+                    axis=-1,
+                    epsilon=1e-3,
+                    momentum=0.9,
+                    gamma_regularizer=None,
+                    beta_regularizer=PENALTY,
+                ),
+            ],
+            (6, 8, 3),
+            12,
+        ),
+        (
+            [
+                layer(
+                    "Convolution1D",
+                    "c",
+                    nb_filter=4,
+                    filter_length=3,
+                    subsample_length=2,
+                    border_mode="valid",
+                    init="normal",
+                    activation="linear",
+                    bias=False,
+                    input_dim=5,
+                    input_length=9,
+                    **WEIGHTS,
+                ),
+                layer("AveragePooling1D", "p", pool_length=2, stride=2, border_mode="valid"),
+                layer("UpSampling1D", "u", length=3),
+            ],
+            (6, 4),
+            60,
+        ),
+        (
+            [
+                layer(
+                    "Embedding",
+                    "e",
+                    input_dim=20,
+                    output_dim=3,
+                    input_length=7,
+                    init="uniform",
+                    mask_zero=False,
+                    W_regularizer=PENALTY,
+                    W_constraint={"name": "NonNeg"},
+                    activity_regularizer=None,
+                    dropout=0.0,
+                    batch_input_shape=[None, 7],
+                ),
+                recurrent("LSTM", "l"),
+            ],
+            (4,),
+            60 + 4 * 4 * (3 + 4 + 1),
+        ),
+        (
+            [
+                recurrent("GRU", "g", return_sequences=True, batch_input_shape=[None, 7, 3]),
+                layer("TimeDistributed", "t", layer=dense("inner", 2)),
+                layer("Bidirectional", "b", merge_mode="concat", layer=recurrent("SimpleRNN", "s")),
+                layer("RepeatVector", "r", n=2),
+                layer("GaussianNoise", "n", sigma=0.1),
+            ],
+            (2, 8),
+            3 * 4 * 8 + 10 + 2 * 4 * (2 + 4 + 1),
+        ),
+        (
+            [
+                dense(
+                    "d",
+                    3,
+                    W_regularizer=PENALTY,
+                    input_dim=6,
+                    W_constraint={"name": "MaxNorm", "m": 2, "axis": 0},
+                )
+            ],
+            (3,),
+            21,
+        ),
     ],
     ids=["convolution", "atrous", "images", "steps", "text", "recurrent", "input_dim"],
-)  # fmt: skip
+)
 def test_layers_have_the_shapes_and_weights_that_they_had(path, layers, shape, parameters):
     model = opened(path, sequential(*layers))
     assert model.output_shape == (None, *shape)
@@ -144,8 +288,17 @@ MODES = {
 @pytest.mark.parametrize("mode", MODES)
 def test_a_merge_is_the_layer_of_its_mode(path, mode):
     shape, mean = MODES[mode]
-    join = layer("Merge", "join", mode=mode, mode_type="raw", concat_axis=-1, dot_axes=[[1], [1]],
-                 output_shape=None, output_shape_type="raw", arguments={})  # fmt: skip
+    join = layer(
+        "Merge",
+        "join",
+        mode=mode,
+        mode_type="raw",
+        concat_axis=-1,
+        dot_axes=[[1], [1]],
+        output_shape=None,
+        output_shape_type="raw",
+        arguments={},
+    )
     model = opened(path, graph((join, [["a", 0, 0], ["b", 0, 0]]), inputs=("a", "b")))
     assert model.output_shape == (None, *shape)
     result = np.asarray(model([np.full((2, 6), 1.0), np.full((2, 6), 3.0)]))
@@ -159,9 +312,16 @@ def test_a_merge_of_code_holds_a_place(path):
 
 
 def test_a_sequential_model_may_begin_with_several(path):
-    branches = [{"class_name": "Sequential", "config": [
-        dense(f"d{size}", 4, batch_input_shape=[None, size]), layer("Dropout", "x", p=0.5)]}
-        for size in (3, 5)]  # fmt: skip
+    branches = [
+        {
+            "class_name": "Sequential",
+            "config": [
+                dense(f"d{size}", 4, batch_input_shape=[None, size]),
+                layer("Dropout", "x", p=0.5),
+            ],
+        }
+        for size in (3, 5)
+    ]
     merge = layer("Merge", "join", mode="concat", mode_type="raw", concat_axis=-1, layers=branches)
     model = opened(path, sequential(merge, dense("last", 2)))
     assert model.input_shape == [(None, 3), (None, 5)]
@@ -217,8 +377,11 @@ def test_weights_of_keras_1_are_loaded_and_patched(tmp_path):
 
 def test_gates_and_orderings_of_keras_1_are_put_together(tmp_path):
     shape = [None, 3, 6, 6]
-    layers = [convolution(ordering="th", batch_input_shape=shape, subsample=[1, 1]),
-              layer("Reshape", "r", target_shape=[5, 36]), recurrent("LSTM", "l")]  # fmt: skip
+    layers = [
+        convolution(ordering="th", batch_input_shape=shape, subsample=[1, 1]),
+        layer("Reshape", "r", target_shape=[5, 36]),
+        recurrent("LSTM", "l"),
+    ]
     gates = [array for _ in range(4) for array in (random(36, 4), random(4, 4), random(4))]
     kernel = random(5, 3, 3, 2)
     path = stored(tmp_path / "m.h5", sequential(*layers), conv=[kernel, random(5)], l=gates)
@@ -227,14 +390,19 @@ def test_gates_and_orderings_of_keras_1_are_put_together(tmp_path):
     assert model.get_layer("l").cell.kernel.shape == (36, 16)
 
 
-@pytest.mark.parametrize("config", [
-    [layer("Merge", "m", layers=[{}])], [layer("Merge", "m", layers=[1]), 3],
-    [{"class_name": "Merge", "config": 3}], [layer("Merge", "m", mode="concat", layers=[
-        {"class_name": "Sequential", "config": []}])], [3],
-    [layer("Merge", "m", mode=["x"], layers=[sequential(dense("d", 2))])],
-    [dense("d", {"class_name": 7}, batch_input_shape=3)],
-    [layer("ZeroPadding2D", "z", padding=[[], 1, 2, {}], batch_input_shape=[None, 2, 2, 2])],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "config",
+    [
+        [layer("Merge", "m", layers=[{}])],
+        [layer("Merge", "m", layers=[1]), 3],
+        [{"class_name": "Merge", "config": 3}],
+        [layer("Merge", "m", mode="concat", layers=[{"class_name": "Sequential", "config": []}])],
+        [3],
+        [layer("Merge", "m", mode=["x"], layers=[sequential(dense("d", 2))])],
+        [dense("d", {"class_name": 7}, batch_input_shape=3)],
+        [layer("ZeroPadding2D", "z", padding=[[], 1, 2, {}], batch_input_shape=[None, 2, 2, 2])],
+    ],
+)
 def test_nonsense_is_refused(path, config):
     path.write_text(json.dumps(sequential(*config)))
     with pytest.raises(ModelFileError):

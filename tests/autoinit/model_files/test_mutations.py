@@ -88,9 +88,14 @@ def audit(config, keras):
         if kind in vocabulary.values:
             continue
         assert entry.keys() <= {
-            "class_name", "module", "registered_name", "config", "name", "inbound_nodes",
+            "class_name",
+            "module",
+            "registered_name",
+            "config",
+            "name",
+            "inbound_nodes",
             "shared_object_id",
-        }  # fmt: skip
+        }
         if kind in OPAQUE:
             assert (keras, module) in ((2, None), (3, "autoinit.graph.placeholders"))
             continue

@@ -234,8 +234,13 @@ def test_compile_settings_of_tensorflow_2_are_those_of_keras_3():
     loss = of_keras2("LossFunctionWrapper", fn="mean_squared_error", reduction="auto", name="mse")
     accuracy = of_keras2("MeanMetricWrapper", fn="binary_accuracy", name="accuracy", threshold=0.25)
     function = {"class_name": "function", "config": "cosine_similarity"}
-    metrics = [[accuracy, of_keras2("RootMeanSquaredError", name="rmse"),
-                of_keras2("MeanMetricWrapper", fn=function, name="cos")]]  # fmt: skip
+    metrics = [
+        [
+            accuracy,
+            of_keras2("RootMeanSquaredError", name="rmse"),
+            of_keras2("MeanMetricWrapper", fn=function, name="cos"),
+        ]
+    ]
     adam = {"class_name": "Custom>Adam", "config": {"learning_rate": 0.5, "is_legacy": False}}
     scaled = {"class_name": "LossScaleOptimizer", "config": {"inner_optimizer": adam}}
     model = a_model(None)
@@ -313,8 +318,11 @@ def test_a_sequential_model_of_keras_2_may_begin_with_what_is_not_run(tmp_path):
         },
     }
     last = {"class_name": "Dense", "config": {"name": "last", "units": 5, "activation": "linear"}}
-    model = {"class_name": "Sequential", "keras_version": "2.2.4",
-             "config": {"name": "sequential", "layers": [own, last]}}  # fmt: skip
+    model = {
+        "class_name": "Sequential",
+        "keras_version": "2.2.4",
+        "config": {"name": "sequential", "layers": [own, last]},
+    }
     path = tmp_path / "model.json"
     path.write_text(json.dumps(model))
     file = open_model_file(path)
@@ -366,9 +374,11 @@ def test_custom_objects_are_those_of_the_files_own_keras(tmp_path, kind, name):
 
 
 def test_a_model_of_tensorflow_js_is_taken_home_as_json_of_keras(tmp_path):
-    config = json.loads(tf_keras.Sequential(
-        [tf_keras.layers.Dense(8, input_shape=(4,)), tf_keras.layers.Dense(3)]
-    ).to_json())  # fmt: skip
+    config = json.loads(
+        tf_keras.Sequential(
+            [tf_keras.layers.Dense(8, input_shape=(4,)), tf_keras.layers.Dense(3)]
+        ).to_json()
+    )
     topology = {"model_config": config, "keras_version": "2.4.0", "backend": "tensorflow"}
     path = tmp_path / "model.json"
     path.write_text(json.dumps({"format": "layers-model", "modelTopology": topology}))

@@ -42,9 +42,11 @@ def patch(path, copy, build, constrain=False):
     record = read_model_file(path, path.name, BUDGETS)
     twin = shuffled(build(keras), 9)
     model = twin if record.keras == 3 else shuffled(build(tf_keras), 9)
-    weights = load_weights(model, path, record.format, path.name, BUDGETS) if (
-        record.has_weights
-    ) else None  # fmt: skip
+    weights = (
+        load_weights(model, path, record.format, path.name, BUDGETS)
+        if (record.has_weights)
+        else None
+    )
     options = {"seed": 3, "constrain_weights": constrain, "recurrent_monte_carlo_samples": 10}
     plans = AutoInit(options).plan(twin).scales
     apply_plans(plans, "truncated_normal", 3, constrain=constrain)
@@ -129,8 +131,12 @@ def test_its_configuration_differs_in_the_initialisers_alone(files):
     _, found = files
     for path, copy, plans in found:
         old, new = config_of(path), config_of(copy)
-        changed = {(*d[: d.index(n)], n) for d in differences(old, new)
-                   for n in d if str(n).endswith("_initializer")}  # fmt: skip
+        changed = {
+            (*d[: d.index(n)], n)
+            for d in differences(old, new)
+            for n in d
+            if str(n).endswith("_initializer")
+        }
         # The projections of attention have no entry of their own.
         assert len(changed) == len([plan for plan in plans if "attention/" not in plan.path])
         assert all(any(str(n).endswith("_initializer") for n in d) for d in differences(old, new))
@@ -152,8 +158,11 @@ def test_its_arrays_differ_in_the_kernels_and_the_optimizer_alone(files):
         slots = {name: value for name, value in new.items() if "optimizer" in name}
         assert bool(slots) == (getattr(source, "optimizer", None) is not None)
         for value in slots.values():
-            assert value == pytest.approx(0.001) if value.dtype.kind == "f" and not value.shape \
-                else not value.any()  # fmt: skip
+            assert (
+                value == pytest.approx(0.001)
+                if value.dtype.kind == "f" and not value.shape
+                else not value.any()
+            )
 
 
 def test_of_the_weights_every_byte_stays_but_those_of_the_kernels(tmp_path):
@@ -238,8 +247,9 @@ def test_the_configuration_is_stored_in_the_type_that_it_had(tmp_path, store):
             h5py.check_string_dtype(after.dtype).encoding
         )
         assert (before.dtype.kind, type(old.attrs["model_config"])) == (
-            after.dtype.kind, type(new.attrs["model_config"])
-        )  # fmt: skip
+            after.dtype.kind,
+            type(new.attrs["model_config"]),
+        )
     assert b"TruncatedNormal" in copy.read_bytes()
 
 
@@ -264,8 +274,10 @@ def test_packed_arrays_are_written_as_they_are_packed(tmp_path):
     assert findings == ()
     with h5py.File(copy) as file:
         assert (file[name].dtype, file[name].chunks, file[name].compression) == (
-            np.float64, (2, 2), "gzip",
-        )  # fmt: skip
+            np.float64,
+            (2, 2),
+            "gzip",
+        )
         np.testing.assert_array_equal(file[name], *values([plans[0].kernel.variable]))
 
 
@@ -356,18 +368,20 @@ def test_entries_of_the_same_name_in_two_models():
         ({"class_name": "A", "config": {}}, 2, {"class_name", "config"}),
         ({"class_name": "A", "config": {}}, 3, {"class_name", "config"}),
         (
-            {"module": "m", "class_name": "A", "config": {}, "registered_name": None}, 2,
+            {"module": "m", "class_name": "A", "config": {}, "registered_name": None},
+            2,
             {"module", "class_name", "config", "registered_name"},
         ),
         (
-            {"module": "m", "class_name": "A", "config": {}, "shared_object_id": 7}, 3,
+            {"module": "m", "class_name": "A", "config": {}, "shared_object_id": 7},
+            3,
             {"module", "class_name", "config"},
         ),
         ("glorot_uniform", 2, {"class_name", "config"}),
         ("glorot_uniform", 3, {"module", "class_name", "config", "registered_name"}),
         (None, 2, {"class_name", "config"}),
     ],
-)  # fmt: skip
+)
 def test_entries_are_written_in_the_style_of_the_old_ones(old, version, keys):
     config = {"config": {"kernel_initializer": old, "units": 3}}
     changes = {"kernel_initializer": keras.initializers.RandomNormal(0.0, 0.5, seed=7)}
@@ -379,10 +393,16 @@ def test_entries_are_written_in_the_style_of_the_old_ones(old, version, keys):
 
 
 def test_an_argument_that_the_file_leaves_to_keras_is_added(tmp_path):
-    entries = [layer("InputLayer", "given", batch_input_shape=[None, 3]),
-               layer("Dense", "a", units=4)]  # fmt: skip
-    config = {"class_name": "Sequential", "config": {"name": "s", "layers": entries},
-              "keras_version": "2.4.0", "backend": "tensorflow"}  # fmt: skip
+    entries = [
+        layer("InputLayer", "given", batch_input_shape=[None, 3]),
+        layer("Dense", "a", units=4),
+    ]
+    config = {
+        "class_name": "Sequential",
+        "config": {"name": "s", "layers": entries},
+        "keras_version": "2.4.0",
+        "backend": "tensorflow",
+    }
     path, copy = tmp_path / "model.json", tmp_path / "copy.json"
     path.write_text(json.dumps(config))
 
@@ -482,9 +502,11 @@ def test_optimizers_that_are_not_as_keras_stores_them(tmp_path, spoil):
 
 
 def test_an_optimizer_within_another(kind, tmp_path):
-    scaling = keras.optimizers.LossScaleOptimizer if kind is keras else (
-        tf_keras.mixed_precision.LossScaleOptimizer
-    )  # fmt: skip
+    scaling = (
+        keras.optimizers.LossScaleOptimizer
+        if kind is keras
+        else (tf_keras.mixed_precision.LossScaleOptimizer)
+    )
     source = trained(shuffled(small(kind)), kind, scaling(kind.optimizers.Nadam(0.125)))
     path, copy = saved(source, tmp_path / "model.keras"), tmp_path / "copy.keras"
     assert patch(path, copy, small)[0] == ()

@@ -56,8 +56,15 @@ def test_json_of_tensorflow_js_is_the_configuration_in_it(tmp_path, nested):
     noted = {"keras_version": "2.4.0", "backend": "tensorflow"}
     topology = {"model_config": config, **noted} if nested else {**config, **noted}
     path = tmp_path / "model.json"
-    path.write_text(json.dumps({"format": "layers-model", "modelTopology": topology,
-                                "weightsManifest": [{"paths": ["../secret"]}]}))  # fmt: skip
+    path.write_text(
+        json.dumps(
+            {
+                "format": "layers-model",
+                "modelTopology": topology,
+                "weightsManifest": [{"paths": ["../secret"]}],
+            }
+        )
+    )
     record = read_model_file(path, "model.json", Budgets())
     assert (record.format, record.keras, record.keras_version) == ("json", 2, "2.4.0")
     assert json.loads(record.config_text) == record.config == {**noted, **config}
@@ -88,12 +95,15 @@ def test_an_archive_may_hold_assets_and_no_weights(path):
 @pytest.mark.parametrize(
     "stored",
     [
-        TEXT, TEXT.encode(), np.bytes_(TEXT.encode()), np.array([TEXT.encode()]),
+        TEXT,
+        TEXT.encode(),
+        np.bytes_(TEXT.encode()),
+        np.array([TEXT.encode()]),
         np.array([TEXT], dtype=h5py.string_dtype()),
         np.array(TEXT.encode(), dtype=h5py.string_dtype("ascii", len(TEXT) + 50)),
     ],
     ids=["str", "bytes", "fixed", "array", "array of str", "padded"],
-)  # fmt: skip
+)
 def test_hdf5_files_whatever_kind_of_text_they_hold(path, stored):
     settings = json.dumps({"loss": "mse"})
     hdf5(path, model_config=stored, keras_version=b"2.2.4-tf", training_config=settings)
@@ -116,12 +126,16 @@ def test_training_settings_that_are_none_do_no_harm(path, settings):
 @pytest.mark.parametrize(
     "content",
     [
-        TEXT.encode(), b"\xef\xbb\xbf" + TEXT.encode(), TEXT.encode("utf-16"),
-        TEXT.encode("utf-16-be"), TEXT.encode("utf-32"), b"\n\t " + TEXT.encode(),
+        TEXT.encode(),
+        b"\xef\xbb\xbf" + TEXT.encode(),
+        TEXT.encode("utf-16"),
+        TEXT.encode("utf-16-be"),
+        TEXT.encode("utf-32"),
+        b"\n\t " + TEXT.encode(),
         json.dumps(TEXT).encode(),
     ],
     ids=["utf-8", "bom", "utf-16", "utf-16-be", "utf-32", "space", "twice"],
-)  # fmt: skip
+)
 def test_json_in_any_encoding(path, content):
     path.write_bytes(content)
     record = read_model_file(path, "m.json", Budgets())
@@ -153,8 +167,9 @@ def test_without_a_version_the_shape_tells_which_keras(path, writer, version):
         hdf5(path, model_config=json.dumps(config), keras_version=version)
         record = read_model_file(path, "m", Budgets())
         assert (record.keras, record.keras_version) == (
-            writer.number, version if version == "" else record.keras_version
-        )  # fmt: skip
+            writer.number,
+            version if version == "" else record.keras_version,
+        )
         assert len(record.keras_version) < 41
 
 
@@ -366,9 +381,7 @@ def test_an_endless_directory_is_not_read(path):
 
 
 @pytest.mark.parametrize(
-    "stored",
-    [TEXT + " " * 5000, np.bytes_(TEXT.encode() + b" " * 5000)],
-    ids=["variable", "fixed"],
+    "stored", [TEXT + " " * 5000, np.bytes_(TEXT.encode() + b" " * 5000)], ids=["variable", "fixed"]
 )
 def test_attributes_are_limited(path, stored):
     tight = dataclasses.replace(Budgets(), config_bytes=len(TEXT) + 100)

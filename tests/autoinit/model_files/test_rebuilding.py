@@ -62,9 +62,10 @@ def test_each_layer_is_called_a_few_times_however_long_the_stack(
     calls = []
     before = layers.Dense.compute_output_spec
     monkeypatch.setattr(
-        layers.Dense, "compute_output_spec",
+        layers.Dense,
+        "compute_output_spec",
         lambda layer, *given, **named: calls.append(layer) or before(layer, *given, **named),
-    )  # fmt: skip
+    )
     unpatched = keras.Sequential.__dict__["from_config"]
     rebuilt(model)
     assert 40 <= len(calls) <= 80

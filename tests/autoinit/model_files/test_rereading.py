@@ -22,10 +22,15 @@ def saved(request, tmp_path):
     """A file of either Keras, opened, the plans of its kernels, and what was saved of it."""
     whose, suffix = request.param.split()
     layers = KERAS[whose].layers
-    model = KERAS[whose].Sequential([
-        layers.InputLayer((6, 6, 2)), layers.DepthwiseConv2D(3), layers.BatchNormalization(),
-        layers.Flatten(), layers.Dense(3),
-    ])  # fmt: skip
+    model = KERAS[whose].Sequential(
+        [
+            layers.InputLayer((6, 6, 2)),
+            layers.DepthwiseConv2D(3),
+            layers.BatchNormalization(),
+            layers.Flatten(),
+            layers.Dense(3),
+        ]
+    )
     path, folder = tmp_path / f"model{suffix}", tmp_path / "saved"
     folder.mkdir()
     if suffix == ".json":

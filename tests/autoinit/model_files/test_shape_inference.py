@@ -157,7 +157,8 @@ def convolution(class_name, **config):
         (layer("TimeDistributed", layer=convolution("Conv2D")), [(3, 3, 6, 4)], (6, -1, 5)),
         (
             layer("TimeDistributed", layer=convolution("Conv2D", data_format="channels_first")),
-            [(3, 3, 6, 4)], (6, 2, 5),
+            [(3, 3, 6, 4)],
+            (6, 2, 5),
         ),
         (layer("BatchNormalization", axis=-1), [(6,)], (6, -1, None)),
         (layer("BatchNormalization", axis=[3]), [(6,)], (6, -1, 4)),
@@ -170,7 +171,7 @@ def convolution(class_name, **config):
         (layer("Conv2D"), [(6, 2)], None),
     ],
     ids=lambda value: value["class_name"] if isinstance(value, dict) else None,
-)  # fmt: skip
+)
 def test_what_the_weights_of_the_next_layer_need(following, weights, need):
     found = evidence(chain(it(), following), {("next",): weights})
     expected = {} if need is None else dict(zip(("size", "axis", "rank"), need, strict=True))

@@ -48,9 +48,11 @@ def test_archives_count_classes(container):
 @pytest.mark.parametrize("end", ["", ":0"])
 def test_legacy_files_go_by_names_kernels_first(end):
     config = Keras2.functional(
-        Keras2.input(), Keras2.layer("Dense", "conv1/conv"), Keras2.layer("Dense", "a"),
+        Keras2.input(),
+        Keras2.layer("Dense", "conv1/conv"),
+        Keras2.layer("Dense", "a"),
         Keras2.functional(Keras2.input("y"), Keras2.layer("LSTM", "rnn"), name="inner"),
-    )  # fmt: skip
+    )
     stored = arrays(
         **{
             f"model_weights/conv1/conv/conv1/conv/bias{end}": (3,),
@@ -76,9 +78,15 @@ def test_files_whose_weights_are_at_the_top():
 
 @pytest.mark.parametrize(
     "config",
-    [{}, {"config": None}, {"config": 3}, {"config": {"layers": 3}}, {"config": [1, None, {}]},
-     {"config": {"layers": [{"config": 3, "name": ["a"]}, {"class_name": {}}]}}],
-)  # fmt: skip
+    [
+        {},
+        {"config": None},
+        {"config": 3},
+        {"config": {"layers": 3}},
+        {"config": [1, None, {}]},
+        {"config": {"layers": [{"config": 3, "name": ["a"]}, {"class_name": {}}]}},
+    ],
+)
 def test_configurations_that_make_no_sense_say_nothing(config):
     stored = arrays(**{"layers/dense/vars/0": (1,), "model_weights/a/kernel": (1,)})
     for format in ("keras", "h5"):

@@ -17,9 +17,11 @@ from autoinit.model_files.opening import open_model_file
 from tests.autoinit.model_files.configurations import BOTH, Keras2, Keras3
 
 FOREIGN = {
-    "module": "builtins", "class_name": "function", "config": "pkg>hard_swish",
+    "module": "builtins",
+    "class_name": "function",
+    "config": "pkg>hard_swish",
     "registered_name": "function",
-}  # fmt: skip
+}
 
 
 def opened(config, tmp_path, *treat_as):
@@ -100,11 +102,16 @@ def test_what_cannot_stand_in_is_a_sentence(treat_as, says, tmp_path):
 @pytest.mark.parametrize(
     ("name", "offered"),
     [
-        ("pkg>hard_swish", "hard_swish"), ("kecam>hard_sigmoid_torch", "hard_sigmoid"),
-        ("GELU", "gelu"), ("FixedDropout", "Dropout"), ("BinaryDense", "Dense"),
-        ("my>Sampling", "GaussianSampling"), ("TransformerBlock", ""), ("DenseNetStem", ""),
+        ("pkg>hard_swish", "hard_swish"),
+        ("kecam>hard_sigmoid_torch", "hard_sigmoid"),
+        ("GELU", "gelu"),
+        ("FixedDropout", "Dropout"),
+        ("BinaryDense", "Dense"),
+        ("my>Sampling", "GaussianSampling"),
+        ("TransformerBlock", ""),
+        ("DenseNetStem", ""),
     ],
-)  # fmt: skip
+)
 def test_what_a_name_says_is_offered(name, offered):
     assert offer(name) == (f"{name}={offered}" if offered else "")
 
@@ -132,8 +139,9 @@ def test_wrappers_that_prune_are_looked_through_and_their_weights_found(tmp_path
         inner = config["config"]["layers"][1]
         inner["config"]["name"] = "inner"
         config["config"]["layers"][1] = {
-            "class_name": "PruneLowMagnitude", "config": {"name": "dense", "layer": inner},
-        }  # fmt: skip
+            "class_name": "PruneLowMagnitude",
+            "config": {"name": "dense", "layer": inner},
+        }
         file.attrs["model_config"] = json.dumps(config)
         group = file["model_weights/dense"]
         names = list(group.attrs["weight_names"])

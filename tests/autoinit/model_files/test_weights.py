@@ -393,8 +393,10 @@ def test_kernels_that_are_no_floats_are_refused(kind, retyped, dtype):
 def test_what_layers_were_adapted_to(kind, tmp_path, mode):
     layers = kind.layers
     numbers, words, statistics = (
-        layers.IntegerLookup(output_mode=mode), layers.StringLookup(), layers.Normalization(),
-    )  # fmt: skip
+        layers.IntegerLookup(output_mode=mode),
+        layers.StringLookup(),
+        layers.Normalization(),
+    )
     numbers.adapt(np.array([[3, 5, 5, 9, 1]]))
     words.adapt(np.array([["a", "b", "b", "c"]]))
     statistics.adapt(np.arange(12.0).reshape(4, 3))
@@ -439,8 +441,10 @@ def test_weights_that_are_not_finite_are_told_by_layer(kind, tmp_path, format):
     path = saved(source, tmp_path / f"model.{format}")
     (finding,) = load(anew(source, kind), path).findings
     assert (finding.code, finding.path, finding.class_name) == (
-        "weights_not_finite", "inner/hidden", "Dense",
-    )  # fmt: skip
+        "weights_not_finite",
+        "inner/hidden",
+        "Dense",
+    )
     assert "4 of 72" in finding.message
 
 

@@ -32,16 +32,18 @@ def chain(*parts):
 @pytest.mark.parametrize(
     ("layer", "old", "new"),
     [
-        (layers.SpectralNormalization(layers.Dense(2), 3), '"power_iterations": 3',
-         '"power_iterations": 1000000000'),
+        (
+            layers.SpectralNormalization(layers.Dense(2), 3),
+            '"power_iterations": 3',
+            '"power_iterations": 1000000000',
+        ),
         (layers.AugMix(num_chains=7), '"num_chains": 7', '"num_chains": 1e300'),
         (layers.AugMix(chain_depth=7), '"chain_depth": 7', '"chain_depth": [1, 5000]'),
         (layers.AugMix(num_chains=7, chain_depth=50), '"num_chains": 7', '"num_chains": 50'),
         (layers.RandAugment(num_ops=7), '"num_ops": 7', '"num_ops": 1e9'),
-        (layers.TextVectorization(vocabulary=["a"], ngrams=2), '"ngrams": 2',
-         '"ngrams": 5000'),
+        (layers.TextVectorization(vocabulary=["a"], ngrams=2), '"ngrams": 2', '"ngrams": 5000'),
     ],
-)  # fmt: skip
+)
 def test_what_a_layer_repeats(tmp_path, layer, old, new):
     dtype = "string" if isinstance(layer, layers.TextVectorization) else "float32"
     is_image = isinstance(layer, (layers.AugMix, layers.RandAugment))
@@ -133,8 +135,11 @@ def test_steps_and_multiplications(tmp_path):
 
 def test_work_by_hand():
     model = chain(
-        keras.Input((6, 6, 2)), layers.Conv2D(4, 3, use_bias=False), layers.Reshape((8, 8)),
-        layers.SimpleRNN(5, use_bias=False), layers.Dense(3, use_bias=False),
-    )  # fmt: skip
+        keras.Input((6, 6, 2)),
+        layers.Conv2D(4, 3, use_bias=False),
+        layers.Reshape((8, 8)),
+        layers.SimpleRNN(5, use_bias=False),
+        layers.Dense(3, use_bias=False),
+    )
     # 4 × 4 positions of 3 × 3 × 2 × 4 weights; 8 steps of (8 + 5) × 5; 5 × 3.
     assert work(read_model(model)) == (16 * 72 + 8 * 65 + 15, 8)

@@ -47,23 +47,38 @@ def clip_moments(m, s, low, high):
         # The log-normal distribution.
         (np.exp, 0.3, 0.8, math.exp(0.62), math.expm1(0.64) * math.exp(1.24)),
         # A step away from every edge of a panel: a Bernoulli variable.
-        (lambda x: np.where(x > 0.37, 1.0, 0.0), 0.0, 1.0,
-         below(-0.37), below(-0.37) * below(0.37)),
+        (
+            lambda x: np.where(x > 0.37, 1.0, 0.0),
+            0.0,
+            1.0,
+            below(-0.37),
+            below(-0.37) * below(0.37),
+        ),
         (lambda x: np.clip(x, 0.0, 6.0), 2.0, 3.0, *clip_moments(2.0, 3.0, 0.0, 6.0)),
         (lambda x: np.clip(x, -1.0, 0.4), 0.1, 1.5, *clip_moments(0.1, 1.5, -1.0, 0.4)),
         # E X² = m² + s²; Var X² = 2s⁴ + 4m²s².
         (np.square, 0.5, 2.0, 4.25, 36.0),
         # Re E e^{iX} = e^{−s²/2} cos m, and cos² x = (1 + cos 2x)/2.
-        (np.cos, 1.0, 0.5, math.exp(-0.125) * math.cos(1),
-         (1 + math.exp(-0.5) * math.cos(2)) / 2 - math.exp(-0.25) * math.cos(1) ** 2),
+        (
+            np.cos,
+            1.0,
+            0.5,
+            math.exp(-0.125) * math.cos(1),
+            (1 + math.exp(-0.5) * math.cos(2)) / 2 - math.exp(-0.25) * math.cos(1) ** 2,
+        ),
         # E ln|Z| = −(γ + ln 2)/2 and Var ln|Z| = π²/8, from the moments of χ² with one degree.
-        (lambda x: np.log(np.abs(x)), 0.0, 1.0, -(np.euler_gamma + math.log(2)) / 2,
-         math.pi**2 / 8),
+        (
+            lambda x: np.log(np.abs(x)),
+            0.0,
+            1.0,
+            -(np.euler_gamma + math.log(2)) / 2,
+            math.pi**2 / 8,
+        ),
         # A sigmoid is 1/2 on average by symmetry, its variance that of a softmax over two: below.
         (lambda x: 3.0 - 2.0 * x, 0.5, 1.5, 2.0, 9.0),
         (lambda x: np.full_like(x, 7.0), 0.5, 1.5, 7.0, 0.0),
     ],
-)  # fmt: skip
+)
 def test_moments_in_closed_form(function, m, s, mean, variance):
     result = gaussian.moments(function, m, s)
     assert result.converged
@@ -216,9 +231,11 @@ def softmax_of_two(s):
         )[0]
     # (σ − 1/2)² = 1/4 − σ(1 − σ), which is narrow beside a wide Gaussian.
     missing, _ = integrate.quad(
-        lambda d: special.expit(d) * special.expit(-d) * density(d / width) / width, -60, 60,
+        lambda d: special.expit(d) * special.expit(-d) * density(d / width) / width,
+        -60,
+        60,
         **settings,
-    )  # fmt: skip
+    )
     return 0.25 - missing
 
 

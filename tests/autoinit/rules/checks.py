@@ -25,9 +25,7 @@ ROUNDING = {"independent": 1e-5, "correlated": 1e-4}
 
 # Cases that the correlated model is known to miss, and why. They must stay missed: who mends the
 # cause takes the case off this list.
-MISSED = {
-    "Dot: of unit vectors": "the entries of a unit vector are not independent",
-}
+MISSED = {"Dot: of unit vectors": "the entries of a unit vector are not independent"}
 
 
 def missed(case, signal_model):

@@ -94,8 +94,12 @@ def test_support(function, support):
 
 
 def test_an_activation_that_is_a_layer_is_called():
-    fused = case(layers.Dense, "", (4,), build=lambda x: layers.Dense(
-        3, activation=layers.LeakyReLU(negative_slope=0.3))(x))  # fmt: skip
+    fused = case(
+        layers.Dense,
+        "",
+        (4,),
+        build=lambda x: layers.Dense(3, activation=layers.LeakyReLU(negative_slope=0.3))(x),
+    )
     signal = last_signal(fused, planned=True)
     assert (signal.mean, signal.variance) == pytest.approx(leaky(0.3), rel=1e-6)
 

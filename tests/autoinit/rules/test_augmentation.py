@@ -57,9 +57,14 @@ def test_nothing_is_random_in_inference(kind):
 @pytest.mark.parametrize("kind", [layers.RandomFlip, layers.MixUp], ids=lambda kind: kind.__name__)
 def test_labels_beside_images_have_a_signal_of_their_own(kind, training):
     both = case(
-        kind, "with labels", IMAGE, (5,), moments=(*BRIGHT, (0.2, 0.16)), training=training,
+        kind,
+        "with labels",
+        IMAGE,
+        (5,),
+        moments=(*BRIGHT, (0.2, 0.16)),
+        training=training,
         build=lambda x, y: list(kind()({"images": x, "labels": y}).values()),
-    )  # fmt: skip
+    )
     images, labels = predicted(both, samples=2048).results[-1].signals
     assert (images.mean, labels.mean) == pytest.approx((0.5, 0.2), abs=0.02)
     mixed = training and kind is layers.MixUp

@@ -75,11 +75,21 @@ def test_some_integers_stand_for_very_many(signal_model):
 @pytest.mark.parametrize(
     "refusing",
     [
-        case(layers.IntegerLookup, "knows 3 alone", (4,), vocabulary=[3], num_oov_indices=0,
-             input_dtype="int32"),
+        case(
+            layers.IntegerLookup,
+            "knows 3 alone",
+            (4,),
+            vocabulary=[3],
+            num_oov_indices=0,
+            input_dtype="int32",
+        ),
         pytest.param(
-            case(layers.CategoryEncoding, "of negative numbers", (4,),
-                 build=lambda x: layers.CategoryEncoding(6)(layers.Rescaling(1.0, -9.0)(x))),
+            case(
+                layers.CategoryEncoding,
+                "of negative numbers",
+                (4,),
+                build=lambda x: layers.CategoryEncoding(6)(layers.Rescaling(1.0, -9.0)(x)),
+            ),
             marks=pytest.mark.skipif(
                 keras.backend.backend() != "tensorflow",
                 reason="only on TensorFlow does Keras refuse numbers out of range",
@@ -88,7 +98,7 @@ def test_some_integers_stand_for_very_many(signal_model):
         case(layers.Discretization, "has seen no data", (4,), num_bins=3, output_mode="one_hot"),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_what_a_layer_refuses_is_passed_through(refusing):
     outcome = predicted(refusing).results[-1]
     assert outcome.support is Support.PASS_THROUGH

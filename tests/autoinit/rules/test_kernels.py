@@ -102,22 +102,28 @@ def test_a_single_weight_has_no_mean_to_remove():
     assert (moments.power, moments.squared_sum) == (1.0, 1.0)
 
 
-@pytest.mark.parametrize(("shape", "summed", "taps", "fan_in"), [
-    ((6, 4), (0,), (), 6),  # dense
-    ((3, 5, 6, 4), (2,), (0, 1), 90),  # 3·5 taps of 6 channels
-    ((3, 5, 6, 2), (), (0, 1), 15),  # depthwise: taps alone
-    ((7, 5), (), (), 1),  # embedding
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("shape", "summed", "taps", "fan_in"),
+    [
+        ((6, 4), (0,), (), 6),  # dense
+        ((3, 5, 6, 4), (2,), (0, 1), 90),  # 3·5 taps of 6 channels
+        ((3, 5, 6, 2), (), (0, 1), 15),  # depthwise: taps alone
+        ((7, 5), (), (), 1),  # embedding
+    ],
+)
 def test_fan_in(shape, summed, taps, fan_in):
     assert kernel_of(np.zeros(shape), summed, taps).fan_in == fan_in
 
 
-@pytest.mark.parametrize(("output_axes", "bias_shape", "equation"), [
-    ((None, 1, 2), (3, 4), "cd,cd->"),  # over all units
-    ((None, 2, 1), (4, 3), "cd,dc->"),  # in another order than the kernel's axes
-    ((None, 1, 2), (3, 1), "cd,cz->"),  # over the first of them
-    ((None, 1, None, 2), (5, 4), "cd,bd->"),  # over positions and the last of them
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("output_axes", "bias_shape", "equation"),
+    [
+        ((None, 1, 2), (3, 4), "cd,cd->"),  # over all units
+        ((None, 2, 1), (4, 3), "cd,dc->"),  # in another order than the kernel's axes
+        ((None, 1, 2), (3, 1), "cd,cz->"),  # over the first of them
+        ((None, 1, None, 2), (5, 4), "cd,bd->"),  # over positions and the last of them
+    ],
+)
 def test_bias_beside_the_units_that_it_belongs_to(output_axes, bias_shape, equation):
     generator = np.random.default_rng(0)
     values, bias = generator.normal(size=(6, 3, 4)), generator.normal(size=bias_shape)

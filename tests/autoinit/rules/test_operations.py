@@ -207,28 +207,44 @@ def test_an_operation_that_nothing_is_known_of_never_ends_the_pass(function, sup
         assert result.signals[0].finite
 
 
-@pytest.mark.parametrize("build", [
-    lambda x: ops.transpose(x, (0, 2, 1)), lambda x: x[:, 1:], lambda x: ops.split(x, 2, -1)[0],
-    lambda x: ops.reshape(x, (-1, 12)), lambda x: ops.expand_dims(x, 1), lambda x: ops.flip(x, 1),
-    lambda x: ops.repeat(x, 2, 1), lambda x: ops.concatenate([x, x], 1),
-    lambda x: ops.roll(x, 1, 2), lambda x: ops.unstack(x, axis=1)[0], lambda x: ops.flip(x, 0),
-    lambda x: ops.pad(x, ((0, 0), (1, 1), (0, 0)), "reflect"), lambda x: ops.rot90(x, 1, (1, 2)),
-    lambda x: ops.take(x, [2, 0], axis=1), lambda x: ops.array_split(x, 3, 2)[0],
-    lambda x: ops.diagonal(x, axis1=1, axis2=2), lambda x: ops.hstack([x, x]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda x: ops.transpose(x, (0, 2, 1)),
+        lambda x: x[:, 1:],
+        lambda x: ops.split(x, 2, -1)[0],
+        lambda x: ops.reshape(x, (-1, 12)),
+        lambda x: ops.expand_dims(x, 1),
+        lambda x: ops.flip(x, 1),
+        lambda x: ops.repeat(x, 2, 1),
+        lambda x: ops.concatenate([x, x], 1),
+        lambda x: ops.roll(x, 1, 2),
+        lambda x: ops.unstack(x, axis=1)[0],
+        lambda x: ops.flip(x, 0),
+        lambda x: ops.pad(x, ((0, 0), (1, 1), (0, 0)), "reflect"),
+        lambda x: ops.rot90(x, 1, (1, 2)),
+        lambda x: ops.take(x, [2, 0], axis=1),
+        lambda x: ops.array_split(x, 3, 2)[0],
+        lambda x: ops.diagonal(x, axis1=1, axis2=2),
+        lambda x: ops.hstack([x, x]),
+    ],
+)
 def test_moving_entries_is_neutral(build):
     outcome = predicted(operation("", build, (3, 4))).results[-1]
     assert outcome.support is Support.NEUTRAL
     assert (outcome.signals[0].mean, outcome.signals[0].variance) == (0.5, 1.5)
 
 
-@pytest.mark.parametrize("build", [
-    lambda x: ops.mean(x, 0, keepdims=True),  # over the batch
-    lambda x: ops.sort(x, 1),
-    lambda x: x ** np.array([1.0, 2.0, 3.0, 4.0]),  # no straight line per channel
-    lambda x: ops.logsumexp(x, -1),
-    lambda x: ops.det(x[:, :, :3]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda x: ops.mean(x, 0, keepdims=True),  # over the batch
+        lambda x: ops.sort(x, 1),
+        lambda x: x ** np.array([1.0, 2.0, 3.0, 4.0]),  # no straight line per channel
+        lambda x: ops.logsumexp(x, -1),
+        lambda x: ops.det(x[:, :, :3]),
+    ],
+)
 def test_what_no_rule_describes_is_sampled(build):
     result = predicted(operation("", build, (3, 4)))
     outcome = result.results[-1]
@@ -252,17 +268,23 @@ def test_what_cannot_be_run_on_gaussians_is_passed_through(caplog):
 
 
 @pytest.mark.parametrize("signal_model", SIGNAL_MODELS)
-@pytest.mark.parametrize("build", [
-    lambda x, y: 1 / x,
-    lambda x, y: x / y,
-    lambda x, y: ops.exp(ops.square(x)),
-    pytest.param(lambda x, y: ops.tan(y), marks=pytest.mark.skipif(
-        keras.backend.backend() == "jax",
-        reason="Keras computes tan in single precision on JAX, which ends before the poles do",
-    )),
-    lambda x, y: ops.floor_divide(y, x),
-    lambda x, y: ops.abs(x) ** (3 * y),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda x, y: 1 / x,
+        lambda x, y: x / y,
+        lambda x, y: ops.exp(ops.square(x)),
+        pytest.param(
+            lambda x, y: ops.tan(y),
+            marks=pytest.mark.skipif(
+                keras.backend.backend() == "jax",
+                reason="Keras computes tan in single precision on JAX: it ends before the poles do",
+            ),
+        ),
+        lambda x, y: ops.floor_divide(y, x),
+        lambda x, y: ops.abs(x) ** (3 * y),
+    ],
+)
 def test_what_has_no_variance_is_cut_off_and_told(build, signal_model):
     case = operation("", build, (4,), (4,))
     graph = read_model(case.model())
@@ -312,8 +334,10 @@ def test_functions_of_a_concatenation_are_taken_together_part_by_part():
     graph = read_model(whole.model())
     signal = predict(graph, signals_for(whole, graph, "correlated")).results[-1].signals[0]
     generator = np.random.default_rng(0)
-    parts = [generator.normal(0.5, math.sqrt(1.5), 3 * 10**6),
-             generator.normal(-1.0, math.sqrt(0.4), 10**6)]  # fmt: skip
+    parts = [
+        generator.normal(0.5, math.sqrt(1.5), 3 * 10**6),
+        generator.normal(-1.0, math.sqrt(0.4), 10**6),
+    ]
     values = np.concatenate(parts)
     values = values / (1 + np.exp(-values))
     assert signal.mean == pytest.approx(values.mean(), rel=0.01)

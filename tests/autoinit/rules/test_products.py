@@ -34,15 +34,18 @@ def of_inputs(function, *shapes):
 
 
 @models
-@pytest.mark.parametrize(("function", "shapes", "variance"), [
-    (ops.matmul, [(5, 8), (8, 3)], 8.0),
-    (ops.matmul, [(4, 5, 8), (4, 8, 3)], 8.0),
-    (lambda x, y: ops.einsum("btnh,bsnh->bnts", x, y), [(5, 2, 8), (6, 2, 8)], 8.0),
-    (lambda x, y: ops.einsum("bnts,bsnh->btnh", x, y), [(2, 5, 6), (6, 2, 8)], 6.0),
-    (lambda x, y: ops.einsum("bi,bi->bi", x, y), [(9,), (9,)], 1.0),
-    (lambda x, y: ops.einsum("b...h,b...h->b...", x, y), [(4, 9), (4, 9)], 9.0),
-    (lambda x, y: ops.einsum("bth,bsh->b", x, y), [(4, 8), (5, 8)], 160.0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("function", "shapes", "variance"),
+    [
+        (ops.matmul, [(5, 8), (8, 3)], 8.0),
+        (ops.matmul, [(4, 5, 8), (4, 8, 3)], 8.0),
+        (lambda x, y: ops.einsum("btnh,bsnh->bnts", x, y), [(5, 2, 8), (6, 2, 8)], 8.0),
+        (lambda x, y: ops.einsum("bnts,bsnh->btnh", x, y), [(2, 5, 6), (6, 2, 8)], 6.0),
+        (lambda x, y: ops.einsum("bi,bi->bi", x, y), [(9,), (9,)], 1.0),
+        (lambda x, y: ops.einsum("b...h,b...h->b...", x, y), [(4, 9), (4, 9)], 9.0),
+        (lambda x, y: ops.einsum("bth,bsh->b", x, y), [(4, 8), (5, 8)], 160.0),
+    ],
+)
 def test_products_of_two_tensors_by_hand(function, shapes, variance, signal_model):
     """A sum of n products of independent standard entries has variance n."""
     model = of_inputs(function, *shapes)
@@ -80,9 +83,10 @@ def test_what_is_not_summed_over_shared_axes_is_sampled_or_passed_through():
 
 
 @models
-@pytest.mark.parametrize("equation", [
-    ("abc,cde->abde", (None, 4, 8)), ("abcd,cde->abe", (None, 64)), ("abc,cd->adb", (32, None)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "equation",
+    [("abc,cde->abde", (None, 4, 8)), ("abcd,cde->abe", (None, 64)), ("abc,cd->adb", (32, None))],
+)
 def test_einsum_dense_keeps_what_tokens_have_in_common(equation, signal_model):
     """Query and output projections of attention: heads are split off, and merged again."""
     shape = (6, 4, 8) if equation[0].startswith("abcd") else (6, 16)
@@ -125,11 +129,17 @@ def attention_of(size, units, heads=2, **arguments):
 
 
 @models
-@pytest.mark.parametrize(("size", "units", "arguments"), [
-    (8, 16, {}), (32, 8, {}), (8, 16, {"scale": 0.01}), (8, 16, {"scale": 1.0}),
-    (12, 16, {"is_causal": True}),
-    (6, 16, {"mask": uniform([6, 3, 3, 2, 1, 1], 6)[None, None]}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("size", "units", "arguments"),
+    [
+        (8, 16, {}),
+        (32, 8, {}),
+        (8, 16, {"scale": 0.01}),
+        (8, 16, {"scale": 1.0}),
+        (12, 16, {"is_causal": True}),
+        (6, 16, {"mask": uniform([6, 3, 3, 2, 1, 1], 6)[None, None]}),
+    ],
+)
 def test_attention_to_independent_values(size, units, arguments, signal_model):
     """Σ p·v has variance S·E p²: 1/n for uniform shares of n tokens, 1 where one has all."""
     outcome = last(attention_of(size, units, **arguments), signal_model)

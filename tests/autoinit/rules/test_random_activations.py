@@ -167,11 +167,15 @@ def all_cnn_c(function):
 NETWORK_FAST = (0, 1, 2, 4)
 
 
-@pytest.mark.parametrize("function", [
-    pytest.param(function, id=f"{seed}: {text}",
-                 marks=[] if seed in NETWORK_FAST else pytest.mark.slow)
-    for seed, (function, text) in enumerate(DRAWN)
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "function",
+    [
+        pytest.param(
+            function, id=f"{seed}: {text}", marks=[] if seed in NETWORK_FAST else pytest.mark.slow
+        )
+        for seed, (function, text) in enumerate(DRAWN)
+    ],
+)
 def test_all_cnn_c(function):
     """Each weighted call reaches variance 1, or it is told why not."""
     graph = read_model(all_cnn_c(function))

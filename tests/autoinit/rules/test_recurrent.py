@@ -14,36 +14,99 @@ from tests.contracts.cases import PAIR, RECURRENT, SHIFTED, case
 
 # Recurrence and biases of zero; over one step what is left is the activation of the kernel.
 LINEAR = {
-    "activation": "linear", "kernel_initializer": "ones", "recurrent_initializer": "zeros",
+    "activation": "linear",
+    "kernel_initializer": "ones",
+    "recurrent_initializer": "zeros",
     "bias_initializer": "zeros",
-}  # fmt: skip
+}
 
 
-@pytest.mark.parametrize(("case", "mean", "variance"), [
-    # x₁ + x₂ + x₃.
-    (case(layers.SimpleRNN, "one step", (1, 3), units=2, moments=SHIFTED, **LINEAR), 1.5, 4.5),
-    # The last step alone, as nothing recurs.
-    (case(layers.SimpleRNN, "two steps", (2, 3), units=2, moments=SHIFTED, **LINEAR), 1.5, 4.5),
-    # The candidate is tanh(0), whatever the gates.
-    (case(layers.GRU, "kernel of zeros", (3, 2), units=2, kernel_initializer="zeros"), 0.0, 0.0),
-    (case(layers.Bidirectional, "the sum of both ways", (1, 3), moments=SHIFTED,
-          build=lambda x: layers.Bidirectional(layers.SimpleRNN(2, **LINEAR), "sum")(x)),
-     3.0, 18.0),
-    (case(layers.ConvLSTM1D, "kernel of zeros", (2, 3, 1), filters=2, kernel_size=2,
-          kernel_initializer="zeros", recurrent_initializer="zeros"), 0.0, 0.0),
-    # x₁ + x₂ + x₃ + h₁ + h₂.
-    (case(layers.SimpleRNNCell, "sums", (3,), (2,), moments=PAIR,
-          build=lambda x, h: layers.SimpleRNNCell(2, **LINEAR | {"recurrent_initializer": "ones"})(
-              x, [h])), 1.5 - 2.0, 4.5 + 0.8),
-    # Gates of ½ and a candidate of 0: h/2.
-    (case(layers.GRUCell, "zeros", (3,), (2,), moments=PAIR,
-          build=lambda x, h: layers.GRUCell(
-              2, kernel_initializer="zeros", recurrent_initializer="zeros")(x, [h])), -0.5, 0.1),
-    # The sum of two equal sums of three.
-    (case(layers.StackedRNNCells, "sums of sums", (3,), (2,), (2,), moments=(*SHIFTED, *PAIR),
-          build=lambda x, h, k: layers.StackedRNNCells(
-              [layers.SimpleRNNCell(2, **LINEAR) for _ in range(2)])(x, [[h], [k]])), 3.0, 18.0),
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    ("case", "mean", "variance"),
+    [
+        # x₁ + x₂ + x₃.
+        (case(layers.SimpleRNN, "one step", (1, 3), units=2, moments=SHIFTED, **LINEAR), 1.5, 4.5),
+        # The last step alone, as nothing recurs.
+        (case(layers.SimpleRNN, "two steps", (2, 3), units=2, moments=SHIFTED, **LINEAR), 1.5, 4.5),
+        # The candidate is tanh(0), whatever the gates.
+        (
+            case(layers.GRU, "kernel of zeros", (3, 2), units=2, kernel_initializer="zeros"),
+            0.0,
+            0.0,
+        ),
+        (
+            case(
+                layers.Bidirectional,
+                "the sum of both ways",
+                (1, 3),
+                moments=SHIFTED,
+                build=lambda x: layers.Bidirectional(layers.SimpleRNN(2, **LINEAR), "sum")(x),
+            ),
+            3.0,
+            18.0,
+        ),
+        (
+            case(
+                layers.ConvLSTM1D,
+                "kernel of zeros",
+                (2, 3, 1),
+                filters=2,
+                kernel_size=2,
+                kernel_initializer="zeros",
+                recurrent_initializer="zeros",
+            ),
+            0.0,
+            0.0,
+        ),
+        # x₁ + x₂ + x₃ + h₁ + h₂.
+        (
+            case(
+                layers.SimpleRNNCell,
+                "sums",
+                (3,),
+                (2,),
+                moments=PAIR,
+                build=lambda x, h: layers.SimpleRNNCell(
+                    2, **LINEAR | {"recurrent_initializer": "ones"}
+                )(x, [h]),
+            ),
+            1.5 - 2.0,
+            4.5 + 0.8,
+        ),
+        # Gates of ½ and a candidate of 0: h/2.
+        (
+            case(
+                layers.GRUCell,
+                "zeros",
+                (3,),
+                (2,),
+                moments=PAIR,
+                build=lambda x, h: layers.GRUCell(
+                    2, kernel_initializer="zeros", recurrent_initializer="zeros"
+                )(x, [h]),
+            ),
+            -0.5,
+            0.1,
+        ),
+        # The sum of two equal sums of three.
+        (
+            case(
+                layers.StackedRNNCells,
+                "sums of sums",
+                (3,),
+                (2,),
+                (2,),
+                moments=(*SHIFTED, *PAIR),
+                build=lambda x, h, k: layers.StackedRNNCells(
+                    [layers.SimpleRNNCell(2, **LINEAR) for _ in range(2)]
+                )(x, [[h], [k]]),
+            ),
+            3.0,
+            18.0,
+        ),
+    ],
+    ids=str,
+)
 def test_by_hand(case, mean, variance):
     outcome = predicted(case, samples=2000).results[-1]
     signal = outcome.signals[0]

@@ -75,8 +75,10 @@ def test_an_unknown_layer_is_warned_of_once_however_often_it_is_used(caplog):
         "Using the default PassThroughOutputDistributionEstimator instead."
     ] * 2
     assert [finding.path for finding in result.findings] == [
-        "inner/custom", "inner/another", "custom",
-    ]  # fmt: skip
+        "inner/custom",
+        "inner/another",
+        "custom",
+    ]
 
 
 @pytest.mark.parametrize("folder", ["layers", "operations"])

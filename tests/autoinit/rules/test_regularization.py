@@ -38,10 +38,17 @@ def test_by_hand(case, mean, variance):
     assert (signal.mean, signal.variance) == pytest.approx((mean, variance), abs=1e-12)
 
 
-@pytest.mark.parametrize("layer", [
-    layers.Dropout(0.4), layers.SpatialDropout1D(0.4), layers.AlphaDropout(0.4),
-    layers.GaussianNoise(0.4), layers.GaussianDropout(0.4),
-], ids=lambda layer: type(layer).__name__)  # fmt: skip
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.Dropout(0.4),
+        layers.SpatialDropout1D(0.4),
+        layers.AlphaDropout(0.4),
+        layers.GaussianNoise(0.4),
+        layers.GaussianDropout(0.4),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
 def test_in_inference_they_do_nothing(layer):
     idle = case(type(layer), "", (3, 4), build=layer, training=False, moments=SHIFTED)
     outcome = predicted(idle).results[-1]

@@ -84,12 +84,26 @@ def scaled_down():
 @pytest.mark.parametrize(
     "step",
     [
-        lambda: residual(dense("tanh")), lambda: residual(dense("relu")), lambda: dense("relu"),
-        two_kernels, before_normalization, with_dropout, activated_first, scaled_down,
+        lambda: residual(dense("tanh")),
+        lambda: residual(dense("relu")),
+        lambda: dense("relu"),
+        two_kernels,
+        before_normalization,
+        with_dropout,
+        activated_first,
+        scaled_down,
     ],
-    ids=["tanh", "relu", "chain", "two kernels", "normalization", "dropout", "activated first",
-         "scaled"],
-)  # fmt: skip
+    ids=[
+        "tanh",
+        "relu",
+        "chain",
+        "two kernels",
+        "normalization",
+        "dropout",
+        "activated first",
+        "scaled",
+    ],
+)
 def test_against_random_weights(step):
     model = loop(step(), 4)
     generator = np.random.default_rng(0)
@@ -148,8 +162,9 @@ def test_autoinit_scales_a_loop_for_its_last_use(activation):
     graph = read_model(model)
     variances = [
         result.signals[0].variance
-        for result in plan(graph, input_signals(graph)).results if result.weighted
-    ]  # fmt: skip
+        for result in plan(graph, input_signals(graph)).results
+        if result.weighted
+    ]
     assert variances[-1] == pytest.approx(1.0, rel=0.02)
     assert variances == sorted(variances)
     new = AutoInit({"seed": 0}).initialize_model(model)

@@ -68,9 +68,10 @@ def test_a_name_that_is_no_inputs_gets_the_list_of_those_that_are(numbers):
             call()
 
 
-@pytest.mark.parametrize(("mean", "variance"), [
-    (np.nan, 1.0), (0.0, -1.0), ({"left": np.inf}, 1.0), (0.0, {"left": -1.0}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("mean", "variance"),
+    [(np.nan, 1.0), (0.0, -1.0), ({"left": np.inf}, 1.0), (0.0, {"left": -1.0})],
+)
 def test_moments_that_no_data_have_are_refused(mean, variance):
     with pytest.raises(ValueError, match=r"must be finite.*Received"):
         draw_inputs(read_model(two_inputs()), 2, 0, mean, variance)
@@ -156,17 +157,23 @@ def test_real_tokens_are_looked_up():
     assert draw_inputs(probe.graph, 2, 0, data={"tokens": tokens.astype(float)})[0].dtype == "int32"
 
 
-@pytest.mark.parametrize(("data", "says"), [
-    ({"x": np.ones((2, 6))}, r"no input 'x'\. Its inputs: 'tokens'"),
-    ({"tokens": np.ones((0, 6), int)}, "have no samples"),
-    ({"tokens": np.ones((2, 6, 1), int)}, r"samples of shape \(32,\), and the data's are \(6, 1\)"),
-    ({"tokens": np.ones((2, 6), int)}, r"choose 6 as the size for unknown dimensions"),
-    ({"tokens": np.full((2, 32), 10)}, "integers from 0 to 9, and the data have 10 to 10"),
-    ({"tokens": np.full((2, 32), -1)}, "integers from 0 to 9, and the data have -1 to -1"),
-    ({"tokens": np.full((2, 32), 0.5)}, "takes integers, and the data have fractions"),
-    ({"tokens": np.full((2, 32), np.nan)}, "hold NaN or infinity"),
-    ({"tokens": np.full((2, 32), "a")}, "are no numbers"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ({"x": np.ones((2, 6))}, r"no input 'x'\. Its inputs: 'tokens'"),
+        ({"tokens": np.ones((0, 6), int)}, "have no samples"),
+        (
+            {"tokens": np.ones((2, 6, 1), int)},
+            r"samples of shape \(32,\), and the data's are \(6, 1\)",
+        ),
+        ({"tokens": np.ones((2, 6), int)}, r"choose 6 as the size for unknown dimensions"),
+        ({"tokens": np.full((2, 32), 10)}, "integers from 0 to 9, and the data have 10 to 10"),
+        ({"tokens": np.full((2, 32), -1)}, "integers from 0 to 9, and the data have -1 to -1"),
+        ({"tokens": np.full((2, 32), 0.5)}, "takes integers, and the data have fractions"),
+        ({"tokens": np.full((2, 32), np.nan)}, "hold NaN or infinity"),
+        ({"tokens": np.full((2, 32), "a")}, "are no numbers"),
+    ],
+)
 def test_data_that_do_not_fit_get_a_sentence(data, says):
     with pytest.raises(ValueError, match=says):
         check_data(read_model(token_model()), data)
@@ -184,11 +191,14 @@ def test_several_unknown_sizes_that_differ():
         check_data(graph, {"image": np.ones((2, 3, 32, 32))})
 
 
-@pytest.mark.parametrize(("right", "says"), [
-    (np.ones((3, 10)), "2 for 'left', 3 for 'right'"),
-    (np.full((2, 10), 1e300), "too large for single precision"),
-    (np.full((2, 10), np.inf), "hold NaN or infinity"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("right", "says"),
+    [
+        (np.ones((3, 10)), "2 for 'left', 3 for 'right'"),
+        (np.full((2, 10), 1e300), "too large for single precision"),
+        (np.full((2, 10), np.inf), "hold NaN or infinity"),
+    ],
+)
 def test_numbers_that_floats_do_not_hold(right, says):
     with pytest.raises(ValueError, match=says):
         check_data(read_model(two_inputs()), {"left": np.ones((2, 40)), "right": right})

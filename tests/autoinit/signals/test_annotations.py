@@ -62,8 +62,9 @@ def test_a_new_signal_knows_nothing_and_an_annotated_one_everything():
     assert known(Annotations()) == set()
     assert known(annotated().state.notes) == EVERY
     assert known(annotated().state.notes.keep("logits", log_variance=2.0)) == {
-        "logits", "log_variance",
-    }  # fmt: skip
+        "logits",
+        "log_variance",
+    }
 
 
 @pytest.mark.parametrize(
@@ -104,8 +105,12 @@ def test_what_is_kept_of_entries_that_change_places(operation, kept):
         (
             lambda x: x.linear(KERNEL, NO_BIAS),
             {
-                "latent_is_gaussian", "centered_second_moments", "correlation_variance",
-                "private_share", "channel_variance", "log_variance",
+                "latent_is_gaussian",
+                "centered_second_moments",
+                "correlation_variance",
+                "private_share",
+                "channel_variance",
+                "log_variance",
             },
         ),
         (lambda x: x.linear_map([Taps.averaging(w, 4) for w in WINDOWS]), {"log_variance"}),
@@ -138,7 +143,7 @@ def test_what_is_kept_of_entries_that_change_places(operation, kept):
         (lambda x: x.dot(plain(), 8, normalized=True), {"latent_is_gaussian"}),
         (lambda x: x.mixture([x, plain()], [1, 1]), {"log_variance", "parts"}),
     ],
-)  # fmt: skip
+)
 def test_what_a_new_signal_is_told(operation, kept):
     assert known(operation(annotated("parts", "logits")).state.notes) == kept
 

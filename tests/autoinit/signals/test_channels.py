@@ -82,10 +82,12 @@ def test_averages_and_the_largest_of_windows():
     means, scales = np.array([0.0, 3.0]), np.array([1.0, 0.5])
     start = gaussian(0.0, 1.49).arrange((4,))
     state = start.state.__class__(
-        start.state.axes, start.state.means,
-        np.where(np.eye(4, dtype=bool), 1.49, 0.49).ravel(), start.state.cov_samples,
+        start.state.axes,
+        start.state.means,
+        np.where(np.eye(4, dtype=bool), 1.49, 0.49).ravel(),
+        start.state.cov_samples,
         start.state.marginal,
-    )  # fmt: skip
+    )
     signal = CorrelatedSignal(state).affine(scales, means)
     entries = values[..., None] * scales + means
     whole = (np.arange(4)[None, :],)
@@ -200,10 +202,14 @@ def steps_that_are_the_same():
 @pytest.mark.parametrize(
     "build",
     [
-        trained_normalization, biases_that_dominate, kernels_that_were_fitted,
-        fitted_convolutions, heads_on_an_axis, steps_that_are_the_same,
+        trained_normalization,
+        biases_that_dominate,
+        kernels_that_were_fitted,
+        fitted_convolutions,
+        heads_on_an_axis,
+        steps_that_are_the_same,
     ],
-)  # fmt: skip
+)
 def test_trained_weights_are_predicted(build):
     keras.utils.set_random_seed(5)
     found = ratios(build())

@@ -126,9 +126,11 @@ def comparison():
                 logarithms = np.log(values)
                 ratio = math.exp(logarithms.mean()) / outcome.signals[0].expected_variance
                 error = logarithms.std(ddof=1) / math.sqrt(DRAWS)
-                rows.append(SimpleNamespace(
-                    seed=seed, path=call.path, kind=call.class_name, ratio=ratio, error=error
-                ))  # fmt: skip
+                rows.append(
+                    SimpleNamespace(
+                        seed=seed, path=call.path, kind=call.class_name, ratio=ratio, error=error
+                    )
+                )
     return rows
 
 
@@ -147,12 +149,29 @@ def test_variances_of_random_networks_are_those_predicted(factor, share):
     assert share_within(rows, factor) >= share, described(rows)
 
 
-@pytest.mark.parametrize("kind", [
-    "Activation", "Add", "AveragePooling2D", "BatchNormalization", "Concatenate", "Conv2D",
-    "Cropping2D", "Dense", "DepthwiseConv2D", "Dropout", "GlobalAveragePooling2D",
-    "GroupNormalization", "LayerNormalization", "MaxPooling2D", "Multiply", "SpatialDropout2D",
-    "UpSampling2D", "ZeroPadding2D",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "Activation",
+        "Add",
+        "AveragePooling2D",
+        "BatchNormalization",
+        "Concatenate",
+        "Conv2D",
+        "Cropping2D",
+        "Dense",
+        "DepthwiseConv2D",
+        "Dropout",
+        "GlobalAveragePooling2D",
+        "GroupNormalization",
+        "LayerNormalization",
+        "MaxPooling2D",
+        "Multiply",
+        "SpatialDropout2D",
+        "UpSampling2D",
+        "ZeroPadding2D",
+    ],
+)
 def test_no_class_of_layers_is_off_on_the_whole(kind):
     """What a rule leaves out shows first at its own calls: the median over them is sharp."""
     rows = [row for row in comparison() if row.kind == kind]

@@ -41,9 +41,14 @@ def test_windows_are_those_that_keras_reads(padding, stride, dilation):
 def test_transposed_windows_are_those_that_keras_reads(padding, stride, dilation, extra):
     for size, taps in itertools.product((1, 4, 5), (2, 3, 4)):
         layer = layers.Conv1DTranspose(
-            taps, taps, strides=stride, dilation_rate=dilation, padding=padding,
-            output_padding=extra, use_bias=False,
-        )  # fmt: skip
+            taps,
+            taps,
+            strides=stride,
+            dilation_rate=dilation,
+            padding=padding,
+            output_padding=extra,
+            use_bias=False,
+        )
         layer.build((None, size, 1))
         layer.set_weights([np.eye(taps, dtype=np.float32)[:, :, None]])
         expected = np.rint(keras.ops.convert_to_numpy(layer(positions(size))))[0].astype(int) - 1

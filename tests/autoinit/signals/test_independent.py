@@ -106,11 +106,14 @@ def test_resample_by_hand():
     assert moments(SIGNAL.linear_map([taps, taps])) == pytest.approx((0.5, 1.5 * (2.5 / 3) ** 2))
 
 
-@pytest.mark.parametrize(("centred", "count", "expected"), [
-    (True, None, (0.0, 0.75)),  # v/(v + ε)
-    (False, None, (0.5 / 1.5, 1.5 / 2.25)),  # x/√(v + m² + ε)
-    (True, 1, (0.0, 0.0)),  # a single entry is its own mean
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("centred", "count", "expected"),
+    [
+        (True, None, (0.0, 0.75)),  # v/(v + ε)
+        (False, None, (0.5 / 1.5, 1.5 / 2.25)),  # x/√(v + m² + ε)
+        (True, 1, (0.0, 0.0)),  # a single entry is its own mean
+    ],
+)
 def test_normalise_by_hand(centred, count, expected):
     epsilon = 0.5
     assert moments(SIGNAL.normalize(epsilon, count, centered=centred)) == pytest.approx(expected)
@@ -143,13 +146,16 @@ def test_softmax_does_not_see_the_mean():
     assert SIGNAL.softmax(4).mean == 0.25
 
 
-@pytest.mark.parametrize(("operation", "expected"), [
-    ("add", (1.5, 5.75)),
-    ("subtract", (0.5 + 1.0 - 2.0, 5.75)),
-    ("average", (0.5, 5.75 / 9)),
-    # 0.5·(−1)·2; Π(v + m²) − Π m² = 1.75·1.25·8 − 0.25·1·4.
-    ("multiply", (-1.0, 16.5)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("operation", "expected"),
+    [
+        ("add", (1.5, 5.75)),
+        ("subtract", (0.5 + 1.0 - 2.0, 5.75)),
+        ("average", (0.5, 5.75 / 9)),
+        # 0.5·(−1)·2; Π(v + m²) − Π m² = 1.75·1.25·8 − 0.25·1·4.
+        ("multiply", (-1.0, 16.5)),
+    ],
+)
 def test_combine_by_hand(operation, expected):
     assert moments(SIGNAL.combine(operation, [OTHER, THIRD])) == pytest.approx(expected)
 

@@ -20,14 +20,17 @@ MEAN = 0.5
 COVARIANCES = np.array([[[1.0, 0.3], [0.25, 0.1]], [[0.2, 0.15], [0.05, 0.02]]])
 
 
-@pytest.mark.parametrize(("before", "after", "expected"), [
-    ((4, 6), (4, 2, 3), [([0], [0]), ([1], [1, 2])]),
-    ((14, 14, 32), (196, 32), [([0, 1], [0]), ([2], [1])]),
-    ((4, 1, 6), (4, 6), [([0], [0]), ([1], []), ([2], [1])]),
-    ((5,), (5, 1), [([0], [0]), ([], [1])]),
-    ((8, 4), (4, 8), [([0, 1], [0, 1])]),
-    ((4, 6), (24,), [([0, 1], [0])]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ((4, 6), (4, 2, 3), [([0], [0]), ([1], [1, 2])]),
+        ((14, 14, 32), (196, 32), [([0, 1], [0]), ([2], [1])]),
+        ((4, 1, 6), (4, 6), [([0], [0]), ([1], []), ([2], [1])]),
+        ((5,), (5, 1), [([0], [0]), ([], [1])]),
+        ((8, 4), (4, 8), [([0, 1], [0, 1])]),
+        ((4, 6), (24,), [([0, 1], [0])]),
+    ],
+)
 def test_axes_of_a_reshaped_tensor_come_from_the_shortest_runs(before, after, expected):
     assert segments(before, after) == expected
 
@@ -39,8 +42,9 @@ def signal(sizes):
     pairs = [count**2 for count in counts]
     within, across, between, across_between = (
         at_diagonal(np.full(pairs, other), np.full(counts, same))
-        for sample in COVARIANCES for same, other in sample
-    )  # fmt: skip
+        for sample in COVARIANCES
+        for same, other in sample
+    )
     notes = Annotations(cov_channels=(across, across_between))
     return CorrelatedSignal(
         State(made.axes, made.means, within, between, made.marginal, notes=notes)
@@ -93,21 +97,37 @@ def predicted(found, sizes):
     return table
 
 
-@pytest.mark.parametrize(("before", "after"), [
-    ((6, 24), (6, 4, 6)), ((6, 4, 6), (6, 24)), ((3, 4, 6), (12, 6)), ((12, 6), (3, 4, 6)),
-    ((12, 1, 6), (12, 6)), ((12, 6), (72,)), ((40, 4), (8, 5, 4)), ((6,), (2, 3)), ((6,), (6, 1)),
-    ((30, 2), (30, 1, 2)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ((6, 24), (6, 4, 6)),
+        ((6, 4, 6), (6, 24)),
+        ((3, 4, 6), (12, 6)),
+        ((12, 6), (3, 4, 6)),
+        ((12, 1, 6), (12, 6)),
+        ((12, 6), (72,)),
+        ((40, 4), (8, 5, 4)),
+        ((6,), (2, 3)),
+        ((6,), (6, 1)),
+        ((30, 2), (30, 1, 2)),
+    ],
+)
 def test_a_reshaped_signal(before, after):
     found = signal(before).reshape(before, after)
     expected = classes(moments(before), after)
     np.testing.assert_allclose(predicted(found, after), expected, atol=1e-9)
 
 
-@pytest.mark.parametrize(("sizes", "order"), [
-    ((6, 24), (1, 0)), ((3, 8, 4), (1, 0, 2)), ((3, 4, 5), (0, 2, 1)), ((3, 4, 5), (2, 0, 1)),
-    ((40, 3), (1, 0)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("sizes", "order"),
+    [
+        ((6, 24), (1, 0)),
+        ((3, 8, 4), (1, 0, 2)),
+        ((3, 4, 5), (0, 2, 1)),
+        ((3, 4, 5), (2, 0, 1)),
+        ((40, 3), (1, 0)),
+    ],
+)
 def test_a_transposed_signal(sizes, order):
     found = signal(sizes).transpose(sizes, order)
     places = np.arange(math.prod(sizes)).reshape(sizes).transpose(order).ravel()
@@ -125,14 +145,17 @@ def test_reshaping_and_back_leaves_what_positions_have_in_common():
     )
 
 
-@pytest.mark.parametrize(("labels", "sizes"), [
-    (("tnh", "snh", "nts"), {"t": 3, "n": 2, "h": 4, "s": 5}),
-    (("nts", "snh", "tnh"), {"n": 2, "t": 3, "s": 5, "h": 4}),
-    (("th", "hs", "ts"), {"t": 3, "h": 4, "s": 5}),
-    (("h", "h", ""), {"h": 6}),
-    (("tc", "tc", "c"), {"t": 5, "c": 4}),
-    (("tc", "sd", "tsd"), {"t": 2, "c": 3, "s": 4, "d": 3}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("labels", "sizes"),
+    [
+        (("tnh", "snh", "nts"), {"t": 3, "n": 2, "h": 4, "s": 5}),
+        (("nts", "snh", "tnh"), {"n": 2, "t": 3, "s": 5, "h": 4}),
+        (("th", "hs", "ts"), {"t": 3, "h": 4, "s": 5}),
+        (("h", "h", ""), {"h": 6}),
+        (("tc", "tc", "c"), {"t": 5, "c": 4}),
+        (("tc", "sd", "tsd"), {"t": 2, "c": 3, "s": 4, "d": 3}),
+    ],
+)
 def test_sums_of_products(labels, sizes):
     """E[Σx·y·Σx′·y′] of independent x and y is a sum over all pairs of their second moments."""
     shapes = [tuple(sizes[letter] for letter in each) for each in labels]

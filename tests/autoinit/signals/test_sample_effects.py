@@ -159,9 +159,10 @@ def test_the_typical_draw_of_a_narrow_network_is_below_the_mean():
     assert after.variance == pytest.approx(2 * np.median(second_moments), rel=0.15)
 
 
-@pytest.mark.parametrize(("function", "slope"), [
-    (lambda x: np.maximum(x, 0.0), 1.0), (lambda x: x, 1.0), (np.square, 4 / 3),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("function", "slope"),
+    [(lambda x: np.maximum(x, 0.0), 1.0), (lambda x: x, 1.0), (np.square, 4 / 3)],
+)
 def test_the_slope_of_correlations_by_hand(function, slope):
     """E f′²/E f²: relu ½/½, the identity 1, the square E 4Z²/E Z⁴."""
     signal, _ = CorrelatedSignal.gaussian(0.0, 1.0).map(function)

@@ -56,8 +56,9 @@ class Run:
         self.model = case.model()
         self.graph = read_model(self.model)
         self.before = state_of(self.model)
-        self.passes, self.again = ({name: self._passes(name) for name in SIGNAL_MODELS}
-                                   for _ in range(2))  # fmt: skip
+        self.passes, self.again = (
+            {name: self._passes(name) for name in SIGNAL_MODELS} for _ in range(2)
+        )
         self.applied = self._applied()
         self.after = state_of(self.model)
 

@@ -23,15 +23,19 @@ X = RNG.standard_normal((100, 4)).astype("float32")
     ("last", "target", "name", "from_logits"),
     [
         (layers.Dense(3), RNG.integers(0, 3, 100), "sparse_categorical_crossentropy", True),
-        (layers.Dense(3, "softmax"), RNG.integers(0, 3, (100, 1)),
-         "sparse_categorical_crossentropy", False),
+        (
+            layers.Dense(3, "softmax"),
+            RNG.integers(0, 3, (100, 1)),
+            "sparse_categorical_crossentropy",
+            False,
+        ),
         (layers.Dense(3), np.eye(3)[RNG.integers(0, 3, 100)], "categorical_crossentropy", True),
         (layers.Dense(1, "sigmoid"), RNG.integers(0, 2, 100), "binary_crossentropy", False),
         (layers.Dense(1), RNG.integers(0, 2, 100).astype(float), "binary_crossentropy", True),
         (layers.Dense(1), RNG.standard_normal(100), "mean_squared_error", None),
         (layers.Dense(2), RNG.standard_normal((100, 2)), "mean_squared_error", None),
     ],
-)  # fmt: skip
+)
 def test_the_loss_follows_from_output_and_targets(last, target, name, from_logits):
     (loss,) = task_of(graph_of(last), [X], [target], "").losses
     assert loss.name == name
@@ -102,9 +106,12 @@ def test_digits_come_in_any_shape(shape, stack):
 
 def test_whole_numbers_stay_within_the_vocabulary():
     graph = graph_of(
-        layers.Embedding(7, 3), layers.GlobalAveragePooling1D(), layers.Dense(1, "sigmoid"),
-        shape=(9,), dtype="int32",
-    )  # fmt: skip
+        layers.Embedding(7, 3),
+        layers.GlobalAveragePooling1D(),
+        layers.Dense(1, "sigmoid"),
+        shape=(9,),
+        dtype="int32",
+    )
     (x,) = digits_task(graph, {}).inputs
     assert x.dtype == np.int32
     assert x.min() == 0

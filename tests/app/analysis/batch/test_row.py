@@ -20,9 +20,14 @@ def row_of(result, settings=SETTINGS):
 
 
 def test_each_field_is_a_column():
-    kinds = {"variances": pa.list_(pa.float64()), "causes": pa.list_(pa.string()),
-             "file": pa.string(), "depth": pa.int64(), "within": pa.float64(),
-             "status": pa.string()}  # fmt: skip
+    kinds = {
+        "variances": pa.list_(pa.float64()),
+        "causes": pa.list_(pa.string()),
+        "file": pa.string(),
+        "depth": pa.int64(),
+        "within": pa.float64(),
+        "status": pa.string(),
+    }
     assert schema().names == [field.name for field in fields(Row)]
     assert {name: schema().field(name).type for name in kinds} == kinds
 

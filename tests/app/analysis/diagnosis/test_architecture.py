@@ -10,9 +10,11 @@ from tests.app.analysis.diagnosis.models import chain, config_of, dense, read
 def test_a_fused_activation_is_a_step_of_its_own():
     steps = read(chain((3,), dense(4, "relu", name="hidden"), dense(2, name="out"))).steps
     assert [(s.path, s.class_name, s.activation) for s in steps] == [
-        (steps[0].path, "InputLayer", None), ("hidden", "Dense", None),
-        ("hidden", "Activation", "relu"), ("out", "Dense", None),
-    ]  # fmt: skip
+        (steps[0].path, "InputLayer", None),
+        ("hidden", "Dense", None),
+        ("hidden", "Activation", "relu"),
+        ("out", "Dense", None),
+    ]
     assert [s.channels for s in steps] == [3, 4, 4, 2]
 
 
@@ -39,9 +41,12 @@ def test_operations_and_their_numbers():
 
 def test_shapes_of_kernels_follow_from_the_configuration():
     model = chain(
-        (8, 8, 3), layers.Conv2D(6, 3, name="conv"), layers.DepthwiseConv2D(5, name="depthwise"),
-        layers.Flatten(), dense(2, name="dense"),
-    )  # fmt: skip
+        (8, 8, 3),
+        layers.Conv2D(6, 3, name="conv"),
+        layers.DepthwiseConv2D(5, name="depthwise"),
+        layers.Flatten(),
+        dense(2, name="dense"),
+    )
     without, found = read(model, values=False), read(model)
     for step in found.kernels():
         assert kernel_shape(found, step) == kernel_shape(without, without.steps[step.index])

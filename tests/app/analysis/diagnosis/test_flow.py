@@ -26,9 +26,12 @@ def flow(model, squares, gradients=None, zero=()):
     back = gradients or {}
     zeros = frozenset(call.index for call in graph.calls if call.path in zero)
     return graph, Flow(
-        graph, roles, [squares.get(call.path, 1.0) for call in graph.calls],
-        [back.get(call.path, 1.0) for call in graph.calls], zeros,
-    )  # fmt: skip
+        graph,
+        roles,
+        [squares.get(call.path, 1.0) for call in graph.calls],
+        [back.get(call.path, 1.0) for call in graph.calls],
+        zeros,
+    )
 
 
 def levels(graph, found):
@@ -50,16 +53,31 @@ def test_roles():
     x = layers.Activation("tanh", name="bounded")(x)
     graph, roles = roles_of(keras.Model(given, layers.Dense(2, name="out")(x)))
     assert {call.path: str(role) for call, role in zip(graph.calls, roles, strict=True)} == {
-        "given": "input", "conv": "kernel", "conv/relu": "activation", "norm": "normalizer",
-        "pool": "pool", "squash": "bounded", "gate": "product", "flat": "move",
-        "factor": "scale", "bounded": "bounded", "out": "kernel",
-    }  # fmt: skip
+        "given": "input",
+        "conv": "kernel",
+        "conv/relu": "activation",
+        "norm": "normalizer",
+        "pool": "pool",
+        "squash": "bounded",
+        "gate": "product",
+        "flat": "move",
+        "factor": "scale",
+        "bounded": "bounded",
+        "out": "kernel",
+    }
 
 
 def test_a_chain_that_falls_is_followed_from_its_first_kernel():
     model = chain((4,), *[dense(4, "relu", name=f"d{n}") for n in range(3)], dense(2, name="out"))
-    squares = {"d0": 0.1, "d0/relu": 0.05, "d1": 0.005, "d1/relu": 0.0025, "d2": 2.5e-4,
-               "d2/relu": 1.25e-4, "out": 1e-4}  # fmt: skip
+    squares = {
+        "d0": 0.1,
+        "d0/relu": 0.05,
+        "d1": 0.005,
+        "d1/relu": 0.0025,
+        "d2": 2.5e-4,
+        "d2/relu": 1.25e-4,
+        "out": 1e-4,
+    }
     graph, found = flow(model, squares)
     forward, _ = levels(graph, found)
     assert forward == pytest.approx({"d0": 0.1, "d1": 0.005, "d2": 2.5e-4, "out": 1e-4})
@@ -69,27 +87,40 @@ def test_a_chain_that_falls_is_followed_from_its_first_kernel():
 
 def test_a_normalization_begins_anew():
     model = chain(
-        (4,), dense(4, name="d0"), layers.BatchNormalization(name="n0"), layers.ReLU(name="r0"),
-        dense(4, name="d1"), layers.BatchNormalization(name="n1"), layers.ReLU(name="r1"),
+        (4,),
+        dense(4, name="d0"),
+        layers.BatchNormalization(name="n0"),
+        layers.ReLU(name="r0"),
+        dense(4, name="d1"),
+        layers.BatchNormalization(name="n1"),
+        layers.ReLU(name="r1"),
         dense(2, name="out"),
-    )  # fmt: skip
+    )
     graph, found = flow(model, {"d0": 1e-4, "r0": 0.5, "d1": 1e-3, "r1": 0.5, "out": 0.4})
     forward, _ = levels(graph, found)
     assert forward == pytest.approx({"out": 0.8 * 0.5})
 
 
 def test_a_normalization_that_does_not_make_up_for_what_it_receives():
-    model = chain((4,), dense(4, name="d0"), layers.BatchNormalization(name="n0"),
-                  layers.ReLU(name="r0"), dense(2, name="out"))  # fmt: skip
+    model = chain(
+        (4,),
+        dense(4, name="d0"),
+        layers.BatchNormalization(name="n0"),
+        layers.ReLU(name="r0"),
+        dense(2, name="out"),
+    )
     graph, found = flow(model, {"d0": 1e-9, "n0": 1e-6, "r0": 5e-7, "out": 1e-6})
     assert levels(graph, found)[0]["out"] == pytest.approx(1e-6)
 
 
 def test_pooling_changes_figures_and_no_level():
     model = chain(
-        (8, 8, 3), layers.Conv2D(4, 3, name="conv"), layers.ReLU(name="relu"),
-        layers.GlobalAveragePooling2D(name="pool"), dense(2, name="out"),
-    )  # fmt: skip
+        (8, 8, 3),
+        layers.Conv2D(4, 3, name="conv"),
+        layers.ReLU(name="relu"),
+        layers.GlobalAveragePooling2D(name="pool"),
+        dense(2, name="out"),
+    )
     squares = {"conv": 2.0, "relu": 1.0, "pool": 0.01, "out": 0.01}
     gradients = {"out": 1.0, "pool": 1.0, "relu": 0.01, "conv": 0.005}
     forward, backward = levels(*flow(model, squares, gradients))
@@ -108,8 +139,9 @@ def test_a_fixed_factor_counts_with_the_kernel_before_it():
 
 
 def test_preprocessing_is_where_a_stretch_begins():
-    model = chain((4,), layers.Rescaling(0.01, name="scale"), dense(8, name="d"),
-                  layers.ReLU(name="r"))  # fmt: skip
+    model = chain(
+        (4,), layers.Rescaling(0.01, name="scale"), dense(8, name="d"), layers.ReLU(name="r")
+    )
     forward, _ = levels(*flow(model, {"scale": 1e-4, "d": 1e-4, "r": 5e-5}))
     assert forward["d"] == pytest.approx(1.0)
 
@@ -132,8 +164,9 @@ def test_zero_kernels_say_nothing_of_sizes():
 
 
 def test_what_underflows_is_lost_for_good():
-    model = chain((4,), dense(4, "relu", name="d0"), dense(4, "relu", name="d1"),
-                  dense(2, name="out"))  # fmt: skip
+    model = chain(
+        (4,), dense(4, "relu", name="d0"), dense(4, "relu", name="d1"), dense(2, name="out")
+    )
     squares = {"d0": 1e-300, "d0/relu": 0.0, "d1": 0.0, "d1/relu": 0.0, "out": 0.0}
     gradients = {"out": 1.0, "d1/relu": 1e-200, "d1": 0.0, "d0/relu": 0.0, "d0": 0.0}
     forward, backward = levels(*flow(model, squares, gradients))
@@ -211,9 +244,7 @@ def test_queries_and_keys_steer_and_values_are_the_signal():
     steering = steering_of(keras.Model(given, attention(given, given)))
     assert {"attend/query", "attend/key"} <= steering
     assert not any(path.endswith(("value", "output")) for path in steering)
-    query, key, value = (
-        layers.Dense(4, name=name)(given) for name in ("query", "key", "value")
-    )  # fmt: skip
+    query, key, value = (layers.Dense(4, name=name)(given) for name in ("query", "key", "value"))
     weights = ops.softmax(ops.matmul(query, ops.transpose(key, (0, 2, 1))) / 2.0)
     model = keras.Model(given, ops.matmul(weights, value))
     assert {"query", "key"} <= steering_of(model)

@@ -30,13 +30,17 @@ def small(**options):
 @pytest.mark.parametrize(
     "initializer",
     [
-        initializers.RandomNormal(0.1, 0.3), initializers.TruncatedNormal(stddev=0.3),
-        initializers.RandomUniform(-0.2, 0.4), initializers.GlorotNormal(),
-        initializers.HeUniform(), initializers.LecunNormal(), initializers.Orthogonal(1.5),
+        initializers.RandomNormal(0.1, 0.3),
+        initializers.TruncatedNormal(stddev=0.3),
+        initializers.RandomUniform(-0.2, 0.4),
+        initializers.GlorotNormal(),
+        initializers.HeUniform(),
+        initializers.LecunNormal(),
+        initializers.Orthogonal(1.5),
         initializers.VarianceScaling(3.0, "fan_out", "uniform"),
     ],
     ids=lambda initializer: type(initializer).__name__,
-)  # fmt: skip
+)
 def test_the_variance_of_an_initializer_is_what_it_draws(initializer):
     drawn = np.asarray(initializer((3, 3, 40, 60)), float)
     name = type(initializer).__name__.lower()

@@ -45,8 +45,15 @@ def test_functions_of_keras_2_are_the_operations_of_keras_3() -> None:
 @given(data=st.data())
 def test_no_configuration_makes_it_raise(data: st.DataObject) -> None:
     entry = json.loads(residual(keras, keras.ops).to_json())
-    odd = st.one_of(st.none(), st.integers(), st.text(max_size=3), st.just([]), st.just({}),
-                    st.just(float("nan")), st.lists(st.integers(), max_size=2))  # fmt: skip
+    odd = st.one_of(
+        st.none(),
+        st.integers(),
+        st.text(max_size=3),
+        st.just([]),
+        st.just({}),
+        st.just(float("nan")),
+        st.lists(st.integers(), max_size=2),
+    )
     for _ in range(data.draw(st.integers(1, 4))):
         place: Any = entry
         while True:
@@ -78,11 +85,18 @@ def test_a_layer_of_ones_own_hides_what_it_does() -> None:
     "loss",
     [
         {"class_name": "function", "config": "mine>categorical_crossentropy_smooth"},
-        {"module": "mine", "class_name": "CategoricalCrossentropy",
-         "registered_name": "mine>CategoricalCrossentropy", "config": {}},
-        {"elsewhere": "mse"}, [None], None, [["mse"]],
+        {
+            "module": "mine",
+            "class_name": "CategoricalCrossentropy",
+            "registered_name": "mine>CategoricalCrossentropy",
+            "config": {},
+        },
+        {"elsewhere": "mse"},
+        [None],
+        None,
+        [["mse"]],
     ],
-)  # fmt: skip
+)
 def test_losses_of_ones_own_are_passed_over(loss: Any) -> None:
     model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(8, name="a")])
     assert not lint(json.loads(model.to_json()), 3, {"loss": loss}).faults
@@ -93,12 +107,18 @@ def test_losses_of_ones_own_are_passed_over(loss: Any) -> None:
 def test_it_takes_work_in_proportion(activation: str, initializer: str) -> None:
     def work(count: int) -> int:
         layers = [{"class_name": "InputLayer", "config": {"batch_input_shape": [None, 8]}}] + [
-            {"class_name": "Dense", "config": {
-                "name": f"d{i}", "units": 8, "activation": activation,
-                "kernel_initializer": {"class_name": initializer, "config": {}},
-                "bias_initializer": {"class_name": "Ones" if i % 2 else "Zeros", "config": {}}}}
+            {
+                "class_name": "Dense",
+                "config": {
+                    "name": f"d{i}",
+                    "units": 8,
+                    "activation": activation,
+                    "kernel_initializer": {"class_name": initializer, "config": {}},
+                    "bias_initializer": {"class_name": "Ones" if i % 2 else "Zeros", "config": {}},
+                },
+            }
             for i in range(count)
-        ]  # fmt: skip
+        ]
         return lines_run(
             lambda: lint({"class_name": "Sequential", "config": {"name": "s", "layers": layers}}, 2)
         )

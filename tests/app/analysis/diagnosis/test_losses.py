@@ -57,9 +57,9 @@ def test_what_goes_together(activation, units, loss):
 
 def test_each_output_has_its_own_loss():
     given = keras.Input((4,))
-    model = keras.Model(given, {
-        "a": dense(3, "softmax", name="a")(given), "b": dense(3, "relu", name="b")(given),
-    })  # fmt: skip
+    model = keras.Model(
+        given, {"a": dense(3, "softmax", name="a")(given), "b": dense(3, "relu", name="b")(given)}
+    )
     model.compile("sgd", {"a": "categorical_crossentropy", "b": "categorical_crossentropy"})
     compiled = json.loads(json.dumps(model.get_compile_config()))
     assert [fault.path for fault in output_faults(read(model), compiled)] == ["b"]

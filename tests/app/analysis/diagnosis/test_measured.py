@@ -80,8 +80,12 @@ def test_a_signal_that_grows_explodes_unless_what_it_meets_is_bounded():
 
 
 def test_what_only_makes_up_for_its_input_does_not_explode():
-    assert faults(chain((8,), dense(8, "relu", name="d0"), dense(2, name="out")),
-                  {"d0": 1.0, "out": 1.0}) == {}  # fmt: skip
+    assert (
+        faults(
+            chain((8,), dense(8, "relu", name="d0"), dense(2, name="out")), {"d0": 1.0, "out": 1.0}
+        )
+        == {}
+    )
     model = chain((8,), layers.Rescaling(1.0, name="scale"), dense(2, name="out"))
     assert faults(model, {"scale": 1e-9, "out": 1.0}) == {}
 

@@ -41,17 +41,27 @@ def test_what_is_stored_of_an_optimizer(optimizer, expected):
 @pytest.mark.parametrize(
     ("stored", "expected"),
     [
-        ({"optimizer_config": {"class_name": "SGD", "config": {"lr": 3, "momentum": 0.5}}},
-         Optimizer("SGD", 3.0, 0.5)),
+        (
+            {"optimizer_config": {"class_name": "SGD", "config": {"lr": 3, "momentum": 0.5}}},
+            Optimizer("SGD", 3.0, 0.5),
+        ),
         ({"optimizer": "rmsprop"}, Optimizer("rmsprop", 0.001)),
         ({"optimizer": {"class_name": "SGD", "config": {"learning_rate": [1]}}}, None),
         ({"optimizer": {"class_name": "SGD", "config": 3}}, None),
-        ({"optimizer": {"class_name": "Adam", "registered_name": "mine>Adam",
-                        "config": {"learning_rate": 9.0}}}, None),
+        (
+            {
+                "optimizer": {
+                    "class_name": "Adam",
+                    "registered_name": "mine>Adam",
+                    "config": {"learning_rate": 9.0},
+                }
+            },
+            None,
+        ),
         ({}, None),
         (None, None),
     ],
-)  # fmt: skip
+)
 def test_of_old_files_and_of_odd_ones(stored, expected):
     assert optimizer_of(stored) == expected
 
@@ -72,8 +82,9 @@ def classifier(optimizer, loss="sparse_categorical_crossentropy"):
     ("rate", "told"), [(1.0, True), (0.3, True), (0.03, False), (0.001, False), (1e-9, True)]
 )
 def test_a_rate_of_adam_is_held_against_the_kernels(rate, told):
-    found = [f for f in lint_model(classifier(optimizers.Adam(rate))).faults
-             if f.code == "learning_rate"]  # fmt: skip
+    found = [
+        f for f in lint_model(classifier(optimizers.Adam(rate))).faults if f.code == "learning_rate"
+    ]
     assert len(found) == told
     assert all("A rate to begin with is 0.002." in fault.message for fault in found)
 
@@ -86,11 +97,13 @@ def test_a_rate_of_nothing_learns_nothing():
 @pytest.mark.parametrize(
     ("optimizer", "told"),
     [
-        (optimizers.SGD(3.0), True), (optimizers.SGD(1.0, momentum=0.9), True),
-        (optimizers.SGD(0.1), False), (optimizers.SGD(10.0, clipnorm=1.0), False),
+        (optimizers.SGD(3.0), True),
+        (optimizers.SGD(1.0, momentum=0.9), True),
+        (optimizers.SGD(0.1), False),
+        (optimizers.SGD(10.0, clipnorm=1.0), False),
         (optimizers.SGD(1e-8), True),
     ],
-)  # fmt: skip
+)
 def test_a_rate_of_descent_is_held_against_measured_gradients(optimizer, told):
     comparison = compare(classifier(optimizer), Settings(samples=8), uploaded=False)
     found = [f for f in comparison.diagnosis.faults if f.code == "learning_rate"]

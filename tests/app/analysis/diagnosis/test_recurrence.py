@@ -25,14 +25,15 @@ def exploding():
 @pytest.mark.parametrize(
     "layer",
     [
-        layers.SimpleRNN(8, activation="exponential"), layers.RNN(exploding()),
+        layers.SimpleRNN(8, activation="exponential"),
+        layers.RNN(exploding()),
         layers.RNN([exploding(), layers.LSTMCell(4)]),
         layers.Bidirectional(layers.RNN(exploding())),
         layers.SimpleRNN(8, activation="exponential", unroll=True, go_backwards=True),
         layers.SimpleRNN(8, activation="exponential", return_sequences=True, return_state=True),
     ],
     ids=["simple", "cell", "stacked", "bidirectional", "unrolled", "states"],
-)  # fmt: skip
+)
 def test_an_exponential_recurrence_grows(layer):
     assert growing(layer) == ["recurrent_growth"]
 
@@ -42,11 +43,12 @@ def test_an_exponential_recurrence_grows(layer):
     [
         (layers.LSTM(32, activation="relu"), (16, 8)),
         (layers.SimpleRNN(32, activation="relu"), (16, 8)),
-        (layers.GRU(16), (16, 8)), (layers.RNN(layers.GRUCell(8)), (16, 8)),
+        (layers.GRU(16), (16, 8)),
+        (layers.RNN(layers.GRUCell(8)), (16, 8)),
         (layers.ConvLSTM2D(4, 3, activation="relu"), (4, 6, 6, 1)),
     ],
     ids=["relu lstm", "relu", "gru", "bounded cell", "convolution"],
-)  # fmt: skip
+)
 def test_what_does_not_grow_is_not_accused(layer, shape):
     assert growing(layer, shape) == []
 

@@ -40,8 +40,9 @@ def test_weights_that_are_right_are_kept():
 def test_faults_of_the_start_are_none_of_autoinits():
     faults = [fault("init_vs_activation", series=None), fault("missing_nonlinearity", series=None)]
     assert verdict_of("uploaded", faults, 1.0).causes == (
-        "missing_nonlinearity", "init_vs_activation",
-    )  # fmt: skip
+        "missing_nonlinearity",
+        "init_vs_activation",
+    )
     assert verdict_of("autoinit", faults, 1.0).causes == ("missing_nonlinearity",)
 
 

@@ -108,8 +108,12 @@ def test_what_was_told_is_not_told_again():
     faults = list(faults_of_training(LAYERS, {"update": (0.4, 0.3)}, 50.0, 1.0))
     (told,) = new_findings(faults, {"loss_grows"}, 2)
     assert told == Finding(
-        code="updates_too_large", path="a", class_name="Dense", severity="serious",
+        code="updates_too_large",
+        path="a",
+        class_name="Dense",
+        severity="serious",
         message="A step changes the kernel of 'a' by 40 % of its size: the learning rate is too "
         "large.",
-        remedy="change_rate", advice="Take a smaller learning rate, or warm it up.",
-    )  # fmt: skip
+        remedy="change_rate",
+        advice="Take a smaller learning rate, or warm it up.",
+    )

@@ -16,11 +16,23 @@ def made_up(scores, measure="accuracy", chance=0.1, steps=100, error=0.02, **cha
                 if score is not None:
                     known = {"outcome": "finished", "score": score, "error": error}
                 trainings.append(Training(scheme=scheme, rate=rate, draw=draw, **known))
-    return TrialResult(**{
-        "name": "a", "settings": {}, "data": "", "samples": 100, "optimizer": "SGD",
-        "measure": measure, "chance": chance, "steps": steps, "batch": 32,
-        "schemes": tuple(scores), "rates": RATES, "trainings": tuple(trainings), **changes,
-    })  # fmt: skip
+    return TrialResult(
+        **{
+            "name": "a",
+            "settings": {},
+            "data": "",
+            "samples": 100,
+            "optimizer": "SGD",
+            "measure": measure,
+            "chance": chance,
+            "steps": steps,
+            "batch": 32,
+            "schemes": tuple(scores),
+            "rates": RATES,
+            "trainings": tuple(trainings),
+            **changes,
+        }
+    )
 
 
 def made_up_and_answered(scores, **changes):

@@ -7,10 +7,9 @@ from tests.app.analysis.trials.made_up import made_up
 
 
 def test_the_best_is_taken_at_its_best_rate():
-    found = answer(made_up({
-        "default": [0.1, [0.3, 0.3], None],
-        "autoinit": [0.5, [0.9, 0.88], None],
-    }))  # fmt: skip
+    found = answer(
+        made_up({"default": [0.1, [0.3, 0.3], None], "autoinit": [0.5, [0.9, 0.88], None]})
+    )
     assert (found.scheme, found.rate, found.alike) == ("autoinit", 0.01, ("autoinit",))
     assert found.sentence.startswith("Take AutoInit, with a rate of 0.01: 89 % of unseen samples")
     assert "Its own initializers 30 %" in found.sentence

@@ -172,8 +172,9 @@ def test_frozen_layers_keep_what_came_with_the_file(brought, tmp_path):
 
 def test_a_what_if_is_trained_and_taken_home_as_it_is(brought, tmp_path):
     settings = Settings(device="cpu", activation="elu")
-    trial = TrialSettings(schemes=("autoinit",), rates=(0.05,), steps=40,
-                          data=str(brought / "train.npz"))  # fmt: skip
+    trial = TrialSettings(
+        schemes=("autoinit",), rates=(0.05,), steps=40, data=str(brought / "train.npz")
+    )
     spec = JobSpec(str(brought / "deep.keras"), "deep.keras", settings, trial)
     found = tried(spec, tmp_path / "job")
     assert found.answer.scheme == "autoinit"
@@ -206,9 +207,11 @@ def test_the_best_of_a_regression(tmp_path):
     keras.Model(x, out).save(tmp_path / "small.keras")
     np.savez(tmp_path / "train.npz", x=X, y=X[:, 0] - X[:, 1])
     settings = TrialSettings(
-        schemes=("default", "autoinit"), rates=(0.01, 0.03), steps=60,
+        schemes=("default", "autoinit"),
+        rates=(0.01, 0.03),
+        steps=60,
         data=str(tmp_path / "train.npz"),
-    )  # fmt: skip
+    )
     path = tmp_path / "small.keras"
     found = tried(JobSpec(str(path), "small", Settings(device="cpu"), settings), tmp_path / "job")
     assert found.measure == "loss"

@@ -37,8 +37,12 @@ def built(config: Any, **budgets: Any) -> Any:
 
 def entry(kind: str, name: str, *inbound: Any, **config: Any) -> dict[str, Any]:
     """A layer of a functional configuration."""
-    return {"class_name": kind, "name": name, "config": {"name": name, **config},
-            "inbound_nodes": list(inbound)}  # fmt: skip
+    return {
+        "class_name": kind,
+        "name": name,
+        "config": {"name": name, **config},
+        "inbound_nodes": list(inbound),
+    }
 
 
 def source(name: str, *shape: int | None) -> dict[str, Any]:
@@ -48,8 +52,17 @@ def source(name: str, *shape: int | None) -> dict[str, Any]:
 
 
 def dense(name: str, units: int, *inbound: Any, **config: Any) -> dict[str, Any]:
-    return entry("Dense", name, *inbound, units=units, activation="linear", use_bias=True,
-                 kernel_initializer=GLOROT, bias_initializer=ZEROS, **config)  # fmt: skip
+    return entry(
+        "Dense",
+        name,
+        *inbound,
+        units=units,
+        activation="linear",
+        use_bias=True,
+        kernel_initializer=GLOROT,
+        bias_initializer=ZEROS,
+        **config,
+    )
 
 
 def functional(
@@ -124,16 +137,27 @@ def test_a_functional_model_of_keras_2_2_with_a_nested_one_two_deep() -> None:
         [source("a", 3), dense("b/kernel", 3, [["a", 0, 0, {}]])], ["a"], ["b/kernel"]
     )
     middle = functional(
-        [source("c", 3), {**innermost, "name": "inner", "inbound_nodes": [[["c", 0, 0, {}]],
-                                                                           [["inner", 1, 0, {}]]]}],
-        ["c"], ["inner"],
-    )  # fmt: skip
+        [
+            source("c", 3),
+            {
+                **innermost,
+                "name": "inner",
+                "inbound_nodes": [[["c", 0, 0, {}]], [["inner", 1, 0, {}]]],
+            },
+        ],
+        ["c"],
+        ["inner"],
+    )
     middle["config"]["output_layers"] = [["inner", 2, 0]]
     outer = functional(
-        [source("d", 3), {**middle, "name": "middle", "inbound_nodes": [[["d", 0, 0, {}]]]},
-         dense("e", 2, [["middle", 1, 0, {}]])],
-        ["d"], ["e"],
-    )  # fmt: skip
+        [
+            source("d", 3),
+            {**middle, "name": "middle", "inbound_nodes": [[["d", 0, 0, {}]]]},
+            dense("e", 2, [["middle", 1, 0, {}]]),
+        ],
+        ["d"],
+        ["e"],
+    )
     model = randomise(built(outer))
     result = translate(model)
     assert result.native
@@ -143,8 +167,10 @@ def test_a_functional_model_of_keras_2_2_with_a_nested_one_two_deep() -> None:
 
 def test_names_stay_different_without_their_slashes() -> None:
     layers = [
-        source("x", 3), dense("a/b", 3, [["x", 0, 0, {}]]), dense("a_b", 3, [["a/b", 0, 0, {}]]),
-    ]  # fmt: skip
+        source("x", 3),
+        dense("a/b", 3, [["x", 0, 0, {}]]),
+        dense("a_b", 3, [["a/b", 0, 0, {}]]),
+    ]
     model = randomise(built(functional(layers, ["x"], ["a_b"])))
     result = translate(model)
     assert [layer.name for layer in result.model.layers] == ["x", "a_b", "a_b_1"]
@@ -188,8 +214,9 @@ def test_calls_that_cannot_be_made_are_refused(layers: list[Any]) -> None:
 
 def test_a_call_on_numbers_alone_is_refused() -> None:
     """It would run at once, whatever memory it takes."""
-    fill = entry("TFOpLambda", "fill", ["_CONSTANT_VALUE", -1, [10**11], {"value": 1.0}],
-                 function="fill")  # fmt: skip
+    fill = entry(
+        "TFOpLambda", "fill", ["_CONSTANT_VALUE", -1, [10**11], {"value": 1.0}], function="fill"
+    )
     with pytest.raises(ModelFileError, match="reads no tensor") as caught:
         built(functional([source("x", 2), fill], ["x"], ["fill"]))
     assert caught.value.code == "bad_configuration"
@@ -247,8 +274,11 @@ def test_weights_that_would_be_drawn_are_zero_and_the_others_as_configured() -> 
     model = built(json.loads(original.to_json()))
     values = {variable.name.split("/", 1)[1]: variable.numpy() for variable in model.weights}
     assert {name for name, value in values.items() if not value.any()} >= {
-        "kernel:0", "lstm_cell/kernel:0", "lstm_cell/recurrent_kernel:0", "moving_mean:0",
-    }  # fmt: skip
+        "kernel:0",
+        "lstm_cell/kernel:0",
+        "lstm_cell/recurrent_kernel:0",
+        "moving_mean:0",
+    }
     assert values["gamma:0"].tolist() == values["moving_variance:0"].tolist() == [1, 1]
     assert values["lstm_cell/bias:0"].tolist() == [0, 0, 1, 1, 0, 0, 0, 0]  # the forget gate's
 
@@ -345,30 +375,79 @@ def test_a_keras_2_12_archive_has_modules_everywhere() -> None:
     """As `model.save("model.keras")` of Keras 2.12 to 2.15 writes it."""
 
     def of(module: str, kind: str, config: Any, **more: Any) -> dict[str, Any]:
-        return {"module": module, "class_name": kind, "config": config, "registered_name": None,
-                **more}  # fmt: skip
+        return {
+            "module": module,
+            "class_name": kind,
+            "config": config,
+            "registered_name": None,
+            **more,
+        }
 
     def to(name: str, **more: Any) -> list[Any]:
         return [[[name, 0, 0, more]]]
 
     layers = [
-        of("keras.layers", "InputLayer", {"batch_input_shape": [None, 4], "dtype": "float32",
-           "sparse": False, "ragged": False, "name": "x"}, name="x", inbound_nodes=[]),
-        of("keras.layers", "Dense", {
-            "name": "d", "trainable": True, "dtype": "float32", "units": 3, "use_bias": True,
-            "activation": {"module": "builtins", "class_name": "function", "config": "relu",
-                           "registered_name": "function"},
-            "kernel_initializer": of("keras.initializers", "HeNormal", {"seed": None}),
-            "kernel_regularizer": of("keras.regularizers", "L2", {"l2": 0.01}),
-        }, build_config={"input_shape": [None, 4]}, name="d", inbound_nodes=to("x")),
-        of("keras.src.layers.core.tf_op_layer", "TFOpLambda", {
-            "name": "tf.math.multiply", "trainable": True, "dtype": "float32",
-            "function": "math.multiply",
-        }, name="tf.math.multiply", inbound_nodes=[["d", 0, 0, {
-            "y": {"class_name": "__tensor__", "config": {"value": [1.0, 2.0, 3.0],
-                                                         "dtype": "float32"}},
-            "name": None}]]),
-    ]  # fmt: skip
+        of(
+            "keras.layers",
+            "InputLayer",
+            {
+                "batch_input_shape": [None, 4],
+                "dtype": "float32",
+                "sparse": False,
+                "ragged": False,
+                "name": "x",
+            },
+            name="x",
+            inbound_nodes=[],
+        ),
+        of(
+            "keras.layers",
+            "Dense",
+            {
+                "name": "d",
+                "trainable": True,
+                "dtype": "float32",
+                "units": 3,
+                "use_bias": True,
+                "activation": {
+                    "module": "builtins",
+                    "class_name": "function",
+                    "config": "relu",
+                    "registered_name": "function",
+                },
+                "kernel_initializer": of("keras.initializers", "HeNormal", {"seed": None}),
+                "kernel_regularizer": of("keras.regularizers", "L2", {"l2": 0.01}),
+            },
+            build_config={"input_shape": [None, 4]},
+            name="d",
+            inbound_nodes=to("x"),
+        ),
+        of(
+            "keras.src.layers.core.tf_op_layer",
+            "TFOpLambda",
+            {
+                "name": "tf.math.multiply",
+                "trainable": True,
+                "dtype": "float32",
+                "function": "math.multiply",
+            },
+            name="tf.math.multiply",
+            inbound_nodes=[
+                [
+                    "d",
+                    0,
+                    0,
+                    {
+                        "y": {
+                            "class_name": "__tensor__",
+                            "config": {"value": [1.0, 2.0, 3.0], "dtype": "float32"},
+                        },
+                        "name": None,
+                    },
+                ]
+            ],
+        ),
+    ]
     layers[2]["registered_name"] = "TFOpLambda"
     config = functional(layers, ["x"], ["tf.math.multiply"], "Functional")
     config |= {"module": "keras.src.engine.functional", "registered_name": "Functional"}
@@ -381,13 +460,23 @@ def test_a_keras_2_12_archive_has_modules_everywhere() -> None:
 
 def test_a_sequential_archive_that_was_built_by_calling_it() -> None:
     config = {
-        "module": "keras", "class_name": "Sequential", "registered_name": None,
-        "config": {"name": "s", "layers": [
-            {"module": "keras.layers", "class_name": "Dense", "registered_name": None,
-             "config": {"name": "d", "units": 2}, "build_config": {"input_shape": [None, 3]}},
-        ]},
+        "module": "keras",
+        "class_name": "Sequential",
+        "registered_name": None,
+        "config": {
+            "name": "s",
+            "layers": [
+                {
+                    "module": "keras.layers",
+                    "class_name": "Dense",
+                    "registered_name": None,
+                    "config": {"name": "d", "units": 2},
+                    "build_config": {"input_shape": [None, 3]},
+                }
+            ],
+        },
         "build_config": {"input_shape": [None, 3]},
-    }  # fmt: skip
+    }
     model = randomise(built(config))
     result = translate(model)
     assert type(result.model).__name__ == "Sequential"
@@ -395,8 +484,13 @@ def test_a_sequential_archive_that_was_built_by_calling_it() -> None:
 
 
 def test_a_model_without_an_input_shape_is_refused() -> None:
-    config = {"class_name": "Sequential", "config": {"name": "s", "layers": [
-        {"class_name": "Dense", "config": {"name": "d", "units": 2}}]}}  # fmt: skip
+    config = {
+        "class_name": "Sequential",
+        "config": {
+            "name": "s",
+            "layers": [{"class_name": "Dense", "config": {"name": "d", "units": 2}}],
+        },
+    }
     with pytest.raises(ModelFileError, match="Call it once on data") as caught:
         translate(built(config))
     assert caught.value.code == "no_graph"
@@ -420,11 +514,22 @@ def node(
     """
     constants = constants or (None,)
     given = {str(i): value for i, value in enumerate(constants) if value is not None}
-    definition = {"name": "n", "op": operation, "input": [f"in{i}" for i in range(len(constants))],
-                  "attr": {"T": FLOAT, **attributes}}  # fmt: skip
+    definition = {
+        "name": "n",
+        "op": operation,
+        "input": [f"in{i}" for i in range(len(constants))],
+        "attr": {"T": FLOAT, **attributes},
+    }
     definition["attr"] = {name: value for name, value in definition["attr"].items() if value}
-    layer = entry("TensorFlowOpLayer", "tf_op_layer_n", [[["x", 0, 0, {}]]], trainable=True,
-                  dtype="float32", node_def=definition, constants=given)  # fmt: skip
+    layer = entry(
+        "TensorFlowOpLayer",
+        "tf_op_layer_n",
+        [[["x", 0, 0, {}]]],
+        trainable=True,
+        dtype="float32",
+        node_def=definition,
+        constants=given,
+    )
     data = source("x", *shape)
     data["config"]["batch_input_shape"][0] = batch
     return functional([data, layer], ["x"], ["tf_op_layer_n"]), twin
@@ -543,7 +648,10 @@ def test_what_is_not_run_fits_what_it_is_joined_with(layers, channels, shapes):
 
 
 def test_a_refusal_names_the_layer_and_what_was_assumed():
-    layers = [coded("it"), Keras2.layer("Dense", "dense", ["it"], units=3),
-              joined("Concatenate", "join", ["dense", "y"])]  # fmt: skip
+    layers = [
+        coded("it"),
+        Keras2.layer("Dense", "dense", ["it"], units=3),
+        joined("Concatenate", "join", ["dense", "y"]),
+    ]
     with pytest.raises(ModelFileError, match=r"'join' \(Concatenate\).* Of 'it', which is not"):
         opened(*layers)

@@ -191,10 +191,14 @@ def activation_layer() -> Any:
 
 
 def time_distributed_model() -> Any:
-    inner = tf_keras.Sequential([
-        layers.Conv2D(2, 3, input_shape=PLANE), layers.BatchNormalization(), layers.Flatten(),
-        layers.Dense(3),
-    ])  # fmt: skip
+    inner = tf_keras.Sequential(
+        [
+            layers.Conv2D(2, 3, input_shape=PLANE),
+            layers.BatchNormalization(),
+            layers.Flatten(),
+            layers.Dense(3),
+        ]
+    )
     frames = tf_keras.Input((4, *PLANE))
     return tf_keras.Model(frames, pooled(layers.TimeDistributed(inner)(frames)))
 
@@ -427,11 +431,7 @@ CASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "case",
-    CASES,
-    ids=str,
-)
+@pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_twin_computes_the_same(case: Case) -> None:
     model = reread(randomise(case.model()))
     result = translate(model)
@@ -468,12 +468,14 @@ def test_every_layer_of_the_vocabulary_has_a_case() -> None:
 
 def test_every_layer_of_tf_keras_is_in_the_vocabulary_or_left_out_for_a_reason() -> None:
     left_out = {
-        "AbstractRNNCell", "Wrapper",  # abstract
+        "AbstractRNNCell",
+        "Wrapper",  # abstract
         "DenseFeatures",  # reads feature columns
         "Lambda",  # holds code
-    }  # fmt: skip
+    }
     found = {
-        name for name, member in vars(layers).items()
+        name
+        for name, member in vars(layers).items()
         if isinstance(member, type) and issubclass(member, layers.Layer)
-    }  # fmt: skip
+    }
     assert found - LAYER_CLASSES == left_out

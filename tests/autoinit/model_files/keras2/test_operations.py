@@ -14,11 +14,7 @@ from tf_keras.src.layers.core.tf_op_layer import TFOpLambda
 
 from autoinit.model_files.keras2 import translate
 from autoinit.model_files.keras2.symbols import ALIASES, ROWS
-from autoinit.model_files.keras2.vocabulary import (
-    NODE_OPERATIONS,
-    OPERATION_CLASSES,
-    TF_SYMBOLS,
-)
+from autoinit.model_files.keras2.vocabulary import NODE_OPERATIONS, OPERATION_CLASSES, TF_SYMBOLS
 from autoinit.model_files.keras2.wrappers import TensorFlowFunction, evaluate, function_of
 from autoinit.propagation import input_signals, predict
 from autoinit.reading import read_model
@@ -244,11 +240,24 @@ def test_everything_in_the_tables_is_in_the_vocabulary() -> None:
 @pytest.mark.parametrize(
     "symbol",
     [
-        "io.read_file", "py_function", "numpy_function", "raw_ops.ReadFile", "print", "while_loop",
-        "map_fn", "load_op_library", "io.decode_image", "function", "keras.models.load_model",
-        "node.ReadFile", "node.PyFunc", "__operators__", "constant.__globals__", "",
+        "io.read_file",
+        "py_function",
+        "numpy_function",
+        "raw_ops.ReadFile",
+        "print",
+        "while_loop",
+        "map_fn",
+        "load_op_library",
+        "io.decode_image",
+        "function",
+        "keras.models.load_model",
+        "node.ReadFile",
+        "node.PyFunc",
+        "__operators__",
+        "constant.__globals__",
+        "",
     ],
-)  # fmt: skip
+)
 def test_nothing_else_is_called(symbol: str) -> None:
     with pytest.raises(ValueError, match="no TensorFlow function"):
         evaluate({"$function": symbol, "args": [], "kwargs": {}}, [])

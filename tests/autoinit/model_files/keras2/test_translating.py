@@ -15,14 +15,8 @@ from autoinit.graph.placeholders import OpaqueActivation
 from autoinit.initializers.cloning import clone_with_weights
 from autoinit.initializers.drawing import draw_configured_weights
 from autoinit.model_files.budgets import Budgets
-from autoinit.model_files.keras2 import (
-    build_keras2,
-    copy_weights,
-    translate,
-)
-from autoinit.model_files.keras2 import (
-    verification as comparing,
-)
+from autoinit.model_files.keras2 import build_keras2, copy_weights, translate
+from autoinit.model_files.keras2 import verification as comparing
 from autoinit.model_files.keras2.own_layers import Opaque
 from autoinit.model_files.keras2.wrappers import Keras2Layer
 from autoinit.propagation import Options, input_signals, plan, predict
@@ -85,10 +79,16 @@ def test_a_model_that_returns_what_it_was_given() -> None:
 
 
 def test_a_sequential_model_stays_one() -> None:
-    model = tf_keras.Sequential([
-        layers.Conv2D(4, 3, activation="relu", input_shape=(8, 8, 3), name="conv/1"),
-        layers.MaxPooling2D(), layers.Flatten(), layers.Dense(4), block("block"),
-    ], name="body")  # fmt: skip
+    model = tf_keras.Sequential(
+        [
+            layers.Conv2D(4, 3, activation="relu", input_shape=(8, 8, 3), name="conv/1"),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dense(4),
+            block("block"),
+        ],
+        name="body",
+    )
     result = translated(model)
     assert isinstance(result.model, keras.Sequential)
     assert result.model.layers[0].name == "conv_1"
@@ -198,8 +198,12 @@ def test_a_layer_that_is_not_run() -> None:
     result = translate(again)
     graph = read_model(result.model)
     assert [call.class_name for call in graph.calls] == [
-        "InputLayer", "Lambda", "Dense", "Split", "Add",
-    ]  # fmt: skip
+        "InputLayer",
+        "Lambda",
+        "Dense",
+        "Split",
+        "Add",
+    ]
     assert graph.calls[1].outputs[0].shape == (None, 3)
     assert result.difference is None
     assert not result.native
@@ -297,9 +301,10 @@ def test_common_operations_have_rules() -> None:
     graph = read_model(result.model)
     outcomes = plan(graph, input_signals(graph)).results
     without = [
-        call.class_name for call, outcome in zip(graph.calls, outcomes, strict=True)
+        call.class_name
+        for call, outcome in zip(graph.calls, outcomes, strict=True)
         if outcome.support is Support.PASS_THROUGH
-    ]  # fmt: skip
+    ]
     assert without == []
 
 
@@ -405,7 +410,8 @@ def test_a_network_of_keras_applications(name: str) -> None:
     graph = read_model(result.model)
     outcomes = plan(graph, input_signals(graph)).results
     without = {
-        call.class_name for call, outcome in zip(graph.calls, outcomes, strict=True)
+        call.class_name
+        for call, outcome in zip(graph.calls, outcomes, strict=True)
         if outcome.support is Support.PASS_THROUGH
-    }  # fmt: skip
+    }
     assert without == set()
