@@ -16,6 +16,8 @@ from app.text.formatting import number, percentage
 _ERRORS = 2.0
 # Of a share of a loss nobody knows the error beforehand; learning takes at least this much away.
 _LEAST_GAIN = 0.05
+# Further weights that gain less than this share of what the first gained: the rate was too bold.
+_KEPT_SHARE = 0.5
 
 
 def answer(trial: TrialResult) -> Answer:
@@ -84,6 +86,21 @@ def _stable(trial: TrialResult, scheme: str, tried: Sequence[float]) -> float | 
     outcomes = ((rate, trial.of(scheme, rate)) for rate in tried)
     stable = takewhile(lambda each: each[1] and each[1].outcome != "diverged", outcomes)
     return max((rate for rate, _ in stable), default=None)
+
+
+def bolder_than(trial: TrialResult, scheme: str, rate: float, draw: int) -> float | None:
+    """The next smaller rate that was tried, where a further draw comes to little at this one.
+
+    Returns:
+        None where the draw does about as well as the first, or no smaller rate was tried.
+    """
+    first, found = trial.of(scheme, rate), trial.of(scheme, rate, draw)
+    if first is None or first.score is None or found is None:
+        return None
+    gained = (trial.chance if found.score is None else found.score) - trial.chance
+    smaller = [each for each in trial.rates if each < rate and trial.of(scheme, each)]
+    kept = gained >= _KEPT_SHARE * (first.score - trial.chance)
+    return None if kept or not smaller else smaller[-1]
 
 
 def _least_gain(trial: TrialResult) -> float:

@@ -19,7 +19,7 @@ from app.analysis.diagnosis.diagnose import Linted, foreseen
 from app.analysis.diagnosis.findings import verdicts_of
 from app.analysis.diagnosis.verdict import Verdict, Word
 from app.analysis.result import Finding
-from app.analysis.trials.answer import answer, score_text
+from app.analysis.trials.answer import answer, bolder_than, score_text
 from app.analysis.trials.result import Outcome, Standing, Training, TrialResult
 from app.analysis.trials.settings import DEFAULT, WORDS, TrialSettings
 from autoinit.graph.changing import put_values_back, values_of
@@ -252,25 +252,40 @@ class _Grid:
             known = [rate for rate in rates if (rate < tried[0] if smaller else rate > tried[-1])]
             rate = (known[-1] if smaller else known[0]) if known else float(f"{further:.1g}")
             self._update(rates=tuple(sorted({*rates, rate})))
-            self.trainer.restore(self.begun[scheme])
-            losses, diverged = self._train(scheme, rate, range(self.result.steps))
-            outcome: Outcome = "diverged" if diverged else "finished"
-            self._keep(scheme, rate, 0, outcome, losses, self.trainer.judge())
+            self._train_whole(scheme, rate)
 
     def _standing(self, scheme: str) -> Standing | None:
         return next((s for s in self.result.answer.standings if s.scheme == scheme), None)
 
     def try_again(self, scheme: str, draw: int = 1) -> None:
-        """The best rate from other weights, on samples in another order."""
+        """The best rate from other weights, on samples in another order.
+
+        Where little comes of it the rate was too bold for these weights: the next smaller one is
+        tried from as many, and the better one of the two stands for the initialisation.
+        """
         found = self._standing(scheme)
         if found is None or time.perf_counter() > self.end:
             return
-        self.draw(scheme, draw)
-        self.trainer.start()
-        steps = range(self.result.steps)
-        losses, diverged = self._train(scheme, found.rate, steps, _SEED_OF_DRAWS + draw)
+        self._train_whole(scheme, found.rate, draw)
+        smaller = bolder_than(self.result, scheme, found.rate, draw)
+        if smaller is None:
+            return
+        for each in range(draw + 1):
+            known = self.result.of(scheme, smaller, each)
+            if time.perf_counter() < self.end and (known is None or known.outcome == "stopped"):
+                self._train_whole(scheme, smaller, each)
+
+    def _train_whole(self, scheme: str, rate: float, draw: int = 0) -> None:
+        """All steps from the weights of a draw, which has an order of samples of its own."""
+        if draw:
+            self.draw(scheme, draw)
+            self.trainer.start()
+        else:
+            self.trainer.restore(self.begun[scheme])
+        seed = _SEED_OF_DRAWS + draw if draw else 0
+        losses, diverged = self._train(scheme, rate, range(self.result.steps), seed)
         outcome: Outcome = "diverged" if diverged else "finished"
-        self._keep(scheme, found.rate, draw, outcome, losses, self.trainer.judge())
+        self._keep(scheme, rate, draw, outcome, losses, self.trainer.judge())
 
     def settle(self) -> None:
         """Further draws of what may be as good as the best only because draws differ so much."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.analysis.trials.answer import answer
+from app.analysis.trials.answer import answer, bolder_than, standing
 from tests.app.analysis.trials.made_up import made_up
 
 
@@ -79,3 +79,18 @@ def test_rates_up_to_which_nothing_diverges():
     assert found.stable == 0.01
     (found,) = answer(made_up({"autoinit": [None, 0.9, 0.5]})).standings
     assert found.stable is None
+
+
+def test_a_rate_that_other_weights_do_not_bear_leads_to_the_next_smaller_one():
+    found = made_up({"centred": (0.9, 0.94, [0.97, None, 0.5, 0.6])})
+    assert bolder_than(found, "centred", 0.1, 1) == 0.01  # it diverged
+    assert bolder_than(found, "centred", 0.1, 2) == 0.01  # 0.4 of 0.87 above chance
+    assert bolder_than(found, "centred", 0.1, 3) is None  # 0.5 of 0.87
+    assert bolder_than(found, "centred", 0.1, 4) is None  # was not trained
+    lowest = made_up({"centred": ([0.9, None], None, None)})
+    assert bolder_than(lowest, "centred", 0.001, 1) is None
+
+
+def test_of_two_rates_with_as_many_draws_the_better_mean_counts():
+    found = made_up({"centred": (None, [0.94, 0.9], [0.97, None])})
+    assert standing(found, "centred").rate == 0.01

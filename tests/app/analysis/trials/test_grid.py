@@ -112,6 +112,23 @@ def test_the_same_seed_gives_the_same_table(brought, tmp_path):
     assert again.answer == one.answer
 
 
+def test_a_rate_too_bold_for_other_weights_is_tried_beside_the_next_smaller_one(
+    brought, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        "app.analysis.trials.grid.bolder_than",
+        lambda trial, scheme, rate, draw: trial.rates[0] if rate > trial.rates[0] else None,
+    )
+    spec = spec_of(brought, schemes=("he", "centred"), rates=(1e-9, 0.05), steps=20)
+    found = tried(spec, tmp_path / "job")
+    for scheme in found.schemes:
+        both = [found.of(scheme, rate, draw) for rate in found.rates for draw in (0, 1)]
+        assert [each.outcome for each in both] == ["finished"] * 4
+    # From the same weights, in the same order of samples: next to nothing was changed.
+    assert found.of("he", 1e-9, 0).losses[0] != found.of("he", 1e-9, 1).losses[0]
+    assert found.of("he", 0.05, 1).losses[0] == found.of("he", 1e-9, 1).losses[0]
+
+
 def test_the_best_model_is_a_fresh_start(trial, brought):
     found, _, folder = trial
     model = keras.models.load_model(folder / found.downloads[0].file, compile=False)
