@@ -39,7 +39,7 @@ image:  ## build the image and try its cell; without an engine, its steps in a D
 
 MINUTES ?= 10
 
-fuzz: .venv/installed-dev  ## throw mutated model files at the intake for MINUTES
+fuzz: .venv/installed-dev  ## throw mutated model files and results at what reads them, for MINUTES
 	$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
 lint: .venv/installed-dev
