@@ -13,10 +13,10 @@ import keras
 import numpy as np
 
 from app.analysis import result
-from app.analysis.comparison import Comparison
+from app.analysis.comparison.found import Comparison
+from app.analysis.comparison.inputs import Inputs
 from app.analysis.diagnosis.findings import findings_of, once_each, verdicts_of
 from app.analysis.formats import format_findings
-from app.analysis.inputs import Inputs
 from app.analysis.job_spec import JobSpec, sha256
 from app.analysis.result import (
     Call,

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from app.analysis.comparison import Comparison
+from app.analysis.comparison.found import Comparison
 from app.analysis.job_spec import program_version
 from app.analysis.result import Result
 from autoinit.manifest import variables_as_data

@@ -25,7 +25,8 @@ from typing import Any
 
 import keras
 
-from app.analysis.comparison import Comparison, compare
+from app.analysis.comparison import compare
+from app.analysis.comparison.found import Comparison
 from app.analysis.devices import device_kind
 from app.analysis.diagnosis.diagnose import Linted, lint_model
 from app.analysis.figures import Source, histograms_of, preview_of, result_of

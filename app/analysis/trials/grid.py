@@ -14,7 +14,7 @@ from typing import Any
 
 import keras
 
-from app.analysis.comparison import Analysis
+from app.analysis.comparison.steps import Analysis
 from app.analysis.diagnosis.diagnose import Linted, foreseen
 from app.analysis.diagnosis.findings import verdicts_of
 from app.analysis.diagnosis.verdict import Verdict, Word

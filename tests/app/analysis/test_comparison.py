@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from keras import initializers, layers
 
-from app.analysis import comparison as comparison_module
 from app.analysis.comparison import compare
 from app.analysis.figures import (
     calls_of,
@@ -112,7 +111,7 @@ def test_layers_that_take_no_noise_are_not_measured(monkeypatch):
             raise IndexError("no such row")
         return probe_model(graph, *args, **options)
 
-    monkeypatch.setattr("app.analysis.comparison.probe_model", choosy)
+    monkeypatch.setattr("app.analysis.comparison.measurements.probe_model", choosy)
     table = rows(compare(cut_model(), Settings(**QUICK), uploaded=False))
     assert table["beside"]["default"]["measured"] is not None
     assert table["after"]["default"]["measured"] is table["sum"]["default"]["measured"] is None
@@ -154,7 +153,7 @@ def test_a_result_does_without_the_other_model_where_that_fails(monkeypatch):
             raise ValueError("beyond it")
         return predict(graph, signals, *arguments)
 
-    monkeypatch.setattr(comparison_module, "predict", failing)
+    monkeypatch.setattr("app.analysis.comparison.steps.predict", failing)
     comparison = compare(cut_model(), Settings(**QUICK), uploaded=False)
     table = rows(comparison)
     assert not any("predicted_by" in row["default"] for row in table.values())

@@ -20,7 +20,7 @@ from autoinit.reading import read_model
 ROOT = Path(app.__file__).parents[1]
 # What makes a finding of the code that is its first argument; `find` is that of places in a file's
 # configuration.
-MAKERS = ("Finding", "_left_out")
+MAKERS = ("Finding", "left_out", "_attempt")
 CHECKS = ROOT / "autoinit" / "model_files" / "check"
 
 

@@ -524,7 +524,7 @@ def test_an_open_size_is_the_one_that_the_model_states(tmp_path, shape, read):
 def test_models_that_a_plain_process_may_not_open_are_reported(
     tmp_path, monkeypatch, depth, plain, reported
 ):
-    monkeypatch.setattr("app.analysis.conditions.PLAIN_DEPTH", plain)
+    monkeypatch.setattr("app.analysis.comparison.conditions.PLAIN_DEPTH", plain)
     model = f"sample:deep-tanh-mlp?depth={depth}&width=2"
     result = on_large_stack(lambda: analyse(model, tmp_path, samples=2))
     assert ("deep_model" in {item["code"] for item in result["warnings"]}) is reported

@@ -146,7 +146,7 @@ KINDS = (
         "Layers that need several draws",
         cause="Layers are narrow, or much of what they carry is the same for all inputs.",
         remedy="Average over several draws (--seeds) before judging a single figure.",
-        test="app.analysis.conditions",
+        test="app.analysis.comparison.conditions",
     ),
     FindingKind(
         "other_model_failed",
@@ -154,6 +154,6 @@ KINDS = (
         "The other signal model's prediction is left out",
         cause="The signal model that was not chosen failed on this network.",
         remedy="Nothing need be done: the chosen model's predictions are whole.",
-        test="app.analysis.comparison",
+        test="app.analysis.comparison.steps",
     ),
 )

@@ -19,7 +19,7 @@ KINDS = (
         cause="Its mean is so large beside its standard deviation that samples are nearly the same"
         " number in single precision.",
         remedy="Take the mean off the data, or give mean and variance of what the network gets.",
-        test="app.analysis.conditions",
+        test="app.analysis.comparison.conditions",
     ),
     FindingKind(
         "what_if",
@@ -36,7 +36,7 @@ KINDS = (
         cause="The first layers say what they take: a Rescaling its range, a Normalization its"
         " statistics.",
         remedy="Give mean and variance, or data, where the network is fed something else.",
-        test="app.analysis.inputs",
+        test="app.analysis.comparison.inputs",
     ),
     FindingKind(
         "input_from_data",
@@ -44,7 +44,7 @@ KINDS = (
         "What the data say of the inputs",
         cause="Mean and variance of the inputs are those of the data that were given.",
         remedy="Nothing need be done.",
-        test="app.analysis.inputs",
+        test="app.analysis.comparison.inputs",
     ),
     FindingKind(
         "gradients_not_measured",
@@ -52,7 +52,7 @@ KINDS = (
         "Gradients that could not be measured",
         cause="The pass back needs more memory than there is.",
         remedy="Take fewer samples.",
-        test="app.analysis.comparison",
+        test="app.analysis.comparison.measurements",
     ),
     FindingKind(
         "no_jacobian",
@@ -61,7 +61,7 @@ KINDS = (
         cause="The network has no path from a floating-point input to its outputs that can be"
         " run, or it is too large.",
         remedy="Look at the reason in the message; fewer inputs need less memory.",
-        test="app.analysis.comparison",
+        test="app.analysis.comparison.measurements",
     ),
     FindingKind(
         "no_fisher",
@@ -70,7 +70,7 @@ KINDS = (
         cause="The network has no trainable parameters, parts that cannot be run, or operations"
         " without second derivatives.",
         remedy="Look at the reason in the message.",
-        test="app.analysis.comparison",
+        test="app.analysis.comparison.measurements",
     ),
     FindingKind(
         "no_formats",
@@ -78,7 +78,7 @@ KINDS = (
         "What number formats do could not be told",
         cause="The network has parts that cannot be run, or no output of a floating type.",
         remedy="Look at the reason in the message.",
-        test="app.analysis.comparison",
+        test="app.analysis.comparison.measurements",
     ),
     FindingKind(
         "assumed_size",
@@ -86,7 +86,7 @@ KINDS = (
         "Unknown sizes that had to be assumed",
         cause="The model leaves sizes of its input open.",
         remedy="Choose the size for unknown dimensions (--input-size).",
-        test="app.analysis.conditions",
+        test="app.analysis.comparison.conditions",
     ),
     FindingKind(
         "batch_reduced",
@@ -94,7 +94,7 @@ KINDS = (
         "The batch was made smaller to fit into memory",
         cause="All samples together did not fit into memory.",
         remedy="Take fewer samples where batch normalisation should see all at once.",
-        test="app.analysis.conditions",
+        test="app.analysis.comparison.conditions",
     ),
     FindingKind(
         "imprecise",
@@ -104,6 +104,6 @@ KINDS = (
         " much from each other: its measured variance would be another one for other inputs.",
         remedy="Allow automatic samples more time (--budget), or take a number of them (--samples)"
         " where a figure has to be exact.",
-        test="app.analysis.conditions",
+        test="app.analysis.comparison.conditions",
     ),
 )

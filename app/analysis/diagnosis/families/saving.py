@@ -42,7 +42,7 @@ KINDS = (
         "Loading the re-initialised model needs an import",
         cause="The model carries AutoInit's weight constraint.",
         remedy="Write `import autoinit` before loading it.",
-        test="app.analysis.conditions",
+        test="app.analysis.comparison.conditions",
     ),
     FindingKind(
         "constraint_dropped",
@@ -58,7 +58,7 @@ KINDS = (
         "Loading the re-initialised model needs a higher recursion limit",
         cause="Keras recurses deeper than a plain Python process allows.",
         remedy="Call sys.setrecursionlimit as the message says before loading the model.",
-        test="app.analysis.conditions",
+        test="app.analysis.comparison.conditions",
     ),
     FindingKind(
         "initializer_not_recorded",

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from app.analysis.comparison.inputs import Inputs
 from app.analysis.diagnosis.input_scaling import input_scaling
 from app.analysis.diagnosis.thresholds import PLAIN_DEPTH, SCATTERED
-from app.analysis.inputs import Inputs
 from app.analysis.settings import Settings
 from app.text.formatting import number, percentage, plural
 from autoinit.findings import Finding
