@@ -5,9 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeGuard
 
-from app.analysis.diagnosis.kinds import Evidence
-from app.analysis.diagnosis.stretches import signal_stretch
-from app.analysis.diagnosis.thresholds import STABLE_FACTOR
+from app.analysis.diagnosis.stretches import STABLE_FACTOR, signal_stretch
 from app.analysis.diagnosis.verdict import Word
 from app.analysis.result import Moments, Preview, Result, UsedSettings
 from app.analysis.settings import AS_IT_IS, Settings
@@ -123,9 +121,13 @@ def verdict_parts(result: Result, series: str) -> tuple[str, str | None, str]:
     Returns:
         Such as ("explodes from", path, "on, ×1.9 for each layer with a kernel"); a path or None.
     """
-    evidence = Evidence(result.calls, series, result.target)
+    variances = [
+        (call, figures.variance)
+        for call in result.weighted_calls
+        if call.at_target and (figures := call.measured(series)) and figures.variance
+    ]
     for sign, verb in ((1, "explodes"), (-1, "vanishes")):
-        found = signal_stretch(evidence, sign)
+        found = signal_stretch(variances, result.target, sign)
         if found is not None:
             rate = factor(found.rate**sign)
             return f"{verb} from", found.start.path, f"on, ×{rate} for each layer with a kernel"

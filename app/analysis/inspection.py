@@ -23,7 +23,7 @@ from autoinit.errors import ModelFileError
 from autoinit.graph.paths import joined, shortened
 from autoinit.model_files.budgets import Budgets
 from autoinit.model_files.check.checking import check
-from autoinit.model_files.check.connections import Entry, is_reference
+from autoinit.model_files.check.connections import Entry, named_layers
 from autoinit.model_files.check.entry_kinds import holds_layers, is_entry, model_shape
 from autoinit.model_files.check.vocabulary import KERAS2, KERAS3, MODEL
 from autoinit.model_files.read.bundles import parts_of
@@ -186,7 +186,7 @@ def _inputs(config: Entry, keras: int) -> Iterator[tuple[str, Entry]]:
     entries = _inner_entries(config, keras)
     if "input_layers" in arguments:
         by_name = {_name(entry): entry for entry in entries}
-        for name in _references(arguments["input_layers"]):
+        for name in named_layers(arguments["input_layers"]):
             if name in by_name:
                 yield name, _arguments(by_name[name])
         return
@@ -201,19 +201,6 @@ def _inputs(config: Entry, keras: int) -> Iterator[tuple[str, Entry]]:
         entries = _inner_entries(first, keras)
     if "build_input_shape" in arguments:
         yield "", {"batch_shape": arguments["build_input_shape"]}
-
-
-def _references(value: Any) -> Iterator[str]:
-    """The layers that a model's `input_layers` names, in order."""
-    waiting = [value]
-    while waiting:
-        value = waiting.pop()
-        if is_reference(value):
-            yield value[0]
-        elif isinstance(value, dict):
-            waiting += reversed(value.values())
-        elif isinstance(value, list):
-            waiting += reversed(value)
 
 
 def _input(name: str, arguments: dict[str, Any]) -> dict[str, Any]:

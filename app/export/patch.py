@@ -11,16 +11,9 @@ from app.text.escaping import plain_text
 
 # Remedies that are a change of the code at the layer that the finding names.
 _AT_A_LAYER = (
-    "change_last_activation",
-    "change_activation",
-    "add_nonlinearity",
-    "add_normalisation",
-    "scale_input",
-    "widen",
-    "reseed",
-    "bound_recurrence",
-    "fix_statistics",
-)
+    "change_last_activation", "change_activation", "add_nonlinearity", "add_normalisation",
+    "scale_input", "widen", "reseed", "bound_recurrence", "fix_statistics",
+)  # fmt: skip
 _NAMES_ON_A_LINE = 4
 # Argument, initializer as Python, and the attribute that holds the weights.
 _Choice = tuple[str, str, str]

@@ -9,17 +9,9 @@ import keras
 from autoinit.graph.model_graph import Call, ModelGraph, Value, weights_of
 
 _BYTES = {
-    "float64": 8,
-    "int64": 8,
-    "uint64": 8,
-    "float16": 2,
-    "bfloat16": 2,
-    "int16": 2,
-    "uint16": 2,
-    "int8": 1,
-    "uint8": 1,
-    "bool": 1,
-}
+    "float64": 8, "int64": 8, "uint64": 8, "float16": 2, "bfloat16": 2, "int16": 2, "uint16": 2,
+    "int8": 1, "uint8": 1, "bool": 1,
+}  # fmt: skip
 
 
 def bytes_of(value: Value, samples: int, is_open: bool = False) -> int:

@@ -9,7 +9,6 @@ import numpy as np
 
 from app.analysis.comparison.inputs import Inputs
 from app.analysis.diagnosis.input_scaling import input_scaling
-from app.analysis.diagnosis.thresholds import PLAIN_DEPTH, SCATTERED
 from app.analysis.settings import Settings
 from app.text.formatting import number, percentage, plural
 from autoinit.findings import Finding
@@ -20,6 +19,11 @@ from probes.batching import batch_of
 from probes.forward import Probe
 from probes.moments.precision import PRECISION, over_draws
 
+# Python's default limit of 1,000 frames, less those of the loader itself.
+PLAIN_DEPTH = 900
+# Standard deviation of a logarithm from which a call is not self-averaging: one draw in three lies
+# a fifth or more from the typical one.
+_SCATTERED = 0.2
 # Of a number of single precision, that a standard deviation has at least.
 _STEPS_APART = 8
 
@@ -132,7 +136,7 @@ def _not_self_averaging(graph: ModelGraph, planned: Propagation) -> Iterator[Fin
         for signal, call in seen
         if isinstance(signal, Observed) and signal.log_deviation is not None
     ]
-    scattered = [(spread, call) for spread, call in spreads if spread >= SCATTERED]
+    scattered = [(spread, call) for spread, call in spreads if spread >= _SCATTERED]
     if scattered:
         spread, call = max(scattered, key=lambda pair: pair[0])
         yield Finding(
@@ -142,6 +146,6 @@ def _not_self_averaging(graph: ModelGraph, planned: Propagation) -> Iterator[Fin
             f"{len(scattered):,} of {plural(len(seen), 'layer')} need several draws: "
             "they are narrow, or much of what they carry is the same for all inputs, and one draw "
             "of weights differs from the next. Their variances scatter by a factor of "
-            f"{math.exp(SCATTERED):.1f} or more, most at {call.path!r}: by "
+            f"{math.exp(_SCATTERED):.1f} or more, most at {call.path!r}: by "
             f"{number(math.exp(spread))}. Several draws (--seeds) show by how much.",
         )

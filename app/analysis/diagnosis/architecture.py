@@ -17,109 +17,42 @@ from numpy.typing import NDArray
 
 from app.analysis.diagnosis.roles import BOUNDED_FUNCTIONS, UNBOUNDED_FUNCTIONS
 from autoinit.graph.paths import joined
-from autoinit.model_files.check.connections import Connections
+from autoinit.model_files.check.connections import Connections, named_layers
 from autoinit.model_files.check.entry_kinds import holds_layers
 
 Entry = Mapping[str, Any]
 Weights = Mapping[str, NDArray[Any]]
 
-# Layers with a kernel: the axes of the kernel that a unit sums over, counted from the front; the
-# argument that has the number of units.
-KERNELS: Mapping[str, str] = {
-    "Dense": "units",
-    "Conv1D": "filters",
-    "Conv2D": "filters",
-    "Conv3D": "filters",
-    "Convolution1D": "filters",
-    "Convolution2D": "filters",
-    "Conv1DTranspose": "filters",
-    "Conv2DTranspose": "filters",
-    "Conv3DTranspose": "filters",
-    "SeparableConv1D": "filters",
-    "SeparableConv2D": "filters",
-    "DepthwiseConv1D": "depth_multiplier",
-    "DepthwiseConv2D": "depth_multiplier",
-}
-RECURRENT = frozenset(
-    [
-        "SimpleRNN",
-        "LSTM",
-        "GRU",
-        "RNN",
-        "Bidirectional",
-        "ConvLSTM1D",
-        "ConvLSTM2D",
-        "ConvLSTM3D",
-        "CuDNNLSTM",
-        "CuDNNGRU",
-    ]
-)
-NORMALIZERS = frozenset(
-    [
-        "BatchNormalization",
-        "LayerNormalization",
-        "GroupNormalization",
-        "UnitNormalization",
-        "RMSNormalization",
-        "InstanceNormalization",
-        "BatchNorm",
-        "SyncBatchNormalization",
-        "SpectralNormalization",
-    ]
-)
+# Layers with a kernel.
+KERNELS = frozenset([
+    "Dense", "Conv1D", "Conv2D", "Conv3D", "Convolution1D", "Convolution2D", "Conv1DTranspose",
+    "Conv2DTranspose", "Conv3DTranspose", "SeparableConv1D", "SeparableConv2D", "DepthwiseConv1D",
+    "DepthwiseConv2D",
+])  # fmt: skip
+RECURRENT = frozenset([
+    "SimpleRNN", "LSTM", "GRU", "RNN", "Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D",
+    "CuDNNLSTM", "CuDNNGRU",
+])  # fmt: skip
+NORMALIZERS = frozenset([
+    "BatchNormalization", "LayerNormalization", "GroupNormalization", "UnitNormalization",
+    "RMSNormalization", "InstanceNormalization", "BatchNorm", "SyncBatchNormalization",
+    "SpectralNormalization",
+])  # fmt: skip
 # Layers through which the same entries go on: linear, with one input.
-PASSING = frozenset(
-    [
-        "Flatten",
-        "Reshape",
-        "Permute",
-        "Dropout",
-        "SpatialDropout1D",
-        "SpatialDropout2D",
-        "SpatialDropout3D",
-        "AlphaDropout",
-        "GaussianDropout",
-        "GaussianNoise",
-        "ActivityRegularization",
-        "Identity",
-        "Masking",
-        "RepeatVector",
-        "ZeroPadding1D",
-        "ZeroPadding2D",
-        "ZeroPadding3D",
-        "Cropping1D",
-        "Cropping2D",
-        "Cropping3D",
-        "UpSampling1D",
-        "UpSampling2D",
-        "UpSampling3D",
-        "AveragePooling1D",
-        "AveragePooling2D",
-        "AveragePooling3D",
-        "GlobalAveragePooling1D",
-        "GlobalAveragePooling2D",
-        "GlobalAveragePooling3D",
-        "StochasticDepth",
-    ]
-)
+PASSING = frozenset([
+    "Flatten", "Reshape", "Permute", "Dropout", "SpatialDropout1D", "SpatialDropout2D",
+    "SpatialDropout3D", "AlphaDropout", "GaussianDropout", "GaussianNoise",
+    "ActivityRegularization", "Identity", "Masking", "RepeatVector", "ZeroPadding1D",
+    "ZeroPadding2D", "ZeroPadding3D", "Cropping1D", "Cropping2D", "Cropping3D", "UpSampling1D",
+    "UpSampling2D", "UpSampling3D", "AveragePooling1D", "AveragePooling2D", "AveragePooling3D",
+    "GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D", "StochasticDepth",
+])  # fmt: skip
 # What prepares data: the first kernel receives what they give.
-AUGMENTING = frozenset(
-    [
-        "Resizing",
-        "CenterCrop",
-        "RandomCrop",
-        "RandomFlip",
-        "RandomTranslation",
-        "RandomRotation",
-        "RandomZoom",
-        "RandomHeight",
-        "RandomWidth",
-        "RandomContrast",
-        "RandomBrightness",
-        "RandomShear",
-        "RandomColorJitter",
-    ]
-)
+AUGMENTING = frozenset([
+    "Resizing", "CenterCrop", "RandomCrop", "RandomFlip", "RandomTranslation", "RandomRotation",
+    "RandomZoom", "RandomHeight", "RandomWidth", "RandomContrast", "RandomBrightness",
+    "RandomShear", "RandomColorJitter",
+])  # fmt: skip
 _ACTIVATION_LAYERS = {
     "ReLU": "relu", "LeakyReLU": "leaky_relu", "ELU": "elu", "PReLU": "prelu",
     "Softmax": "softmax", "ThresholdedReLU": "relu",
@@ -255,7 +188,7 @@ class _Builder:
         layers = [(str(_name(each)), each) for each in config["layers"]]
         connections = Connections(layers, config["output_layers"], self.keras)
         reads = {(name, place): read for name, place, read in connections.calls()}
-        names = [reference[0] for reference in _references(config["input_layers"])]
+        names = list(named_layers(config["input_layers"]))
         sources = dict(zip(names, given, strict=False)) if given is not None else {}
         done: dict[tuple[str, int], int] = {}
         entries = dict(layers)
@@ -406,18 +339,6 @@ def _name(entry: Entry) -> str:
     config = entry.get("config")
     own = config.get("name") if isinstance(config, Mapping) else None
     return str(entry.get("name") or own or entry["class_name"].lower())
-
-
-def _references(value: Any) -> Iterator[tuple[str, int, int]]:
-    waiting = [value]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, list | tuple) and len(value) >= 3 and isinstance(value[0], str):
-            yield value[0], value[1], value[2]
-        elif isinstance(value, list | tuple):
-            waiting += reversed(value)
-        elif isinstance(value, Mapping):
-            waiting += reversed(list(value.values()))
 
 
 def _input_of(entry: Entry, config: Mapping[str, Any]) -> Mapping[str, Any]:

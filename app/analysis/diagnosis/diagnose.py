@@ -295,17 +295,10 @@ def _as_measured(signal: Signal | Observed) -> Moments:
 
 _LARGEST_SQUARE = float(np.finfo(np.float32).max) ** 2
 # Of weights that were trained: what no training leaves behind on purpose.
-_OF_A_CHECKUP = frozenset(
-    [
-        "not_finite",
-        "dead_channels",
-        "saturated",
-        "train_inference_mismatch",
-        "constant_output",
-        "recurrent_growth",
-        "correlation_collapse",
-    ]
-)
+_OF_A_CHECKUP = frozenset([
+    "not_finite", "dead_channels", "saturated", "train_inference_mismatch", "constant_output",
+    "recurrent_growth", "correlation_collapse",
+])  # fmt: skip
 
 
 def _measured_share(

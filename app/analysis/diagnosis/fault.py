@@ -54,6 +54,11 @@ def told(rules: Iterable[Callable[..., Iterable[Fault]]], *given: Any) -> Iterat
             continue
 
 
+def layers_have(count: int) -> str:
+    """How a sentence about layers begins."""
+    return "One layer has" if count == 1 else f"{count:,} layers have"
+
+
 # What to do, in a sentence each.
 REMEDIES = {
     "autoinit_helps": "Take AutoInit's weights: its own series shows the difference.",

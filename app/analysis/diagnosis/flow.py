@@ -334,11 +334,3 @@ def gate_branches(
         ):
             branches.add(call.index)
     return frozenset(branches)
-
-
-def stretches(points: Sequence[Point]) -> dict[int, list[Point]]:
-    """Points by the first kernel of their stretch, in order."""
-    found: dict[int, list[Point]] = defaultdict(list)
-    for point in points:
-        found[point.kernels[0]].append(point)
-    return found

@@ -11,13 +11,15 @@ from keras import layers
 
 from app.analysis.diagnosis.architecture import AUGMENTING
 from app.analysis.diagnosis.roles import Role, role_of
-from app.analysis.diagnosis.thresholds import INPUT_MEAN_OFF, INPUT_VARIANCE_OFF
 from app.analysis.settings import are_moments
 from autoinit.arrays import as_array
 from autoinit.findings import Finding
 from autoinit.graph.input_moments import PerInput, input_moments, integer_inputs
 from autoinit.graph.model_graph import Call, ModelGraph, TensorRef
 
+# How far an input may be from the one that the network's own scaling expects: its mean in standard
+# deviations, and the factor between the variances.
+_MEAN_OFF, _VARIANCE_OFF = 2.0, 10.0
 # Uniform numbers from 0 to 255.
 BYTES = (127.5, 255.0**2 / 12)
 # A range that ends between these is that of bytes; statistics of bytes have such a variance.
@@ -167,9 +169,9 @@ def input_scaling(
         if made_for is None:
             continue
         own_mean, own_variance = moments[entrance.outputs[0].index]
-        off = abs(own_mean - made_for.mean) > INPUT_MEAN_OFF * made_for.variance**0.5
+        off = abs(own_mean - made_for.mean) > _MEAN_OFF * made_for.variance**0.5
         ratio = own_variance / made_for.variance
-        if off or not 1 / INPUT_VARIANCE_OFF < ratio < INPUT_VARIANCE_OFF:
+        if off or not 1 / _VARIANCE_OFF < ratio < _VARIANCE_OFF:
             what = (
                 f"it is made for {made_for.description} (mean {made_for.mean:.6g} and variance "
                 f"{made_for.variance:.6g})"

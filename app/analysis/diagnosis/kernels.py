@@ -19,14 +19,13 @@ from app.analysis.diagnosis.architecture import (
     Step,
     kernel_shape,
 )
-from app.analysis.diagnosis.fault import Fault, Severity, told
+from app.analysis.diagnosis.fault import Fault, Severity, layers_have, told
+from app.analysis.diagnosis.measured import EXPLODED, VANISHED
 from app.text.formatting import number
 
 # A kernel whose fan-in times variance is off by more than this does not fit its activation, if what
 # has gone before is off by the other factor with it.
 _OFF, _LEVEL_OFF = 4.0, 10.0
-# Initializers that count the inputs are at fault only where their small factors pile up to this.
-_PILED_UP, _FADED = 100.0, 300.0  # as in `measured.py`
 _BRANCH = 12  # steps of a residual branch, at most
 _PATIENCE = 50  # rounds of training after which zero kernels that still open count as open
 _TRUNCATED = 0.7737  # variance of a standard normal cut off at 2
@@ -58,15 +57,9 @@ _FUNCTIONS: Mapping[str, Callable[[Any], Any]] = {
 _PERIODIC = frozenset({"sin", "cos"})
 # Fan-in times variance that keeps a signal before this activation; 1 for the others.
 _NEEDED = {
-    "relu": 2.0,
-    "relu6": 2.0,
-    "leakyrelu": 1.9,
-    "elu": 1.5,
-    "gelu": 2.0,
-    "silu": 2.0,
-    "swish": 2.0,
+    "relu": 2.0, "relu6": 2.0, "leakyrelu": 1.9, "elu": 1.5, "gelu": 2.0, "silu": 2.0, "swish": 2.0,
     "mish": 2.0,
-}
+}  # fmt: skip
 
 
 def initial(architecture: Architecture) -> Iterator[Fault]:
@@ -192,7 +185,8 @@ def _scales(architecture: Architecture) -> Iterator[Fault]:
                         start = (step, own, off)
                     fixed = not _counts_inputs(own_initializer(step)) or step.is_depthwise
                     fixed = fixed or step.class_name.startswith("Separable")
-                    piled = level >= _PILED_UP or level <= 1 / _FADED
+                    # What counts the inputs is at fault where its small factors pile up.
+                    piled = level >= EXPLODED or level <= 1 / VANISHED
                     same = (off > 1) == (level > 1)
                     wrong = max(off, 1 / max(off, 1e-300)) > _OFF
                     away = not 1 / _LEVEL_OFF < level < _LEVEL_OFF
@@ -342,25 +336,11 @@ def _has_arguments(node: Any) -> bool:
     return isinstance(node, list) and len(node) == 4 and isinstance(node[3], Mapping)
 
 
-_KEEPING = frozenset(
-    [
-        "InputLayer",
-        "Concatenate",
-        "Average",
-        "Maximum",
-        "Minimum",
-        "MaxPooling1D",
-        "MaxPooling2D",
-        "MaxPooling3D",
-        "GlobalMaxPooling1D",
-        "GlobalMaxPooling2D",
-        "GlobalMaxPooling3D",
-        "Cast",
-        "Add",
-        "Subtract",
-        "Activation",
-    ]
-)
+_KEEPING = frozenset([
+    "InputLayer", "Concatenate", "Average", "Maximum", "Minimum", "MaxPooling1D", "MaxPooling2D",
+    "MaxPooling3D", "GlobalMaxPooling1D", "GlobalMaxPooling2D", "GlobalMaxPooling3D", "Cast", "Add",
+    "Subtract", "Activation",
+])  # fmt: skip
 
 
 def _keeps(step: Step) -> bool:
@@ -409,24 +389,10 @@ def _is_zero(architecture: Architecture, step: Step, name: str = "kernel") -> bo
     return named[0] == "zeros" or (named[0] == "constant" and not named[1].get("value", 0.0))
 
 
-_ZERO_AT_ZERO = frozenset(
-    [
-        "relu",
-        "relu6",
-        "leakyrelu",
-        "elu",
-        "selu",
-        "gelu",
-        "silu",
-        "swish",
-        "tanh",
-        "sin",
-        "linear",
-        "softsign",
-        "mish",
-        "prelu",
-    ]
-)
+_ZERO_AT_ZERO = frozenset([
+    "relu", "relu6", "leakyrelu", "elu", "selu", "gelu", "silu", "swish", "tanh", "sin", "linear",
+    "softsign", "mish", "prelu",
+])  # fmt: skip
 _BLOCKING_AT_ZERO = frozenset({"relu", "relu6"})
 
 
@@ -473,7 +439,7 @@ def _zero(architecture: Architecture) -> Iterator[Fault]:
             "zero_kernel",
             step.path,
             step.class_name,
-            f"{_layers(len(stuck))} kernels of zeros that no gradient can ever change, first "
+            f"{layers_have(len(stuck))} kernels of zeros that no gradient can ever change, first "
             f"{step.path!r}: nothing arrives there, and nothing comes back.",
             "redraw_random",
             Severity.FATAL,
@@ -485,8 +451,8 @@ def _zero(architecture: Architecture) -> Iterator[Fault]:
             "zero_on_purpose",
             step.path,
             step.class_name,
-            f"{_layers(len(kept))} a kernel of zeros, first {step.path!r}, which gradients reach: "
-            "a start on purpose, as at the end of a residual branch.",
+            f"{layers_have(len(kept))} a kernel of zeros, first {step.path!r}, which gradients "
+            "reach: a start on purpose, as at the end of a residual branch.",
             "keep_zero_init",
             Severity.NOTE,
         )
@@ -520,10 +486,6 @@ def _gradient_arrives(architecture: Architecture, zero: set[int], nothing: list[
             continue
         reached.update(step.inputs)
     return reached
-
-
-def _layers(count: int) -> str:
-    return "One layer has" if count == 1 else f"{count:,} layers have"
 
 
 # Copies.

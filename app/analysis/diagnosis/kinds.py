@@ -37,28 +37,15 @@ class Evidence:
     Attributes:
         calls: of a result, with their figures.
         series: whose weights are judged.
-        target: the variance that AutoInit aims at.
     """
 
     calls: Sequence[Call]
     series: str
-    target: float = 1.0
 
     def measured(self, call: Call, figure: str, series: str | None = None) -> float | None:
         """A measured figure of a call, if there is one."""
         value: float | None = getattr(call.measured(series or self.series), figure, None)
         return value
-
-    def variances(self, calls: Sequence[Call] | None = None) -> list[tuple[Call, float]]:
-        """Weighted calls with their variances, as far as these are above 0 and finite."""
-        chosen = [call for call in (self.calls if calls is None else calls) if call.at_target]
-        found = [(call, self.measured(call, "variance")) for call in chosen if call.weighted]
-        return [(call, value) for call, value in found if value and value > 0.0]
-
-    def square_norm(self, call: Call, series: str | None = None) -> float | None:
-        """The mean square norm of the gradient of a call's output."""
-        found = call.gradient(series or self.series)
-        return None if found is None else found.square_norm
 
     def with_autoinit(self, figure: float | None, what: str) -> str:
         """What AutoInit's weights change there; nothing to add of themselves."""

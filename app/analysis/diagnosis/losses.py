@@ -21,28 +21,10 @@ BINARY = frozenset(["binarycrossentropy", "binaryfocalcrossentropy"])
 _DIVERGENCES = frozenset(["kldivergence", "kullbackleiblerdivergence", "kld"])
 _PROBABILITIES = frozenset({"softmax", "sigmoid", "hard_sigmoid", "sparsemax", "log_softmax"})
 # Functions that no one takes for a probability: they may leave [0, 1], or hold no two classes.
-_NOT_PROBABILITIES = frozenset(
-    [
-        "relu",
-        "relu6",
-        "leaky_relu",
-        "leakyrelu",
-        "elu",
-        "selu",
-        "gelu",
-        "silu",
-        "swish",
-        "softplus",
-        "tanh",
-        "exponential",
-        "exp",
-        "prelu",
-        "linear",
-        "softsign",
-        "mish",
-        "celu",
-    ]
-)
+_NOT_PROBABILITIES = frozenset([
+    "relu", "relu6", "leaky_relu", "leakyrelu", "elu", "selu", "gelu", "silu", "swish", "softplus",
+    "tanh", "exponential", "exp", "prelu", "linear", "softsign", "mish", "celu",
+])  # fmt: skip
 
 
 def output_faults(

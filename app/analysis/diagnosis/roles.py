@@ -51,193 +51,54 @@ class Role(StrEnum):
 
 
 # Element-wise functions by the names of classes and of functions, lower case without underscores.
-BOUNDED_FUNCTIONS = frozenset(
-    [
-        "sigmoid",
-        "tanh",
-        "softmax",
-        "softsign",
-        "hardsigmoid",
-        "hardtanh",
-        "sin",
-        "cos",
-        "relu6",
-        "erf",
-        "gaussian",
-        "arctan",
-        "sparsemax",
-        "logsigmoidal",
-        "clip",
-        "sigmoid2",
-        "tanhshrinkbounded",
-    ]
-)
-UNBOUNDED_FUNCTIONS = frozenset(
-    [
-        "relu",
-        "leakyrelu",
-        "prelu",
-        "elu",
-        "selu",
-        "gelu",
-        "silu",
-        "swish",
-        "mish",
-        "softplus",
-        "exponential",
-        "exp",
-        "celu",
-        "glu",
-        "hardsilu",
-        "hardswish",
-        "hardshrink",
-        "softshrink",
-        "tanhshrink",
-        "squareplus",
-        "threshold",
-        "thresholdedrelu",
-        "square",
-        "absolute",
-        "abs",
-        "sqrt",
-        "log",
-        "log1p",
-        "power",
-        "pow",
-        "logsigmoid",
-        "logsoftmax",
-        "reciprocal",
-        "rsqrt",
-        "squared",
-        "logaddexp",
-        "expm1",
-        "sinh",
-        "cosh",
-        "maxout",
-        "crelu",
-    ]
-)
-_NORMALIZERS = frozenset(
-    [
-        "batchnormalization",
-        "layernormalization",
-        "groupnormalization",
-        "unitnormalization",
-        "rmsnormalization",
-        "spectralnormalization",
-        "instancenormalization",
-        "normalize",
-        "rmsnorm",
-        "layernorm",
-        "localresponsenorm",
-        "batchnorm",
-        "syncbatchnormalization",
-        "globalresponsenormalization",
-    ]
-)
-_RECURRENT = frozenset(
-    [
-        "simplernn",
-        "lstm",
-        "gru",
-        "rnn",
-        "bidirectional",
-        "convlstm1d",
-        "convlstm2d",
-        "convlstm3d",
-        "stackedrnncells",
-    ]
-)
-_POOLS = frozenset(
-    [
-        "averagepooling1d",
-        "averagepooling2d",
-        "averagepooling3d",
-        "globalaveragepooling1d",
-        "globalaveragepooling2d",
-        "globalaveragepooling3d",
-        "maxpooling1d",
-        "maxpooling2d",
-        "maxpooling3d",
-        "globalmaxpooling1d",
-        "globalmaxpooling2d",
-        "globalmaxpooling3d",
-        "upsampling1d",
-        "upsampling2d",
-        "upsampling3d",
-        "adaptiveaveragepooling1d",
-        "adaptiveaveragepooling2d",
-        "adaptiveaveragepooling3d",
-        "adaptivemaxpooling1d",
-        "adaptivemaxpooling2d",
-        "adaptivemaxpooling3d",
-        "averagepool",
-        "maxpool",
-        "adaptiveaveragepool",
-        "adaptivemaxpool",
-        "resizing",
-        "resize",
-        "repeatvector",
-        "repeat",
-        "tile",
-        "broadcastto",
-        "zeropadding1d",
-        "zeropadding2d",
-        "zeropadding3d",
-        "pad",
-        "cropping1d",
-        "cropping2d",
-        "cropping3d",
-        "mean",
-        "sum",
-        "max",
-        "min",
-        "amax",
-        "amin",
-        "average",
-        "logsumexp",
-        "spatialdropoutpool",
-        "reducemean",
-    ]
-)
+BOUNDED_FUNCTIONS = frozenset([
+    "sigmoid", "tanh", "softmax", "softsign", "hardsigmoid", "hardtanh", "sin", "cos", "relu6",
+    "erf", "gaussian", "arctan", "sparsemax", "clip",
+])  # fmt: skip
+UNBOUNDED_FUNCTIONS = frozenset([
+    "relu", "leakyrelu", "prelu", "elu", "selu", "gelu", "silu", "swish", "mish", "softplus",
+    "exponential", "exp", "celu", "glu", "hardsilu", "hardswish", "hardshrink", "softshrink",
+    "tanhshrink", "squareplus", "threshold", "thresholdedrelu", "square", "absolute", "abs", "sqrt",
+    "log", "log1p", "power", "pow", "logsigmoid", "logsoftmax", "reciprocal", "rsqrt", "squared",
+    "logaddexp", "expm1", "sinh", "cosh", "maxout", "crelu",
+])  # fmt: skip
+_NORMALIZERS = frozenset([
+    "batchnormalization", "layernormalization", "groupnormalization", "unitnormalization",
+    "rmsnormalization", "spectralnormalization", "instancenormalization", "normalize", "rmsnorm",
+    "layernorm", "localresponsenorm", "batchnorm", "syncbatchnormalization",
+    "globalresponsenormalization",
+])  # fmt: skip
+_RECURRENT = frozenset([
+    "simplernn", "lstm", "gru", "rnn", "bidirectional", "convlstm1d", "convlstm2d", "convlstm3d",
+    "stackedrnncells",
+])  # fmt: skip
+_POOLS = frozenset([
+    "averagepooling1d", "averagepooling2d", "averagepooling3d", "globalaveragepooling1d",
+    "globalaveragepooling2d", "globalaveragepooling3d", "maxpooling1d", "maxpooling2d",
+    "maxpooling3d", "globalmaxpooling1d", "globalmaxpooling2d", "globalmaxpooling3d",
+    "upsampling1d", "upsampling2d", "upsampling3d", "adaptiveaveragepooling1d",
+    "adaptiveaveragepooling2d", "adaptiveaveragepooling3d", "adaptivemaxpooling1d",
+    "adaptivemaxpooling2d", "adaptivemaxpooling3d", "averagepool", "maxpool", "adaptiveaveragepool",
+    "adaptivemaxpool", "resizing", "resize", "repeatvector", "repeat", "tile", "broadcastto",
+    "zeropadding1d", "zeropadding2d", "zeropadding3d", "pad", "cropping1d", "cropping2d",
+    "cropping3d", "mean", "sum", "max", "min", "amax", "amin", "average", "logsumexp",
+    "reducemean",
+])  # fmt: skip
 _MERGES = frozenset(["add", "subtract", "average", "maximum", "minimum", "weightedsum"])
 _CONCATS = frozenset(["concatenate", "stack", "hstack", "vstack", "concat"])
-_PRODUCTS = frozenset(
-    [
-        "multiply",
-        "dot",
-        "matmul",
-        "einsum",
-        "tensordot",
-        "outer",
-        "attention",
-        "additiveattention",
-        "multiheadattention",
-        "groupqueryattention",
-        "groupedqueryattention",
-        "dotproductattention",
-    ]
-)
+_PRODUCTS = frozenset([
+    "multiply", "dot", "matmul", "einsum", "tensordot", "outer", "attention", "additiveattention",
+    "multiheadattention", "groupqueryattention", "groupedqueryattention", "dotproductattention",
+])  # fmt: skip
 _SCALES = frozenset(
     ["rescaling", "normalization", "divide", "truedivide", "negative", "customscalelayer"]
 )
 _LEARNED_SCALES = frozenset(["rezero", "affine", "layerscale"])
-_LOOKUPS = frozenset(
-    [
-        "embedding",
-        "categoryencoding",
-        "hashing",
-        "discretization",
-        "stringlookup",
-        "integerlookup",
-        "textvectorization",
-        "onehot",
-        "take",
-        "reversibleembedding",
-        "tokenandpositionembedding",
-        "positionembedding",
-    ]
-)
+_LOOKUPS = frozenset([
+    "embedding", "categoryencoding", "hashing", "discretization", "stringlookup", "integerlookup",
+    "textvectorization", "onehot", "take", "reversibleembedding", "tokenandpositionembedding",
+    "positionembedding",
+])  # fmt: skip
 
 
 def name_of(thing: Any) -> str:

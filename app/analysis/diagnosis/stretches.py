@@ -6,10 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.analysis.diagnosis import thresholds
-from app.analysis.diagnosis.kinds import Evidence
 from app.analysis.result import Call
 
+# A signal that changes by more on its way explodes or vanishes: the factor that the paper's
+# figure 3 takes as the limit of what is stable.
+STABLE_FACTOR = 100.0
+_LEAST_CHANGE = 10.0  # a signal that was large or small from the start does neither
 _LARGEST_EXPONENT = 700.0  # of a float
 
 
@@ -55,16 +57,22 @@ def largest_change(figures: Sequence[tuple[Call, float]], sign: int) -> Stretch 
     return Stretch(first, last, found[1] - found[0], low, high)
 
 
-def signal_stretch(evidence: Evidence, sign: int) -> Stretch | None:
-    """Where the signal explodes (1) or vanishes (-1), if it does, in the order of execution."""
-    figures, factor = evidence.variances(), thresholds.STABLE_FACTOR
-    # What underflows to 0 has no logarithm: the last figure above it is the end of the stretch.
-    variances = [figure for _, figure in figures]
-    target = evidence.target
+def signal_stretch(
+    variances: Sequence[tuple[Call, float]], target: float, sign: int
+) -> Stretch | None:
+    """Where the signal explodes (1) or vanishes (-1), if it does, in the order of execution.
+
+    Args:
+        variances: above 0, of weighted calls. What underflows to 0 has no logarithm: the last
+            figure above it is the end of the stretch.
+        target: the variance that AutoInit aims at.
+        sign: which of the two.
+    """
+    figures = [figure for _, figure in variances]
     beyond = (
-        max(variances, default=target) > target * factor
+        max(figures, default=target) > target * STABLE_FACTOR
         if sign > 0
-        else min(variances, default=target) < target / factor
+        else min(figures, default=target) < target / STABLE_FACTOR
     )
-    found = largest_change(figures, sign) if beyond else None
-    return found if found is not None and found.factor >= thresholds.LEAST_CHANGE else None
+    found = largest_change(variances, sign) if beyond else None
+    return found if found is not None and found.factor >= _LEAST_CHANGE else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from app.analysis.diagnosis.architecture import (
@@ -13,7 +13,9 @@ from app.analysis.diagnosis.architecture import (
     Architecture,
     Step,
 )
-from app.analysis.diagnosis.fault import Fault, Severity, told
+from app.analysis.diagnosis.fault import Fault, Severity, layers_have, told
+from app.analysis.diagnosis.input_scaling import BYTES
+from app.analysis.diagnosis.kernels import initializer_of
 from app.text.formatting import number
 
 # Σ 1/width along a path, over dense layers: what a product of random matrices loses in rank
@@ -21,7 +23,6 @@ from app.text.formatting import number
 RANK_LOSS, _NARROW_LAYERS = 5.0, 20
 # What is left of bytes after one scaling has a mean square within these.
 _SCALED = (1e-3, 100.0)
-_BYTES = (127.5, 5418.25)  # mean, variance
 # A Rescaling by a factor between these is made for bytes.
 _OF_BYTES = (1 / 300, 0.02)
 _IMAGE_DTYPES = ("uint8",)
@@ -187,9 +188,7 @@ def _heads(architecture: Architecture) -> set[int]:
 
 
 def _is_orthogonal(step: Step) -> bool:
-    initializer = step.config.get("kernel_initializer")
-    named = initializer.get("class_name") if isinstance(initializer, Mapping) else initializer
-    return str(named).lower().startswith(("orthogonal", "identity"))
+    return initializer_of(step)[0].startswith(("orthogonal", "identity"))
 
 
 def _unscaled(architecture: Architecture) -> Iterator[Fault]:
@@ -212,7 +211,7 @@ def _unscaled(architecture: Architecture) -> Iterator[Fault]:
         )
         if not bytes_in:
             continue
-        mean, variance = _BYTES
+        mean, variance = BYTES
         for each in scalers:
             found = _scaled(architecture, each, mean, variance)
             if found is None:
@@ -295,8 +294,8 @@ def _before_normalization(architecture: Architecture) -> Iterator[Fault]:
         yield _fault(
             "bias_before_normalization",
             biased[0],
-            f"{_count(biased)} a bias that the batch normalization behind takes away again, first "
-            f"{biased[0].path!r}: use_bias=False saves it.",
+            f"{layers_have(len(biased))} a bias that the batch normalization behind takes away "
+            f"again, first {biased[0].path!r}: use_bias=False saves it.",
             "none_needed",
             severity=Severity.NOTE,
         )
@@ -309,10 +308,6 @@ def _before_normalization(architecture: Architecture) -> Iterator[Fault]:
             "none_needed",
             severity=Severity.NOTE,
         )
-
-
-def _count(steps: list[Step]) -> str:
-    return "One layer has" if len(steps) == 1 else f"{len(steps):,} layers have"
 
 
 def last_of(architecture: Architecture) -> dict[int, tuple[Step, Step | None]]:

@@ -190,6 +190,19 @@ def is_reference(value: Any) -> bool:
     )
 
 
+def named_layers(value: Any) -> Iterator[str]:
+    """The layers whose tensors a value names, in order: those of a model's `input_layers`, say."""
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if is_reference(value):
+            yield value[0]
+        elif isinstance(value, dict):
+            waiting += reversed(value.values())
+        elif isinstance(value, list):
+            waiting += reversed(value)
+
+
 def _is_size(value: Any) -> bool:
     return _is_index(value) and value <= _LARGEST_SIZE
 

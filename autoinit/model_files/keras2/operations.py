@@ -35,18 +35,10 @@ RANDOM = frozenset(
     }
 )
 
-_SHAPES = frozenset(
-    {
-        "compat.v1.shape",
-        "compat.v1.size",
-        "node.Rank",
-        "node.Shape",
-        "node.Size",
-        "rank",
-        "shape",
-        "size",
-    }
-)
+_SHAPES = frozenset([
+    "compat.v1.shape", "compat.v1.size", "node.Rank", "node.Shape", "node.Size", "rank", "shape",
+    "size",
+])  # fmt: skip
 # What is computed from shapes, in shapes.
 _OF_SHAPES = frozenset({
     "__operators__.add", "__operators__.getitem", "cast", "compat.v1.expand_dims",

@@ -24,16 +24,8 @@ REASONS.update(
     }
 )
 
-OPENED = frozenset(
-    {
-        "AdditiveAttention",
-        "Attention",
-        "GroupedQueryAttention",
-        "Lambda",
-        "Layer",
-        "MultiHeadAttention",
-        "Pipeline",
-        "Wrapper",
-    }
-)
+OPENED = frozenset([
+    "AdditiveAttention", "Attention", "GroupedQueryAttention", "Lambda", "Layer",
+    "MultiHeadAttention", "Pipeline", "Wrapper",
+])  # fmt: skip
 """Layers that are opened into their parts."""

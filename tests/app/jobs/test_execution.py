@@ -17,7 +17,7 @@ import pytest
 import tf_keras
 from keras import layers
 
-from app.analysis.diagnosis.thresholds import PLAIN_DEPTH
+from app.analysis.comparison.conditions import PLAIN_DEPTH
 from app.analysis.job_spec import JobSpec
 from app.analysis.result import ModelFacts, UsedSettings
 from app.analysis.settings import Settings

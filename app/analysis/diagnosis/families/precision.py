@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from app.analysis.diagnosis.kinds import Evidence, FindingKind, Place, Severity
-from app.analysis.diagnosis.thresholds import HALF_LARGEST, HALF_SMALLEST
 from app.text.formatting import number, plural
+
+# Of float16 (IEEE 754 binary16): the largest number, and the smallest above 0.
+_LARGEST, _SMALLEST = 65504.0, 2.0**-24
 
 
 def _beyond(evidence: Evidence) -> Iterator[Place]:
-    what = f"is beyond {HALF_LARGEST:,.0f}, the largest number of float16"
-    return _where(evidence, lambda size: size > HALF_LARGEST, what)
+    what = f"is beyond {_LARGEST:,.0f}, the largest number of float16"
+    return _where(evidence, lambda size: size > _LARGEST, what)
 
 
 def _below(evidence: Evidence) -> Iterator[Place]:
     what = "is below 6e-8, and 0 in float16"
-    return _where(evidence, lambda size: 0.0 < size < HALF_SMALLEST, what)
+    return _where(evidence, lambda size: 0.0 < size < _SMALLEST, what)
 
 
 def _where(evidence: Evidence, lost: Callable[[float], bool], what: str) -> Iterator[Place]:
