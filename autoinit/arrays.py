@@ -19,7 +19,8 @@ def as_array(tensor: Any) -> NDArray[Any]:
         # TensorFlow's own conversion copies; its tensors' buffers can be viewed as they are.
         if isinstance(tensor, keras.Variable) and hasattr(tensor.value, "read_value"):
             tensor = tensor.value.read_value()  # Keras's own conversion copies a variable, too
-        tensor = keras.ops.convert_to_tensor(tensor)
+        if not hasattr(tensor, "__array__"):
+            tensor = keras.ops.convert_to_tensor(tensor)
         return np.asarray(tensor if hasattr(tensor, "__array__") else tensor.numpy())
     return np.asarray(keras.ops.convert_to_numpy(tensor))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,16 @@ _SMALLEST = 1e-6
 _MISSING = 0.1
 # At which a function is looked at to see whether it is bounded.
 _POINTS = 20_001
+# Keras's own, which need not be tried in every pass.
+KNOWN_ELEMENTWISE = frozenset(
+    getattr(keras.activations, name)
+    for name in (
+        "celu", "elu", "exponential", "gelu", "hard_shrink", "hard_sigmoid", "hard_silu",
+        "hard_tanh", "leaky_relu", "linear", "log_sigmoid", "mish", "relu", "relu6", "selu",
+        "sigmoid", "silu", "soft_shrink", "softplus", "softsign", "sparse_plus", "sparse_sigmoid",
+        "squareplus", "tanh", "tanh_shrink",
+    )
+)  # fmt: skip
 
 
 def mapped(call: Call, operands: Sequence[Signal], function: Callable[..., Any]) -> RuleResult:
@@ -121,6 +131,8 @@ def on_points(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def is_elementwise(function: Callable[..., Any], operands: int = 1) -> bool:
     """Whether a function treats each entry on its own: no softmax, no gated unit."""
+    if operands == 1 and isinstance(function, Hashable) and function in KNOWN_ELEMENTWISE:
+        return True
     try:
         return _is_elementwise(function, operands)
     except Exception:  # a function that needs other shapes raises what it likes

@@ -6,6 +6,7 @@ import pytest
 from keras import initializers, layers, ops
 from scipy import special
 
+from autoinit.rules.functions import KNOWN_ELEMENTWISE, _is_elementwise
 from autoinit.rules.registry import Support
 from tests.autoinit.rules.checks import check_given_weights, last_signal, predicted
 from tests.contracts.cases import ACTIVATION, SHIFTED, case
@@ -120,3 +121,9 @@ def test_functions_of_the_whole_sample_see_it():
 
     function = case(layers.Activation, "", (3, 5), activation=softmax, moments=SHIFTED)
     assert last_signal(function).mean == pytest.approx(1 / 15, rel=1e-4)
+
+
+@pytest.mark.parametrize("function", sorted(KNOWN_ELEMENTWISE, key=lambda each: each.__name__))
+def test_what_is_known_to_be_elementwise_is(function):
+    assert _is_elementwise(function, 1)
+    assert getattr(keras.activations, function.__name__) is function
