@@ -17,7 +17,6 @@ import keras
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Error, Page, sync_playwright
 
-import app
 from tests.e2e import axe
 from tests.e2e.driving import screenshots_folder
 
@@ -68,21 +67,16 @@ class Running:
     pid: int
 
 
-@pytest.fixture(scope="package")
-def running(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Iterator[Running]:
-    """A dashboard of our own."""
-    folder = tmp_path_factory.mktemp("server")
+@contextlib.contextmanager
+def served(data: Path, log: Path, *options: str) -> Iterator[Running]:
+    """A dashboard of our own, for as long as it is asked; options are those of `serve`."""
     port = free_port()
     address = f"http://localhost:{port}"
-    page = Path(app.__file__).parent / "streamlit_app.py"
-    command = [sys.executable, "-m", "streamlit", "run", str(page), "--server.port", str(port)]
-    log = folder / "server.log"
+    command = [sys.executable, "-m", "app", "serve", "--port", str(port), *options]
+    environment = os.environ | {"AUTOINIT_DATA": str(data)}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command,
-            env=os.environ | {"AUTOINIT_DATA": str(data)},
-            stdout=output,
-            stderr=subprocess.STDOUT,
+            command, env=environment, stdout=output, stderr=subprocess.STDOUT
         )
     try:
         wait_until_healthy(address, process, log)
@@ -94,6 +88,13 @@ def running(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Iterator[Ru
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+@pytest.fixture(scope="package")
+def running(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Iterator[Running]:
+    """A dashboard of our own."""
+    with served(data, tmp_path_factory.mktemp("server") / "server.log") as server:
+        yield server
 
 
 @pytest.fixture(scope="package")

@@ -1,15 +1,15 @@
 """The page of trainings, followed in a browser while a model is being fitted."""
 
-import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.e2e.conftest import free_port, opened, wait_until_healthy
+from tests.e2e.conftest import opened, served
 from tests.e2e.driving import photograph
 
 # A real `fit`, whose second epoch begins when the browser has seen the first one.
@@ -39,23 +39,12 @@ model.fit(x, x[:, :1], batch_size=16, epochs=2, verbose=0, callbacks=[monitor, W
 
 
 @pytest.fixture
-def followed(tmp_path: Path):
+def followed(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """A dashboard that follows a folder of trainings."""
-    port, log = free_port(), tmp_path / "log"
-    address, runs = f"http://localhost:{port}", tmp_path / "runs"
+    runs = tmp_path / "runs"
     runs.mkdir()
-    command = [sys.executable, "-m", "app", "serve", "--port", str(port), "--runs", str(runs)]
-    environment = os.environ | {"AUTOINIT_DATA": str(tmp_path / "data")}
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, env=environment, stdout=output, stderr=subprocess.STDOUT
-        )
-    try:
-        wait_until_healthy(address, process, log)
-        yield address, runs
-    finally:
-        process.terminate()
-        process.wait(30)
+    with served(tmp_path / "data", tmp_path / "log", "--runs", str(runs)) as server:
+        yield server.address, runs
 
 
 def test_a_training_is_followed_while_it_goes_on(
