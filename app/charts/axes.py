@@ -15,6 +15,7 @@ from app.charts.theme import (
     BAR_COLOUR,
     GRID_COLOUR,
     HEIGHT,
+    LAYOUT,
     LEGEND_ENTRIES,
     LEGEND_LINE,
     NEUTRAL_COLOUR,
@@ -39,18 +40,11 @@ def style(figure: go.Figure, calls: Sequence[Call]) -> None:
     margin = max(0.5, 0.01 * count)
     entries = sum(trace.showlegend is not False for trace in figure.data)
     figure.update_layout(
+        LAYOUT,
         height=HEIGHT + LEGEND_LINE * max(0, entries - LEGEND_ENTRIES),
-        margin={"l": 8, "r": 12, "t": 8, "b": 8},
-        paper_bgcolor="rgba(0, 0, 0, 0)",
-        plot_bgcolor="rgba(0, 0, 0, 0)",
-        hovermode="closest",
+        margin_r=12,
         hoverlabel={"align": "left"},
         legend={
-            "orientation": "h",
-            "x": 0,
-            "y": 1.02,
-            "xanchor": "left",
-            "yanchor": "bottom",
             "font": {"size": 11},
             "groupclick": "toggleitem",
             "traceorder": "grouped",  # Plotly reverses it where there are bands.

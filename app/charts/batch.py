@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
-from app.charts.theme import GRID_COLOUR, NEUTRAL_COLOUR, WARNING_COLOUR
+from app.charts.theme import GRID_COLOUR, LAYOUT, NEUTRAL_COLOUR, WARNING_COLOUR
 from app.text.escaping import html_text
 
 MOST = 5000  # points: beyond, a browser takes seconds to draw them
@@ -79,13 +79,10 @@ def scatter(rows: Mapping[str, Sequence[Any]], across: str, up: str) -> go.Figur
             )
         )
     chart.update_layout(
+        LAYOUT,
         height=CHART_HEIGHT,
-        margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        paper_bgcolor="rgba(0, 0, 0, 0)",
-        plot_bgcolor="rgba(0, 0, 0, 0)",
         dragmode="zoom",
         showlegend=True,
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
         xaxis=_axis(FIGURES[across]),
         yaxis=_axis(FIGURES[up]) | {"automargin": True},
     )

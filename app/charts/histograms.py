@@ -6,7 +6,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from app.analysis.headline import series_name
-from app.charts.theme import COLOURS, GRID_COLOUR, OTHER_COLOUR, translucent
+from app.charts.theme import COLOURS, GRID_COLOUR, LAYOUT, OTHER_COLOUR, translucent
 from app.text.formatting import number, percentage
 
 HEIGHT = 300
@@ -46,12 +46,9 @@ def histogram_chart(histograms: Mapping[str, Mapping[str, Any]]) -> go.Figure:
         )
     axis = {"gridcolor": GRID_COLOUR, "zeroline": False}
     figure.update_layout(
+        LAYOUT,
         height=HEIGHT,
-        margin={"l": 8, "r": 12, "t": 8, "b": 8},
-        paper_bgcolor="rgba(0, 0, 0, 0)",
-        plot_bgcolor="rgba(0, 0, 0, 0)",
-        hovermode="closest",
-        legend={"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"},
+        margin_r=12,
         xaxis=axis | {"title": "value"},
         yaxis=axis | {"title": "density", "rangemode": "tozero"},
     )

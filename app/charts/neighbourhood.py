@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from app.analysis.headline import series_name
 from app.analysis.result import Call, Result
 from app.analysis.structure import layers_of, neighbourhood
-from app.charts.theme import NEUTRAL_COLOUR
+from app.charts.theme import LAYOUT, NEUTRAL_COLOUR
 from app.text.escaping import html_text
 from app.text.formatting import number
 
@@ -36,12 +36,9 @@ def neighbourhood_chart(result: Result, chosen: int, series: str) -> go.Figure:
     columns = 1 + max(column for column, _ in places.values())
     hidden = {"visible": False, "fixedrange": True}
     figure.update_layout(
+        LAYOUT,
         height=110 + ROW * lanes,
-        margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        paper_bgcolor="rgba(0, 0, 0, 0)",
-        plot_bgcolor="rgba(0, 0, 0, 0)",
         showlegend=False,
-        hovermode="closest",
         xaxis=hidden | {"range": [-0.7, columns - 0.3]},
         yaxis=hidden | {"range": [lanes - 0.3, -0.7]},
     )

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from app.analysis.result import Preview
 from app.charts.axes import decades, positive
-from app.charts.theme import COLOURS, OTHER_COLOUR, SHADE_COLOUR, Column
+from app.charts.theme import COLOURS, LAYOUT, OTHER_COLOUR, SHADE_COLOUR, Column
 
 STRIP_HEIGHT = 56
 STRIP_POINTS = 1000  # about as many as a screen has pixels
@@ -40,10 +40,9 @@ def overview_chart(result: Preview, shown: range) -> go.Figure:
         if start < stop:
             figure.add_vrect(start, stop, fillcolor=SHADE_COLOUR, line_width=0)
     figure.update_layout(
+        LAYOUT,
         height=STRIP_HEIGHT,
         margin={"l": 0, "r": 0, "t": 0, "b": 0},
-        paper_bgcolor="rgba(0, 0, 0, 0)",
-        plot_bgcolor="rgba(0, 0, 0, 0)",
         showlegend=False,
         xaxis={"visible": False, "range": [0, end], "fixedrange": True},
         yaxis={"visible": False, "type": "log", "range": [low, high], "fixedrange": True},

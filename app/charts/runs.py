@@ -9,7 +9,7 @@ from itertools import cycle
 import plotly.graph_objects as go
 
 from app.analysis.runs.record import FIGURES, Run
-from app.charts.theme import ACTIVE_COLOUR, GRID_COLOUR, WARNING_COLOUR, WEIGHTED_COLOUR
+from app.charts.theme import ACTIVE_COLOUR, GRID_COLOUR, LAYOUT, WARNING_COLOUR, WEIGHTED_COLOUR
 from app.text.escaping import html_text
 from app.text.formatting import number, power_of_ten
 
@@ -64,9 +64,8 @@ def _heat_map(
     )
     every = math.ceil(len(layers) / NAMED)
     chart.update_layout(
+        LAYOUT,
         height=min(max(MARGIN + ROW * len(layers), LEAST), MOST),
-        margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        paper_bgcolor="rgba(0, 0, 0, 0)",
         plot_bgcolor="rgba(128, 128, 128, 0.10)",
         xaxis={"title": "step", "type": "category", "nticks": 12, "fixedrange": True},
         yaxis={
@@ -138,7 +137,7 @@ def profile_chart(runs: dict[str, Run], figure: str, places: dict[str, int]) -> 
                 )
             )
     _plain(chart, "layers, in order of execution", kind.label.lower(), kind.logarithmic)
-    chart.update_layout(height=320, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
+    chart.update_layout(height=320)
     return chart
 
 
@@ -165,9 +164,7 @@ def loss_chart(runs: dict[str, Run]) -> go.Figure:
 
 def _plain(chart: go.Figure, across: str, up: str, logarithmic: bool) -> None:
     chart.update_layout(
-        margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        paper_bgcolor="rgba(0, 0, 0, 0)",
-        plot_bgcolor="rgba(0, 0, 0, 0)",
+        LAYOUT,
         xaxis={"title": across, "gridcolor": GRID_COLOUR, "zeroline": False},
         yaxis={
             "title": up,

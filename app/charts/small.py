@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from app.analysis.headline import is_number, series_name
 from app.charts.axes import decades, variance_ticks
-from app.charts.theme import COLOURS, GRID_COLOUR, NEUTRAL_COLOUR, OTHER_COLOUR
+from app.charts.theme import COLOURS, GRID_COLOUR, LAYOUT, NEUTRAL_COLOUR, OTHER_COLOUR
 from app.text.escaping import html_text
 from app.text.formatting import number
 
@@ -87,12 +87,8 @@ def before_after_chart(lines: Lines, layers: Sequence[str], names: Mapping[str, 
         )
     low, high = decades(known)
     figure.update_layout(
+        LAYOUT,
         height=LARGE,
-        margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        paper_bgcolor="rgba(0, 0, 0, 0)",
-        plot_bgcolor="rgba(0, 0, 0, 0)",
-        hovermode="closest",
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         xaxis={
             "title": f"{len(layers):,} layers, first to last",
             "showgrid": False,

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from app.analysis.headline import series_name
 from app.analysis.result import JacobianFacts, Result
 from app.charts.axes import decades
-from app.charts.theme import COLOURS, GRID_COLOUR, NEUTRAL_COLOUR, OTHER_COLOUR, translucent
+from app.charts.theme import COLOURS, GRID_COLOUR, LAYOUT, NEUTRAL_COLOUR, OTHER_COLOUR, translucent
 from app.text.formatting import number, percentage
 
 HEIGHT = 420
@@ -64,13 +64,10 @@ def densities_chart(spectra: Sequence[tuple[str, JacobianFacts, str]]) -> go.Fig
     )
     low, high = decades(drawn)
     figure.update_layout(
+        LAYOUT,
         height=HEIGHT,
-        margin={"l": 8, "r": 12, "t": 8, "b": 8},
-        paper_bgcolor="rgba(0, 0, 0, 0)",
-        plot_bgcolor="rgba(0, 0, 0, 0)",
-        hovermode="closest",
+        margin_r=12,
         hoverlabel={"align": "left"},
-        legend={"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"},
         xaxis={
             "title": "singular value",
             "type": "log",

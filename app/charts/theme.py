@@ -47,6 +47,14 @@ TICK_LENGTH = 18
 HEIGHT = 580
 LEGEND_ENTRIES = 7  # beyond, a narrow legend, one entry to a line, would leave the chart no room
 LEGEND_LINE = 19
+# Of all charts: they lie on the page itself, and the legend stands above.
+LAYOUT = {
+    "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
+    "paper_bgcolor": "rgba(0, 0, 0, 0)",
+    "plot_bgcolor": "rgba(0, 0, 0, 0)",
+    "hovermode": "closest",
+    "legend": {"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"},
+}
 
 
 def marker_size(count: int) -> int:

@@ -11,7 +11,7 @@ from plotly.colors import sample_colorscale
 from app.analysis.trials.answer import cell_text
 from app.analysis.trials.result import Training, TrialResult
 from app.analysis.trials.settings import WORDS
-from app.charts.theme import COLOURS, DASHES, GRID_COLOUR, NEUTRAL_COLOUR, OTHER_COLOUR
+from app.charts.theme import COLOURS, DASHES, GRID_COLOUR, LAYOUT, NEUTRAL_COLOUR, OTHER_COLOUR
 from app.text.escaping import html_text
 
 ROW, MARGIN, CURVES = 54, 96, 300  # pixels
@@ -69,14 +69,12 @@ def grid_chart(trial: TrialResult) -> go.Figure:
         )
     count = len(trial.schemes)
     figure.update_layout(
+        LAYOUT,
         barmode="stack",
         bargap=0.0,
         showlegend=False,
         uniformtext={"minsize": 9, "mode": "show"},
         height=MARGIN + ROW * count,
-        margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        paper_bgcolor="rgba(0, 0, 0, 0)",
-        plot_bgcolor="rgba(0, 0, 0, 0)",
         xaxis={
             "title": "learning rate",
             "type": "category",
@@ -126,12 +124,8 @@ def curves_chart(trial: TrialResult) -> go.Figure:
                 )
             )
     figure.update_layout(
+        LAYOUT,
         height=CURVES,
-        margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        paper_bgcolor="rgba(0, 0, 0, 0)",
-        plot_bgcolor="rgba(0, 0, 0, 0)",
-        hovermode="closest",
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         xaxis={
             "title": "step",
             "gridcolor": GRID_COLOUR,
