@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -47,100 +48,15 @@ document.querySelector('[data-testid=stMain]')?.scrollTo(0, 0);
 if (window.innerWidth < 768)
   document.querySelector('[data-testid="stSidebarCollapseButton"] button')?.click();
 </script>"""
-# Text in the primary colour is too dim in the dark, where white on a primary button wants it so.
-# After a choice Streamlit's box may have the focus without its ring.
-# Where nothing hovers, a chart's buttons would lie over its legend all the time.
-STYLE = """<style>
-[data-selected=true] *, [data-testid=stSliderThumbValue] * {
-  color: light-dark(#006BA8, #7BBDEB) !important;
-}
-[data-testid=stSelectbox] div:has(> input:focus) {
-  border-color: light-dark(#006BA8, #7BBDEB) !important;
-}
-.verdicts { display: grid; gap: .75rem;
-  grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); }
-.verdict { border: 1px solid; border-left-width: 6px; border-radius: 8px;
-  padding: .5rem .9rem; font-size: .9rem; line-height: 1.4; overflow-wrap: anywhere; }
-.verdict .of { font-size: .8rem; }
-.verdict .word { font-size: 1.35rem; font-weight: 650; line-height: 1.3; }
-.verdict .advice { font-weight: 600; margin-top: .25rem; }
-.answer { border-left: 6px solid; padding: .1rem .9rem; line-height: 1.45;
-  overflow-wrap: anywhere; }
-.answer .advice { font-weight: 600; }
-.verdict.good, .answer.good {
-  color: light-dark(#14532D, #A7E8BF); background: light-dark(#EAF7EE, #10301D); }
-.verdict.warning, .answer.warning {
-  color: light-dark(#6B3D00, #FFD08A); background: light-dark(#FFF5E0, #362608); }
-.verdict.bad, .answer.bad {
-  color: light-dark(#8A1C13, #FFB9B0); background: light-dark(#FDEEEC, #3B1714); }
-.verdict.unknown, .answer.unknown {
-  color: light-dark(#3D434B, #D0D5DC); background: light-dark(#F1F2F4, #262A31); }
-[data-testid=stMain] .st-key-drop [data-testid=stFileUploaderDropzone] {
-  min-height: 11rem; border: 2px dashed light-dark(#006BA8, #7BBDEB);
-  flex-direction: column; justify-content: center; }
-[data-testid=stMain] .st-key-drop [data-testid=stFileUploaderDropzone] * {
-  margin-inline: auto; justify-content: center; text-align: center; }
-.st-key-samples [data-testid=stElementToolbar], .st-key-overview [data-testid=stElementToolbar] {
-  display: none; }
-[data-testid=stElementContainer]:has(> * > style) { position: absolute; }
-.curves { display: grid; gap: .5rem 1rem;
-  grid-template-columns: repeat(auto-fill, minmax(128px, 1fr)); }
-.curves a { color: inherit; text-decoration: none; font-size: .75rem; overflow-wrap: anywhere; }
-.curves a:hover span { text-decoration: underline; }
-.curves img { width: 100%; display: block; }
-@media (hover: none) {
-  .modebar-group:has([data-attr=dragmode]), .modebar-group:has([data-title*=ownload]) {
-    display: none !important; }
-}
-.js-plotly-plot .drag { touch-action: auto !important; }
-@media (max-width: 640px) {
-  h1 { font-size: 2rem !important; }
-  h2 { font-size: 1.4rem !important; padding: .3rem 0 !important; }
-  .verdicts { gap: .5rem; grid-template-columns: repeat(auto-fit, minmax(105px, 1fr)); }
-  .verdict { padding: .3rem .5rem; }
-  .verdict .word { font-size: 1rem; }
-  [data-testid=stMain] [data-testid=stVerticalBlock] { gap: .6rem; }
-  [data-testid=stButtonGroup] [role=radiogroup] { flex-wrap: wrap; mask-image: none; }
-  [data-testid=stMainBlockContainer] { padding-top: 3.5rem !important; }
-}
-</style>"""
-# A file may be dropped anywhere: it goes to the place for models, which is one on each page.
-HANDLERS = """<script>
-if (!window.autoinitDrop) {
-  window.autoinitDrop = true;
-  const input = () => document.querySelector('.st-key-drop input[type=file]');
-  const holds = event => [...event.dataTransfer?.types ?? []].includes('Files');
-  const inside = event => event.target.closest?.('[data-testid=stFileUploaderDropzone]');
-  document.addEventListener('dragover', event => { if (holds(event)) event.preventDefault(); });
-  document.addEventListener('drop', event => {
-    if (!holds(event) || inside(event)) return;
-    event.preventDefault();
-    const files = new DataTransfer();
-    for (const file of event.dataTransfer.files) files.items.add(file);
-    input().files = files.files;
-    input().dispatchEvent(new Event('change', {bubbles: true}));
-  });
-  // A node of the graph leads to its layer, in the same visit.
-  document.addEventListener('click', event => {
-    const link = event.target.closest?.('.st-key-graph a, .st-key-curves a');
-    if (!link) return;
-    event.preventDefault();
-    history.pushState({}, '', link.getAttribute('xlink:href') ?? link.getAttribute('href'));
-    dispatchEvent(new PopStateEvent('popstate'));
-  });
-  // One finger scrolls the page, also over a chart: Plotly is told of taps and of two fingers only.
-  document.addEventListener('touchstart', event => {
-    if (event.touches.length === 1 && event.target.closest?.('.js-plotly-plot'))
-      event.stopPropagation();
-  }, {capture: true, passive: true});
-}
-</script>"""
+_STYLE, _SCRIPT = (
+    Path(__file__).with_suffix(suffix).read_text(encoding="utf-8") for suffix in (".css", ".js")
+)
 
 
 def draw() -> None:
     """Draws the page in the state that its address asks for."""
     st.set_page_config(page_title="AutoInit", page_icon=ICON, layout="wide")
-    st.html(STYLE + HANDLERS, unsafe_allow_javascript=True)
+    st.html(f"<style>{_STYLE}</style><script>{_SCRIPT}</script>", unsafe_allow_javascript=True)
     jobs.warm_up()
     key = st.query_params.get("job")
     handle = None if key is None else jobs.find(key)
