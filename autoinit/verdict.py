@@ -58,8 +58,8 @@ def check(
     # Like `AutoInitVisualizer`, this reaches up to what analyses.
     from app.analysis.comparison import compare
     from app.analysis.diagnosis.diagnose import lint_model
-    from app.analysis.figures import Source, result_of
     from app.analysis.job_spec import JobSpec
+    from app.analysis.reporting import Source, result_of
     from app.analysis.settings import Settings
     from app.cli.terminal import verdict_lines
 

@@ -62,8 +62,8 @@ class AutoInitVisualizer:
         """
         # With `check`, the one place in this package that reaches up to what analyses.
         from app.analysis.comparison import compare
-        from app.analysis.figures import Source, result_of
         from app.analysis.job_spec import JobSpec
+        from app.analysis.reporting import Source, result_of
         from app.analysis.settings import Settings
         from app.charts import variance_chart
         from autoinit.notebook_figure import NotebookFigure

@@ -18,7 +18,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from app.analysis.comparison import compare
-from app.analysis.figures import calls_of
+from app.analysis.comparison.figures import calls_of
 from app.analysis.settings import Settings
 from autoinit.signals import SIGNAL_MODELS
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import app
-from app.analysis.settings import OptionsTable, Settings
+from app.analysis.options import OptionsTable
+from app.analysis.settings import Settings
 from app.analysis.trials.settings import TrialSettings
 
 SAMPLE_PREFIX = "sample:"

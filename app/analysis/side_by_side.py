@@ -5,8 +5,9 @@ from typing import Any
 
 from app.analysis.diagnosis.verdict import Word
 from app.analysis.headline import changed, full_name, series_figures, series_name, verdict_card
+from app.analysis.options import table
 from app.analysis.result import Call, CallFigures, Result
-from app.analysis.settings import SCHEME_WORDS, table
+from app.analysis.settings import SCHEME_WORDS, Settings
 from app.text.formatting import number
 
 # What the series of the model as it is are called beside those of a what-if.
@@ -152,7 +153,7 @@ def runs_table(results: Sequence[Result]) -> list[dict[str, Any]]:
 
 
 def _setting_words(name: str, value: Any) -> str:
-    entry = table().get(name)
+    entry = table(Settings).get(name)
     return entry.words(value) if entry is not None and value in entry.choices else str(value)
 
 

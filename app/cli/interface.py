@@ -10,7 +10,8 @@ import click
 
 from app.analysis.diagnosis.table import KINDS
 from app.analysis.input_moments import joined_moments, parse_moment
-from app.analysis.settings import Entry, OptionsTable, Settings, table
+from app.analysis.options import Entry, OptionsTable, table
+from app.analysis.settings import Settings
 
 Decorator = Callable[[Callable[..., int]], Callable[..., int]]
 FILE = click.Path(path_type=Path)

@@ -9,8 +9,9 @@ from typing import Any
 import streamlit as st
 
 from app.analysis.headline import series_name
+from app.analysis.options import table
 from app.analysis.result import Result
-from app.analysis.settings import AS_IT_IS, table
+from app.analysis.settings import AS_IT_IS, Settings
 from app.analysis.side_by_side import differences, label, runs_table, what_if
 from app.charts.side_by_side import (
     JACOBIAN,
@@ -71,7 +72,7 @@ def offer_what_if(key: str, result: Result, again: Again) -> None:
         again: starts the same analysis with other settings.
     """
     st.subheader("What if …", anchor=False)
-    used, entries = result.settings.by_name, table()
+    used, entries = result.settings.by_name, table(Settings)
     changes: dict[str, Any] = {}
     with st.container(horizontal=True, vertical_alignment="bottom", key="what-if"):
         for name in WHAT_IFS:

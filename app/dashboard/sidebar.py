@@ -11,16 +11,8 @@ import streamlit as st
 from app import jobs
 from app.analysis.input_moments import moments_text, parse_moments
 from app.analysis.job_spec import SAMPLE_PREFIX, JobSpec
-from app.analysis.settings import (
-    INITIALISATION,
-    INPUT,
-    MEASUREMENT,
-    WHAT_IF,
-    Entry,
-    Settings,
-    from_query,
-    table,
-)
+from app.analysis.options import Entry, from_query, table
+from app.analysis.settings import INITIALISATION, INPUT, MEASUREMENT, WHAT_IF, Settings
 from app.dashboard import uploads
 from app.text.escaping import markdown_text, plain_text
 from app.text.formatting import size
@@ -134,7 +126,7 @@ def choose_upload(label: str) -> uploads.Upload | None:
 
 def choose_data(on_page: JobSpec | None) -> tuple[uploads.Upload, str] | None:
     """A file of data to feed instead of noise, and what is fed of it; at first that of the page."""
-    options = table()
+    options = table(Settings)
     data, feed = options["input_data"], options["input_source"]
     if on_page is not None and st.session_state.get("data_of") != on_page:
         st.session_state.data_of = on_page
@@ -261,7 +253,7 @@ def trust_field() -> dict[str, Any]:
     """Whether the code that came with the model is run, where the server lets one ask."""
     if not uploads.TRUSTS:
         return {}
-    entry = table()["trust"]
+    entry = table(Settings)["trust"]
     return {"trust": st.checkbox(entry.option.label, key="trust", help=entry.help)}
 
 
@@ -331,7 +323,7 @@ def asked_for(key: str, _handle: jobs.JobHandle) -> tuple[tuple[str, ...], Setti
     """A result's inputs and the settings that can be chosen here, for which it is read once."""
     result = _handle.result()
     names = tuple(each.name for each in result.model.inputs)
-    chosen = {name for name, entry in table().items() if entry.option.in_form}
+    chosen = {name for name, entry in table(Settings).items() if entry.option.in_form}
     if result.settings.by_name.get("input_auto"):
         chosen -= {"input_mean", "input_variance", "input_moments"}
     used = result.settings.by_name

@@ -6,8 +6,8 @@ from pathlib import Path
 import streamlit as st
 
 from app import jobs
+from app.analysis.options import table
 from app.analysis.result import read_part
-from app.analysis.settings import table
 from app.analysis.trials.result import TrialResult
 from app.analysis.trials.settings import DEFAULT, WORDS, TrialSettings
 from app.charts.trials import curves_chart, grid_chart

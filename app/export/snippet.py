@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from app.analysis.options import table
 from app.analysis.result import Result
-from app.analysis.settings import AS_IT_IS, Settings, table
+from app.analysis.settings import AS_IT_IS, Settings
 from app.text.escaping import plain_text
 
 # There is no package of it in a registry.

@@ -9,9 +9,9 @@ from typing import Any
 
 import keras
 
+from app.analysis.comparison.input_data import read_training_data
 from app.analysis.comparison.inputs import inputs_of
 from app.analysis.comparison.steps import Analysis
-from app.analysis.input_data import read_training_data
 from app.analysis.job_spec import JobSpec
 from app.analysis.result import DownloadFacts, Finding, json_text
 from app.analysis.trials.grid import MOST_DRAWS, losses_of, optimizer_of, rates_around, run_grid

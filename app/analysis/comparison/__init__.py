@@ -9,7 +9,8 @@ Weights that are drawn are drawn `settings.seeds` times. For each of them
 - what no verdict needs follows: the other signal model, spectra, number formats.
 
 `compare` has the order; how a step is done stands in `steps`, how a probe is called in
-`measurements`, and what comes out in `found`.
+`measurements`, and what is found in `found`. `app.analysis.reporting` makes of that the result that
+a file has.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field
 
-from app.analysis.settings import SCHEME_WORDS, Option, OptionsTable, Scheme
+from app.analysis.options import Option, OptionsTable
+from app.analysis.settings import SCHEME_WORDS, Scheme
 
 TRIAL = "Trial"
 DEFAULT = "default"

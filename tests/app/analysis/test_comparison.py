@@ -8,17 +8,11 @@ import pytest
 from keras import initializers, layers
 
 from app.analysis.comparison import compare
-from app.analysis.figures import (
-    calls_of,
-    fisher_of,
-    formats_of,
-    gradients_of,
-    jacobian_of,
-    phases_of,
-    preview_of,
-)
+from app.analysis.comparison.figures import calls_of, gradients_of, phases_of
 from app.analysis.headline import series_figures
-from app.analysis.settings import Settings, table
+from app.analysis.options import table
+from app.analysis.reporting import fisher_of, formats_of, jacobian_of, preview_of
+from app.analysis.settings import Settings
 from autoinit.graph.model_graph import StandIn
 from autoinit.graph.placeholders import Opaque, OpaqueActivation
 from autoinit.propagation import Options, input_signals, predict
@@ -38,7 +32,7 @@ def values(variable):
 
 def test_the_choices_that_are_offered_are_the_librarys():
     # The page and the command line must not import Keras, and keep lists of their own.
-    offered = table()
+    offered = table(Settings)
     assert set(offered["signal_model"].choices) == set(SIGNAL_MODELS)
     assert set(offered["unsupported"].choices) == set(UNSUPPORTED)
 

@@ -12,8 +12,8 @@ import pytest
 from keras import layers
 
 from app.analysis.comparison import compare
-from app.analysis.figures import calls_of
-from app.analysis.input_data import fitted, read_input_data
+from app.analysis.comparison.figures import calls_of
+from app.analysis.comparison.input_data import fitted, read_input_data
 from app.analysis.input_moments import joined_moments, parse_moment, parse_moments
 from app.analysis.job_spec import JobSpec
 from app.analysis.settings import Settings

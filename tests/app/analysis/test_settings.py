@@ -12,6 +12,7 @@ from pydantic import Field
 from streamlit.testing.v1 import AppTest
 
 import app
+from app.analysis.options import Option, from_query, schema, table
 from app.analysis.settings import (
     AS_IT_IS,
     FILES,
@@ -20,11 +21,7 @@ from app.analysis.settings import (
     INPUT,
     MEASUREMENT,
     WHAT_IF,
-    Option,
     Settings,
-    from_query,
-    schema,
-    table,
 )
 from app.cli.interface import Command, settings_of, settings_options
 from app.export.snippet import snippet
@@ -34,7 +31,7 @@ from probes.formats import FORMATS
 from tests.app.parsing import parsed
 
 SCHEMA = Path(app.__file__).parents[1] / "docs" / "settings.schema.json"
-ENTRIES = table()
+ENTRIES = table(Settings)
 
 
 class Wider(Settings):
@@ -101,7 +98,7 @@ def test_every_entry_refuses_what_it_cannot_be(name: str) -> None:
 
 
 def test_the_published_schema_is_the_tables() -> None:
-    assert SCHEMA.read_text() == schema() + "\n", (
+    assert SCHEMA.read_text() == schema(Settings) + "\n", (
         "python -m app.analysis.settings > docs/settings.schema.json"
     )
 
@@ -119,7 +116,7 @@ def test_settings_that_are_no_more_or_not_yet() -> None:
 def test_an_address_sets_what_the_page_has_fields_for() -> None:
     query = {"samples": "64", "keep_frozen": "true", "mode": "inference", "input_mean": "0.5"}
     expected = Settings(samples=64, keep_frozen=True, mode="inference", input_mean=0.5)
-    assert from_query(query) == expected
+    assert from_query(query, Settings) == expected
     ignored = {
         "job": "a" * 64,
         "seeds": "1000",
@@ -130,17 +127,17 @@ def test_an_address_sets_what_the_page_has_fields_for() -> None:
         "device": "tpu",
         "input_moments": "{}",
     }
-    assert from_query(query | ignored) == expected
+    assert from_query(query | ignored, Settings) == expected
 
 
 def test_a_word_may_take_a_numbers_place() -> None:
     samples = ENTRIES["samples"]
     assert (samples.kind, samples.word, samples.default) == (int, "auto", "auto")
-    assert from_query({"samples": "auto"}).samples == "auto"
+    assert from_query({"samples": "auto"}, Settings).samples == "auto"
     assert [Settings(samples=each).samples for each in ("auto", 5)] == ["auto", 5]
     with pytest.raises(ValueError, match="from 1 to 65536, or auto; received 'many'"):
         Settings(samples="many")
-    published = json.loads(schema())["properties"]["samples"]["anyOf"]
+    published = json.loads(schema(Settings))["properties"]["samples"]["anyOf"]
     assert {"const": "auto", "type": "string"} in published
 
 
