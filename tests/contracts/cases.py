@@ -412,7 +412,7 @@ WRAPPERS = [
     case(layers.TimeDistributed, "embedding", (3, 6), input_dtype="int32", weighted=True,
          build=_around(lambda: layers.Embedding(30, 8))),
     case(layers.TimeDistributed, "recurrent", (2, 3, 4), moments=SHIFTED,
-         build=_around(lambda: layers.GRU(8))),
+         build=_around(lambda: layers.GRU(8)), slow=True),
     case(layers.TimeDistributed, "random contrast", (2, 4, 4, 3), samples=2000,
          moments=((0.5, 0.04),), build=_around(
              lambda: layers.RandomContrast(0.3, value_range=(0.0, 1.0))), slow=True),

@@ -59,7 +59,10 @@ def check_sentence(message: str, folder: Path) -> None:
 
 
 # Seconds each: of what is too large in the same way, one is looked at every time.
-LARGE = {"config-of-300-mb.keras", "50002-calls.json", "20001-layers.keras2.json"}
+LARGE = {
+    "config-of-300-mb.keras", "weights-of-300-mb.keras", "50002-calls.json", "20001-layers.json",
+    "20001-layers.keras2.json",
+}  # fmt: skip
 
 
 def cases(rows: list[Row]) -> list[Any]:

@@ -320,19 +320,19 @@ def test_masks_come_along(checkpoint):
     agree_everywhere(model, {"drop": x, "tanh3": y, "add": total}, checkpoint=checkpoint)
 
 
-def test_batches_add_up():
-    for model in (conv_net(), transformer()):
-        graph = read_model(model, training=False)
-        together = probe_gradients(graph, 30, training=False)
-        limit = needed(graph, segments_of(graph, False), 8)
-        apart = probe_gradients(graph, 30, training=False, memory_limit=limit, checkpoint=False)
-        assert (together.batch_size, apart.batch_size) == (30, 8)
-        pairs = [(together[path], apart[path]) for path in together]
-        pairs += [(together.variables[path], apart.variables[path]) for path in together.variables]
-        assert list(together) == list(apart)
-        for one, other in pairs:
-            assert one.count == other.count
-            assert one.variance == pytest.approx(other.variance, rel=1e-4, abs=1e-11)
+@pytest.mark.parametrize("build", [conv_net, pytest.param(transformer, marks=pytest.mark.slow)])
+def test_batches_add_up(build):
+    graph = read_model(build(), training=False)
+    together = probe_gradients(graph, 30, training=False)
+    limit = needed(graph, segments_of(graph, False), 8)
+    apart = probe_gradients(graph, 30, training=False, memory_limit=limit, checkpoint=False)
+    assert (together.batch_size, apart.batch_size) == (30, 8)
+    pairs = [(together[path], apart[path]) for path in together]
+    pairs += [(together.variables[path], apart.variables[path]) for path in together.variables]
+    assert list(together) == list(apart)
+    for one, other in pairs:
+        assert one.count == other.count
+        assert one.variance == pytest.approx(other.variance, rel=1e-4, abs=1e-11)
 
 
 def test_an_output_that_is_the_same_for_all_samples_counts_once():

@@ -14,7 +14,8 @@ from app.cli.completion import SHELLS
 from app.cli.main import commands, main, program_name
 from sample_models import MODELS
 
-COMMANDS = {"analyze", "batch", "try", "inspect", "report", "serve", "samples", "completion"}
+OTHERS = ("batch", "try", "inspect", "report", "serve", "samples", "completion")
+COMMANDS = {"analyze", *OTHERS}
 
 # Bash gives a completion the words of a line, which it splits at colons and equals signs, and the
 # place of the cursor among them. Files are its own affair.
@@ -105,13 +106,16 @@ def test_bash_completes_files_and_samples(script: Path) -> None:
     }
 
 
-def test_every_option_is_known(script: Path) -> None:
-    for name, command in commands.commands.items():
-        context = commands.make_context("autoinit", [], resilient_parsing=True)
-        flags = {flag for each in command.params for flag in each.opts if flag.startswith("-")}
-        flags |= set(command.get_help_option_names(context))
-        assert ask(script, f"autoinit {name} -") == flags
-        assert "--help" in flags
+@pytest.mark.parametrize(
+    "name", ["analyze", *(pytest.param(each, marks=pytest.mark.slow) for each in OTHERS)]
+)
+def test_every_option_is_known(script: Path, name: str) -> None:
+    command = commands.commands[name]
+    context = commands.make_context("autoinit", [], resilient_parsing=True)
+    flags = {flag for each in command.params for flag in each.opts if flag.startswith("-")}
+    flags |= set(command.get_help_option_names(context))
+    assert ask(script, f"autoinit {name} -") == flags
+    assert "--help" in flags
 
 
 def test_other_shells_are_asked_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,13 @@ def kernel(model, name):
     return np.asarray(model.get_layer(name).kernel)
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+# Of those that differ in a number alone one is drawn with every time.
+ALIKE = ("he", "lecun")
+
+
+@pytest.mark.parametrize(
+    "scheme", [pytest.param(each, marks=[pytest.mark.slow] * (each in ALIKE)) for each in SCHEMES]
+)
 def test_a_scheme_draws_every_kernel_and_what_it_gives_opens_anywhere(scheme, tmp_path):
     model = network()
     new = drawn(scheme, model)

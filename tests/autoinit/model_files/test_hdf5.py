@@ -423,7 +423,9 @@ def test_texts_that_are_elsewhere_or_longer_than_they_were(tmp_path):
         struct.pack("<BxHII4x", 1, 1, 1, 24) + struct.pack("<HHB3xQQ", 0x10, 16, 0, 16, 24),
     ],
 )
-def test_headers_that_are_none(start):
+def test_headers_that_are_none(start, monkeypatch):
+    monkeypatch.setattr("autoinit.model_files.read.hdf5_texts._HEADER_BYTES", 2**16)
+
     def read(at, size):
         return (start + bytes(64))[at : at + size]
 

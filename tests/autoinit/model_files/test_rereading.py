@@ -122,7 +122,10 @@ def small_transformer():
 
 
 @pytest.mark.filterwarnings("ignore:(Layer .* does not have a `quantize`|Invalid quantization) m")
-@pytest.mark.parametrize(("mode", "error"), [("int8", 0.02), ("float8", 0.0), ("int4", np.inf)])
+@pytest.mark.parametrize(
+    ("mode", "error"),
+    [("int8", 0.02), ("float8", 0.0), pytest.param("int4", np.inf, marks=pytest.mark.slow)],
+)
 def test_packed_weights_are_floats_again(mode, error, tmp_path):
     model = small_transformer()
     before = {weight.path: weight.numpy() for weight in model.weights}

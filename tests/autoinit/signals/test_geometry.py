@@ -25,7 +25,7 @@ def convolution_reads(size, taps, stride, dilation, padding):
 @pytest.mark.parametrize("padding", ["valid", "same", "causal"])
 @pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (2, 1), (3, 1), (1, 2), (1, 3)])
 def test_windows_are_those_that_keras_reads(padding, stride, dilation):
-    for size, taps in itertools.product((1, 4, 7, 8), (1, 2, 3, 5)):
+    for size, taps in itertools.product((1, 7, 8), (1, 2, 5)):
         if padding == "valid" and size < (taps - 1) * dilation + 1:
             continue
         expected = convolution_reads(size, taps, stride, dilation, padding)
