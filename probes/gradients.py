@@ -356,7 +356,7 @@ def _update_ratio(variable: Any, gradient: Moments | None, samples: int) -> floa
     if gradient is None or not 0.0 < square < math.inf:
         return None
     # A sum over samples with cotangents of their own has their number of times the mean square.
-    ratio = math.sqrt((gradient.variance + gradient.mean**2) / samples / square)
+    ratio = math.sqrt(gradient.mean_square / samples / square)
     return ratio if math.isfinite(ratio) else None
 
 

@@ -44,6 +44,11 @@ class Moments:
     shape: Distribution = UNKNOWN
     standard_error: float | None = None
 
+    @property
+    def mean_square(self) -> float:
+        """E x²; infinite where that is beyond the largest number."""
+        return self.variance + self.mean * self.mean  # a power of a float raises
+
     def merge(self, other: Moments) -> Moments:
         """Figures of both tensors' entries together (Chan, Golub & LeVeque 1979).
 

@@ -200,7 +200,7 @@ def _gradient(draws: Sequence[Moments | None], entries: int) -> GradientMoments 
     if not known:
         return None
     block = _over_draws(known, _GRADIENT)
-    norms = [entries * (draw.variance + draw.mean**2) for draw in known]
+    norms = [entries * draw.mean_square for draw in known]
     return GradientMoments(**block, square_norm=figure_of(_geometric(norms)))
 
 

@@ -17,6 +17,7 @@ from app.analysis.diagnosis.architecture import (
     RECURRENT,
     Architecture,
     Step,
+    Weights,
     kernel_shape,
 )
 from app.analysis.diagnosis.fault import Fault, Severity, layers_have, told
@@ -490,28 +491,21 @@ def _gradient_arrives(architecture: Architecture, zero: set[int], nothing: list[
 
 # Copies.
 
+# Square matrices by these are the same whichever units change places.
+_ALIKE = {"ones", "zeros", "constant", "identity", "identityinitializer"}
+
 
 def _symmetric(architecture: Architecture) -> Iterator[Fault]:
     """Kernels whose units all start with the same weights: they get the same gradient for ever."""
     found = []
-    for step in architecture.kernels():
+    for step in architecture.steps:
+        if not (step.is_kernel or step.class_name in RECURRENT):
+            continue
         if step.is_depthwise or not step.trainable or step.channels == 1:
             continue
         values = architecture.values(step)
-        if "kernel" in values:
-            kernel = np.asarray(values["kernel"])
-            axis = -2 if step.class_name.endswith("Transpose") else -1
-            first = np.take(kernel, [0], axis)
-            if (
-                kernel.shape[axis] > 1
-                and np.any(first)
-                and np.array_equal(kernel, np.broadcast_to(first, kernel.shape))
-            ):
-                found.append(step)
-        else:
-            name, config = own_initializer(step)
-            if name == "ones" or (name == "constant" and config.get("value", 0.0)):
-                found.append(step)
+        if _units_alike(step, values) if "kernel" in values else _drawn_alike(step):
+            found.append(step)
     if found:
         step = found[0]
         yield Fault(
@@ -524,6 +518,35 @@ def _symmetric(architecture: Architecture) -> Iterator[Fault]:
             "redraw_random",
             Severity.FATAL,
         )
+
+
+def _drawn_alike(step: Step) -> bool:
+    """The same, of what the initializers will draw."""
+    name, config = own_initializer(step)
+    constant = name == "ones" or (name == "constant" and bool(config.get("value", 0.0)))
+    if step.class_name not in RECURRENT:
+        return constant
+    return constant and initializer_of(step, "recurrent_initializer")[0] in _ALIKE
+
+
+def _units_alike(step: Step, values: Weights) -> bool:
+    """Whether any two units could change places, and nothing would be different."""
+    kernel = np.asarray(values["kernel"])
+    if step.class_name.endswith("Transpose"):
+        kernel = np.moveaxis(kernel, -2, -1)
+    back, gates = values.get("recurrent_kernel"), 1
+    if back is not None:
+        back = np.asarray(back)
+        gates = kernel.shape[-1] // back.shape[-2]
+        # By gate, a unit's own share and what comes from the others.
+        back = np.moveaxis(back.reshape(*back.shape[:-1], gates, -1), -3, -2)
+        own = np.eye(back.shape[-1], dtype=bool)
+        if any(np.ptp(back[..., part], axis=-1).any() for part in (own, ~own) if part.any()):
+            return False
+    bias = np.asarray(values.get("bias", np.zeros(kernel.shape[-1])))
+    both = [each.reshape(*each.shape[:-1], gates, -1) for each in (kernel, bias)]
+    alike = not any(np.ptp(each, axis=-1).any() for each in both)
+    return alike and both[0].shape[-1] > 1 and bool(kernel.any())
 
 
 def _equal(architecture: Architecture) -> Iterator[Fault]:

@@ -69,9 +69,9 @@ class Measured:
 
     def flow(self) -> Flow:
         """Levels of signals and gradients along the graph."""
-        squares = [None if m is None else m.variance + m.mean**2 for m in self.forward]
+        squares = [None if m is None else m.mean_square for m in self.forward]
         gradients = [
-            None if m is None else (m.variance + m.mean**2) * call.outputs[0].entries
+            None if m is None else m.mean_square * call.outputs[0].entries
             for call, m in zip(self.graph.calls, self.backward, strict=True)
         ]
         return Flow(self.graph, self.roles, squares, gradients, self.zero)
@@ -176,13 +176,13 @@ def _slack(measured: Measured, point: Point) -> float:
 def _square(measured: Measured, point: Point) -> float:
     """The mean square at a point."""
     moments = measured.forward[point.call.index]
-    return math.nan if moments is None else moments.variance + moments.mean**2
+    return math.nan if moments is None else moments.mean_square
 
 
 def _underflows(measured: Measured, point: Point) -> bool:
     """Whether a zero is what is left of a signal that was falling, and not that of dead units."""
     before = [measured.forward[i] for i in point.kernels[:-1]]
-    squares = [m.variance + m.mean**2 for m in before if m is not None]
+    squares = [m.mean_square for m in before if m is not None]
     return any(0.0 < square < 1e-30 for square in squares)
 
 
@@ -434,7 +434,7 @@ def _outputs_are_still(measured: Measured) -> bool:
 def _stuck(measured: Measured, call: Call) -> bool:
     """Whether no gradient comes back to a call behind a zero kernel: it is dead for good."""
     moments = measured.backward[call.index]
-    return moments is None or moments.variance + moments.mean**2 == 0.0
+    return moments is None or moments.mean_square == 0.0
 
 
 def _constant_output(measured: Measured) -> Iterator[Fault]:
@@ -447,9 +447,11 @@ def _constant_output(measured: Measured) -> Iterator[Fault]:
         if moments is None or moments.finite_fraction < 1.0 or not call.inputs:
             continue
         alike = moments.variance == 0.0
-        one_unit = value.entries == 1
+        # Several equal shares may be all that rounding leaves of a small signal; not of none.
+        before = measured.forward[producers[call.inputs[0].index].index]
+        nothing = moments.mean == 0.0 or (before is not None and before.mean_square == 0.0)
         correlated = moments.sample_correlation
-        if (alike and (one_unit or moments.mean == 0.0)) or correlated == 1.0:
+        if (alike and (value.entries == 1 or nothing)) or correlated == 1.0:
             yield _fault(
                 measured,
                 "constant_output",

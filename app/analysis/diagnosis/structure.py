@@ -200,7 +200,13 @@ def _unscaled(architecture: Architecture) -> Iterator[Fault]:
         last = step
         for after in architecture.following(step):
             last = after
-            if after.class_name not in {"Rescaling", "Normalization", *AUGMENTING, *PASSING}:
+            if after.class_name not in {
+                "Rescaling",
+                "Normalization",
+                "Cast",
+                *AUGMENTING,
+                *PASSING,
+            }:
                 break
             chain.append(after)
         scalers = [each for each in chain if each.class_name in ("Rescaling", "Normalization")]

@@ -169,7 +169,7 @@ def _row(forward: Moments | None, back: Moments | None) -> dict[str, float | Non
             "saturated": forward.shape.saturated_fraction,
         }
     if back is not None:
-        found["gradient"] = back.variance + back.mean**2
+        found["gradient"] = back.mean_square
     return found
 
 

@@ -97,6 +97,11 @@ FAULTY = {
         chain((4,), dense(8, "relu", kernel_initializer=initializers.Constant(0.3), name="here"),
               dense(3)),
     ),
+    "constants in gates": (
+        "symmetric_kernel",
+        chain((5, 4), layers.LSTM(3, kernel_initializer=initializers.Constant(0.3), name="here",
+                                  recurrent_initializer=initializers.Identity(0.5)), dense(3)),
+    ),
     "one seed": (
         "shared_seed",
         chain((16,), *[dense(16, "relu", kernel_initializer=initializers.HeNormal(seed=1),

@@ -177,6 +177,18 @@ def test_zero_kernels_say_nothing_of_sizes():
     assert set(found) == {"constant_output"}
 
 
+def test_equal_shares_of_nothing_are_a_constant_output():
+    model = chain((8,), dense(8, name="d0"), dense(2, "softmax", name="out"))
+    share = replace(moments(0.0), mean=0.5)
+    assert set(faults(model, {"out": 0.0, "out/softmax": share})) >= {"constant_output"}
+    # What rounding leaves of a small signal is none.
+    assert "constant_output" not in faults(model, {"out": 1e-20, "out/softmax": share})
+
+
+def test_a_mean_whose_square_is_beyond_all_numbers():
+    assert "signal_explodes" in faults(deep(), {"d2": replace(moments(), mean=1e200)})
+
+
 def test_biases_that_leave_zeros_alone_make_no_signal_explode():
     zeros = {"d1/relu": moments(0.0, dead_fraction=1.0)}
     assert "signal_explodes" in faults(deep(), {"d1": 1e4})

@@ -39,6 +39,12 @@ def around(depth):
     return keras.Model(given, dense(2)(x))
 
 
+def cast():
+    given = keras.Input((8, 8, 3), dtype="uint8")
+    x = layers.Conv2D(4, 3, activation="relu", name="here")(keras.ops.cast(given, "float32"))
+    return keras.Model(given, dense(2)(layers.Flatten()(x)))
+
+
 FAULTY = {
     "softmax over one": (
         "constant_output",
@@ -70,6 +76,7 @@ FAULTY = {
         chain((8, 8, 3), layers.RandomFlip(), layers.Conv2D(4, 3, name="here"), layers.ReLU(),
               dtype="uint8"),
     ),
+    "bytes that are cast": ("unscaled_input", cast()),
 }  # fmt: skip
 HEALTHY = {
     "sigmoid over one": chain((4,), dense(1, "sigmoid")),
@@ -94,6 +101,10 @@ HEALTHY = {
     "narrow, residual": around(30),
     "scaled once": chain((8, 8, 1), layers.Rescaling(1 / 127.5, -1), layers.Conv2D(4, 3)),
     "floats that nothing says more of": chain((8, 8, 3), layers.Conv2D(4, 3)),
+    "bytes that are cast and divided": keras.Model(
+        (given := keras.Input((9,), dtype="uint8")),
+        dense(2)(keras.ops.cast(given, "float32") / 255.0),
+    ),
     "lookups": chain((8,), layers.Embedding(9, 4), layers.LSTM(4), dense(1), dtype="uint8"),
 }
 
