@@ -63,7 +63,7 @@ def _or_empty(value: object) -> object:
 Text = Annotated[str, BeforeValidator(_as_text)]
 MaybeText = Annotated[str, BeforeValidator(_or_empty)]
 # What the program calls something itself: drawn into charts, headers and terminals as it is.
-Word = Annotated[str, Field(pattern=r"^\w[\w .,+()-]{0,79}$")]
+Label = Annotated[str, Field(pattern=r"^\w[\w .,+()-]{0,79}$")]
 Figure = FiniteFloat | None
 Exponent = Annotated[int, Field(ge=-1200, le=1200)]  # of two
 Shape = tuple[int | tuple[int | None, ...] | None, ...]
@@ -150,7 +150,7 @@ class CallFigures(Part):
     gradient: GradientMoments | None = None
     update_ratio: Figure = None
     outside_band: bool | None = None
-    predicted_by: dict[Word, Prediction] = {}
+    predicted_by: dict[Label, Prediction] = {}
 
 
 class Initializer(Part):
@@ -191,7 +191,7 @@ class Call(Part):
     # Whether the variance aimed at is that of the output; False behind a soft cap, say.
     at_target: bool = True
     output_shape: Shape | None = None
-    support: Word
+    support: Label
     tainted: bool
     opaque: Text | None = None
     frozen: bool = False
@@ -300,7 +300,7 @@ class ModelFacts(Part):
     """Which model it was."""
 
     name: Text
-    format: Word
+    format: Label
     keras_version: Text | None = None
     keras: int | None = None
     sha256: str = ""
@@ -314,7 +314,7 @@ class ModelFacts(Part):
 class DeviceFacts(Part):
     """Where the measurements ran."""
 
-    kind: Word
+    kind: Label
     name: MaybeText = ""
     index: int = 0
 
@@ -358,7 +358,7 @@ class Density(Part):
 class JacobianFacts(Part):
     """The singular values of a series' input–output Jacobian, at all inputs together."""
 
-    obtained: Word
+    obtained: Label
     inputs: int
     shape: Shape
     sources: tuple[Text, ...] = ()
@@ -384,7 +384,7 @@ class FisherFacts(Part):
     standard_error: Figure = None
     parameters: int
     samples: int
-    likelihoods: tuple[Word, ...] = ()
+    likelihoods: tuple[Label, ...] = ()
 
 
 class TensorsInFormat(Part):
@@ -425,7 +425,7 @@ class FormatFacts(Part):
 class RuleFacts(Part):
     """The rule of a class of layers; `says` is what it says that the layer does."""
 
-    rule: Word
+    rule: Label
     says: Text = ""
 
 
@@ -435,13 +435,13 @@ class Finding(Part):
     `others` are the further calls that one sentence is about, where many show the same.
     """
 
-    code: Word
+    code: Label
     path: MaybeText = ""
     class_name: MaybeText = Field("", validation_alias="class", serialization_alias="class")
     message: Text
-    series: Word | None = None
+    series: Label | None = None
     severity: Literal["fatal", "serious", "note"] | None = None
-    remedy: Word | None = None
+    remedy: Label | None = None
     advice: Text | None = None
     others: tuple[Text, ...] = ()
 
@@ -455,8 +455,8 @@ class VerdictFacts(Part):
 
     verdict: Literal["trains", "will struggle", "cannot train", "cannot tell"]
     reason: Text
-    causes: tuple[Word, ...] = ()
-    remedy: Word = "none_needed"
+    causes: tuple[Label, ...] = ()
+    remedy: Label = "none_needed"
     advice: Text = ""
     trained: bool = False
     foreseen: bool = False
@@ -466,7 +466,7 @@ class DownloadFacts(Part):
     """A file of the re-initialised model that lies beside the result."""
 
     file: Text
-    label: Word
+    label: Label
     note: MaybeText = ""
 
 
@@ -477,9 +477,9 @@ class Preview(Part):
     """
 
     settings: UsedSettings
-    series: tuple[Word, ...] = Field(min_length=1)
+    series: tuple[Label, ...] = Field(min_length=1)
     calls: tuple[Call, ...]
-    verdicts: dict[Word, VerdictFacts] = {}
+    verdicts: dict[Label, VerdictFacts] = {}
 
     @model_validator(mode="after")
     def _require_an_order(self) -> Self:
@@ -532,12 +532,12 @@ class Result(Preview):
     model: ModelFacts
     device: DeviceFacts
     timings: dict[str, FiniteFloat]
-    samples: dict[Word, int] = {}
-    phases: dict[Word, Phase] = {}
-    gradients: dict[Word, Gradients] = {}
-    jacobian: dict[Word, JacobianFacts] = {}
-    fisher: dict[Word, FisherFacts] = {}
-    formats: dict[Word, dict[Word, FormatFacts]] = {}
+    samples: dict[Label, int] = {}
+    phases: dict[Label, Phase] = {}
+    gradients: dict[Label, Gradients] = {}
+    jacobian: dict[Label, JacobianFacts] = {}
+    fisher: dict[Label, FisherFacts] = {}
+    formats: dict[Label, dict[Label, FormatFacts]] = {}
     rules: dict[str, RuleFacts] = {}
     findings: tuple[Finding, ...] = Field(
         validation_alias="warnings", serialization_alias="warnings"

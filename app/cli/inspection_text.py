@@ -91,15 +91,15 @@ def _finding_lines(found: Inspection) -> Iterator[str]:
     if replaced:
         parts = plural(len(replaced), "part")
         yield f"checks    passed; analyze would leave out or replace {parts}"
-        yield from _told(replaced)
+        yield from _messages(replaced)
     else:
         yield "checks    passed; analyze would run all of it"
     if faults:
         yield f"linter    {plural(len(faults), 'finding')}, with nothing run"
-        yield from _told(faults)
+        yield from _messages(faults)
 
 
-def _told(findings: list[dict[str, Any]]) -> Iterator[str]:
+def _messages(findings: list[dict[str, Any]]) -> Iterator[str]:
     messages = [
         f"  {plain_text(each.get('severity', ''))} {plain_text(each['code'])} "
         f"{_name(each['path'])}: {plain_text(each['message'], MESSAGE_LIMIT)} "

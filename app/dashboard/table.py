@@ -60,7 +60,7 @@ def show_table(result: Result, shown: range, in_chart: Sequence[int]) -> list[in
         Indices of the calls that are chosen in the table.
     """
     table = pd.DataFrame(rows(result), columns=columns(result.series))
-    told = told_of_layers(result)
+    told = worst_faults(result)
     table["told"] = table["path"].map(told)
     found = {p for each in result.findings for p in (each.path, *each.others) if p}
     chosen = filtered(table, found)
@@ -87,7 +87,7 @@ def show_table(result: Result, shown: range, in_chart: Sequence[int]) -> list[in
     ]
 
 
-def told_of_layers(result: Result) -> dict[str, str]:
+def worst_faults(result: Result) -> dict[str, str]:
     """The worst fault that was found at a layer, by its path."""
     told: dict[str, str] = {}
     for fault, sign in (("fatal", SIGNS["bad"]), ("serious", SIGNS["warning"])):

@@ -109,12 +109,12 @@ class AutoInit:
                 "Only a keras.Model can be worked on in place. "
                 f"Received type: {type(model).__name__}"
             )
-        twin = source if in_place else clone_with_weights(source, self.registry, custom_objects)
+        clone = source if in_place else clone_with_weights(source, self.registry, custom_objects)
         config = self.configuration
         # A model that was just made from a configuration has no weights worth keeping.
         scheme = SCHEMES[config.scheme]
         propagation = self._plan(
-            twin, config.training, config.keep_frozen and source is model, scheme
+            clone, config.training, config.keep_frozen and source is model, scheme
         )
         if config.calibrate:
             scheme = replace(scheme, calibrated=not scheme.own)
@@ -129,7 +129,7 @@ class AutoInit:
             target=self.signal_variance,
             constrain=config.constrain_weights,
         )
-        return (twin, propagation.estimates()) if return_estimates else twin
+        return (clone, propagation.estimates()) if return_estimates else clone
 
     def plan(self, model: Any, training: bool = True) -> Propagation:
         """The analytic pass alone, which changes nothing: signals and the kernels' scales."""

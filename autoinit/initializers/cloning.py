@@ -96,19 +96,19 @@ def clone_with_weights(
     scope = {**_custom_objects(model, graph), **(custom_objects or {})}
     cloning = _Cloning(model, replaced or (lambda layer: None), followed_by or (lambda layer: ()))
     with keras.saving.custom_object_scope(scope):
-        twin = None
+        copied = None
         if type(model) not in _STOCK and replaced is followed_by is None:
             with contextlib.suppress(GraphError):  # else it has Keras's own class
-                twin = cloning.whole(model)
-        twin = twin or cloning.clone(model)
+                copied = cloning.whole(model)
+        copied = copied or cloning.clone(model)
     if model.compiled:
-        compile_like(twin, model)
+        compile_like(copied, model)
     for original, copy in cloning.pairs:
         values, variables = _variables(original), _variables(copy)
         if [value.shape for value in values] == [variable.shape for variable in variables]:
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
-    return twin
+    return copied
 
 
 @contextlib.contextmanager
@@ -135,12 +135,12 @@ def _variables(layer: Any) -> list[Any]:
     return list(getattr(layer, "variables", ()))  # operations have none
 
 
-def compile_like(twin: Any, model: Any) -> None:
+def compile_like(copied: Any, model: Any) -> None:
     """Compile a model with another's settings; its optimizer starts afresh."""
     # Saving a model as HDF5 drops the optimizer from this record: it is taken from the model.
     settings = {**compile_settings(model), "optimizer": model.optimizer}
     settings = {name: _anew(value) for name, value in settings.items()}
-    twin.compile(**settings)
+    copied.compile(**settings)
 
 
 def _anew(value: Any) -> Any:
@@ -180,18 +180,18 @@ class _Cloning:
         """A model like another, without its weights' values."""
         if isinstance(model, keras.Sequential):
             parts = [each for layer in model.layers for each in self._with_added(self._part(layer))]
-            twin = keras.Sequential([_input_like(model.inputs[0]), *parts], name=model.name)
+            copied = keras.Sequential([_input_like(model.inputs[0]), *parts], name=model.name)
         elif getattr(model, "inputs", None):
             # Left to itself, Keras names the new inputs of a functional model after tensors.
             inputs = keras.tree.map_structure(_input_like, model.input)
-            twin = keras.models.clone_model(
+            copied = keras.models.clone_model(
                 model, input_tensors=inputs, clone_function=self._part, call_function=self._called
             )
         else:
             return self.whole(model)
         # Of a functional model Keras forgets it; the layers have theirs, which may be another.
-        set_own_trainable(twin, model.trainable)
-        return twin
+        set_own_trainable(copied, model.trainable)
+        return copied
 
     def whole(self, model: Any) -> Any:
         """The same of a model's own class, by the configuration of all of it."""
@@ -259,11 +259,11 @@ def _whole(model: Any) -> Pairs:
     """
 
     def from_config() -> Any:
-        twin = type(model).from_config(model.get_config())
+        copied = type(model).from_config(model.get_config())
         if not getattr(model, "inputs", None):
-            twin.build_from_config(model.get_build_config())
-            twin.built = model.built
-        return twin
+            copied.build_from_config(model.get_build_config())
+            copied.built = model.built
+        return copied
 
     def from_file() -> Any:
         saved = keras.saving.serialize_keras_object(model)
@@ -282,9 +282,9 @@ def _whole(model: Any) -> Pairs:
     raise GraphError(_cannot(model, reasons[0])) from reasons[0]
 
 
-def _paired(model: Any, twin: Any) -> Pairs:
+def _paired(model: Any, copied: Any) -> Pairs:
     """The layers of two models that were made alike; raises GraphError where they were not."""
-    parts = layers_in(model), layers_in(twin)
+    parts = layers_in(model), layers_in(copied)
     shapes = [
         [(type(layer), [variable.shape for variable in layer.variables]) for layer in each]
         for each in parts

@@ -115,9 +115,9 @@ def draw_configured_weights(
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # of a layer that has no `build`
-                    twin = type(layer).from_config(_reseeded(layer.get_config(), own_seed))
-                    twin.build_from_config(layer.get_build_config())
-                pairs = list(zip(weights, twin.weights, strict=True))
+                    clone = type(layer).from_config(_reseeded(layer.get_config(), own_seed))
+                    clone.build_from_config(layer.get_build_config())
+                pairs = list(zip(weights, clone.weights, strict=True))
             except Exception as error:  # a layer's own code, which may raise anything
                 findings.append(_kept(layer, error))
                 continue

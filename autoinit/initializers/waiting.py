@@ -120,8 +120,8 @@ class AutoInitializer(keras.initializers.Initializer):
                 stacklevel=2,
             )
             return layer, None
-        twin, chosen = scales
-        own = layers_in(twin)[place : place + 1]
+        clone, chosen = scales
+        own = layers_in(clone)[place : place + 1]
         found = [
             each.standard_deviation
             for each in chosen
@@ -139,11 +139,11 @@ class AutoInitializer(keras.initializers.Initializer):
             t for t in keras.tree.flatten((args, kwargs)) if isinstance(t, keras.KerasTensor)
         ]
         with _without_values(), put_back([maker_of(each) for each in tensors]):
-            twin = type(called).from_config(called.get_config())
-            outputs = keras.tree.flatten(twin(*args, **kwargs))
+            clone = type(called).from_config(called.get_config())
+            outputs = keras.tree.flatten(clone(*args, **kwargs))
             model = keras.Model(source_inputs(tensors), outputs, name="upstream")
             graph = read_model(model)
-            own = {id(variable) for part in layers_in(twin) for variable in part.variables}
+            own = {id(variable) for part in layers_in(clone) for variable in part.variables}
             options = Options(signal_variance=self.signal_variance, zero_kernels="replace")
             signals = input_signals(graph, self.input_mean, self.input_variance)
             kept = frozenset(
@@ -152,7 +152,7 @@ class AutoInitializer(keras.initializers.Initializer):
                 for variable in getattr(each, "weights", ())
                 if id(variable) not in own
             )
-            return twin, plan(graph, signals, options, kept=kept).scales
+            return clone, plan(graph, signals, options, kept=kept).scales
 
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor."""

@@ -263,10 +263,10 @@ def copy_of(layer: Any) -> Any:
     config = layer.get_config()
     if config.get("stateful"):
         config["stateful"] = False
-    twin = type(layer).from_config(config)
-    twin.build_from_config(layer.get_build_config())
-    twin.set_weights(layer.get_weights())
-    return twin
+    clone = type(layer).from_config(config)
+    clone.build_from_config(layer.get_build_config())
+    clone.set_weights(layer.get_weights())
+    return clone
 
 
 def _alone(generator: np.random.Generator, shape: tuple[Any, ...], signal: Signal) -> Any:

@@ -64,7 +64,7 @@ def inputs_of(graph: ModelGraph, settings: Settings, data: Data | None = None) -
         for call in graph.inputs
         if fed or call.outputs[0].index not in integers
     }
-    findings = tuple(_told(graph, moments, data, name, fed))
+    findings = tuple(_from_data(graph, moments, data, name, fed))
     taken = {call.path: "data" if call.path in moments else "integers" for call in graph.inputs}
     return Inputs(*_columns(moments), data if fed else None, findings, True, taken)
 
@@ -104,7 +104,7 @@ def _columns(moments: dict[str, list[float]]) -> tuple[dict[str, float], dict[st
     return means, {name: variance for name, (_, variance) in moments.items()}
 
 
-def _told(
+def _from_data(
     graph: ModelGraph, moments: dict[str, list[float]], data: Data, name: str, fed: bool
 ) -> Iterator[Finding]:
     """A sentence for each input on what its figures are."""

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 from app.analysis.diagnosis.architecture import NORMALIZERS, Architecture, Entry, architecture_of
-from app.analysis.diagnosis.fault import Fault, told
+from app.analysis.diagnosis.fault import Fault, found_by
 from app.analysis.diagnosis.kernels import initial, is_trained, statistics_mismatch, zero_kernels
 from app.analysis.diagnosis.losses import output_faults
 from app.analysis.diagnosis.measured import Measured, measured_faults, received_by_normalizers
@@ -89,9 +89,9 @@ def lint(
     architecture = architecture_of(entry, keras_version, lambda path: known.get(path, {}))
     try:
         trained = is_trained(architecture)
-    except Exception:  # as in `told`
+    except Exception:  # as in `found_by`
         trained = False
-    faults = [*structural(architecture), *told((output_faults,), architecture, compiled)]
+    faults = [*structural(architecture), *found_by((output_faults,), architecture, compiled)]
     # Kernels that were trained are no start any more: only zeros and copies are told of them.
     faults += [
         fault
@@ -100,7 +100,7 @@ def lint(
     ]
     optimizer = optimizer_of(compiled)
     if optimizer is not None and not trained:
-        faults += told((adaptive_rate,), architecture, optimizer)
+        faults += found_by((adaptive_rate,), architecture, optimizer)
     return Linted(architecture, tuple(faults), trained, compiled)
 
 
@@ -213,7 +213,7 @@ def diagnose(
         faults += [f for f in found if f.code != "constant_output" or not on_purpose]
     if not linted.trained:
         own = series.get("uploaded", series.get("default"))
-        faults += told((_descent_rate,), graph, linted, own.updates if own is not None else ())
+        faults += found_by((_descent_rate,), graph, linted, own.updates if own is not None else ())
     functions = Counter(
         step.activation
         for step in architecture.steps

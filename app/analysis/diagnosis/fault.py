@@ -45,7 +45,7 @@ class Fault:
     series: str | None = None
 
 
-def told(rules: Iterable[Callable[..., Iterable[Fault]]], *given: Any) -> Iterator[Fault]:
+def found_by(rules: Iterable[Callable[..., Iterable[Fault]]], *given: Any) -> Iterator[Fault]:
     """What rules find. One that a configuration of a shape of its own trips up finds nothing."""
     for rule in rules:
         try:

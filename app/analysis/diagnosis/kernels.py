@@ -20,7 +20,7 @@ from app.analysis.diagnosis.architecture import (
     Weights,
     kernel_shape,
 )
-from app.analysis.diagnosis.fault import Fault, Severity, layers_have, told
+from app.analysis.diagnosis.fault import Fault, Severity, found_by, layers_have
 from app.analysis.diagnosis.measured import EXPLODED, VANISHED
 from app.text.formatting import number
 
@@ -65,7 +65,7 @@ _NEEDED = {
 
 def initial(architecture: Architecture) -> Iterator[Fault]:
     """All faults of the kernels that a training would start from."""
-    yield from told((_zero, _symmetric, _equal, _scales, _selu), architecture)
+    yield from found_by((_zero, _symmetric, _equal, _scales, _selu), architecture)
 
 
 def initializer_of(step: Step, name: str = "kernel_initializer") -> tuple[str, Mapping[str, Any]]:

@@ -13,7 +13,7 @@ from app.analysis.diagnosis.architecture import (
     Architecture,
     Step,
 )
-from app.analysis.diagnosis.fault import Fault, Severity, layers_have, told
+from app.analysis.diagnosis.fault import Fault, Severity, found_by, layers_have
 from app.analysis.diagnosis.input_scaling import BYTES
 from app.analysis.diagnosis.kernels import initializer_of
 from app.text.formatting import number
@@ -39,7 +39,7 @@ def structural(architecture: Architecture) -> Iterator[Fault]:
         _unscaled,
         _before_normalization,
     )
-    yield from told(rules, architecture)
+    yield from found_by(rules, architecture)
 
 
 def _fault(code: str, step: Step, message: str, remedy: str, **more: Any) -> Fault:

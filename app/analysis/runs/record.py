@@ -16,10 +16,10 @@ from app.analysis.result import (
     RESULT_LIMIT,
     Figure,
     Finding,
+    Label,
     Part,
     ResultError,
     Text,
-    Word,
     json_text,
     read_part,
 )
@@ -119,7 +119,7 @@ class Snapshot(Part):
     loss: Figure = None
     seconds: Figure = None
     cost: Figure = None
-    figures: dict[Word, tuple[Figure, ...]]
+    figures: dict[Label, tuple[Figure, ...]]
     findings: tuple[Finding, ...] = ()
 
 

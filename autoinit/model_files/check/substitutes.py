@@ -90,8 +90,8 @@ def substituted(record: FileRecord, treat_as: Sequence[str]) -> Substituted:
                 f"{shortened(name)!r} is a function: it can be treated as an activation of Keras, "
                 f"such as {_closest(target, _activations())}, not as {target}."
             )
-    told = (_told(name, wanted[name], count) for name, count in counts.items())
-    found.findings = (*looked_through, *told)
+    treated = (_treated_as(name, wanted[name], count) for name, count in counts.items())
+    found.findings = (*looked_through, *treated)
     return found
 
 
@@ -304,7 +304,7 @@ def _function(name: str, version: int, custom: dict[str, Any]) -> str:
     return known
 
 
-def _told(name: str, target: str, count: int) -> Finding:
+def _treated_as(name: str, target: str, count: int) -> Finding:
     times = f" in {count:,} places" if count > 1 else ""
     message = f"{shortened(name)!r} is run as Keras's {target}{times}, as you asked."
     if not count:
