@@ -1,9 +1,11 @@
-"""From a comparison to its result, as a file has it."""
+"""From a comparison to what files have of it: its result, and the manifest beside the model."""
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import math
+import platform
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from statistics import median
@@ -18,13 +20,14 @@ from app.analysis.comparison.found import Comparison
 from app.analysis.comparison.inputs import Inputs
 from app.analysis.diagnosis.findings import findings_of, once_each, verdicts_of
 from app.analysis.formats import format_findings
-from app.analysis.job_spec import JobSpec, sha256
+from app.analysis.job_spec import JobSpec, program_version, sha256
 from app.analysis.result import JacobianFacts, Preview, Result, RuleFacts
 from app.analysis.settings import Settings
 from autoinit.findings import Finding
 from autoinit.graph import model_graph as graph_model
 from autoinit.graph.input_moments import integer_inputs
 from autoinit.graph.placeholders import Opaque
+from autoinit.manifest import variables_as_data
 from autoinit.model_files import Download, ModelFile
 from autoinit.model_files.check.substitutes import offer
 from probes.formats import NOTABLE, Rounding
@@ -301,3 +304,33 @@ def _jacobian(found: JacobianSpectrum) -> JacobianFacts:
         note=pooled.note,
         **{name: figure_of(getattr(pooled, name)) for name in figures},
     )
+
+
+def manifest(comparison: Comparison, model: Any, result: Result) -> dict[str, Any]:
+    """Plain data: `autoinit.manifest.differing` checks a model against it.
+
+    The same program does it again from the model named here with the settings that stand here: the
+    kernels' seeds follow from the one seed, in the order of the plans.
+
+    Args:
+        comparison: what was found; its model has AutoInit's weights of the first draw.
+        model: that model.
+        result: of the job, as it will be written.
+    """
+    backend = keras.backend.backend()
+    return {
+        "schema": 1,
+        "program": program_version(),
+        "versions": {
+            "python": platform.python_version(),
+            "keras": keras.__version__,
+            "backend": backend,
+            backend: importlib.import_module(backend).__version__,
+            "numpy": np.__version__,
+        },
+        "model": result.model.model_dump(mode="json", exclude_unset=True),
+        "settings": result.settings.by_name,
+        "variables": variables_as_data(
+            model, comparison.scales, comparison.distribution, result.settings.seed, comparison.kept
+        ),
+    }

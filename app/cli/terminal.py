@@ -10,17 +10,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from app.analysis import formats
+from app.analysis.cards import band_card, condition_card, fisher_card, gradient_card
 from app.analysis.grouping import NOT_RUN, FindingGroup, grouped, split
-from app.analysis.headline import (
-    CHECKUP,
-    band_card,
-    condition_card,
-    describe_variance,
-    fisher_card,
-    full_name,
-    gradient_card,
-    verdict_card,
-)
+from app.analysis.headline import CHECKUP, describe_variance, full_name, verdict_card
 from app.analysis.result import Measurement, Result
 from app.text.escaping import plain_text
 from app.text.formatting import percentage

@@ -5,7 +5,8 @@ from typing import Any
 
 import streamlit as st
 
-from app.analysis.headline import COUNTED, cards, model_name, verdict_cards
+from app.analysis.cards import COUNTED, cards
+from app.analysis.headline import model_name, verdict_cards
 from app.analysis.result import Result
 from app.charts import mark, overview_chart
 from app.charts.theme import only_what_is_asked_first

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from app.analysis.headline import COUNTED, series_name
+from app.analysis.cards import COUNTED
+from app.analysis.headline import series_name
 from app.analysis.result import Result
 from app.analysis.structure import block, collapsed, levels
 from app.charts.network import LAYER, network_dot

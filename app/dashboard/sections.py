@@ -8,13 +8,13 @@ from urllib.parse import quote
 import streamlit as st
 
 from app.analysis import formats
+from app.analysis.cards import cards
 from app.analysis.diagnosis.table import KINDS
 from app.analysis.grouping import NOT_RUN, FindingGroup, grouped, lead, split
 from app.analysis.headline import (
     CHECKUP,
     STARTS_ANEW,
     VerdictCard,
-    cards,
     facts,
     full_name,
     has_trained_weights,

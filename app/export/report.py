@@ -10,12 +10,11 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 
 from app.analysis import formats
+from app.analysis.cards import COUNTED, cards
 from app.analysis.grouping import FindingGroup, grouped, lead, split
 from app.analysis.headline import (
     CHECKUP,
-    COUNTED,
     STARTS_ANEW,
-    cards,
     facts,
     full_name,
     has_trained_weights,

@@ -31,8 +31,7 @@ from app.analysis.comparison.input_data import read_input_data
 from app.analysis.devices import device_kind
 from app.analysis.diagnosis.diagnose import Linted, lint_model
 from app.analysis.job_spec import CUSTOM_OBJECTS_VARIABLE, JobSpec, sha256
-from app.analysis.manifest import manifest
-from app.analysis.reporting import Source, histograms_of, preview_of, result_of
+from app.analysis.reporting import Source, histograms_of, manifest, preview_of, result_of
 from app.analysis.result import json_text
 from app.analysis.settings import AS_IT_IS, LARGEST_INPUT_SIZE, Settings
 from app.jobs.folders import HISTOGRAMS, MANIFEST, PREVIEW, RESULT

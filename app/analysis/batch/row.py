@@ -14,7 +14,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
 
-from app.analysis.headline import gradient_range, is_number, series_figures
+from app.analysis.cards import gradient_range
+from app.analysis.headline import is_number, series_figures
 from app.analysis.job_spec import CUSTOM_OBJECTS_VARIABLE, identity, program_version
 from app.analysis.result import Call, Result, VerdictFacts
 from app.analysis.settings import Settings

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from app.analysis import cards as cards_module
 from app.analysis import grouping, headline
 from app.export import report, tables
 from app.export.tables import columns
@@ -17,7 +18,7 @@ from tests.app.parsing import on_files, parsed
 
 grouped, lead = on_files(grouping.grouped), on_files(grouping.lead)
 unsupported_sentence = on_files(grouping.unsupported_sentence)
-agreement, cards = on_files(headline.agreement), on_files(headline.cards)
+agreement, cards = on_files(cards_module.agreement), on_files(cards_module.cards)
 series_figures, verdict_parts = on_files(headline.series_figures), on_files(headline.verdict_parts)
 report_html = on_files(report.report_html)
 csv_text, rows = on_files(tables.csv_text), on_files(tables.rows)
