@@ -552,7 +552,9 @@ def _units_alike(step: Step, values: Weights) -> bool:
 def _equal(architecture: Architecture) -> Iterator[Fault]:
     """Kernels of several layers that are equal, by one seed or one initializer object."""
     groups: dict[Any, dict[str, Step]] = defaultdict(dict)
-    for step in architecture.kernels():
+    for step in architecture.steps:
+        if not step.is_kernel and step.class_name not in RECURRENT:
+            continue
         values = architecture.values(step)
         kernel = values.get("kernel", values.get("depthwise_kernel"))
         if kernel is not None:

@@ -25,6 +25,7 @@ _NOT_PROBABILITIES = frozenset([
     "relu", "relu6", "leaky_relu", "leakyrelu", "elu", "selu", "gelu", "silu", "swish", "softplus",
     "tanh", "exponential", "exp", "prelu", "linear", "softsign", "mish", "celu",
 ])  # fmt: skip
+_NEVER_NEGATIVE = frozenset({"relu", "relu6", "softplus", "exponential", "sigmoid", "softmax"})
 
 
 def output_faults(
@@ -42,7 +43,9 @@ def output_faults(
         if loss is None:
             continue
         name, from_logits = loss
-        found = _mismatch(name, from_logits, step, activation)
+        found = _mismatch(name, from_logits, step, activation) or _one_sided(
+            architecture, name, activation
+        )
         if found is not None:
             yield Fault(
                 "output_activation_vs_loss",
@@ -106,6 +109,20 @@ def _mismatch(name: str, from_logits: bool, step: Step, activation: Step | None)
     if name == "poisson" and (function == "tanh" or (function is None and step.is_kernel)):
         return f"{here}: rates may be negative, and Poisson's loss takes their logarithm."
     return None
+
+
+def _one_sided(architecture: Architecture, name: str, activation: Step | None) -> str | None:
+    """A sigmoid of what is never negative gives a half and more: one of two classes only."""
+    if name not in BINARY or activation is None or activation.activation != "sigmoid":
+        return None
+    before = architecture.steps[activation.inputs[0]]
+    if before.activation not in _NEVER_NEGATIVE:
+        return None
+    return (
+        f"{before.path!r} ends with {before.activation}, and a sigmoid of what is never negative "
+        f"gives 0.5 and more whatever the input: {name} needs less for one of two classes. Leave "
+        f"the {before.activation} out."
+    )
 
 
 def _may_hide_activation(step: Step) -> bool:

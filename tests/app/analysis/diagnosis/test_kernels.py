@@ -184,6 +184,19 @@ def test_one_initializer_object_draws_equal_kernels():
     assert codes(model) == {"shared_seed": "first"}
 
 
+def test_gates_of_one_seed_are_equal():
+    stack = [
+        layers.GRU(
+            5,
+            return_sequences=True,
+            kernel_initializer=initializers.GlorotUniform(seed=1),
+            name=name,
+        )
+        for name in ("first", "second", "third")
+    ]
+    assert codes(chain((6, 5), *stack, dense(2))) == {"shared_seed": "first"}
+
+
 def test_training_shows_in_biases_that_moved():
     model = chain((4,), dense(4, "relu"), dense(2))
     assert not is_trained(read(model))

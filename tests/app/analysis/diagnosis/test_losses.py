@@ -55,6 +55,15 @@ def test_what_goes_together(activation, units, loss):
     assert not found(activation, units, loss)
 
 
+@pytest.mark.parametrize(("before", "faulty"), [("relu", True), ("sigmoid", True), ("tanh", False)])
+def test_a_sigmoid_of_what_is_never_negative(before, faulty):
+    model = chain((4,), dense(8, "relu"), dense(1, before), keras.layers.Activation("sigmoid"))
+    model.compile("sgd", "binary_crossentropy")
+    compiled = json.loads(json.dumps(model.get_compile_config()))
+    messages = [fault.message for fault in output_faults(read(model), compiled)]
+    assert any("0.5 and more" in message for message in messages) is faulty
+
+
 def test_each_output_has_its_own_loss():
     given = keras.Input((4,))
     model = keras.Model(
