@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
@@ -151,13 +151,12 @@ class SignalMonitor(keras.callbacks.Callback):
         """A last measurement, and the summary."""
         if self._watch is None or self.run is None:
             return
-        whole = time.perf_counter() - self._start
-        share = self._cost / max(whole - self._cost, 1e-9)
         if self.run.snapshots[-1].step < self._step:
             self._pending = None
             self._measure()
-        for sink in self._sinks:
-            sink.end()
+        whole = time.perf_counter() - self._start
+        share = self._cost / max(whole - self._cost, 1e-9)
+        self._hand_on(lambda sink: sink.end())
         self._watch = None
         if self._verbose:
             print("\n".join(self._summary(share)))
@@ -198,8 +197,8 @@ class SignalMonitor(keras.callbacks.Callback):
             rate=_rate_of(optimizer),
         )
         self.run = Run(head, ())
-        for sink in self._sinks:
-            sink.begin(head)
+        self._taking = list(self._sinks)
+        self._hand_on(lambda sink: sink.begin(head))
         return ""
 
     def _is_due(self, steps: int) -> bool:
@@ -211,7 +210,8 @@ class SignalMonitor(keras.callbacks.Callback):
         if since < max(self._every, _SHARE_OF_STEPS * self._step):
             return False
         trained = time.perf_counter() - self._start - self._cost
-        due = self._cost + self._latest_cost <= self._overhead * trained
+        # This one, and the last one at the end of the training.
+        due = self._cost + 2 * self._latest_cost <= self._overhead * trained
         self._skipped += not due
         return due
 
@@ -249,11 +249,24 @@ class SignalMonitor(keras.callbacks.Callback):
         )
         previous = self.run.snapshots[-1].step if self.run.snapshots else None
         self.run = Run(head, (*self.run.snapshots, snapshot))
-        for sink in self._sinks:
-            sink.write(snapshot, seen.histograms)
+        self._hand_on(lambda sink: sink.write(snapshot, seen.histograms))
         self._tell(snapshot, previous)
         self._latest_cost = time.perf_counter() - begin
         self._cost += self._latest_cost
+
+    def _hand_on(self, hand: Callable[[Sink], None]) -> None:
+        """To each sink; one that fails while the model trains takes nothing more."""
+        for sink in tuple(self._taking):
+            try:
+                hand(sink)
+            except Exception as error:  # a full disk, a server that is gone
+                if not self._step:
+                    raise
+                self._taking.remove(sink)
+                print(
+                    f"SignalMonitor: {type(sink).__name__} takes no more figures, and the training "
+                    f"goes on. {error}"
+                )
 
     def _tell(self, snapshot: Snapshot, previous: int | None) -> None:
         """Prints what is new, and ends the training where that was asked for."""

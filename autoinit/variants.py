@@ -327,7 +327,7 @@ def _name(call: Call) -> str:
 def _is_gate(call: Call, readers: dict[int, list[Call]]) -> bool:
     """Whether all that it writes weighs another signal, be it after an activation."""
     return bool(readers[call.index]) and all(
-        type(reader.layer).__name__ == "Multiply"
+        (type(reader.layer).__name__ == "Multiply" and len(reader.inputs) > 1)  # no constant
         or ((_name(reader) or isinstance(reader.layer, _MOVING)) and _is_gate(reader, readers))
         for reader in readers[call.index]
     )

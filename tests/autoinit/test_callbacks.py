@@ -1,6 +1,10 @@
 """`SignalMonitor` beside real trainings: it changes nothing, and names what goes wrong."""
 
 import csv
+import sys
+from collections import namedtuple
+from pathlib import PurePosixPath
+from types import ModuleType
 
 import keras
 import numpy as np
@@ -145,15 +149,22 @@ def test_a_loss_that_is_no_number_is_seen_at_once():
     targets = Y.copy()
     targets[40] = np.nan  # in the third batch
     model = build(layers.Dense(8, name="a"))
+    model.compile("sgd", "mse")  # PyTorch's cross-entropy refuses such a target itself
     seen = monitor(every=100, gradients=False)
     model.fit(X, targets, batch_size=16, epochs=1, shuffle=False, verbose=0, callbacks=[seen])
     assert next((s, f.code) for s, f in seen.run.findings) == (3, "loss_not_finite")
 
 
-@pytest.mark.parametrize("compiled", [{"steps_per_execution": 4}, {"run_eagerly": True}])
+@pytest.mark.parametrize(
+    "compiled", [{"steps_per_execution": 4}, {"run_eagerly": True}, {"jit_compile": False}]
+)
 def test_however_steps_are_taken(compiled):
-    seen = monitor(gradients=False)
-    fit(noisy(**compiled), seen)
+    seen, model = monitor(gradients=False), noisy(**compiled)
+    if "steps_per_execution" in compiled and keras.backend.backend() == "torch":
+        with pytest.raises(ValueError, match="must be 1 with the PyTorch backend"):
+            fit(model)  # Keras itself
+        return
+    fit(model, seen)
     steps = [snapshot.step for snapshot in seen.run.snapshots]
     assert steps == (
         [0, 4, 12, 16] if "steps_per_execution" in compiled else [0, *range(1, 17, 2), 16]
@@ -238,6 +249,83 @@ def read_summaries(folder):
         for event in found.Tensors(tag):
             content = tf.make_ndarray(event.tensor_proto)
             yield tag, event.step, float(content) if content.ndim == 0 else None
+
+
+DEFINED = ["define signals/step by None", "define signals/* by signals/step"]
+
+
+class Tracker(ModuleType):
+    """What is called of Weights & Biases and of MLflow, with their own arguments."""
+
+    run = None
+    Histogram = namedtuple("Histogram", "np_histogram")
+
+    def __init__(self):
+        super().__init__("tracker")
+        self.calls, self.logged = [], {}
+
+    def init(self, *, name):
+        self.calls.append(f"init {name}")
+
+    def define_metric(self, name, *, step_metric=None):
+        self.calls.append(f"define {name} by {step_metric}")
+
+    def log(self, data):
+        self.logged[data["signals/step"]] = data
+
+    def finish(self):
+        self.calls.append("finish")
+
+    def active_run(self):
+        return self.run
+
+    def start_run(self, *, run_name):
+        self.calls.append(f"start {run_name}")
+
+    def log_metrics(self, metrics, *, step):
+        self.logged[step] = metrics
+
+    def end_run(self):
+        self.calls.append("end")
+
+
+@pytest.mark.parametrize("under_way", [False, True])
+def test_trackers(under_way, monkeypatch):
+    wandb, mlflow = trackers = Tracker(), Tracker()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
+    seen = monitor(gradients=False, wandb=True, mlflow=True)
+    for tracker in trackers:  # a run that began after the monitor was made, or none
+        tracker.run = "theirs" if under_way else None
+    model = build(layers.Dense(8, "relu", name="a"))
+    fit(model, seen, epochs=1)
+    own = [] if under_way else [f"init {model.name}", "finish"]
+    assert [*own[:1], *DEFINED, *own[1:]] == wandb.calls
+    assert mlflow.calls == ([] if under_way else [f"start {model.name}", "end"])
+    steps = [snapshot.step for snapshot in seen.run.snapshots]
+    variances = dict(zip(steps, seen.run.column("variance", 1), strict=True))
+    assert {step: each["signals/variance/a"] for step, each in wandb.logged.items()} == variances
+    assert {step: each["variance/a"] for step, each in mlflow.logged.items()} == variances
+    counts, edges = wandb.logged[8]["signals/output/a/relu"].np_histogram
+    assert (len(edges), counts.sum()) == (len(counts) + 1, 32 * 8)
+    names = {PurePosixPath(each) for each in mlflow.logged[8]}  # each may be a file
+    assert PurePosixPath("variance/a.relu") in names
+    assert not any(names & set(each.parents) for each in names)
+
+
+def test_a_tracker_that_fails_ends_no_training(monkeypatch, capsys):
+    tracker = Tracker()
+
+    def log_metrics(metrics, *, step):
+        if step:
+            raise OSError("no route to host")
+
+    tracker.log_metrics = log_metrics
+    monkeypatch.setitem(sys.modules, "mlflow", tracker)
+    seen = monitor(mlflow=True, gradients=False)
+    fit(build(layers.Dense(8, name="a")), seen, epochs=1)
+    assert seen.run.snapshots[-1].step == 8
+    assert capsys.readouterr().out.count("goes on. no route to host") == 1
 
 
 @pytest.mark.parametrize(

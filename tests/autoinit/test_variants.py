@@ -66,6 +66,13 @@ def test_hidden_activations_are_replaced_and_others_stay(model):
         assert np.array_equal(changed.get_layer(name).kernel, model.get_layer(name).kernel)
 
 
+def test_a_factor_is_no_gate():
+    inputs = keras.Input((4,))
+    scaled = 0.1 * layers.Dense(8, "relu", name="hidden")(inputs)
+    model = keras.Model(inputs, layers.Dense(2)(scaled))
+    assert variants.hidden_activations(model) == ["hidden/relu"]
+
+
 def test_a_normalization_comes_between_kernel_and_activation(model):
     changed = variants.with_normalization(model, "batch")
     names = [layer.name for layer in changed.layers]

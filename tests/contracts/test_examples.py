@@ -1,13 +1,21 @@
-"""The examples in the docstrings of what is public run, and say what they print."""
+"""The examples of docstrings and pages run; those of docstrings say what they print."""
 
 import doctest
 import importlib
 import inspect
+import re
+import shlex
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
 
+import keras
+import numpy as np
 import pytest
 
 import autoinit
 import probes
+from app.cli.main import commands
 
 # What has an example, beside all that the packages name as public.
 FURTHER = {
@@ -59,3 +67,92 @@ def test_arguments_are_explained(name):
     explained = inspect.getdoc(PUBLIC[name])
     missing = [each for each in named if each not in explained]
     assert not missing, f"the docstring of {name} does not say what {missing} are"
+
+
+ROOT = Path(__file__).parents[2]
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text("utf-8")
+    for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]
+}
+SNIPPETS = {
+    page: re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    for page, text in PAGES.items()
+}
+COMMANDS = {
+    line.partition("#")[0].strip()
+    for text in PAGES.values()
+    for line in re.findall(r"^(?:autoinit|python -m app) (.*)", text, re.MULTILINE)
+}
+
+
+@keras.saving.register_keras_serializable("pages")
+class Doubling(keras.layers.Layer):
+    """A reader's own layer."""
+
+    def call(self, x):
+        return 2 * x
+
+
+def build(depth=2, activation="relu"):
+    hidden = [keras.layers.Dense(8, activation, name=f"hidden{n}") for n in range(depth)]
+    model = keras.Sequential([keras.Input((4,)), *hidden, keras.layers.Dense(2, "softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def of_the_reader():
+    """What snippets take as given."""
+    draw = np.random.default_rng(0)
+    inputs = keras.Input((8, 8, 1))
+    h = keras.layers.Conv2D(4, 3, strides=2, activation="relu", name="conv1")(inputs)
+    h = Doubling()(keras.layers.Flatten()(h))
+    h = keras.layers.Add()([h, keras.layers.Dense(36)(h)])
+    model = keras.Model(inputs, keras.layers.Dense(10, "softmax")(h))
+    model.compile(keras.optimizers.SGD(0.001), "sparse_categorical_crossentropy")
+    model.save("model.keras")
+    return {
+        "model": model,
+        "x_train": draw.standard_normal((64, 8, 8, 1)).astype("float32"),
+        "y_train": draw.integers(10, size=64),
+        "x": draw.standard_normal((64, 4)),
+        "y": draw.integers(2, size=64),
+        "Doubling": Doubling,
+        "build": build,
+        "optuna": SimpleNamespace(TrialPruned=RuntimeError),
+        # Two of each; in threads, as processes would import all of this anew.
+        "range": lambda low, high: range(low, low + 2),
+    }
+
+
+@pytest.mark.parametrize("page", sorted(page for page in PAGES if SNIPPETS[page]))
+def test_snippets_of_a_page_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        "concurrent.futures.ProcessPoolExecutor", lambda workers, **_: ThreadPoolExecutor(1)
+    )
+    keras.utils.set_random_seed(0)
+    names = {}
+    # What is read on a page is written further down.
+    for snippet in sorted(SNIPPETS[page], key=lambda snippet: "read_parquet" in snippet):
+        names |= of_the_reader()
+        exec(compile(snippet, page, "exec"), names)
+    if "objective" in names:
+        trial = SimpleNamespace(
+            number=0,
+            suggest_int=lambda name, low, high: low,
+            suggest_categorical=lambda name, choices: choices[0],
+        )
+        assert 0.0 <= names["objective"](trial) <= 1.0
+
+
+def test_no_python_of_a_page_is_left_out():
+    text = "\n".join(PAGES.values())
+    assert len(re.findall(r"```[^\w\n]*py|~~~", text)) == sum(map(len, SNIPPETS.values())) > 10
+
+
+@pytest.mark.parametrize("line", sorted(COMMANDS))
+def test_commands_of_the_pages_are_understood(line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results.parquet").touch()
+    name, *arguments = shlex.split(line)
+    commands.commands[name].make_context(name, arguments)

@@ -128,11 +128,11 @@ class WandbSink(Sink):
         import wandb
 
         self._wandb = wandb
-        self._own = wandb.run is None
 
     def begin(self, head: Head) -> None:
         """Begins a run where there is none."""
         super().begin(head)
+        self._own = self._wandb.run is None
         if self._own:
             self._wandb.init(name=head.name)
         # Steps are ours: other callbacks may log, too.
@@ -140,8 +140,15 @@ class WandbSink(Sink):
         self._wandb.define_metric("signals/*", step_metric="signals/step")
 
     def write(self, snapshot: Snapshot, histograms: Histograms) -> None:
-        """A step's figures."""
-        found = {f"signals/{name}": value for name, value in flat(self.head, snapshot)}
+        """A step's figures and histograms."""
+        found: dict[str, Any] = {
+            f"signals/{name}": value for name, value in flat(self.head, snapshot)
+        }
+        for place, each in histograms.items():
+            bins = np.array(each.counts), _edges(each)
+            found[f"signals/output/{self.head.layers[place].path}"] = self._wandb.Histogram(
+                np_histogram=bins
+            )
         self._wandb.log({"signals/step": snapshot.step, **found})
 
     def end(self) -> None:
@@ -157,17 +164,25 @@ class MlflowSink(Sink):
         import mlflow
 
         self._mlflow = mlflow
-        self._own = mlflow.active_run() is None
 
     def begin(self, head: Head) -> None:
         """Begins a run where there is none."""
         super().begin(head)
+        self._own = self._mlflow.active_run() is None
         if self._own:
             self._mlflow.start_run(run_name=head.name)
 
     def write(self, snapshot: Snapshot, histograms: Histograms) -> None:
-        """A step's figures; MLflow takes no other signs in their names."""
-        found = {re.sub(r"[^\w/. -]", "_", name): x for name, x in flat(self.head, snapshot)}
+        """A step's figures, as `variance/a.relu`.
+
+        MLflow takes few signs in their names, and may keep each in a file that is called so: where
+        there is a file `variance/a` no folder can be for `variance/a/relu`.
+        """
+        found = {}
+        for name, value in flat(self.head, snapshot):
+            figure, path = name.split("/", 1)
+            layer = re.sub(r"[^\w. -]", ".", path)
+            found[f"{figure}/{layer}"] = value
         self._mlflow.log_metrics(found, step=snapshot.step)
 
     def end(self) -> None:
@@ -186,8 +201,12 @@ def flat(head: Head, snapshot: Snapshot) -> Iterator[tuple[str, float]]:
 
 def _entries(histogram: Histogram) -> np.ndarray:
     """Entries that have this histogram: those of a bin in its middle."""
-    edges = np.linspace(histogram.low, histogram.high, len(histogram.counts) + 1)
+    edges = _edges(histogram)
     return np.repeat((edges[:-1] + edges[1:]) / 2, histogram.counts)
+
+
+def _edges(histogram: Histogram) -> np.ndarray:
+    return np.linspace(histogram.low, histogram.high, len(histogram.counts) + 1)
 
 
 def _picture(rows: list[tuple[float | None, ...]]) -> np.ndarray:
