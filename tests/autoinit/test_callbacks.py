@@ -4,7 +4,7 @@ import csv
 import sys
 from collections import namedtuple
 from pathlib import PurePosixPath
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import keras
 import numpy as np
@@ -100,21 +100,28 @@ def test_an_update_is_what_one_step_changes():
         assert update == pytest.approx(np.sqrt(np.mean((after - before) ** 2)) / size, rel=1e-3)
 
 
-def test_a_rate_that_is_too_large_is_named_at_its_layer_and_step(capsys):
-    def deep(rate):
-        hidden = [layers.Dense(16, "relu", name=f"d{place}") for place in range(4)]
-        return build(*hidden, optimizer=keras.optimizers.SGD(rate))
+@pytest.mark.parametrize(
+    ("optimizer", "fine", "large"),
+    [(keras.optimizers.SGD, 0.1, 100.0), (keras.optimizers.Adam, 0.001, 3.0)],
+)
+def test_a_rate_that_is_too_large_is_named_at_its_layer_and_step(optimizer, fine, large, capsys):
+    class Raise(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:  # after 8 steps
+                self.model.optimizer.learning_rate = large
 
+    hidden = [layers.Dense(16, "relu", name=f"d{place}") for place in range(4)]
+    model = build(*hidden, optimizer=optimizer(fine))
+    seen = monitor(gradients=False)
+    fit(model, seen)
+    assert not seen.run.findings
     seen = monitor(verbose=True, gradients=False)
-    fit(deep(100.0), seen)
-    step, found = next(each for each in seen.run.findings if each[1].code == "updates_too_large")
-    assert step == 1
+    fit(model, Raise(), seen)
+    step, found = seen.run.findings[0]
+    assert (step, found.code) == (9, "updates_too_large")
     assert found.path in {"d0", "d1", "d2", "d3", "out"}
     told = capsys.readouterr().out
-    assert f"Step 1: {found.message} (not at step 0)" in told
-    fine = monitor(gradients=False)
-    fit(deep(0.1), fine)
-    assert not fine.run.findings
+    assert f"Step 9: {found.message} (not at step 7)" in told
 
 
 def test_units_that_die_are_named_where_and_when_they_do():
@@ -208,6 +215,18 @@ def test_a_model_without_a_graph_is_not_watched_and_trains(capsys):
     if keras.backend.backend() == "tensorflow":  # JAX's trainer makes a graph of it
         assert "this training is not watched" in capsys.readouterr().out
         assert seen.run is None
+
+
+def test_a_training_on_several_devices_is_not_watched(monkeypatch, capsys):
+    model = build(layers.Dense(4))
+    several = SimpleNamespace(num_replicas_in_sync=2)  # as TensorFlow's strategies say it
+    monkeypatch.setattr(type(model), "distribute_strategy", several, raising=False)
+    seen = monitor()
+    seen.set_model(model)
+    seen.on_train_begin()
+    seen.on_train_batch_end(0, {"loss": 1.0})
+    seen.on_train_end()
+    assert "not watched. It runs on 2 devices at once" in capsys.readouterr().out
 
 
 def test_the_verdict_comes_first(capsys):
