@@ -40,16 +40,17 @@ class SignalMonitor(keras.callbacks.Callback):
         samples: how many of them are fed.
         every: measure no more often than each so many steps.
         overhead: share of the training's time that measuring may take: where it would be more,
-            measurements are left out, which is said at the end. The verdict and the measurement
-            before the first step do not count. None for no limit.
+            measurements are left out, which is said at the end. Those after the first step and
+            after the last are always made; the verdict and the measurement before the first step do
+            not count. None for no limit.
         gradients: measure gradients, too.
         check: print the verdict before the first step.
         folder: a new folder for the figures, which `autoinit serve --runs` shows, while the model
             trains, too.
         csv: a file for the figures, a row for each layer at each step.
-        tensorboard: a folder for summaries of TensorBoard; needs `tensorflow`.
-        wandb, mlflow: send the figures to the run that is under way there, or to a new one; need
-            the packages of these names.
+        tensorboard: a folder for summaries of TensorBoard; needs `tensorflow` and `tensorboard`.
+        wandb, mlflow: send the figures to the run that is under way there when the training
+            begins, or to a new one; need the packages of these names.
         stop_on: codes of findings that end the training, such as `loss_not_finite`,
             `updates_too_large`, `dead_channels`, `not_finite`: see `docs/findings.md`.
         verbose: print what is found, and a summary at the end.

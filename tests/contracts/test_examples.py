@@ -124,7 +124,14 @@ def of_the_reader():
     }
 
 
-@pytest.mark.parametrize("page", sorted(page for page in PAGES if SNIPPETS[page]))
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.slow] if page == "docs/batch.md" else [])
+        for page in sorted(PAGES)
+        if SNIPPETS[page]
+    ],
+)
 def test_snippets_of_a_page_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
