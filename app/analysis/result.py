@@ -31,7 +31,6 @@ from pydantic_core import CoreSchema
 from app.analysis.settings import AS_IT_IS
 
 SCHEMA = 1
-SCHEMA_PAGE = Path(__file__).parents[2] / "docs" / "result.schema.json"
 # The web process parses a result as a whole; those of 4,000 calls take 10 MB.
 RESULT_LIMIT = 128 * 2**20
 RESULT_VALUES = 10_000_000  # which may take 70 bytes each

@@ -187,7 +187,8 @@ def _open_keras2(
 ) -> ModelFile:
     _require_tf_keras(record.name)
     # tf_keras takes seconds to import, and most files do without it.
-    from autoinit.model_files.keras2 import build_keras2, translate
+    from autoinit.model_files.keras2.building import build_keras2
+    from autoinit.model_files.keras2.translation import translate
 
     original = build_keras2(config, custom, budgets)
     weights = _load(original, record, budgets, arrays)

@@ -67,13 +67,6 @@ def _own_weights(layer: Any) -> list[Any]:
     return [weight for weight in layer.weights if id(weight) not in held]
 
 
-def copy_weights(pairs: Sequence[Pair]) -> None:
-    """Give the variables of Keras 3 layers the values that those of tf_keras have now."""
-    for old, new in pairs:
-        if value_of(new) is not old:
-            new.assign(old.value())
-
-
 @contextmanager
 def without_draws(pairs: Sequence[Pair], draw: bool) -> Iterator[None]:
     """Variables made in the block get their values at its end: copies, or by their initialisers.

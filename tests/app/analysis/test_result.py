@@ -4,17 +4,14 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from app.analysis.result import (
-    SCHEMA_PAGE,
-    ResultError,
-    json_schema,
-    json_text,
-    read_preview,
-    read_result,
-)
+import app
+from app.analysis.result import ResultError, json_schema, json_text, read_preview, read_result
+
+SCHEMA = Path(app.__file__).parents[1] / "docs" / "result.schema.json"
 
 
 @pytest.fixture
@@ -29,7 +26,7 @@ def write(tmp_path):
 
 def test_the_published_schema_is_that_of_the_models():
     """`python -m app.analysis.result > docs/result.schema.json` writes it."""
-    assert SCHEMA_PAGE.read_text(encoding="utf-8") == json_schema()
+    assert SCHEMA.read_text(encoding="utf-8") == json_schema()
 
 
 def test_reading_it_needs_no_keras():

@@ -12,7 +12,8 @@ import tensorflow as tf
 import tf_keras
 
 from autoinit.model_files.budgets import Budgets
-from autoinit.model_files.keras2 import Translation, build_keras2, translate
+from autoinit.model_files.keras2.building import build_keras2
+from autoinit.model_files.keras2.translation import Translation, translate
 
 
 def around(layer: Any, shapes: Sequence[Any], dtype: str = "float32") -> Any:

@@ -13,8 +13,9 @@ import tf_keras
 from autoinit.errors import ModelFileError
 from autoinit.model_files.budgets import Budgets
 from autoinit.model_files.check.checking import check
-from autoinit.model_files.keras2 import build_keras2, translate
+from autoinit.model_files.keras2.building import build_keras2
 from autoinit.model_files.keras2.configurations import normalized
+from autoinit.model_files.keras2.translation import translate
 from tests.autoinit.model_files.configurations import Keras2, record_of
 from tests.autoinit.model_files.keras2.models import (
     assert_same,

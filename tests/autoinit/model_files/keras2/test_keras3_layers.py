@@ -13,8 +13,8 @@ import tf_keras
 from tf_keras.src.applications import convnext, inception_resnet_v2
 from tf_keras.src.engine.base_layer import AddLoss, AddMetric
 
-from autoinit.model_files.keras2 import translate
 from autoinit.model_files.keras2.own_layers import SpectralNormalization
+from autoinit.model_files.keras2.translation import translate
 from autoinit.model_files.keras2.vocabulary import LAYER_CLASSES
 from tests.autoinit.model_files.keras2.models import (
     around,

@@ -12,8 +12,8 @@ import tensorflow as tf
 import tf_keras
 from tf_keras.src.layers.core.tf_op_layer import TFOpLambda
 
-from autoinit.model_files.keras2 import translate
 from autoinit.model_files.keras2.symbols import ALIASES, ROWS
+from autoinit.model_files.keras2.translation import translate
 from autoinit.model_files.keras2.vocabulary import NODE_OPERATIONS, OPERATION_CLASSES, TF_SYMBOLS
 from autoinit.model_files.keras2.wrappers import TensorFlowFunction, evaluate, function_of
 from autoinit.propagation import input_signals, predict

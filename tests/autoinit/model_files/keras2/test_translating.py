@@ -15,9 +15,10 @@ from autoinit.graph.placeholders import OpaqueActivation
 from autoinit.initializers.cloning import clone_with_weights
 from autoinit.initializers.drawing import draw_configured_weights
 from autoinit.model_files.budgets import Budgets
-from autoinit.model_files.keras2 import build_keras2, copy_weights, translate
-from autoinit.model_files.keras2 import verification as comparing
+from autoinit.model_files.keras2 import verification
+from autoinit.model_files.keras2.building import build_keras2
 from autoinit.model_files.keras2.own_layers import Opaque
+from autoinit.model_files.keras2.translation import translate
 from autoinit.model_files.keras2.wrappers import Keras2Layer
 from autoinit.propagation import Options, input_signals, plan, predict
 from autoinit.reading import read_model
@@ -123,15 +124,6 @@ def test_pairs_name_every_layer_and_variable_once() -> None:
     assert ("TFOpLambda", "Multiply") in kinds
     assert ("InputLayer", "InputLayer") in kinds
     assert len({id(old) for old, _ in result.layers}) == len(result.layers)
-
-
-def test_weights_can_be_copied_again() -> None:
-    data = tf_keras.Input((6,))
-    model = tf_keras.Model(data, layers.Dense(4)(data))
-    result = translate(model)
-    randomise(model)
-    copy_weights(result.variables)
-    assert_same(model, result.model, data_for(model))
 
 
 def transfer(frozen: bool = False) -> Any:
@@ -331,7 +323,7 @@ def test_a_difference_is_found() -> None:
     for layer in result.model.layers:
         if isinstance(layer, keras.layers.Activation):
             layer.activation = keras.activations.hard_sigmoid
-    difference, tolerance = comparing.compare(model, result.model)
+    difference, tolerance = verification.compare(model, result.model)
     assert difference > 0.01 > tolerance
 
 
@@ -360,7 +352,7 @@ def test_rounding_that_a_model_amplifies_is_no_difference() -> None:
     other = translate(model).model
     weights = [weight * (1 + 1e-7) for weight in other.get_weights()]
     other.set_weights(weights)
-    difference, tolerance = comparing.compare(model, other)
+    difference, tolerance = verification.compare(model, other)
     assert tolerance > 0.1 or difference < tolerance
 
 
