@@ -186,7 +186,6 @@ def plan(
     inputs: Mapping[int, Signal],
     options: Options | None = None,
     registry: Registry = RULES,
-    load: Loader = as_array,
     known: Mapping[int, Signal] | None = None,
     kept: frozenset[int] = frozenset(),
 ) -> Propagation:
@@ -197,18 +196,17 @@ def plan(
         inputs: the signals of its inputs, by value index.
         options: settings.
         registry: rules to use.
-        load: gives the values of a variable.
         known: signals that were measured, by value index; they take the place of the rules'.
         kept: identities of variables that stay as they are, beside those of frozen layers.
     """
     options = options or Options()
     kept = kept | frozen_variables(graph) if options.keep_frozen else kept
-    zeros = zeros_on_purpose(graph, load) if options.zero_kernels == "keep" else frozenset()
+    zeros = zeros_on_purpose(graph, as_array) if options.zero_kernels == "keep" else frozenset()
 
     def run(loops: Mapping[int, float]) -> tuple[Propagation, _Pass]:
         latents = Latents(graph) if options.backward else None
         kernels = PlannedKernels(
-            load,
+            as_array,
             options.signal_variance,
             centred=options.centred,
             kept=kept,
@@ -216,7 +214,9 @@ def plan(
             zeros=zeros,
             latents=latents,
         )
-        walk = _Pass(graph, inputs, options.context(registry, load, kernels), known or {}, latents)
+        walk = _Pass(
+            graph, inputs, options.context(registry, as_array, kernels), known or {}, latents
+        )
         return walk.run(), walk
 
     result, walk = run({})

@@ -14,7 +14,8 @@ from app.analysis.comparison.found import Comparison, summaries_of
 from app.analysis.comparison.inputs import inputs_of
 from app.analysis.comparison.measurements import Measurements, left_out
 from app.analysis.comparison.progress import Progress
-from app.analysis.diagnosis.diagnose import Linted, SeriesFigures, diagnose, foreseen, growth_of
+from app.analysis.diagnosis.diagnose import Linted, SeriesFigures, diagnose, foreseen
+from app.analysis.diagnosis.recurrence import recurrent_growth
 from app.analysis.diagnosis.updates import update_ratios
 from app.analysis.diagnosis.weights import frozen_weights, weights_not_finite
 from app.analysis.settings import Settings
@@ -193,7 +194,7 @@ class Analysis:
     def measure_backward(self, series: str) -> None:
         """What the verdict rests on beside the signals: recurrences that grow, and gradients."""
         found = self.found
-        found.growth[series] = growth_of(self.graph, series)
+        found.growth[series] = tuple(recurrent_growth(self.graph, series))
         if series in SCHEMES:
             found.zeros[series] = frozenset(zero_calls(self.graph, as_array))
         if self.settings.gradients:  # those of many samples, where there are some

@@ -28,7 +28,6 @@ from app.analysis.diagnosis.optimizers import (
     gradient_scale,
     optimizer_of,
 )
-from app.analysis.diagnosis.recurrence import recurrent_growth
 from app.analysis.diagnosis.roles import Role, role_of
 from app.analysis.diagnosis.structure import structural
 from app.analysis.diagnosis.verdict import Verdict, Word, gathered, verdict_of, with_remedies
@@ -161,11 +160,6 @@ class SeriesFigures:
     growth: tuple[Fault, ...] = ()
     updates: Sequence[float | None] = ()
     zero: frozenset[int] | None = None
-
-
-def growth_of(graph: ModelGraph, series: str) -> tuple[Fault, ...]:
-    """Recurrences that grow with the weights that the graph has now."""
-    return tuple(recurrent_growth(graph, series))
 
 
 def diagnose(

@@ -54,19 +54,23 @@ class Point:
 
     Attributes:
         call: whose output it is.
-        kernel: the call with the kernel whose output arrives here, or None.
         consumer: role of what reads it; None at the end of the network.
         forward, backward: levels, as natural logarithms; None where they are not known.
-        kernels: of the stretch up to here.
+        kernels, later: calls with a kernel, from where the stretch began up to here, and from here
+            on; of the first there is one at least.
     """
 
     call: Call
-    kernel: int | None
     consumer: Role | None
     forward: float | None
     backward: float | None
     kernels: tuple[int, ...]
     later: tuple[int, ...]
+
+    @property
+    def kernel(self) -> int:
+        """The call with the kernel whose output arrives here."""
+        return self.kernels[-1]
 
 
 def _log(value: float | None) -> float | None:
@@ -191,7 +195,7 @@ class Flow:
         A head that gives little is no fault: many are drawn small on purpose, and one of a single
         unit may come out so. None where there is no kernel before it.
         """
-        if not self._is_last(point.call.index) or point.kernel is None:
+        if not self._is_last(point.call.index):
             return point
         source = self._source(point.kernel)
         if source is None or not self.forward[source].kernels:
@@ -200,7 +204,6 @@ class Flow:
         return replace(
             point,
             call=self.graph.calls[source],
-            kernel=level.kernels[-1],
             kernels=level.kernels,
             forward=level.log if level.known else None,
         )
@@ -244,7 +247,7 @@ class Flow:
         found = []
         for call in self.graph.calls:
             role = self.roles[call.index]
-            if role in (Role.INPUT,) or call.is_internal:
+            if role is Role.INPUT or call.is_internal:
                 continue
             readers = {self.roles[r] for r in self.readers[call.index]}
             consumer = next((r for r in (Role.ACTIVATION, Role.BOUNDED) if r in readers), None)
@@ -260,7 +263,6 @@ class Flow:
             found.append(
                 Point(
                     call,
-                    forward.kernels[-1] if forward.kernels else None,
                     consumer if not ends else None,
                     forward.log if forward.known else None,
                     backward.log if backward is not None and backward.known else None,

@@ -109,11 +109,7 @@ def _fault(
     remedy: str,
     severity: Severity = Severity.SERIOUS,
 ) -> Fault:
-    path = (
-        call.path.removesuffix(f"/{call.path.rpartition('/')[2]}")
-        if (call.part == "activation")
-        else call.path
-    )
+    path = (call.part == "activation" and call.path.rpartition("/")[0]) or call.path
     return Fault(code, path, call.class_name, message, remedy, severity, measured.series)
 
 
@@ -241,7 +237,7 @@ def _gradient(measured: Measured, points: Sequence[Point]) -> Iterator[Fault]:
         (low, -1, "gradient_vanishes", "falls"),
         (high, 1, "gradient_explodes", "grows"),
     ):
-        if point is None or sign * (point.backward or 0.0) < limit or point.kernel is None:
+        if point is None or sign * (point.backward or 0.0) < limit:
             continue
         call = measured.graph.calls[point.kernel]
         level = abs(point.backward or 0.0)
@@ -307,7 +303,7 @@ def _distorted(measured: Measured, points: Sequence[Point]) -> Iterator[Fault]:
         return
     trend, point, count = worst
     limit = DISTORTION_GROWS if trend > 0 else DISTORTION_FALLS
-    if abs(trend) >= 2 * math.log(limit) and point.kernel is not None:
+    if abs(trend) >= 2 * math.log(limit):
         call = measured.graph.calls[point.kernel]
         what = "amplified" if trend > 0 else "damped"
         yield _fault(
