@@ -32,6 +32,8 @@ HOPELESS = 1e8
 DISTORTION_GROWS, DISTORTION_FALLS = 10.0, 100.0
 # Share of dead units; on noise, maximum pooling alone makes up to a third of them dead.
 DEAD, DEAD_WITH_AUTOINIT = 0.4, 0.75
+# Of what correlates so much because pooling has averaged noise, half are, and trainings learn.
+_POOLED, _DEAD_OF_ALIKE = 0.9, 0.75
 SATURATED = 0.5  # share of saturated entries
 _SHARES = frozenset({"softmax", "sigmoid", "sparsemax"})
 ALIKE, COLLAPSED = 0.99, 0.999
@@ -375,6 +377,20 @@ def _dead(measured: Measured) -> Iterator[Fault]:
     )
 
 
+def _pooled(measured: Measured, call: Call) -> bool:
+    """Whether a call receives what pooling leaves of noise: nearly the same for every input.
+
+    Half of the units behind it give zero then, for noise alone: images differ by more.
+    """
+    before = measured.forward[measured.producers[call.inputs[0].index]]
+    return (
+        before is not None
+        and before.position_correlation is None
+        and (before.sample_correlation or 0.0) >= _POOLED
+        and any(m is not None and m.position_correlation is not None for m in measured.forward)
+    )
+
+
 def _saturated(measured: Measured) -> Iterator[Fault]:
     yield from _share(
         measured,
@@ -399,6 +415,8 @@ def _share(
             continue
         if name == "dead_fraction" and activation_of(call) in _SHARES:
             continue  # a share of nearly 0 is an answer
+        if name == "dead_fraction" and share < _DEAD_OF_ALIKE and _pooled(measured, call):
+            continue
         before = [measured.producers.get(value.index) for value in call.inputs]
         behind_zero = any(index in measured.zero for index in before if index is not None)
         if behind_zero and not _stuck(measured, call):

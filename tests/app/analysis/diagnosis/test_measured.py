@@ -146,6 +146,15 @@ def test_what_pooling_leaves_of_noise_is_no_collapse():
     assert faults(deep(), forward) == {}
 
 
+@pytest.mark.parametrize(
+    ("share", "correlation", "found"), [(0.5, 0.95, False), (0.8, 0.95, True), (0.5, 0.5, True)]
+)
+def test_units_behind_what_pooling_leaves_of_noise(share, correlation, found):
+    forward = {f"d{n}": moments(positions=0.1) for n in range(3)}
+    forward |= {"d3": moments(correlation=correlation), "d3/relu": moments(dead_fraction=share)}
+    assert ("dead_channels" in faults(deep(), forward)) == found
+
+
 @pytest.mark.parametrize(("share", "found"), [(0.3, False), (0.5, True)])
 def test_dead_and_saturated_shares(share, found):
     forward = {"d1/relu": moments(dead_fraction=share)}
