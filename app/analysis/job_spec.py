@@ -37,6 +37,13 @@ class JobSpec:
     settings: Settings
     trial: TrialSettings | None = None
 
+    @classmethod
+    def of(cls, model: str, settings: Settings, trial: TrialSettings | None = None) -> JobSpec:
+        """A job on a file, by its own name, or on `sample:NAME`."""
+        if model.startswith(SAMPLE_PREFIX):
+            return cls(model, model.removeprefix(SAMPLE_PREFIX), settings, trial)
+        return cls(str(Path(model).absolute()), Path(model).name, settings, trial)
+
     @property
     def is_sample(self) -> bool:
         """Whether the model is a sample's name, not a file's."""

@@ -203,14 +203,9 @@ def _analyze(
     model: str, parts: Sequence[str], variants: Sequence[Settings], wanted: Wanted, prefix: str
 ) -> int:
     """Analyses a model in a worker, and writes what was asked for; the exit status."""
-    is_sample = model.startswith(SAMPLE_PREFIX)
-    spec = JobSpec(
-        model=model if is_sample else str(Path(model).absolute()),
-        name=model.removeprefix(SAMPLE_PREFIX) if is_sample else Path(model).name,
-        settings=variants[0],
-    )
+    spec = JobSpec.of(model, variants[0])
     _check_outputs(model, spec.settings, wanted)
-    if not is_sample and (refusal := common.refuse_model(Path(model))):
+    if not spec.is_sample and (refusal := common.refuse_model(Path(model))):
         return common.say_refused(*refusal)
     check_saved_format(wanted.save, model, variants[-1].is_variant)
     # Where the modules of custom objects may lie.
@@ -219,9 +214,9 @@ def _analyze(
         tempfile.TemporaryDirectory(prefix="autoinit-") as folder,
         common.start_workers(Path(folder), readable=modules) as workers,
     ):
-        if spec.settings.trust and not is_sample:
+        if spec.settings.trust and not spec.is_sample:
             parts = [*parts, *(each for each in common.modules_beside(model) if each not in parts)]
-        if not is_sample:
+        if not spec.is_sample:
             spec = replace(spec, model=common.one_file(spec.model, parts, Path(folder)))
         first = None
         for number, settings in enumerate(variants):

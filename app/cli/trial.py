@@ -12,7 +12,7 @@ from typing import Any
 import click
 from click import UsageError
 
-from app.analysis.job_spec import SAMPLE_PREFIX, JobSpec
+from app.analysis.job_spec import JobSpec
 from app.analysis.result import read_part
 from app.analysis.settings import Settings
 from app.analysis.trials.answer import score_text
@@ -119,9 +119,7 @@ def _spec(model: str, given: dict[str, Any]) -> JobSpec:
         trial = TrialSettings(**given)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    is_sample = model.startswith(SAMPLE_PREFIX)
-    name = model.removeprefix(SAMPLE_PREFIX) if is_sample else Path(model).name
-    return JobSpec(model if is_sample else str(Path(model).absolute()), name, settings, trial)
+    return JobSpec.of(model, settings, trial)
 
 
 def _so_far(job: JobHandle) -> TrialResult | None:
