@@ -1,4 +1,4 @@
-"""The paper's figures, again: `python -m benchmarks.paper 1 2 3 4a 4b 7 7b 9 notebook`.
+"""The paper's figures, again: `python -m benchmarks.paper 1 2 3 4a 4b 6a 7 7b 8 9 notebook`.
 
 Networks, steps and data are small (see `docs/paper.md`), seeds fixed. Of each figure a table says
 what the paper has, what is found here, and whether that agrees; a picture is saved beside it. What
@@ -37,6 +37,7 @@ class Figure:
 
 _USUAL = {what: (value,) for what, value in experiments.USUAL.items()}
 # The first function by this seed is constant: nothing is trained but ReLU.
+_SEARCH = {"seeds": (0,), "generations": 2, "draws": 1, "networks": 2, "workers": 0, "kept": None}
 _FEWEST = {"count": 1, "steps": 1, "seed": 7}
 FIGURES = {
     "1": Figure(
@@ -58,6 +59,12 @@ FIGURES = {
     "4b": Figure(
         experiments.schedules, pictures.schedules, tables.of_schedules,
         {"depth": 8, "steps": 1, "peaks": (0.01,)},
+    ),
+    "6a": Figure(
+        experiments.searches, pictures.searches, tables.of_searches, _SEARCH
+    ),
+    "8": Figure(
+        experiments.searches, pictures.searches_by_seed, lambda frame: iter(()), _SEARCH, 480
     ),
     "7": Figure(
         experiments.functions, pictures.functions, tables.of_functions, _FEWEST

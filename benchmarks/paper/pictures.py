@@ -122,6 +122,37 @@ def notebook(frame: pd.DataFrame) -> go.Figure:
     return px.line(frame, x="epoch", y="accuracy", markers=True, **LINES)
 
 
+def searches(frame: pd.DataFrame) -> go.Figure:
+    best = _progress(frame)
+    best = best[best.what == "best so far"].groupby(["scheme", "generation"], sort=False).accuracy
+    means = best.agg(accuracy="mean", error="sem").reset_index()
+    figure = px.line(means, x="generation", y="accuracy", error_y="error", **LINES)
+    return figure.update_yaxes(title="best fitness so far")
+
+
+def searches_by_seed(frame: pd.DataFrame) -> go.Figure:
+    found = _progress(frame)
+    found["seed"] = "seed " + found.seed.astype(str)
+    figure = px.line(
+        found,
+        x="generation",
+        y="accuracy",
+        facet_col="seed",
+        facet_col_wrap=3,
+        line_dash="what",
+        **BY_SCHEME,
+    )
+    return figure.update_yaxes(title="fitness", col=1)
+
+
+def _progress(frame: pd.DataFrame) -> pd.DataFrame:
+    """Best and mean of each generation; generation 0 is the test."""
+    keys = ["scheme", "seed", "generation"]
+    found = frame[frame.generation > 0].groupby(keys, sort=False).accuracy
+    best = found.max().groupby(keys[:2]).cummax()
+    return pd.concat({"best so far": best, "mean": found.mean()}, names=["what"]).reset_index()
+
+
 def _made(frame: pd.DataFrame) -> pd.DataFrame:
     """Without ReLU, which is there to be compared with."""
     return frame[frame.number > 0]

@@ -215,3 +215,35 @@ def of_notebook(frame: pd.DataFrame) -> Iterator[Row]:
         here = [round(100 * each, 1) for each in found.accuracy]
         said = ", ".join(map(str, paper)) + ("" if scheme in NOTEBOOK else " (its own scheme)")
         yield scheme, said, ", ".join(map(str, here)), abs(here[-1] - paper[-1]) <= 10
+
+
+def of_searches(frame: pd.DataFrame) -> Iterator[Row]:
+    by_search = frame[frame.generation > 0].groupby(["scheme", "seed"]).accuracy
+    means = frame[frame.generation > 0].groupby(["scheme", "seed", "generation"]).accuracy.mean()
+    steps = means.groupby(["scheme", "seed"]).diff().abs().groupby(["scheme", "seed"]).mean()
+    last = means.groupby(["scheme", "seed"]).last()
+    test = frame[frame.generation == 0].set_index(["scheme", "seed"]).accuracy
+    for what, paper, found, sign in (
+        ("best fitness", "better in 4 of 5 tasks", by_search.max(), 1),
+        ("test of the best network", "better in 4 of 5 tasks", test, 1),
+        ("mean fitness, all generations", "higher", by_search.mean(), 1),
+        ("mean fitness, last generation", "higher", last, 1),
+        ("change of the mean between generations", "less", steps, -1),
+    ):
+        usual = found[DEFAULT]
+        told = [f"{DEFAULT} {usual.mean():.3f} ± {usual.std():.3f}"]
+        for scheme in found.index.unique("scheme").drop(DEFAULT):
+            told.append(f"{scheme} {_against(found[scheme], usual)}")
+        gained = sign * (found[AUTOINIT] - usual)
+        agrees = gained.mean() > 0 and _p(gained) < 0.05
+        yield what, paper, "; ".join(told), bool(agrees)
+
+
+def _against(found: pd.Series, usual: pd.Series) -> str:
+    more = f"more in {int((found > usual).sum())} of {len(found)}, p = {_p(found - usual):.2g}"
+    return f"{found.mean():.3f} ± {found.std():.3f} ({more})"
+
+
+def _p(differences: pd.Series) -> float:
+    """Wilcoxon's signed ranks, of pairs by seed."""
+    return float(stats.wilcoxon(differences).pvalue) if differences.any() else 1.0

@@ -1,0 +1,1 @@
+"""What one can do with it: scripts to read, and to run."""
