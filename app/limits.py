@@ -48,7 +48,8 @@ class Limits:
     """The limits; each can be set by the environment variable `AUTOINIT_MAX_<FIELD>`.
 
     Attributes:
-        queue: analyses that may wait for one device, besides the one that runs.
+        at_once: analyses that run at a time for one device: more where nodes of a cluster do.
+        queue: analyses that may wait for one device, besides those that run.
         queue_per_address: of these, that may come from one address.
         seconds: longest that an analysis may run; its variable is `AUTOINIT_DEADLINE_SECONDS`.
         seconds_if_others_wait: after which it ends as soon as another one waits.
@@ -58,6 +59,7 @@ class Limits:
         stored_bytes: size of all uploads and results; the least recently used go first.
     """
 
+    at_once: int = 1
     queue: int = 16
     queue_per_address: int = 16
     seconds: float = 1800.0

@@ -1,7 +1,8 @@
 """The seam between the faces and the workers: `submit(JobSpec) -> JobHandle`, and cancel kills.
 
-One job runs at a time per device, the others wait in a queue of bounded length; a warm worker that
-has imported Keras already stands by, because that import costs seconds.
+One job runs at a time per device, or as many as the limits say; the others wait in a queue of
+bounded length. A warm worker that has imported Keras already stands by, because that import costs
+seconds. With `AUTOINIT_RAY=ADDRESS` jobs are done on the nodes of a cluster.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from app.jobs.worker_pool import WorkerPool
 from app.limits import Limits, variable
 
 JOBS_REMEMBERED = 256
+CLUSTER = "AUTOINIT_RAY"
 _NEARLY_DONE = 0.9  # of a job: the next one's worker gets ready
 
 
@@ -44,7 +46,7 @@ class AlreadyRunningError(Exception):
 
 
 class Workers:
-    """Runs jobs in worker processes, one at a time per device.
+    """Runs jobs in worker processes, one at a time per device unless the limits say more.
 
     Args:
         keep_warm: whether to keep one worker at hand that has imported Keras.
@@ -121,10 +123,11 @@ class Workers:
             job = self._jobs[key] = JobHandle(self.root / key, spec, key, address)
             queue = self._queue_of(spec)
             own = [each for each in queue if each.address == address is not None]
-            if len(queue) > self._limits.queue and not self._make_room(queue, address):
+            full = self._limits.queue + self._limits.at_once
+            if len(queue) >= full and not self._make_room(queue, address):
                 job._end(_busy(self._limits))
                 return job
-            if len(own) > self._limits.queue_per_address:
+            if len(own) >= self._limits.queue_per_address + self._limits.at_once:
                 job._end(_busy_address(self._limits))
                 return job
             folders.label(folders.create(job.folder), address)
@@ -203,22 +206,26 @@ class Workers:
         return False
 
     def _move_up(self, queue: deque[JobHandle]) -> None:
-        """Starts the first in the queue, and tells the others how many are ahead."""
+        """Starts the first ones in the queue, and tells the others how many are ahead."""
         waiting = [job for job in queue if job.status == "queued"]
         for job in waiting:
             queue.remove(job)
         queue.extend(self._in_turn(waiting))
-        if queue and queue[0].status == "queued":
-            queue[0].status = "running"
-            self._served.pop(queue[0].address, None)
-            self._served[queue[0].address] = None
-            while len(self._served) > JOBS_REMEMBERED:
-                del self._served[next(iter(self._served))]
-            queue[0].progress = Progress(0.0, "Starting the worker")
-            threading.Thread(target=self._run, args=(queue, queue[0]), daemon=True).start()
-        for ahead, job in enumerate(queue):
-            if ahead:
+        for place, job in enumerate(queue):
+            ahead = place - self._limits.at_once + 1
+            if ahead > 0:
                 job.progress = Progress(0.0, f"Waiting: {ahead} ahead of you")
+            elif job.status == "queued":
+                self._start(queue, job)
+
+    def _start(self, queue: deque[JobHandle], job: JobHandle) -> None:
+        job.status = "running"
+        self._served.pop(job.address, None)
+        self._served[job.address] = None
+        while len(self._served) > JOBS_REMEMBERED:
+            del self._served[next(iter(self._served))]
+        job.progress = Progress(0.0, "Starting the worker")
+        threading.Thread(target=self._run, args=(queue, job), daemon=True).start()
 
     def _make_room(self, queue: deque[JobHandle], address: str | None) -> bool:
         """Takes the last place of the address that has most, if it has two more than this one."""
@@ -251,7 +258,7 @@ class Workers:
         with contextlib.suppress(OSError):
             self._sweep()
         with self._lock:
-            queue.popleft()
+            queue.remove(job)
             job._end(outcome)
             self._move_up(queue)
 
@@ -264,7 +271,8 @@ class Workers:
         try:
             inside = job.spec.moved(partial(folders.give, process.cell))
             queue = self._queue_of(job.spec)
-            with Watch(process, self._limits, job._stop, lambda: len(queue) > 1) as watch:
+            at_once = self._limits.at_once
+            with Watch(process, self._limits, job._stop, lambda: len(queue) > at_once) as watch:
                 process.send(
                     {
                         "spec": inside.to_json(),
@@ -316,7 +324,8 @@ def shared_workers() -> Workers:
     global _shared
     with _shared_lock:
         if _shared is None:
-            _shared = Workers()
+            on_nodes = (sys.executable, "-m", "app.jobs.ray")
+            _shared = Workers(command=on_nodes) if os.environ.get(CLUSTER) else Workers()
         return _shared
 
 

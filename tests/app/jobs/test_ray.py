@@ -1,5 +1,7 @@
 """A cluster as an executor, on a stand-in for Ray; `benchmarks.batch --nodes 3` has Ray itself."""
 
+import json
+import os
 import sys
 from concurrent.futures import Future
 from types import SimpleNamespace
@@ -8,9 +10,13 @@ import pytest
 
 from app.analysis.batch.row import Row
 from app.analysis.settings import Settings
+from app.jobs import JobSpec, Workers
 from app.jobs import ray as module
 from app.jobs.batch import Given, Task, rows_of
+from app.jobs.queue import CLUSTER
 from app.jobs.ray import RayExecutor
+from app.limits import GIB, Limits
+from tests.app.jobs.test_jobs import STAND_IN
 
 
 class Cluster:
@@ -20,24 +26,38 @@ class Cluster:
         self.told, self.ended, self.options = [], [], {}
 
     def init(self, address, **options):
+        if address == "nobody":
+            raise ConnectionError("nobody answers")
         self.told.append(address)
 
     def cluster_resources(self):
         return {"CPU": 3.0}
 
+    def nodes(self):
+        return [{"Resources": {"memory": 8.0 * GIB}}, {"Resources": {}}]
+
     def remote(self, **options):
-        self.options = options
-        return lambda function: SimpleNamespace(remote=lambda *given: self.called(function, given))
+        def decorated(function):
+            def with_options(**more):
+                self.options = options | more
+                return SimpleNamespace(remote=lambda *given: self.called(function, given))
+
+            return SimpleNamespace(options=with_options)
+
+        return decorated
 
     def called(self, function, given):
         future = Future()
-        name = given[1][0]
+        name = given[2][0] if function is module._called else ""
         name = name.row.file if isinstance(name, Task) else name
         if name == "lost":
             future.set_exception(OSError("The node died.\nMore of it."))
         elif name != "kept":
             future.set_result(function(*given))
         return SimpleNamespace(future=lambda: future, name=name)
+
+    def get(self, reference):
+        return reference.future().result()
 
     def cancel(self, reference, force):
         self.ended.append(reference.name)
@@ -49,6 +69,9 @@ class Cluster:
 @pytest.fixture
 def cluster(monkeypatch):
     made = Cluster()
+    # As `_called` sets it, so that it is taken back.
+    monkeypatch.setenv(module.MEMORY, "1")
+    monkeypatch.delenv(module.MEMORY)
     monkeypatch.setitem(sys.modules, "ray", made)
     monkeypatch.setattr(module, "get_ready", lambda threads: None)
     return made
@@ -59,6 +82,29 @@ def test_calls_have_a_processor_and_are_made_again(cluster):
     assert executor.submit(len, "four").result() == 4
     assert (cluster.told, executor.places) == (["ray://head:10001"], 12)
     assert (cluster.options["num_cpus"], cluster.options["max_retries"]) == (1, 2)
+
+
+def test_memory_is_reserved_by_the_size_of_a_file_and_a_gpu_if_asked_for(
+    cluster, tmp_path, monkeypatch
+):
+    def reserved(device="auto", **environment):
+        for name in (module.MEMORY, *environment):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        task = Task(Row(file="a"), {"a": tmp_path / "a"}, Settings(device=device))
+        told = RayExecutor().submit(lambda task: os.environ[module.MEMORY], task).result()
+        assert int(told) == cluster.options["memory"], "which the analysis keeps to"
+        return int(told) / GIB, cluster.options["num_gpus"]
+
+    with (tmp_path / "a").open("wb") as file:
+        file.truncate(GIB // 2)
+    assert reserved() == (4, 0)
+    assert reserved(device="gpu") == (4, 1)
+    assert reserved(**{module.MEMORY: str(3 * GIB)}) == (3, 0)
+    with (tmp_path / "a").open("wb") as file:
+        file.truncate(9 * GIB)
+    assert reserved() == (8, 0), "as much as the largest node has"
 
 
 def test_what_is_on_its_way_is_ended(cluster):
@@ -75,3 +121,54 @@ def test_a_model_whose_nodes_are_lost_is_a_row(cluster, monkeypatch):
     rows = {row.file: row for row in rows_of(tasks, Given(RayExecutor()))}
     assert [rows[name].status for name in ("a", "lost", "b")] == ["done", "failed", "done"]
     assert rows["lost"].reason == "OSError: The node died."
+
+
+# What the server starts, with nodes that are this machine, whose workers are stand-ins.
+ON_NODES = """
+import functools, sys
+from app.jobs import ray, queue
+from tests.app.jobs.test_ray import Cluster
+
+sys.modules["ray"] = Cluster()
+ray.Workers = functools.partial(queue.Workers, command=[sys.executable, {program!r}])
+ray.main()
+"""
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """A queue whose jobs are done on nodes, two at a time."""
+    monkeypatch.setenv(CLUSTER, "ray://head:10001")
+    program, root = tmp_path / "stand_in.py", tmp_path / "data"
+    program.write_text(STAND_IN)
+    root.mkdir()
+    command = [sys.executable, "-c", ON_NODES.format(program=str(program))]
+    limits = Limits(seconds=600.0, at_once=2)
+    with Workers(keep_warm=False, command=command, root=root, limits=limits) as workers:
+        yield workers
+
+
+def test_a_job_of_the_server_is_done_on_a_node_and_its_files_come_back(server, tmp_path):
+    given = tmp_path / "data.npy"
+    given.write_text("numbers")
+    settings = Settings(input_data=str(given), device="cpu")
+    jobs = [
+        server.submit(JobSpec(model, "a", settings))
+        for model in ("sample:quick", "sample:refuses", "sample:exits")
+    ]
+    assert [job.status for job in jobs] == ["running", "running", "queued"]
+    assert jobs[2].progress.stage == "Waiting: 1 ahead of you"
+    done, refused, died = (job for job in jobs if job.wait(300))
+    assert (done.status, done.error) == ("done", None)
+    assert json.loads((done.folder / "result.json").read_text())["pid"] > 0
+    assert refused.error == ("not_a_model_file", "This is a picture.")
+    assert died.error[0] == "worker_died"
+    assert "status 3" in died.error[1]
+
+
+def test_a_cluster_that_nobody_answers_for_is_told(server, monkeypatch):
+    monkeypatch.setenv(CLUSTER, "nobody")
+    job = server.submit(JobSpec("sample:quick", "a", Settings(device="cpu")))
+    assert job.wait(300)
+    message = "The cluster did not do it: ConnectionError: nobody answers"
+    assert (job.status, job.error) == ("failed", ("cluster", message))
