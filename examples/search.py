@@ -492,7 +492,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--scheme", choices=SCHEMES, default="autoinit")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--generations", type=int, default=5)
+    parser.add_argument("--generations", type=int, default=4)
     parser.add_argument("--workers", type=int, default=2, help="processes on this machine")
     parser.add_argument("--ray", metavar="ADDRESS", help="of a cluster, or `local`")
     parser.add_argument("--folder", type=Path, default=KEPT, help="for what was trained")

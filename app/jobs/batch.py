@@ -46,7 +46,7 @@ from app.jobs.worker import explained, on_large_stack
 from app.limits import GIB, Limits
 
 PROCESS_BYTES = 2 * GIB  # that a process with Keras and a small model takes at most
-FILE_TIMES = 4  # as much as its file a model takes besides: weights as read, in it, drawn, written
+FILE_TIMES = 6  # as much as its file a model takes besides: weights as read, in it, drawn, written
 _one_at_a_time = threading.Lock()
 _is_ours = False  # whether this process does nothing but analyse models
 

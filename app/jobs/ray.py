@@ -39,7 +39,12 @@ def connected(address: str | None) -> Any:
     return ray
 
 
-def reservation(ray: Any, files: Iterable[Path], devices: Iterable[str]) -> dict[str, int]:
+def largest(ray: Any) -> int:
+    """Bytes of memory of the largest node."""
+    return int(max(node["Resources"].get("memory", 0) for node in ray.nodes()))
+
+
+def reservation(most: int, files: Iterable[Path], devices: Iterable[str]) -> dict[str, int]:
     """What a call is to have of a node: a GPU if asked for, and memory by the files' size.
 
     As much memory as the environment says, where it does; never more than the largest node has,
@@ -48,8 +53,7 @@ def reservation(ray: Any, files: Iterable[Path], devices: Iterable[str]) -> dict
     wanted = PROCESS_BYTES + FILE_TIMES * sum(path.stat().st_size for path in files)
     if MEMORY in os.environ:
         wanted = Limits.from_environment().memory_bytes
-    most = max(node["Resources"].get("memory", 0) for node in ray.nodes())
-    return {"memory": int(min(wanted, most)), "num_gpus": int("gpu" in devices)}
+    return {"memory": min(wanted, most), "num_gpus": int("gpu" in devices)}
 
 
 class RayExecutor(Executor):
@@ -75,6 +79,7 @@ class RayExecutor(Executor):
     def __init__(self, address: str | None = None) -> None:
         self._ray = ray = connected(address)
         self._call = ray.remote(num_cpus=1, max_retries=RETRIES, max_calls=CALLS)(_called)
+        self._most = largest(ray)
         self._begun: dict[Future[Any], Any] = {}
         self.places = max(PLACES * int(ray.cluster_resources().get("CPU", 1)), PLACES)
 
@@ -82,7 +87,7 @@ class RayExecutor(Executor):
         """Calls the function somewhere."""
         tasks = [each for each in args if isinstance(each, Task)]
         files = [path for each in tasks for path in each.files.values()]
-        reserved = reservation(self._ray, files, [each.settings.device for each in tasks])
+        reserved = reservation(self._most, files, [each.settings.device for each in tasks])
         call = self._call.options(**reserved)
         reference = call.remote(reserved["memory"], fn, args, kwargs)
         future: Future[Any] = reference.future()
@@ -125,7 +130,7 @@ def main() -> None:
     except Exception as error:  # of the cluster: a file that cannot be read is told by the worker
         told = (str(error).strip().splitlines() or ["no message"])[0]
         message = f"The cluster did not do it: {type(error).__name__}: {told}"
-        channel.say("failed", code="cluster", message=message)
+        channel.say("failed", code="not_run", message=message)
     os._exit(0)
 
 
@@ -136,7 +141,7 @@ def done_on_node(ray: Any, spec: JobSpec, limits: Mapping[str, Any]) -> Done:
     """Status, error and files of a job that is done on a node; see `_worked`."""
     files: dict[str, Path] = {}
     spec.moved(lambda path, name: files.setdefault(name, path))
-    reserved = reservation(ray, files.values(), [spec.settings.device])
+    reserved = reservation(largest(ray), files.values(), [spec.settings.device])
     own = replace(Limits(**limits), memory_bytes=reserved["memory"])
     given = {name: path.read_bytes() for name, path in files.items()}
     call = ray.remote(num_cpus=1, max_retries=RETRIES)(_worked).options(**reserved)

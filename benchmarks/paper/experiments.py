@@ -238,10 +238,10 @@ def _has_mnist() -> bool:
 
 def searches(
     seeds: Sequence[int] = range(6),
-    generations: int = 5,
+    generations: int = 4,
     steps: int = search.STEPS,
-    final_steps: int = 200,
-    draws: int = 3,
+    final_steps: int = 120,
+    draws: int = 2,
     networks: int = search.NETWORKS,
     workers: int = 2,
     kept: Path | None = search.KEPT,

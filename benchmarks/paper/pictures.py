@@ -127,7 +127,7 @@ def searches(frame: pd.DataFrame) -> go.Figure:
     best = best[best.what == "best so far"].groupby(["scheme", "generation"], sort=False).accuracy
     means = best.agg(accuracy="mean", error="sem").reset_index()
     figure = px.line(means, x="generation", y="accuracy", error_y="error", **LINES)
-    return figure.update_yaxes(title="best fitness so far")
+    return figure.update_xaxes(dtick=1).update_yaxes(title="best fitness so far")
 
 
 def searches_by_seed(frame: pd.DataFrame) -> go.Figure:

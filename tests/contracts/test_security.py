@@ -110,7 +110,7 @@ def test_the_page_for_servers_names_every_limit():
         for name in re.findall(r"`(\w+)`", row.split("|")[1])
     }
     folders = {"AUTOINIT_DATA", "AUTOINIT_RESULTS", "AUTOINIT_RUNS"}
-    others = {*folders, "AUTOINIT_BEHIND_PROXY", CUSTOM_OBJECTS_VARIABLE}
+    others = {*folders, "AUTOINIT_BEHIND_PROXY", "AUTOINIT_RAY", CUSTOM_OBJECTS_VARIABLE}
     assert mentioned == {*LIMITS, *others}
 
 

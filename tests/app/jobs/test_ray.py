@@ -99,8 +99,8 @@ def test_memory_is_reserved_by_the_size_of_a_file_and_a_gpu_if_asked_for(
 
     with (tmp_path / "a").open("wb") as file:
         file.truncate(GIB // 2)
-    assert reserved() == (4, 0)
-    assert reserved(device="gpu") == (4, 1)
+    assert reserved() == (5, 0)
+    assert reserved(device="gpu") == (5, 1)
     assert reserved(**{module.MEMORY: str(3 * GIB)}) == (3, 0)
     with (tmp_path / "a").open("wb") as file:
         file.truncate(9 * GIB)
@@ -171,4 +171,4 @@ def test_a_cluster_that_nobody_answers_for_is_told(server, monkeypatch):
     job = server.submit(JobSpec("sample:quick", "a", Settings(device="cpu")))
     assert job.wait(300)
     message = "The cluster did not do it: ConnectionError: nobody answers"
-    assert (job.status, job.error) == ("failed", ("cluster", message))
+    assert (job.status, job.error) == ("failed", ("not_run", message))
