@@ -198,8 +198,8 @@ def _scales(architecture: Architecture) -> Iterator[Fault]:
                     if fixed and wrong and same and away and not meant:
                         at_fault.setdefault(step.index, _Scale(step, own, off))
                     elif piled and same and function in _NEEDED and abs(math.log(off)) > 0.2:
-                        known = at_fault.get(start[0].index)
-                        if known is None or known.level is not None:  # the stretch goes on
+                        begins = at_fault.get(start[0].index)
+                        if begins is None or begins.level is not None:  # the stretch goes on
                             at_fault[start[0].index] = _Scale(start[0], own, off, level)
             begun = True
         elif step.activation is not None:
