@@ -126,7 +126,7 @@ class Kernel:
         offset = None if bias is None else np.asarray(load(bias), np.float64).ravel()
         # One of another shape adds to positions, too.
         by_unit = offset is None or offset.size == self.units
-        if values and by_unit and (self.summed_axes or self.tap_axes):
+        if values and by_unit:
             moments = replace(moments, values=self._by_unit(loaded))
             offsets = replace(offsets, values=offset)
         return moments, offsets

@@ -154,12 +154,14 @@ class ScaledSignal(Signal):
     flatten = _same_scale("flatten")
     transpose = _same_scale("transpose")
     reshape = _same_scale("reshape")
-    looked_up = _same_scale("looked_up")
     of_every_sample = _same_scale("of_every_sample")
     with_other_latents = _same_scale("with_other_latents")
     max_pool = _same_scale("max_pool")
     average_pool = _same_scale("average_pool")
     linear_map = _same_scale("linear_map")
+
+    def looked_up(self, sizes: Sequence[int], rows: float, table: Array | None = None) -> Self:
+        return self.of(self.inner.looked_up(sizes, rows), self.exponent)
 
     @classmethod
     def gaussian(cls, mean: float, variance: float) -> Self:

@@ -238,12 +238,13 @@ class Signal(TwoMoments, ABC):
         """
         return self
 
-    def looked_up(self, sizes: Sequence[int], rows: float) -> Self:
+    def looked_up(self, sizes: Sequence[int], rows: float, table: Array | None = None) -> Self:
         """Entries of a table, of which a row is chosen for each sample and position.
 
         Args:
             sizes: of the positions.
             rows: how many there are; two choices agree with probability 1/rows.
+            table: where it is known, (rows, channels).
         """
         return self
 

@@ -47,11 +47,11 @@ def embedding(call: Call, inputs: Sequence[Signal], context: Context) -> RuleRes
 def _looked_up(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
     kernel = Kernel(call.layer, "embeddings", "embeddings", summed_axes=())
     one = type(inputs[0]).gaussian(1.0, 0.0)
-    result = weighted(call, one, context, kernel, None)
-    (entry,) = result.signals
+    moments, bias, result = context.kernel_moments(call, one, kernel, None)
+    table = None if moments.values is None else moments.values.reshape(kernel.shape)
     # Indices that depend on no input are those of positions, each of which has its own row.
     rows = kernel.shape[0] if call.inputs and not call.inputs[0].constant else math.inf
-    found = cast(Signal, entry).looked_up(call.outputs[0].positions, rows)
+    found = one.linear(moments, bias).looked_up(call.outputs[0].positions, rows, table)
     return replace(result, signals=(found,))
 
 

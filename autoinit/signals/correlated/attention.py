@@ -8,6 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from autoinit.quadrature import gaussian
+from autoinit.signals.correlated.channels import shares_of
+from autoinit.signals.correlated.known import agreeing, channels_of
 from autoinit.signals.correlated.pairs import at_diagonal, diagonal, each_with_each
 from autoinit.signals.correlated.state import OF_BRANCH, State
 from autoinit.signals.signal import Masking
@@ -29,6 +31,8 @@ def softmax(state: State, count: int, masking: Masking | None = None) -> State:
     if state.notes.logits is not None:
         logits, masking = state.notes.logits
         return softmax(logits, count, masking)
+    known = channels_of(state) if masking is None else None
+    products = state.notes.products if masking is None else None
     masking = masking or Masking.none(count)
     common = (
         state.average(diagonal(state.notes.cov_channels[0], state.means.shape))
@@ -61,10 +65,14 @@ def softmax(state: State, count: int, masking: Masking | None = None) -> State:
         for power in powers
     ]
     variances = np.full(state.means.shape, max(square - mean**2, 0.0))
-    notes = state.notes.keep(*OF_BRANCH, cov_channels=(cov_channels[0], cov_channels[1]))
+    notes = state.notes.keep(
+        *OF_BRANCH,
+        cov_channels=(cov_channels[0], cov_channels[1]),
+        products=products and replace(products, shares=True),
+    )
     if state.notes.source is not None:
         notes = replace(notes, pull=(state.notes.source[0], pulled, alike[0], alike[1]))
-    return State(
+    result = State(
         state.axes,
         np.full_like(state.means, mean),
         at_diagonal(cov_positions, variances),
@@ -72,6 +80,10 @@ def softmax(state: State, count: int, masking: Masking | None = None) -> State:
         state.marginal,
         notes=notes,
     )
+    if known is None or known.count != count:
+        return result
+    shared = result.average(diagonal(cov_samples, state.means.shape))
+    return agreeing(replace(result, stored_marginal=None), shared, shares_of(known))
 
 
 def _of_features(

@@ -12,7 +12,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -22,11 +22,13 @@ from autoinit.quadrature import gaussian
 from autoinit.signals.correlated import marginals
 from autoinit.signals.correlated.grid import NODES, beside, evaluated, without_rounding
 from autoinit.signals.correlated.marginals import GRID, WEIGHTS
-from autoinit.signals.geometry import Taps, Windows
-from autoinit.signals.signal import Array, KernelMoments
+from autoinit.signals.correlated.paths import LONGEST, Path, Step, together
+from autoinit.signals.geometry import Taps, Windows, coverage
+from autoinit.signals.signal import Array, KernelMoments, next_identity
 
-# Channels of which all pairs are carried: more would take longer than to measure them.
-MOST = 256
+# Channels of which all pairs are carried: more would take longer than to measure them. Flattened
+# ones are met by one or two layers of a network.
+MOST, MOST_FLATTENED = 256, 2048
 # Covariances of entries at different positions that are carried, and what a kernel may take.
 _MOST_ENTRIES = 2**19
 _MOST_OPERATIONS = 1e9
@@ -35,6 +37,12 @@ _MANY_PAIRS = 2**18
 _FEW_ORDERS = 6
 # Into so many groups of similar ones channels are taken together at each position.
 _GROUPS = 8
+# Nodes of the distribution of a sum.
+_FEW = slice(40, 281, 6)
+# First Hermite coefficients of functions on the grid.
+_SLOPES: Array = GRID * WEIGHTS
+# Entries of the samples that shares are averaged over.
+_SAMPLED = 2**18
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,12 +58,18 @@ class Channels:
             where they are Gaussian.
         latent: correlations of these Gaussians, as `covariances`; None where they are those of the
             entries.
+        path: what they were made of.
+        of_one_length: whether each position's entries were divided by their own length.
+        identity: of these very channels.
     """
 
     means: Array
     covariances: Array
     functions: Array | None = None
     latent: Array | None = None
+    path: Path = ()
+    of_one_length: bool = False
+    identity: int = field(default_factory=next_identity)
 
     @property
     def count(self) -> int:
@@ -97,7 +111,34 @@ class Channels:
     def without_neighbours(self) -> Channels:
         """What is known of entries at the same position."""
         latent = None if self.latent is None else _central(self.latent)
-        return Channels(self.means, self.at_same_position, self.functions, latent)
+        return replace(self, covariances=self.at_same_position, latent=latent)
+
+    def around(
+        self, reach: Sequence[int], spatial: Callable[[Sequence[int]], Array] | None
+    ) -> Array | None:
+        """Covariances at displacements up to so many along each axis; None where not known."""
+        lead = self.covariances.shape[:-2]
+        if len(lead) not in (0, len(reach)):
+            return None if any(reach) else self.at_same_position[(None,) * len(reach)]
+        half = [size // 2 for size in lead] or [0] * len(reach)
+        if all(most <= have for most, have in zip(reach, half, strict=True)):
+            inner = [slice(h - r, h + r + 1) for r, h in zip(reach, half, strict=True)]
+            return self.covariances[tuple(inner if lead else [None] * len(reach))]
+        return None if spatial is None else extended(self.covariances, spatial(reach))
+
+    def followed_by(self, step: Step) -> Path:
+        """The path to what a layer makes of them."""
+        # Without what led to each, or all layers before would be kept.
+        alone = replace(self, functions=None, latent=None, path=())
+        return (*self.path[1 - LONGEST :], (alone, step))
+
+    def scaled(self, factor: float) -> Channels:
+        """√factor times what is beside the means, and the same functions of it."""
+        path = self.path
+        if path:
+            *before, (source, step) = path
+            path = (*before, (source, step.scaled(math.sqrt(factor))))
+        return Channels(self.means, factor * self.covariances, path=path)
 
     def groups(self) -> Array:
         """Rows of groups of channels that are alike, (groups, grid), all of about one size."""
@@ -105,6 +146,23 @@ class Channels:
         order = np.lexsort((deviations, self.means / np.where(deviations > 0, deviations, 1.0)))
         parts = np.array_split(order, min(_GROUPS, self.count))
         return np.array([rows[part].mean(0) for part in parts])
+
+    def drawn(self, values: Array) -> Array:
+        """Entries of these distributions, at one position.
+
+        Args:
+            values: independent standard Gaussians, (…, channels).
+        """
+        latent = values @ root(_central(self.latent_correlations()))
+        rows = self.functions
+        if rows is not None:
+            columns = [np.interp(latent[..., n], GRID, row) for n, row in enumerate(rows)]
+            return np.stack(columns, -1)
+        found = self.means + np.sqrt(self.variances) * latent
+        if self.of_one_length:
+            length = math.sqrt(float((self.means**2 + self.variances).sum()))
+            found *= length / np.maximum(np.sqrt((found**2).sum(-1, keepdims=True)), 1e-300)
+        return np.asarray(found)
 
     def affine(self, scale: Array, offset: Array) -> Channels:
         """a·x + b with numbers, or with one for each channel."""
@@ -114,7 +172,8 @@ class Channels:
         if functions is not None:
             functions = factor[:, None] * functions + np.reshape(offset, (-1, 1))
         means = factor * self.means + offset
-        return Channels(means, products * self.covariances, functions, self.latent)
+        path = self.followed_by(Step(factor[None]))
+        return Channels(means, products * self.covariances, functions, self.latent, path)
 
 
 def exchangeable(count: int, mean: float, variance: float, others: float = 0.0) -> Channels | None:
@@ -172,7 +231,10 @@ def mapped(
     means = values @ WEIGHTS
     variances = np.maximum(squares @ WEIGHTS - means**2, 0.0)
     latent = operands[0].latent_correlations()
-    return of_rows(values, means, variances, latent), converged
+    found = of_rows(values, means, variances, latent)
+    first, slopes = rows[0] @ _SLOPES, values @ _SLOPES
+    slopes = np.divide(slopes, first, out=np.zeros_like(first), where=np.abs(first) > 1e-12)
+    return replace(found, path=operands[0].followed_by(Step(slopes[None]))), converged
 
 
 def of_rows(values: Array, means: Array, variances: Array, latent: Array) -> Channels:
@@ -216,17 +278,101 @@ def normalized_together(channels: Channels, epsilon: float, *, centered: bool) -
     total = float((means**2 + variances).mean()) + epsilon
     if not total > 0:
         return channels
-    return Channels(means / math.sqrt(total), covariances / total)
+    matrix = np.eye(channels.count) - (1 / channels.count if centered else 0.0)
+    path = channels.followed_by(Step(matrix[None] / math.sqrt(total)))
+    return Channels(means / math.sqrt(total), covariances / total, path=path, of_one_length=True)
+
+
+def shares_of(channels: Channels) -> Channels:
+    """exp(x)/Σ exp(x) over the channels at a position, averaged over samples of them."""
+    count = max(_SAMPLED // channels.count, 1024)
+    values = np.random.default_rng(0).standard_normal((count // 2, channels.count))
+    values = channels.drawn(np.concatenate([values, -values]))
+    shares = np.exp(values - values.max(-1, keepdims=True))
+    shares /= shares.sum(-1, keepdims=True)
+    means = shares.mean(0)
+    shares -= means
+    return Channels(means, shares.T @ shares / len(shares))
 
 
 def added(first: Channels | None, second: Channels | None, sign: float) -> Channels | None:
-    """The sum of two that have nothing in common."""
+    """The sum of two, which may have been made of the same channels."""
     if first is None or second is None or first.count != second.count:
         return None
-    both = first.covariances, second.covariances
-    if both[0].shape != both[1].shape:
-        both = first.at_same_position, second.at_same_position
-    return Channels(first.means + sign * second.means, both[0] + both[1])
+    if first.covariances.shape != second.covariances.shape:
+        first, second = first.without_neighbours(), second.without_neighbours()
+    total = first.covariances + second.covariances
+    lead = total.ndim - 2
+    common = together(first, second, [size // 2 for size in total.shape[:-2]])
+    if common is not None:
+        total = total + sign * common
+        total += sign * np.flip(common, tuple(range(lead))).swapaxes(-1, -2)
+    found = Channels(first.means + sign * second.means, total)
+    if first.functions is None and second.functions is None:
+        return found
+    beside = np.zeros(found.count) if common is None else np.diagonal(_central(common))
+    return _of_functions(found, _summed_rows(first, second, sign, beside))
+
+
+def _summed_rows(first: Channels, second: Channels, sign: float, common: Array) -> Array:
+    """Sums as functions of one Gaussian each: those with their distributions, (channels, grid).
+
+    Args:
+        first, second: of the terms.
+        sign: of the second.
+        common: the terms' covariances, (channels,).
+    """
+    rows, others = first.rows(), sign * second.rows()
+    slopes = (rows @ _SLOPES) * (others @ _SLOPES)
+    related = np.divide(sign * common, slopes, out=np.zeros(first.count), where=slopes != 0)
+    weights = np.outer(WEIGHTS[_FEW], WEIGHTS[_FEW]).ravel()
+    result = np.empty_like(rows)
+    for n, each in enumerate(np.clip(related, -1.0, 1.0)):
+        latent = each * GRID[_FEW, None] + math.sqrt(1 - each * each) * GRID[_FEW]
+        values = rows[n, _FEW, None] + np.interp(latent, GRID, others[n])
+        result[n] = marginals.quantiles(values.reshape(1, -1), weights)[0]
+    return result
+
+
+def _of_functions(channels: Channels, rows: Array) -> Channels:
+    """Channels that are given functions of Gaussians, whose correlations follow from their own."""
+    centered = rows - (rows @ WEIGHTS)[:, None]
+    deviations = np.sqrt(np.maximum(centered**2 @ WEIGHTS, 1e-300))
+    scale = np.sqrt(channels.variances) / deviations
+    rows = channels.means[:, None] + scale[:, None] * centered
+    found, _ = marginals.coefficients(rows)
+    products = [np.multiply.outer(found[:, k], found[:, k]) for k in range(_FEW_ORDERS + 1)]
+    latent = np.zeros_like(channels.covariances)
+    # Σ_k a_k b_k ρ^k = Cov, by Newton's method from 0.
+    for _ in range(3):
+        total, slope = np.zeros_like(latent), np.zeros_like(latent)
+        for order in range(_FEW_ORDERS, 0, -1):
+            slope = slope * latent + order * products[order]
+            total = (total + products[order]) * latent
+        step = np.divide(channels.covariances - total, slope, out=total * 0.0, where=slope != 0)
+        latent = np.clip(latent + step, -1.0, 1.0)
+    _set_diagonal(latent, np.ones(channels.count))
+    return replace(channels, functions=rows, latent=latent)
+
+
+def multiplied(
+    first: Channels, second: Channels, spatial: Callable[[Sequence[int]], Array]
+) -> Channels:
+    """The product of two that have nothing in common.
+
+    Args:
+        first, second: of the factors.
+        spatial: of the second, as `through` takes it.
+    """
+    reach = [size // 2 for size in first.covariances.shape[:-2]]
+    theirs = second.covariances
+    if theirs.ndim < first.covariances.ndim:
+        theirs = extended(theirs, spatial(reach))
+    mine = np.multiply.outer(first.means, first.means)
+    others = np.multiply.outer(second.means, second.means)
+    total = first.covariances * (theirs + others) + mine * theirs
+    path = first.followed_by(Step(second.means[None]))
+    return Channels(first.means * second.means, total, path=path)
 
 
 def dropped(channels: Channels, kept: float, gain: float, *, alike: bool) -> Channels:
@@ -245,7 +391,8 @@ def dropped(channels: Channels, kept: float, gain: float, *, alike: bool) -> Cha
         covariances[..., index, index] += squares * own
     else:
         _central(covariances)[index, index] += squares * _central_row(own)
-    return Channels(kept * gain * channels.means, covariances)
+    path = channels.followed_by(Step(np.full((1, channels.count), kept * gain)))
+    return Channels(kept * gain * channels.means, covariances, path=path)
 
 
 def flattened(
@@ -268,6 +415,27 @@ def flattened(
     pairs = pairs * np.multiply.outer(deviations, deviations)[..., None, None]
     whole = pairs.transpose(0, 2, 1, 3).reshape((places * channels.count,) * 2)
     return Channels((means[:, None] + channels.means).ravel(), whole)
+
+
+def unflattened(channels: Channels, sizes: Sequence[int]) -> Channels:
+    """Units as channels at positions, over which moments are taken, too.
+
+    Args:
+        channels: of the units.
+        sizes: of the spatial axes and of the channels.
+    """
+    *places, count = sizes
+    means = channels.means.reshape(-1, count)
+    away = means - means.mean(0)
+    pairs = channels.at_same_position.reshape(len(means), count, len(means), count)
+    pairs = pairs.swapaxes(1, 2) + np.einsum("pc,qd->pqcd", away, away)
+    at = np.indices(places).reshape(len(places), -1)
+    apart = at[:, None, :] - at[:, :, None] + (np.array(places) - 1)[:, None, None]
+    total = np.zeros((*(2 * size - 1 for size in places), count, count))
+    number = np.zeros(total.shape[:-2])
+    np.add.at(total, tuple(apart), pairs)
+    np.add.at(number, tuple(apart), 1.0)
+    return Channels(means.mean(0), total / number[..., None, None])
 
 
 def averaged(
@@ -322,9 +490,14 @@ def largest_of(
         number: of the entries of a window.
     """
     rows = np.sort(channels.rows())
-    values = np.array([np.interp(top, GRID, row) for row in rows])
-    means = values @ WEIGHTS
     latent = channels.latent_correlations()
+    tops = [top] * channels.count
+    if maps is not None and latent.ndim > 2 and number > 1:
+        of_windows = averaged(replace(channels, covariances=latent), maps, spatial)
+        inner = (number * np.diagonal(_central(of_windows)) - 1) / (number - 1)
+        tops = [marginals.largest(number, round(50 * max(each, 0.0)) / 50) for each in inner]
+    values = np.array([np.interp(top, GRID, row) for top, row in zip(tops, rows, strict=True)])
+    means = values @ WEIGHTS
     if maps is None or number < 2:
         latent = _central(latent)
     else:
@@ -363,10 +536,12 @@ class Mixed:
     Attributes:
         covariances: of the result, on average over the positions that see what they see.
         taps: m_tu, the means of what each tap reads times its weights, (taps, units).
+        step: what covariances with other channels become.
     """
 
     covariances: Array
     taps: Array
+    step: Step
 
 
 def through(
@@ -401,25 +576,42 @@ def through(
     means = channels.means if single else channels.means[:, None]
     sums = weights * means if single else (weights * means).sum(1)
     if not moves:
-        return Mixed(_times_left(weights[0], _times(channels.covariances, weights[0])), sums)
-    offsets = np.array(list(itertools.product(*(each for each, _ in moves))))
-    steps = [step for _, step in moves]
+        whole = _times_left(weights[0], _times(channels.covariances, weights[0]))
+        return Mixed(whole, sums, Step(weights))
+    offsets = np.array(list(itertools.product(*(each for each, _, _ in moves))))
+    steps = [(step, apart) for _, step, apart in moves]
+    seen = _seen(kernel.windows).ravel()
+    follows = Step(weights, offsets, [step for step, _ in steps], seen, spatial)
     radii = _radii(channels.count, weights, kernel.windows)
     if not radii:
         shares = [_shares(each, 0)[0] for each in kernel.windows]
-        return Mixed(_without_neighbours(channels, weights, offsets, shares, spatial), sums)
+        covariances = _without_neighbours(channels, weights, offsets, steps, shares, spatial)
+        return Mixed(covariances, sums, follows)
     covariances = _with_neighbours(
         channels, weights, kernel.windows, offsets, steps, radii, spatial
     )
-    return Mixed(covariances, sums)
+    return Mixed(covariances, sums, follows)
 
 
 def means_of_units(taps: Array, windows: Sequence[Windows]) -> Array:
     """Over positions, from what each tap brings: (taps, units)."""
-    shares = functools.reduce(
+    return np.asarray(_seen(windows).ravel() @ taps)
+
+
+def variance_of_means(taps: Array, windows: Sequence[Windows]) -> float:
+    """Over positions, on average over units, from what each tap brings: (taps, units)."""
+    both: Array = np.ones((1, 1))
+    for each in windows:
+        both = np.asarray(np.kron(both, coverage(each)), float)
+    squares = np.einsum("tu,tu->u", taps, both @ taps)
+    return max(float((squares - means_of_units(taps, windows) ** 2).mean()), 0.0)
+
+
+def _seen(windows: Sequence[Windows]) -> Array:
+    """Shares of the positions at which each tap reads real input, (taps…)."""
+    return functools.reduce(
         np.multiply.outer, [(each >= 0).mean(0) for each in windows], np.ones(())
     )
-    return np.asarray(shares.ravel() @ taps)
 
 
 def _with_neighbours(
@@ -427,26 +619,30 @@ def _with_neighbours(
     weights: Array,
     windows: Sequence[Windows],
     offsets: Array,
-    steps: Sequence[int],
+    steps: Sequence[tuple[int, int]],
     radii: Sequence[int],
     spatial: Callable[[Sequence[int]], Array],
 ) -> Array:
-    """Σ_tt′ f(δ, t, t′)·w_t·Γ(s·δ + o_t′ − o_t)·w_t′ at displacements δ.
+    """Σ_tt′ f(δ, t, t′)·w_tᵀ·Γ((s·δ + o_t′ − o_t)/u)·w_t′ at displacements δ.
 
     f is the share of the pairs of positions of which the one reads with t and the other with t′.
     """
     reach = np.ptp(offsets, 0)
-    wide = [step * r + int(most) for step, r, most in zip(steps, radii, reach, strict=True)]
+    wide = [
+        -(-(step * r + int(most)) // apart)
+        for (step, apart), r, most in zip(steps, radii, reach, strict=True)
+    ]
     every = extended(channels.covariances, spatial(wide))
     shares = [_shares(each, radius) for each, radius in zip(windows, radii, strict=True)]
     taps = list(np.ndindex(*(each.shape[1] for each in windows)))
     right = [_times(every, weight) for weight in weights]
     units = weights.shape[-1]
     result = np.zeros((*(2 * radius + 1 for radius in radii), units, units))
+    step, apart = np.array(steps).T
     # All displacements along the last axis together.
-    last = slice(None, 2 * radii[-1] * steps[-1] + 1, steps[-1])
+    last = step[-1] * np.arange(-radii[-1], radii[-1] + 1)
     for place in np.ndindex(result.shape[:-3]):
-        apart = (np.array([*place, 0]) - radii) * steps + wide
+        start = step * (np.array([*place, radii[-1]]) - radii)
         for number, (one, weight) in enumerate(zip(taps, weights, strict=True)):
             total = np.zeros((result.shape[-3], *right[0].shape[-2:]))
             for other, (two, products) in enumerate(zip(taps, right, strict=True)):
@@ -455,8 +651,11 @@ def _with_neighbours(
                 )
                 if share:
                     of_last = share * shares[-1][:, one[-1], two[-1]]
-                    *at, begin = apart + offsets[other] - offsets[number]
-                    total += of_last[:, None, None] * products[tuple(at)][begin:][last]
+                    between = start + offsets[other] - offsets[number]
+                    # Where that is no whole number, no pair reads so: the share is 0.
+                    *at, _ = between // apart + wide
+                    along = (last + between[-1]) // apart[-1] + wide[-1]
+                    total += of_last[:, None, None] * products[tuple(at)][along]
             result[place] += _times_left(weight, total)
     return result
 
@@ -483,13 +682,15 @@ def _without_neighbours(
     channels: Channels,
     weights: Array,
     offsets: Array,
+    steps: Sequence[tuple[int, int]],
     shares: Sequence[Array],
     spatial: Callable[[Sequence[int]], Array],
 ) -> Array:
     """At the same position only; neighbours correlate alike in all pairs of channels."""
-    reach = np.ptp(offsets, 0)
-    apart = offsets[None] - offsets[:, None] + reach
-    related = spatial(reach)[tuple(np.moveaxis(apart, -1, 0))]
+    _, apart = np.array(steps).T
+    reach = -(-np.ptp(offsets, 0) // apart)
+    between = (offsets[None] - offsets[:, None]) // apart + reach
+    related = spatial(reach)[tuple(np.moveaxis(between, -1, 0))]
     for axis, each in enumerate(shares):
         index = np.array([*np.ndindex(*(len(share) for share in shares))])[:, axis]
         related = related * each[np.ix_(index, index)]
@@ -521,24 +722,26 @@ def _radii(count: int, weights: Array, windows: Sequence[Windows]) -> list[int]:
     return []
 
 
-def _offsets(windows: Windows) -> tuple[Array, int] | None:
-    """What each tap reads beside the position that it is for, and the stride."""
+def _offsets(windows: Windows) -> tuple[Array, int, int] | None:
+    """What each tap reads, u·index = s·position + offset: the offsets, s and u.
+
+    s is the stride of a convolution, u that of a transposed one.
+    """
     real = windows >= 0
-    whole = np.flatnonzero(real.all(1))
-    size = len(windows)
-    if len(whole) > 1:
-        stride = int(windows[whole[1], 0] - windows[whole[0], 0]) // int(whole[1] - whole[0])
-    else:
-        columns = [windows[real[:, tap], tap] for tap in range(windows.shape[1])]
-        steps = [int(each[1] - each[0]) for each in columns if len(each) > 1]
-        stride = max(set(steps), key=steps.count) if steps else 1
-    moved = windows - stride * np.arange(size)[:, None]
+    at = [np.flatnonzero(column)[:2] for column in real.T]
+    steps = [
+        (int(windows[rows[1], tap] - windows[rows[0], tap]), int(rows[1] - rows[0]))
+        for tap, rows in enumerate(at)
+        if len(rows) > 1
+    ]
+    step, apart = max(set(steps), key=steps.count) if steps else (1, 1)
+    moved = apart * windows - step * np.arange(len(windows))[:, None]
     offsets = np.where(real, moved, np.iinfo(np.int64).min).max(0)
     seen = real.any(0)
     offsets = np.where(seen, offsets, 0)
     # A tap that reads padding everywhere is as if it were not there.
     fits = bool((~real | (moved == offsets)).all()) and bool(seen.any())
-    return (offsets.astype(np.int64), stride) if fits else None
+    return (offsets.astype(np.int64), step, apart) if fits else None
 
 
 def _repeated(channels: Channels, times: int) -> Channels:
@@ -555,6 +758,12 @@ def _of_groups(weights: Array, groups: int) -> Array:
     for group in range(groups):
         whole[:, group, :, group] = split[:, :, group]
     return whole.reshape(taps, groups * read, units)
+
+
+def root(matrix: Array) -> Array:
+    """The symmetric square root of a covariance matrix."""
+    roots, vectors = np.linalg.eigh(matrix)
+    return np.asarray((vectors * np.sqrt(np.maximum(roots, 0.0))) @ vectors.T)
 
 
 def _central(covariances: Array) -> Array:

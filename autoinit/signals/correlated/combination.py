@@ -12,12 +12,18 @@ import numpy as np
 
 from autoinit.signals.correlated import marginals, sample_effects
 from autoinit.signals.correlated.attention import masked
-from autoinit.signals.correlated.channels import added
+from autoinit.signals.correlated.channels import added, multiplied
 from autoinit.signals.correlated.elementwise import apply
-from autoinit.signals.correlated.known import agreeing, channels_of, exchangeable_of
+from autoinit.signals.correlated.known import (
+    agreeing,
+    channels_of,
+    exchangeable_of,
+    spatial_correlations,
+)
 from autoinit.signals.correlated.linear import affine
 from autoinit.signals.correlated.marginals import STANDARD, Marginal
 from autoinit.signals.correlated.mixture import shares_of_same_parts
+from autoinit.signals.correlated.pairs import diagonal
 from autoinit.signals.correlated.reshape import at_same_positions
 from autoinit.signals.correlated.state import Annotations, State
 from autoinit.signals.signal import Array
@@ -128,7 +134,7 @@ def product(state: State, other: State) -> State:
             (1.0, state.cov_samples, other.cov_samples),
         )
     )
-    return State(
+    result = State(
         state.axes,
         state.means * other.means,
         cov_positions,
@@ -136,6 +142,20 @@ def product(state: State, other: State) -> State:
         marginals.standardized(marginals.combined(np.multiply, x, y)),
         notes=Annotations(log_variance=state.notes.log_variance + other.notes.log_variance),
     )
+    return _of_known_factors(result, state, other)
+
+
+def _of_known_factors(result: State, state: State, other: State) -> State:
+    """A product with what is known of its channels; the factor with more positions comes first."""
+    pairs = [(state, channels_of(state)), (other, channels_of(other))]
+    pairs.sort(key=lambda each: -each[1].covariances.ndim if each[1] else 0)
+    (_, first), (gate, second) = pairs
+    if first is None or second is None or first.count != second.count:
+        return result
+    spatial = functools.partial(spatial_correlations, gate, second.shared)
+    shared = result.average(diagonal(result.cov_samples, result.means.shape))
+    found = multiplied(first, second, spatial)
+    return agreeing(replace(result, stored_marginal=None), shared, found)
 
 
 def _extreme(state: State, other: State, functions: Array) -> State:

@@ -15,6 +15,7 @@ from autoinit.signals.correlated.channels import (
     joined,
     means_of_units,
     through,
+    variance_of_means,
 )
 from autoinit.signals.correlated.pairs import (
     as_matrix,
@@ -104,7 +105,10 @@ def _with_neighbours(state: State, channels: Channels) -> State:
     within[chosen] = np.clip(found, -1.0, 1.0) * (first * second)[chosen]
     if all(axis.is_whole for axis in axes):
         within = _of_some_entries(within, state.means.shape)
-    return replace(state, cov_positions=within + channels.shared)
+    # At a position that a border tells apart, channels' means may differ by less than on average.
+    first, second = each_with_each(state.deviations)
+    within = np.clip(within + channels.shared, -first * second, first * second)
+    return replace(state, cov_positions=at_diagonal(within, state.variances))
 
 
 def _of_some_entries(pairs: Array, counts: Sequence[int]) -> Array:
@@ -173,7 +177,8 @@ def by_given_kernel(
     if known is None:
         return None
     shared = known.shared
-    mixed = through(known, kernel, functools.partial(spatial_correlations, state, shared))
+    bare = replace(state, notes=Annotations())  # it is kept as long as what comes of it
+    mixed = through(known, kernel, functools.partial(spatial_correlations, bare, shared))
     if mixed is None:
         return None
     output = tuple(m.output for m in maps) or state.axes
@@ -197,16 +202,24 @@ def by_given_kernel(
         mapped_along(pairs - shared + first * second, [m.pairs for m in maps])
         for pairs in (state.cov_positions, state.cov_samples)
     ]
-    found = Channels(means_of_units(mixed.taps, kernel.windows) + offset, mixed.covariances)
+    found = Channels(
+        means_of_units(mixed.taps, kernel.windows) + offset,
+        mixed.covariances,
+        path=known.followed_by(mixed.step),
+    )
     frame = State(output, means, within[0], within[1], None)
     before = frame.average(frame.variances)
+    # Windows read borders less often than the rest, and their variances differ.
+    alike = state.average(state.variances - shared + away * away)
+    alike *= math.prod(float((windows >= 0).sum(1).mean()) for windows in kernel.windows)
+    found = found.scaled(before / alike if alike > 0 else 1.0)
     power = found.variance / before if before > 0 else 0.0
     cov_positions, cov_samples = (power * each + common for each in within)
     notes = Annotations(
         latent_is_gaussian=True, known_channels=True, log_variance=state.notes.log_variance
     )
     result = replace(frame, cov_positions=cov_positions, cov_samples=cov_samples, notes=notes)
-    # What the border does to a channel's mean belongs to its variance over positions.
-    left = (result.variance - found.shared) / found.variance if found.variance > 0 else 0.0
-    channels = Channels(found.means, max(left, 0.0) * found.covariances)
-    return _with_neighbours(replace(result, notes=replace(notes, channels=channels)), channels)
+    # What borders do to a channel's mean belongs to its variance over positions.
+    left = 1 + variance_of_means(mixed.taps, kernel.windows) / max(found.variance, 1e-300)
+    channels = replace(found, covariances=left * found.covariances)
+    return agreeing(result, found.shared, channels)

@@ -109,7 +109,7 @@ def affine(state: State, scale: Any, offset: Any) -> State:
         + (b * b).mean()
         - new_first * new_second
     )
-    power, split = (a * a).mean(), state.notes.split
+    power, split, made = (a * a).mean(), state.notes.split, state.notes.products
     across = of_both(state.notes.cov_channels, lambda each: power * each) if alike else None
     return replace(
         state,
@@ -124,6 +124,7 @@ def affine(state: State, scale: Any, offset: Any) -> State:
             logits=None,
             cov_channels=across,
             split=(split[0].affine(a, b), split[1]) if split and alike else None,
+            products=replace(made, scale=made.scale * float(a.mean())) if made and alike else None,
             known_channels=state.notes.known_channels or bool(np.ptp(a) or np.ptp(b)),
         ),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,7 +20,8 @@ from autoinit.signals.correlated.marginals import STANDARD
 from autoinit.signals.correlated.normalization import over_channels
 from autoinit.signals.correlated.positions import axes_of
 from autoinit.signals.correlated.reshape import arrange, flatten, units_of, with_units
-from autoinit.signals.correlated.state import Annotations, State
+from autoinit.signals.correlated.state import Annotations, Logits, State
+from autoinit.signals.correlated.weighing import weighed as weighed_tokens
 from autoinit.signals.signal import Array
 
 
@@ -85,6 +87,7 @@ def contract(
         log_variance=first.notes.log_variance + second.notes.log_variance + log_variance,
         source=source,
         direction=direction,
+        products=known and Logits((first, second), labels, sizes),
     )
     result = State(
         axes,
@@ -251,7 +254,24 @@ def _with_weighed_units(
     covariances = (own + other * related) * channels.at_same_position
     covariances = covariances + (total - mean * mean) * products
     found = Channels(mean * channels.means, covariances)
+    logits = operands[0].notes.products
+    if logits is not None and logits.shares and labels[0][-1] == weighed[0]:
+        sampled = weighed_tokens(logits, operands[1], labels, sizes, related)
+        if sampled is not None:
+            state, found = _as_in_channels(state, sampled), sampled
     return with_units(state, found, tuple(labels[2].index(letter) for letter in letters))
+
+
+def _as_in_channels(state: State, channels: Channels) -> State:
+    """A state with the mean and the variance of all entries of some channels."""
+    whole = channels.variance + channels.shared
+    factor = whole / state.variance if state.variance > 0 else 0.0
+    return replace(
+        state,
+        means=np.full_like(state.means, channels.means.mean()),
+        cov_positions=factor * state.cov_positions,
+        cov_samples=factor * state.cov_samples,
+    )
 
 
 def _classes(state: State, sizes: Sizes) -> Array:

@@ -22,8 +22,13 @@ from autoinit.signals.correlated.axis_groups import (
     same_position,
     segments,
 )
-from autoinit.signals.correlated.channels import MOST as MOST_CHANNELS
-from autoinit.signals.correlated.channels import Channels, flattened
+from autoinit.signals.correlated.channels import (
+    MOST,
+    MOST_FLATTENED,
+    Channels,
+    flattened,
+    unflattened,
+)
 from autoinit.signals.correlated.known import agreeing, channels_of, spatial_correlations
 from autoinit.signals.correlated.pairs import at_diagonal, diagonal, each_with_each
 from autoinit.signals.correlated.positions import Axis, axes_of
@@ -99,7 +104,7 @@ def flatten(state: State) -> State:
     result = State((), *arrays, state.marginal, notes=state.notes.keep("log_variance"))
     known = channels_of(state)
     places = math.prod(state.sizes)
-    if known is None or state.axes is None or places * known.count > MOST_CHANNELS:
+    if known is None or state.axes is None or places * known.count > MOST_FLATTENED:
         return result
     kinds = [axis.singles(np.arange(axis.size)) for axis in state.axes]
     every = np.ix_(*kinds)
@@ -181,11 +186,18 @@ def of_values(values: Array) -> State:
     return replace(of_every_sample(state), notes=Annotations(known_channels=True))
 
 
-def looked_up(state: State, sizes: Sequence[int], rows: float) -> State:
+def looked_up(state: State, sizes: Sequence[int], rows: float, table: Array | None) -> State:
     """As `Signal.looked_up`."""
-    table = arrange(state, ())
-    found = _with_others(spread(table, tuple(sizes)), table.variance / rows)
-    return replace(found, cov_samples=np.full_like(found.cov_positions, table.variance / rows))
+    entries = arrange(state, ())
+    alike = entries.variance / rows
+    found = _with_others(spread(entries, tuple(sizes)), alike)
+    found = replace(found, cov_samples=np.full_like(found.cov_positions, alike))
+    if table is None or not alike or not table.shape[-1] <= MOST:
+        return found
+    means = table.mean(0)
+    centered = table - means
+    channels = Channels(means, centered.T @ centered / len(table))
+    return agreeing(replace(found, stored_marginal=None), alike, channels)
 
 
 def _with_others(state: State, covariance: float) -> State:
@@ -278,6 +290,10 @@ def reshape(state: State, before: Sizes, after: Sizes) -> State:
         ]
     result = _collapsed(state, new_axes, arrays)
     channels, places = units_of(state)
+    if channels is not None and len(before) == 1:
+        known = unflattened(channels, after)
+        shared = result.average(diagonal(result.cov_samples, result.means.shape))
+        return agreeing(replace(result, stored_marginal=None), shared, known)
     return with_units(result, channels, _moved(places, runs))
 
 

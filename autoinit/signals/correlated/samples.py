@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.random import Generator
 
-from autoinit.signals.correlated.channels import MOST, Channels
+from autoinit.signals.correlated.channels import MOST, Channels, root
 from autoinit.signals.correlated.known import agreeing, channels_of
 from autoinit.signals.correlated.linear import affine
 from autoinit.signals.correlated.marginals import STANDARD
@@ -138,15 +138,10 @@ def _of_channels(state: State, known: Channels, values: Array) -> Array:
     typical = state.average(diagonal(within, counts))
     if typical > 0:
         values = _with_covariances(state, values, within, typical) / math.sqrt(typical)
-    values = values @ _root(known.at_same_position)
+    values = known.drawn(values)
     every = np.ix_(*(axis.singles(np.arange(axis.size)) for axis in state.axes or ()))
     away = (state.means - state.mean)[every] if counts else 0.0
-    return np.asarray(values + np.expand_dims(away, -1) + known.means)
-
-
-def _root(matrix: Array) -> Array:
-    roots, vectors = np.linalg.eigh(matrix)
-    return np.asarray((vectors * np.sqrt(np.maximum(roots, 0.0))) @ vectors.T)
+    return np.asarray(values + np.expand_dims(away, -1))
 
 
 def _with_covariances(state: State, values: Array, pairs: Array, variance: float) -> Array:
@@ -155,7 +150,7 @@ def _with_covariances(state: State, values: Array, pairs: Array, variance: float
         every = np.arange(axis.size)
         along = _along(state, pairs, place)
         matrix = along[axis.pairs(every[:, None], every[None, :])] / variance
-        values = np.moveaxis(np.tensordot(_root(matrix), values, (1, place + 1)), 0, place + 1)
+        values = np.moveaxis(np.tensordot(root(matrix), values, (1, place + 1)), 0, place + 1)
     return math.sqrt(variance) * values
 
 

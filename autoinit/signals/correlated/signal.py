@@ -113,8 +113,10 @@ class CorrelatedSignal(Signal):
     def of_every_sample(self) -> CorrelatedSignal:
         return CorrelatedSignal(reshape.of_every_sample(self.state))
 
-    def looked_up(self, sizes: Sequence[int], rows: float) -> CorrelatedSignal:
-        return CorrelatedSignal(reshape.looked_up(self.state, sizes, rows))
+    def looked_up(
+        self, sizes: Sequence[int], rows: float, table: Array | None = None
+    ) -> CorrelatedSignal:
+        return CorrelatedSignal(reshape.looked_up(self.state, sizes, rows, table))
 
     def masked(self, logits: CorrelatedSignal, masking: Masking) -> CorrelatedSignal:
         return CorrelatedSignal(attention.masked(self.state, logits.state, masking))

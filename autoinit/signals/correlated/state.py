@@ -13,7 +13,7 @@ array axis of length count² for each spatial axis, count being its representati
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -36,6 +36,25 @@ OF_BRANCH = (
     "channel_variance",
     "log_variance",
 )
+
+
+@dataclass(frozen=True, eq=False)
+class Logits:
+    """What sums of products were made of, which attention may take shares of.
+
+    Attributes:
+        operands: queries and keys.
+        labels: letters of the axes of these and of the result.
+        sizes: by letter.
+        scale: of the sums.
+        shares: whether the softmax was taken.
+    """
+
+    operands: tuple[State, State]
+    labels: tuple[str, str, str]
+    sizes: Mapping[str, int]
+    scale: float = 1.0
+    shares: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +91,7 @@ class Annotations:
         channels: what is known of each channel, where its weights are given (L).
         split: the same where channels lie on several axes, as heads do, and on which axes of a
             sample, the last one counted.
+        products: what logits, or shares of attention, were made of, where channels are known (L).
         log_variance: variance, over draws of the weights, of the logarithm of what the signal's
             second moment is in one draw (I).
     """
@@ -90,6 +110,7 @@ class Annotations:
     known_channels: bool = False
     channels: Channels | None = None
     split: tuple[Channels, tuple[int, ...]] | None = None
+    products: Logits | None = None
     private_share: float = 0.0
     channel_variance: float = 0.0
     log_variance: float = 0.0

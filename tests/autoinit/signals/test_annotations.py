@@ -11,7 +11,7 @@ from autoinit.signals.geometry import Taps, windows
 from autoinit.signals.signal import NO_BIAS, KernelMoments, Masking
 
 # What is known of each channel has tests of its own: a state is then another one.
-EVERY = {field.name for field in fields(Annotations)} - {"channels", "split", "pull"}
+EVERY = {field.name for field in fields(Annotations)} - {"channels", "split", "pull", "products"}
 BRANCH = set(OF_BRANCH)
 WINDOWS = (windows(4, 2, 2),) * 2
 KERNEL = KernelMoments(2.0, 2.0, 0.5, (windows(4, 3),) * 2, channels=3, units=8)

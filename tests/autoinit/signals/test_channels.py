@@ -199,9 +199,32 @@ def steps_that_are_the_same():
     return keras.Model(x, layers.Dense(6)(layers.Bidirectional(layers.LSTM(12))(y)))
 
 
+def branches_that_undo_their_skips():
+    """With borders, strides, a kernel that upsamples, and a gate."""
+    x = keras.Input((9, 9, 3))
+    y = layers.Conv2D(16, 3, padding="same", activation="relu", name="first")(x)
+    z = layers.DepthwiseConv2D(3, padding="same", activation="elu", name="middle")(y)
+    z = layers.Conv2D(16, 1, name="last")(z)
+    y = layers.Add()([y, z])
+    z = layers.Conv2D(16, 3, 2, padding="same")(y)
+    y = layers.Add()([layers.Conv2D(16, 1, 2)(y), z])
+    y = layers.Conv2DTranspose(8, 3, 2, padding="same", activation="elu")(y)
+    gate = layers.Dense(8, "sigmoid")(layers.GlobalAveragePooling2D(keepdims=True)(y))
+    y = layers.GlobalAveragePooling2D()(layers.Multiply()([y, gate]))
+    model = keras.Model(x, y)
+    weights = RNG.standard_normal((3, 3, 3, 16)) * 0.3
+    model.get_layer("first").set_weights([weights, RNG.normal(0.2, 0.2, 16)])
+    shape = (3, 3, 16, 1)
+    model.get_layer("middle").set_weights([np.full(shape, 0.1), np.zeros(16)])
+    last = RNG.standard_normal((1, 1, 16, 16)) * 0.1 - 0.8 * np.eye(16)
+    model.get_layer("last").set_weights([last, np.zeros(16)])
+    return model
+
+
 @pytest.mark.parametrize(
     "build",
     [
+        branches_that_undo_their_skips,
         trained_normalization,
         biases_that_dominate,
         kernels_that_were_fitted,
