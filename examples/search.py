@@ -197,7 +197,8 @@ class Population:
         ranked = [sorted(members, key=fitness.__getitem__)[::-1] for members in self.species]
         means = [fmean(fitness[each] for each in members) for members in ranked]
         self.species = [members[: max(round(ELITE * len(members)), 1)] for members in ranked]
-        parents = self._rng.choices(ranked, means, k=self._size - sum(map(len, self.species)))
+        weights = means if any(means) else None  # nothing has learnt
+        parents = self._rng.choices(ranked, weights, k=self._size - sum(map(len, self.species)))
         self._add(self._child(members, fitness) for members in parents)
 
     def distance(self, one: Genome, other: Genome) -> float:

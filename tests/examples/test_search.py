@@ -38,6 +38,10 @@ def test_the_same_seed_gives_the_same_search_and_the_fittest_increase():
     assert means[-1] > 1.5 * means[0]
 
 
+def test_a_search_of_which_nothing_learns_goes_on():
+    assert len(list(search.search(0, 3, lambda networks: [0.0] * len(networks)))) == 3
+
+
 def test_graphs_grow_without_circles_and_each_node_gets_and_gives():
     rng = random.Random(0)
     population = Population(MODULE, 8, 3, rng)
