@@ -118,6 +118,8 @@ def draw_configured_weights(
                     clone = type(layer).from_config(_reseeded(layer.get_config(), own_seed))
                     clone.build_from_config(layer.get_build_config())
                 pairs = list(zip(weights, clone.weights, strict=True))
+                if any(variable.shape != fresh.shape for variable, fresh in pairs):
+                    raise ValueError("its configuration does not tell the shapes of its weights")
             except Exception as error:  # a layer's own code, which may raise anything
                 findings.append(_kept(layer, error))
                 continue

@@ -59,7 +59,7 @@ def _exponent(signal: Signal) -> int:
 
 def _power(value: float, exponent: int) -> float:
     with np.errstate(over="ignore", under="ignore"):
-        return float(np.ldexp(value, exponent))
+        return float(np.ldexp(value, min(max(exponent, -9_999), 9_999)))  # it takes a C long
 
 
 def _same_scale(name: str) -> Callable[..., Any]:

@@ -28,7 +28,7 @@ from app.analysis.diagnosis.optimizers import (
     gradient_scale,
     optimizer_of,
 )
-from app.analysis.diagnosis.roles import Role, role_of
+from app.analysis.diagnosis.roles import Role, roles_of
 from app.analysis.diagnosis.structure import structural
 from app.analysis.diagnosis.verdict import Verdict, Word, gathered, verdict_of, with_remedies
 from autoinit.arrays import as_array
@@ -178,7 +178,7 @@ def diagnose(
         series: figures by the series' names.
         disabled: codes of faults that do not count.
     """
-    roles = [role_of(call, has) for call, has in zip(graph.calls, weighted, strict=True)]
+    roles = roles_of(graph, weighted)
     architecture = linted.architecture
     zero_paths = {architecture.steps[i].path for i in zero_kernels(architecture)}
     zero = frozenset(

@@ -16,17 +16,16 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from app.analysis.diagnosis.roles import Role, activation_of
+from app.analysis.diagnosis.roles import QUOTIENTS, Role, activation_of, divisors
 from autoinit.graph.model_graph import Call, ModelGraph, Value
 
 _RESETS = frozenset({Role.NORMALIZER, Role.RECURRENT})
 _HARMLESS = frozenset({Role.POOL, Role.CONCAT, Role.PRODUCT})
 # What passes a value on without being an activation or a kernel: a fixed factor, a reshape.
 PASSING = frozenset({Role.SCALE, Role.MOVE})
-_QUOTIENTS = frozenset({"divide", "truedivide"})
 # A normalization that gives less than this has not made up for what it received (its epsilon).
 _RESTORED = 1e-2
 
@@ -132,7 +131,7 @@ class Flow:
             return Level(own, started=True)
         # The operand that carries most; of a quotient, what is divided.
         main = max(sources, key=self._height)
-        if call.class_name.lower() in _QUOTIENTS and not call.inputs[0].constant:
+        if call.class_name.lower() in QUOTIENTS and not call.inputs[0].constant:
             main = sources[0]
         before, arrived = levels[main], self.squares[main]
         if role in _HARMLESS:
@@ -242,14 +241,18 @@ class Flow:
 
     # Where levels count.
 
-    def points(self) -> list[Point]:
-        """What activations receive and what leaves the network, one for each kernel's stretch."""
+    def points(self, aside: frozenset[int] = frozenset()) -> list[Point]:
+        """What activations receive and what leaves the network, one for each kernel's stretch.
+
+        Args:
+            aside: calls of which no size is judged.
+        """
         found = []
         for call in self.graph.calls:
             role = self.roles[call.index]
-            if role is Role.INPUT or call.is_internal:
+            if role is Role.INPUT or call.is_internal or call.index in aside:
                 continue
-            readers = {self.roles[r] for r in self.readers[call.index]}
+            readers = {self.roles[r] for r in self.readers[call.index] if r not in aside}
             consumer = next((r for r in (Role.ACTIVATION, Role.BOUNDED) if r in readers), None)
             ends = not self.readers[call.index]
             last_of_linear = role is Role.KERNEL and readers <= {Role.KERNEL}
@@ -305,7 +308,7 @@ def gate_branches(
     gates: set[tuple[int, int]] = set()  # a product and the value that is its gate
     for call in graph.calls:
         signals = [value for value in call.inputs if not value.constant]
-        if steering and call.class_name.lower() in _QUOTIENTS and len(signals) > 1:
+        if steering and call.class_name.lower() in QUOTIENTS and len(signals) > 1:
             gates.update((call.index, value.index) for value in signals[1:] if value != signals[0])
         if roles[call.index] is not Role.PRODUCT:
             continue
@@ -321,6 +324,17 @@ def gate_branches(
         found = [value for value in signals if is_gate(value, names)]
         if len(found) < len(signals):
             gates.update((call.index, value.index) for value in found)
+    return _ending_in(graph, gates)
+
+
+def statistic_branches(graph: ModelGraph, roles: Sequence[Role]) -> frozenset[int]:
+    """Calls from which everything ends in a deviation that a signal is normalized by."""
+    made = divisors(graph, roles)
+    return _ending_in(graph, {(index, value.index) for index, value in made.items()})
+
+
+def _ending_in(graph: ModelGraph, gates: Collection[tuple[int, int]]) -> frozenset[int]:
+    """Calls from which every way leads to a call's reading of a value, those of `gates`."""
     readers: dict[int, list[Call]] = defaultdict(list)
     for call in graph.calls:
         for value in call.inputs:

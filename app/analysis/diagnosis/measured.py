@@ -13,7 +13,7 @@ from functools import cached_property
 from itertools import pairwise
 
 from app.analysis.diagnosis.fault import Fault, Severity
-from app.analysis.diagnosis.flow import Flow, Point, gate_branches
+from app.analysis.diagnosis.flow import Flow, Point, gate_branches, statistic_branches
 from app.analysis.diagnosis.roles import Role, activation_of
 from app.text.formatting import number
 from autoinit.graph.model_graph import Call, ModelGraph
@@ -91,7 +91,8 @@ class Measured:
 
 def measured_faults(measured: Measured) -> Iterator[Fault]:
     """All faults that the figures of a series show."""
-    points = [each for each in measured.flow().points() if each.call.index not in measured.gates]
+    aside = measured.gates | statistic_branches(measured.graph, measured.roles)
+    points = measured.flow().points(aside)
     dead = list(_dead(measured))
     yield from _not_finite(measured)
     yield from dead

@@ -7,13 +7,14 @@ kernels and activations, and which belong to an operation that rescales harmless
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
 import keras
 from keras import layers
 
-from autoinit.graph.model_graph import Call, innermost
+from autoinit.graph.model_graph import Call, ModelGraph, Value, innermost
 
 
 class Role(StrEnum):
@@ -93,6 +94,7 @@ _PRODUCTS = frozenset([
 _SCALES = frozenset(
     ["rescaling", "normalization", "divide", "truedivide", "negative", "customscalelayer"]
 )
+QUOTIENTS = frozenset(["divide", "truedivide"])
 _LEARNED_SCALES = frozenset(["rezero", "affine", "layerscale"])
 _LOOKUPS = frozenset([
     "embedding", "categoryencoding", "hashing", "discretization", "stringlookup", "integerlookup",
@@ -159,6 +161,55 @@ def role_of(call: Call, weighted: bool) -> Role:
     elif len(call.inputs) == 1 and _same_entries(call):
         result = Role.MOVE
     return result
+
+
+# What makes the deviation that operations divide by, and its inverse that they multiply by.
+_DEVIATIONS = frozenset({"sqrt", "std", "norm"})
+_INVERSES = frozenset({"rsqrt", "reciprocal"})
+_BY_NUMBERS = frozenset({Role.SCALE, Role.MOVE, Role.POOL})
+
+
+def roles_of(graph: ModelGraph, weighted: Sequence[bool]) -> list[Role]:
+    """The role of each call; a normalization that is written out ends in one, too.
+
+    Args:
+        graph: the calls.
+        weighted: of each, whether it has a kernel that AutoInit sets.
+    """
+    roles = [role_of(call, has) for call, has in zip(graph.calls, weighted, strict=True)]
+    for index in divisors(graph, roles):
+        roles[index] = Role.NORMALIZER
+    return roles
+
+
+def divisors(graph: ModelGraph, roles: Sequence[Role]) -> dict[int, Value]:
+    """Where a normalization is written out: the deviation, or its inverse, by index of the call.
+
+    Such as `x * rsqrt(mean(square(x)) + epsilon)` and `(x - mean) / sqrt(variance + epsilon)`,
+    where one number is for many entries.
+    """
+    producers, found = graph.producers(), {}
+
+    def is_made_by(value: Value, names: frozenset[str]) -> bool:
+        call = producers[value.index]
+        while roles[call.index] in _BY_NUMBERS and name_of(type(call.layer)) not in names:
+            read = [each for each in call.inputs if not each.constant]
+            if len(read) != 1:
+                return False
+            call = producers[read[0].index]
+        return name_of(type(call.layer)) in names
+
+    for call in graph.calls:
+        named = name_of(type(call.layer))
+        if len(call.inputs) == 2 and _signals(call) == 2 and call.inputs[0] != call.inputs[1]:
+            if named == "multiply":
+                made = [value for value in call.inputs if is_made_by(value, _INVERSES)]
+            else:
+                quotient = named in QUOTIENTS and is_made_by(call.inputs[1], _DEVIATIONS)
+                made = [call.inputs[1]] if quotient else []
+            if len(made) == 1 and made[0].entries < call.outputs[0].entries:
+                found[call.index] = made[0]
+    return found
 
 
 def _is_learned_scale(call: Call, names: set[str]) -> bool:

@@ -367,3 +367,18 @@ def test_a_layer_in_mixed_precision_is_opened():
     (result,) = outputs_of(read_model(model), x)
     assert result.dtype == np.float16
     np.testing.assert_allclose(result, model(x), rtol=2e-3, atol=2e-3)
+
+
+def test_batches_of_a_few_sizes_in_turns_are_traced_once_each(monkeypatch):
+    graph = read_model(on((6, 16), Block()))
+    graph.calls[-1].retrace(1)  # one sample, another time
+    traced = []
+    opened = type(graph.calls[-1].retrace.func.__self__)
+    original = opened._traced
+    monkeypatch.setattr(
+        opened, "_traced", lambda self, batch: traced.append(batch) or original(self, batch)
+    )
+    for _ in range(3):
+        for batch in (1, 2, 3):
+            graph.calls[-1].retrace(batch)
+    assert traced == [2, 3]

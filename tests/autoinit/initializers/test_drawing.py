@@ -99,3 +99,26 @@ def test_a_reseeded_draw_is_another_for_each_layer_and_each_seed():
     first, again, other = (kernels(seed, reseed=True) for seed in (1, 1, 2))
     assert first == again
     assert len({*said, *first, *other}) == 13  # one seed gives three of them the same numbers
+
+
+def test_a_layer_whose_configuration_does_not_tell_its_shapes_keeps_its_weights():
+    class Forgetful(layers.Layer):
+        """As keras_hub's normalization in Qwen 3: its configuration lacks its own width."""
+
+        def __init__(self, width=3, **options):
+            super().__init__(**options)
+            self.width = width
+
+        def build(self, shape):
+            self.scale = self.add_weight(shape=(self.width,), initializer="ones")
+
+        def call(self, x):
+            return x * keras.ops.mean(self.scale)
+
+        def get_config(self):
+            return super().get_config()
+
+    model = keras.Sequential([keras.Input((4,)), Forgetful(5, name="forgets")])
+    (finding,) = drawing.draw_configured_weights(read_model(model), 0)
+    assert (finding.code, finding.path) == ("keeps_weights", "forgets")
+    np.testing.assert_array_equal(model.layers[0].scale, np.ones(5))

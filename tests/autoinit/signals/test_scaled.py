@@ -157,6 +157,8 @@ def test_figures_beyond_floating_point(model):
     assert tiny.finite
     assert huge.finite
     assert huge.observed(4, 32).variance == math.inf
+    repeatedly_squared = pair(model, -(2**70), 2**70)
+    assert [signal.variance for signal in repeatedly_squared] == [0.0, math.inf]
 
 
 @MODELS

@@ -6,8 +6,9 @@ import keras
 import pytest
 from keras import layers, ops
 
-from app.analysis.diagnosis.flow import Flow, gate_branches
-from app.analysis.diagnosis.roles import Role, role_of
+from app.analysis.diagnosis import roles as roles_module
+from app.analysis.diagnosis.flow import Flow, gate_branches, statistic_branches
+from app.analysis.diagnosis.roles import Role
 from autoinit.propagation import Options, input_signals, plan
 from autoinit.reading import read_model
 from tests.app.analysis.diagnosis.models import chain, dense
@@ -16,8 +17,7 @@ from tests.app.analysis.diagnosis.models import chain, dense
 def roles_of(model):
     graph = read_model(model)
     results = plan(graph, input_signals(graph), Options()).results
-    pairs = zip(graph.calls, results, strict=True)
-    return graph, [role_of(call, result.weighted) for call, result in pairs]
+    return graph, roles_module.roles_of(graph, [result.weighted for result in results])
 
 
 def flow(model, squares, gradients=None, zero=()):
@@ -261,6 +261,40 @@ def test_what_a_signal_is_divided_by_is_no_signal_and_its_level_is_that_of_the_n
     graph, found = flow(model, {"one": 1e-4, "size": 100.0, "size/relu": 100.0, "divide": 1e-6})
     (quotient,) = (call for call in graph.calls if call.class_name == "Divide")
     assert found.forward[quotient.index].kernels == (1,)
+
+
+def rms_norm(x):
+    return x * ops.rsqrt(ops.mean(ops.square(x), axis=-1, keepdims=True) + 1e-6)
+
+
+def layer_norm(x):
+    mean = ops.mean(x, axis=-1, keepdims=True)
+    return (x - mean) / ops.sqrt(ops.mean(ops.square(x - mean), axis=-1, keepdims=True) + 1e-3)
+
+
+@pytest.mark.parametrize("normalized", [rms_norm, layer_norm])
+def test_a_normalization_that_is_written_out_is_one(normalized):
+    given = keras.Input((4,), name="given")
+    h = layers.Dense(4, name="one")(given)
+    model = keras.Model(given, layers.Dense(2, name="out")(normalized(h)))
+    graph, roles = roles_of(model)
+    last = roles.index(Role.NORMALIZER)
+    assert graph.calls[last].class_name in ("Multiply", "TrueDivide")
+    aside = statistic_branches(graph, roles)
+    statistic = {"subtract", "square", "mean", "add", "rsqrt", "sqrt"}
+    told = {graph.calls[index].class_name.lower() for index in aside}
+    assert {"square", "add"} <= told <= statistic
+    # A signal of 1e-4, whose square's mean is 1e-8: neither vanishes.
+    sizes = {"one": 1e-4, "square": 1e-8, "mean": 1e-8, "add": 1e-8, "rsqrt": 1e4, "sqrt": 1e-4}
+    graph, found = flow(model, sizes)
+    assert found.forward[last].log == 0.0
+    assert {point.call.path for point in found.points(aside)} <= {"out", "one"}
+
+
+def test_a_share_of_the_same_size_is_no_normalization():
+    given = keras.Input((4,), name="given")
+    model = keras.Model(given, given / ops.sqrt(ops.square(given) + 1.0))
+    assert Role.NORMALIZER not in roles_of(model)[1]
 
 
 def test_a_head_that_is_small_alone_makes_no_gradient_vanish():
