@@ -1,9 +1,9 @@
 """All goals in one table, in passes of the same run, then the page in a browser: `make bench`.
 
-What takes long and has no goal in that table follows: gradients, accuracy, transformers, a GPU.
+What takes long and has no goal in that table follows: gradients, accuracy, a GPU.
 """
 
-from benchmarks import accuracy, against_eager, dashboard, gpu, gradients, jobs, transformers
+from benchmarks import accuracy, against_eager, dashboard, gpu, gradients, jobs
 
 if __name__ == "__main__":
     jobs.main()
@@ -11,5 +11,4 @@ if __name__ == "__main__":
     dashboard.main()
     gradients.main()
     accuracy.main()
-    transformers.main()
     gpu.main()

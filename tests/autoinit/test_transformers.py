@@ -1,13 +1,12 @@
 """Transformers of `keras_hub`: opened whole, predicted, and re-initialised."""
 
-import math
-
-import numpy as np
 import pytest
 
 from autoinit.propagation import input_signals, plan
 from autoinit.reading import read_model
-from benchmarks.transformers import backbones, ratios
+from benchmarks.menagerie import hub
+from benchmarks.menagerie.catalogue import Architecture
+from benchmarks.menagerie.measuring import EQUAL, measured
 
 pytestmark = [
     pytest.mark.slow,
@@ -15,24 +14,16 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def makers():
-    return backbones()
-
-
-@pytest.mark.parametrize("name", ["BERT", "GPT-2", "ViT", "T5", "Whisper", "Gemma", "Llama"])
-def test_a_transformer_has_no_call_without_a_rule_and_is_predicted(name, makers):
-    model = makers[name]()
-    graph = read_model(model)
+@pytest.mark.parametrize("name", ["Bert", "GPT2", "ViT", "T5", "Whisper", "Gemma", "Llama"])
+def test_a_transformer_has_no_call_without_a_rule_and_is_predicted(name):
+    family, build = hub.architectures()[name]
+    graph = read_model(build(), 16)
     assert not [call.path for call in graph.calls if call.untraceable]
-    result = plan(graph, input_signals(graph))
-    states = {str(outcome.support) for outcome in result.results}
-    assert "pass_through" not in states
-    assert len(result.scales) >= 8
-    for series in ("default", "autoinit"):
-        _, found, _ = ratios(model, series, draws=3)
-        logs = np.abs(np.log(found[np.isfinite(found)]))
-        assert np.median(logs) < math.log(1.15), series
-        pairs = zip(graph.calls, result.results, strict=True)
-        weighted = [outcome.weighted and not call.is_internal for call, outcome in pairs]
-        assert np.quantile(np.abs(np.log(found[weighted])), 0.9) < math.log(1.6), series
+    assert len(plan(graph, input_signals(graph)).scales) >= 8
+    row = measured(Architecture("keras_hub", family, name, build))
+    assert row.unknown == 0
+    assert row.replay <= EQUAL
+    assert row.verdict == row.autoinit_verdict == "trains"
+    assert row.default_agree > 0.7 * row.default_compared
+    assert row.autoinit_agree > 0.7 * row.autoinit_compared
+    assert row.calibrated > 0.9 * row.weighted

@@ -1,0 +1,1 @@
+"""What is true of others' architectures: `python -m benchmarks.menagerie`."""
