@@ -14,8 +14,9 @@ import keras
 import numpy as np
 
 from app.analysis.batch.row import BAND
-from app.analysis.comparison import Comparison, compare
-from app.analysis.figures import calls_of
+from app.analysis.comparison import compare
+from app.analysis.comparison.figures import calls_of
+from app.analysis.comparison.found import Comparison
 from app.analysis.result import Call
 from app.analysis.settings import Settings
 from autoinit.arrays import as_array

@@ -116,7 +116,7 @@ def test_arguments_are_shrunk_by_their_names():
 def test_the_pages_sums_are_those_of_its_rows():
     text = (ROOT / "docs" / "menagerie.md").read_text("utf-8")
     built, opened, replayed = map(int, re.findall(r"\| all \| (\d+) \| (\d+) \| (\d+)", text)[0])
-    assert built > 100
+    assert built > 50
     each = text.partition("## Each that was opened")[2].partition(WRITTEN)[0]
     assert each.count("\n| ") - 2 == opened <= built  # head and rule aside
     assert replayed == each.count(" | yes | ")
