@@ -82,7 +82,11 @@ def _of_zeromodels() -> Iterator[Architecture]:
 
 def _small_model(kind: Any) -> Callable[[], Any]:
     def build() -> Any:
-        return kind(**shrunk(kind.config_class().constructor_kwargs()))
+        if kind.config_class is not None:
+            return kind(**shrunk(kind.config_class().constructor_kwargs()))
+        known = inspect.signature(kind.__init__).parameters.values()
+        given = {each.name: each.default for each in known if each.default is not each.empty}
+        return kind(**shrunk(given))
 
     return build
 
