@@ -146,6 +146,8 @@ def _of_channels(state: State, known: Channels, values: Array) -> Array:
 
 def _with_covariances(state: State, values: Array, pairs: Array, variance: float) -> Array:
     """Independent entries of variance 1 as ones with these covariances."""
+    if not variance > 0:
+        return np.zeros_like(values)
     for place, axis in enumerate(state.axes or ()):
         every = np.arange(axis.size)
         along = _along(state, pairs, place)

@@ -79,3 +79,12 @@ def test_a_dense_layer_after_sampled_layers_has_the_target_variance(build, allow
     new = AutoInit({"seed": 0}).initialize_model(model)
     values = np.random.default_rng(1).standard_normal((200, 6, 24)).astype("float32")
     assert np.var(np.asarray(new(values))) == pytest.approx(1.0, rel=allowed)
+
+
+def test_what_is_the_same_in_every_sample_is_drawn_so():
+    """Such as a table of positions: nothing of its variance is a sample's own."""
+    signal = CorrelatedSignal.gaussian(1.0, 4.0).arrange((6,)).of_every_sample()
+    values = signal.drawn(np.random.default_rng(0), (5, 6, 400))
+    assert np.ptp(values, 0).max() == 0
+    assert values.mean() == pytest.approx(1.0, abs=0.1)
+    assert values.var() == pytest.approx(4.0, rel=0.1)
