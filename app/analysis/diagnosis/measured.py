@@ -324,8 +324,8 @@ def _collapse(measured: Measured) -> Iterator[Fault]:
     """Inputs that are no longer told apart, from a call on to the end.
 
     What pooling leaves of noise over many positions is the same for all inputs, whatever the
-    network: where there are positions, only calls that have some count. Those that are alike where
-    the first figure is were fed so.
+    network: where there are positions, only calls that have some count. What inputs have in common
+    where the first figure is, such as the mean of pixels, they were fed with: the rest counts.
     """
     pairs = [
         (call, moments)
@@ -338,11 +338,15 @@ def _collapse(measured: Measured) -> Iterator[Fault]:
         for call, moments in placed or pairs
         if moments.sample_correlation is not None
     ]
+    fed = _in_common(
+        next((m for _, m in placed or pairs if m.sample_correlation is not None), None)
+    )
+    alike = [1.0 - (1.0 - value) / (1.0 - fed) if fed < ALIKE else value for _, value in known]
     start = None
-    for (_, before), (call, value) in pairwise(known):
-        if value >= ALIKE > before:
+    for (before, after), (call, _) in zip(pairwise(alike), known[1:], strict=True):
+        if after >= ALIKE > before:
             start = call
-        elif value < ALIKE:
+        elif after < ALIKE:
             start = None
     if start is not None:
         end, value = known[-1]
@@ -363,6 +367,14 @@ def _collapse(measured: Measured) -> Iterator[Fault]:
             "change_activation",
             Severity.FATAL if value >= COLLAPSED else Severity.SERIOUS,
         )
+
+
+def _in_common(moments: Moments | None) -> float:
+    """The share of a signal's mean square that is the same in two samples, its mean included."""
+    if moments is None or not moments.mean_square > 0.0:
+        return 0.0
+    common = (moments.sample_correlation or 0.0) * moments.variance + moments.mean * moments.mean
+    return max(common / moments.mean_square, 0.0)
 
 
 def _dead(measured: Measured) -> Iterator[Fault]:
