@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,8 @@ def best_functions(frame: pd.DataFrame) -> go.Figure:
         range_y=(-4, 6),
         template="plotly_white",
     )
+    for title in figure.layout.annotations:
+        title.text = textwrap.fill(title.text, 30).replace("\n", "<br>")
     return figure.update_annotations(font_size=11)
 
 
@@ -174,4 +177,5 @@ def save(figure: go.Figure, path: Path, height: int = 360, width: int = 960) -> 
         page.locator(".main-svg").first.wait_for()
         shot = page.locator(".plot-container").screenshot()
     picture = Image.open(io.BytesIO(shot)).convert("RGB")
+    path.parent.mkdir(parents=True, exist_ok=True)
     picture.quantize(_PALETTE).save(path, optimize=True)
