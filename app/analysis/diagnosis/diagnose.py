@@ -225,6 +225,7 @@ def diagnose(
             counted,
             _measured_share(graph, roles, figures.forward),
             linted.trained and name == "uploaded",
+            figures.updates,
         )
         for name, figures in series.items()
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from statistics import median
 
 from app.analysis.diagnosis.fault import REMEDIES, Fault, Severity
 
@@ -108,7 +109,11 @@ def ranked(faults: Iterable[Fault]) -> list[Fault]:
 
 
 def verdict_of(
-    series: str, faults: Sequence[Fault], measured: float, trained: bool = False
+    series: str,
+    faults: Sequence[Fault],
+    measured: float,
+    trained: bool = False,
+    updates: Sequence[float | None] = (),
 ) -> Verdict:
     """The verdict on one series.
 
@@ -117,8 +122,16 @@ def verdict_of(
         faults: all that were found, of all series and of the file.
         measured: share of the layers with a kernel that could be measured.
         trained: whether its weights were trained.
+        updates: update ratio of each call's kernel; empty where it is not known.
     """
     mine = ranked(f for f in faults if concerns(f, series) and f.severity is not Severity.NOTE)
+    if measured == 1.0 and _moves_all_the_same(mine, updates):
+        small = next(fault for fault in mine if fault.code == "signal_vanishes")
+        return Verdict(
+            Word.TRAINS,
+            f"{small.message} Gradients still move its kernels by enough to learn.",
+            remedy=small.remedy,
+        )
     if mine:
         fatal = any(fault.severity is Severity.FATAL for fault in mine)
         first = mine[0]
@@ -152,6 +165,28 @@ def verdict_of(
         Word.TRAINS,
         "Signals and gradients keep their size on every path, and inputs stay apart.",
         remedy="keep_init" if spoils and series != "autoinit" else on_purpose,
+    )
+
+
+# Plain networks of ReLU with Glorot's kernels (dense, convolutions before dense layers, pooled as a
+# whole, autoencoders, AlexNet's like), trained on digits by SGD for 300 steps: the five of larger
+# update ratios gained 87 to 97 % although their signal falls by 1,200 to 83,000; of smaller ones
+# some gained 80 % and some nothing.
+_SMALL = frozenset({"signal_vanishes", "gradient_vanishes", "init_vs_activation"})
+_MEDIAN_MOVE, _LEAST_MOVE = 0.3, 0.1
+
+
+def _moves_all_the_same(faults: Sequence[Fault], updates: Sequence[float | None]) -> bool:
+    """Whether signals are small and nothing else is wrong, and kernels get fair gradients."""
+    known = [each for each in updates if each is not None]
+    codes = {fault.code for fault in faults}
+    return (
+        "signal_vanishes" in codes
+        and codes <= _SMALL
+        and all(fault.severity is not Severity.FATAL for fault in faults)
+        and bool(known)
+        and median(known) >= _MEDIAN_MOVE
+        and min(known) >= _LEAST_MOVE
     )
 
 

@@ -29,6 +29,27 @@ def test_what_could_not_be_measured_is_not_judged():
     assert verdict_of("uploaded", [fault("saturated")], 0.5).verdict is Word.STRUGGLES
 
 
+@pytest.mark.parametrize(
+    ("codes", "updates", "word"),
+    [
+        (["init_vs_activation", "signal_vanishes", "gradient_vanishes"], [0.4, None, 0.3, 0.1],
+         Word.TRAINS),
+        (["signal_vanishes"], [0.4, 0.2, 0.1], Word.STRUGGLES),
+        (["signal_vanishes"], [0.4, 0.4, 0.09], Word.STRUGGLES),
+        (["signal_vanishes"], [], Word.STRUGGLES),
+        (["signal_vanishes", "dead_channels"], [1.0], Word.STRUGGLES),
+        (["init_vs_activation"], [1.0], Word.STRUGGLES),
+    ],
+)  # fmt: skip
+def test_small_signals_whose_kernels_move(codes, updates, word):
+    found = verdict_of("uploaded", [fault(code) for code in codes], 1.0, updates=updates)
+    assert found.verdict is word
+    assert ("by enough to learn" in found.reason) == (word is Word.TRAINS)
+    hopeless = [fault("signal_vanishes", Severity.FATAL)]
+    assert verdict_of("uploaded", hopeless, 1.0, updates=updates).verdict is Word.CANNOT
+    assert verdict_of("uploaded", [fault(codes[0])], 0.9, updates=updates).verdict is Word.STRUGGLES
+
+
 def test_weights_that_are_right_are_kept():
     worse = [fault("gradient_explodes", series="autoinit")]
     assert verdict_of("uploaded", worse, 1.0).remedy == "keep_init"
