@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -508,18 +508,27 @@ def _symmetric(architecture: Architecture) -> Iterator[Fault]:
         values = architecture.values(step)
         if _units_alike(step, values) if "kernel" in values else _drawn_alike(step):
             found.append(step)
-    if found:
-        step = found[0]
+    for steps, series in _by_series(found):
+        step = steps[0]
         yield Fault(
             "symmetric_kernel",
             step.path,
             step.class_name,
             f"All units of {step.path!r} start with the same weights"
-            + (f", and so do those of {len(found) - 1:,} more layers" if len(found) > 1 else "")
+            + (f", and so do those of {len(steps) - 1:,} more layers" if len(steps) > 1 else "")
             + ": they get the same gradient, and stay one unit for ever.",
             "redraw_random",
             Severity.FATAL,
+            series,
         )
+
+
+def _by_series(steps: Sequence[Step]) -> Iterator[tuple[list[Step], str | None]]:
+    """Steps of the file's weights, and those that AutoInit leaves to their initializers."""
+    recurrent = [step for step in steps if step.class_name in RECURRENT]
+    yield from (
+        (list(each), name) for each, name in ((steps, None), (recurrent, "autoinit")) if each
+    )
 
 
 def _drawn_alike(step: Step) -> bool:
@@ -572,8 +581,9 @@ def _equal(architecture: Architecture) -> Iterator[Fault]:
             key = name, seed, shape
         groups[key][step.path] = step
     equal = [list(group.values()) for group in groups.values() if len(group) > 1]
-    if equal:
-        group = max(equal, key=len)
+    for group, series in _by_series(max(equal, key=len)) if equal else ():
+        if len(group) < 2:
+            continue
         step = group[0]
         yield Fault(
             "shared_seed",
@@ -583,6 +593,7 @@ def _equal(architecture: Architecture) -> Iterator[Fault]:
             f"{group[1].path!r} first: one seed, or one initializer object, draws them all. What "
             "is known of random networks does not hold for them.",
             "reseed",
+            series=series,
         )
 
 

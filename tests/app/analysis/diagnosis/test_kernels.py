@@ -184,6 +184,13 @@ def test_one_initializer_object_draws_equal_kernels():
     assert codes(model) == {"shared_seed": "first"}
 
 
+def test_autoinit_leaves_recurrent_layers_as_they_are():
+    both = read(FAULTY["constants in gates"][1])
+    assert {f.series for f in initial(both) if f.code == "symmetric_kernel"} == {None, "autoinit"}
+    alone = read(FAULTY["constants"][1])
+    assert {f.series for f in initial(alone) if f.code == "symmetric_kernel"} == {None}
+
+
 def test_gates_of_one_seed_are_equal():
     stack = [
         layers.GRU(
