@@ -428,6 +428,8 @@ def _share(
             continue
         if name == "dead_fraction" and activation_of(call) in _SHARES:
             continue  # a share of nearly 0 is an answer
+        if name == "saturated_fraction" and activation_of(call) == "relu6":
+            continue  # half of a ReLU's entries lie at its lower bound, where it is 0
         if name == "dead_fraction" and share < _DEAD_OF_ALIKE and _pooled(measured, call):
             continue
         before = [measured.producers.get(value.index) for value in call.inputs]

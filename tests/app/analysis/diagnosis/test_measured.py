@@ -171,6 +171,11 @@ def test_dead_and_saturated_shares(share, found):
     assert ("saturated" in faults(deep(activation="tanh"), forward)) == found
 
 
+def test_the_zeros_of_a_relu_with_a_largest_value_are_no_saturation():
+    forward = {"d1/relu6": moments(saturated_fraction=0.56)}
+    assert faults(deep(activation="relu6"), forward) == {}
+
+
 def test_a_softmax_that_decides_is_not_dead():
     forward = {"d1/softmax": moments(dead_fraction=0.8)}
     assert faults(deep(activation="softmax"), forward) == {}
