@@ -71,8 +71,7 @@ REMEDIES = {
     '(kernel_initializer="orthogonal").',
     "widen": "Make the layers wider, or fewer.",
     "scale_input": "Scale the input once, to mean 0 and variance 1, before the first kernel.",
-    "redraw_random": "Draw the kernels at random, by He's or Glorot's initializer, or take "
-    "AutoInit's weights (recurrent layers keep their own initializers).",
+    "redraw_random": "Draw the kernels at random, by He's or Glorot's initializer.",
     "reseed": "Leave the seed out, or give each layer one of its own.",
     "bound_recurrence": "Use tanh in the recurrence, gates (LSTM, GRU), or orthogonal recurrent "
     "kernels.",
