@@ -9,14 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from autoinit.signals.correlated.channels import (
-    Channels,
-    exchangeable,
-    joined,
-    means_of_units,
-    through,
-    variance_of_means,
-)
+from autoinit.signals.correlated.channels.channels import Channels, exchangeable, joined
+from autoinit.signals.correlated.channels.kernels import means_of_units, through, variance_of_means
 from autoinit.signals.correlated.pairs import (
     as_matrix,
     at_diagonal,

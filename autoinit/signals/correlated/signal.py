@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from autoinit.signals.correlated import (
+from autoinit.signals.correlated.known import channels_of
+from autoinit.signals.correlated.operations import (
     attention,
     combination,
     elementwise,
@@ -19,10 +20,9 @@ from autoinit.signals.correlated import (
     sample_effects,
     samples,
 )
-from autoinit.signals.correlated import dropout as dropouts
-from autoinit.signals.correlated import linear as maps_of
-from autoinit.signals.correlated.known import channels_of
-from autoinit.signals.correlated.mixture import mixture
+from autoinit.signals.correlated.operations import dropout as dropouts
+from autoinit.signals.correlated.operations import linear as maps_of
+from autoinit.signals.correlated.operations.mixture import mixture
 from autoinit.signals.correlated.state import State
 from autoinit.signals.geometry import Taps, Windows
 from autoinit.signals.signal import (

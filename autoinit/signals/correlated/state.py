@@ -6,7 +6,7 @@ the covariances of two entries of one channel: in the same sample (at two positi
 different samples. What a channel has in common over all samples, such as the offset that a
 non-zero mean gives it, is a covariance between samples. Letters refer to `docs/signal-model.md`.
 
-Operations are functions of states, in the files beside this one. An array over *pairs* has one
+Operations are functions of states, in `operations/`. An array over *pairs* has one
 array axis of length count² for each spatial axis, count being its representative positions.
 """
 
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from autoinit.signals.correlated import marginals
-from autoinit.signals.correlated.channels import Channels
+from autoinit.signals.correlated.channels.channels import Channels
 from autoinit.signals.correlated.marginals import STANDARD, Marginal
 from autoinit.signals.correlated.pairs import Array, diagonal, each_with_each
 from autoinit.signals.correlated.positions import Axis

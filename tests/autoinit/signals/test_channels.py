@@ -9,8 +9,8 @@ from scipy import stats
 from autoinit.propagation import Options, input_signals, plan, predict
 from autoinit.quadrature.gaussian import softmax_pull
 from autoinit.reading import read_model
-from autoinit.signals.correlated import channels as of_channels
-from autoinit.signals.correlated.channels import Channels
+from autoinit.signals.correlated.channels.channels import Channels
+from autoinit.signals.correlated.channels.kernels import through
 from autoinit.signals.correlated.signal import CorrelatedSignal
 from autoinit.signals.geometry import windows
 from autoinit.signals.signal import NO_BIAS, BiasMoments, KernelMoments
@@ -54,7 +54,7 @@ def test_relu_of_two_channels_by_hand():
 
 def test_two_channels_that_are_the_same_add_up():
     found = Channels(np.array([1.0, 2.0]), np.array([[1.0, 1.0], [1.0, 1.0]]))
-    mixed = of_channels.through(found, kernel([[1.0], [1.0]]), lambda reach: np.ones(()))
+    mixed = through(found, kernel([[1.0], [1.0]]), lambda reach: np.ones(()))
     assert mixed.covariances == pytest.approx(np.array([[4.0]]))  # (x + x), not x + x′
     assert mixed.taps == pytest.approx(np.array([[3.0]]))
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from autoinit.signals.correlated.channels import Channels, unflattened
+from autoinit.signals.correlated.channels.channels import Channels
+from autoinit.signals.correlated.channels.positions import unflattened
 from autoinit.signals.correlated.signal import CorrelatedSignal
 from autoinit.signals.geometry import windows
 from autoinit.signals.signal import NO_BIAS, KernelMoments

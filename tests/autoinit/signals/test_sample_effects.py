@@ -11,10 +11,10 @@ from scipy import integrate, stats
 from autoinit.propagation import Options, input_signals, plan
 from autoinit.reading import read_model
 from autoinit.signals.correlated import marginals
+from autoinit.signals.correlated.operations.statistics import reciprocals
 from autoinit.signals.correlated.positions import applied_along, axes_of
 from autoinit.signals.correlated.signal import CorrelatedSignal
 from autoinit.signals.correlated.state import Annotations
-from autoinit.signals.correlated.statistics import reciprocals
 from autoinit.signals.geometry import Taps, windows
 from autoinit.signals.phases import phase
 from autoinit.signals.signal import NO_BIAS, KernelMoments

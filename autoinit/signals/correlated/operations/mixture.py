@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from autoinit.signals.correlated.operations.reshape import arrange
 from autoinit.signals.correlated.pairs import each_with_each
-from autoinit.signals.correlated.reshape import arrange
 from autoinit.signals.correlated.state import Annotations, State
 
 

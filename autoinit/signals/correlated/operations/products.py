@@ -13,15 +13,15 @@ from dataclasses import replace
 import numpy as np
 
 from autoinit.signals.correlated.axis_groups import Sizes, is_apart, other_position, same_position
-from autoinit.signals.correlated.channels import Channels
-from autoinit.signals.correlated.combination import combined, product
-from autoinit.signals.correlated.linear import affine
+from autoinit.signals.correlated.channels.channels import Channels
 from autoinit.signals.correlated.marginals import STANDARD
-from autoinit.signals.correlated.normalization import over_channels
+from autoinit.signals.correlated.operations.attention import weighed_tokens
+from autoinit.signals.correlated.operations.combination import combined, product
+from autoinit.signals.correlated.operations.linear import affine
+from autoinit.signals.correlated.operations.normalization import over_channels
+from autoinit.signals.correlated.operations.reshape import arrange, flatten, units_of, with_units
 from autoinit.signals.correlated.positions import axes_of
-from autoinit.signals.correlated.reshape import arrange, flatten, units_of, with_units
 from autoinit.signals.correlated.state import Annotations, Logits, State
-from autoinit.signals.correlated.weighing import weighed as weighed_tokens
 from autoinit.signals.signal import Array
 
 

@@ -10,14 +10,19 @@ import numpy as np
 
 from autoinit.quadrature import gaussian
 from autoinit.signals.correlated import marginals
-from autoinit.signals.correlated.channels import Channels, largest_of, window_of
-from autoinit.signals.correlated.elementwise import grouped, of_functions, variance_of_means
+from autoinit.signals.correlated.channels.channels import Channels
+from autoinit.signals.correlated.channels.positions import largest_of, window_of
 from autoinit.signals.correlated.known import agreeing, channels_of, spatial_correlations
-from autoinit.signals.correlated.linear import linear_map
 from autoinit.signals.correlated.marginals import GRID, STANDARD
+from autoinit.signals.correlated.operations.elementwise import (
+    grouped,
+    of_functions,
+    variance_of_means,
+)
+from autoinit.signals.correlated.operations.linear import linear_map
+from autoinit.signals.correlated.operations.reshape import arrange
 from autoinit.signals.correlated.pairs import at_diagonal, diagonal, each_with_each, mapped_along
 from autoinit.signals.correlated.positions import Axis, SpatialMap, maps_along, window_pairs
-from autoinit.signals.correlated.reshape import arrange
 from autoinit.signals.correlated.state import State
 from autoinit.signals.geometry import Taps, Windows
 from autoinit.signals.signal import Array, next_identity

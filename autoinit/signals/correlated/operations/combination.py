@@ -10,21 +10,22 @@ from dataclasses import replace
 
 import numpy as np
 
-from autoinit.signals.correlated import marginals, sample_effects
-from autoinit.signals.correlated.attention import masked
-from autoinit.signals.correlated.channels import added, multiplied
-from autoinit.signals.correlated.elementwise import apply
+from autoinit.signals.correlated import marginals
+from autoinit.signals.correlated.channels.functions import added, multiplied
 from autoinit.signals.correlated.known import (
     agreeing,
     channels_of,
     exchangeable_of,
     spatial_correlations,
 )
-from autoinit.signals.correlated.linear import affine
 from autoinit.signals.correlated.marginals import STANDARD, Marginal
-from autoinit.signals.correlated.mixture import shares_of_same_parts
+from autoinit.signals.correlated.operations import sample_effects
+from autoinit.signals.correlated.operations.attention import masked
+from autoinit.signals.correlated.operations.elementwise import apply
+from autoinit.signals.correlated.operations.linear import affine
+from autoinit.signals.correlated.operations.mixture import shares_of_same_parts
+from autoinit.signals.correlated.operations.reshape import at_same_positions
 from autoinit.signals.correlated.pairs import diagonal
-from autoinit.signals.correlated.reshape import at_same_positions
 from autoinit.signals.correlated.state import Annotations, State
 from autoinit.signals.signal import Array
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from autoinit.signals.correlated import marginals, sample_effects
-from autoinit.signals.correlated.channels import Channels, averaged, exchangeable, window_of
+from autoinit.signals.correlated import marginals
+from autoinit.signals.correlated.channels.channels import Channels, exchangeable
+from autoinit.signals.correlated.channels.positions import averaged, window_of
 from autoinit.signals.correlated.known import (
     agreeing,
     by_given_kernel,
@@ -20,10 +21,11 @@ from autoinit.signals.correlated.known import (
     spatial_correlations,
 )
 from autoinit.signals.correlated.marginals import GRID, STANDARD, Marginal
-from autoinit.signals.correlated.mixture import by_parts
+from autoinit.signals.correlated.operations import sample_effects
+from autoinit.signals.correlated.operations.mixture import by_parts
+from autoinit.signals.correlated.operations.reshape import arrange, of_both
 from autoinit.signals.correlated.pairs import each_with_each, mapped_along
 from autoinit.signals.correlated.positions import maps_along, summed_windows
-from autoinit.signals.correlated.reshape import arrange, of_both
 from autoinit.signals.correlated.state import State
 from autoinit.signals.geometry import Taps
 from autoinit.signals.signal import Array, BiasMoments, KernelMoments, next_identity

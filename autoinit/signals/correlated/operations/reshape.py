@@ -22,13 +22,8 @@ from autoinit.signals.correlated.axis_groups import (
     same_position,
     segments,
 )
-from autoinit.signals.correlated.channels import (
-    MOST,
-    MOST_FLATTENED,
-    Channels,
-    flattened,
-    unflattened,
-)
+from autoinit.signals.correlated.channels.channels import MOST, MOST_FLATTENED, Channels
+from autoinit.signals.correlated.channels.positions import flattened, unflattened
 from autoinit.signals.correlated.known import agreeing, channels_of, spatial_correlations
 from autoinit.signals.correlated.pairs import at_diagonal, diagonal, each_with_each
 from autoinit.signals.correlated.positions import Axis, axes_of

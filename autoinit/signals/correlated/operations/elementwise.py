@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from autoinit.signals.correlated import marginals, sample_effects
-from autoinit.signals.correlated.channels import Channels
-from autoinit.signals.correlated.channels import mapped as channels_of_functions
+from autoinit.signals.correlated import marginals
+from autoinit.signals.correlated.channels.channels import Channels
+from autoinit.signals.correlated.channels.functions import mapped as channels_of_functions
 from autoinit.signals.correlated.grid import (
     NODES,
     WEIGHTS_OF,
@@ -24,11 +24,12 @@ from autoinit.signals.correlated.grid import (
 )
 from autoinit.signals.correlated.known import agreeing, channels_of
 from autoinit.signals.correlated.marginals import COARSE, WEIGHTS
-from autoinit.signals.correlated.mixture import mixture, shares_of_same_parts
+from autoinit.signals.correlated.operations import sample_effects
+from autoinit.signals.correlated.operations.mixture import mixture, shares_of_same_parts
+from autoinit.signals.correlated.operations.reshape import of_same_positions
+from autoinit.signals.correlated.operations.statistics import fixed_squares
 from autoinit.signals.correlated.pairs import at_diagonal, products
-from autoinit.signals.correlated.reshape import of_same_positions
 from autoinit.signals.correlated.state import OF_BRANCH, Annotations, State
-from autoinit.signals.correlated.statistics import fixed_squares
 from autoinit.signals.signal import Array
 
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from autoinit.signals.correlated import marginals
-from autoinit.signals.correlated.channels import dropped
+from autoinit.signals.correlated.channels.functions import dropped
 from autoinit.signals.correlated.known import agreeing, channels_of
+from autoinit.signals.correlated.operations.reshape import of_both
 from autoinit.signals.correlated.pairs import at_diagonal, each_with_each
-from autoinit.signals.correlated.reshape import of_both
 from autoinit.signals.correlated.state import OF_BRANCH, State
 from autoinit.signals.signal import next_identity
 

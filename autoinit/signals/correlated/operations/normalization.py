@@ -9,14 +9,15 @@ from dataclasses import replace
 import numpy as np
 
 from autoinit.quadrature import gaussian
-from autoinit.signals.correlated import marginals, sample_effects
-from autoinit.signals.correlated.channels import normalized, normalized_together
+from autoinit.signals.correlated import marginals
+from autoinit.signals.correlated.channels.functions import normalized, normalized_together
 from autoinit.signals.correlated.known import agreeing, channels_of
-from autoinit.signals.correlated.mixture import by_parts
+from autoinit.signals.correlated.operations import sample_effects
+from autoinit.signals.correlated.operations.mixture import by_parts
+from autoinit.signals.correlated.operations.reshape import arrange
+from autoinit.signals.correlated.operations.statistics import divided_by_own_variance
 from autoinit.signals.correlated.pairs import diagonal, each_with_each, mapped_along
-from autoinit.signals.correlated.reshape import arrange
 from autoinit.signals.correlated.state import OF_BRANCH, State
-from autoinit.signals.correlated.statistics import divided_by_own_variance
 from autoinit.signals.signal import MANY
 
 

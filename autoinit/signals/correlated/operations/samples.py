@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.random import Generator
 
-from autoinit.signals.correlated.channels import MOST, Channels, root
+from autoinit.signals.correlated.channels.channels import MOST, Channels, root
 from autoinit.signals.correlated.known import agreeing, channels_of
-from autoinit.signals.correlated.linear import affine
 from autoinit.signals.correlated.marginals import STANDARD
+from autoinit.signals.correlated.operations.linear import affine
 from autoinit.signals.correlated.pairs import Array, as_matrix, diagonal, each_with_each, products
 from autoinit.signals.correlated.positions import Axis, axes_of
 from autoinit.signals.correlated.state import Annotations, State

@@ -1,0 +1,1 @@
+"""What is known of each channel, where weights are given (L)."""

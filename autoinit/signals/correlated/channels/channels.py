@@ -1,0 +1,271 @@
+"""Channels whose weights are given: a mean of their own, and what any two have in common (L).
+
+Random weights make channels exchangeable, and their means over channels are all that matters.
+Trained ones do not: a normalisation's β and γ, a bias and a kernel that was fitted to its inputs
+give every channel moments of its own, and the next kernel depends on just these. Expectations are
+over data alone here, and positions are taken as alike.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from autoinit.signals.correlated import marginals
+from autoinit.signals.correlated.channels.paths import LONGEST, Path, Step
+from autoinit.signals.correlated.marginals import GRID
+from autoinit.signals.signal import Array, next_identity
+
+# Channels of which all pairs are carried: more would take longer than to measure them. Flattened
+# ones are met by one or two layers of a network.
+MOST, MOST_FLATTENED = 256, 2048
+# Pairs from which on single precision and a few orders do: correlations of channels are small.
+MANY_PAIRS = 2**18
+FEW_ORDERS = 6
+# Into so many groups of similar ones channels are taken together at each position.
+_GROUPS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Channels:
+    """Moments of a tensor's channels over samples and positions.
+
+    Attributes:
+        means: (channels,).
+        covariances: of each channel at a position with each one at a position beside it, (…,
+            channels, channels): an axis of 2·radius + 1 displacements for each spatial axis, or
+            none where only entries at the same position are known.
+        functions: of a standard Gaussian on the grid that the entries are, (channels, grid); None
+            where they are Gaussian.
+        latent: correlations of these Gaussians, as `covariances`; None where they are those of the
+            entries.
+        path: what they were made of.
+        of_one_length: whether each position's entries were divided by their own length.
+        identity: of these very channels.
+    """
+
+    means: Array
+    covariances: Array
+    functions: Array | None = None
+    latent: Array | None = None
+    path: Path = ()
+    of_one_length: bool = False
+    identity: int = field(default_factory=next_identity)
+
+    @property
+    def count(self) -> int:
+        """How many channels there are."""
+        return len(self.means)
+
+    @property
+    def shared(self) -> float:
+        """Variance over channels of their means."""
+        return float(self.means.var())
+
+    @cached_property
+    def at_same_position(self) -> Array:
+        """(channels, channels)."""
+        return central(self.covariances)
+
+    @cached_property
+    def variances(self) -> Array:
+        """(channels,)."""
+        return np.maximum(np.diagonal(self.at_same_position), 0.0)
+
+    @property
+    def variance(self) -> float:
+        """Mean over channels of their variances."""
+        return float(self.variances.mean())
+
+    def rows(self) -> Array:
+        """Entries as functions of standard Gaussians: (channels, grid)."""
+        if self.functions is not None:
+            return self.functions
+        return self.means[:, None] + np.sqrt(self.variances)[:, None] * GRID
+
+    def latent_correlations(self) -> Array:
+        """Of the Gaussians behind the entries, as `covariances`."""
+        if self.latent is not None:
+            return self.latent
+        return correlations(self.covariances, self.variances)
+
+    def without_neighbours(self) -> Channels:
+        """What is known of entries at the same position."""
+        latent = None if self.latent is None else central(self.latent)
+        return replace(self, covariances=self.at_same_position, latent=latent)
+
+    def around(
+        self, reach: Sequence[int], spatial: Callable[[Sequence[int]], Array] | None
+    ) -> Array | None:
+        """Covariances at displacements up to so many along each axis; None where not known."""
+        lead = self.covariances.shape[:-2]
+        if len(lead) not in (0, len(reach)):
+            return None if any(reach) else self.at_same_position[(None,) * len(reach)]
+        half = [size // 2 for size in lead] or [0] * len(reach)
+        if all(most <= have for most, have in zip(reach, half, strict=True)):
+            inner = [slice(h - r, h + r + 1) for r, h in zip(reach, half, strict=True)]
+            return self.covariances[tuple(inner if lead else [None] * len(reach))]
+        return None if spatial is None else extended(self.covariances, spatial(reach))
+
+    def followed_by(self, step: Step) -> Path:
+        """The path to what a layer makes of them."""
+        # Without what led to each, or all layers before would be kept.
+        alone = replace(self, functions=None, latent=None, path=())
+        return (*self.path[1 - LONGEST :], (alone, step))
+
+    def scaled(self, factor: float) -> Channels:
+        """√factor times what is beside the means, and the same functions of it."""
+        path = self.path
+        if path:
+            *before, (source, step) = path
+            path = (*before, (source, step.scaled(math.sqrt(factor))))
+        return Channels(self.means, factor * self.covariances, path=path)
+
+    def groups(self) -> Array:
+        """Rows of groups of channels that are alike, (groups, grid), all of about one size."""
+        rows, deviations = self.rows(), np.sqrt(self.variances)
+        order = np.lexsort((deviations, self.means / np.where(deviations > 0, deviations, 1.0)))
+        parts = np.array_split(order, min(_GROUPS, self.count))
+        return np.array([rows[part].mean(0) for part in parts])
+
+    def drawn(self, values: Array) -> Array:
+        """Entries of these distributions, at one position.
+
+        Args:
+            values: independent standard Gaussians, (…, channels).
+        """
+        latent = values @ root(central(self.latent_correlations()))
+        rows = self.functions
+        if rows is not None:
+            columns = [np.interp(latent[..., n], GRID, row) for n, row in enumerate(rows)]
+            return np.stack(columns, -1)
+        found = self.means + np.sqrt(self.variances) * latent
+        if self.of_one_length:
+            length = math.sqrt(float((self.means**2 + self.variances).sum()))
+            found *= length / np.maximum(np.sqrt((found**2).sum(-1, keepdims=True)), 1e-300)
+        return np.asarray(found)
+
+    def affine(self, scale: Array, offset: Array) -> Channels:
+        """a·x + b with numbers, or with one for each channel."""
+        factor = np.broadcast_to(scale, (self.count,))
+        products = np.multiply.outer(factor, factor)
+        functions = self.functions
+        if functions is not None:
+            functions = factor[:, None] * functions + np.reshape(offset, (-1, 1))
+        means = factor * self.means + offset
+        path = self.followed_by(Step(factor[None]))
+        return Channels(means, products * self.covariances, functions, self.latent, path)
+
+
+def exchangeable(count: int, mean: float, variance: float, others: float = 0.0) -> Channels | None:
+    """Channels of which nothing is known but what they have in common.
+
+    Args:
+        count: how many there are.
+        mean, variance: of each.
+        others: covariance of two of them.
+    """
+    if not count <= MOST:
+        return None
+    covariances = np.full((count, count), others)
+    np.fill_diagonal(covariances, variance)
+    return Channels(np.full(count, mean), covariances)
+
+
+def joined(parts: Sequence[Channels | None]) -> Channels | None:
+    """Those of a concatenation; what channels of different parts have in common is not known."""
+    known = [part for part in parts if part is not None]
+    total = sum(part.count for part in known)
+    if len(known) < len(parts) or total > MOST:
+        return None
+    lead = {part.covariances.shape[:-2] for part in known}
+    shape = lead.pop() if len(lead) == 1 else ()
+
+    def blocks(arrays: Sequence[Array]) -> Array:
+        whole, first = np.zeros((*shape, total, total)), 0
+        for array in arrays:
+            last = first + array.shape[-1]
+            whole[..., first:last, first:last] = array if shape else central(array)
+            first = last
+        return whole
+
+    plain = all(part.functions is None for part in known)
+    return Channels(
+        np.concatenate([part.means for part in known]),
+        blocks([part.covariances for part in known]),
+        None if plain else np.concatenate([part.rows() for part in known]),
+        None if plain else blocks([part.latent_correlations() for part in known]),
+    )
+
+
+def of_rows(values: Array, means: Array, variances: Array, latent: Array) -> Channels:
+    """Channels that are given functions of Gaussians (as B).
+
+    Args:
+        values: of the functions on the grid, (channels, grid).
+        means, variances: of these, (channels,).
+        latent: correlations of the Gaussians, (…, channels, channels).
+    """
+    found, rest = marginals.coefficients(values)
+    found = found.astype(latent.dtype)
+    total = np.zeros_like(latent)
+    # Of channels that have nothing in common only what is beside the diagonal of a matrix is 0.
+    orders = found.shape[1] - 1 if latent.size <= MANY_PAIRS else FEW_ORDERS
+    if np.count_nonzero(latent) > len(values):
+        for order in range(orders, 0, -1):
+            total += np.multiply.outer(found[:, order], found[:, order])
+            total *= latent
+    if latent.size <= MANY_PAIRS:
+        beyond = np.sqrt(rest)
+        total += np.multiply.outer(beyond, beyond) * marginals.beyond_orders(latent)
+    set_diagonal(total, variances)
+    return Channels(means, total, values, latent)
+
+
+def extended(covariances: Array, spatial: Array) -> Array:
+    """Covariances over more displacements: those that are not known as far as entries correlate.
+
+    Args:
+        covariances: (displacements…, channels, channels).
+        spatial: correlations by displacement, an odd number along each axis.
+    """
+    wide = np.multiply.outer(spatial, central(covariances))
+    rank = covariances.ndim - 2
+    if rank:
+        inner, place = [], []
+        for have, want in zip(covariances.shape, spatial.shape, strict=False):
+            half = min(have, want) // 2
+            inner.append(slice(have // 2 - half, have // 2 + half + 1))
+            place.append(slice(want // 2 - half, want // 2 + half + 1))
+        wide[tuple(place)] = covariances[tuple(inner)]
+    return wide
+
+
+def root(matrix: Array) -> Array:
+    """The symmetric square root of a covariance matrix."""
+    roots, vectors = np.linalg.eigh(matrix)
+    return np.asarray((vectors * np.sqrt(np.maximum(roots, 0.0))) @ vectors.T)
+
+
+def central(covariances: Array) -> Array:
+    """A view at no displacement."""
+    place = tuple(size // 2 for size in covariances.shape[:-2])
+    return np.asarray(covariances[place])
+
+
+def set_diagonal(covariances: Array, variances: Array) -> None:
+    """In place, at no displacement."""
+    index = np.arange(len(variances))
+    central(covariances)[index, index] = variances
+
+
+def correlations(covariances: Array, variances: Array) -> Array:
+    """Of channels of these variances; 0 where one does not vary."""
+    deviations = np.sqrt(variances)
+    scale = np.multiply.outer(deviations, deviations)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.clip(np.where(scale > 0, covariances / scale, 0.0), -1.0, 1.0)

@@ -1,0 +1,190 @@
+"""Functions of channels: normalized, added, multiplied, dropped, and their softmax (L)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from autoinit.signals.correlated import marginals
+from autoinit.signals.correlated.channels.channels import (
+    FEW_ORDERS,
+    Channels,
+    central,
+    extended,
+    of_rows,
+    set_diagonal,
+)
+from autoinit.signals.correlated.channels.paths import Step, together
+from autoinit.signals.correlated.grid import NODES, beside, evaluated, without_rounding
+from autoinit.signals.correlated.marginals import GRID, WEIGHTS
+from autoinit.signals.signal import Array
+
+# Nodes of the distribution of a sum.
+_FEW = slice(40, 281, 6)
+# First Hermite coefficients of functions on the grid.
+_SLOPES: Array = GRID * WEIGHTS
+
+# Entries of the samples that shares are averaged over.
+_SAMPLED = 2**18
+
+
+def mapped(
+    function: Callable[..., Any], operands: Sequence[Channels], trimmed: bool
+) -> tuple[Channels, bool]:
+    """f(x, y, …) of functions of the same Gaussians, channel by channel."""
+    rows = [without_rounding(each.rows()) for each in operands]
+
+    def points(steps: Sequence[float], curved: bool) -> list[Array]:
+        return [beside(each, NODES, steps[0], curved=curved) for each in rows]
+
+    values, squares, converged = evaluated(function, points, 1, trimmed)
+    squares = values**2 if squares is None else squares
+    means = values @ WEIGHTS
+    variances = np.maximum(squares @ WEIGHTS - means**2, 0.0)
+    latent = operands[0].latent_correlations()
+    found = of_rows(values, means, variances, latent)
+    first, slopes = rows[0] @ _SLOPES, values @ _SLOPES
+    slopes = np.divide(slopes, first, out=np.zeros_like(first), where=np.abs(first) > 1e-12)
+    return replace(found, path=operands[0].followed_by(Step(slopes[None]))), converged
+
+
+def normalized(channels: Channels, epsilon: float) -> Channels:
+    """Each by its own mean and variance."""
+    scale = 1 / np.sqrt(np.maximum(channels.variances + epsilon, 1e-300))
+    return channels.affine(scale, -scale * channels.means)
+
+
+def normalized_together(channels: Channels, epsilon: float, *, centered: bool) -> Channels:
+    """All by the mean and the mean square over channels at each position, taken as its mean."""
+    means, covariances = channels.means, channels.covariances
+    if centered:
+        means = means - means.mean()
+        covariances = covariances - covariances.mean(-1, keepdims=True)
+        covariances = covariances - covariances.mean(-2, keepdims=True)
+    variances = np.diagonal(central(covariances))
+    total = float((means**2 + variances).mean()) + epsilon
+    if not total > 0:
+        return channels
+    matrix = np.eye(channels.count) - (1 / channels.count if centered else 0.0)
+    path = channels.followed_by(Step(matrix[None] / math.sqrt(total)))
+    return Channels(means / math.sqrt(total), covariances / total, path=path, of_one_length=True)
+
+
+def shares_of(channels: Channels) -> Channels:
+    """exp(x)/Σ exp(x) over the channels at a position, averaged over samples of them."""
+    count = max(_SAMPLED // channels.count, 1024)
+    values = np.random.default_rng(0).standard_normal((count // 2, channels.count))
+    values = channels.drawn(np.concatenate([values, -values]))
+    shares = np.exp(values - values.max(-1, keepdims=True))
+    shares /= shares.sum(-1, keepdims=True)
+    means = shares.mean(0)
+    shares -= means
+    return Channels(means, shares.T @ shares / len(shares))
+
+
+def added(first: Channels | None, second: Channels | None, sign: float) -> Channels | None:
+    """The sum of two, which may have been made of the same channels."""
+    if first is None or second is None or first.count != second.count:
+        return None
+    if first.covariances.shape != second.covariances.shape:
+        first, second = first.without_neighbours(), second.without_neighbours()
+    total = first.covariances + second.covariances
+    lead = total.ndim - 2
+    common = together(first, second, [size // 2 for size in total.shape[:-2]])
+    if common is not None:
+        total = total + sign * common
+        total += sign * np.flip(common, tuple(range(lead))).swapaxes(-1, -2)
+    found = Channels(first.means + sign * second.means, total)
+    if first.functions is None and second.functions is None:
+        return found
+    beside = np.zeros(found.count) if common is None else np.diagonal(central(common))
+    return _of_functions(found, _summed_rows(first, second, sign, beside))
+
+
+def _summed_rows(first: Channels, second: Channels, sign: float, common: Array) -> Array:
+    """Sums as functions of one Gaussian each: those with their distributions, (channels, grid).
+
+    Args:
+        first, second: of the terms.
+        sign: of the second.
+        common: the terms' covariances, (channels,).
+    """
+    rows, others = first.rows(), sign * second.rows()
+    slopes = (rows @ _SLOPES) * (others @ _SLOPES)
+    related = np.divide(sign * common, slopes, out=np.zeros(first.count), where=slopes != 0)
+    weights = np.outer(WEIGHTS[_FEW], WEIGHTS[_FEW]).ravel()
+    result = np.empty_like(rows)
+    for n, each in enumerate(np.clip(related, -1.0, 1.0)):
+        latent = each * GRID[_FEW, None] + math.sqrt(1 - each * each) * GRID[_FEW]
+        values = rows[n, _FEW, None] + np.interp(latent, GRID, others[n])
+        result[n] = marginals.quantiles(values.reshape(1, -1), weights)[0]
+    return result
+
+
+def _of_functions(channels: Channels, rows: Array) -> Channels:
+    """Channels that are given functions of Gaussians, whose correlations follow from their own."""
+    centered = rows - (rows @ WEIGHTS)[:, None]
+    deviations = np.sqrt(np.maximum(centered**2 @ WEIGHTS, 1e-300))
+    scale = np.sqrt(channels.variances) / deviations
+    rows = channels.means[:, None] + scale[:, None] * centered
+    found, _ = marginals.coefficients(rows)
+    products = [np.multiply.outer(found[:, k], found[:, k]) for k in range(FEW_ORDERS + 1)]
+    latent = np.zeros_like(channels.covariances)
+    # Σ_k a_k b_k ρ^k = Cov, by Newton's method from 0.
+    for _ in range(3):
+        total, slope = np.zeros_like(latent), np.zeros_like(latent)
+        for order in range(FEW_ORDERS, 0, -1):
+            slope = slope * latent + order * products[order]
+            total = (total + products[order]) * latent
+        step = np.divide(channels.covariances - total, slope, out=total * 0.0, where=slope != 0)
+        latent = np.clip(latent + step, -1.0, 1.0)
+    set_diagonal(latent, np.ones(channels.count))
+    return replace(channels, functions=rows, latent=latent)
+
+
+def multiplied(
+    first: Channels, second: Channels, spatial: Callable[[Sequence[int]], Array]
+) -> Channels:
+    """The product of two that have nothing in common.
+
+    Args:
+        first, second: of the factors.
+        spatial: of the second, as `through` takes it.
+    """
+    reach = [size // 2 for size in first.covariances.shape[:-2]]
+    theirs = second.covariances
+    if theirs.ndim < first.covariances.ndim:
+        theirs = extended(theirs, spatial(reach))
+    mine = np.multiply.outer(first.means, first.means)
+    others = np.multiply.outer(second.means, second.means)
+    total = first.covariances * (theirs + others) + mine * theirs
+    path = first.followed_by(Step(second.means[None]))
+    return Channels(first.means * second.means, total, path=path)
+
+
+def dropped(channels: Channels, kept: float, gain: float, *, alike: bool) -> Channels:
+    """Each entry kept with a probability, and else 0.
+
+    Args:
+        channels: of the tensor.
+        kept, gain: the probability, and the factor of what is kept.
+        alike: whether a channel is lost at all positions together.
+    """
+    covariances = (kept * gain) ** 2 * channels.covariances
+    squares = kept * (1 - kept) * gain**2
+    own = np.diagonal(channels.covariances, axis1=-2, axis2=-1) + channels.means**2
+    index = np.arange(channels.count)
+    if alike:
+        covariances[..., index, index] += squares * own
+    else:
+        central(covariances)[index, index] += squares * _central_row(own)
+    path = channels.followed_by(Step(np.full((1, channels.count), kept * gain)))
+    return Channels(kept * gain * channels.means, covariances, path=path)
+
+
+def _central_row(values: Array) -> Array:
+    return np.asarray(values[tuple(size // 2 for size in values.shape[:-1])])

@@ -1,0 +1,1 @@
+"""Operations on states: functions that take states and return new ones."""
