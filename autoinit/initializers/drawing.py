@@ -120,8 +120,8 @@ def draw_configured_weights(
                 pairs = list(zip(weights, clone.weights, strict=True))
                 if any(variable.shape != fresh.shape for variable, fresh in pairs):
                     raise ValueError("its configuration does not tell the shapes of its weights")
-            except Exception as error:  # a layer's own code, which may raise anything
-                findings.append(_kept(layer, error))
+            except Exception:  # a layer's own code, which may raise anything
+                findings.append(_kept(layer))
                 continue
             for variable, fresh in pairs:
                 if id(variable) in drawn:
@@ -180,14 +180,14 @@ def _reseeded(entry: Any, seed: int | None) -> Any:
     return changed
 
 
-def _kept(layer: Any, error: Exception) -> Finding:
+def _kept(layer: Any) -> Finding:
     name = type(layer).__name__
     return Finding(
         "keeps_weights",
         layer.name,
         name,
-        f"Layer {layer.name!r} ({name}) cannot be made again from its configuration "
-        f"({type(error).__name__}): its weights are not drawn afresh.",
+        f"Layer {layer.name!r} ({name}) cannot be made again from its configuration: "
+        "its weights are not drawn afresh.",
     )
 
 

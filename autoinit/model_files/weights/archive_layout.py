@@ -6,7 +6,6 @@ An archive stores the variables of each object under the attributes that lead to
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +24,7 @@ from autoinit.model_files.weights.weight_owners import (
     mismatch,
     shape_of,
     trouble_between,
+    unpacked,
 )
 
 # Scales and their histories, of inputs, kernel and gradients.
@@ -197,38 +197,9 @@ def _packed(
     What is packed in another way is left to be drawn.
     """
     variables = {key: _variable(part, key, value) for key, value in own.items()}
-    is_int8 = len(arrays) == len(own) + 1
-
-    def load(read: Read) -> Pairs:
-        loaded = []
-        for key, variable in variables.items():
-            array = arrays.get(key)
-            if array is None or array.shape != shape_of(own[key]):
-                continue
-            if array.dtype.kind in "fV":
-                values = read(array, variable)
-            elif is_int8:
-                scale = read(arrays[str(len(own))], None)
-                values = read(array, None) / _beside(scale, array.shape, part)
-            else:
-                continue
-            variable.assign(values)
-            loaded.append((variable, None))
-        return tuple(loaded)
-
-    return WeightOwner(part, (), load, path, packed=True)
-
-
-def _beside(scale: NDArray[Any], shape: tuple[int, ...], part: Any) -> NDArray[Any]:
-    """Scales in the axes of their kernel: of its units, which are its last ones, or of its rows."""
-    if hasattr(part, "embeddings"):
-        kept = [(shape[0], *[1] * (len(shape) - 1))]
-    else:
-        kept = [shape[first:] for first in range(len(shape), -1, -1)]
-    fitting = next((each for each in kept if math.prod(each) == scale.size), None)
-    if fitting is None:
-        raise mismatch(part, f"has {scale.size:,} scales for weights of shape {shape}")
-    return scale.reshape(fitting)
+    scale = arrays.get(str(len(own))) if len(arrays) == len(own) + 1 else None
+    found = [(variable, arrays.get(key), scale) for key, variable in variables.items()]
+    return WeightOwner(part, (), lambda read: unpacked(part, found, read), path, packed=True)
 
 
 def _variable(part: Any, key: str, value: Any) -> Any:

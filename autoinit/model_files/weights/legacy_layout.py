@@ -7,7 +7,7 @@ Those of a nested model stand in one list, the trainable ones first.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from autoinit.model_files.weights.weight_owners import (
     mismatch,
     shape_of,
     trouble_between,
+    unpacked,
 )
 
 # What the wrappers of TensorFlow's model optimization toolkit keep beside a layer's weights.
@@ -135,6 +136,8 @@ def _legacy_owner(
     trouble = trouble_between(own, dict(zip(map(str, range(len(arrays))), arrays, strict=True)))
     if _may_need_conversion(layer, arrays, weights) and (trouble or source[0] == "1"):
         return WeightOwner(layer, (), lambda read: _converted(layer, weights, arrays, source, read))
+    if trouble and (found := _packed(weights, dict(entries))):
+        return WeightOwner(layer, (), lambda read: unpacked(layer, found, read), packed=True)
     if trouble:
         raise mismatch(layer, trouble)
     pairs = tuple(zip(weights, arrays, strict=True))
@@ -145,6 +148,22 @@ def _legacy_owner(
         return pairs
 
     return WeightOwner(layer, pairs, load, masks=tuple(masks))
+
+
+def _packed(
+    weights: Sequence[Any], stored: Mapping[str, StoredArray | None]
+) -> list[tuple[Any, StoredArray | None, StoredArray | None]]:
+    """Weights of Keras 3 with their arrays and scales, where `quantize` has packed some; or none.
+
+    Arrays bear the paths of their variables, and a scale that of its kernel.
+    """
+    paths = [str(getattr(weight, "path", "")) for weight in weights]
+    if not stored.keys() >= set(paths) or not any(f"{path}_scale" in stored for path in paths):
+        return []
+    return [
+        (weight, stored[path], None if f"{path}_zero" in stored else stored.get(f"{path}_scale"))
+        for weight, path in zip(weights, paths, strict=True)
+    ]
 
 
 def _without_placeholders(layer: Any, entries: Entries) -> Entries:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,6 +95,45 @@ def trouble_between(own: Mapping[str, Any], arrays: Mapping[str, Any]) -> str:
                 f"of shape {_sizes(shape_of(arrays[key]))}"
             )
     return ""
+
+
+def unpacked(
+    part: Any, found: Iterable[tuple[Any, StoredArray | None, StoredArray | None]], read: Read
+) -> Pairs:
+    """Give variables the floats behind packed weights; what is packed in another way is left.
+
+    Args:
+        part: whose they are.
+        found: each variable with what is stored for it, as floats or as integers of its shape, and
+            the scale of these.
+        read: what reads an array.
+    """
+    loaded = []
+    for variable, array, scale in found:
+        if array is None or array.shape != shape_of(variable):
+            continue
+        if array.dtype.kind in "fV":
+            values = read(array, variable)
+        elif scale is not None:
+            scales = _beside(read(scale, None), array.shape, part, variable)
+            values = read(array, None) / scales
+        else:
+            continue
+        variable.assign(values)
+        loaded.append((variable, None))
+    return tuple(loaded)
+
+
+def _beside(scale: NDArray[Any], shape: tuple[int, ...], part: Any, variable: Any) -> NDArray[Any]:
+    """Scales in the axes of their kernel: of its units, which are its last ones, or of its rows."""
+    if variable.name == "embeddings":
+        kept = [(shape[0], *[1] * (len(shape) - 1))]
+    else:
+        kept = [shape[first:] for first in range(len(shape), -1, -1)]
+    fitting = next((each for each in kept if math.prod(each) == scale.size), None)
+    if fitting is None:
+        raise mismatch(part, f"has {scale.size:,} scales for weights of shape {shape}")
+    return scale.reshape(fitting)
 
 
 def _weights(count: int) -> str:

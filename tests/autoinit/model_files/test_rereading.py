@@ -122,16 +122,18 @@ def small_transformer():
 
 
 @pytest.mark.filterwarnings("ignore:(Layer .* does not have a `quantize`|Invalid quantization) m")
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
 @pytest.mark.parametrize(
     ("mode", "error"),
     [("int8", 0.02), ("float8", 0.0), pytest.param("int4", np.inf, marks=pytest.mark.slow)],
 )
-def test_packed_weights_are_floats_again(mode, error, tmp_path):
+def test_packed_weights_are_floats_again(mode, error, suffix, tmp_path):
     model = small_transformer()
     before = {weight.path: weight.numpy() for weight in model.weights}
     model.quantize(mode)
-    model.save(tmp_path / "packed.keras")
-    file = open_model_file(tmp_path / "packed.keras")
+    model.save(tmp_path / f"packed.{suffix}")
+    file = open_model_file(tmp_path / f"packed.{suffix}")
     assert [finding.code for finding in file.findings] == ["unpacked_weights"]
     for weight in file.model.weights:
         kept = 0.0 if "bias" in weight.path else error
@@ -141,7 +143,8 @@ def test_packed_weights_are_floats_again(mode, error, tmp_path):
     plans = AutoInit({"seed": 1}).plan(file.model).scales
     apply_plans(plans, "truncated_normal", 1)
     downloads, _ = save_reinitialized(file, plans, tmp_path / "saved", Budgets())
-    assert [each.file for each in downloads] == ["reinitialized-keras3.keras"]
+    (download,) = downloads
+    assert download.file.endswith(".keras")
     again = read_again(downloads, tmp_path / "saved", file.model, file, plans, {})
     assert again == (downloads, ())
 
