@@ -57,7 +57,7 @@ def check(
     """
     # Like `AutoInitVisualizer`, this reaches up to what analyses.
     from app.analysis.comparison import compare
-    from app.analysis.diagnosis.diagnose import lint_model
+    from app.analysis.diagnosis.linter.lint import lint_model
     from app.analysis.job_spec import JobSpec
     from app.analysis.reporting import Source, result_of
     from app.analysis.settings import Settings

@@ -4,8 +4,14 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from app.analysis.diagnosis.stretches import STABLE_FACTOR
-from app.analysis.headline import factor, is_number, power, series_figures, series_name
+from app.analysis.headline import (
+    STABLE_FACTOR,
+    factor,
+    is_number,
+    power,
+    series_figures,
+    series_name,
+)
 from app.analysis.result import Result
 from app.text.escaping import plain_text
 from app.text.formatting import duration, number, percentage, plural

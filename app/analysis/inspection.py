@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.analysis.diagnosis.diagnose import lint
 from app.analysis.diagnosis.findings import finding_of
+from app.analysis.diagnosis.linter.lint import lint
 from app.analysis.diagnosis.verdict import gathered
 from app.analysis.job_spec import JobSpec
 from autoinit.errors import ModelFileError

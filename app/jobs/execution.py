@@ -29,7 +29,7 @@ from app.analysis.comparison import compare
 from app.analysis.comparison.found import Comparison
 from app.analysis.comparison.input_data import read_input_data
 from app.analysis.devices import device_kind
-from app.analysis.diagnosis.diagnose import Linted, lint_model
+from app.analysis.diagnosis.linter.lint import Linted, lint_model
 from app.analysis.job_spec import CUSTOM_OBJECTS_VARIABLE, JobSpec, sha256
 from app.analysis.reporting import Source, histograms_of, manifest, preview_of, result_of
 from app.analysis.result import json_text

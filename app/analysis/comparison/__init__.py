@@ -21,7 +21,7 @@ from typing import Any
 from app.analysis.comparison.found import Comparison
 from app.analysis.comparison.progress import Progress
 from app.analysis.comparison.steps import Analysis
-from app.analysis.diagnosis.diagnose import Linted, lint_model
+from app.analysis.diagnosis.linter.lint import Linted, lint_model
 from app.analysis.settings import Settings
 from autoinit.rules import RULES
 from autoinit.rules.registry import Registry

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from app.analysis.comparison.inputs import Inputs
-from app.analysis.diagnosis.input_scaling import input_scaling
+from app.analysis.diagnosis.linter.input_scaling import input_scaling
 from app.analysis.settings import Settings
 from app.text.formatting import number, percentage, plural
 from autoinit.findings import Finding

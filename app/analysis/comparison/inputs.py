@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from app.analysis.diagnosis.input_scaling import expected_inputs
+from app.analysis.diagnosis.linter.input_scaling import expected_inputs
 from app.analysis.settings import Settings
 from autoinit.errors import ModelFileError
 from autoinit.findings import Finding

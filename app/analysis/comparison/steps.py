@@ -14,10 +14,11 @@ from app.analysis.comparison.found import Comparison, summaries_of
 from app.analysis.comparison.inputs import inputs_of
 from app.analysis.comparison.measurements import Measurements, left_out
 from app.analysis.comparison.progress import Progress
-from app.analysis.diagnosis.diagnose import Linted, SeriesFigures, diagnose, foreseen
-from app.analysis.diagnosis.recurrence import recurrent_growth
-from app.analysis.diagnosis.updates import update_ratios
-from app.analysis.diagnosis.weights import frozen_weights, weights_not_finite
+from app.analysis.diagnosis.diagnose import SeriesFigures, diagnose, foreseen
+from app.analysis.diagnosis.linter.lint import Linted
+from app.analysis.diagnosis.linter.weights import frozen_weights, weights_not_finite
+from app.analysis.diagnosis.measured.recurrence import recurrent_growth
+from app.analysis.diagnosis.measured.series import update_ratios
 from app.analysis.settings import Settings
 from autoinit.arrays import as_array, mean_and_deviation
 from autoinit.findings import Finding

@@ -7,31 +7,31 @@ figures ────────► signals, gradients, units ─┘
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-import keras
 import numpy as np
 
-from app.analysis.diagnosis.architecture import NORMALIZERS, Architecture, Entry, architecture_of
 from app.analysis.diagnosis.fault import Fault, found_by
-from app.analysis.diagnosis.kernels import initial, is_trained, statistics_mismatch, zero_kernels
-from app.analysis.diagnosis.losses import output_faults
-from app.analysis.diagnosis.measured import Measured, measured_faults, received_by_normalizers
-from app.analysis.diagnosis.optimizers import (
-    adaptive_rate,
-    descent_rate,
-    gradient_scale,
-    optimizer_of,
+from app.analysis.diagnosis.linter.architecture import NORMALIZERS
+from app.analysis.diagnosis.linter.lint import Linted
+from app.analysis.diagnosis.linter.optimizers import descent_rate, gradient_scale, optimizer_of
+from app.analysis.diagnosis.linter.training import statistics_mismatch
+from app.analysis.diagnosis.linter.zeros import zero_kernels
+from app.analysis.diagnosis.measured.flow import statistic_branches
+from app.analysis.diagnosis.measured.inputs import collapse, constant_outputs
+from app.analysis.diagnosis.measured.series import Measured, received_by_normalizers
+from app.analysis.diagnosis.measured.signals import (
+    distortions,
+    gradient_changes,
+    not_finite,
+    signal_changes,
 )
+from app.analysis.diagnosis.measured.units import dead_units, saturated_units
 from app.analysis.diagnosis.roles import Role, roles_of
-from app.analysis.diagnosis.structure import structural
 from app.analysis.diagnosis.verdict import Verdict, Word, gathered, verdict_of, with_remedies
-from autoinit.arrays import as_array
 from autoinit.graph.model_graph import ModelGraph
 from autoinit.propagation import Propagation
 from autoinit.signals.signal import Observed, Signal
@@ -51,96 +51,6 @@ class Diagnosis:
     faults: tuple[Fault, ...] = ()
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
     trained: bool = False
-
-
-@dataclass(frozen=True)
-class Linted:
-    """What the configuration and the values show, before anything is run.
-
-    Attributes:
-        architecture: the steps, with the values as they were.
-        faults: of the file.
-        trained: whether the values were trained.
-        compiled: the stored compile settings.
-    """
-
-    architecture: Architecture
-    faults: tuple[Fault, ...]
-    trained: bool
-    compiled: Mapping[str, Any] | None = None
-
-
-def lint(
-    entry: Entry,
-    keras_version: int = 3,
-    compiled: Mapping[str, Any] | None = None,
-    weights: Mapping[str, Mapping[str, Any]] | None = None,
-) -> Linted:
-    """The linter: nothing is run.
-
-    Args:
-        entry: `class_name` and `config` of a model.
-        keras_version: 2 or 3.
-        compiled: the stored compile settings.
-        weights: each layer's variables by the layer's path; without them, initializers count.
-    """
-    known = weights or {}
-    architecture = architecture_of(entry, keras_version, lambda path: known.get(path, {}))
-    try:
-        trained = is_trained(architecture)
-    except Exception:  # as in `found_by`
-        trained = False
-    faults = [*structural(architecture), *found_by((output_faults,), architecture, compiled)]
-    # Kernels that were trained are no start any more: only zeros and copies are told of them.
-    faults += [
-        fault
-        for fault in initial(architecture)
-        if not trained or fault.code not in ("init_vs_activation", "zero_on_purpose")
-    ]
-    optimizer = optimizer_of(compiled)
-    if optimizer is not None and not trained:
-        faults += found_by((adaptive_rate,), architecture, optimizer)
-    return Linted(architecture, tuple(faults), trained, compiled)
-
-
-def lint_model(
-    model: Any,
-    entry: Entry | None = None,
-    keras_version: int = 3,
-    compiled: Mapping[str, Any] | None = None,
-) -> Linted:
-    """The linter on a model in memory, with the values that it has now.
-
-    Args:
-        model: of Keras 3.
-        entry: its configuration as it stands in its file; the model's own by default.
-        keras_version: of the file.
-        compiled: the stored compile settings; the model's own by default.
-    """
-    if entry is None:
-        try:
-            entry = json.loads(json.dumps(keras.saving.serialize_keras_object(model)))
-            if model.compiled:
-                compiled = json.loads(json.dumps(model.get_compile_config()))
-        except Exception:  # a layer's own get_config may raise anything: nothing is linted then
-            return Linted(architecture_of({}), (), False)
-    return lint(entry or {}, keras_version, compiled, values_by_path(model))
-
-
-def values_by_path(model: Any) -> dict[str, dict[str, Any]]:
-    """Copies of a model's variables, by the path of their layer and their name."""
-    found: dict[str, dict[str, Any]] = {}
-    waiting = [(layer, "") for layer in getattr(model, "layers", ())]
-    while waiting:
-        layer, prefix = waiting.pop()
-        path = f"{prefix}{layer.name}"
-        while isinstance(layer, keras.layers.TimeDistributed):
-            layer = layer.layer
-        if isinstance(layer, keras.Model):
-            waiting += [(inner, f"{path}/") for inner in layer.layers]
-            continue
-        found[path] = {v.name: as_array(v).copy() for v in layer.weights}
-    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -303,3 +213,18 @@ def _measured_share(
     if not kernels:
         return 1.0
     return sum(forward[index] is not None for index in kernels) / len(kernels)
+
+
+def measured_faults(measured: Measured) -> Iterator[Fault]:
+    """All faults that the figures of a series show."""
+    aside = measured.gates | statistic_branches(measured.graph, measured.roles)
+    points = measured.flow().points(aside)
+    dead = list(dead_units(measured))
+    yield from not_finite(measured)
+    yield from dead
+    yield from signal_changes(measured, points)
+    yield from gradient_changes(measured, points)
+    yield from distortions(measured, points)
+    yield from collapse(measured)
+    yield from saturated_units(measured)
+    yield from constant_outputs(measured)

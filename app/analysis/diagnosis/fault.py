@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 
-class Severity(StrEnum):
+class Consequence(StrEnum):
     """How much a fault weighs in the verdict.
 
     Attributes:
@@ -32,7 +32,7 @@ class Fault:
         class_name: of that layer.
         message: what is wrong, where, with figures: a sentence or two.
         remedy: a word of `REMEDIES`.
-        severity: for the verdict.
+        consequence: for the verdict.
         series: whose weights show it; None where it is the file's, whatever the weights.
     """
 
@@ -41,7 +41,7 @@ class Fault:
     class_name: str
     message: str
     remedy: str
-    severity: Severity = Severity.SERIOUS
+    consequence: Consequence = Consequence.SERIOUS
     series: str | None = None
 
 

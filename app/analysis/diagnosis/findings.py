@@ -119,7 +119,7 @@ def finding_of(fault: Fault) -> Finding:
         path=fault.path,
         class_name=fault.class_name,
         message=fault.message,
-        severity=fault.severity.value,
+        severity=fault.consequence.value,
         remedy=fault.remedy,
         advice=REMEDIES[fault.remedy],
         **series,

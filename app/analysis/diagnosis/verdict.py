@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from statistics import median
 
-from app.analysis.diagnosis.fault import REMEDIES, Fault, Severity
+from app.analysis.diagnosis.fault import REMEDIES, Consequence, Fault
 
 # In the order in which causes are told: what is wrong with the file before what follows from it.
 ORDER = (
@@ -97,13 +97,13 @@ class Verdict:
 def ranked(faults: Iterable[Fault]) -> list[Fault]:
     """The most severe first, causes before what follows from them."""
     order = {code: place for place, code in enumerate(ORDER)}
-    severities = list(Severity)
+    consequences = list(Consequence)
     return sorted(
         faults,
         key=lambda f: (
-            f.severity is Severity.NOTE,
+            f.consequence is Consequence.NOTE,
             order.get(f.code, len(order)),
-            severities.index(f.severity),
+            consequences.index(f.consequence),
         ),
     )
 
@@ -124,7 +124,9 @@ def verdict_of(
         trained: whether its weights were trained.
         updates: update ratio of each call's kernel; empty where it is not known.
     """
-    mine = ranked(f for f in faults if concerns(f, series) and f.severity is not Severity.NOTE)
+    mine = ranked(
+        f for f in faults if concerns(f, series) and f.consequence is not Consequence.NOTE
+    )
     if measured == 1.0 and _moves_all_the_same(mine, updates):
         small = next(fault for fault in mine if fault.code == "signal_vanishes")
         return Verdict(
@@ -133,7 +135,7 @@ def verdict_of(
             remedy=small.remedy,
         )
     if mine:
-        fatal = any(fault.severity is Severity.FATAL for fault in mine)
+        fatal = any(fault.consequence is Consequence.FATAL for fault in mine)
         first = mine[0]
         return Verdict(
             Word.CANNOT if fatal else Word.STRUGGLES,
@@ -158,7 +160,7 @@ def verdict_of(
         )
     codes = {fault.code for fault in faults}
     spoils = any(
-        fault.series == "autoinit" and fault.severity is not Severity.NOTE for fault in faults
+        fault.series == "autoinit" and fault.consequence is not Consequence.NOTE for fault in faults
     )
     on_purpose = "keep_zero_init" if "zero_on_purpose" in codes else "none_needed"
     return Verdict(
@@ -183,7 +185,7 @@ def _moves_all_the_same(faults: Sequence[Fault], updates: Sequence[float | None]
     return (
         "signal_vanishes" in codes
         and codes <= _SMALL
-        and all(fault.severity is not Severity.FATAL for fault in faults)
+        and all(fault.consequence is not Consequence.FATAL for fault in faults)
         and bool(known)
         and median(known) >= _MEDIAN_MOVE
         and min(known) >= _LEAST_MOVE

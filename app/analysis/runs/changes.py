@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from app.analysis.diagnosis.fault import Fault, Severity
+from app.analysis.diagnosis.fault import Consequence, Fault
 from app.analysis.diagnosis.verdict import advice
 from app.analysis.result import Finding
 from app.analysis.runs.record import Layer
@@ -38,7 +38,12 @@ def faults_of_training(
     layer = layers[place]
     if loss is not None and not math.isfinite(loss):
         yield Fault(
-            "loss_not_finite", "", "", "The loss is NaN or infinite.", "change_rate", Severity.FATAL
+            "loss_not_finite",
+            "",
+            "",
+            "The loss is NaN or infinite.",
+            "change_rate",
+            Consequence.FATAL,
         )
     elif loss is not None and first_loss is not None and loss > GROWN * abs(first_loss) > 0.0:
         yield Fault(
@@ -93,7 +98,7 @@ def new_findings(faults: Sequence[Fault], known: Collection[str], step: int) -> 
             path=fault.path,
             class_name=fault.class_name,
             message=fault.message,
-            severity=fault.severity.value,
+            severity=fault.consequence.value,
             remedy=fault.remedy,
             advice=training.get(fault.code, advice(fault)),
         )

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.analysis.diagnosis.architecture import architecture_of
-from app.analysis.diagnosis.diagnose import Linted, SeriesFigures, diagnose
+from app.analysis.diagnosis.diagnose import SeriesFigures, diagnose
 from app.analysis.diagnosis.fault import Fault
+from app.analysis.diagnosis.linter.architecture import architecture_of
+from app.analysis.diagnosis.linter.lint import Linted
 from app.analysis.runs.record import Layer
 from autoinit.arrays import as_array
 from autoinit.graph.model_graph import Call

@@ -15,8 +15,9 @@ from typing import Any
 import keras
 
 from app.analysis.comparison.steps import Analysis
-from app.analysis.diagnosis.diagnose import Linted, foreseen
+from app.analysis.diagnosis.diagnose import foreseen
 from app.analysis.diagnosis.findings import verdicts_of
+from app.analysis.diagnosis.linter.lint import Linted
 from app.analysis.diagnosis.verdict import Verdict, Word
 from app.analysis.result import Finding
 from app.analysis.trials.answer import answer, bolder_than, score_text

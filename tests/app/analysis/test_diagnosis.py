@@ -4,11 +4,11 @@ import math
 
 import pytest
 
-from app.analysis.diagnosis import findings, stretches
+from app.analysis.diagnosis import findings
 from app.analysis.diagnosis.diagnose import Diagnosis
+from app.analysis.headline import largest_change
 from tests.app.parsing import on_files
 
-largest_change = stretches.largest_change
 findings_of = on_files(findings.findings_of)
 
 

@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 from app.analysis.comparison import compare
-from app.analysis.diagnosis.input_scaling import BYTES, expected_inputs
+from app.analysis.diagnosis.linter.input_scaling import BYTES, expected_inputs
 from app.analysis.settings import Settings
 from autoinit.reading import read_model
 

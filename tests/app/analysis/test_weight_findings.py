@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from app.analysis.diagnosis.weights import weights_not_finite
+from app.analysis.diagnosis.linter.weights import weights_not_finite
 from autoinit.propagation import input_signals, plan, predict
 from autoinit.reading import read_model
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from app.analysis.diagnosis.weights import frozen_weights
+from app.analysis.diagnosis.linter.weights import frozen_weights
 from autoinit import AutoInit
 from autoinit.graph.frozen import frozen_calls, frozen_variables, is_frozen, settled_values
 from autoinit.initializers.drawing import draw_configured_weights

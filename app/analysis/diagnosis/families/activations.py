@@ -12,7 +12,7 @@ KINDS = (
         "which is no fault; the limit is 40 %.",
         remedy="Look at the biases and at the mean of the signal before it; a leaky activation "
         "keeps a gradient.",
-        test="app.analysis.diagnosis.measured",
+        test="app.analysis.diagnosis.measured.units",
     ),
     FindingKind(
         "saturated",
@@ -20,6 +20,6 @@ KINDS = (
         "Activations that are saturated",
         cause="The pre-activations are so large that a function such as tanh is flat there.",
         remedy="Draw smaller weights, as AutoInit does, or scale the input.",
-        test="app.analysis.diagnosis.measured",
+        test="app.analysis.diagnosis.measured.units",
     ),
 )

@@ -11,6 +11,6 @@ KINDS = (
         "phase, or its activations have a mean that is large beside what varies.",
         remedy="Use residual connections, normalization or another activation; weights alone "
         "change it little.",
-        test="app.analysis.diagnosis.measured",
+        test="app.analysis.diagnosis.measured.inputs",
     ),
 )

@@ -10,7 +10,7 @@ KINDS = (
         cause="Along a path that no normalization interrupts, every layer multiplies the "
         "squared norm of the gradient by more than 1.",
         remedy="Take the re-initialised model, or put normalizations between the layers.",
-        test="app.analysis.diagnosis.measured",
+        test="app.analysis.diagnosis.measured.signals",
     ),
     FindingKind(
         "gradient_vanishes",
@@ -21,7 +21,7 @@ KINDS = (
         "activations.",
         remedy="Take the re-initialised model; where it does not help, another activation or "
         "residual connections.",
-        test="app.analysis.diagnosis.measured",
+        test="app.analysis.diagnosis.measured.signals",
     ),
     FindingKind(
         "gradient_differs",
@@ -31,6 +31,6 @@ KINDS = (
         "signal: a chaotic network amplifies them, saturating activations take them "
         "away.",
         remedy="Draw smaller kernels, as AutoInit does, or change the activation.",
-        test="app.analysis.diagnosis.measured",
+        test="app.analysis.diagnosis.measured.signals",
     ),
 )

@@ -10,7 +10,7 @@ KINDS = (
         cause="The network begins with Rescaling or Normalization, which is made for other data:"
         " the weights that AutoInit gives are for an input that the network will not get.",
         remedy="Leave mean and variance of the input out, or set them to those that are named.",
-        test="app.analysis.diagnosis.input_scaling",
+        test="app.analysis.diagnosis.linter.input_scaling",
     ),
     FindingKind(
         "input_rounded",

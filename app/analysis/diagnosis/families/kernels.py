@@ -12,7 +12,7 @@ KINDS = (
         "of depthwise kernels, which counts the inputs of all channels, or anything but "
         "LeCun before SELU.",
         remedy="He before ReLU, LeCun before SELU, Glorot before tanh; or take AutoInit's weights.",
-        test="app.analysis.diagnosis.kernels",
+        test="app.analysis.diagnosis.linter.scales",
     ),
     FindingKind(
         "zero_kernel",
@@ -20,7 +20,7 @@ KINDS = (
         "Kernels of zeros that nothing can change",
         cause="A zero kernel that receives zeros gets no gradient, and lets none through.",
         remedy="Draw the kernels at random.",
-        test="app.analysis.diagnosis.kernels",
+        test="app.analysis.diagnosis.linter.zeros",
     ),
     FindingKind(
         "zero_on_purpose",
@@ -29,7 +29,7 @@ KINDS = (
         cause="The last kernel of a residual branch, or of the network, starts at zero on "
         "purpose (Fixup, LoRA).",
         remedy="Keep them.",
-        test="app.analysis.diagnosis.kernels",
+        test="app.analysis.diagnosis.linter.zeros",
     ),
     FindingKind(
         "symmetric_kernel",
@@ -37,7 +37,7 @@ KINDS = (
         "All units of a layer start alike",
         cause="They get the same gradient and stay one unit for ever.",
         remedy="Draw the kernels at random.",
-        test="app.analysis.diagnosis.kernels",
+        test="app.analysis.diagnosis.linter.copies",
     ),
     FindingKind(
         "shared_seed",
@@ -45,7 +45,7 @@ KINDS = (
         "Kernels of several layers are equal",
         cause="One seed, or one initializer object, draws them all.",
         remedy="Leave the seed out, or give each layer one of its own.",
-        test="app.analysis.diagnosis.kernels",
+        test="app.analysis.diagnosis.linter.copies",
     ),
     FindingKind(
         "train_inference_mismatch",
@@ -54,6 +54,6 @@ KINDS = (
         cause="The moving mean and variance of a batch normalization are far from those of "
         "what it receives.",
         remedy="Train on with training=True, or set them anew.",
-        test="app.analysis.diagnosis.kernels",
+        test="app.analysis.diagnosis.linter.training",
     ),
 )

@@ -10,7 +10,7 @@ KINDS = (
         cause="The signal grew beyond the range of floating point, or a function gave NaN.",
         remedy="Look at the layers just before; change an activation such as exponential, or "
         "scale the input.",
-        test="app.analysis.diagnosis.measured",
+        test="app.analysis.diagnosis.measured.signals",
     ),
     FindingKind(
         "signal_explodes",
@@ -19,7 +19,7 @@ KINDS = (
         cause="Along a path that no normalization interrupts, kernels and activations "
         "multiply the mean square by more than 1, and depth raises that to a power.",
         remedy="Take the re-initialised model, whose kernels keep the variance at its target.",
-        test="app.analysis.diagnosis.measured",
+        test="app.analysis.diagnosis.measured.signals",
     ),
     FindingKind(
         "signal_vanishes",
@@ -28,7 +28,7 @@ KINDS = (
         cause="Along a path that no normalization interrupts, kernels and activations "
         "multiply the mean square by less than 1, and depth raises that to a power.",
         remedy="Take the re-initialised model, whose kernels keep the variance at its target.",
-        test="app.analysis.diagnosis.measured",
+        test="app.analysis.diagnosis.measured.signals",
     ),
     FindingKind(
         "constant_output",
@@ -36,7 +36,7 @@ KINDS = (
         "The output does not depend on the input",
         cause="A softmax over one entry, a layer all of whose units are dead, or kernels of zeros.",
         remedy="Change the last activation, or draw the kernels anew.",
-        test="app.analysis.diagnosis.measured",
+        test="app.analysis.diagnosis.measured.inputs",
     ),
     FindingKind(
         "recurrent_growth",
@@ -45,6 +45,6 @@ KINDS = (
         cause="The activation of the recurrence has no bound, and its kernel makes the state "
         "larger each time.",
         remedy="Use tanh, gates (LSTM, GRU) or orthogonal recurrent kernels.",
-        test="app.analysis.diagnosis.recurrence",
+        test="app.analysis.diagnosis.measured.recurrence",
     ),
 )

@@ -9,7 +9,7 @@ KINDS = (
         "Weights in the file that are NaN or infinite",
         cause="Training diverged, or the file is damaged.",
         remedy="Take the re-initialised model, or an earlier checkpoint.",
-        test="app.analysis.diagnosis.weights",
+        test="app.analysis.diagnosis.linter.weights",
     ),
     FindingKind(
         "frozen_kept",
@@ -17,7 +17,7 @@ KINDS = (
         "Frozen layers keep their weights",
         cause="Layers with trainable=False were to be kept.",
         remedy="Nothing need be done.",
-        test="app.analysis.diagnosis.weights",
+        test="app.analysis.diagnosis.linter.weights",
     ),
     FindingKind(
         "frozen_redrawn",
@@ -25,7 +25,7 @@ KINDS = (
         "Frozen layers are drawn anew",
         cause="The file has layers with trainable=False, which were not to be kept.",
         remedy="If they are pretrained, keep frozen layers' weights (--keep-frozen).",
-        test="app.analysis.diagnosis.weights",
+        test="app.analysis.diagnosis.linter.weights",
     ),
     FindingKind(
         "nothing_to_keep",
@@ -34,7 +34,7 @@ KINDS = (
         cause="Frozen layers' weights were to be kept, and there are none.",
         remedy="Freeze layers (trainable=False) and save the model with its weights, or leave "
         "the setting out.",
-        test="app.analysis.diagnosis.weights",
+        test="app.analysis.diagnosis.linter.weights",
     ),
     FindingKind(
         "replaced_initializer",

@@ -11,7 +11,7 @@ KINDS = (
         "logits and gets probabilities.",
         remedy="Change the last activation or the loss: a softmax for several classes, a "
         "sigmoid for yes or no, nothing for a regression or for logits.",
-        test="app.analysis.diagnosis.losses",
+        test="app.analysis.diagnosis.linter.losses",
     ),
     FindingKind(
         "learning_rate",
@@ -22,7 +22,7 @@ KINDS = (
         "to 0.2 of it.",
         remedy="Begin with the rate that is named; a callback that sets another one is not stored "
         "in the file.",
-        test="app.analysis.diagnosis.optimizers",
+        test="app.analysis.diagnosis.linter.optimizers",
     ),
     FindingKind(
         "missing_nonlinearity",
@@ -31,7 +31,7 @@ KINDS = (
         cause="A product of two matrices is one matrix: the second layer adds nothing but a "
         "bottleneck.",
         remedy="Put an activation between, or leave one of the layers out.",
-        test="app.analysis.diagnosis.structure",
+        test="app.analysis.diagnosis.linter.structure",
     ),
     FindingKind(
         "misplaced_activation",
@@ -40,7 +40,7 @@ KINDS = (
         cause="Its outputs add up to 1, so that each is small and hardly differs between inputs.",
         remedy="Use ReLU or GELU there; a softmax belongs at the end, or where it weighs other "
         "signals.",
-        test="app.analysis.diagnosis.structure",
+        test="app.analysis.diagnosis.linter.structure",
     ),
     FindingKind(
         "bottleneck_rank",
@@ -50,7 +50,7 @@ KINDS = (
         "along the path (Hanin 2018).",
         remedy="Draw the kernels orthogonal, make the layers wider, or go round them by "
         "residual connections.",
-        test="app.analysis.diagnosis.structure",
+        test="app.analysis.diagnosis.linter.structure",
     ),
     FindingKind(
         "unscaled_input",
@@ -59,7 +59,7 @@ KINDS = (
         cause="By what the file says of its input (bytes), the first kernel receives a signal "
         "that is far from a mean square of 1.",
         remedy="Scale once, with Rescaling(1/255) or Normalization, before the first kernel.",
-        test="app.analysis.diagnosis.structure",
+        test="app.analysis.diagnosis.linter.structure",
     ),
     FindingKind(
         "bias_before_normalization",
@@ -67,7 +67,7 @@ KINDS = (
         "A bias before batch normalization",
         cause="Batch normalization takes the mean away, and the bias with it.",
         remedy="Set use_bias=False, which saves a variable.",
-        test="app.analysis.diagnosis.structure",
+        test="app.analysis.diagnosis.linter.structure",
     ),
     FindingKind(
         "dropout_before_normalization",
@@ -76,6 +76,6 @@ KINDS = (
         cause="Dropout changes the variance in training only: the moving statistics do not "
         "fit inference (Li et al. 2019).",
         remedy="Put dropout behind the last normalization.",
-        test="app.analysis.diagnosis.structure",
+        test="app.analysis.diagnosis.linter.structure",
     ),
 )

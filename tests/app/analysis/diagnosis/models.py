@@ -5,7 +5,7 @@ import json
 import keras
 from keras import layers
 
-from app.analysis.diagnosis.architecture import architecture_of
+from app.analysis.diagnosis.linter.architecture import architecture_of
 
 
 def chain(shape, *parts, **options):

@@ -3,7 +3,7 @@
 import keras
 from keras import layers, ops
 
-from app.analysis.diagnosis.architecture import architecture_of, kernel_shape
+from app.analysis.diagnosis.linter.architecture import architecture_of, kernel_shape
 from tests.app.analysis.diagnosis.models import chain, config_of, dense, read
 
 

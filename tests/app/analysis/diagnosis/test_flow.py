@@ -7,7 +7,7 @@ import pytest
 from keras import layers, ops
 
 from app.analysis.diagnosis import roles as roles_module
-from app.analysis.diagnosis.flow import Flow, gate_branches, statistic_branches
+from app.analysis.diagnosis.measured.flow import Flow, gate_branches, statistic_branches
 from app.analysis.diagnosis.roles import Role
 from autoinit.propagation import Options, input_signals, plan
 from autoinit.reading import read_model

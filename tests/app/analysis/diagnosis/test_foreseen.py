@@ -3,7 +3,8 @@
 import pytest
 from keras import initializers, layers
 
-from app.analysis.diagnosis.diagnose import foreseen, lint_model
+from app.analysis.diagnosis.diagnose import foreseen
+from app.analysis.diagnosis.linter.lint import lint_model
 from app.analysis.diagnosis.verdict import Word
 from autoinit.propagation import input_signals, predict
 from autoinit.reading import read_model

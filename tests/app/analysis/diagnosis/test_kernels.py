@@ -5,22 +5,18 @@ import numpy as np
 import pytest
 from keras import initializers, layers
 
-from app.analysis.diagnosis import kernels
-from app.analysis.diagnosis.fault import Severity
-from app.analysis.diagnosis.kernels import (
-    initial,
-    initial_variance,
-    is_trained,
-    power,
-    second_moment,
-    statistics_mismatch,
-)
+from app.analysis.diagnosis.fault import Consequence
+from app.analysis.diagnosis.linter import scales
+from app.analysis.diagnosis.linter.initializers import initial_variance
+from app.analysis.diagnosis.linter.lint import initial
+from app.analysis.diagnosis.linter.scales import power, second_moment
+from app.analysis.diagnosis.linter.training import is_trained, statistics_mismatch
 from tests.app.analysis.diagnosis.models import chain, dense, read
 
 
 def codes(model, values=True):
     found = initial(read(model, values))
-    return {f.code: f.path for f in found if f.severity is not Severity.NOTE}
+    return {f.code: f.path for f in found if f.consequence is not Consequence.NOTE}
 
 
 def small(**options):
@@ -172,7 +168,7 @@ def test_nothing_is_accused_that_is_healthy(name, values):
 
 
 def test_zeros_on_purpose_are_noted_and_kept():
-    (note,) = [f for f in initial(read(fixup())) if f.severity is Severity.NOTE]
+    (note,) = [f for f in initial(read(fixup())) if f.consequence is Consequence.NOTE]
     assert (note.code, note.remedy) == ("zero_on_purpose", "keep_zero_init")
 
 
@@ -244,7 +240,7 @@ def test_a_negative_moving_variance_is_told_as_such():
 
 
 def test_the_module_names_every_function_that_it_judges():
-    assert set(kernels._NEEDED) <= set(kernels._FUNCTIONS)
+    assert set(scales._NEEDED) <= set(scales._FUNCTIONS)
 
 
 def test_small_factors_that_pile_up_are_told_as_one():

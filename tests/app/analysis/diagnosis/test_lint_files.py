@@ -12,8 +12,8 @@ import tf_keras
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.analysis.diagnosis.architecture import architecture_of
-from app.analysis.diagnosis.diagnose import lint
+from app.analysis.diagnosis.linter.architecture import architecture_of
+from app.analysis.diagnosis.linter.lint import lint
 
 
 def residual(kit: Any, ops: Any) -> Any:

@@ -6,8 +6,8 @@ import keras
 import pytest
 from keras import losses
 
-from app.analysis.diagnosis.fault import Severity
-from app.analysis.diagnosis.losses import output_faults
+from app.analysis.diagnosis.fault import Consequence
+from app.analysis.diagnosis.linter.losses import output_faults
 from tests.app.analysis.diagnosis.models import chain, dense, read
 
 LOGITS = losses.CategoricalCrossentropy(from_logits=True)
@@ -40,12 +40,12 @@ def found(activation, units, loss):
 
 
 @pytest.mark.parametrize(
-    ("activation", "units", "loss", "severity"),
-    [(*row, Severity.FATAL) for row in FATAL] + [(*row, Severity.SERIOUS) for row in SERIOUS],
+    ("activation", "units", "loss", "consequence"),
+    [(*row, Consequence.FATAL) for row in FATAL] + [(*row, Consequence.SERIOUS) for row in SERIOUS],
 )
-def test_what_cannot_give_what_the_loss_expects(activation, units, loss, severity):
+def test_what_cannot_give_what_the_loss_expects(activation, units, loss, consequence):
     (fault,) = found(activation, units, loss)
-    assert fault.severity is severity
+    assert fault.consequence is consequence
     assert fault.path == "out"
     assert fault.remedy == "change_last_activation"
 

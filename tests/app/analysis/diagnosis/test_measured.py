@@ -7,8 +7,9 @@ import keras
 import pytest
 from keras import layers
 
-from app.analysis.diagnosis.fault import Severity
-from app.analysis.diagnosis.measured import Measured, measured_faults
+from app.analysis.diagnosis.diagnose import measured_faults
+from app.analysis.diagnosis.fault import Consequence
+from app.analysis.diagnosis.measured.series import Measured
 from probes.moments.distribution import Distribution
 from probes.moments.figures import Moments
 from tests.app.analysis.diagnosis.models import chain, dense
@@ -54,9 +55,9 @@ def falling(rate, depth=6, activation="relu"):
 
 def test_a_signal_that_falls_layer_by_layer_vanishes_from_the_first_on():
     found = faults(deep(), falling(0.1))["signal_vanishes"]
-    assert (found.path, found.series, found.severity) == ("d0", "uploaded", Severity.SERIOUS)
+    assert (found.path, found.series, found.consequence) == ("d0", "uploaded", Consequence.SERIOUS)
     assert "From 'd0' to 'd5/relu' the signal's mean square falls by 2.0×10⁶" in found.message
-    assert faults(deep(), falling(0.01))["signal_vanishes"].severity is Severity.FATAL
+    assert faults(deep(), falling(0.01))["signal_vanishes"].consequence is Consequence.FATAL
 
 
 @pytest.mark.parametrize(("error", "told"), [(None, False), (0.02, False), (0.1, True)])
@@ -134,7 +135,7 @@ def test_where_inputs_become_alike():
         for n, value in enumerate([0.1, 0.995, 0.4, 0.9, 0.991, 0.9995])
     }
     found = faults(deep(), forward)["correlation_collapse"]
-    assert (found.path, found.severity) == ("d4", Severity.FATAL)
+    assert (found.path, found.consequence) == ("d4", Consequence.FATAL)
     assert "at 'd5' by 0.9995" in found.message
     alike = {f"d{n}": moments(correlation=0.999) for n in range(6)}
     assert faults(deep(), alike) == {}, "they were fed so"
@@ -191,7 +192,7 @@ def test_of_autoinits_own_weights_only_many_dead_units_are_told():
 def test_figures_that_are_not_finite():
     forward = {"d2": moments(math.nan, finite=0.5), "d3": moments(math.nan, finite=0.0)}
     found = faults(deep(), forward)["not_finite"]
-    assert (found.path, found.severity) == ("d2", Severity.FATAL)
+    assert (found.path, found.consequence) == ("d2", Consequence.FATAL)
 
 
 def test_zero_kernels_say_nothing_of_sizes():
@@ -239,14 +240,18 @@ def test_no_size_is_judged_of_what_only_opens_a_gate():
 
 
 @pytest.mark.parametrize(
-    ("dead", "out", "severity"),
-    [(1.0, 0.0, Severity.FATAL), (1.0, 0.5, Severity.SERIOUS), (0.9, 0.0, Severity.SERIOUS)],
+    ("dead", "out", "consequence"),
+    [
+        (1.0, 0.0, Consequence.FATAL),
+        (1.0, 0.5, Consequence.SERIOUS),
+        (0.9, 0.0, Consequence.SERIOUS),
+    ],
 )
 def test_a_layer_that_is_dead_as_a_whole_ends_it_unless_something_passes_beside_it(
-    dead, out, severity
+    dead, out, consequence
 ):
     figures = {"d1/relu": moments(0.1, dead_fraction=dead), "out": moments(out)}
-    assert faults(deep(), figures)["dead_channels"].severity is severity
+    assert faults(deep(), figures)["dead_channels"].consequence is consequence
 
 
 def test_a_head_may_give_little():

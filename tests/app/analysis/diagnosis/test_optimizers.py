@@ -8,8 +8,8 @@ from keras import layers, optimizers
 from keras.optimizers import schedules
 
 from app.analysis.comparison import compare
-from app.analysis.diagnosis.diagnose import lint_model
-from app.analysis.diagnosis.optimizers import Optimizer, optimizer_of
+from app.analysis.diagnosis.linter.lint import lint_model
+from app.analysis.diagnosis.linter.optimizers import Optimizer, optimizer_of
 from app.analysis.settings import Settings
 from tests.app.analysis.diagnosis.models import chain, dense
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from app.analysis.diagnosis.recurrence import recurrent_growth
+from app.analysis.diagnosis.measured.recurrence import recurrent_growth
 from autoinit.reading import read_model
 
 

@@ -4,13 +4,15 @@ import keras
 import pytest
 from keras import layers, ops
 
-from app.analysis.diagnosis.fault import Severity
-from app.analysis.diagnosis.structure import structural
+from app.analysis.diagnosis.fault import Consequence
+from app.analysis.diagnosis.linter.structure import structural
 from tests.app.analysis.diagnosis.models import chain, dense, read
 
 
 def codes(model):
-    return {f.code: f.path for f in structural(read(model)) if f.severity is not Severity.NOTE}
+    return {
+        f.code: f.path for f in structural(read(model)) if f.consequence is not Consequence.NOTE
+    }
 
 
 def attention():
@@ -125,8 +127,8 @@ def test_nothing_is_accused_that_is_healthy(name):
 
 def test_notes_are_no_faults():
     model = chain((4,), dense(4), layers.Dropout(0.5), layers.BatchNormalization())
-    found = {f.code: f.severity for f in structural(read(model))}
-    assert found == {"dropout_before_normalization": Severity.NOTE}
+    found = {f.code: f.consequence for f in structural(read(model))}
+    assert found == {"dropout_before_normalization": Consequence.NOTE}
     model = chain((4,), dense(4), layers.BatchNormalization())
     assert {f.code for f in structural(read(model))} == {"bias_before_normalization"}
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from app.analysis.diagnosis.fault import Fault, Severity
+from app.analysis.diagnosis.fault import Consequence, Fault
 from app.analysis.diagnosis.verdict import Word, gathered, verdict_of, with_remedies
 
 
-def fault(code, severity=Severity.SERIOUS, series="uploaded", remedy="autoinit_helps"):
-    return Fault(code, "layer", "Dense", f"{code}.", remedy, severity, series)
+def fault(code, consequence=Consequence.SERIOUS, series="uploaded", remedy="autoinit_helps"):
+    return Fault(code, "layer", "Dense", f"{code}.", remedy, consequence, series)
 
 
 @pytest.mark.parametrize(
@@ -15,8 +15,8 @@ def fault(code, severity=Severity.SERIOUS, series="uploaded", remedy="autoinit_h
     [
         ([], Word.TRAINS),
         ([fault("saturated")], Word.STRUGGLES),
-        ([fault("saturated"), fault("constant_output", Severity.FATAL)], Word.CANNOT),
-        ([fault("zero_on_purpose", Severity.NOTE, None)], Word.TRAINS),
+        ([fault("saturated"), fault("constant_output", Consequence.FATAL)], Word.CANNOT),
+        ([fault("zero_on_purpose", Consequence.NOTE, None)], Word.TRAINS),
         ([fault("saturated", series="autoinit")], Word.TRAINS),
     ],
 )
@@ -45,7 +45,7 @@ def test_small_signals_whose_kernels_move(codes, updates, word):
     found = verdict_of("uploaded", [fault(code) for code in codes], 1.0, updates=updates)
     assert found.verdict is word
     assert ("by enough to learn" in found.reason) == (word is Word.TRAINS)
-    hopeless = [fault("signal_vanishes", Severity.FATAL)]
+    hopeless = [fault("signal_vanishes", Consequence.FATAL)]
     assert verdict_of("uploaded", hopeless, 1.0, updates=updates).verdict is Word.CANNOT
     assert verdict_of("uploaded", [fault(codes[0])], 0.9, updates=updates).verdict is Word.STRUGGLES
 
@@ -53,7 +53,7 @@ def test_small_signals_whose_kernels_move(codes, updates, word):
 def test_weights_that_are_right_are_kept():
     worse = [fault("gradient_explodes", series="autoinit")]
     assert verdict_of("uploaded", worse, 1.0).remedy == "keep_init"
-    zeros = [fault("zero_on_purpose", Severity.NOTE, None)]
+    zeros = [fault("zero_on_purpose", Consequence.NOTE, None)]
     assert verdict_of("uploaded", zeros, 1.0).remedy == "keep_zero_init"
     assert verdict_of("uploaded", [], 1.0).remedy == "none_needed"
 

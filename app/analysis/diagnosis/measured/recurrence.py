@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from app.analysis.diagnosis.fault import Fault, Severity
+from app.analysis.diagnosis.fault import Consequence, Fault
 from app.analysis.diagnosis.roles import BOUNDED_FUNCTIONS, name_of
 from app.text.formatting import number
 from autoinit.graph.model_graph import Call, ModelGraph, innermost
@@ -47,7 +47,7 @@ def recurrent_growth(graph: ModelGraph, series: str, seed: int = 0) -> Iterator[
                 f"mean square is {told}. Its activation, {_unbounded(layer)}, has no "
                 "bound.",
                 "bound_recurrence",
-                Severity.FATAL,
+                Consequence.FATAL,
                 series,
             )
             break  # one direction says what is wrong with both

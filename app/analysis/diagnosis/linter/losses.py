@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from app.analysis.diagnosis.architecture import Architecture, Step, function_name
-from app.analysis.diagnosis.fault import Fault, Severity
-from app.analysis.diagnosis.structure import last_of
+from app.analysis.diagnosis.fault import Consequence, Fault
+from app.analysis.diagnosis.linter.architecture import Architecture, Step, function_name
+from app.analysis.diagnosis.linter.structure import last_of
 
 CATEGORICAL = frozenset(
     [
@@ -53,7 +53,7 @@ def output_faults(
                 step.class_name,
                 found,
                 "change_last_activation",
-                _severity(name, from_logits, step, activation),
+                _consequence(name, from_logits, step, activation),
             )
 
 
@@ -64,12 +64,12 @@ def output_faults(
 _LEARNT_ALL_THE_SAME = frozenset({"sigmoid", "hard_sigmoid", "softplus", "exponential", "exp"})
 
 
-def _severity(name: str, from_logits: bool, step: Step, activation: Step | None) -> Severity:
+def _consequence(name: str, from_logits: bool, step: Step, activation: Step | None) -> Consequence:
     """Whether a loss and an activation that do not belong together keep a network from training."""
     function = activation.activation if activation is not None else None
     constant = function == "softmax" and step.channels == 1
     learnt = from_logits or name not in CATEGORICAL or function in _LEARNT_ALL_THE_SAME
-    return Severity.FATAL if constant or not learnt else Severity.SERIOUS
+    return Consequence.FATAL if constant or not learnt else Consequence.SERIOUS
 
 
 def _mismatch(name: str, from_logits: bool, step: Step, activation: Step | None) -> str | None:

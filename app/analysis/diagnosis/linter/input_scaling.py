@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from keras import layers
 
-from app.analysis.diagnosis.architecture import AUGMENTING
+from app.analysis.diagnosis.linter.architecture import AUGMENTING
 from app.analysis.diagnosis.roles import Role, role_of
 from app.analysis.settings import are_moments
 from autoinit.arrays import as_array

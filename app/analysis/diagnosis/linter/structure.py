@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from app.analysis.diagnosis.architecture import (
+from app.analysis.diagnosis.fault import Consequence, Fault, found_by, layers_have
+from app.analysis.diagnosis.linter.architecture import (
     AUGMENTING,
     NORMALIZERS,
     PASSING,
@@ -13,9 +14,8 @@ from app.analysis.diagnosis.architecture import (
     Architecture,
     Step,
 )
-from app.analysis.diagnosis.fault import Fault, Severity, found_by, layers_have
-from app.analysis.diagnosis.input_scaling import BYTES
-from app.analysis.diagnosis.kernels import initializer_of
+from app.analysis.diagnosis.linter.initializers import initializer_of
+from app.analysis.diagnosis.linter.input_scaling import BYTES
 from app.text.formatting import number
 
 # Σ 1/width along a path, over dense layers: what a product of random matrices loses in rank
@@ -56,7 +56,7 @@ def _softmax_over_one(architecture: Architecture) -> Iterator[Fault]:
                 f"{step.path!r} is a softmax over a single entry: it gives 1 for every input, and "
                 "no gradient comes back through it.",
                 "change_last_activation",
-                severity=Severity.FATAL,
+                consequence=Consequence.FATAL,
             )
 
 
@@ -303,7 +303,7 @@ def _before_normalization(architecture: Architecture) -> Iterator[Fault]:
             f"{layers_have(len(biased))} a bias that the batch normalization behind takes away "
             f"again, first {biased[0].path!r}: use_bias=False saves it.",
             "none_needed",
-            severity=Severity.NOTE,
+            consequence=Consequence.NOTE,
         )
     if dropped:
         yield _fault(
@@ -312,7 +312,7 @@ def _before_normalization(architecture: Architecture) -> Iterator[Fault]:
             f"Dropout stands before batch normalization at {dropped[0].path!r}: the statistics of "
             "training are not those of inference. Put it behind the last normalization.",
             "none_needed",
-            severity=Severity.NOTE,
+            consequence=Consequence.NOTE,
         )
 
 

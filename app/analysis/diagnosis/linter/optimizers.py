@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from app.analysis.diagnosis.architecture import NORMALIZERS, Architecture, kernel_shape
-from app.analysis.diagnosis.fault import Fault, Severity
-from app.analysis.diagnosis.kernels import initial_variance, own_initializer
-from app.analysis.diagnosis.losses import BINARY, CATEGORICAL, losses_of
+from app.analysis.diagnosis.fault import Consequence, Fault
+from app.analysis.diagnosis.linter.architecture import NORMALIZERS, Architecture, kernel_shape
+from app.analysis.diagnosis.linter.initializers import initial_variance, own_initializer
+from app.analysis.diagnosis.linter.losses import BINARY, CATEGORICAL, losses_of
 from app.text.formatting import number
 
 # Optimizers whose first step is their rate in each entry, however small the gradient is.
@@ -192,4 +192,4 @@ def _judged(optimizer: Optimizer, each: float, most: float, good: float) -> Iter
 
 
 def _fault(message: str) -> Fault:
-    return Fault("learning_rate", "", "", message, "change_rate", Severity.NOTE)
+    return Fault("learning_rate", "", "", message, "change_rate", Consequence.NOTE)

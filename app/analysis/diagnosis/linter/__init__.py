@@ -1,0 +1,1 @@
+"""The linter: it reads configuration, values and training settings, and runs nothing."""

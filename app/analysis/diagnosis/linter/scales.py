@@ -1,0 +1,321 @@
+"""Kernels drawn on a scale that is not one for their activation and number of inputs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from app.analysis.diagnosis.fault import Fault
+from app.analysis.diagnosis.linter.architecture import (
+    NORMALIZERS,
+    PASSING,
+    RECURRENT,
+    Architecture,
+    Step,
+    kernel_shape,
+)
+from app.analysis.diagnosis.linter.initializers import (
+    counts_inputs,
+    initial_variance,
+    initializer_of,
+    own_initializer,
+)
+from app.analysis.diagnosis.measured.signals import EXPLODED, VANISHED
+from app.text.formatting import number
+
+# A kernel whose fan-in times variance is off by more than this does not fit its activation, if what
+# has gone before is off by the other factor with it.
+_OFF, _LEVEL_OFF = 4.0, 10.0
+_BRANCH = 12  # steps of a residual branch, at most
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(80)
+_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
+
+_FUNCTIONS: Mapping[str, Callable[[Any], Any]] = {
+    "relu": lambda x: np.maximum(x, 0),
+    "relu6": lambda x: np.clip(x, 0, 6),
+    "leakyrelu": lambda x: np.where(x > 0, x, 0.2 * x),
+    "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
+    "selu": lambda x: 1.0507 * np.where(x > 0, x, 1.67326 * np.expm1(np.minimum(x, 0))),
+    "gelu": lambda x: x * 0.5 * (1 + np.tanh(0.7978845608 * (x + 0.044715 * x**3))),
+    "silu": lambda x: x / (1 + np.exp(-np.clip(x, -700, 700))),
+    "swish": lambda x: x / (1 + np.exp(-np.clip(x, -700, 700))),
+    "mish": lambda x: x * np.tanh(np.logaddexp(0, x)),
+    "tanh": np.tanh,
+    "sigmoid": lambda x: 1 / (1 + np.exp(-np.clip(x, -700, 700))),
+    "softsign": lambda x: x / (1 + np.abs(x)),
+    "softplus": lambda x: np.logaddexp(0, x),
+    "exponential": lambda x: np.exp(np.minimum(x, 300)),
+    "exp": lambda x: np.exp(np.minimum(x, 300)),
+    "sin": np.sin,
+    "cos": np.cos,
+    "linear": lambda x: x,
+}
+
+# Of these a large argument is a high frequency, chosen on purpose.
+_PERIODIC = frozenset({"sin", "cos"})
+# Fan-in times variance that keeps a signal before this activation; 1 for the others.
+_NEEDED = {
+    "relu": 2.0, "relu6": 2.0, "leakyrelu": 1.9, "elu": 1.5, "gelu": 2.0, "silu": 2.0, "swish": 2.0,
+    "mish": 2.0,
+}  # fmt: skip
+
+
+def power(architecture: Architecture, step: Step) -> float | None:
+    """Fan-in times variance: by what a fresh kernel multiplies a mean square."""
+    shape = kernel_shape(architecture, step)
+    if shape is None or len(shape) < 2:
+        return None
+    variance = initial_variance(own_initializer(step), shape)
+    if variance is None:
+        return None
+    taps, channels = math.prod(shape[:-2]), shape[-2]
+    if step.is_depthwise:
+        return variance * taps
+    if step.class_name.endswith("Transpose"):
+        strides = step.config.get("strides", 1)
+        strides = math.prod(strides) if isinstance(strides, list | tuple) else int(strides)
+        return variance * max(taps / max(strides, 1), 1.0) * shape[-1]
+    if step.class_name.startswith("Separable"):
+        depthwise = initial_variance(initializer_of(step, "depthwise_initializer"), shape)
+        units = step.channels or 1
+        pointwise = initial_variance(
+            initializer_of(step, "pointwise_initializer"), (channels * shape[-1], units)
+        )
+        if depthwise is None or pointwise is None:
+            return None
+        return depthwise * taps * pointwise * channels * shape[-1]
+    return variance * taps * channels
+
+
+def second_moment(function: str, square: float) -> float | None:
+    """E f(√q·z)² for a standard normal z; None for a function that is not known."""
+    known = _FUNCTIONS.get(function.replace("_", ""))
+    if known is None:
+        return None
+    with np.errstate(all="ignore"):
+        return float(_WEIGHTS @ np.square(known(math.sqrt(square) * _NODES)))
+
+
+def unfit_scales(architecture: Architecture) -> Iterator[Fault]:
+    """Kernels whose scale is not one for their activation and number of inputs."""
+    squares: list[float | None] = []
+    started: list[bool] = []
+    first: list[tuple[Step, float, float] | None] = []  # that is off, in each stretch
+    at_fault: dict[int, _Scale] = {}
+    for step in architecture.steps:
+        known = [i for i in step.inputs if squares[i] is not None]
+        main = max(known, key=lambda i: squares[i] or 0.0, default=None)
+        square = squares[main] if main is not None else None
+        begun = started[main] if main is not None else False
+        start = first[main] if main is not None else None
+        if not step.inputs or step.class_name in NORMALIZERS | RECURRENT | {"Embedding"}:
+            square, begun, start = 1.0, False, None
+        elif step.is_kernel:
+            own = power(architecture, step)
+            square = None if own is None or square is None else own * square
+            if own is not None and square is not None:
+                behind = architecture.following(step)
+                function, factor, normalized = _behind(behind)
+                if factor is None:
+                    square = None
+                elif not normalized and function not in _PERIODIC:
+                    off = own * factor / _NEEDED.get(function.replace("_", ""), 1.0)
+                    level = square * factor
+                    if start is None or (off > 1) != (start[2] > 1):
+                        start = (step, own, off)
+                    fixed = not counts_inputs(own_initializer(step)) or step.is_depthwise
+                    fixed = fixed or step.class_name.startswith("Separable")
+                    # What counts the inputs is at fault where its small factors pile up.
+                    piled = level >= EXPLODED or level <= 1 / VANISHED
+                    same = (off > 1) == (level > 1)
+                    wrong = max(off, 1 / max(off, 1e-300)) > _OFF
+                    away = not 1 / _LEVEL_OFF < level < _LEVEL_OFF
+                    meant = _is_added(architecture, step) or (
+                        # A small head is one on purpose, where nothing else is small.
+                        off < 1 and begun and not at_fault and _is_head(architecture, step)
+                    )
+                    if fixed and wrong and same and away and not meant:
+                        at_fault.setdefault(step.index, _Scale(step, own, off))
+                    elif piled and same and function in _NEEDED and abs(math.log(off)) > 0.2:
+                        begins = at_fault.get(start[0].index)
+                        if begins is None or begins.level is not None:  # the stretch goes on
+                            at_fault[start[0].index] = _Scale(start[0], own, off, level)
+            begun = True
+        elif step.activation is not None:
+            square = None if square is None else second_moment(step.activation, square)
+        elif step.class_name == "Dropout":
+            rate = step.config.get("rate", 0.0)
+            if square is not None and isinstance(rate, int | float) and 0 <= rate < 1:
+                square = square / (1 - rate)
+        elif step.class_name in ("Add", "Subtract") and len(step.inputs) > 1:
+            square = sum(squares[i] or 0.0 for i in known) if known else None
+        elif step.class_name in ("Rescaling", "Normalization") and not begun:
+            square = 1.0
+        elif (factor := _factor(step)) is not None:
+            square = None if square is None else square * factor
+        elif not _keeps(step):
+            square = None
+        squares.append(square)
+        started.append(begun)
+        first.append(start)
+    if at_fault:
+        yield _scale_fault(list(at_fault.values()))
+
+
+def _is_added(architecture: Architecture, step: Step) -> bool:
+    """Whether it stands in a branch that is added to what goes round it: small there is fine."""
+    for after in islice(architecture.following(step), _BRANCH):
+        if len(after.inputs) > 1:
+            return after.class_name in ("Add", "Subtract", "Average")
+    return False
+
+
+def _is_head(architecture: Architecture, step: Step) -> bool:
+    """Whether nothing but activations comes after a kernel."""
+    after = list(architecture.following(step))
+    ends = (after or [step])[-1].index in architecture.output_set
+    return ends and not any(each.is_kernel for each in after)
+
+
+_NAMES = {
+    f"{who}{how}": f"{who.capitalize()} {how}"
+    for who in ("glorot", "he", "lecun") for how in ("uniform", "normal")
+}  # fmt: skip
+
+
+class _Scale(NamedTuple):
+    """What is off: a kernel, or all of a stretch where each is a little off.
+
+    Attributes:
+        step: the kernel, or the first of the stretch.
+        power: what the kernel, or one of the stretch, does to the mean square.
+        off: that beside what it should be.
+        level: of the signal at the end of the stretch.
+    """
+
+    step: Step
+    power: float
+    off: float
+    level: float | None = None
+
+
+def _scale_fault(found: list[_Scale]) -> Fault:
+    step, own, off, level = found[0]
+    name, config = own_initializer(step)
+    drawn = {"randomnormal": "N(0, {:g})", "truncatednormal": "a truncated N(0, {:g})"}.get(name)
+    how = drawn.format(config.get("stddev", 0.05)) if drawn else _NAMES.get(name, name)
+    if step.is_depthwise:
+        why = (
+            f"{how} counts the inputs of all channels, and each unit of a depthwise kernel reads "
+            "one of them"
+        )
+    elif counts_inputs((name, config)):
+        why = f"{how} does not make up for what the activation takes away"
+    else:
+        why = f"{how} does not go by the number of inputs"
+    several = f" ({len(found):,} layers)" if len(found) > 1 else ""
+    side = "large" if off > 1 else "small"
+    times = f"by {number(own)}, which is {number(max(off, 1 / off))} times too {side}"
+    if level is None:
+        said = (
+            f"The kernel of {step.path!r} is drawn too {side}{several}: {why}. It multiplies the "
+            f"signal's mean square {times}."
+        )
+    else:
+        said = (
+            f"From {step.path!r} on kernels are drawn too {side}: {why}. One of them multiplies "
+            f"the signal's mean square {times}; together they turn 1 into {number(level)}."
+        )
+    return Fault("init_vs_activation", step.path, step.class_name, said, "autoinit_helps")
+
+
+def _behind(steps: Iterator[Step]) -> tuple[str, float | None, bool]:
+    """What a kernel's output meets: its activation, the fixed factor before it, a reset.
+
+    The factor is None where it cannot be told.
+    """
+    factor: float | None = 1.0
+    for step in steps:
+        if step.class_name in NORMALIZERS:
+            return "linear", factor, True
+        if step.activation is not None:
+            return step.activation, factor, False
+        own = _factor(step)
+        if own is not None and factor is not None:
+            factor *= own
+        elif step.is_kernel or len(step.inputs) != 1 or step.class_name in PASSING:
+            break
+        elif not _keeps(step):
+            return "linear", None, False
+    return "linear", factor, False
+
+
+def _factor(step: Step) -> float | None:
+    """The square of the fixed number that a step multiplies by; None if it does not."""
+    if step.class_name == "Rescaling":
+        scale = step.config.get("scale")
+        return float(scale) ** 2 if isinstance(scale, int | float) else None
+    if step.class_name in ("Multiply", "Divide", "TrueDivide"):
+        numbers = list(_numbers(step.entry.get("inbound_nodes")))
+        if len(numbers) == 1 and numbers[0]:
+            return numbers[0] ** 2 if step.class_name == "Multiply" else numbers[0] ** -2
+    return None
+
+
+def _numbers(nodes: Any) -> Iterator[float]:
+    """Numbers that stand beside tensors in the arguments of an operation."""
+    for node in nodes if isinstance(nodes, list) else ():
+        if isinstance(node, Mapping):
+            values = [*(node.get("args") or ()), *(node.get("kwargs") or {}).values()]
+        else:  # of Keras 2: a reference, and behind it the arguments by name
+            values = list(node[3].values()) if _has_arguments(node) else []
+        for value in values:
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                yield float(value)
+
+
+def _has_arguments(node: Any) -> bool:
+    return isinstance(node, list) and len(node) == 4 and isinstance(node[3], Mapping)
+
+
+_KEEPING = frozenset([
+    "InputLayer", "Concatenate", "Average", "Maximum", "Minimum", "MaxPooling1D", "MaxPooling2D",
+    "MaxPooling3D", "GlobalMaxPooling1D", "GlobalMaxPooling2D", "GlobalMaxPooling3D", "Cast", "Add",
+    "Subtract", "Activation",
+])  # fmt: skip
+
+
+def _keeps(step: Step) -> bool:
+    """Whether a step leaves the size of a signal about as it is."""
+    return step.class_name in _KEEPING | PASSING
+
+
+def selu_without_lecun(architecture: Architecture) -> Iterator[Fault]:
+    """SELU keeps mean 0 and variance 1 with LeCun's initializer only (Klambauer et al. 2017)."""
+    wrong = []
+    for step in architecture.kernels():
+        readers = [architecture.steps[i] for i in architecture.readers[step.index]]
+        if any(reader.activation == "selu" for reader in readers):
+            name, config = own_initializer(step)
+            lecun = name.startswith("lecun") or (
+                name == "variancescaling"
+                and config.get("scale", 1.0) == 1.0
+                and config.get("mode", "fan_in") == "fan_in"
+            )
+            if not lecun and name:
+                wrong.append((step, name))
+    if len(wrong) > 1:
+        step, name = wrong[0]
+        yield Fault(
+            "init_vs_activation",
+            step.path,
+            step.class_name,
+            f"{len(wrong):,} layers before SELU draw their kernels by {name}, first {step.path!r}: "
+            "SELU keeps mean 0 and variance 1 with lecun_normal, and with AlphaDropout in place of "
+            "Dropout.",
+            "autoinit_helps",
+        )

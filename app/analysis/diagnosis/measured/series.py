@@ -1,0 +1,112 @@
+"""The figures of one series of weights, from which faults are told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from app.analysis.diagnosis.fault import Consequence, Fault
+from app.analysis.diagnosis.measured.flow import Flow, gate_branches
+from app.analysis.diagnosis.roles import Role
+from autoinit.graph.model_graph import Call, ModelGraph
+from probes.gradients import Gradients, variables_by_path
+from probes.moments.figures import Moments
+from probes.segments import trainable
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One series' figures.
+
+    Attributes:
+        graph: the calls.
+        roles: of each call.
+        forward, backward: moments of each call's first output and of its gradient.
+        zero: calls whose kernels are zero.
+        series: its name.
+        updates: update ratio of each call's kernel; empty where it is not known.
+    """
+
+    graph: ModelGraph
+    roles: Sequence[Role]
+    forward: Sequence[Moments | None]
+    backward: Sequence[Moments | None]
+    zero: frozenset[int]
+    series: str
+    updates: Sequence[float | None] = ()
+
+    @cached_property
+    def producers(self) -> Mapping[int, int]:
+        """Index of the call that writes each value."""
+        return {v.index: call.index for call in self.graph.calls for v in call.outputs}
+
+    def flow(self) -> Flow:
+        """Levels of signals and gradients along the graph."""
+        squares = [None if m is None else m.mean_square for m in self.forward]
+        gradients = [
+            None if m is None else m.mean_square * call.outputs[0].entries
+            for call, m in zip(self.graph.calls, self.backward, strict=True)
+        ]
+        return Flow(self.graph, self.roles, squares, gradients, self.zero)
+
+    @cached_property
+    def gates(self) -> frozenset[int]:
+        """Calls that only open and close a gate, of which no size is judged."""
+        return gate_branches(self.graph, self.roles)
+
+    @cached_property
+    def steering(self) -> frozenset[int]:
+        """Those, and what makes queries, keys and divisors: there, small is no fault."""
+        return gate_branches(self.graph, self.roles, steering=True)
+
+
+def fault_of(
+    measured: Measured,
+    code: str,
+    call: Call,
+    message: str,
+    remedy: str,
+    consequence: Consequence = Consequence.SERIOUS,
+) -> Fault:
+    """A fault of the series, at a call."""
+    path = (call.part == "activation" and call.path.rpartition("/")[0]) or call.path
+    return Fault(code, path, call.class_name, message, remedy, consequence, measured.series)
+
+
+Received = Mapping[str, tuple[float, float]]
+
+
+def received_by_normalizers(measured: Measured) -> Received:
+    """Mean and variance of what each normalization receives, by its path."""
+    found = {}
+    for call in measured.graph.calls:
+        if measured.roles[call.index] is Role.NORMALIZER and call.inputs:
+            moments = measured.forward[measured.producers[call.inputs[0].index]]
+            if moments is not None and moments.finite_fraction == 1.0:
+                found[call.path] = moments.mean, moments.variance
+    return found
+
+
+def update_ratios(graph: ModelGraph, gradients: Gradients | None) -> list[float | None]:
+    """For each call the update ratio of its kernel; the least of several kernels'.
+
+    Args:
+        graph: the calls.
+        gradients: as they were measured; None where they could not be.
+
+    Returns:
+        Root mean squares of a sample's gradient beside those of the kernels; None for a call
+        without a trainable kernel, and for one that no gradient reaches.
+    """
+    if gradients is None:
+        return [None] * len(graph.calls)
+    found = {
+        id(variable): gradients.update_ratios[path]
+        for path, variable in variables_by_path(graph).items()
+        if path in gradients.update_ratios
+    }
+    # An activation of a layer's own is a call of the layer, and has no kernel.
+    own = ((() if call.part == "activation" else trainable(call)) for call in graph.calls)
+    ratios = ([found.get(id(variable)) for variable in variables] for variables in own)
+    return [min((r for r in each if r is not None), default=None) for each in ratios]

@@ -1,0 +1,235 @@
+"""Signals and gradients that vanish or explode, and differences that grow or fall beside them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from app.analysis.diagnosis.fault import Consequence, Fault
+from app.analysis.diagnosis.measured.flow import Point
+from app.analysis.diagnosis.measured.series import Measured, fault_of
+from app.analysis.diagnosis.roles import Role
+from app.text.formatting import number
+from autoinit.graph.model_graph import Call
+
+# A signal's mean square, and the squared norm of a gradient, vanish or explode beyond these. Chains
+# of ReLU layers, trained on digits for 300 steps: dense ones gained 95 % and more up to a factor of
+# 230, 90 % at 600, 70 % and less beyond 8,000; convolutions under global pooling 23 to 95 % up to
+# 330, 6 % and less from 430 on.
+VANISHED, EXPLODED, GRADIENT_FACTOR = 300.0, 100.0, 1000.0
+_MOST_SLACK = 0.25  # of the logarithm, for what few samples leave open
+LEAST = 10.0  # what ends about where signals should be has only made up for its input
+# From here on nothing can be learnt in the time that anyone has.
+HOPELESS = 1e8
+# What two inputs differ by, beside the signal: in amplitude; and what of it one layer may do.
+DISTORTION_GROWS, DISTORTION_FALLS = 10.0, 100.0
+# Update ratios that differ by less are what pooling and shapes do. Healthy networks of
+# keras.applications: 80 to 8,000, ConvNeXt 10⁷ by a factor that opens; and a normalized network
+# learns even where they differ by 10¹². So they explain a fault, and are none by themselves.
+UNEVEN = 10.0
+
+
+def not_finite(measured: Measured) -> Iterator[Fault]:
+    """Where the signal is no finite number."""
+    for call, moments in zip(measured.graph.calls, measured.forward, strict=True):
+        if moments is not None and moments.finite_fraction < 1.0:
+            yield fault_of(
+                measured,
+                "not_finite",
+                call,
+                f"The signal is NaN or beyond the range of floating point, first at {call.path!r}.",
+                "autoinit_helps",
+                Consequence.FATAL,
+            )
+            return
+
+
+def signal_changes(measured: Measured, points: Sequence[Point]) -> Iterator[Fault]:
+    """Where a signal vanishes or explodes on its way to an activation or to the output."""
+    known = [p for p in points if p.forward is not None and not math.isnan(p.forward)]
+    flow = measured.flow()
+    heights = [
+        p
+        for p in known
+        if p.consumer is not Role.BOUNDED
+        and _square(measured, p) >= LEAST
+        and not _ends_in_zeros(measured, flow.readers[p.call.index])
+    ]
+    inner = [each for p in known if (each := flow.before_head(p)) is not None]
+    known = [p for p in inner if p.forward is not None]
+    lost = [p for p in known if p.forward is not None and p.forward == -math.inf]
+    if lost and not _underflows(measured, lost[0]):
+        known = [p for p in known if p not in lost]  # zeros: dead units, zero kernels
+    small = [
+        p
+        for p in known
+        if _square(measured, p) <= 1 / LEAST and p.call.index not in measured.steering
+    ]
+    low = min(small, key=lambda p: p.forward or 0.0, default=None)
+    if low is not None and (low.forward or 0.0) <= _slack(measured, low) - math.log(VANISHED):
+        yield _stretch(measured, "signal_vanishes", low, "falls")
+    high = max(heights, key=lambda p: p.forward or 0.0, default=None)
+    if high is not None and (high.forward or 0.0) >= math.log(EXPLODED) - _slack(measured, high):
+        yield _stretch(measured, "signal_explodes", high, "grows")
+
+
+def _ends_in_zeros(measured: Measured, readers: Sequence[int]) -> bool:
+    """Whether activations make nothing but zeros of a value: large negative biases, say."""
+    behind = [measured.forward[index] for index in readers]
+    return bool(behind) and all(m is not None and m.shape.dead_fraction == 1.0 for m in behind)
+
+
+def _slack(measured: Measured, point: Point) -> float:
+    """Two standard errors of the level: what few samples leave open must not hide a fault."""
+    moments = measured.forward[point.call.index]
+    error = None if moments is None else moments.standard_error
+    return min(2.0 * (error or 0.0), _MOST_SLACK)
+
+
+def _square(measured: Measured, point: Point) -> float:
+    """The mean square at a point."""
+    moments = measured.forward[point.call.index]
+    return math.nan if moments is None else moments.mean_square
+
+
+def _underflows(measured: Measured, point: Point) -> bool:
+    """Whether a zero is what is left of a signal that was falling, and not that of dead units."""
+    before = [measured.forward[i] for i in point.kernels[:-1]]
+    squares = [m.mean_square for m in before if m is not None]
+    return any(0.0 < square < 1e-30 for square in squares)
+
+
+def _stretch(measured: Measured, code: str, point: Point, verb: str) -> Fault:
+    kernels = point.kernels
+    calls = measured.graph.calls
+    start = calls[_first_at_fault(measured, point)]
+    level = point.forward or 0.0
+    each = math.exp(level / len(kernels)) if math.isfinite(level) else 0.0
+    size = "to 0" if level == -math.inf else f"by {number(math.exp(min(abs(level), 700.0)))} in all"
+    rate = number(1 / each if each and level < 0 else each) if math.isfinite(level) else ""
+    over = "one layer" if len(kernels) == 1 else f"{len(kernels):,} layers"
+    told = f", {rate} for each of {over}" if rate and len(kernels) > 1 else f", over {over}"
+    consequence = Consequence.FATAL if abs(level) >= math.log(HOPELESS) else Consequence.SERIOUS
+    return fault_of(
+        measured,
+        code,
+        start,
+        f"From {start.path!r} to {point.call.path!r} the signal's mean square {verb} {size}{told}.",
+        "autoinit_helps",
+        consequence,
+    )
+
+
+def _first_at_fault(measured: Measured, point: Point) -> int:
+    """The kernel from which on the level moves to where it ends: its turning point."""
+    flow = measured.flow()
+    sign = 1 if (point.forward or 0.0) > 0 else -1
+    best, turning = 0.0, point.kernels[0]
+    for index in point.kernels[:-1]:
+        here = sign * flow.forward[index].log
+        if here < best:
+            best, turning = here, index
+    return turning
+
+
+def gradient_changes(measured: Measured, points: Sequence[Point]) -> Iterator[Fault]:
+    """Where a gradient vanishes or explodes on its way back to the kernels."""
+    known = [p for p in points if p.backward is not None and not math.isnan(p.backward)]
+    finite = [p for p in known if p.backward is not None and math.isfinite(p.backward)]
+    limit = math.log(GRADIENT_FACTOR)
+    flow, few = measured.flow(), math.log(LEAST)
+    falling = [
+        p
+        for p in finite
+        if p.call.index not in measured.steering and not flow.falls_at_head_alone(p, few)
+    ]
+    low = min(falling, key=lambda p: p.backward or 0.0, default=None)
+    gone = [p for p in known if p.backward == -math.inf]
+    if gone and low is not None and (low.backward or 0.0) < -math.log(EXPLODED):
+        low = gone[0]  # underflow of what was falling
+    elif gone and any(_underflows(measured, p) for p in points if p.forward == -math.inf):
+        low = gone[0]
+    high = max(finite, key=lambda p: p.backward or 0.0, default=None)
+    for point, sign, code, verb in (
+        (low, -1, "gradient_vanishes", "falls"),
+        (high, 1, "gradient_explodes", "grows"),
+    ):
+        if point is None or sign * (point.backward or 0.0) < limit:
+            continue
+        call = measured.graph.calls[point.kernel]
+        level = abs(point.backward or 0.0)
+        count = len(point.later)
+        size = "to 0" if math.isinf(level) else f"by {number(math.exp(min(level, 700.0)))}"
+        rate = ""
+        if math.isfinite(level) and count > 1:
+            rate = f", {number(math.exp(level / count))} for each of {count:,} layers"
+        yield fault_of(
+            measured,
+            code,
+            call,
+            f"On its way back to {call.path!r} the gradient's squared norm {verb} {size}{rate}."
+            f"{_beside_others(measured, call, sign)}",
+            "autoinit_helps",
+            Consequence.FATAL if level >= math.log(HOPELESS) else Consequence.SERIOUS,
+        )
+
+
+def _beside_others(measured: Measured, call: Call, sign: int) -> str:
+    """How much slower (-1), or faster (1), a kernel would change than another one at the most."""
+    own = measured.updates[call.index] if measured.updates else None
+    others = zip(measured.updates, measured.graph.calls, strict=False)
+    known = [(sign * math.log(own / ratio), other) for ratio, other in others if own and ratio]
+    distance, other = max(known, key=lambda each: each[0], default=(0.0, call))
+    if distance < math.log(UNEVEN):
+        return ""
+    times, pace = number(math.exp(min(distance, 700.0))), "faster" if sign > 0 else "slower"
+    return (
+        f" At one learning rate its kernel would move {times} times {pace}, beside its size, than "
+        f"that of {other.path!r}."
+    )
+
+
+def distortions(measured: Measured, points: Sequence[Point]) -> Iterator[Fault]:
+    """What two inputs differ by grows or falls beside the signal, layer after layer.
+
+    (squared norm of the gradient) · (mean square of the signal) stays along a path where layers do
+    to a small difference what they do to the signal; the largest single step is left out, since a
+    trend is what condemns. Gates do something else to each input, and their roads are added: there
+    the product of both is no measure of it.
+    """
+    if measured.gates:
+        return
+    stretches: dict[int, list[tuple[float, Point]]] = {}
+    for point in points:
+        if point.forward is None or point.backward is None:
+            continue
+        height = point.forward + point.backward
+        if math.isfinite(height):
+            stretches.setdefault(point.kernels[0], []).append((height, point))
+    worst: tuple[float, Point, int] | None = None
+    for found in stretches.values():
+        steps = [after[0] - before[0] for before, after in pairwise(found)]
+        if len(steps) < 3:
+            continue
+        whole = found[0][0] - found[-1][0]
+        largest = max((-step for step in steps), key=lambda s: s if whole > 0 else -s)
+        trend = whole - largest
+        if trend * whole > 0 and (worst is None or abs(trend) > abs(worst[0])):
+            worst = trend, found[0][1], len(found)
+    if worst is None:
+        return
+    trend, point, count = worst
+    limit = DISTORTION_GROWS if trend > 0 else DISTORTION_FALLS
+    if abs(trend) >= 2 * math.log(limit):
+        call = measured.graph.calls[point.kernel]
+        what = "amplified" if trend > 0 else "damped"
+        yield fault_of(
+            measured,
+            "gradient_differs",
+            call,
+            f"What two inputs differ by is {what} beside the signal itself by a factor of "
+            f"{number(math.exp(min(abs(trend) / 2, 700.0)))} over {count:,} layers, from "
+            f"{call.path!r} on.",
+            "change_activation" if trend < 0 else "autoinit_helps",
+        )

@@ -1,0 +1,108 @@
+"""Units through which nothing passes: dead and saturated ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from app.analysis.diagnosis.fault import Consequence, Fault
+from app.analysis.diagnosis.measured.series import Measured, fault_of
+from app.analysis.diagnosis.roles import Role, activation_of
+from autoinit.graph.model_graph import Call
+
+# Share of dead units; on noise, maximum pooling alone makes up to a third of them dead.
+DEAD, DEAD_WITH_AUTOINIT = 0.4, 0.75
+# Of what correlates so much because pooling has averaged noise, half are, and trainings learn.
+_POOLED, _DEAD_OF_ALIKE = 0.9, 0.75
+SATURATED = 0.5  # share of saturated entries
+_SHARES = frozenset({"softmax", "sigmoid", "sparsemax"})
+
+
+def dead_units(measured: Measured) -> Iterator[Fault]:
+    """Units that give zero for every input."""
+    yield from _share(
+        measured,
+        "dead_channels",
+        "dead_fraction",
+        DEAD_WITH_AUTOINIT if measured.series == "autoinit" else DEAD,
+        "Of the units of {path!r} {share:.0%} give zero for every input{more}: nothing passes, and "
+        "no gradient returns, through these.",
+        "autoinit_helps",
+        {Role.ACTIVATION, Role.BOUNDED},
+    )
+
+
+def _pooled(measured: Measured, call: Call) -> bool:
+    """Whether a call receives what pooling leaves of noise: nearly the same for every input.
+
+    Half of the units behind it give zero then, for noise alone: images differ by more.
+    """
+    before = measured.forward[measured.producers[call.inputs[0].index]]
+    return (
+        before is not None
+        and before.position_correlation is None
+        and (before.sample_correlation or 0.0) >= _POOLED
+        and any(m is not None and m.position_correlation is not None for m in measured.forward)
+    )
+
+
+def saturated_units(measured: Measured) -> Iterator[Fault]:
+    """Entries at which a bounded function is flat."""
+    yield from _share(
+        measured,
+        "saturated",
+        "saturated_fraction",
+        SATURATED,
+        "Of the entries of {path!r} {share:.0%} are saturated{more}: gradients hardly pass there.",
+        "autoinit_helps",
+        {Role.BOUNDED, Role.ACTIVATION},
+    )
+
+
+def _share(
+    measured: Measured, code: str, name: str, least: float, told: str, remedy: str, roles: set[Role]
+) -> Iterator[Fault]:
+    found = []
+    for call, moments in zip(measured.graph.calls, measured.forward, strict=True):
+        share = None if moments is None else getattr(moments.shape, name)
+        if share is None or share < least or measured.roles[call.index] not in roles:
+            continue
+        if call.index in measured.gates:
+            continue
+        if name == "dead_fraction" and activation_of(call) in _SHARES:
+            continue  # a share of nearly 0 is an answer
+        if name == "saturated_fraction" and activation_of(call) == "relu6":
+            continue  # half of a ReLU's entries lie at its lower bound, where it is 0
+        if name == "dead_fraction" and share < _DEAD_OF_ALIKE and _pooled(measured, call):
+            continue
+        before = [measured.producers.get(value.index) for value in call.inputs]
+        behind_zero = any(index in measured.zero for index in before if index is not None)
+        if behind_zero and not _stuck(measured, call):
+            continue
+        found.append((share, call))
+    if found:
+        share, call = found[0]
+        more = f", and more than {least:.0%} in {len(found) - 1:,} others" if found[1:] else ""
+        # Where whole layers are, and nothing passes beside them, training has nothing to go by.
+        gone = name == "dead_fraction" and any(each == 1.0 for each, _ in found)
+        yield fault_of(
+            measured,
+            code,
+            call,
+            told.format(path=call.path, share=share, more=more),
+            remedy,
+            Consequence.FATAL if gone and _outputs_are_still(measured) else Consequence.SERIOUS,
+        )
+
+
+def _outputs_are_still(measured: Measured) -> bool:
+    """Whether all outputs are one number, whatever the input."""
+    graph = measured.graph
+    producers = graph.producers()
+    found = (measured.forward[producers[value.index].index] for value in graph.outputs)
+    return all(moments is not None and moments.variance == 0.0 for moments in found)
+
+
+def _stuck(measured: Measured, call: Call) -> bool:
+    """Whether no gradient comes back to a call behind a zero kernel: it is dead for good."""
+    moments = measured.backward[call.index]
+    return moments is None or moments.mean_square == 0.0
