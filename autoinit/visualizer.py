@@ -66,7 +66,7 @@ class AutoInitVisualizer:
         from app.analysis.reporting import Source, result_of
         from app.analysis.settings import Settings
         from app.charts import variance_chart
-        from autoinit.notebook_figure import NotebookFigure
+        from app.charts.notebook import NotebookFigure
 
         if ylim is not None and not 0 < ylim[0] < ylim[1]:
             raise ValueError(f"ylim must be two positive, increasing variances. Received: {ylim!r}")

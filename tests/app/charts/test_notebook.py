@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 import plotly.io
 import pytest
 
+from app.charts.notebook import NotebookFigure
 from autoinit import AutoInitVisualizer
-from autoinit.notebook_figure import NotebookFigure
 
 
 @pytest.fixture
