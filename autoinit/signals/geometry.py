@@ -65,6 +65,11 @@ class Taps:
         """Some of the output positions."""
         return Taps(self.reads[outputs], self.weights[outputs], self.size)
 
+    def central(self, most: int) -> Taps:
+        """At most so many output positions, those in the middle."""
+        first = max(len(self.reads) - most, 0) // 2
+        return self.at(np.arange(first, min(first + most, len(self.reads))))
+
     def thinned(self, most: int) -> Taps:
         """At most about so many taps: all near either end, and some between that stand for all."""
         taps, ends = self.reads.shape[1], most // 4

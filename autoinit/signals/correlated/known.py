@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from autoinit.signals.correlated.channels.channels import Channels, exchangeable, joined
+from autoinit.signals.correlated.channels.channels import Channels, exchangeable
 from autoinit.signals.correlated.channels.kernels import means_of_units, through, variance_of_means
 from autoinit.signals.correlated.pairs import (
     as_matrix,
@@ -26,14 +26,7 @@ from autoinit.signals.signal import Array, BiasMoments, KernelMoments
 
 def channels_of(state: State) -> Channels | None:
     """What is known of each channel, in a concatenation too."""
-    if state.notes.channels is not None or not state.notes.parts:
-        return state.notes.channels
-    parts = [channels_of(part) for _, part in state.notes.parts]
-    found = joined(parts)
-    shares = [share for share, _ in state.notes.parts]
-    # Parts that lie beside each other along positions have other shares than channels.
-    alike = found and np.allclose([part.count / found.count for part in parts if part], shares)
-    return found if alike else None
+    return state.channels
 
 
 def exchangeable_of(state: State, count: int) -> Channels | None:
@@ -199,7 +192,7 @@ def by_given_kernel(
     found = Channels(
         means_of_units(mixed.taps, kernel.windows) + offset,
         mixed.covariances,
-        path=known.followed_by(mixed.step),
+        made_of=known.followed_by(mixed.step),
     )
     frame = State(output, means, within[0], within[1], None)
     before = frame.average(frame.variances)

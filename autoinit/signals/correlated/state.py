@@ -22,6 +22,7 @@ import numpy as np
 
 from autoinit.signals.correlated import marginals
 from autoinit.signals.correlated.channels.channels import Channels
+from autoinit.signals.correlated.channels.functions import joined
 from autoinit.signals.correlated.marginals import STANDARD, Marginal
 from autoinit.signals.correlated.pairs import Array, diagonal, each_with_each
 from autoinit.signals.correlated.positions import Axis
@@ -156,6 +157,17 @@ class State(TwoMoments):
     def sizes(self) -> tuple[int, ...]:
         """Real positions along each axis."""
         return tuple(axis.size for axis in self.axes or ())
+
+    @cached_property
+    def channels(self) -> Channels | None:
+        """What is known of each channel, in a concatenation too."""
+        parts = [part.channels for _, part in self.notes.parts]
+        if self.notes.channels is not None or not parts or None in parts:
+            return self.notes.channels
+        counts = np.array([part.count for part in parts if part is not None])
+        # Parts that lie beside each other along positions have other shares than channels.
+        alike = np.allclose(counts / counts.sum(), [share for share, _ in self.notes.parts])
+        return joined(parts) if alike else None
 
     @cached_property
     def marginal(self) -> Marginal:

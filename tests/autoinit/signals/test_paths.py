@@ -7,7 +7,7 @@ from scipy import stats
 from autoinit.signals.correlated.channels.channels import Channels
 from autoinit.signals.correlated.channels.positions import unflattened
 from autoinit.signals.correlated.signal import CorrelatedSignal
-from autoinit.signals.geometry import windows
+from autoinit.signals.geometry import Taps, transposed_windows, windows
 from autoinit.signals.signal import NO_BIAS, KernelMoments
 
 SCALES, MEANS = np.array([1.0, 2.0, 0.5]), np.array([0.5, -1.0, 2.0])
@@ -169,3 +169,54 @@ def test_attention_over_tokens_that_are_known():
     together = skip.combine("add", [merged])
     expected = (v + measured).reshape(-1, heads * units).var(0)
     assert together.state.notes.channels.variances == pytest.approx(expected, rel=0.1)
+
+
+def test_parts_of_a_concatenation_have_in_common_what_they_were_made_of():
+    """Cov(x, xW) = ΓW; a kernel on both knows it, and what is joined later too."""
+    x = start()
+    both = CorrelatedSignal.mixture([x, by(x, WEIGHTS)], [3, 3])
+    common = np.diag(SCALES**2) @ WEIGHTS
+    assert both.state.channels.at_same_position[:3, 3:] == pytest.approx(common)
+    undone = by(both, np.concatenate([WEIGHTS, -np.eye(3)]))
+    assert covariances(undone) == pytest.approx(np.zeros((3, 3)), abs=1e-9)
+    again = undone.combine("add", [x])
+    assert covariances(again) == pytest.approx(np.diag(SCALES**2))
+
+
+def test_skips_around_a_smaller_map():
+    """Means of two positions, and their largest, repeated beside them: half of Γ is in common."""
+    x = by(start(8).affine(1.0, -MEANS), np.eye(3)[None], windows(8, 1))
+    pairs = (windows(8, 2, 2),)
+    repeated = [Taps(np.repeat(np.arange(4), 2)[:, None], np.ones((8, 1)), 4)]
+    for pooled in (x.average_pool(pairs), x.max_pool(pairs)):
+        raised = pooled.linear_map(repeated)
+        found = CorrelatedSignal.mixture([raised, x], [3, 3]).state.channels
+        middle = len(found.covariances) // 2
+        half = 0.5 * np.diag(SCALES**2)
+        assert found.covariances[middle, :3, 3:] == pytest.approx(half, rel=0.01)
+        # One further, every other position is of the same pair.
+        for beside in (middle - 1, middle + 1):
+            assert found.covariances[beside, :3, 3:] == pytest.approx(0.5 * half, rel=0.01)
+        # So are two repeated ones, of seven pairs of neighbours four.
+        alone = raised.state.channels.covariances[len(raised.state.channels.covariances) // 2 + 1]
+        own = pooled.state.channels.at_same_position
+        assert alone == pytest.approx(4 / 7 * own, rel=0.01, abs=1e-9)
+
+
+def test_a_kernel_of_strides_and_a_transposed_one_meet_their_input_again():
+    """y(2p) = x(2p)·V·W, and 0 between: half of the positions have ΓVW in common with x."""
+    x = start(8)
+    inner = by(x, WEIGHTS[None], windows(8, 1, 2))
+    raised = by(inner, 2 * np.eye(3)[None], transposed_windows(4, 8, 1, 2))
+    found = raised.combine("add", [x]).state.channels
+    alone = [each.state.channels.at_same_position for each in (raised, x)]
+    common = np.diag(SCALES**2) @ WEIGHTS
+    assert found.at_same_position == pytest.approx(alone[0] + alone[1] + common + common.T)
+
+
+def test_repeated_twice_from_different_phases_is_not_known():
+    x = start(4)
+    repeated = [Taps(np.repeat(np.arange(4), 2)[:, None], np.ones((8, 1)), 4)]
+    one, other = (by(x, each[None], windows(4, 1)) for each in (WEIGHTS, np.eye(3)))
+    both = CorrelatedSignal.mixture([one.linear_map(repeated), other.linear_map(repeated)], [3, 3])
+    assert not both.state.channels.at_same_position[:3, 3:].any()

@@ -16,18 +16,23 @@ from functools import cached_property
 import numpy as np
 
 from autoinit.signals.correlated import marginals
-from autoinit.signals.correlated.channels.paths import LONGEST, Path, Step
+from autoinit.signals.correlated.channels.paths import LONGEST, Step
 from autoinit.signals.correlated.marginals import GRID
 from autoinit.signals.signal import Array, next_identity
 
 # Channels of which all pairs are carried: more would take longer than to measure them. Flattened
 # ones are met by one or two layers of a network.
 MOST, MOST_FLATTENED = 256, 2048
+# Covariances of entries at different positions that are carried.
+MOST_ENTRIES = 2**19
 # Pairs from which on single precision and a few orders do: correlations of channels are small.
 MANY_PAIRS = 2**18
 FEW_ORDERS = 6
 # Into so many groups of similar ones channels are taken together at each position.
 _GROUPS = 8
+
+
+MadeOf = tuple[tuple["Channels", Step], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +48,7 @@ class Channels:
             where they are Gaussian.
         latent: correlations of these Gaussians, as `covariances`; None where they are those of the
             entries.
-        path: what they were made of.
+        made_of: channels that they are the sum of, and the steps from these.
         of_one_length: whether each position's entries were divided by their own length.
         identity: of these very channels.
     """
@@ -52,7 +57,7 @@ class Channels:
     covariances: Array
     functions: Array | None = None
     latent: Array | None = None
-    path: Path = ()
+    made_of: MadeOf = ()
     of_one_length: bool = False
     identity: int = field(default_factory=next_identity)
 
@@ -111,19 +116,14 @@ class Channels:
             return self.covariances[tuple(inner if lead else [None] * len(reach))]
         return None if spatial is None else extended(self.covariances, spatial(reach))
 
-    def followed_by(self, step: Step) -> Path:
-        """The path to what a layer makes of them."""
-        # Without what led to each, or all layers before would be kept.
-        alone = replace(self, functions=None, latent=None, path=())
-        return (*self.path[1 - LONGEST :], (alone, step))
+    def followed_by(self, step: Step) -> MadeOf:
+        """What a layer's channels are made of, if it reads these."""
+        return ((_recent(self), step),)
 
     def scaled(self, factor: float) -> Channels:
         """√factor times what is beside the means, and the same functions of it."""
-        path = self.path
-        if path:
-            *before, (source, step) = path
-            path = (*before, (source, step.scaled(math.sqrt(factor))))
-        return Channels(self.means, factor * self.covariances, path=path)
+        made_of = tuple((source, step.scaled(math.sqrt(factor))) for source, step in self.made_of)
+        return Channels(self.means, factor * self.covariances, made_of=made_of)
 
     def groups(self) -> Array:
         """Rows of groups of channels that are alike, (groups, grid), all of about one size."""
@@ -157,8 +157,29 @@ class Channels:
         if functions is not None:
             functions = factor[:, None] * functions + np.reshape(offset, (-1, 1))
         means = factor * self.means + offset
-        path = self.followed_by(Step(factor[None]))
-        return Channels(means, products * self.covariances, functions, self.latent, path)
+        made_of = self.followed_by(Step(factor[None]))
+        return Channels(means, products * self.covariances, functions, self.latent, made_of)
+
+
+def _recent(channels: Channels) -> Channels:
+    """Without functions, or what more than `LONGEST` layers lie behind: all would be kept."""
+    near: dict[int, Channels] = {}
+    front = [channels]
+    for _ in range(LONGEST):
+        near |= {each.identity: each for each in front}
+        front = [source for each in front for source, _ in each.made_of]
+        front = [source for source in front if source.identity not in near]
+    copies: dict[int, Channels] = {}
+    for identity in sorted(near):
+        each = near[identity]
+        made_of = [(copies.get(source.identity), step) for source, step in each.made_of]
+        copies[identity] = replace(
+            each,
+            functions=None,
+            latent=None,
+            made_of=tuple((source, step) for source, step in made_of if source is not None),
+        )
+    return copies[channels.identity]
 
 
 def exchangeable(count: int, mean: float, variance: float, others: float = 0.0) -> Channels | None:
@@ -174,32 +195,6 @@ def exchangeable(count: int, mean: float, variance: float, others: float = 0.0) 
     covariances = np.full((count, count), others)
     np.fill_diagonal(covariances, variance)
     return Channels(np.full(count, mean), covariances)
-
-
-def joined(parts: Sequence[Channels | None]) -> Channels | None:
-    """Those of a concatenation; what channels of different parts have in common is not known."""
-    known = [part for part in parts if part is not None]
-    total = sum(part.count for part in known)
-    if len(known) < len(parts) or total > MOST:
-        return None
-    lead = {part.covariances.shape[:-2] for part in known}
-    shape = lead.pop() if len(lead) == 1 else ()
-
-    def blocks(arrays: Sequence[Array]) -> Array:
-        whole, first = np.zeros((*shape, total, total)), 0
-        for array in arrays:
-            last = first + array.shape[-1]
-            whole[..., first:last, first:last] = array if shape else central(array)
-            first = last
-        return whole
-
-    plain = all(part.functions is None for part in known)
-    return Channels(
-        np.concatenate([part.means for part in known]),
-        blocks([part.covariances for part in known]),
-        None if plain else np.concatenate([part.rows() for part in known]),
-        None if plain else blocks([part.latent_correlations() for part in known]),
-    )
 
 
 def of_rows(values: Array, means: Array, variances: Array, latent: Array) -> Channels:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,13 +13,15 @@ import numpy as np
 from autoinit.signals.correlated import marginals
 from autoinit.signals.correlated.channels.channels import (
     FEW_ORDERS,
+    MOST,
     Channels,
+    MadeOf,
     central,
     extended,
     of_rows,
     set_diagonal,
 )
-from autoinit.signals.correlated.channels.paths import Step, together
+from autoinit.signals.correlated.channels.paths import Common, Step
 from autoinit.signals.correlated.grid import NODES, beside, evaluated, without_rounding
 from autoinit.signals.correlated.marginals import GRID, WEIGHTS
 from autoinit.signals.signal import Array
@@ -49,7 +52,7 @@ def mapped(
     found = of_rows(values, means, variances, latent)
     first, slopes = rows[0] @ _SLOPES, values @ _SLOPES
     slopes = np.divide(slopes, first, out=np.zeros_like(first), where=np.abs(first) > 1e-12)
-    return replace(found, path=operands[0].followed_by(Step(slopes[None]))), converged
+    return replace(found, made_of=operands[0].followed_by(Step(slopes[None]))), converged
 
 
 def normalized(channels: Channels, epsilon: float) -> Channels:
@@ -70,8 +73,9 @@ def normalized_together(channels: Channels, epsilon: float, *, centered: bool) -
     if not total > 0:
         return channels
     matrix = np.eye(channels.count) - (1 / channels.count if centered else 0.0)
-    path = channels.followed_by(Step(matrix[None] / math.sqrt(total)))
-    return Channels(means / math.sqrt(total), covariances / total, path=path, of_one_length=True)
+    made_of = channels.followed_by(Step(matrix[None] / math.sqrt(total)))
+    means, covariances = means / math.sqrt(total), covariances / total
+    return Channels(means, covariances, made_of=made_of, of_one_length=True)
 
 
 def shares_of(channels: Channels) -> Channels:
@@ -86,6 +90,53 @@ def shares_of(channels: Channels) -> Channels:
     return Channels(means, shares.T @ shares / len(shares))
 
 
+def joined(parts: Sequence[Channels | None]) -> Channels | None:
+    """Those of a concatenation, whose parts may have been made of the same channels."""
+    known = [part for part in parts if part is not None]
+    total = sum(part.count for part in known)
+    if len(known) < len(parts) or total > MOST:
+        return None
+    sizes = [part.covariances.shape[:-2] for part in known]
+    if len({len(each) for each in sizes}) > 1:
+        known, sizes = [part.without_neighbours() for part in known], [()]
+    half = [min(each) // 2 for each in zip(*sizes, strict=True)]
+    lead = tuple(2 * each + 1 for each in half)
+    ends = list(itertools.accumulate(part.count for part in known))
+    places = [slice(end - part.count, end) for end, part in zip(ends, known, strict=True)]
+
+    def blocks(arrays: Sequence[Array]) -> Array:
+        whole = np.zeros((*lead, total, total))
+        for place, array in zip(places, arrays, strict=True):
+            inner = [
+                slice(size // 2 - each, size // 2 + each + 1)
+                for size, each in zip(array.shape, half, strict=False)
+            ]
+            whole[..., place, place] = array[tuple(inner)]
+        return whole
+
+    covariances, common, meet = blocks([part.covariances for part in known]), Common(), False
+    for (one, first), (other, second) in itertools.combinations(zip(places, known, strict=True), 2):
+        between = common.between(first, second, half)
+        if between is not None:
+            meet = True
+            turned = np.flip(between, tuple(range(len(half)))).swapaxes(-1, -2)
+            covariances[..., one, other], covariances[..., other, one] = between, turned
+    made_of: MadeOf = ()
+    for place, part in zip(places, known, strict=True):
+        made_of += part.followed_by(Step(np.eye(total)[None, place]))
+    means = np.concatenate([part.means for part in known])
+    found = Channels(means, covariances, made_of=made_of)
+    if all(part.functions is None for part in known):
+        return found
+    found = replace(found, functions=np.concatenate([part.rows() for part in known]))
+    latent = blocks([part.latent_correlations() for part in known])
+    if meet:
+        whole = _of_functions(found, found.rows()).latent_correlations()
+        for one, other in itertools.permutations(places, 2):
+            latent[..., one, other] = whole[..., one, other]
+    return replace(found, latent=latent)
+
+
 def added(first: Channels | None, second: Channels | None, sign: float) -> Channels | None:
     """The sum of two, which may have been made of the same channels."""
     if first is None or second is None or first.count != second.count:
@@ -94,11 +145,13 @@ def added(first: Channels | None, second: Channels | None, sign: float) -> Chann
         first, second = first.without_neighbours(), second.without_neighbours()
     total = first.covariances + second.covariances
     lead = total.ndim - 2
-    common = together(first, second, [size // 2 for size in total.shape[:-2]])
+    common = Common().between(first, second, [size // 2 for size in total.shape[:-2]])
     if common is not None:
         total = total + sign * common
         total += sign * np.flip(common, tuple(range(lead))).swapaxes(-1, -2)
-    found = Channels(first.means + sign * second.means, total)
+    ones = np.ones((1, first.count))
+    made_of = first.followed_by(Step(ones)) + second.followed_by(Step(sign * ones))
+    found = Channels(first.means + sign * second.means, total, made_of=made_of)
     if first.functions is None and second.functions is None:
         return found
     beside = np.zeros(found.count) if common is None else np.diagonal(central(common))
@@ -162,8 +215,8 @@ def multiplied(
     mine = np.multiply.outer(first.means, first.means)
     others = np.multiply.outer(second.means, second.means)
     total = first.covariances * (theirs + others) + mine * theirs
-    path = first.followed_by(Step(second.means[None]))
-    return Channels(first.means * second.means, total, path=path)
+    made_of = first.followed_by(Step(second.means[None]))
+    return Channels(first.means * second.means, total, made_of=made_of)
 
 
 def dropped(channels: Channels, kept: float, gain: float, *, alike: bool) -> Channels:
@@ -182,8 +235,8 @@ def dropped(channels: Channels, kept: float, gain: float, *, alike: bool) -> Cha
         covariances[..., index, index] += squares * own
     else:
         central(covariances)[index, index] += squares * _central_row(own)
-    path = channels.followed_by(Step(np.full((1, channels.count), kept * gain)))
-    return Channels(kept * gain * channels.means, covariances, path=path)
+    made_of = channels.followed_by(Step(np.full((1, channels.count), kept * gain)))
+    return Channels(kept * gain * channels.means, covariances, made_of=made_of)
 
 
 def _central_row(values: Array) -> Array:

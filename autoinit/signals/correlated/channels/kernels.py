@@ -11,13 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from autoinit.signals.correlated.channels.channels import MANY_PAIRS, MOST, Channels, extended
+from autoinit.signals.correlated.channels.channels import (
+    MANY_PAIRS,
+    MOST,
+    MOST_ENTRIES,
+    Channels,
+    extended,
+)
 from autoinit.signals.correlated.channels.paths import Step
 from autoinit.signals.geometry import Windows, coverage
 from autoinit.signals.signal import Array, KernelMoments
 
-# Covariances of entries at different positions that are carried, and what a kernel may take.
-_MOST_ENTRIES = 2**19
+# Multiplications that a kernel may take.
 _MOST_OPERATIONS = 1e9
 
 
@@ -73,7 +78,8 @@ def through(
     offsets = np.array(list(itertools.product(*(each for each, _, _ in moves))))
     steps = [(step, apart) for _, step, apart in moves]
     seen = _seen(kernel.windows).ravel()
-    follows = Step(weights, offsets, [step for step, _ in steps], seen, spatial)
+    strides, splits = zip(*steps, strict=True)
+    follows = Step(weights, offsets, strides, splits, seen, spatial)
     radii = _radii(channels.count, weights, kernel.windows)
     if not radii:
         shares = [_shares(each, 0)[0] for each in kernel.windows]
@@ -206,8 +212,8 @@ def _radii(count: int, weights: Array, windows: Sequence[Windows]) -> list[int]:
         entries = carried * taps * max(count * (1 if single else units), units * taps // 4)
         operations = 2 * carried * taps * units * (taps + (1 if single else count + units))
         if (
-            carried * max(units, count) ** 2 <= _MOST_ENTRIES
-            and entries * 2 <= 16 * _MOST_ENTRIES
+            carried * max(units, count) ** 2 <= MOST_ENTRIES
+            and entries * 2 <= 16 * MOST_ENTRIES
             and operations * units <= _MOST_OPERATIONS
         ):
             return radii

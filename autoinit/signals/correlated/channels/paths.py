@@ -1,8 +1,9 @@
-"""What a tensor's channels have in common with those of one that they were made of (L).
+"""What two tensors' channels have in common, where both were made of the same ones (L).
 
 Of Cov(z, x) a layer that makes y of x leaves Cov(z, y): a kernel sums it as it sums x, and a
 function of Gaussians scales it by the ratio of the first Hermite coefficients, E f′ for a Gaussian
-x (Stein's lemma). Where two branches of one tensor meet again, that gives their covariance.
+x (Stein's lemma). Sums and concatenations add what each operand gives. Where branches of one
+tensor meet again, that gives their covariance.
 """
 
 from __future__ import annotations
@@ -10,25 +11,33 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Protocol
 
 import numpy as np
 
 from autoinit.signals.signal import Array
 
-# Layers of a branch that are kept, and multiplications that its covariance with another may take.
-LONGEST = 16
+# Layers before some channels that are kept, and multiplications that covariances may take.
+LONGEST = 24
 _MOST_OPERATIONS = 2e9
+
+Spatial = Callable[[Sequence[int]], Array] | None
+Reach = tuple[int, ...]
+Spacing = tuple[Fraction, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
     """What one layer does to covariances with the channels that it reads.
 
+    Output position p reads the positions i with u·i = s·p + offset, of the input.
+
     Attributes:
         weights: of each tap, (taps, channels, units), or of one channel a unit, (taps, units).
-        offsets: of what the taps read beside the position that it is for, (taps, axes).
-        strides: along the axes.
+        offsets: of what the taps read, (taps, axes).
+        strides: s, along the axes.
+        splits: u, along the axes; of a layer with more positions than its input.
         shares: of the positions at which a tap reads real input, (taps,).
         spatial: gives correlations of what is read at displacements up to so many along each axis.
     """
@@ -36,40 +45,35 @@ class Step:
     weights: Array
     offsets: Array = field(default_factory=lambda: np.zeros((1, 0), int))
     strides: Sequence[int] = ()
+    splits: Sequence[int] = ()
     shares: Array = field(default_factory=lambda: np.ones(1))
-    spatial: Callable[[Sequence[int]], Array] | None = None
+    spatial: Spatial = None
 
     def scaled(self, factor: float) -> Step:
         """With `factor` times the weights."""
         return replace(self, weights=factor * self.weights)
 
-    def reach(self, apart: Array) -> Array:
-        """How far away it reads, in positions of z, of which so many lie between two of x."""
-        return np.abs(self.offsets).max(0) * apart if self.offsets.size else 0 * apart
-
-    def applied(self, values: Array, apart: Array) -> Array:
+    def applied(self, values: Array, starts: Array, sizes: Reach, every: Reach) -> Array:
         """Cov(z, y) of Cov(z, x).
 
         Args:
             values: (displacements…, channels of z, channels of x).
-            apart: positions of z between two of x, along each axis.
+            starts: first displacement that each tap reads, (taps, axes).
+            sizes: displacements of the result along each axis.
+            every: so many displacements of the values lie between two of the result.
         """
         single = self.weights.ndim == 2
         if single and self.weights.shape[1] > values.shape[-1]:
             values = np.repeat(values, self.weights.shape[1] // values.shape[-1], -1)
-        reach = self.reach(apart)
-        sizes = np.array(values.shape[:-2], int) - 2 * reach
-        offsets = self.offsets if self.offsets.size else np.zeros((1, len(apart)), int)
         total = np.zeros(())
-        for weights, offset, share in zip(self.weights, offsets, self.shares, strict=True):
-            begin = reach + offset * apart
-            part = values[tuple(slice(b, b + n) for b, n in zip(begin, sizes, strict=True))]
+        for weights, start, share in zip(self.weights, starts, self.shares, strict=True):
+            read = [
+                slice(begin, begin + (size - 1) * apart + 1, apart)
+                for begin, size, apart in zip(start, sizes, every, strict=True)
+            ]
+            part = values[tuple(read)]
             total = total + share * (part * weights if single else part @ weights)
         return total
-
-
-# Layers on the way to some channels, each with those that it read.
-Path = tuple[tuple["Source", Step], ...]
 
 
 class Source(Protocol):
@@ -77,81 +81,103 @@ class Source(Protocol):
 
     @property
     def identity(self) -> int:
-        """Of these very channels."""
+        """Of these very channels; what is made later has a larger one."""
 
     @property
-    def path(self) -> Path:
-        """What they were made of."""
+    def count(self) -> int:
+        """How many channels there are."""
 
-    def around(
-        self, reach: Sequence[int], spatial: Callable[[Sequence[int]], Array] | None
-    ) -> Array | None:
+    @property
+    def made_of(self) -> Sequence[tuple[Source, Step]]:
+        """What they are the sum of: of these channels, by these steps."""
+
+    def around(self, reach: Sequence[int], spatial: Spatial) -> Array | None:
         """Covariances at displacements up to so many along each axis; None where not known."""
 
 
-def together(first: Source, second: Source, radii: Sequence[int]) -> Array | None:
-    """Covariances of the one at a position with the other beside it, if both come of one tensor.
+class Common:
+    """Covariances of some channels with others; those that were met are not worked out again."""
 
-    Args:
-        first, second: at the same positions.
-        radii: displacements along each axis that are asked for.
+    def __init__(self) -> None:
+        self._found: dict[tuple[object, ...], Array | None] = {}
+        self._left = _MOST_OPERATIONS
 
-    Returns:
-        (displacements…, channels, channels), or None where no common tensor is known.
-    """
-    ways = _from_common(first, second)
-    if ways is None:
-        return None
-    source, *steps = ways
-    spatial = next((step.spatial for way in steps for step in way if step.spatial), None)
-    rank = max(len(radii), *(len(step.strides) for way in steps for step in way), 0)
-    if any(len(step.strides) not in (0, rank) for way in steps for step in way):
-        return None
-    (mine, apart), (theirs, others) = (_extent(way, rank) for way in steps)
-    if (apart != others).any():
-        return None
-    wide = mine + theirs + apart * np.array(radii or [0] * rank, int)
-    values = source.around(wide, spatial)
-    if values is None or _operations(steps, values) > _MOST_OPERATIONS:
-        return None
-    values = _followed(values, steps[0])
-    turned = np.flip(values, tuple(range(rank))).swapaxes(-1, -2)  # of the first with the source
-    values = _followed(turned, steps[1])
-    every = tuple(slice(None, None, int(each)) for each in apart)
-    result = values[every] if radii else values[(0,) * rank]
-    return np.asarray(result, float)
+    def between(self, first: Source, second: Source, radii: Sequence[int]) -> Array | None:
+        """Of the one at a position with the other beside it, both at the same positions.
 
+        Args:
+            first, second: the channels.
+            radii: displacements along each axis that are asked for.
 
-def _from_common(first: Source, second: Source) -> tuple[Source, list[Step], list[Step]] | None:
-    """The last channels that both were made of, and the layers from there to each."""
-    mine, theirs = ([*(x for x, _ in each.path), each] for each in (first, second))
-    places = {each.identity: place for place, each in enumerate(theirs)}
-    for place, each in reversed(list(enumerate(mine))):
-        if each.identity in places:
-            paths = first.path[place:], second.path[places[each.identity] :]
-            one, other = ([step for _, step in path] for path in paths)
-            return each, one, other
-    return None
+        Returns:
+            (displacements…, channels, channels), or None where no common tensor is known.
+        """
+        spacing = (Fraction(1),) * len(radii)
+        return self._of(first, second, tuple(radii), (spacing, spacing), None)
 
+    def _of(
+        self,
+        first: Source,
+        second: Source,
+        reach: Reach,
+        spacings: tuple[Spacing, Spacing],
+        spatial: Spatial,
+    ) -> Array | None:
+        """At displacements that are multiples of the smaller spacing."""
+        if first.identity == second.identity:
+            return first.around(reach, spatial) if spacings[0] == spacings[1] else None
+        if first.identity > second.identity:  # the later one was made of the earlier
+            turned = self._of(second, first, reach, spacings[::-1], spatial)
+            axes = tuple(range(len(reach)))
+            return None if turned is None else np.flip(turned, axes).swapaxes(-1, -2)
+        key = (first.identity, second.identity, reach, spacings)
+        if key not in self._found:
+            found = [
+                self._through(first, source, step, reach, spacings, step.spatial or spatial)
+                for source, step in second.made_of
+            ]
+            known = [each for each in found if each is not None]
+            self._found[key] = sum(known[1:], known[0]) if known else None
+        return self._found[key]
 
-def _extent(steps: Sequence[Step], rank: int) -> tuple[Array, Array]:
-    """How far some layers read along each axis, and what one position is in the end."""
-    reach, apart = np.zeros(rank, int), np.ones(rank, int)
-    for step in steps:
-        reach = reach + step.reach(apart)
-        apart = apart * np.array(step.strides or [1] * rank, int)
-    return reach, apart
-
-
-def _followed(values: Array, steps: Sequence[Step]) -> Array:
-    apart = np.ones(values.ndim - 2, int)
-    for step in steps:
-        values = step.applied(values, apart)
-        apart = apart * np.array(step.strides or [1] * len(apart), int)
-    return values
-
-
-def _operations(ways: Sequence[Sequence[Step]], values: Array) -> float:
-    """Multiplications, at most: as if no layer read less than the first."""
-    entries = math.prod(values.shape[:-1])
-    return sum(entries * math.prod(step.weights.shape) for way in ways for step in way)
+    def _through(
+        self,
+        first: Source,
+        source: Source,
+        step: Step,
+        reach: Reach,
+        spacings: tuple[Spacing, Spacing],
+        spatial: Spatial,
+    ) -> Array | None:
+        """Of the first channels with what a step makes of others."""
+        rank = len(step.strides)
+        if rank and not reach:
+            spacing = (Fraction(1),) * rank
+            found = self._through(first, source, step, (0,) * rank, (spacing, spacing), spatial)
+            return None if found is None else found[(0,) * rank]
+        if rank not in (0, len(reach)):
+            return None
+        mine, theirs = spacings
+        ones = [1] * len(reach)
+        strides, splits = step.strides or ones, step.splits or ones
+        units = [each / stride for each, stride in zip(theirs, strides, strict=True)]
+        read = tuple(unit * split for unit, split in zip(units, splits, strict=True))
+        every, moves = [], []
+        for one, before, after, unit in zip(mine, theirs, read, units, strict=True):
+            grid = min(one, after)
+            every.append(min(one, before) / grid)
+            moves.append(unit / grid)
+        if any(each.denominator > 1 for each in (*every, *moves)):
+            return None  # the taps of two phases that do not meet
+        apart = tuple(int(each) for each in every)
+        offsets = step.offsets if rank else np.zeros((len(step.weights), len(reach)), int)
+        offsets = offsets * np.array([int(each) for each in moves], int)
+        margin = np.abs(offsets).max(0)
+        wide = tuple(r * a + int(m) for r, a, m in zip(reach, apart, margin, strict=True))
+        sizes = tuple(2 * each + 1 for each in reach)
+        entries = math.prod(sizes) * first.count
+        self._left -= entries * step.weights.size
+        if self._left < 0 or math.prod(2 * w + 1 for w in wide) * first.count > _MOST_OPERATIONS:
+            return None
+        values = self._of(first, source, wide, (mine, read), spatial)
+        return None if values is None else step.applied(values, margin + offsets, sizes, apart)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -11,15 +13,22 @@ import numpy as np
 from autoinit.quadrature import gaussian
 from autoinit.signals.correlated import marginals
 from autoinit.signals.correlated.channels.channels import (
+    MOST_ENTRIES,
     Channels,
     central,
     correlations,
     extended,
     of_rows,
 )
+from autoinit.signals.correlated.channels.paths import Step
 from autoinit.signals.correlated.marginals import GRID, WEIGHTS
 from autoinit.signals.geometry import Taps
 from autoinit.signals.signal import Array
+
+# Positions of a map that are looked at, its taps, and outputs for one input.
+_LOOKED_AT, _MOST_TAPS, _MOST_SPLITS = 64, 256, 8
+# Of the positions, which move alike.
+_MOSTLY = 0.8
 
 
 def flattened(
@@ -66,41 +75,103 @@ def unflattened(channels: Channels, sizes: Sequence[int]) -> Channels:
 
 
 def averaged(
-    channels: Channels, maps: Sequence[tuple[int, int, int]], spatial: Callable[..., Array]
+    channels: Channels, maps: Sequence[Taps], spatial: Callable[[Sequence[int]], Array]
 ) -> Array:
-    """Covariances of averages over windows.
+    """Covariances after a linear map along each axis, on average over the pairs of positions.
 
     Args:
         channels: of the entries.
-        maps: along each axis how many entries a window has, how far apart two windows are, and
-            how many windows there are.
+        maps: along each axis, whose weights sum to 1 at each position.
         spatial: as `through` takes it.
     """
     known = channels.covariances
     have = [size // 2 for size in known.shape[:-2]] or [0] * len(maps)
     known = known if known.ndim > 2 else known[(None,) * len(maps)]
-    matrices, reach = [], []
-    for (taps, step, number), half in zip(maps, have, strict=True):
-        radius = min(number - 1, max(half - taps + 1, 0) // step)
-        most = max(step * radius + taps - 1, half)
-        apart = np.arange(-most, most + 1) - step * np.arange(-radius, radius + 1)[:, None]
-        matrices.append(np.maximum(taps - np.abs(apart), 0) / taps**2)
-        reach.append(most)
+    most = (MOST_ENTRIES // channels.count**2) ** (1 / max(len(maps), 1))
+    matrices = [
+        _pairs(taps.central(_LOOKED_AT), half, round(most) // 2)
+        for taps, half in zip(maps, have, strict=True)
+    ]
+    reach = [matrix.shape[1] // 2 for matrix in matrices]
     beyond = np.asarray(spatial(reach)).copy()
-    beyond[
-        tuple(slice(most - half, most + half + 1) for most, half in zip(reach, have, strict=True))
-    ] = 0.0
+    inner = [slice(far - half, far + half + 1) for far, half in zip(reach, have, strict=True)]
+    beyond[tuple(inner)] = 0.0
     result = known
-    for axis, (matrix, most, half) in enumerate(zip(matrices, reach, have, strict=True)):
-        inner = matrix[:, most - half : most + half + 1]
-        result = np.moveaxis(np.tensordot(inner, result, (1, axis)), 0, axis)
+    for axis, (matrix, near) in enumerate(zip(matrices, inner, strict=True)):
+        result = np.moveaxis(np.tensordot(matrix[:, near], result, (1, axis)), 0, axis)
         beyond = np.moveaxis(np.tensordot(matrix, beyond, (1, axis)), 0, axis)
     return result + np.multiply.outer(beyond, channels.at_same_position)
 
 
+def _pairs(taps: Taps, half: int, most: int) -> Array:
+    """How often two outputs beside each other read inputs that are so far apart.
+
+    Args:
+        taps: of the map.
+        half: displacements of inputs that are known; of outputs that need no others are told.
+        most: displacements of outputs.
+
+    Returns:
+        (displacements of outputs, displacements of inputs).
+    """
+    number = len(taps.reads)
+    found: list[tuple[Array, Array]] = []
+    for apart in range(min(number - 1, most) + 1):
+        first, second = slice(0, number - apart), slice(apart, number)
+        between = taps.reads[second, None, :] - taps.reads[first, :, None]
+        weights = taps.weights[second, None, :] * taps.weights[first, :, None]
+        real = weights != 0
+        if found and np.abs(between[real]).max(initial=0) > half:
+            break
+        found.append((between[real], weights[real] / (number - apart)))
+    far = max(half, *(int(np.abs(between).max(initial=0)) for between, _ in found))
+    rows = [np.bincount(between + far, weights, 2 * far + 1) for between, weights in found]
+    return np.array([each[::-1] for each in rows[:0:-1]] + rows)
+
+
+def read_by(
+    maps: Sequence[Taps], scales: Array, spatial: Callable[[Sequence[int]], Array]
+) -> Step | None:
+    """The step of a linear map along each axis; None where it does not move along the positions.
+
+    Args:
+        maps: along each axis.
+        scales: of the channels' covariances with others, (channels,).
+        spatial: as `through` takes it.
+    """
+    found = [_moved(taps) for taps in maps]
+    moves = [each for each in found if each is not None]
+    if len(moves) < len(found) or math.prod(len(each) for each, *_ in moves) > _MOST_TAPS:
+        return None
+    offsets = np.array(list(itertools.product(*(each for each, *_ in moves))))
+    shares = functools.reduce(np.multiply.outer, [each for _, each, *_ in moves], np.ones(()))
+    strides, splits = [each[2] for each in moves], [each[3] for each in moves]
+    weights = np.repeat(scales[None], len(offsets), 0)
+    return Step(weights, offsets, strides, splits, shares.ravel(), spatial)
+
+
+def _moved(taps: Taps) -> tuple[Array, Array, int, int] | None:
+    """What a map reads, as `Step` says it: offsets, their shares, s and u."""
+    reads, real, number = taps.reads, taps.weights != 0, len(taps.reads)
+    whole = real.all(1)
+    for split in range(1, min(_MOST_SPLITS, number - 1) + 1):
+        both = whole[split:] & whole[:-split]
+        moves, times = np.unique((reads[split:, 0] - reads[:-split, 0])[both], return_counts=True)
+        if len(moves) and moves[times.argmax()] > 0 and times.max() > _MOSTLY * times.sum():
+            stride = int(moves[times.argmax()])
+            break
+    else:
+        if number > 1:
+            return None
+        stride = split = 1
+    offsets = split * reads - stride * np.arange(number)[:, None]
+    every, place = np.unique(offsets[real], return_inverse=True)
+    return every, np.bincount(place, taps.weights[real]) / number, stride, split
+
+
 def largest_of(
     channels: Channels,
-    maps: Sequence[tuple[int, int, int]] | None,
+    maps: Sequence[Taps],
     top: Array,
     number: int,
     spatial: Callable[[Sequence[int]], Array],
@@ -112,36 +183,30 @@ def largest_of(
 
     Args:
         channels: of the entries.
-        maps, spatial: as `averaged` takes them; None for other windows.
+        maps, spatial: as `averaged` takes them.
         top: the largest of the Gaussians as a function of one, on the grid.
         number: of the entries of a window.
     """
     rows = np.sort(channels.rows())
     latent = channels.latent_correlations()
     tops = [top] * channels.count
-    if maps is not None and latent.ndim > 2 and number > 1:
+    if latent.ndim > 2 and number > 1:
         of_windows = averaged(replace(channels, covariances=latent), maps, spatial)
         inner = (number * np.diagonal(central(of_windows)) - 1) / (number - 1)
         tops = [marginals.largest(number, round(50 * max(each, 0.0)) / 50) for each in inner]
     values = np.array([np.interp(top, GRID, row) for top, row in zip(tops, rows, strict=True)])
     means = values @ WEIGHTS
-    if maps is None or number < 2:
-        latent = central(latent)
-    else:
+    if number > 1:
         here = central(latent)
         latent = averaged(replace(channels, covariances=latent), maps, spatial)
         middle = central(latent)
         own = (here - middle) * number / (number - 1)
         middle += own * (gaussian.maximum_of(number)[1] - 1 / number)
         latent = correlations(latent, np.maximum(np.diagonal(middle), 1e-12))
-    return of_rows(values, means, np.maximum(values**2 @ WEIGHTS - means**2, 0.0), latent)
-
-
-def window_of(taps: Taps) -> tuple[int, int, int] | None:
-    """Entries of a window, how far apart two are and how many there are; None for other maps."""
-    number, count = taps.reads.shape
-    firsts = taps.reads[:, 0]
-    step = int(firsts[1] - firsts[0]) if number > 1 else 1
-    beside = firsts[0] + step * np.arange(number)[:, None] + np.arange(count)
-    alike = np.array_equal(beside, taps.reads) and np.allclose(taps.weights, 1 / count)
-    return (count, step, number) if alike and step > 0 else None
+    found = of_rows(values, means, np.maximum(values**2 @ WEIGHTS - means**2, 0.0), latent)
+    # Each entry is the largest as often: E f′(max V)/E f′(V) of what it has in common with others.
+    rising, slopes = np.gradient(rows, GRID, axis=1), rows @ (GRID * WEIGHTS)
+    risen = [np.interp(top, GRID, row) @ WEIGHTS for top, row in zip(tops, rising, strict=True)]
+    slopes = np.divide(risen, slopes, out=np.zeros(len(slopes)), where=slopes > 1e-12)
+    step = read_by(maps, slopes, spatial)
+    return found if step is None else replace(found, made_of=channels.followed_by(step))

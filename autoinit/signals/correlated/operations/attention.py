@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 
 from autoinit.quadrature import gaussian
-from autoinit.signals.correlated.channels.channels import Channels
+from autoinit.signals.correlated.channels.channels import Channels, MadeOf
 from autoinit.signals.correlated.channels.functions import shares_of
-from autoinit.signals.correlated.channels.paths import Path, Step
+from autoinit.signals.correlated.channels.paths import Step
 from autoinit.signals.correlated.known import agreeing, channels_of
 from autoinit.signals.correlated.operations.reshape import units_of
 from autoinit.signals.correlated.pairs import at_diagonal, diagonal, each_with_each
@@ -163,7 +163,7 @@ def weighed_tokens(
     rows = result.reshape(-1, channels.count)
     means = rows.mean(0)
     rows = rows - means
-    return Channels(means, rows.T @ rows / len(rows), path=_path(channels, rows, draw.drawn))
+    return Channels(means, rows.T @ rows / len(rows), made_of=_made_of(channels, rows, draw.drawn))
 
 
 class _Draw:
@@ -216,25 +216,26 @@ def _linear(channels: Channels) -> tuple[Channels, Array]:
 
     Tokens that were divided by their length are gone back to, before they were scaled.
     """
-    matrix, found = np.eye(channels.count), None
-    for source, step in reversed(channels.path if channels.functions is None else ()):
+    matrix, found, each = np.eye(channels.count), None, channels
+    while len(each.made_of) == 1 and each.functions is None:
+        ((source, step),) = each.made_of
         weights = step.weights[0]
-        if step.offsets.size or not isinstance(source, Channels) or (found and weights.ndim == 2):
+        if step.offsets.size or (found and weights.ndim == 2):
             break
         matrix = weights @ matrix if weights.ndim == 2 else weights[:, None] * matrix
         if source.of_one_length or (weights.ndim == 2 and not found):
             found = source, matrix
         if source.of_one_length:
             break
+        each = source
     return found or (channels, np.eye(channels.count))
 
 
-def _path(channels: Channels, rows: Array, drawn: Drawn) -> Path:
-    """From the tokens that queries, keys and values have in common, by linear regression."""
+def _made_of(channels: Channels, rows: Array, drawn: Drawn) -> MadeOf:
+    """The tokens that queries, keys and values have in common, by linear regression."""
     source, _ = _linear(channels)
     if len(drawn) > 1 or source is channels:
         return ()
     tokens = drawn[source.identity].reshape(-1, source.count)
     slopes = np.linalg.pinv(source.at_same_position, 1e-6, hermitian=True) @ (tokens.T @ rows)
-    place = next(n for n, (each, _) in enumerate(channels.path) if each is source)
-    return (*channels.path[:place], (source, Step(slopes[None] / len(rows))))
+    return ((source, Step(slopes[None] / len(rows))),)

@@ -12,7 +12,7 @@ import numpy as np
 
 from autoinit.signals.correlated import marginals
 from autoinit.signals.correlated.channels.channels import Channels, exchangeable
-from autoinit.signals.correlated.channels.positions import averaged, window_of
+from autoinit.signals.correlated.channels.positions import averaged, read_by
 from autoinit.signals.correlated.known import (
     agreeing,
     by_given_kernel,
@@ -160,7 +160,7 @@ def linear_map(state: State, maps: Sequence[Taps]) -> State:
         state.notes.keep("log_variance"),
     )
     same = all(taps.moves for taps in maps)
-    channels = state.notes.channels
+    channels = channels_of(state)
     if channels is not None:
         return _mapped_channels(state, channels, result, maps)
     return replace(result, stored_marginal=state.marginal if same else _averaged(state, result))
@@ -170,16 +170,23 @@ def _mapped_channels(
     state: State, channels: Channels, result: State, maps: Sequence[Taps]
 ) -> State:
     """Means as far as entries are read, and covariances as those over positions say."""
-    windows = [each for each in map(window_of, maps) if each is not None]
-    if len(windows) == len(maps) and channels.covariances.ndim > 2:
-        spatial = functools.partial(spatial_correlations, state, channels.shared)
-        found = Channels(channels.means, averaged(channels, windows, spatial))
+    spatial = functools.partial(spatial_correlations, state, channels.shared)
+    step = read_by(maps, np.ones(channels.count), spatial)
+    made_of = channels.followed_by(step) if step else ()
+    whole = all(np.allclose(taps.weights.sum(1), 1.0) for taps in maps)
+    if whole and channels.covariances.ndim > 2:
+        found = Channels(channels.means, averaged(channels, maps, spatial), made_of=made_of)
+        if all(taps.moves for taps in maps) and channels.functions is not None:
+            latent = averaged(
+                replace(channels, covariances=channels.latent_correlations()), maps, spatial
+            )
+            found = replace(found, functions=channels.functions, latent=latent)
         return agreeing(result, channels.shared, found)
     share = result.mean / state.mean if abs(state.mean) > 1e-9 * math.sqrt(state.variance) else 1.0
     found = channels.affine(np.array(share), np.array(0.0))
     left = result.variance - found.shared
     factor = max(left, 0.0) / found.variance if found.variance > 0 else 0.0
-    found = Channels(found.means, factor * found.at_same_position)
+    found = Channels(found.means, factor * found.at_same_position, made_of=made_of)
     notes = replace(result.notes, channels=found, known_channels=True)
     return replace(result, stored_marginal=None, notes=notes)
 

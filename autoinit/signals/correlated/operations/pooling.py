@@ -11,7 +11,7 @@ import numpy as np
 from autoinit.quadrature import gaussian
 from autoinit.signals.correlated import marginals
 from autoinit.signals.correlated.channels.channels import Channels
-from autoinit.signals.correlated.channels.positions import largest_of, window_of
+from autoinit.signals.correlated.channels.positions import largest_of
 from autoinit.signals.correlated.known import agreeing, channels_of, spatial_correlations
 from autoinit.signals.correlated.marginals import GRID, STANDARD
 from autoinit.signals.correlated.operations.elementwise import (
@@ -142,12 +142,9 @@ def _of_channels(
         round(float(result.average(numbers))), round(float(result.average(correlation)), 2)
     )
     shared = variance_of_means(functions)
-    windows = [each for each in map(window_of, averages) if each is not None]
     spatial = functools.partial(spatial_correlations, state, known.shared)
     number = round(float(result.average(numbers)))
-    found = largest_of(
-        known, windows if len(windows) == len(averages) else None, typical, number, spatial
-    )
+    found = largest_of(known, averages, typical, number, spatial)
     return agreeing(replace(result, stored_marginal=None), shared, found)
 
 
