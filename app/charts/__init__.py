@@ -11,7 +11,7 @@ from app.charts.calls import (
     mean_chart,
     variance_chart,
 )
-from app.charts.overview import overview_chart
+from app.charts.small import overview_chart
 from app.charts.spectrum import spectrum_chart
 from app.charts.traces import mark
 

@@ -23,7 +23,7 @@ from app.analysis.result import ResultError
 from app.analysis.settings import Settings
 from app.charts.batch import FIGURES, MARKS, MOST, scatter
 from app.charts.small import before_after_chart, sparkline
-from app.dashboard.table import matching
+from app.dashboard.result.table import matching
 from app.dashboard.uploads import TRUSTS
 from app.text.escaping import html_text, markdown_text, plain_text
 from app.text.formatting import number, percentage, plural

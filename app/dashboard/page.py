@@ -16,18 +16,18 @@ from app.analysis.result import Result
 from app.analysis.side_by_side import beside
 from app.charts.small import before_after_chart, sparkline
 from app.dashboard import gallery, uploads
-from app.dashboard import sections as page_sections
 from app.dashboard.batch import MODELS, list_models, show_models
-from app.dashboard.charts import Again
-from app.dashboard.compare import (
+from app.dashboard.preview import show_preview, show_progress
+from app.dashboard.result import sections as page_sections
+from app.dashboard.result.charts import Again
+from app.dashboard.result.compare import (
     as_it_is,
     kept_keys,
     offer_to_go_back,
     offer_what_if,
     show_comparison,
 )
-from app.dashboard.explore import show_exploration
-from app.dashboard.preview import show_preview, show_progress
+from app.dashboard.result.explore import show_exploration
 from app.dashboard.runs import RUN, list_trainings, show_trainings
 from app.dashboard.sidebar import Chosen, asked_for, choose_upload, sidebar
 from app.dashboard.trials import show_trials

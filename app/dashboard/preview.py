@@ -8,7 +8,7 @@ import streamlit as st
 from app.analysis.headline import early_cards
 from app.analysis.result import RESULT_LIMIT, Preview, read_preview
 from app.charts import variance_chart
-from app.dashboard.sections import show_cards
+from app.dashboard.result.sections import show_cards
 from app.jobs import JobHandle
 from app.jobs.folders import read_written
 from app.text.escaping import markdown_text

@@ -12,8 +12,8 @@ from app.analysis.trials.result import TrialResult
 from app.analysis.trials.settings import DEFAULT, WORDS, TrialSettings
 from app.charts.trials import curves_chart, grid_chart
 from app.dashboard import uploads
-from app.dashboard.charts import is_expert
 from app.dashboard.preview import show_progress
+from app.dashboard.result.charts import is_expert
 from app.dashboard.sidebar import moved_to_disk, settings_field
 from app.dashboard.visitors import address, visitor
 from app.export.downloads import downloads

@@ -95,7 +95,7 @@ def test_terminal_and_report_show_it(narrow, result):
 
 def test_the_page_shows_it(narrow):
     def page(found):
-        from app.dashboard.sections import show_formats
+        from app.dashboard.result.sections import show_formats
 
         show_formats(found)
 

@@ -9,10 +9,10 @@ import pytest
 
 from app import charts
 from app.analysis import headline
-from app.charts import mark, neighbourhood, network
+from app.charts import mark, network
 from app.charts.axes import runs, symmetric_logarithm, tick_positions
 from app.charts.histograms import histogram_chart
-from app.charts.overview import extremes
+from app.charts.small import extremes
 from app.charts.theme import COLOURS, DASHES, MARKED_CALLS, TICK_LABELS, only_what_is_asked_first
 from tests.app.parsing import on_files
 
@@ -24,7 +24,7 @@ overview_chart = on_files(charts.overview_chart)
 spectrum_chart = on_files(charts.spectrum_chart)
 variance_chart = on_files(charts.variance_chart)
 network_dot = on_files(network.network_dot)
-neighbourhood_chart = on_files(neighbourhood.neighbourhood_chart)
+neighbourhood_chart = on_files(network.neighbourhood_chart)
 has_correlations, phases = on_files(headline.has_correlations), on_files(headline.phases)
 KIND = "sample_correlation"
 HOSTILE = "<img src=x onerror=alert(1)>\u202e%{y}"

@@ -21,7 +21,7 @@ from streamlit.testing.v1 import AppTest
 import app.jobs
 from app.analysis.result import Result, read_result
 from app.dashboard import gallery, uploads
-from app.dashboard.table import path_width
+from app.dashboard.result.table import path_width
 from app.export.downloads import downloads, file_stem
 from app.jobs import AlreadyRunningError, JobSpec, Settings, folders
 from app.jobs.processes import Progress

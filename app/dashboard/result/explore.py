@@ -10,8 +10,8 @@ from app.analysis.headline import series_name
 from app.analysis.result import Result
 from app.analysis.structure import block, collapsed, levels
 from app.charts.network import LAYER, network_dot
-from app.dashboard.call import show_call
-from app.dashboard.charts import (
+from app.dashboard.result.call import show_call
+from app.dashboard.result.charts import (
     Again,
     choose_calls,
     choose_view,
@@ -19,7 +19,7 @@ from app.dashboard.charts import (
     offer_every_figure,
     show_chart,
 )
-from app.dashboard.table import show_table
+from app.dashboard.result.table import show_table
 from app.text.escaping import plain_text
 from app.text.formatting import plural
 

@@ -11,7 +11,7 @@ import streamlit as st
 from app.analysis.diagnosis.table import KINDS
 from app.analysis.headline import SIGNS, series_name
 from app.analysis.result import SUPPORTS, Result
-from app.dashboard.charts import is_expert
+from app.dashboard.result.charts import is_expert
 from app.export.tables import columns, rows
 from app.text.escaping import markdown_text, plain_text
 from app.text.formatting import plural

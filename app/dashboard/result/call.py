@@ -10,8 +10,8 @@ import streamlit as st
 from app.analysis.headline import series_name
 from app.analysis.result import SUPPORTS, Call, Part, Result
 from app.charts.histograms import histogram_chart
-from app.charts.neighbourhood import neighbourhood_chart
-from app.dashboard.charts import chart_settings
+from app.charts.network import neighbourhood_chart
+from app.dashboard.result.charts import chart_settings
 from app.jobs.folders import HISTOGRAMS, read_written
 from app.text.escaping import markdown_text, plain_text
 from app.text.formatting import number, percentage, shape

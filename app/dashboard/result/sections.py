@@ -24,9 +24,9 @@ from app.analysis.headline import (
 )
 from app.analysis.result import Result
 from app.analysis.side_by_side import AS_IT_IS_SERIES, answer
-from app.dashboard.charts import PICTURE, PICTURES, Again, is_expert
-from app.dashboard.compare import USUAL_INPUTS, offer_to_go_back
-from app.dashboard.explore import jump_to
+from app.dashboard.result.charts import PICTURE, PICTURES, Again, is_expert
+from app.dashboard.result.compare import USUAL_INPUTS, offer_to_go_back
+from app.dashboard.result.explore import jump_to
 from app.export.downloads import Download, downloads, file_stem
 from app.export.patch import patch
 from app.export.report import report_html

@@ -21,7 +21,7 @@ from app.charts.side_by_side import (
     quantities_of,
     runs_chart,
 )
-from app.dashboard.charts import Again, chart_settings
+from app.dashboard.result.charts import Again, chart_settings
 from app.text.escaping import markdown_text, plain_text
 
 KEPT = "kept"  # of the address
