@@ -59,7 +59,7 @@ def check(
     from app.analysis.comparison import compare
     from app.analysis.diagnosis.linter.lint import lint_model
     from app.analysis.job_spec import JobSpec
-    from app.analysis.reporting import Source, result_of
+    from app.analysis.reporting import ModelSource, result_of
     from app.analysis.settings import Settings
     from app.cli.terminal import verdict_lines
 
@@ -70,7 +70,7 @@ def check(
         data = None if x is None else arrays_by_name(copied, x, chosen.input_size)
         found = compare(copied, chosen, uploaded=True, linted=linted, data=data)
         spec = JobSpec("", str(model.name), chosen)
-        result = result_of(found, copied, Source(), spec, found.findings, found.timings)
+        result = result_of(found, copied, ModelSource(), spec, found.findings, found.timings)
     lines = list(verdict_lines(result))
     if verbose:
         print("\n".join(lines))

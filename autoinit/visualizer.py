@@ -63,7 +63,7 @@ class AutoInitVisualizer:
         # With `check`, the one place in this package that reaches up to what analyses.
         from app.analysis.comparison import compare
         from app.analysis.job_spec import JobSpec
-        from app.analysis.reporting import Source, result_of
+        from app.analysis.reporting import ModelSource, result_of
         from app.analysis.settings import Settings
         from app.charts import variance_chart
         from app.charts.notebook import NotebookFigure
@@ -75,7 +75,7 @@ class AutoInitVisualizer:
         with working_copy(source, self.registry, custom_objects) as copied:
             found = compare(copied, settings, uploaded=False, registry=self.registry)
             spec = JobSpec("", str(source.name), settings)
-            result = result_of(found, copied, Source(), spec, found.findings, found.timings)
+            result = result_of(found, copied, ModelSource(), spec, found.findings, found.timings)
         figure = NotebookFigure(variance_chart(result))
         if ylim is not None:
             figure.update_layout(yaxis_range=[math.log10(limit) for limit in ylim])

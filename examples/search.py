@@ -342,7 +342,7 @@ def digits(final: bool) -> Any:
     """
     from sklearn.datasets import load_digits
 
-    from probes.trials.tasks import Task
+    from probes.trials.tasks import LearningTask
 
     pixels, classes = load_digits(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(pixels))
@@ -350,7 +350,7 @@ def digits(final: bool) -> Any:
     kept = order if final else order[:-HELD_OUT]
     loss = ("sparse_categorical_crossentropy",)
     data = (images[kept],), (classes[kept].astype("int32"),)
-    return Task(*data, loss, True, math.log(10), 0.1, HELD_OUT, "Digits.")
+    return LearningTask(*data, loss, True, math.log(10), 0.1, HELD_OUT, "Digits.")
 
 
 def model_of(network: Network, scheme: str, seed: int) -> Any:

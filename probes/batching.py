@@ -12,8 +12,8 @@ from autoinit.graph.model_graph import ModelGraph
 from autoinit.reading import read_model
 from probes.devices import Device, gpu_memory
 
-Progress = Callable[[float], None]
-Measured = TypeVar("Measured")
+OnProgress = Callable[[float], None]
+MeasuredT = TypeVar("MeasuredT")
 Samples = int | Literal["auto"]
 # Of as many samples as it takes: how many go through together, and how many there are at most.
 TOGETHER, MOST = 8, 128
@@ -83,12 +83,12 @@ def fitting(needed: Callable[[int], int], samples: int, limit: int) -> int:
 
 
 def while_memory_runs_out(
-    measure: Callable[[int], Measured],
+    measure: Callable[[int], MeasuredT],
     graph: ModelGraph,
     batch_size: int,
     device: Device,
     advice: str,
-) -> tuple[Measured, int]:
+) -> tuple[MeasuredT, int]:
     """What is measured, and the size of a batch with which it can be: half of it, and so on.
 
     Args:

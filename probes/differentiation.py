@@ -27,8 +27,8 @@ from autoinit.graph.keras_internals import get_keras_mask, set_keras_mask
 from probes.batching import out_of_memory
 
 Tap = Callable[[int, Any], Any]
-Settings = tuple[Any, ...]
-Function = Callable[[Sequence[Any], Settings, Tap], Sequence[Any]]
+CallSettings = tuple[Any, ...]
+Function = Callable[[Sequence[Any], CallSettings, Tap], Sequence[Any]]
 Measure = Callable[[int, Any], Any]
 Rounded = Callable[[Any], Any]
 
@@ -54,7 +54,7 @@ def differentiate(
     measure: Measure,
     traced: bool = True,
     rounded: Rounded = lambda tensor: tensor,
-) -> Callable[[Sequence[Any], Sequence[Any], Settings], Products]:
+) -> Callable[[Sequence[Any], Sequence[Any], CallSettings], Products]:
     """What takes tensors, cotangents of the function's results, and settings; gives products.
 
     Args:
@@ -124,7 +124,7 @@ class _ByTensorFlow(_Way):
         self._compiled: Any = tf.function(self._run, autograph=False) if self.traced else None
 
     def __call__(
-        self, tensors: Sequence[Any], cotangents: Sequence[Any], settings: Settings
+        self, tensors: Sequence[Any], cotangents: Sequence[Any], settings: CallSettings
     ) -> Products:
         masks = [get_keras_mask(tensor) for tensor in tensors]
         arguments = list(tensors), masks, list(cotangents), settings
@@ -140,7 +140,7 @@ class _ByTensorFlow(_Way):
             return Products(*run(*arguments))
 
     def _run(
-        self, tensors: list[Any], masks: list[Any], cotangents: list[Any], settings: Settings
+        self, tensors: list[Any], masks: list[Any], cotangents: list[Any], settings: CallSettings
     ) -> tuple[dict[int, Any], list[Any], list[Any]]:
         import tensorflow as tf
 
@@ -203,7 +203,7 @@ def _without_grappler() -> Iterator[None]:
 
 class _ByJax(_Way):
     def __call__(
-        self, tensors: Sequence[Any], cotangents: Sequence[Any], settings: Settings
+        self, tensors: Sequence[Any], cotangents: Sequence[Any], settings: CallSettings
     ) -> Products:
         import jax
 
@@ -275,7 +275,7 @@ def _telling(told: Rounded, rounded: Rounded = lambda tensor: tensor) -> Callabl
 
 class _ByTorch(_Way):
     def __call__(
-        self, tensors: Sequence[Any], cotangents: Sequence[Any], settings: Settings
+        self, tensors: Sequence[Any], cotangents: Sequence[Any], settings: CallSettings
     ) -> Products:
         import torch
 

@@ -28,7 +28,14 @@ from autoinit.graph.shapes import all_activations, last_uses
 from autoinit.randomness import derived
 from autoinit.running.inputs import Data, draw_inputs
 from autoinit.running.state import unchanged
-from probes.batching import Progress, fitting, fixed_batch, free_memory, require_positive, runnable
+from probes.batching import (
+    OnProgress,
+    fitting,
+    fixed_batch,
+    free_memory,
+    require_positive,
+    runnable,
+)
 from probes.devices import Device, find_device, placed_on
 from probes.gradients import variables_by_path
 from probes.jacobian_products import Array, finite, linearised
@@ -75,7 +82,7 @@ def probe_fisher(
     device: str = "auto",
     unknown_size: int = 32,
     likelihood: str | None = None,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
     input_data: Data | None = None,
 ) -> FisherInformation:
     """Largest eigenvalue and trace of the Fisher information of a model's trainable parameters.
@@ -248,7 +255,7 @@ def _transposed(root: tuple[str, Array], values: Array) -> Array:
 
 
 def _figures(
-    products: _Products, generator: np.random.Generator, progress: Progress
+    products: _Products, generator: np.random.Generator, progress: OnProgress
 ) -> tuple[float, float, float]:
     """Largest eigenvalue, trace, and the trace's standard error."""
     size = products.size

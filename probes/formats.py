@@ -30,7 +30,14 @@ from autoinit.initializers.drawing import SavedWeights
 from autoinit.randomness import derived
 from autoinit.running.inputs import Data, draw_inputs
 from autoinit.running.state import unchanged, without_gradients
-from probes.batching import Progress, fitting, fixed_batch, free_memory, require_positive, runnable
+from probes.batching import (
+    OnProgress,
+    fitting,
+    fixed_batch,
+    free_memory,
+    require_positive,
+    runnable,
+)
 from probes.devices import Device, find_device, placed_on
 from probes.gradients import by_path, variables_by_path
 from probes.logits import likelihood_of, logits_of
@@ -108,7 +115,7 @@ def probe_formats(
     training: bool = True,
     device: str = "auto",
     unknown_size: int = 32,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
     input_data: Data | None = None,
 ) -> dict[str, FormatEffects]:
     """Round weights, signals and gradients to narrower formats, and count what is lost.

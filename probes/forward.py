@@ -22,7 +22,7 @@ from autoinit.running.inputs import Data
 from autoinit.running.state import unchanged
 from probes.batching import (
     MOST,
-    Progress,
+    OnProgress,
     Samples,
     block_of,
     fitting,
@@ -119,7 +119,7 @@ def probe_model(
     device: str = "auto",
     unknown_size: int = 32,
     memory_limit: int | None = None,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
     seeds: int = 1,
     input_data: Data | None = None,
     batch_size: int | None = None,
@@ -275,7 +275,7 @@ class _Noise:
         seeds: Sequence[int],
         first: int,
         device: Device,
-        progress: Sequence[Progress],
+        progress: Sequence[OnProgress],
         weights: threading.Lock,
     ) -> list[_Measured]:
         """Figures for weights and inputs of each seed, one after the other.
@@ -297,7 +297,7 @@ class _Noise:
         return found
 
     def measure(
-        self, graph: ModelGraph, seed: int, device: Device, progress: Progress
+        self, graph: ModelGraph, seed: int, device: Device, progress: OnProgress
     ) -> _Measured:
         """Figures for one seed."""
         limit = self.limit or free_memory(device) // 2
@@ -334,7 +334,7 @@ class _Noise:
         return _Measured(figures, together, samples)
 
     def _in_stages(
-        self, blocks: Blocks, run: Pass, sizes: tuple[int, int], progress: Progress
+        self, blocks: Blocks, run: Pass, sizes: tuple[int, int], progress: OnProgress
     ) -> int:
         """Samples until there are enough: how many.
 
@@ -364,7 +364,7 @@ class _Noise:
         blocks: Blocks,
         run: Pass,
         size: int,
-        progress: Progress,
+        progress: OnProgress,
         last: bool,
     ) -> None:
         """The samples from `done` to `goal`, each block by itself unless several fit together."""
@@ -397,7 +397,7 @@ class _Noise:
         return next((goal for goal in later if goal >= enough), later[-1]) if skip else later[0]
 
 
-def _part_of(progress: Progress, start: float, size: float) -> Progress:
+def _part_of(progress: OnProgress, start: float, size: float) -> OnProgress:
     return lambda share: progress(start + size * share)
 
 
@@ -423,7 +423,7 @@ def _copies(
     return copies
 
 
-def _shares(progress: Progress | None, parts: int) -> list[Progress]:
+def _shares(progress: OnProgress | None, parts: int) -> list[OnProgress]:
     """Tellers of the shares done of equal parts, which may come from several threads."""
     done, lock = [0.0] * parts, threading.Lock()
 

@@ -36,7 +36,7 @@ from autoinit.randomness import derived
 from autoinit.running.inputs import Data, draw_inputs
 from autoinit.running.state import unchanged, without_gradients
 from probes.batching import (
-    Progress,
+    OnProgress,
     fitting,
     fixed_batch,
     free_memory,
@@ -53,8 +53,8 @@ from probes.moments.figures import Moments
 from probes.moments.recorder import Recorder
 from probes.segments import (
     CompiledPasses,
+    ModelState,
     Passes,
-    State,
     as_at_first,
     needed,
     segments_of,
@@ -101,7 +101,7 @@ def probe_gradients(
     memory_limit: int | None = None,
     checkpoint: bool | None = None,
     logits: bool = False,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
     input_data: Data | None = None,
     compiled: CompiledPasses | None = None,
     batch_size: int | None = None,
@@ -197,7 +197,7 @@ def probe_gradients(
 class _Probing:
     """Takes batches there and back, and keeps the figures."""
 
-    def __init__(self, graph: ModelGraph, passes: Passes, progress: Progress | None) -> None:
+    def __init__(self, graph: ModelGraph, passes: Passes, progress: OnProgress | None) -> None:
         self.graph = graph
         self.passes = passes
         self.segments = passes.segments
@@ -276,7 +276,7 @@ class _Probing:
                 if call.retrace is not None:
                     call.retrace(batch)  # is kept: made while compiling, it would not last
         borders: list[dict[int, Any]] = []  # what each segment leaves for later ones
-        states: list[State] = []
+        states: list[ModelState] = []
         for segment in self.segments[:-1]:
             self.due += len(segment.calls)
             states.append(state_of(segment.calls))

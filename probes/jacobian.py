@@ -22,7 +22,7 @@ from autoinit.graph.input_moments import PerInput
 from autoinit.graph.model_graph import ModelGraph
 from autoinit.randomness import derived
 from autoinit.running.inputs import Data, draw_inputs
-from probes.batching import Progress, graph_of, require_positive
+from probes.batching import OnProgress, graph_of, require_positive
 from probes.devices import Device, find_device, placed_on
 from probes.jacobian_products import Array, Ends, Jacobian, find_ends, finite
 
@@ -105,7 +105,7 @@ def probe_jacobian(
     device: str = "auto",
     unknown_size: int = 32,
     logits: bool = False,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
     input_data: Data | None = None,
 ) -> JacobianSpectrum:
     """Singular values of the Jacobian of a model at random inputs, one sample at a time.
@@ -168,7 +168,7 @@ def _spectrum(
     sample: dict[int, NDArray[Any]],
     training: bool,
     seed: int,
-    progress: Progress,
+    progress: OnProgress,
 ) -> Spectrum:
     side = min(ends.shape)
     zero = _ROUNDING * _epsilon(graph)
@@ -234,7 +234,7 @@ def _of_products(
     estimate: tuple[Array, Array, Array],
     zero: float,
     generator: np.random.Generator,
-    progress: Progress,
+    progress: OnProgress,
 ) -> Spectrum:
     nodes, weights, means = estimate
     # Bounds: Ritz values lie within the spectrum.
@@ -301,7 +301,7 @@ def lanczos_quadrature(
     probes: int,
     steps: int,
     generator: np.random.Generator,
-    progress: Progress = lambda share: None,
+    progress: OnProgress = lambda share: None,
 ) -> tuple[Array, Array, Array]:
     """Density of the eigenvalues of a positive semidefinite matrix, from products with it.
 

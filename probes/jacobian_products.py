@@ -17,7 +17,7 @@ from autoinit.graph.keras_internals import get_keras_mask, set_keras_mask
 from autoinit.graph.model_graph import Call, ModelGraph, Value, weights_of
 from autoinit.graph.shapes import all_activations
 from autoinit.running.state import unchanged
-from probes.batching import Progress
+from probes.batching import OnProgress
 from probes.logits import logits_of
 
 Array = NDArray[np.float64]
@@ -216,7 +216,7 @@ class Jacobian:
         difference = np.abs(np.vecdot(u, image) - np.vecdot(pulled, v))
         return bool((difference <= 0.05 * np.linalg.norm(pulled, axis=1)).all())
 
-    def matrix(self, progress: Progress) -> Array:
+    def matrix(self, progress: OnProgress) -> Array:
         """J, or its transpose: by the products of which there are fewer, if there are both."""
         outputs, inputs = self.shape
         by_rows = outputs <= inputs or not self.has_columns

@@ -14,7 +14,7 @@ from autoinit.graph.keras_internals import get_keras_mask
 from autoinit.graph.model_graph import Call, ModelGraph, innermost
 from autoinit.graph.shapes import last_uses
 from autoinit.running.state import without_gradients
-from probes.batching import Progress
+from probes.batching import OnProgress
 from probes.moments.distribution import bounds_of
 from probes.moments.recorder import FirstAxis, Recorder
 
@@ -88,7 +88,7 @@ class Pass:
         self._begun = False
 
     def in_slices(
-        self, inputs: Mapping[int, Any], size: int, progress: Progress, last: bool
+        self, inputs: Mapping[int, Any], size: int, progress: OnProgress, last: bool
     ) -> None:
         """Samples by value index, so many together; `last` where no others follow."""
         starts = range(0, len(next(iter(inputs.values()))), size)
@@ -101,7 +101,7 @@ class Pass:
             self.run(batch, part, last and start == starts[-1])
             self._begun = True
 
-    def run(self, inputs: Mapping[int, Any], progress: Progress, last: bool) -> None:
+    def run(self, inputs: Mapping[int, Any], progress: OnProgress, last: bool) -> None:
         """A batch; each tensor is let go after its last use, and progress is told of its share."""
         graph, alive = self._graph, dict[int, Any]()
         every = max(len(graph.calls) // 50, 1)

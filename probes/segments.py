@@ -34,7 +34,7 @@ _HELD = 2
 _REPAID = 5
 
 
-class State(NamedTuple):
+class ModelState(NamedTuple):
     """Variables and their values, and what a generator of all layers' noise holds."""
 
     values: list[tuple[Any, Any]]
@@ -258,9 +258,9 @@ def trainable(call: Call) -> list[Any]:
     return list(getattr(call.layer, "trainable_variables", ()))
 
 
-def state_of(calls: Sequence[Call]) -> State:
+def state_of(calls: Sequence[Call]) -> ModelState:
     """What running the calls changes, and its values now."""
-    return State(values_of(_changing(calls)), noise_state())
+    return ModelState(values_of(_changing(calls)), noise_state())
 
 
 def _changing(calls: Sequence[Call]) -> list[Any]:
@@ -270,7 +270,7 @@ def _changing(calls: Sequence[Call]) -> list[Any]:
 
 
 @contextlib.contextmanager
-def as_at_first(calls: Sequence[Call], state: State) -> Iterator[None]:
+def as_at_first(calls: Sequence[Call], state: ModelState) -> Iterator[None]:
     """Run calls again with the noise and statistics of their first run, and leave no trace."""
     now = state_of(calls)
     state.restore()

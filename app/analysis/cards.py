@@ -9,8 +9,8 @@ from app.analysis.headline import (
     factor,
     is_number,
     power,
-    series_figures,
     series_name,
+    series_summary,
 )
 from app.analysis.result import Result
 from app.text.escaping import plain_text
@@ -89,7 +89,7 @@ def cards(result: Result) -> list[Card]:
 
 def series_card(result: Result, series: str) -> Card:
     """The range of one series' variances."""
-    figures = series_figures(result, series)
+    figures = series_summary(result, series)
     explanation = (
         "The smallest and the largest measured variance of the layers that have a kernel. "
         f"Stable means within a factor of {STABLE_FACTOR:g} of the target. "

@@ -119,7 +119,7 @@ def signal_stretch(
 
 
 @dataclass(frozen=True)
-class SeriesFigures:
+class SeriesSummary:
     """The measured variance of the weighted calls of one series, and of the network's last call.
 
     The verdict is one of stable, explodes, vanishes, overflows, underflows and not measured, or
@@ -138,7 +138,7 @@ class SeriesFigures:
     underflowed: int
 
 
-def series_figures(result: Result, series: str) -> SeriesFigures:
+def series_summary(result: Result, series: str) -> SeriesSummary:
     """Smallest, largest and final measured variance, and a verdict in a word."""
     found = [(call, call.measured(series)) for call in result.calls]
     states = [out_of_range(moments) for _, moments in found]
@@ -158,7 +158,7 @@ def series_figures(result: Result, series: str) -> SeriesFigures:
     dead = sum(state == "underflow" for *_, state in weighted)
     smallest, largest = min(variances, default=None), max(variances, default=None)
     last = found[-1][1] if found else None
-    return SeriesFigures(
+    return SeriesSummary(
         series=series,
         verdict=verdict(smallest, largest, result.target, overflowed, dead, unmeasured),
         smallest=smallest,
@@ -187,7 +187,7 @@ def verdict_parts(result: Result, series: str) -> tuple[str, str | None, str]:
         if found is not None:
             rate = factor(found.rate**sign)
             return f"{verb} from", found.start.path, f"on, ×{rate} for each layer with a kernel"
-    word = series_figures(result, series).verdict
+    word = series_summary(result, series).verdict
     is_state = word.startswith(("stable", "not"))
     return (f"is {word}" if is_state else word), None, ""
 
@@ -323,7 +323,7 @@ def verdict_card(result: Result, series: str) -> VerdictCard:
     name, found = f"{series_name(series)} weights", result.verdicts.get(series)
     if found is None:
         does, path, rate = verdict_parts(result, series)
-        word = series_figures(result, series).verdict
+        word = series_summary(result, series).verdict
         place = "" if path is None else f" {path!r} {rate}"
         return VerdictCard(name, _old_tone(word), word.capitalize(), f"The signal {does}{place}.")
     has_remedy = found.remedy not in ("none_needed", "keep_init")

@@ -91,7 +91,7 @@ _Table = TypeVar("_Table", bound=OptionsTable)
 
 
 @dataclass(frozen=True)
-class Entry:
+class Setting:
     """One line of the table.
 
     Attributes:
@@ -139,12 +139,12 @@ class Entry:
         return text if text == self.word else _FROM_TEXT[self.kind](text)
 
 
-def table(settings: type[OptionsTable]) -> dict[str, Entry]:
+def table(settings: type[OptionsTable]) -> dict[str, Setting]:
     """Every setting by its name, in the order in which they are offered."""
     return {name: _entry(name, info) for name, info in settings.model_fields.items()}
 
 
-def _entry(name: str, info: FieldInfo) -> Entry:
+def _entry(name: str, info: FieldInfo) -> Setting:
     parts = [_part(kind) for kind in get_args(info.annotation) if kind is not NoneType]
     literals = get_args(info.annotation) if get_origin(info.annotation) is Literal else ()
     is_union = get_origin(info.annotation) in (UnionType, Union)
@@ -157,7 +157,7 @@ def _entry(name: str, info: FieldInfo) -> Entry:
     high = next((each.le for each in metadata if isinstance(each, Le)), None)
     text, kind = " ".join((info.description or "").split()), get_origin(kind) or kind
     word = get_args(words[0])[0] if words else ""
-    return Entry(name, kind, info.default, low, high, literals, word, text, option)
+    return Setting(name, kind, info.default, low, high, literals, word, text, option)
 
 
 def _part(kind: Any) -> tuple[Any, Sequence[Any]]:

@@ -41,7 +41,7 @@ _BINS = (8, 60)  # of a spectrum's density: fewest and most
 def result_of(
     comparison: Comparison,
     model: Any,
-    source: Source,
+    source: ModelSource,
     spec: JobSpec,
     findings: Sequence[Finding],
     timings: Mapping[str, float],
@@ -137,7 +137,7 @@ def preview_of(comparison: Comparison, settings: Settings) -> Preview:
 MOST_OFFERS = 8
 
 
-class Source(NamedTuple):
+class ModelSource(NamedTuple):
     """Where a model came from; without a file, a sample or a live model."""
 
     format: str = "sample"
@@ -147,7 +147,7 @@ class Source(NamedTuple):
     compiled: bool = False
 
     @classmethod
-    def of(cls, file: ModelFile | None) -> Source:
+    def of(cls, file: ModelFile | None) -> ModelSource:
         """The file's record."""
         if file is None:
             return cls()

@@ -32,7 +32,7 @@ UNSUPPORTED_WORDS = {
 }
 CODES = "codes of findings, such as gradient_vanishes"
 # The schemes of `autoinit.initializers.schemes`, which imports Keras; a test compares them.
-Scheme = Literal[
+SchemeName = Literal[
     "own", "glorot", "he", "lecun", "orthogonal", "delta_orthogonal", "autoinit",
     "autoinit_orthogonal", "backward", "calibrated", "centred", "zero_residual",
 ]  # fmt: skip
@@ -68,7 +68,7 @@ FORMATS = f"names of formats: {', '.join(FORMAT_WORDS)}"
 A_MODULE = "the dotted name of a module, such as package.layers"
 PAIRS = "NAME=KERAS_NAME, such as FixedDropout=Dropout, several with commas"
 PAIR_LIMIT = 500
-SCHEMES = f"names of initialisations: {', '.join(get_args(Scheme))}"
+SCHEMES = f"names of initialisations: {', '.join(get_args(SchemeName))}"
 MOMENTS = (
     "by an input's name its mean and variance, two numbers as input_mean and input_variance take "
     "them"
@@ -100,7 +100,7 @@ def _require_codes(codes: tuple[str, ...]) -> tuple[str, ...]:
 
 def _require_schemes(names: tuple[str, ...]) -> tuple[str, ...]:
     """The names that stand for something that is not shown anyway."""
-    if not set(names) <= {"default", "uploaded", *get_args(Scheme)}:
+    if not set(names) <= {"default", "uploaded", *get_args(SchemeName)}:
         raise ValueError(SCHEMES)
     shown = ("default", "uploaded", "autoinit")
     return tuple(dict.fromkeys(name for name in names if name not in shown))
@@ -209,7 +209,7 @@ class Settings(OptionsTable):
     """Stands in for None in the input shape, such as an image's height or a sequence's length."""
 
     scheme: Annotated[
-        Scheme, Option(INITIALISATION, "Initialisation", words=SCHEME_WORDS, library="scheme")
+        SchemeName, Option(INITIALISATION, "Initialisation", words=SCHEME_WORDS, library="scheme")
     ] = "autoinit"
     """How the kernels of the model that is taken home are drawn. AutoInit is shown beside it."""
 
@@ -222,7 +222,7 @@ class Settings(OptionsTable):
             "Compared with",
             metavar="NAMES",
             words=SCHEME_WORDS,
-            members=tuple(name for name in get_args(Scheme) if name != "autoinit"),
+            members=tuple(name for name in get_args(SchemeName) if name != "autoinit"),
             expected=SCHEMES,
         ),
     ] = ()

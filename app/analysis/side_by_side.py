@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from app.analysis.diagnosis.verdict import Word
-from app.analysis.headline import changed, full_name, series_figures, series_name, verdict_card
+from app.analysis.headline import changed, full_name, series_name, series_summary, verdict_card
 from app.analysis.options import table
 from app.analysis.result import Call, CallFigures, Result
 from app.analysis.settings import SCHEME_WORDS, Settings
@@ -78,7 +78,7 @@ def answer(result: Result, first: Result) -> tuple[str, str]:
 
 
 def _range(result: Result, series: str) -> str:
-    found = series_figures(result, series)
+    found = series_summary(result, series)
     return f"{number(found.smallest)} to {number(found.largest)}"
 
 
@@ -143,7 +143,7 @@ def runs_table(results: Sequence[Result]) -> list[dict[str, Any]]:
         }
         for series in ("default", "uploaded", "autoinit"):
             if series in result.series:
-                found = series_figures(result, series)
+                found = series_summary(result, series)
                 word = verdict_card(result, series).word
                 row[series_name(series)] = (
                     f"{word}, {number(found.smallest)} … {number(found.largest)}"

@@ -22,7 +22,7 @@ MARKS = {
 }
 
 
-class Figure(NamedTuple):
+class ModelFigure(NamedTuple):
     """A figure of a model: what it is called, and whether its scale is logarithmic."""
 
     label: str
@@ -30,22 +30,22 @@ class Figure(NamedTuple):
 
 
 FIGURES = {
-    "depth": Figure("depth"),
-    "parameters": Figure("parameters", True),
-    "calls": Figure("layers with activations and repeats"),
-    "weighted": Figure("layers with a kernel"),
-    "within": Figure("share within 0.8 to 1.25"),
-    "smallest": Figure("smallest variance", True),
-    "largest": Figure("largest variance", True),
-    "final": Figure("last variance", True),
-    "update_range": Figure("range of update ratios", True),
-    "gradient_range": Figure("range of gradients", True),
-    "after_within": Figure("AutoInit: share within 0.8 to 1.25"),
-    "after_smallest": Figure("AutoInit: smallest variance", True),
-    "after_largest": Figure("AutoInit: largest variance", True),
-    "after_final": Figure("AutoInit: last variance", True),
-    "seconds": Figure("seconds", True),
-    "processor_seconds": Figure("processor seconds", True),
+    "depth": ModelFigure("depth"),
+    "parameters": ModelFigure("parameters", True),
+    "calls": ModelFigure("layers with activations and repeats"),
+    "weighted": ModelFigure("layers with a kernel"),
+    "within": ModelFigure("share within 0.8 to 1.25"),
+    "smallest": ModelFigure("smallest variance", True),
+    "largest": ModelFigure("largest variance", True),
+    "final": ModelFigure("last variance", True),
+    "update_range": ModelFigure("range of update ratios", True),
+    "gradient_range": ModelFigure("range of gradients", True),
+    "after_within": ModelFigure("AutoInit: share within 0.8 to 1.25"),
+    "after_smallest": ModelFigure("AutoInit: smallest variance", True),
+    "after_largest": ModelFigure("AutoInit: largest variance", True),
+    "after_final": ModelFigure("AutoInit: last variance", True),
+    "seconds": ModelFigure("seconds", True),
+    "processor_seconds": ModelFigure("processor seconds", True),
 }
 
 
@@ -89,7 +89,7 @@ def scatter(rows: Mapping[str, Sequence[Any]], across: str, up: str) -> go.Figur
     return chart
 
 
-def _axis(figure: Figure) -> dict[str, Any]:
+def _axis(figure: ModelFigure) -> dict[str, Any]:
     return {
         "title": figure.label,
         "type": "log" if figure.logarithmic else "linear",

@@ -23,7 +23,7 @@ from app.analysis.side_by_side import answer
 from app.analysis.trials.result import TrialResult
 from app.cli import common
 from app.cli.common import DONE, ERROR, OUTSIDE_BAND
-from app.cli.completion import Model
+from app.cli.completion import ModelParameter
 from app.cli.examples import ANALYZE_EXAMPLES
 from app.cli.interface import (
     FILE,
@@ -35,7 +35,7 @@ from app.cli.interface import (
     settings_options,
 )
 from app.cli.terminal import summary_text
-from app.export.downloads import Download, downloads, in_format
+from app.export.downloads import OfferedFile, downloads, in_format
 from app.export.patch import patch
 from app.jobs import folders
 from app.text.escaping import plain_text
@@ -114,7 +114,7 @@ class Wanted:
     "models",
     nargs=-1,
     required=True,
-    type=Model(),
+    type=ModelParameter(),
     metavar="MODEL...",
     help=f"{MODEL_FILE}, or sample:NAME, with arguments if need be "
     "(sample:NAME?argument=value&argument=value); of several, the highest exit status counts. An "
@@ -327,7 +327,7 @@ def _patch(result: Result) -> str:
     return patch(result) or "# There are no kernels here that AutoInit sets.\n"
 
 
-def why_not(offered: Sequence[Download], result: Result | TrialResult) -> str:
+def why_not(offered: Sequence[OfferedFile], result: Result | TrialResult) -> str:
     """Why a format is not among those that the job offers, and which are."""
     if not offered:
         return "this model could be analysed, but not saved; the warnings say why."

@@ -133,7 +133,7 @@ def batch(
                 else Task.of(name, {}, settings, save_dir)
                 for name, *parts in found
             )
-            progress = Progress(len(found))
+            progress = BatchProgress(len(found))
             with progress:
                 for row in analyze_all(tasks, pool, store, again, progress.known):
                     progress.add(row)
@@ -237,7 +237,7 @@ def with_their_code(models: Sequence[list[str]], settings: Settings) -> Iterator
         yield [*files, *beside]
 
 
-class Progress:
+class BatchProgress:
     """How far a batch is: a bar with the time left on a terminal, else a line now and then.
 
     Args:
@@ -249,7 +249,7 @@ class Progress:
         self._start = time.monotonic()
         self._bar: Bar | None = None
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> BatchProgress:
         if sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn

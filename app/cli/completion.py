@@ -36,7 +36,7 @@ def completion(context: click.Context, shell: str) -> int:
     return DONE
 
 
-class Model(click.ParamType[str]):
+class ModelParameter(click.ParamType[str]):
     """A model's file, or a sample's name, both of which the shell completes."""
 
     name = "model"

@@ -10,7 +10,7 @@ import click
 
 from app.analysis.diagnosis.table import KINDS
 from app.analysis.input_moments import joined_moments, parse_moment
-from app.analysis.options import Entry, OptionsTable, table
+from app.analysis.options import OptionsTable, Setting, table
 from app.analysis.settings import Settings
 
 Decorator = Callable[[Callable[..., int]], Callable[..., int]]
@@ -102,7 +102,7 @@ def settings_options(
     return decorate
 
 
-def _attributes(entry: Entry) -> dict[str, Any]:
+def _attributes(entry: Setting) -> dict[str, Any]:
     """What click is told of a setting's option."""
     offered, default, text = entry.option, entry.default, entry.help
     if entry.kind is bool:

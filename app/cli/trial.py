@@ -21,7 +21,7 @@ from app.analysis.trials.settings import WORDS, TrialSettings
 from app.cli import common
 from app.cli.analyze import check_saved_format, file_option, why_not
 from app.cli.common import DONE, ERROR, INTERRUPTED, SENTENCE_LIMIT
-from app.cli.completion import Model
+from app.cli.completion import ModelParameter
 from app.cli.examples import TRY_EXAMPLES
 from app.cli.interface import MODEL_FILE, Command, lists_split, settings_options
 from app.cli.terminal import table_lines
@@ -41,7 +41,9 @@ NAME_LIMIT = 80
     epilog=TRY_EXAMPLES,
     short_help="Train for a minute: which initialisation, which rate",
 )
-@click.argument("model", type=Model(), metavar="MODEL", help=f"{MODEL_FILE}, or sample:NAME")
+@click.argument(
+    "model", type=ModelParameter(), metavar="MODEL", help=f"{MODEL_FILE}, or sample:NAME"
+)
 @file_option("--output", help="Write all trainings as JSON")
 @file_option(
     "--save",

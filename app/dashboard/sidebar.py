@@ -11,7 +11,7 @@ import streamlit as st
 from app import jobs
 from app.analysis.input_moments import moments_text, parse_moments
 from app.analysis.job_spec import SAMPLE_PREFIX, JobSpec
-from app.analysis.options import Entry, from_query, table
+from app.analysis.options import Setting, from_query, table
 from app.analysis.settings import INITIALISATION, INPUT, MEASUREMENT, WHAT_IF, Settings
 from app.dashboard import uploads
 from app.text.escaping import markdown_text, plain_text
@@ -257,7 +257,7 @@ def trust_field() -> dict[str, Any]:
     return {"trust": st.checkbox(entry.option.label, key="trust", help=entry.help)}
 
 
-def settings_field(entry: Entry, value: Any, names: Sequence[str]) -> Any:
+def settings_field(entry: Setting, value: Any, names: Sequence[str]) -> Any:
     """One setting's field; what is chosen or typed there.
 
     Args:
@@ -291,7 +291,7 @@ def settings_field(entry: Entry, value: Any, names: Sequence[str]) -> Any:
     return st.text_input(label, value or "", help=text) or None
 
 
-def number_or_word(entry: Entry, value: Any) -> Any:
+def number_or_word(entry: Setting, value: Any) -> Any:
     """A choice of a word and the usual numbers; any other number may be typed."""
     shown = [entry.words(entry.word), *map(str, entry.option.usual)]
     begin = entry.words(value) if value == entry.word else str(value)

@@ -16,7 +16,7 @@ SUFFIXES = {".hdf5": ".h5"}  # which mean the same
 
 
 @dataclass(frozen=True)
-class Download:
+class OfferedFile:
     """A model file to take home.
 
     Args:
@@ -35,19 +35,19 @@ class Download:
         return self.path.suffix
 
 
-def downloads(result: Result | TrialResult, folder: Path) -> list[Download]:
+def downloads(result: Result | TrialResult, folder: Path) -> list[OfferedFile]:
     """The model files that lie in a finished job's folder."""
     if result.downloads is not None:
         listed = [
-            Download(folder / Path(entry.file).name, entry.label, entry.note)
+            OfferedFile(folder / Path(entry.file).name, entry.label, entry.note)
             for entry in result.downloads
         ]
     else:
-        listed = [Download(folder / name, label) for name, label in UNLISTED]
+        listed = [OfferedFile(folder / name, label) for name, label in UNLISTED]
     return [each for each in listed if each.path.is_file() and not each.path.is_symlink()]
 
 
-def in_format(offered: Sequence[Download], suffix: str) -> Download | None:
+def in_format(offered: Sequence[OfferedFile], suffix: str) -> OfferedFile | None:
     """The first one in the format that a suffix stands for."""
     wanted = SUFFIXES.get(suffix, suffix)
     return next((download for download in offered if download.suffix == wanted), None)

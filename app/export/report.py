@@ -19,8 +19,8 @@ from app.analysis.headline import (
     full_name,
     has_trained_weights,
     model_name,
-    series_figures,
     series_name,
+    series_summary,
     verdict_card,
     verdict_cards,
 )
@@ -39,8 +39,8 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
     "img-src data: blob:; font-src data:"
 )
-Head = list[str]
-Body = list[list[str]]
+_Head = list[str]
+_Body = list[list[str]]
 
 
 def report_html(result: Result) -> str:
@@ -134,19 +134,19 @@ def _chart(figure: go.Figure, name: str, include_plotlyjs: bool) -> Markup:
     )
 
 
-def _series_table(result: Result) -> tuple[Head, Body]:
+def _series_table(result: Result) -> tuple[_Head, _Body]:
     """Range and end of each series in figures."""
     head = ["", "verdict", "smallest", "largest", "last layer", "overflow", "variance 0"]
     body = []
     for series in result.series:
-        found = series_figures(result, series)
+        found = series_summary(result, series)
         figures = [number(v) for v in (found.smallest, found.largest, found.final)]
         counts = [plural(count, "layer") for count in (found.overflowed, found.underflowed)]
         body.append([series_name(series), verdict_card(result, series).word, *figures, *counts])
     return head, body
 
 
-def _call_table(result: Result) -> tuple[Head, Body, int, list[str]]:
+def _call_table(result: Result) -> tuple[_Head, _Body, int, list[str]]:
     """One row per call: what it is, then variance, mean and correlation of each series."""
     figures = (
         "variance",

@@ -9,7 +9,7 @@ from app.analysis.result import Call, Part, Preview
 from app.text.escaping import spreadsheet_text, visible
 from app.text.formatting import shape
 
-Row = dict[str, Any]
+TableRow = dict[str, Any]
 
 CALL_COLUMNS = (
     "index", "path", "class", "output_shape", "parameters", "initializer", "weighted", "frozen",
@@ -64,14 +64,14 @@ def columns(series: Sequence[str]) -> list[str]:
     return [*CALL_COLUMNS, *(f"{which}_{figure}" for which in series for figure in figures)]
 
 
-def rows(result: Preview) -> list[Row]:
+def rows(result: Preview) -> list[TableRow]:
     """One dictionary per call, in topological order; what is not to be had is None."""
     return [row(call, result.series) for call in result.calls]
 
 
-def row(call: Call, series: Sequence[str]) -> Row:
+def row(call: Call, series: Sequence[str]) -> TableRow:
     """One call flattened: names and flags as they are, numbers as numbers."""
-    flat: Row = {
+    flat: TableRow = {
         "index": call.index,
         "path": call.path,
         "class": call.class_name,

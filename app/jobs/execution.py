@@ -28,10 +28,11 @@ import keras
 from app.analysis.comparison import compare
 from app.analysis.comparison.found import Comparison
 from app.analysis.comparison.input_data import read_input_data
+from app.analysis.comparison.progress import OnProgress
 from app.analysis.devices import device_kind
 from app.analysis.diagnosis.linter.lint import Linted, lint_model
 from app.analysis.job_spec import CUSTOM_OBJECTS_VARIABLE, JobSpec, sha256
-from app.analysis.reporting import Source, histograms_of, manifest, preview_of, result_of
+from app.analysis.reporting import ModelSource, histograms_of, manifest, preview_of, result_of
 from app.analysis.result import json_text
 from app.analysis.settings import AS_IT_IS, LARGEST_INPUT_SIZE, Settings
 from app.jobs.folders import HISTOGRAMS, MANIFEST, PREVIEW, RESULT
@@ -63,7 +64,6 @@ from autoinit.running.inputs import Data
 from probes.batching import block_of
 from probes.devices import find_device
 
-Progress = Callable[[float, str], None]
 # Sizes that are tried for open axes, of those that a model states.
 _MOST_SIZES = 16
 # Weights of which each row stands for a position; relative ones do for a distance.
@@ -96,7 +96,7 @@ def rehearse() -> None:
 def run(
     spec: JobSpec,
     folder: Path,
-    progress: Progress,
+    progress: OnProgress,
     model: Any = None,
     saves: bool = True,
     brief: bool = False,
@@ -164,7 +164,7 @@ def run(
     findings = [*findings, *found.changed]
     timings = {"load": round(loaded - start, 4), **comparison.timings}
     timings["total"] = round(time.perf_counter() - start, 4)
-    result = result_of(comparison, model, Source.of(file), spec, findings, timings, downloads)
+    result = result_of(comparison, model, ModelSource.of(file), spec, findings, timings, downloads)
     if not brief:
         write(folder / HISTOGRAMS, _plain(histograms_of(comparison)))
         write(folder / MANIFEST, _plain(manifest(comparison, model, result)))

@@ -24,7 +24,7 @@ from app.analysis.job_spec import JobSpec
 from app.jobs import folders
 from app.jobs.handles import ACTIVE, JobHandle
 from app.jobs.processes import Outcome, Progress, ProtocolError
-from app.jobs.watching import Watch
+from app.jobs.watching import WorkerWatch
 from app.jobs.worker_pool import WorkerPool
 from app.limits import Limits, variable
 
@@ -272,7 +272,9 @@ class Workers:
             inside = job.spec.moved(partial(folders.give, process.cell))
             queue = self._queue_of(job.spec)
             at_once = self._limits.at_once
-            with Watch(process, self._limits, job._stop, lambda: len(queue) > at_once) as watch:
+            with WorkerWatch(
+                process, self._limits, job._stop, lambda: len(queue) > at_once
+            ) as watch:
                 process.send(
                     {
                         "spec": inside.to_json(),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import keras
 
 from app.analysis.comparison.input_data import read_training_data
 from app.analysis.comparison.inputs import inputs_of
+from app.analysis.comparison.progress import OnProgress
 from app.analysis.comparison.steps import Analysis
 from app.analysis.job_spec import JobSpec
 from app.analysis.result import DownloadFacts, Finding, json_text
@@ -22,13 +22,11 @@ from app.jobs.folders import PREVIEW, RESULT
 from autoinit.errors import ModelFileError
 from autoinit.model_files.read.hdf5 import quoted
 from autoinit.running.inputs import check_data
-from probes.trials.tasks import Task, digits_task, task_of
+from probes.trials.tasks import LearningTask, digits_task, task_of
 from probes.trials.training import Trainer
 
-Progress = Callable[[float, str], None]
 
-
-def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
+def run(spec: JobSpec, folder: Path, progress: OnProgress) -> None:
     """Train a model from several initialisations, at several rates; leave `result.json`.
 
     And the model with the initialisation that was best, unless that is its own.
@@ -95,7 +93,7 @@ def run(spec: JobSpec, folder: Path, progress: Progress) -> None:
     progress(1.0, "Done")
 
 
-def _task(found: Opened, spec: JobSpec, losses: list[Any] | None) -> Task:
+def _task(found: Opened, spec: JobSpec, losses: list[Any] | None) -> LearningTask:
     """The data that were brought, or digits."""
     graph, settings, trial = found.graph, found.settings, spec.trial
     assert trial is not None

@@ -19,7 +19,7 @@ _TOO_MANY = f"The worker process started more than {MOST_THREADS} threads and wa
 _CRASHES = (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGILL)
 
 
-class Watch:
+class WorkerWatch:
     """Looks after a worker while it has a job: inside a `with` block.
 
     Args:
@@ -45,7 +45,7 @@ class Watch:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> WorkerWatch:
         self._thread.start()
         return self
 

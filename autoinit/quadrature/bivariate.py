@@ -18,7 +18,7 @@ from autoinit.quadrature.gauss_kronrod import (
     panels,
     symmetric,
 )
-from autoinit.quadrature.gaussian import Moments
+from autoinit.quadrature.gaussian import FunctionMoments
 
 _REACHES = REACHES[:9]
 # Of the two rules: in one panel, which is halved, and in all of them, where a pole shows.
@@ -33,7 +33,7 @@ _POINTS = 20_001
 
 def moments_of_two(
     function: Callable[[Array, Array], Any], first: tuple[float, float], second: tuple[float, float]
-) -> Moments:
+) -> FunctionMoments:
     """Mean and variance of f(X, Y) for independent Gaussians.
 
     A product of two Gauss–Kronrod rules. Panels of either variable are halved where the 7- and the
@@ -45,10 +45,10 @@ def moments_of_two(
         first, second: mean and standard deviation of X and of Y.
 
     Returns:
-        `Moments`; not converged where the 7- and the 15-point rule disagree on E f².
+        `FunctionMoments`; not converged where the 7- and the 15-point rule disagree on E f².
     """
     if not np.isfinite([*first, *second]).all():
-        return Moments(np.nan, np.nan, converged=False)
+        return FunctionMoments(np.nan, np.nan, converged=False)
     with np.errstate(all="ignore"):
         return _adaptive(function, _Line(*first), _Line(*second))
 
@@ -89,7 +89,9 @@ class _Line:
         return True
 
 
-def _adaptive(function: Callable[[Array, Array], Any], first: _Line, second: _Line) -> Moments:
+def _adaptive(
+    function: Callable[[Array, Array], Any], first: _Line, second: _Line
+) -> FunctionMoments:
     while True:
         x, y = np.meshgrid(first.points, second.points, indexing="ij")
         values = np.asarray(function(x.ravel(), y.ravel()), np.float64).reshape(x.shape)
@@ -102,14 +104,14 @@ def _adaptive(function: Callable[[Array, Array], Any], first: _Line, second: _Li
             for line, each in lines
         ]
         if not np.isfinite(variance):
-            return Moments(mean, variance, converged=False)
+            return FunctionMoments(mean, variance, converged=False)
         halved = [
             line.halve(error > _PRECISION * variance)
             for (line, _), error in zip(lines, errors, strict=True)
         ]
         if not any(halved):
             known = all(error.sum() <= _DISAGREEMENT * variance for error in errors)
-            return Moments(mean, variance, converged=known)
+            return FunctionMoments(mean, variance, converged=known)
 
 
 def limits(function: Callable[..., Any], gaussians: Sequence[tuple[float, float]]) -> Any:

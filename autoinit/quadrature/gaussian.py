@@ -33,7 +33,7 @@ _WIDE = 200.0  # deviations of a softmax's entries beyond which its limit is clo
 
 
 @dataclass(frozen=True)
-class Moments:
+class FunctionMoments:
     """Mean and variance of a function of a Gaussian.
 
     Attributes:
@@ -47,7 +47,7 @@ class Moments:
     converged: bool = True
 
 
-def moments(function: Function, mean: float, standard_deviation: float) -> Moments:
+def moments(function: Function, mean: float, standard_deviation: float) -> FunctionMoments:
     """Mean and variance of f(X) for X ~ N(mean, standard_deviation²), by adaptive quadrature.
 
     E f(X) = ∫ f(x) p(x) dx and Var f(X) = ∫ f(x)² p(x) dx − (E f)²
@@ -59,18 +59,20 @@ def moments(function: Function, mean: float, standard_deviation: float) -> Momen
         mean, standard_deviation: of the Gaussian. A zero deviation gives f(mean) and 0.
 
     Returns:
-        `Moments`; the error relative to E|f| and E f² is about 1e-9 (1e-6 where `function`
+        `FunctionMoments`; the error relative to E|f| and E f² is about 1e-9 (1e-6 where `function`
         computes in single precision).
     """
     if not (np.isfinite(mean) and np.isfinite(standard_deviation)):
-        return Moments(np.nan, np.nan, converged=False)
+        return FunctionMoments(np.nan, np.nan, converged=False)
     with np.errstate(all="ignore"):
         if standard_deviation == 0.0:
-            return Moments(float(np.asarray(function(np.full(2, mean)))[0]), 0.0)
+            return FunctionMoments(float(np.asarray(function(np.full(2, mean)))[0]), 0.0)
         return _adaptive_moments(function, mean, standard_deviation)
 
 
-def _adaptive_moments(function: Function, mean: float, standard_deviation: float) -> Moments:
+def _adaptive_moments(
+    function: Function, mean: float, standard_deviation: float
+) -> FunctionMoments:
     # Activations are seldom smooth at zero: a panel's edge there spares the search for the kink.
     zero = -mean / standard_deviation
     edges = np.unique(np.append(_EDGES, zero)) if abs(zero) < 38 else _EDGES
@@ -124,7 +126,7 @@ def _adaptive_moments(function: Function, mean: float, standard_deviation: float
     weight = weight / weight.sum()
     expectation = float(weight @ y)
     root = (y - expectation) * np.sqrt(weight)
-    return Moments(expectation, float(root @ root), converged)
+    return FunctionMoments(expectation, float(root @ root), converged)
 
 
 @functools.lru_cache(maxsize=256)

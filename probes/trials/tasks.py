@@ -16,7 +16,7 @@ from autoinit.graph.model_graph import ModelGraph, Value
 from probes.logits import makes_probabilities
 
 Array = NDArray[Any]
-Moments = Mapping[str, tuple[float, float]]
+InputMoments = Mapping[str, tuple[float, float]]
 
 # Numbers that digits can be told by.
 _FEWEST = 8
@@ -29,7 +29,7 @@ _SMALLEST = 1e-7
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
+class LearningTask:
     """Data to learn from, and what counts as learnt.
 
     Attributes:
@@ -79,7 +79,7 @@ def task_of(
     about: str,
     losses: Sequence[Any] | None = None,
     seed: int = 0,
-) -> Task:
+) -> LearningTask:
     """A task of arrays; a fifth of the samples, 512 at most, is held out.
 
     Args:
@@ -119,7 +119,7 @@ def task_of(
         for target, value, loss, likely in zip(fitted, graph.outputs, chosen, probable, strict=True)
     )
     shares = _shares(fitted[0][-held_out:], graph.outputs[0], chosen[0])
-    return Task(
+    return LearningTask(
         inputs,
         fitted,
         chosen,
@@ -132,8 +132,8 @@ def task_of(
 
 
 def digits_task(
-    graph: ModelGraph, moments: Moments, losses: Sequence[Any] | None = None, seed: int = 0
-) -> Task:
+    graph: ModelGraph, moments: InputMoments, losses: Sequence[Any] | None = None, seed: int = 0
+) -> LearningTask:
     """The 1,797 digits that come with scikit-learn (8 × 8 pixels), brought into a network's shapes.
 
     Images are scaled to an input's size. Other inputs of numbers get random projections of the

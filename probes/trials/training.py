@@ -16,7 +16,7 @@ from autoinit.graph.model_graph import ModelGraph
 from autoinit.running.state import without_gradients
 from probes.batching import fixed_batch
 from probes.passing import behind_batch_statistics
-from probes.trials.tasks import Task
+from probes.trials.tasks import LearningTask
 
 # A training has diverged whose loss of the last steps is so many times that of the first, or that
 # of the best constant where that is more.
@@ -63,7 +63,7 @@ class Trainer:
     """
 
     def __init__(
-        self, model: Any, graph: ModelGraph, task: Task, optimizer: Any, batch: int = 32
+        self, model: Any, graph: ModelGraph, task: LearningTask, optimizer: Any, batch: int = 32
     ) -> None:
         if not model.trainable_variables:
             raise ValueError("The model has no weights that could be trained.")

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import pyarrow as pa
 
 from app.analysis.cards import gradient_range
-from app.analysis.headline import is_number, series_figures
+from app.analysis.headline import is_number, series_summary
 from app.analysis.job_spec import CUSTOM_OBJECTS_VARIABLE, identity, program_version
 from app.analysis.result import Call, Result, VerdictFacts
 from app.analysis.settings import Settings
@@ -127,7 +127,7 @@ class Row:
         own, after = result.own_series, result.settings.scheme
         none = VerdictFacts(verdict="cannot tell", reason="")
         verdict, redrawn = result.verdicts.get(own, none), result.verdicts.get(after, none)
-        figures, after_figures = series_figures(result, own), series_figures(result, after)
+        figures, after_figures = series_summary(result, own), series_summary(result, after)
         return replace(
             self,
             verdict=verdict.verdict,

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from app.analysis.comparison.found import Comparison
-from app.analysis.comparison.progress import Progress
+from app.analysis.comparison.progress import OnProgress
 from app.analysis.comparison.steps import Analysis
 from app.analysis.diagnosis.linter.lint import Linted, lint_model
 from app.analysis.settings import Settings
@@ -34,7 +34,7 @@ def compare(
     *,
     uploaded: bool,
     registry: Registry = RULES,
-    progress: Progress = lambda fraction, stage: None,
+    progress: OnProgress = lambda fraction, stage: None,
     preview: Callable[[Comparison], None] = lambda comparison: None,
     data: Data | None = None,
     linted: Linted | None = None,

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from app.analysis.comparison.inputs import Inputs
-from app.analysis.comparison.progress import Progress, Steps
+from app.analysis.comparison.progress import OnProgress, Steps
 from app.analysis.devices import device_kind
 from app.analysis.settings import Settings
 from app.limits import Limits, memory_left
@@ -50,7 +50,7 @@ class Measurements:
         inputs: Inputs,
         seeds: Sequence[int],
         series: int,
-        progress: Progress,
+        progress: OnProgress,
         findings: list[Finding],
     ) -> None:
         self.graph, self.settings, self.inputs, self.seeds = graph, settings, inputs, seeds

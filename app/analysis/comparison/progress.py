@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-Progress = Callable[[float, str], None]
+OnProgress = Callable[[float, str], None]
 
 
 class Steps:
@@ -15,7 +15,7 @@ class Steps:
     one is, from the time that the earlier ones took.
     """
 
-    def __init__(self, progress: Progress, parts: int, size: int) -> None:
+    def __init__(self, progress: OnProgress, parts: int, size: int) -> None:
         self._progress, self._parts, self._size = progress, parts, size
         self._begun: list[float] = []
         self._done = 0

@@ -13,7 +13,7 @@ from app.analysis.comparison.conditions import conditions
 from app.analysis.comparison.found import Comparison, summaries_of
 from app.analysis.comparison.inputs import inputs_of
 from app.analysis.comparison.measurements import Measurements, left_out
-from app.analysis.comparison.progress import Progress
+from app.analysis.comparison.progress import OnProgress
 from app.analysis.diagnosis.diagnose import SeriesFigures, diagnose, foreseen
 from app.analysis.diagnosis.linter.lint import Linted
 from app.analysis.diagnosis.linter.weights import frozen_weights, weights_not_finite
@@ -56,7 +56,7 @@ class Analysis:
         uploaded: bool,
         registry: Registry = RULES,
         data: Data | None = None,
-        progress: Progress = lambda fraction, stage: None,
+        progress: OnProgress = lambda fraction, stage: None,
         brief: bool = False,
     ) -> None:
         self.settings, self.uploaded, self.registry = settings, uploaded, registry

@@ -14,6 +14,7 @@ from typing import Any
 
 import keras
 
+from app.analysis.comparison.progress import OnProgress
 from app.analysis.comparison.steps import Analysis
 from app.analysis.diagnosis.diagnose import foreseen
 from app.analysis.diagnosis.findings import verdicts_of
@@ -21,7 +22,7 @@ from app.analysis.diagnosis.linter.lint import Linted
 from app.analysis.diagnosis.verdict import Verdict, Word
 from app.analysis.result import Finding
 from app.analysis.trials.answer import answer, bolder_than, score_text
-from app.analysis.trials.result import Outcome, Standing, Training, TrialResult
+from app.analysis.trials.result import Ending, Standing, Training, TrialResult
 from app.analysis.trials.settings import DEFAULT, WORDS, TrialSettings
 from autoinit.graph.changing import put_values_back, values_of
 from autoinit.graph.frozen import frozen_variables
@@ -32,8 +33,7 @@ from autoinit.propagation import Propagation
 from autoinit.rules.registry import KernelScale
 from probes.trials.training import Score, Trainer
 
-Progress = Callable[[float, str], None]
-Preview = Callable[[TrialResult], None]
+OnPreview = Callable[[TrialResult], None]
 # Of each initialisation the rates that go on after a quarter of the steps: the best two, since the
 # first steps tell little, and the next smaller one.
 _SURVIVORS, _SHORT = 2, 4
@@ -93,8 +93,8 @@ def run_grid(
     first: TrialResult,
     trial: TrialSettings,
     linted: Linted,
-    progress: Progress,
-    preview: Preview,
+    progress: OnProgress,
+    preview: OnPreview,
 ) -> tuple[TrialResult, tuple[KernelScale, ...]]:
     """Train a model from each initialisation at each rate.
 
@@ -136,8 +136,8 @@ class _Grid:
         first: TrialResult,
         trial: TrialSettings,
         linted: Linted,
-        progress: Progress,
-        preview: Preview,
+        progress: OnProgress,
+        preview: OnPreview,
     ) -> None:
         self.analysis, self.trainer, self.result = analysis, trainer, first
         self.trial, self.linted, self.progress, self.preview = trial, linted, progress, preview
@@ -224,7 +224,7 @@ class _Grid:
             self.trainer.restore(self.begun[scheme])
             losses, diverged = self._train(scheme, rate, range(self.short))
             score = self.trainer.judge()
-            outcome: Outcome = "diverged" if diverged else "stopped"
+            outcome: Ending = "diverged" if diverged else "stopped"
             self._keep(scheme, rate, 0, outcome, losses, score)
             if not diverged:
                 reached[rate] = (self.trainer.state(), losses, score)
@@ -285,7 +285,7 @@ class _Grid:
             self.trainer.restore(self.begun[scheme])
         seed = _SEED_OF_DRAWS + draw if draw else 0
         losses, diverged = self._train(scheme, rate, range(self.result.steps), seed)
-        outcome: Outcome = "diverged" if diverged else "finished"
+        outcome: Ending = "diverged" if diverged else "finished"
         self._keep(scheme, rate, draw, outcome, losses, self.trainer.judge())
 
     def settle(self) -> None:
@@ -357,7 +357,7 @@ class _Grid:
         scheme: str,
         rate: float,
         draw: int,
-        outcome: Outcome,
+        outcome: Ending,
         losses: Sequence[float],
         score: Score,
     ) -> None:

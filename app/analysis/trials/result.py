@@ -20,7 +20,7 @@ def _require_scheme(name: str) -> str:
 # A worker may have been anyone's: names are those of the table, and lists end.
 SchemeName = Annotated[str, AfterValidator(_require_scheme)]
 MOST_TRAININGS, MOST_LOSSES, MOST_COLUMNS = 1000, 100, 40
-Outcome = Literal["finished", "stopped", "diverged"]
+Ending = Literal["finished", "stopped", "diverged"]
 
 
 class Training(Part):
@@ -34,7 +34,7 @@ class Training(Part):
     scheme: SchemeName
     rate: FiniteFloat
     draw: int = 0
-    outcome: Outcome
+    outcome: Ending
     steps: int = 0
     score: Figure = None
     error: Figure = None

@@ -8,12 +8,12 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, Field
 
 from app.analysis.options import Option, OptionsTable
-from app.analysis.settings import SCHEME_WORDS, Scheme
+from app.analysis.settings import SCHEME_WORDS, SchemeName
 
 TRIAL = "Trial"
 DEFAULT = "default"
 WORDS = {DEFAULT: "Its own initializers", **SCHEME_WORDS}
-NAMES = (DEFAULT, *(name for name in get_args(Scheme) if name != "own"))
+NAMES = (DEFAULT, *(name for name in get_args(SchemeName) if name != "own"))
 SCHEMES = f"names of initialisations, without spaces: {', '.join(NAMES)}"
 RATES = "positive numbers up to 1,000, at most 12 of them, such as 0.001,0.01,0.1"
 MOST_RATES, LARGEST_RATE = 12, 1000.0

@@ -27,7 +27,7 @@ from app.analysis.side_by_side import AS_IT_IS_SERIES, answer
 from app.dashboard.result.charts import PICTURE, PICTURES, Again, is_expert
 from app.dashboard.result.compare import USUAL_INPUTS, offer_to_go_back
 from app.dashboard.result.explore import jump_to
-from app.export.downloads import Download, downloads, file_stem
+from app.export.downloads import OfferedFile, downloads, file_stem
 from app.export.patch import patch
 from app.export.report import report_html
 from app.export.snippet import snippet
@@ -310,7 +310,7 @@ def offer_to_jump(result: Result, group: FindingGroup, place: str = "finding") -
         jump_to(path)
 
 
-def offer_download(result: Result, download: Download, is_remedy: bool = False) -> None:
+def offer_download(result: Result, download: OfferedFile, is_remedy: bool = False) -> None:
     """A button that fetches a model file."""
     st.download_button(
         f"{download.label} ({size(download.path.stat().st_size)})",

@@ -43,7 +43,7 @@ _SYSTEM = (
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/kfd", "/dev/dri")
 
 
-class Measure(NamedTuple):
+class Restriction(NamedTuple):
     """One thing that a worker gives up: what it is, what it is for, and how."""
 
     name: str
@@ -209,10 +209,10 @@ def _refuse_system_calls(_: object) -> None:
 
 # In this order: the first needs a privilege where there is one, and the last forbids the others.
 MEASURES = (
-    Measure("a network of its own", "this machine's network and services", _leave_network),
-    Measure("no privileges", "root's rights, and gaining any", _drop_privileges),
-    Measure("Landlock", "files of other jobs and users, other processes", _keep_to),
-    Measure(
+    Restriction("a network of its own", "this machine's network and services", _leave_network),
+    Restriction("no privileges", "root's rights, and gaining any", _drop_privileges),
+    Restriction("Landlock", "files of other jobs and users, other processes", _keep_to),
+    Restriction(
         "seccomp", "new processes, sockets, signals, the kernel's rarer calls", _refuse_system_calls
     ),
 )

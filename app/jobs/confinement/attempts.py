@@ -49,7 +49,7 @@ class Surroundings:
 
 
 @dataclass(frozen=True)
-class Walk:
+class Attempted:
     """What came of it.
 
     Attributes:
@@ -66,7 +66,7 @@ class Walk:
         return not any(self.possible.values())
 
 
-def walk() -> Walk:
+def walk() -> Attempted:
     """Tries everything once, from inside a cell like a worker's.
 
     Raises:
@@ -90,7 +90,7 @@ def walk() -> Walk:
             timeout=SECONDS,
             check=True,
         )
-    return Walk(**json.loads(done.stdout))
+    return Attempted(**json.loads(done.stdout))
 
 
 @contextmanager

@@ -20,7 +20,12 @@ from autoinit.graph.paths import shortened
 from autoinit.model_files.budgets import Budgets
 from autoinit.model_files.check import vocabulary as names
 from autoinit.model_files.check.class_lookup import Address, ClassLookup
-from autoinit.model_files.check.config_tree import Model, Place, in_order, replace_by_placeholders
+from autoinit.model_files.check.config_tree import (
+    LayerEntry,
+    Model,
+    in_order,
+    replace_by_placeholders,
+)
 from autoinit.model_files.check.connections import Entry
 from autoinit.model_files.check.entry_kinds import (
     MODEL_ARGUMENTS,
@@ -99,7 +104,7 @@ class _Task(NamedTuple):
     key: Any
     role: str
     argument: str
-    place: Place
+    place: LayerEntry
 
 
 class _Walk:
@@ -110,7 +115,7 @@ class _Walk:
         self.lookup = lookup
         # Written and read by C, which takes the copy of something deep where `copy` would not.
         self.config: dict[str, Any] = json.loads(json.dumps(record.config))
-        self.outermost = Place(self.config)
+        self.outermost = LayerEntry(self.config)
         self.tasks: list[_Task] = []
         self.accepted: list[tuple[Entry, Address]] = []
 
@@ -165,7 +170,7 @@ class _Walk:
                 "Save the whole model with model.save('model.keras').",
             )
 
-    def _enter(self, entry: Entry, place: Place) -> bool:
+    def _enter(self, entry: Entry, place: LayerEntry) -> bool:
         """Visit a model; false for what is none.
 
         One of a class of its own that was built as a functional model is read as what it is built
@@ -202,7 +207,7 @@ class _Walk:
             self._visit_place(model, index, layer, in_graph)
         return True
 
-    def _not_stock(self, entry: Entry, place: Place) -> None:
+    def _not_stock(self, entry: Entry, place: LayerEntry) -> None:
         place.find(
             "dropped_part",
             f"Model {named(entry)} is of a class of its own, {quoted(str(entry['class_name']))}: "
@@ -217,7 +222,7 @@ class _Walk:
         for key in config.keys() - MODEL_ARGUMENTS:
             del config[key]
 
-    def _require_graph(self, entry: Entry, shape: str, layers: Any, place: Place) -> None:
+    def _require_graph(self, entry: Entry, shape: str, layers: Any, place: LayerEntry) -> None:
         config = entry["config"]
         if not isinstance(layers, list) or not all(map(is_entry, layers)):
             raise self._bad("has something among its layers that is none", place, entry)
@@ -257,7 +262,7 @@ class _Walk:
             name = f"{layer['class_name']}_{index}"
         if model.returned is not None and not isinstance(layer.get("inbound_nodes"), list):
             raise self._bad(f"has no calls of its layer {quoted(shortened(name))}", model.place)
-        place = Place(layer, name, model, in_graph)
+        place = LayerEntry(layer, name, model, in_graph)
         self._require_name(name, place)
         model.places.append(place)
         for key in ("name", "inbound_nodes"):
@@ -322,7 +327,7 @@ class _Walk:
             # Keras 2 recorded how losses are scaled in training as well.
             task.container[task.key] = name
 
-    def _accept(self, entry: Entry, address: Address, place: Place) -> None:
+    def _accept(self, entry: Entry, address: Address, place: LayerEntry) -> None:
         self.accepted.append((entry, address))
         config = entry.get("config")
         if isinstance(config, dict) and "class_name" not in config:
@@ -333,7 +338,7 @@ class _Walk:
     def _visit_arguments(
         self,
         arguments: dict[str, Any],
-        place: Place,
+        place: LayerEntry,
         role: str = "",
         within: str = "",
         but: str = "",
@@ -433,14 +438,14 @@ class _Walk:
 
     # Refusals
 
-    def _require_name(self, name: str, place: Place) -> None:
+    def _require_name(self, name: str, place: LayerEntry) -> None:
         if len(name) > self.budgets.name_length:
             self.budgets.require("name_length", len(name), f"The name of layer {place}")
         any_name = self.keras == 2 and place.class_name == "InputLayer"
         if not any_name and not re.fullmatch(_NAMES[self.keras], name):
             raise self._bad("has a name that Keras takes from nobody", place)
 
-    def _require_text(self, text: str, place: Place) -> None:
+    def _require_text(self, text: str, place: LayerEntry) -> None:
         if not text.isascii() and _SURROGATE.search(text):
             raise self._bad(f"holds {quoted(shortened(text))}, which is no text", place)
 
@@ -448,7 +453,7 @@ class _Walk:
         message = f"Model {named(entry)} in {quoted(self.name)} {what}. {_WRITE_GRAPH}"
         return ModelFileError("no_graph", message)
 
-    def _bad(self, what: str, place: Place, entry: Entry | None = None) -> ModelFileError:
+    def _bad(self, what: str, place: LayerEntry, entry: Entry | None = None) -> ModelFileError:
         whose = f"Layer {place}" if place.model is not None else "The model"
         whose = f"Model {named(entry)}" if entry else whose
         return ModelFileError("bad_configuration", f"{whose} in {quoted(self.name)} {what}.")

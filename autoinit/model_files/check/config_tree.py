@@ -17,12 +17,17 @@ from autoinit.graph.paths import joined, shortened
 from autoinit.model_files.check.connections import Connections, Entry
 from autoinit.model_files.check.entry_kinds import printable
 from autoinit.model_files.check.placeholders import placeholder_layer
-from autoinit.model_files.check.shape_inference import Evidence, Scope, StoredShapes, evidence_of
+from autoinit.model_files.check.shape_inference import (
+    ModelScope,
+    ShapeEvidence,
+    StoredShapes,
+    evidence_of,
+)
 from autoinit.model_files.read.hdf5 import quoted
 
 
 @dataclass(eq=False)
-class Place:
+class LayerEntry:
     """A layer's entry in a model.
 
     Attributes:
@@ -104,11 +109,11 @@ class Model:
 
     layers: list[Any]
     returned: Any
-    place: Place
-    places: list[Place] = field(default_factory=list)
+    place: LayerEntry
+    places: list[LayerEntry] = field(default_factory=list)
 
 
-def in_order(outermost: Place) -> Iterator[Place]:
+def in_order(outermost: LayerEntry) -> Iterator[LayerEntry]:
     """A place and those of all layers in it, each before what is in it."""
     waiting = [outermost]
     while waiting:
@@ -119,7 +124,7 @@ def in_order(outermost: Place) -> Iterator[Place]:
 
 
 def replace_by_placeholders(
-    outermost: Place, stored: StoredShapes, keras: int
+    outermost: LayerEntry, stored: StoredShapes, keras: int
 ) -> tuple[Finding, ...]:
     """Put placeholders in the places of layers that cannot be rebuilt.
 
@@ -134,7 +139,7 @@ def replace_by_placeholders(
             "cannot_rebuild", f"The model itself cannot be rebuilt, because {outermost.reason}."
         )
     findings: list[Finding] = []
-    scopes: dict[Model, Scope] = {}
+    scopes: dict[Model, ModelScope] = {}
     replaced: list[tuple[Model, int, Entry]] = []
     waiting = list(reversed(outermost.models))
     findings += outermost.findings
@@ -164,7 +169,7 @@ def _is_graph(model: Model) -> bool:
     return all(place.in_graph for place in model.places)
 
 
-def _scope(model: Model, scopes: dict[Model, Scope], keras: int) -> Scope:
+def _scope(model: Model, scopes: dict[Model, ModelScope], keras: int) -> ModelScope:
     """A model's scope, and those of the models around it."""
     around: list[Model] = []
     inner: Model | None = model
@@ -175,11 +180,11 @@ def _scope(model: Model, scopes: dict[Model, Scope], keras: int) -> Scope:
         layers = [(place.name, place.entry) for place in inner.places]
         outer = scopes[inner.place.model] if inner.place.model else None
         connections = Connections(layers, inner.returned, keras)
-        scopes[inner] = Scope(inner.place.path, connections, outer)
+        scopes[inner] = ModelScope(inner.place.path, connections, outer)
     return scopes[model]
 
 
-def _placeholder_finding(place: Place, evidence: Evidence) -> Finding:
+def _placeholder_finding(place: LayerEntry, evidence: ShapeEvidence) -> Finding:
     if "declared" in evidence:
         shape = "its output has the shape that the file declares"
     elif evidence.get("size") is not None:

@@ -8,19 +8,19 @@ from typing import Any
 from autoinit.errors import ModelFileError
 from autoinit.graph.paths import shortened
 from autoinit.model_files.budgets import Budgets
-from autoinit.model_files.check.config_tree import Model, Place, in_order
+from autoinit.model_files.check.config_tree import LayerEntry, Model, in_order
 from autoinit.model_files.check.connections import Connections, nodes_of
 from autoinit.model_files.read.hdf5 import quoted
 
 # A layer's name, and a place among its calls.
-Call = tuple[str, int]
+LayerCall = tuple[str, int]
 
 
 # Of SpectralNormalization, AugMix, RandAugment and TextVectorization.
 _REPEATING = ("power_iterations", "num_chains", "chain_depth", "num_ops", "ngrams")
 
 
-def require_counts(outermost: Place, budgets: Budgets) -> None:
+def require_counts(outermost: LayerEntry, budgets: Budgets) -> None:
     """Hold layers, and calls of layers, to their budgets.
 
     A nested model's calls count once for each of its own: doubled thirty times in a row, one layer
@@ -31,7 +31,7 @@ def require_counts(outermost: Place, budgets: Budgets) -> None:
     """
     places = list(in_order(outermost))
     budgets.require("layers", len(places) - 1, "The model")
-    calls: dict[Place, int] = {}
+    calls: dict[LayerEntry, int] = {}
     for place in reversed(places):
         inner = sum(calls[layer] for model in place.models for layer in model.places)
         calls[place] = max(len(nodes_of(place.entry)), 1) * (inner if place.models else 1)
@@ -65,7 +65,7 @@ def _largest(value: Any) -> float:
     return max((1, *(each for each in values if isinstance(each, int | float))))
 
 
-def require_order(outermost: Place, keras: int) -> None:
+def require_order(outermost: LayerEntry, keras: int) -> None:
     """See to it that a graph's layers read what is there, and none its own results.
 
     Raises:
@@ -82,10 +82,10 @@ def _require_order(connections: Connections, model: Model) -> None:
     models = {place.name for place in model.places if place.models}
     calls = {(name, index): read for name, index, read in connections.calls()}
     calls |= {(place.name, 0): [] for place in model.places if place.class_name == "InputLayer"}
-    waiting: dict[Call, int] = {}
-    readers: dict[Call, list[Call]] = {}
+    waiting: dict[LayerCall, int] = {}
+    readers: dict[LayerCall, list[LayerCall]] = {}
 
-    def source(read: Call) -> Call:
+    def source(read: LayerCall) -> LayerCall:
         name, node = read
         # A nested model's first call counts as its second where its own making is the first.
         found = (name, max(node - 1, 0) if name in models else node)

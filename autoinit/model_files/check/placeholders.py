@@ -6,7 +6,7 @@ from typing import Any
 
 from autoinit.graph.paths import shortened
 from autoinit.model_files.check.connections import Connections, Entry, nodes_of, sizes, tensors_only
-from autoinit.model_files.check.shape_inference import Evidence
+from autoinit.model_files.check.shape_inference import ShapeEvidence
 from autoinit.model_files.check.values import MOST_AXES
 from autoinit.model_files.check.vocabulary import DTYPES
 
@@ -15,7 +15,7 @@ _MIXED_POLICIES = ("mixed_float16", "mixed_bfloat16")
 
 
 def placeholder_layer(
-    entry: Entry, reason: str, evidence: Evidence, connections: Connections
+    entry: Entry, reason: str, evidence: ShapeEvidence, connections: Connections
 ) -> Entry:
     """The entry of a layer that holds another's place, and reads and returns as many tensors.
 

@@ -21,7 +21,7 @@ from autoinit.model_files.keras2.joins import joined, keeps_shape
 Shape = tuple[int | None, ...]
 LayerPath = tuple[str, ...]
 StoredShapes = Mapping[LayerPath, Sequence[tuple[int, ...]]]
-Evidence = dict[str, Any]
+ShapeEvidence = dict[str, Any]
 # What the first of a layer's weights says of its input: size, axis, rank.
 Need = tuple[int, int, int | None]
 
@@ -31,7 +31,7 @@ _MOST_LOOKS = 50
 
 
 @dataclass(frozen=True)
-class Scope:
+class ModelScope:
     """A model whose layers are calls of the analysis: the outermost one, or one nested in it.
 
     Attributes:
@@ -42,7 +42,7 @@ class Scope:
 
     path: LayerPath
     connections: Connections
-    outer: Scope | None
+    outer: ModelScope | None
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,14 @@ class _Place:
     `rank` is set where it is only the channels; they are then the question's axis `axis`.
     """
 
-    scope: Scope
+    scope: ModelScope
     layer: str
     tensor: int = 0
     rank: int | None = None
     axis: int = -1
 
 
-def evidence_of(name: str, scope: Scope, stored: StoredShapes) -> Evidence:
+def evidence_of(name: str, scope: ModelScope, stored: StoredShapes) -> ShapeEvidence:
     """What the file says of a layer's output shapes; empty where it says nothing.
 
     Args:
@@ -77,14 +77,14 @@ def evidence_of(name: str, scope: Scope, stored: StoredShapes) -> Evidence:
     first = first or _of_joins(name, scope, stored)
     if not read or read[-1] == 0:
         return first
-    others: list[Evidence] = [{} for _ in range(read[-1])]
+    others: list[ShapeEvidence] = [{} for _ in range(read[-1])]
     for tensor in read:
         if tensor > 0:
             others[tensor - 1] = _of_tensor(name, tensor, scope, stored)
     return {**first, "others": others}
 
 
-def _of_tensor(name: str, tensor: int, scope: Scope, stored: StoredShapes) -> Evidence:
+def _of_tensor(name: str, tensor: int, scope: ModelScope, stored: StoredShapes) -> ShapeEvidence:
     places = deque([_Place(scope, name, tensor)])
     seen = {(scope.path, name)}
     looks = 0
@@ -102,7 +102,7 @@ def _of_tensor(name: str, tensor: int, scope: Scope, stored: StoredShapes) -> Ev
     return {}
 
 
-def _of_joins(name: str, scope: Scope, stored: StoredShapes) -> Evidence:
+def _of_joins(name: str, scope: ModelScope, stored: StoredShapes) -> ShapeEvidence:
     """What is known of the outputs of the layers that join a tensor with others, by their names."""
     entries, readers = scope.connections.entries, scope.connections.readers
     names, joins = [name], {}
@@ -133,7 +133,7 @@ def _sensible(shape: Shape | None) -> Shape | None:
     return shape if shape and len(shape) < _MOST_AXES else None
 
 
-def _from_readers(place: _Place, stored: StoredShapes) -> Iterator[Evidence | _Place | None]:
+def _from_readers(place: _Place, stored: StoredShapes) -> Iterator[ShapeEvidence | _Place | None]:
     """Of each that reads a tensor: evidence, or a tensor that tells the same, or nothing."""
     connections = place.scope.connections
     for name, reference, alone in connections.readers(place.layer, place.tensor):
@@ -165,7 +165,7 @@ def _built_for(entry: Entry) -> Shape | None:
     return sizes(arguments.get("batch_shape", arguments.get("batch_input_shape")))
 
 
-def _declared(shape: Shape | None, place: _Place) -> Evidence:
+def _declared(shape: Shape | None, place: _Place) -> ShapeEvidence:
     if shape is None:
         return {}
     if place.rank is None:
@@ -174,7 +174,7 @@ def _declared(shape: Shape | None, place: _Place) -> Evidence:
     return {} if size is None else {"size": size, "axis": place.axis, "rank": place.rank}
 
 
-def _from_weights(need: Need, entry: Entry, place: _Place) -> Evidence:
+def _from_weights(need: Need, entry: Entry, place: _Place) -> ShapeEvidence:
     size, axis, rank = need
     if place.rank is not None:
         return {"size": size, "axis": place.axis, "rank": place.rank}

@@ -9,7 +9,7 @@ from typing import Any
 
 Shape = tuple[int | None, ...]
 Entry = dict[str, Any]
-Evidence = Mapping[str, Any]
+ShapeEvidence = Mapping[str, Any]
 
 # Layers whose output has their input's shape.
 _SAME_SHAPE = re.compile(
@@ -53,7 +53,7 @@ def _symbol(entry: Entry) -> Any:
 
 
 def shape_beside(
-    kind: str, axis: Any, given: Shape, others: Sequence[Shape], whole: Evidence, missing: int
+    kind: str, axis: Any, given: Shape, others: Sequence[Shape], whole: ShapeEvidence, missing: int
 ) -> Shape | None:
     """The shape that lets a tensor be joined with others; None where any will do, or none is known.
 
@@ -98,7 +98,7 @@ def _alike(one: int | None, other: int | None) -> bool:
     return one == other or None in (one, other) or 1 in (one, other)
 
 
-def _size_of(whole: Evidence, axis: int, rank: int) -> int | None:
+def _size_of(whole: ShapeEvidence, axis: int, rank: int) -> int | None:
     declared = whole.get("declared")
     if declared is not None:
         return declared[axis - 1] if len(declared) == rank - 1 else None
@@ -106,7 +106,7 @@ def _size_of(whole: Evidence, axis: int, rank: int) -> int | None:
 
 
 def _size_left(
-    axis: int, given: Shape, others: Sequence[Shape], whole: Evidence, missing: int
+    axis: int, given: Shape, others: Sequence[Shape], whole: ShapeEvidence, missing: int
 ) -> int | None:
     """A tensor's share of the axis along which it is joined with others.
 

@@ -57,7 +57,7 @@ _MOST_PARTS = 500  # of an expression that is carried on
 
 
 @dataclass(frozen=True)
-class Sizes:
+class ShapeNumbers:
     """Numbers that follow from the shapes of tensors.
 
     Attributes:
@@ -120,22 +120,24 @@ def translate_call(
 
     Args:
         symbol: of the function.
-        arguments: by name; tensors are Keras 3 tensors or `Sizes`.
+        arguments: by name; tensors are Keras 3 tensors or `ShapeNumbers`.
         outputs: what tf_keras's call returned.
         name: for the operation.
 
     Returns:
-        For each output a Keras 3 tensor, or `Sizes`.
+        For each output a Keras 3 tensor, or `ShapeNumbers`.
     """
     tensors: list[Any] = []
     expression = _expression(symbol, arguments, tensors)
     kinds = {type(leaf) for leaf in _leaves(arguments) if isinstance(leaf, _TENSORS)}
-    of_shapes = symbol in _SHAPES or (symbol in _OF_SHAPES and kinds == {Sizes})
+    of_shapes = symbol in _SHAPES or (symbol in _OF_SHAPES and kinds == {ShapeNumbers})
     # What is read several times is written down several times: that must come to an end.
     if of_shapes and _parts(expression) <= _MOST_PARTS:
         if len(outputs) == 1:
-            return [Sizes(expression, tuple(tensors))]
-        return [Sizes({**expression, "index": i}, tuple(tensors)) for i in range(len(outputs))]
+            return [ShapeNumbers(expression, tuple(tensors))]
+        return [
+            ShapeNumbers({**expression, "index": i}, tuple(tensors)) for i in range(len(outputs))
+        ]
     results = _by_row(symbol, arguments, outputs, tensors)
     if results is None:
         results = [*keras.tree.flatten(TensorFlowFunction(expression)(*tensors))]
@@ -143,14 +145,14 @@ def translate_call(
     return results
 
 
-def materialized(sizes: Sizes, name: str) -> Any:
+def materialized(sizes: ShapeNumbers, name: str) -> Any:
     """A Keras 3 tensor of what follows from shapes, for layers that take it as data."""
     result = TensorFlowFunction(sizes.expression)(*sizes.tensors)
     _rename([result], sizes.tensors, name)
     return result
 
 
-_TENSORS = (keras.KerasTensor, Sizes)
+_TENSORS = (keras.KerasTensor, ShapeNumbers)
 
 
 def _by_row(
@@ -167,7 +169,7 @@ def _by_row(
     known = {part: _mapped(value, _as_number) for part, value in given[1].items()}
     if "output" in inspect.signature(row).parameters:
         known["output"] = shapes[0]
-    elif any(isinstance(leaf, Sizes) for leaf in _leaves(known)):
+    elif any(isinstance(leaf, ShapeNumbers) for leaf in _leaves(known)):
         return None
     try:
         results = [*keras.tree.flatten(row(**known))]
@@ -199,7 +201,7 @@ def same_kind(result: Any, output: Any, any_integer: bool = False) -> bool:
 
 
 def _as_number(value: Any) -> Any:
-    constant = value.constant() if isinstance(value, Sizes) else None
+    constant = value.constant() if isinstance(value, ShapeNumbers) else None
     return value if constant is None else constant
 
 
@@ -225,7 +227,7 @@ def as_data(value: Any, tensors: list[Any]) -> Any:
     def data(value: Any) -> Any:
         if isinstance(value, keras.KerasTensor):
             return {"$tensor": number(value)}
-        if isinstance(value, Sizes):
+        if isinstance(value, ShapeNumbers):
             return _renumbered(value.expression, [number(tensor) for tensor in value.tensors])
         if isinstance(value, dict):
             return {part: data(inner) for part, inner in value.items()}

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-Row = Callable[..., Any]
+SymbolRow = Callable[..., Any]
 
 
 class NoRowError(Exception):
@@ -37,15 +37,15 @@ def _matched(*values: Any) -> list[Any]:
     return [v if _is_tensor(v) or np.ndim(v) == 0 else np.asarray(v, dtype) for v in values]
 
 
-def _binary(function: Callable[[Any, Any], Any]) -> Row:
+def _binary(function: Callable[[Any, Any], Any]) -> SymbolRow:
     return lambda x, y: function(*_matched(x, y))
 
 
-def _compared(function: Callable[[Any, Any], Any]) -> Row:
+def _compared(function: Callable[[Any, Any], Any]) -> SymbolRow:
     return lambda self, other: function(*_matched(self, other))
 
 
-def _unary(function: Callable[[Any], Any], argument: str = "x") -> Row:
+def _unary(function: Callable[[Any], Any], argument: str = "x") -> SymbolRow:
     return lambda **arguments: function(arguments.pop(argument), **arguments)
 
 
@@ -59,7 +59,7 @@ def _axis(axis: Any) -> Any:
     return int(axis) if np.ndim(axis) == 0 else tuple(map(int, axis))
 
 
-def _reduction(function: Callable[..., Any]) -> Row:
+def _reduction(function: Callable[..., Any]) -> SymbolRow:
     def row(
         input_tensor: Any,
         axis: Any = None,
@@ -73,7 +73,7 @@ def _reduction(function: Callable[..., Any]) -> Row:
     return row
 
 
-def _arg(function: Callable[..., Any]) -> Row:
+def _arg(function: Callable[..., Any]) -> SymbolRow:
     def row(input: Any, axis: Any = None, dimension: Any = None, output_type: Any = "int64") -> Any:
         place = next((p for p in (axis, dimension) if p is not None), 0)
         return ops.cast(function(input, axis=int(place)), _dtype(output_type))
@@ -241,7 +241,7 @@ def _resize(
     return ops.image.resize(images, target, **options)
 
 
-def _pooling(kinds: Sequence[Any]) -> Row:
+def _pooling(kinds: Sequence[Any]) -> SymbolRow:
     def row(
         input: Any, ksize: Any, strides: Any, padding: str, data_format: str | None = None
     ) -> Any:
@@ -277,7 +277,7 @@ def _crelu(features: Any, axis: Any = -1) -> Any:
     return ops.concatenate(halves, axis=int(axis))
 
 
-def _softmax(function: Callable[..., Any]) -> Row:
+def _softmax(function: Callable[..., Any]) -> SymbolRow:
     def row(logits: Any, axis: Any = None, dim: Any = None) -> Any:
         place = axis if dim is None else dim
         return function(logits, axis=-1 if place is None else int(place))
@@ -285,7 +285,7 @@ def _softmax(function: Callable[..., Any]) -> Row:
     return row
 
 
-def _cumulative(function: Callable[..., Any]) -> Row:
+def _cumulative(function: Callable[..., Any]) -> SymbolRow:
     def row(x: Any, axis: Any = 0, exclusive: bool = False, reverse: bool = False) -> Any:
         _require(not exclusive and not reverse)
         return function(x, axis=int(axis))
@@ -297,7 +297,7 @@ def _moments(x: Any, axes: Any, keepdims: Any = None, keep_dims: Any = None) -> 
     return ops.moments(x, _axis(axes), keepdims=bool(keepdims or keep_dims))
 
 
-def _blocks(function: Callable[..., Any]) -> Row:
+def _blocks(function: Callable[..., Any]) -> SymbolRow:
     def row(input: Any, block_size: Any, data_format: str = "NHWC") -> Any:
         _require(data_format == "NHWC")
         return function(input, int(block_size), data_format="channels_last")
@@ -353,7 +353,7 @@ _FEATURES = _same("elu relu relu6 selu softplus softsign") | {
 _MAX_POOLING = (layers.MaxPooling1D, layers.MaxPooling2D, layers.MaxPooling3D)
 _AVERAGE_POOLING = (layers.AveragePooling1D, layers.AveragePooling2D, layers.AveragePooling3D)
 
-ROWS: dict[str, Row] = {
+ROWS: dict[str, SymbolRow] = {
     **{f"math.{name}": _unary(function) for name, function in _UNARY.items()},
     **{f"math.{name}": _binary(function) for name, function in _BINARY.items()},
     **{f"math.reduce_{name}": _reduction(function) for name, function in _REDUCTIONS.items()},

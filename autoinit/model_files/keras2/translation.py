@@ -19,7 +19,7 @@ from autoinit.graph.placeholders import Opaque
 from autoinit.model_files.keras2 import operations
 from autoinit.model_files.keras2.functions import NoEqualError
 from autoinit.model_files.keras2.keras3_layers import keras3_layer
-from autoinit.model_files.keras2.operations import OPERATIONS, Sizes
+from autoinit.model_files.keras2.operations import OPERATIONS, ShapeNumbers
 from autoinit.model_files.keras2.variables import Pair, layer_pairs, variable_pairs, without_draws
 from autoinit.model_files.keras2.variants import in_mode, with_masks_of_keras2
 from autoinit.model_files.keras2.verification import NotComparedError, compare
@@ -261,7 +261,7 @@ class _Frame:
     def tensor(self, tensor: Any) -> Any:
         """The Keras 3 tensor of a tensor that a call has returned."""
         value = self.values[id(tensor)]
-        if isinstance(value, Sizes):
+        if isinstance(value, ShapeNumbers):
             value = operations.materialized(value, self.name(internals.maker_of(tensor).name))
             self.values[id(tensor)] = value
             self.note_function(value)
@@ -282,7 +282,7 @@ class _Frame:
         symbol, arguments = operations.function_call(node.layer, args, kwargs)
         name = self.name(node.layer.name)
         results = operations.translate_call(symbol, arguments, tf.nest.flatten(node.outputs), name)
-        if isinstance(results[0], Sizes):
+        if isinstance(results[0], ShapeNumbers):
             return results
         self.note_function(results[0])
         self.chain.append(internals.maker_of(results[0]))
@@ -325,7 +325,7 @@ class _Frame:
         return results
 
     def raw(self, value: Any) -> Any:
-        """What stands for a leaf of a recorded call: a tensor, `Sizes`, or a constant."""
+        """What stands for a leaf of a recorded call: a tensor, `ShapeNumbers`, or a constant."""
         if id(value) in self.values:
             return self.values[id(value)]
         if tf.is_tensor(value):
@@ -333,7 +333,7 @@ class _Frame:
         return value.item() if getattr(value, "shape", None) == () else value
 
     def value(self, value: Any) -> Any:
-        """The same, with tensors for `Sizes`."""
+        """The same, with tensors for `ShapeNumbers`."""
         return self.tensor(value) if id(value) in self.values else self.raw(value)
 
     def name(self, wanted: str) -> str:

@@ -9,7 +9,7 @@ from keras import initializers, layers
 
 from app.analysis.comparison import compare
 from app.analysis.comparison.figures import calls_of, gradients_of, phases_of
-from app.analysis.headline import series_figures
+from app.analysis.headline import series_summary
 from app.analysis.options import table
 from app.analysis.reporting import fisher_of, formats_of, jacobian_of, preview_of
 from app.analysis.settings import Settings
@@ -490,7 +490,7 @@ def test_what_judges_the_target_looks_at_calls_that_aim_at_it(build_result):
             last = call
     last["autoinit"]["measured"]["variance"] = 0.3
     assert [path for path, _ in parsed(result).outside(0.5, 2)] == [last["path"]]
-    assert series_figures(parsed(result), "autoinit").smallest == 0.3
+    assert series_summary(parsed(result), "autoinit").smallest == 0.3
     last["at_target"] = False
     assert not parsed(result).outside(0.5, 2)
-    assert series_figures(parsed(result), "autoinit").smallest > 0.3
+    assert series_summary(parsed(result), "autoinit").smallest > 0.3

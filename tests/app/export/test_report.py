@@ -19,7 +19,7 @@ from tests.app.parsing import on_files, parsed
 grouped, lead = on_files(grouping.grouped), on_files(grouping.lead)
 unsupported_sentence = on_files(grouping.unsupported_sentence)
 agreement, cards = on_files(cards_module.agreement), on_files(cards_module.cards)
-series_figures, verdict_parts = on_files(headline.series_figures), on_files(headline.verdict_parts)
+series_figures, verdict_parts = on_files(headline.series_summary), on_files(headline.verdict_parts)
 report_html = on_files(report.report_html)
 csv_text, rows = on_files(tables.csv_text), on_files(tables.rows)
 

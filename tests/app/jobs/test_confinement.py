@@ -18,7 +18,7 @@ import app
 from app.cli.main import main
 from app.jobs import JobHandle, JobSpec, Settings, Workers, folders
 from app.jobs.confinement import MEASURES, attempts
-from app.jobs.confinement.attempts import ATTEMPTS, Walk
+from app.jobs.confinement.attempts import ATTEMPTS, Attempted
 from app.limits import Limits
 
 HOME = Path(app.__file__).parents[1]
@@ -74,7 +74,7 @@ def works(*command: str) -> bool:
 BECOMES_NOBODY = works(*NOBODY, sys.executable, "-c", "import app")
 
 
-def walked(*command: str, refused: str = "") -> Walk:
+def walked(*command: str, refused: str = "") -> Attempted:
     """What a cell holds, for who becomes another by this command and is refused these calls."""
     python = ["-c", REFUSING, refused, "-c", WALK] if refused else ["-c", WALK]
     environment = {**os.environ, "PYTHONPATH": str(HOME)}
@@ -86,7 +86,7 @@ def walked(*command: str, refused: str = "") -> Walk:
         cwd="/",
         env=environment,
     )
-    return Walk(**json.loads(done.stdout))
+    return Attempted(**json.loads(done.stdout))
 
 
 SITUATIONS = {
@@ -150,7 +150,7 @@ def test_where_nothing_is_lacking_nothing_is_told(
     from app.dashboard.server import tell_weaknesses
 
     monkeypatch.setattr(
-        "app.jobs.confinement.attempts.walk", lambda: Walk({}, dict.fromkeys(ATTEMPTS, False))
+        "app.jobs.confinement.attempts.walk", lambda: Attempted({}, dict.fromkeys(ATTEMPTS, False))
     )
     tell_weaknesses()
     assert not caplog.text

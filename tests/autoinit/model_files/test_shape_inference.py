@@ -5,7 +5,7 @@ import pytest
 from autoinit.model_files.budgets import Budgets
 from autoinit.model_files.check.checking import check
 from autoinit.model_files.check.connections import Connections
-from autoinit.model_files.check.shape_inference import Scope, evidence_of
+from autoinit.model_files.check.shape_inference import ModelScope, evidence_of
 from tests.autoinit.model_files.configurations import BOTH, Keras2, Keras3, called, record_of
 
 
@@ -245,7 +245,7 @@ def test_loops_end():
     """A crafted graph may go round in circles."""
     a, b = Keras2.layer("Dropout", "a", ["it", "b"]), Keras2.layer("Dropout", "b", ["a", "it"])
     layers = [(entry["name"], entry) for entry in (it(), a, b)]
-    scope = Scope((), Connections(layers, [["b", 0, 0]], 2), None)
+    scope = ModelScope((), Connections(layers, [["b", 0, 0]], 2), None)
     assert evidence_of("it", scope, {}) == {}
 
 

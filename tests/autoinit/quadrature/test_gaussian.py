@@ -110,7 +110,7 @@ def test_moments_at_extreme_scales(function, s, variance):
 
 
 def test_without_spread_the_function_is_taken_at_the_mean():
-    assert gaussian.moments(np.exp, 0.5, 0.0) == gaussian.Moments(math.exp(0.5), 0.0, True)
+    assert gaussian.moments(np.exp, 0.5, 0.0) == gaussian.FunctionMoments(math.exp(0.5), 0.0, True)
 
 
 def test_single_precision_functions_converge():

@@ -61,7 +61,7 @@ _LINEAR = ("linear", "", None)
 
 
 @dataclass(frozen=True)
-class Step:
+class LayerStep:
     """One use of a layer, or of the activation fused into it.
 
     Attributes:
@@ -114,7 +114,7 @@ class Architecture:
         weights: values of a layer's variables by path, as far as they are at hand.
     """
 
-    steps: tuple[Step, ...]
+    steps: tuple[LayerStep, ...]
     outputs: tuple[int, ...]
     weights: Callable[[str], Weights] = field(default=lambda path: {}, repr=False)
 
@@ -132,15 +132,15 @@ class Architecture:
         """`outputs`, to look in."""
         return frozenset(self.outputs)
 
-    def kernels(self) -> Iterator[Step]:
+    def kernels(self) -> Iterator[LayerStep]:
         """The steps with a kernel."""
         return (step for step in self.steps if step.is_kernel)
 
-    def values(self, step: Step) -> Weights:
+    def values(self, step: LayerStep) -> Weights:
         """A layer's variables by name; empty where they are not at hand."""
         return self.weights(step.path)
 
-    def following(self, step: Step) -> Iterator[Step]:
+    def following(self, step: LayerStep) -> Iterator[LayerStep]:
         """The steps after one, as long as each is read by one alone."""
         while True:
             readers = self.readers[step.index]
@@ -174,7 +174,7 @@ def architecture_of(
 class _Builder:
     def __init__(self, keras: int) -> None:
         self.keras = keras
-        self.steps: list[Step] = []
+        self.steps: list[LayerStep] = []
 
     def model(self, entry: Entry, prefix: str, given: Sequence[int] | None) -> list[int]:
         """Append a model's steps; the indices of what it returns."""
@@ -245,7 +245,7 @@ class _Builder:
     def _append(self, path: str, name: str, entry: Entry, read: Sequence[int]) -> int:
         kind, config = _kind(entry), entry.get("config") or {}
         before = [self.steps[i].channels for i in read]
-        step = Step(
+        step = LayerStep(
             len(self.steps),
             path,
             name,
@@ -263,7 +263,7 @@ class _Builder:
         if fused is None:
             return step.index
         self.steps.append(
-            Step(
+            LayerStep(
                 len(self.steps),
                 path,
                 name,
@@ -359,7 +359,7 @@ def _last(shape: Any) -> int | None:
     return None
 
 
-def _channels(step: Step, before: Sequence[int | None]) -> int | None:
+def _channels(step: LayerStep, before: Sequence[int | None]) -> int | None:
     config, kind = step.config, step.class_name
     if kind == "InputLayer":
         return _last(config.get("batch_shape") or config.get("batch_input_shape"))
@@ -376,7 +376,7 @@ def _channels(step: Step, before: Sequence[int | None]) -> int | None:
     return before[0] if before else None
 
 
-def _flat(step: Step, kind: str) -> int | None:
+def _flat(step: LayerStep, kind: str) -> int | None:
     if kind == "Reshape":
         return _last(step.config.get("target_shape"))
     built = step.entry.get("build_config")
@@ -386,7 +386,7 @@ def _flat(step: Step, kind: str) -> int | None:
     return None
 
 
-def kernel_shape(architecture: Architecture, step: Step) -> tuple[int, ...] | None:
+def kernel_shape(architecture: Architecture, step: LayerStep) -> tuple[int, ...] | None:
     """The kernel's shape: as stored, or as the configuration implies it."""
     values = architecture.values(step)
     for name in ("kernel", "depthwise_kernel"):

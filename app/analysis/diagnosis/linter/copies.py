@@ -13,7 +13,7 @@ from app.analysis.diagnosis.fault import Consequence, Fault
 from app.analysis.diagnosis.linter.architecture import (
     RECURRENT,
     Architecture,
-    Step,
+    LayerStep,
     Weights,
     kernel_shape,
 )
@@ -49,7 +49,7 @@ def symmetric_units(architecture: Architecture) -> Iterator[Fault]:
         )
 
 
-def _by_series(steps: Sequence[Step]) -> Iterator[tuple[list[Step], str | None]]:
+def _by_series(steps: Sequence[LayerStep]) -> Iterator[tuple[list[LayerStep], str | None]]:
     """Steps of the file's weights, and those that AutoInit leaves to their initializers."""
     recurrent = [step for step in steps if step.class_name in RECURRENT]
     yield from (
@@ -57,7 +57,7 @@ def _by_series(steps: Sequence[Step]) -> Iterator[tuple[list[Step], str | None]]
     )
 
 
-def _drawn_alike(step: Step) -> bool:
+def _drawn_alike(step: LayerStep) -> bool:
     """The same, of what the initializers will draw."""
     name, config = own_initializer(step)
     constant = name == "ones" or (name == "constant" and bool(config.get("value", 0.0)))
@@ -66,7 +66,7 @@ def _drawn_alike(step: Step) -> bool:
     return constant and initializer_of(step, "recurrent_initializer")[0] in _ALIKE
 
 
-def _units_alike(step: Step, values: Weights) -> bool:
+def _units_alike(step: LayerStep, values: Weights) -> bool:
     """Whether any two units could change places, and nothing would be different."""
     kernel = np.asarray(values["kernel"])
     if step.class_name.endswith("Transpose"):
@@ -88,7 +88,7 @@ def _units_alike(step: Step, values: Weights) -> bool:
 
 def equal_kernels(architecture: Architecture) -> Iterator[Fault]:
     """Kernels of several layers that are equal, by one seed or one initializer object."""
-    groups: dict[Any, dict[str, Step]] = defaultdict(dict)
+    groups: dict[Any, dict[str, LayerStep]] = defaultdict(dict)
     for step in architecture.steps:
         if not step.is_kernel and step.class_name not in RECURRENT:
             continue

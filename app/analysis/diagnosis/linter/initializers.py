@@ -6,12 +6,14 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from app.analysis.diagnosis.linter.architecture import Step
+from app.analysis.diagnosis.linter.architecture import LayerStep
 
 _TRUNCATED = 0.7737  # variance of a standard normal cut off at 2
 
 
-def initializer_of(step: Step, name: str = "kernel_initializer") -> tuple[str, Mapping[str, Any]]:
+def initializer_of(
+    step: LayerStep, name: str = "kernel_initializer"
+) -> tuple[str, Mapping[str, Any]]:
     """Name, lower case without underscores, and arguments of an initializer."""
     entry = step.config.get(name)
     config: Any = {}
@@ -20,7 +22,7 @@ def initializer_of(step: Step, name: str = "kernel_initializer") -> tuple[str, M
     return str(entry or "").lower().replace("_", ""), config if isinstance(config, Mapping) else {}
 
 
-def own_initializer(step: Step) -> tuple[str, Mapping[str, Any]]:
+def own_initializer(step: LayerStep) -> tuple[str, Mapping[str, Any]]:
     """The initializer of a step's kernel: name and arguments."""
     name = "depthwise_initializer" if step.is_depthwise else "kernel_initializer"
     return initializer_of(step, name)

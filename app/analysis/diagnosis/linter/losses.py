@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from app.analysis.diagnosis.fault import Consequence, Fault
-from app.analysis.diagnosis.linter.architecture import Architecture, Step, function_name
+from app.analysis.diagnosis.linter.architecture import Architecture, LayerStep, function_name
 from app.analysis.diagnosis.linter.structure import last_of
 
 CATEGORICAL = frozenset(
@@ -64,7 +64,9 @@ def output_faults(
 _LEARNT_ALL_THE_SAME = frozenset({"sigmoid", "hard_sigmoid", "softplus", "exponential", "exp"})
 
 
-def _consequence(name: str, from_logits: bool, step: Step, activation: Step | None) -> Consequence:
+def _consequence(
+    name: str, from_logits: bool, step: LayerStep, activation: LayerStep | None
+) -> Consequence:
     """Whether a loss and an activation that do not belong together keep a network from training."""
     function = activation.activation if activation is not None else None
     constant = function == "softmax" and step.channels == 1
@@ -72,7 +74,9 @@ def _consequence(name: str, from_logits: bool, step: Step, activation: Step | No
     return Consequence.FATAL if constant or not learnt else Consequence.SERIOUS
 
 
-def _mismatch(name: str, from_logits: bool, step: Step, activation: Step | None) -> str | None:
+def _mismatch(
+    name: str, from_logits: bool, step: LayerStep, activation: LayerStep | None
+) -> str | None:
     function = activation.activation if activation is not None else None
     here = f"{step.path!r} ends with {function or 'no activation'}"
     units = step.channels
@@ -111,7 +115,7 @@ def _mismatch(name: str, from_logits: bool, step: Step, activation: Step | None)
     return None
 
 
-def _one_sided(architecture: Architecture, name: str, activation: Step | None) -> str | None:
+def _one_sided(architecture: Architecture, name: str, activation: LayerStep | None) -> str | None:
     """A sigmoid of what is never negative gives a half and more: one of two classes only."""
     if name not in BINARY or activation is None or activation.activation != "sigmoid":
         return None
@@ -125,7 +129,7 @@ def _one_sided(architecture: Architecture, name: str, activation: Step | None) -
     )
 
 
-def _may_hide_activation(step: Step) -> bool:
+def _may_hide_activation(step: LayerStep) -> bool:
     """Whether the last step may apply a function of its own: a layer that is not a plain one."""
     return not (step.is_kernel or step.activation == "linear")
 

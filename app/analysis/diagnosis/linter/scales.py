@@ -15,7 +15,7 @@ from app.analysis.diagnosis.linter.architecture import (
     PASSING,
     RECURRENT,
     Architecture,
-    Step,
+    LayerStep,
     kernel_shape,
 )
 from app.analysis.diagnosis.linter.initializers import (
@@ -64,7 +64,7 @@ _NEEDED = {
 }  # fmt: skip
 
 
-def power(architecture: Architecture, step: Step) -> float | None:
+def power(architecture: Architecture, step: LayerStep) -> float | None:
     """Fan-in times variance: by what a fresh kernel multiplies a mean square."""
     shape = kernel_shape(architecture, step)
     if shape is None or len(shape) < 2:
@@ -104,7 +104,7 @@ def unfit_scales(architecture: Architecture) -> Iterator[Fault]:
     """Kernels whose scale is not one for their activation and number of inputs."""
     squares: list[float | None] = []
     started: list[bool] = []
-    first: list[tuple[Step, float, float] | None] = []  # that is off, in each stretch
+    first: list[tuple[LayerStep, float, float] | None] = []  # that is off, in each stretch
     at_fault: dict[int, _Scale] = {}
     for step in architecture.steps:
         known = [i for i in step.inputs if squares[i] is not None]
@@ -166,7 +166,7 @@ def unfit_scales(architecture: Architecture) -> Iterator[Fault]:
         yield _scale_fault(list(at_fault.values()))
 
 
-def _is_added(architecture: Architecture, step: Step) -> bool:
+def _is_added(architecture: Architecture, step: LayerStep) -> bool:
     """Whether it stands in a branch that is added to what goes round it: small there is fine."""
     for after in islice(architecture.following(step), _BRANCH):
         if len(after.inputs) > 1:
@@ -174,7 +174,7 @@ def _is_added(architecture: Architecture, step: Step) -> bool:
     return False
 
 
-def _is_head(architecture: Architecture, step: Step) -> bool:
+def _is_head(architecture: Architecture, step: LayerStep) -> bool:
     """Whether nothing but activations comes after a kernel."""
     after = list(architecture.following(step))
     ends = (after or [step])[-1].index in architecture.output_set
@@ -197,7 +197,7 @@ class _Scale(NamedTuple):
         level: of the signal at the end of the stretch.
     """
 
-    step: Step
+    step: LayerStep
     power: float
     off: float
     level: float | None = None
@@ -233,7 +233,7 @@ def _scale_fault(found: list[_Scale]) -> Fault:
     return Fault("init_vs_activation", step.path, step.class_name, said, "autoinit_helps")
 
 
-def _behind(steps: Iterator[Step]) -> tuple[str, float | None, bool]:
+def _behind(steps: Iterator[LayerStep]) -> tuple[str, float | None, bool]:
     """What a kernel's output meets: its activation, the fixed factor before it, a reset.
 
     The factor is None where it cannot be told.
@@ -254,7 +254,7 @@ def _behind(steps: Iterator[Step]) -> tuple[str, float | None, bool]:
     return "linear", factor, False
 
 
-def _factor(step: Step) -> float | None:
+def _factor(step: LayerStep) -> float | None:
     """The square of the fixed number that a step multiplies by; None if it does not."""
     if step.class_name == "Rescaling":
         scale = step.config.get("scale")
@@ -289,7 +289,7 @@ _KEEPING = frozenset([
 ])  # fmt: skip
 
 
-def _keeps(step: Step) -> bool:
+def _keeps(step: LayerStep) -> bool:
     """Whether a step leaves the size of a signal about as it is."""
     return step.class_name in _KEEPING | PASSING
 

@@ -12,7 +12,7 @@ from app.analysis.diagnosis.linter.architecture import (
     PASSING,
     RECURRENT,
     Architecture,
-    Step,
+    LayerStep,
 )
 from app.analysis.diagnosis.linter.initializers import initializer_of
 from app.analysis.diagnosis.linter.input_scaling import BYTES
@@ -42,7 +42,7 @@ def structural(architecture: Architecture) -> Iterator[Fault]:
     yield from found_by(rules, architecture)
 
 
-def _fault(code: str, step: Step, message: str, remedy: str, **more: Any) -> Fault:
+def _fault(code: str, step: LayerStep, message: str, remedy: str, **more: Any) -> Fault:
     return Fault(code, step.path, step.class_name, message, remedy, **more)
 
 
@@ -98,7 +98,7 @@ def _missing_nonlinearity(architecture: Architecture) -> Iterator[Fault]:
 
 def _misplaced_activation(architecture: Architecture) -> Iterator[Fault]:
     """A softmax whose result a kernel reads as its data; one that weighs others is attention."""
-    receives: dict[int, Step] = {}  # the kernel that reads a step's result, whatever moves it
+    receives: dict[int, LayerStep] = {}  # the kernel that reads a step's result, whatever moves it
     for step in reversed(architecture.steps):
         for after in (architecture.steps[i] for i in architecture.readers[step.index]):
             if after.is_kernel or after.class_name in RECURRENT:
@@ -125,7 +125,7 @@ def _misplaced_activation(architecture: Architecture) -> Iterator[Fault]:
 
 def _softmax_twice(architecture: Architecture) -> Iterator[Fault]:
     """A softmax of shares, from 0 to 1: no class comes to more than e / (e + n − 1)."""
-    shares: dict[int, Step] = {}  # what made the shares that a step hands on
+    shares: dict[int, LayerStep] = {}  # what made the shares that a step hands on
     for step in architecture.steps:
         before = next((shares[index] for index in step.inputs if index in shares), None)
         alone = not step.is_kernel and len(step.inputs) == 1
@@ -148,8 +148,8 @@ def _bottleneck(architecture: Architecture) -> Iterator[Fault]:
     heads = _heads(architecture)
     losses: list[float] = []
     counts: list[int] = []
-    narrowest: list[Step | None] = []
-    worst: tuple[float, Step] | None = None
+    narrowest: list[LayerStep | None] = []
+    worst: tuple[float, LayerStep] | None = None
     for step in architecture.steps:
         before = [(losses[i], counts[i], narrowest[i]) for i in step.inputs]
         # A branch that goes round the layers keeps what they lose.
@@ -187,7 +187,7 @@ def _heads(architecture: Architecture) -> set[int]:
     return heads
 
 
-def _is_orthogonal(step: Step) -> bool:
+def _is_orthogonal(step: LayerStep) -> bool:
     return initializer_of(step)[0].startswith(("orthogonal", "identity"))
 
 
@@ -241,7 +241,7 @@ def _unscaled(architecture: Architecture) -> Iterator[Fault]:
                 )
 
 
-def _made_for_bytes(architecture: Architecture, step: Step) -> bool:
+def _made_for_bytes(architecture: Architecture, step: LayerStep) -> bool:
     if step.class_name == "Rescaling":
         scale = step.config.get("scale")
         return isinstance(scale, int | float) and _OF_BYTES[0] <= abs(scale) <= _OF_BYTES[1]
@@ -249,7 +249,7 @@ def _made_for_bytes(architecture: Architecture, step: Step) -> bool:
     return found is not None and found[1] > 400.0 and 0.0 < found[0] < 256.0
 
 
-def _statistics(architecture: Architecture, step: Step) -> tuple[float, float] | None:
+def _statistics(architecture: Architecture, step: LayerStep) -> tuple[float, float] | None:
     """Mean and variance that a Normalization layer takes away."""
     values = architecture.values(step)
     pair = [values.get(name, step.config.get(name)) for name in ("mean", "variance")]
@@ -269,7 +269,7 @@ def _flat(value: Any) -> list[float]:
 
 
 def _scaled(
-    architecture: Architecture, step: Step, mean: float, variance: float
+    architecture: Architecture, step: LayerStep, mean: float, variance: float
 ) -> tuple[float, float] | None:
     if step.class_name == "Rescaling":
         try:
@@ -316,7 +316,7 @@ def _before_normalization(architecture: Architecture) -> Iterator[Fault]:
         )
 
 
-def last_of(architecture: Architecture) -> dict[int, tuple[Step, Step | None]]:
+def last_of(architecture: Architecture) -> dict[int, tuple[LayerStep, LayerStep | None]]:
     """For each output: the last step that counts, and its activation step (None for the identity).
 
     What only moves or drops entries is looked through.

@@ -7,14 +7,19 @@ from collections.abc import Iterator
 import numpy as np
 
 from app.analysis.diagnosis.fault import Consequence, Fault, layers_have
-from app.analysis.diagnosis.linter.architecture import NORMALIZERS, RECURRENT, Architecture, Step
+from app.analysis.diagnosis.linter.architecture import (
+    NORMALIZERS,
+    RECURRENT,
+    Architecture,
+    LayerStep,
+)
 from app.analysis.diagnosis.linter.initializers import initializer_of, own_initializer
 
 _PATIENCE = 50  # rounds of training after which zero kernels that still open count as open
 _KERNELS = ("kernel", "depthwise_kernel", "embeddings")
 
 
-def _is_zero(architecture: Architecture, step: Step, name: str = "kernel") -> bool:
+def _is_zero(architecture: Architecture, step: LayerStep, name: str = "kernel") -> bool:
     values = architecture.values(step)
     stored = [values[n] for n in (_KERNELS if name == "kernel" else (name,)) if n in values]
     if stored:
