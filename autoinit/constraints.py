@@ -32,10 +32,12 @@ class CenteredUnitNorm(keras.constraints.Constraint):
 
     def __call__(self, w: Any) -> Any:
         """The nearest kernel that satisfies the constraint, up to scale."""
-        centred = w - keras.ops.mean(w, axis=self.axis, keepdims=True)
-        square = keras.ops.mean(keras.ops.square(centred), axis=self.axis, keepdims=True)
+        centered = w - keras.ops.mean(w, axis=self.axis, keepdims=True)
+        square = keras.ops.mean(keras.ops.square(centered), axis=self.axis, keepdims=True)
         return (
-            self.standard_deviation * centred / keras.ops.sqrt(square + keras.config.epsilon() ** 2)
+            self.standard_deviation
+            * centered
+            / keras.ops.sqrt(square + keras.config.epsilon() ** 2)
         )
 
     def get_config(self) -> dict[str, Any]:

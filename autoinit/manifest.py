@@ -48,7 +48,7 @@ def variables_as_data(
             how = {
                 "call": plan.path,
                 "fan_in": kernel.fan_in,
-                "effective_fan_in": kernel.drawn(centred=False).power,
+                "effective_fan_in": kernel.drawn(centered=False).power,
                 "scale": plan.standard_deviation,
             }
             if status == "drawn":

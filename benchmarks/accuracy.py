@@ -48,13 +48,13 @@ def row(name: str, signal_model: str) -> str:
         if not (measured > 0).all() or not (predicted > 0).all():
             continue
         logs = np.log(measured)
-        centres = np.array([logs.mean(), math.log(measured.mean())])
-        distance = float(np.abs(np.log(predicted).mean() - centres).min())
+        centers = np.array([logs.mean(), math.log(measured.mean())])
+        distance = float(np.abs(np.log(predicted).mean() - centers).min())
         error = student.ppf(0.975, DRAWS - 1) * logs.std(ddof=1) / math.sqrt(DRAWS)
         distances.append(distance)
         agree.append(distance <= max(math.log(1.1), error))
         if call.weighted:
-            held.append(0.8 <= math.exp(centres[0]) <= 1.25)
+            held.append(0.8 <= math.exp(centers[0]) <= 1.25)
     close = np.array(distances) < math.log(1.1)
     ratios = np.exp(np.quantile(distances, (0.9, 0.99)))
     return (

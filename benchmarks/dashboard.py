@@ -94,15 +94,15 @@ def uploads(browser: Browser, folder: Path) -> Iterator[Line]:
         (key_folder,) = poll(lambda: [f for f in data.iterdir() if len(f.name) == 64])
         result = key_folder / "result.json"
         poll(result.exists)
-        analysed = time.perf_counter() - start - uploaded
+        analyzed = time.perf_counter() - start - uploaded
         await_drawn(page)
         total = time.perf_counter() - start
         size = f"{path.stat().st_size / MIB:,.0f} MB"
         timings = json.loads(result.read_text())["timings"]
         told = ", ".join(f"{name} {seconds:.1f}" for name, seconds in timings.items())
-        rest = total - uploaded - analysed
+        rest = total - uploaded - analyzed
         yield "upload", uploaded, f"{size}; {uploaded / total:.0%} of the whole"
-        yield "analysis", analysed, f"{analysed / total:.0%}; seconds of the worker's: {told}"
+        yield "analysis", analyzed, f"{analyzed / total:.0%}; seconds of the worker's: {told}"
         yield "drawing", rest, f"{rest / total:.0%}, the page's half second of polling included"
         yield "first chart", first, "what is predicted of the default weights, upload included"
         yield "all of it", total, ""

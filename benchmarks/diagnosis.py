@@ -34,7 +34,7 @@ KINDS = {
 AUTOINIT = "autoinit_does_not_help"
 
 
-def analysed(path: Path) -> dict[str, Any]:
+def analyzed(path: Path) -> dict[str, Any]:
     """The result of a file; without one, why there is none."""
     output = path.with_suffix(".json")
     command = [sys.executable, "-m", "app", "analyze", str(path), "--output", str(output)]
@@ -86,7 +86,7 @@ def main() -> None:
             keras.utils.set_random_seed(zlib.crc32(case["id"].encode()))
             case["build"]().save(path)
             keras.utils.clear_session()
-            found.append(one := judged(case, analysed(path)))
+            found.append(one := judged(case, analyzed(path)))
             print(
                 f"{case['id']:<28} {one['verdict'].get('verdict', '-'):<14}"
                 f" remedy {one['verdict'].get('remedy')}{'' if one['remedy'] else ' (!)'}"

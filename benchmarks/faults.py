@@ -33,7 +33,7 @@ from app.jobs.handles import ACTIVE
 from app.limits import Limits
 from benchmarks.browser import MIB, PATIENCE, Line, Server, parser_for, run, server, size, visit
 from sample_models import FILES_FOLDER
-from tests.e2e.driving import analyse, choose_sample, upload
+from tests.e2e.driving import analyze, choose_sample, upload
 from tests.hostile import archives, sizes_and_shapes, stored_weights
 from tests.hostile.parts import chain, dense, layer
 
@@ -98,7 +98,7 @@ def killed(browser: Browser, folder: Path) -> Iterator[Line]:
     with server(folder) as running:
         page = visit(browser, running.address)
         choose_sample(page, LONG)
-        analyse(page)
+        analyze(page)
         page.get_by_test_id("stProgress").wait_for()
         while (worker := running.busy_worker()) is None:
             page.wait_for_timeout(100)
@@ -123,7 +123,7 @@ def full_disk(browser: Browser, folder: Path) -> Iterator[Line]:
         with server(disk) as running:
             page = visit(browser, running.address)
             choose_sample(page, "all-cnn-c")
-            analyse(page)
+            analyze(page)
             page.get_by_test_id("stProgress").wait_for()
             seconds, sentence = outcome(page)
             screenshot(page, "full-disk")

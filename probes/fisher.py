@@ -38,7 +38,7 @@ from probes.batching import (
 )
 from probes.devices import Device, find_device, placed_on
 from probes.gradients import variables_by_path
-from probes.jacobian_products import Array, finite, linearised
+from probes.jacobian_products import Array, finite, linearized
 from probes.logits import LIKELIHOODS, likelihood_of, logits_of
 
 # Random vectors for the trace, and products of ARPACK for the largest eigenvalue, about so many.
@@ -153,7 +153,7 @@ class _Products:
         self.samples = samples
         function = partial(_run, graph, inputs, samples, training, targets, self.variables)
         self._at = [variable.value for variable in self.variables]
-        self._targets, self._pull, self._push = linearised()(function, self._at)
+        self._targets, self._pull, self._push = linearized()(function, self._at)
         values = [as_array(target).astype(np.float64) for target in self._targets]
         finite(np.concatenate([each.ravel() for each in values]))
         self._roots = [

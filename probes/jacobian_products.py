@@ -187,7 +187,7 @@ class Jacobian:
         with self._unchanged():  # what a pass leaves in a layer's state does not reach the next
             compute(ends.before, known)
             self._sources = [known[value.index] for value in ends.sources]
-            self._targets, self._pull, self._push = linearised()(function, self._sources)
+            self._targets, self._pull, self._push = linearized()(function, self._sources)
 
     def _agree(self) -> bool:
         values = finite(_joined(self._targets, self.replicas))
@@ -255,7 +255,7 @@ def _split(vectors: NDArray[np.float32], like: Sequence[Any]) -> list[Any]:
     ]
 
 
-def linearised() -> Callable[..., tuple[list[Any], Any, Any]]:
+def linearized() -> Callable[..., tuple[list[Any], Any, Any]]:
     """What turns a function of tensors and a point into its value, u ↦ Jᵀu and v ↦ Jv there."""
     backend = keras.backend.backend()
     ways = {"tensorflow": _by_tensorflow, "jax": _by_jax, "torch": _by_torch}

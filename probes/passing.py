@@ -171,9 +171,9 @@ def behind_batch_statistics(graph: ModelGraph) -> frozenset[int]:
     values, calls = set[int](), set[int]()
     for call in graph.calls:
         layer = innermost(call.layer)
-        normalises = isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+        normalizes = isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
         foreign = not type(layer).__module__.startswith(("keras.", "autoinit."))
-        if normalises or foreign or any(value.index in values for value in call.inputs):
+        if normalizes or foreign or any(value.index in values for value in call.inputs):
             values.update(value.index for value in call.outputs)
             calls.add(call.index)
     return frozenset(calls)

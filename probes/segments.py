@@ -22,7 +22,7 @@ from autoinit.graph.model_graph import Call, ModelGraph, Parameter, innermost
 from autoinit.graph.shapes import bytes_of, largest_alive, last_uses
 from autoinit.running.state import noise_state, set_noise_state
 from probes.differentiation import Rounded, Tap, by_numpy, differentiate
-from probes.moments.device import DeviceRecorder, summarised
+from probes.moments.device import DeviceRecorder, summarized
 from probes.moments.host import HostRecorder
 from probes.moments.recorder import Recorder
 from probes.passing import normalized
@@ -167,7 +167,7 @@ class Passes:
         if self.on_host:
             return by_numpy(partial(self._record, call.index), gradient)
         self._step()
-        return summarised(gradient)[0]
+        return summarized(gradient)[0]
 
     def _record(self, key: int, gradient: NDArray[Any]) -> NDArray[np.float64]:
         self._step()

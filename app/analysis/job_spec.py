@@ -67,8 +67,8 @@ class JobSpec:
             )
         trial = self.trial
         if trial is not None and trial.data is not None:
-            learnt = move(Path(trial.data), "train" + Path(trial.data).suffix)
-            trial = trial.replace(data=str(learnt), data_name=trial.shown_name)
+            learned = move(Path(trial.data), "train" + Path(trial.data).suffix)
+            trial = trial.replace(data=str(learned), data_name=trial.shown_name)
         return JobSpec(model, self.name, settings, trial)
 
     def key(self) -> str:

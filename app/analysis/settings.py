@@ -22,7 +22,7 @@ MOMENTS_BYTES = 16_384  # as JSON; a job crosses to the worker on one line
 LARGEST_MEAN = 1e15
 SMALLEST_VARIANCE, LARGEST_VARIANCE = 1e-30, 1e30
 
-FILES, INPUT, INITIALISATION, MEASUREMENT = "Files", "Input", "Initialisation", "Measurement"
+FILES, INPUT, INITIALIZATION, MEASUREMENT = "Files", "Input", "Initialisation", "Measurement"
 WHAT_IF = "What if"
 AS_IT_IS = "as_it_is"
 UNSUPPORTED_WORDS = {
@@ -209,7 +209,7 @@ class Settings(OptionsTable):
     """Stands in for None in the input shape, such as an image's height or a sequence's length."""
 
     scheme: Annotated[
-        SchemeName, Option(INITIALISATION, "Initialisation", words=SCHEME_WORDS, library="scheme")
+        SchemeName, Option(INITIALIZATION, "Initialisation", words=SCHEME_WORDS, library="scheme")
     ] = "autoinit"
     """How the kernels of the model that is taken home are drawn. AutoInit is shown beside it."""
 
@@ -218,7 +218,7 @@ class Settings(OptionsTable):
         Field(strict=False),
         AfterValidator(_require_schemes),
         Option(
-            INITIALISATION,
+            INITIALIZATION,
             "Compared with",
             metavar="NAMES",
             words=SCHEME_WORDS,
@@ -230,7 +230,7 @@ class Settings(OptionsTable):
 
     signal_model: Annotated[
         Literal["correlated", "independent"],
-        Option(INITIALISATION, "Signal model", library="signal_model"),
+        Option(INITIALIZATION, "Signal model", library="signal_model"),
     ] = "correlated"
     """What predictions carry through the network: distributions and correlations, or the mean and
     variance of the paper. AutoInit scales weights by what is predicted."""
@@ -238,7 +238,7 @@ class Settings(OptionsTable):
     unsupported: Annotated[
         Literal["sample", "pass_through", "error"],
         Option(
-            INITIALISATION,
+            INITIALIZATION,
             "Layers without a rule",
             words=UNSUPPORTED_WORDS,
             library="unsupported",
@@ -251,24 +251,24 @@ class Settings(OptionsTable):
 
     distribution: Annotated[
         Literal["truncated_normal", "untruncated_normal", "uniform", "orthogonal"],
-        Option(INITIALISATION, "Distribution", library="distribution"),
+        Option(INITIALIZATION, "Distribution", library="distribution"),
     ] = "truncated_normal"
     """What AutoInit draws the weights from. The variance is the same for each."""
 
-    signal_variance: Annotated[float, Option(INITIALISATION, "Signal variance")] = Field(
+    signal_variance: Annotated[float, Option(INITIALIZATION, "Signal variance")] = Field(
         1.0, ge=SMALLEST_VARIANCE, le=LARGEST_VARIANCE
     )
     """The variance that AutoInit gives the output of every layer with a kernel."""
 
     constrain_weights: Annotated[
         bool,
-        Option(INITIALISATION, "Constrain weights during training", library="constrain_weights"),
+        Option(INITIALIZATION, "Constrain weights during training", library="constrain_weights"),
     ] = False
     """Keeps every kernel centred and at its scale while the network trains. A model saved so opens
     only after `import autoinit`."""
 
     keep_frozen: Annotated[
-        bool, Option(INITIALISATION, "Keep frozen layers' weights", library="keep_frozen")
+        bool, Option(INITIALIZATION, "Keep frozen layers' weights", library="keep_frozen")
     ] = False
     """Layers with trainable=False keep the weights that came with the file, and the others are
     drawn to go with them: for a pretrained body under a new head."""
@@ -276,7 +276,7 @@ class Settings(OptionsTable):
     zero_kernels: Annotated[
         Literal["keep", "replace"],
         Option(
-            INITIALISATION,
+            INITIALIZATION,
             "Kernels of zeros",
             words={"keep": "Keep those on purpose", "replace": "Draw them, too"},
             library="zero_kernels",
@@ -298,7 +298,7 @@ class Settings(OptionsTable):
         tuple[str, ...],
         Field(strict=False),
         AfterValidator(_require_pairs),
-        Option(INITIALISATION, "Treat unknown parts as", metavar="NAME=KERAS_NAME", expected=PAIRS),
+        Option(INITIALIZATION, "Treat unknown parts as", metavar="NAME=KERAS_NAME", expected=PAIRS),
     ] = ()
     """Keras's own part for one that the file only names, such as pkg>hard_swish=hard_swish or
     FixedDropout=Dropout; by the name of a layer, too: z=GaussianSampling for a VAE's draw."""

@@ -95,7 +95,7 @@ def readers(calls: Sequence[Call]) -> dict[int, list[int]]:
     return found
 
 
-def neighbourhood(calls: Sequence[Call], chosen: int, most: int = 24) -> list[int]:
+def neighborhood(calls: Sequence[Call], chosen: int, most: int = 24) -> list[int]:
     """The calls nearest to one, by their indices, in order of execution.
 
     Args:

@@ -11,14 +11,14 @@ from app.analysis.headline import is_number, out_of_range
 from app.analysis.result import Call, Moments, Preview
 from app.analysis.structure import block, levels
 from app.charts.theme import (
-    ACTIVE_COLOUR,
-    BAR_COLOUR,
-    GRID_COLOUR,
+    ACTIVE_COLOR,
+    BAR_COLOR,
+    GRID_COLOR,
     HEIGHT,
     LAYOUT,
     LEGEND_ENTRIES,
     LEGEND_LINE,
-    NEUTRAL_COLOUR,
+    NEUTRAL_COLOR,
     TICK_LABELS,
     TICK_LENGTH,
 )
@@ -60,8 +60,8 @@ def style(figure: go.Figure, calls: Sequence[Call]) -> None:
             "zeroline": False,
             "automargin": True,
         },
-        yaxis={"gridcolor": GRID_COLOUR, "zeroline": False, "automargin": True},
-        modebar={"bgcolor": "rgba(0, 0, 0, 0)", "color": BAR_COLOUR, "activecolor": ACTIVE_COLOUR},
+        yaxis={"gridcolor": GRID_COLOR, "zeroline": False, "automargin": True},
+        modebar={"bgcolor": "rgba(0, 0, 0, 0)", "color": BAR_COLOR, "activecolor": ACTIVE_COLOR},
         # Marks on this axis stay at the chart's edge, however the other one is zoomed.
         yaxis2={"overlaying": "y", "range": [0, 1], "fixedrange": True, "visible": False},
     )
@@ -93,7 +93,7 @@ def _bracket(start: int, stop: int) -> dict[str, Any]:
         "ysizemode": "pixel",
         "yanchor": 0,
         "path": f"M {start - 0.4},0 L {start - 0.4},-7 L {stop + 0.4},-7 L {stop + 0.4},0",
-        "line": {"color": NEUTRAL_COLOUR, "width": 1},
+        "line": {"color": NEUTRAL_COLOR, "width": 1},
         "layer": "above",
     }
 

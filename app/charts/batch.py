@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
-from app.charts.theme import GRID_COLOUR, LAYOUT, NEUTRAL_COLOUR, WARNING_COLOUR
+from app.charts.theme import GRID_COLOR, LAYOUT, NEUTRAL_COLOR, WARNING_COLOR
 from app.text.escaping import html_text
 
 MOST = 5000  # points: beyond, a browser takes seconds to draw them
@@ -16,9 +16,9 @@ CHART_HEIGHT = 420
 # By verdict: a colour, and a symbol that tells it without one.
 MARKS = {
     "trains": ("#009E73", "circle"),
-    "will struggle": (WARNING_COLOUR, "triangle-up"),
+    "will struggle": (WARNING_COLOR, "triangle-up"),
     "cannot train": ("#D55E00", "x"),
-    "cannot tell": (NEUTRAL_COLOUR, "diamond-open"),
+    "cannot tell": (NEUTRAL_COLOR, "diamond-open"),
 }
 
 
@@ -61,7 +61,7 @@ def scatter(rows: Mapping[str, Sequence[Any]], across: str, up: str) -> go.Figur
     chart = go.Figure()
     count = len(rows["file"])
     places = range(0, count, math.ceil(count / MOST) or 1)
-    for verdict, (colour, symbol) in MARKS.items():
+    for verdict, (color, symbol) in MARKS.items():
         mine = [place for place in places if rows["verdict"][place] == verdict]
         if not mine:
             continue
@@ -71,7 +71,7 @@ def scatter(rows: Mapping[str, Sequence[Any]], across: str, up: str) -> go.Figur
                 y=[rows[up][place] for place in mine],
                 mode="markers",
                 name=verdict,
-                marker={"color": colour, "symbol": symbol, "size": 7, "opacity": 0.7},
+                marker={"color": color, "symbol": symbol, "size": 7, "opacity": 0.7},
                 text=[html_text(rows["file"][place], 60) for place in mine],
                 customdata=mine,
                 hovertemplate=f"<b>%{{text}}</b><br>{FIGURES[across].label} %{{x:.3g}}<br>"
@@ -93,7 +93,7 @@ def _axis(figure: ModelFigure) -> dict[str, Any]:
     return {
         "title": figure.label,
         "type": "log" if figure.logarithmic else "linear",
-        "gridcolor": GRID_COLOUR,
+        "gridcolor": GRID_COLOR,
         "zeroline": False,
         "exponentformat": "power",
     }

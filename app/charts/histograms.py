@@ -6,7 +6,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from app.analysis.headline import series_name
-from app.charts.theme import COLOURS, GRID_COLOUR, LAYOUT, OTHER_COLOUR, translucent
+from app.charts.theme import COLORS, GRID_COLOR, LAYOUT, OTHER_COLOR, translucent
 from app.text.formatting import number, percentage
 
 HEIGHT = 300
@@ -26,16 +26,16 @@ def histogram_chart(histograms: Mapping[str, Mapping[str, Any]]) -> go.Figure:
         if not total or not width > 0.0:
             continue
         edges = [low + place * width for place in range(len(counts) + 1)]
-        colour = COLOURS.get(series, OTHER_COLOUR)
+        color = COLORS.get(series, OTHER_COLOR)
         figure.add_trace(
             go.Scatter(
                 x=edges,
                 y=[*(count / total / width for count in counts), 0.0],
                 name=series_name(series),
                 mode="lines",
-                line={"color": colour, "width": 1.5, "shape": "hv"},
+                line={"color": color, "width": 1.5, "shape": "hv"},
                 fill="tozeroy",
-                fillcolor=translucent(colour),
+                fillcolor=translucent(color),
                 customdata=[
                     [number(start), number(stop), percentage(count / total)]
                     for start, stop, count in zip(edges[:-1], edges[1:], counts, strict=True)
@@ -44,7 +44,7 @@ def histogram_chart(histograms: Mapping[str, Mapping[str, Any]]) -> go.Figure:
                 f"%{{customdata[1]}}<extra>{series_name(series)}</extra>",
             )
         )
-    axis = {"gridcolor": GRID_COLOUR, "zeroline": False}
+    axis = {"gridcolor": GRID_COLOR, "zeroline": False}
     figure.update_layout(
         LAYOUT,
         height=HEIGHT,

@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 
 from app.analysis.headline import is_number, series_name
 from app.analysis.result import Call, Result
-from app.analysis.structure import layers_of, neighbourhood
-from app.charts.theme import LAYOUT, NEUTRAL_COLOUR
+from app.analysis.structure import layers_of, neighborhood
+from app.charts.theme import LAYOUT, NEUTRAL_COLOR
 from app.text.escaping import html_text, plain_text
 from app.text.formatting import number, shape
 
@@ -19,14 +19,14 @@ NAME_LENGTH = 32
 LAYER = "layer"  # of the address: the path of the layer that is chosen in the graph
 # From what vanishes over what keeps its size to what explodes: ColorBrewer's RdBu, its light part,
 # on which dark letters can be read.
-_COLOURS = ("#4393C3", "#92C5DE", "#D1E5F0", "#F7F7F7", "#FDDBC7", "#F4A582", "#E0715A")
+_COLORS = ("#4393C3", "#92C5DE", "#D1E5F0", "#F7F7F7", "#FDDBC7", "#F4A582", "#E0715A")
 _DECADES = 1.0  # for each step of colour
 _UNKNOWN = "#D9D9D9"
 _HEAD = f"""digraph network {{
   bgcolor="transparent"; rankdir=TB; ranksep=0.25; nodesep=0.2;
   node [shape=box, style="filled,rounded", fontname="sans-serif", fontsize=11, fontcolor="#14161D",
-        color="{NEUTRAL_COLOUR}", margin="0.12,0.05"];
-  edge [color="{NEUTRAL_COLOUR}", arrowsize=0.6];
+        color="{NEUTRAL_COLOR}", margin="0.12,0.05"];
+  edge [color="{NEUTRAL_COLOR}", arrowsize=0.6];
 """
 _LANE = 64  # pixels of a lane
 _SHORT = 16
@@ -77,14 +77,14 @@ def _figure(result: Result, call: Call, series: str, gradient: bool) -> tuple[st
         return "not measured", _UNKNOWN
     value = moments.variance
     if not is_number(value):
-        return f"{what} overflows", _COLOURS[-1]
+        return f"{what} overflows", _COLORS[-1]
     if value <= 0:
-        return f"{what} 0", _COLOURS[0]
-    middle = len(_COLOURS) // 2
+        return f"{what} 0", _COLORS[0]
+    middle = len(_COLORS) // 2
     # A gradient has no target: its colour is that of its size beside the largest.
     size = math.log10(value) - (_largest(result, series) if gradient else math.log10(result.target))
     step = max(-middle, min(middle, round(size / _DECADES)))
-    return f"{what} {number(value)}", _COLOURS[middle + step]
+    return f"{what} {number(value)}", _COLORS[middle + step]
 
 
 def _largest(result: Result, series: str) -> float:
@@ -107,19 +107,19 @@ def _link(path: str, address: Mapping[str, str] | None) -> str:
     return f', target="_self", URL={json.dumps(f"?{urlencode(leads)}")}'
 
 
-def _node(call: Call, words: str, colour: str, is_chosen: bool, link: str) -> str:
+def _node(call: Call, words: str, color: str, is_chosen: bool, link: str) -> str:
     kind = f"{plain_text(call.class_name, NAME_LENGTH)}  {shape(call.output_shape)}"
     label = "\n".join([plain_text(call.path, NAME_LENGTH), kind, words])
     look = ', penwidth=4, color="#14161D"' if is_chosen else ""
     # JSON writes what is special as Graphviz reads it, but for letters beyond ASCII.
     return (
         f"  n{call.index} [label={json.dumps(label, ensure_ascii=False)}, "
-        f'tooltip={json.dumps(plain_text(call.path), ensure_ascii=False)}, fillcolor="{colour}"'
+        f'tooltip={json.dumps(plain_text(call.path), ensure_ascii=False)}, fillcolor="{color}"'
         f"{look}{link}];"
     )
 
 
-def neighbourhood_chart(result: Result, chosen: int, series: str) -> go.Figure:
+def neighborhood_chart(result: Result, chosen: int, series: str) -> go.Figure:
     """The calls nearest to one from left to right, and what reads what.
 
     Args:
@@ -127,7 +127,7 @@ def neighbourhood_chart(result: Result, chosen: int, series: str) -> go.Figure:
         chosen: index of the call in the middle.
         series: whose measured variance colours the calls.
     """
-    inside = set(neighbourhood(result.calls, chosen, _MOST_AROUND))
+    inside = set(neighborhood(result.calls, chosen, _MOST_AROUND))
     calls = [call for call in result.calls if call.index in inside]
     places = layers_of(calls)
     figure = go.Figure()
@@ -155,7 +155,7 @@ def _lines_between(calls: Sequence[Call], places: dict[int, tuple[int, int]]) ->
                 x += [places[index][0], places[call.index][0], None]
                 y += [places[index][1], places[call.index][1], None]
     return go.Scatter(
-        x=x, y=y, mode="lines", line={"color": NEUTRAL_COLOUR, "width": 1.2}, hoverinfo="skip"
+        x=x, y=y, mode="lines", line={"color": NEUTRAL_COLOR, "width": 1.2}, hoverinfo="skip"
     )
 
 
@@ -180,7 +180,7 @@ def _calls_around(
             "cmin": -reach,
             "cmax": reach,
             "line": {
-                "color": NEUTRAL_COLOUR,
+                "color": NEUTRAL_COLOR,
                 "width": [4 if call.index == chosen else 1 for call in calls],
             },
             "colorbar": {

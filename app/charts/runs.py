@@ -9,7 +9,7 @@ from itertools import cycle
 import plotly.graph_objects as go
 
 from app.analysis.runs.record import FIGURES, Run
-from app.charts.theme import ACTIVE_COLOUR, GRID_COLOUR, LAYOUT, WARNING_COLOUR, WEIGHTED_COLOUR
+from app.charts.theme import ACTIVE_COLOR, GRID_COLOR, LAYOUT, WARNING_COLOR, WEIGHTED_COLOR
 from app.text.escaping import html_text
 from app.text.formatting import number, power_of_ten
 
@@ -18,7 +18,7 @@ NAMED = 45  # layers: beyond, their names would lie over each other
 SCALE = "Cividis"  # the same for all eyes
 SMALL = 190
 ENDS = 0.05, 0.95  # shares of the cells where colours end
-COLOURS = (ACTIVE_COLOUR, WEIGHTED_COLOUR, "#009E73", "#CC79A7", WARNING_COLOUR, "#767676")
+COLORS = (ACTIVE_COLOR, WEIGHTED_COLOR, "#009E73", "#CC79A7", WARNING_COLOR, "#767676")
 
 
 def heat_map(runs: Sequence[Run], figure: str) -> list[go.Figure]:
@@ -113,7 +113,7 @@ def profile_chart(runs: dict[str, Run], figure: str, places: dict[str, int]) -> 
     """
     kind = FIGURES[figure]
     chart = go.Figure()
-    for colour, (name, run) in zip(cycle(COLOURS), runs.items(), strict=False):
+    for color, (name, run) in zip(cycle(COLORS), runs.items(), strict=False):
         for place, dash in {0: "dot", places[name]: "solid"}.items():
             snapshot = run.snapshots[place]
             values = snapshot.figures.get(figure, ())
@@ -128,7 +128,7 @@ def profile_chart(runs: dict[str, Run], figure: str, places: dict[str, int]) -> 
                     y=drawn,
                     mode="lines+markers",
                     marker={"size": 5},
-                    line={"color": colour, "dash": dash, "width": 2},
+                    line={"color": color, "dash": dash, "width": 2},
                     opacity=0.6 if dash == "dot" else 1.0,
                     name=html_text(label if len(runs) == 1 else f"{name}, {label}", 60),
                     customdata=[html_text(layer.path, 60) for layer in run.head.layers],
@@ -144,7 +144,7 @@ def profile_chart(runs: dict[str, Run], figure: str, places: dict[str, int]) -> 
 def loss_chart(runs: dict[str, Run]) -> go.Figure:
     """The loss at each measurement, as Keras reported it: a mean over the epoch so far."""
     chart = go.Figure()
-    for colour, (name, run) in zip(cycle(COLOURS), runs.items(), strict=False):
+    for color, (name, run) in zip(cycle(COLORS), runs.items(), strict=False):
         known = [each for each in run.snapshots if each.loss is not None and each.loss > 0]
         chart.add_trace(
             go.Scatter(
@@ -152,7 +152,7 @@ def loss_chart(runs: dict[str, Run]) -> go.Figure:
                 y=[each.loss for each in known],
                 mode="lines+markers",
                 marker={"size": 4},
-                line={"color": colour},
+                line={"color": color},
                 name=html_text(name, 60),
                 hovertemplate="step %{x:,}: loss %{y:.3g}<extra>%{fullData.name}</extra>",
             )
@@ -165,10 +165,10 @@ def loss_chart(runs: dict[str, Run]) -> go.Figure:
 def _plain(chart: go.Figure, across: str, up: str, logarithmic: bool) -> None:
     chart.update_layout(
         LAYOUT,
-        xaxis={"title": across, "gridcolor": GRID_COLOUR, "zeroline": False},
+        xaxis={"title": across, "gridcolor": GRID_COLOR, "zeroline": False},
         yaxis={
             "title": up,
-            "gridcolor": GRID_COLOUR,
+            "gridcolor": GRID_COLOR,
             "zeroline": False,
             "automargin": True,
             "type": "log" if logarithmic else "linear",

@@ -12,13 +12,13 @@ from app.analysis.side_by_side import differences, label, variance_of
 from app.charts.axes import along, number_or_none, positive, style
 from app.charts.calls import largest, set_log_axis
 from app.charts.spectrum import densities_chart
-from app.charts.theme import MARKED_CALLS, NEUTRAL_COLOUR
+from app.charts.theme import MARKED_CALLS, NEUTRAL_COLOR
 from app.charts.traces import level_line
 from app.text.escaping import html_text
 from app.text.formatting import number, plural
 
 # Okabe and Ito's, in an order in which neighbours are told apart in grey, too.
-RUN_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#808080")
+RUN_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#808080")
 RUN_DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 
 
@@ -175,7 +175,7 @@ def jacobians_chart(results: Sequence[Result], series: str) -> go.Figure:
     """Densities of the singular values of the results that have them."""
     return densities_chart(
         [
-            (html_text(label(place + 1, run), 40), run.jacobian[series], RUN_COLOURS[place])
+            (html_text(label(place + 1, run), 40), run.jacobian[series], RUN_COLORS[place])
             for place, run in enumerate(results)
             if series in run.jacobian
         ]
@@ -194,5 +194,5 @@ def _depths(count: int) -> list[float]:
 
 
 def _line(place: int) -> dict[str, object]:
-    colour = RUN_COLOURS[place] if place < len(RUN_COLOURS) else NEUTRAL_COLOUR
-    return {"color": colour, "width": 2, "dash": RUN_DASHES[place % len(RUN_DASHES)]}
+    color = RUN_COLORS[place] if place < len(RUN_COLORS) else NEUTRAL_COLOR
+    return {"color": color, "width": 2, "dash": RUN_DASHES[place % len(RUN_DASHES)]}

@@ -13,12 +13,12 @@ from app.analysis.headline import is_number, series_name
 from app.analysis.result import Preview
 from app.charts.axes import decades, positive, variance_ticks
 from app.charts.theme import (
-    COLOURS,
-    GRID_COLOUR,
+    COLORS,
+    GRID_COLOR,
     LAYOUT,
-    NEUTRAL_COLOUR,
-    OTHER_COLOUR,
-    SHADE_COLOUR,
+    NEUTRAL_COLOR,
+    OTHER_COLOR,
+    SHADE_COLOR,
     Column,
 )
 from app.text.escaping import html_text
@@ -55,14 +55,14 @@ def sparkline(lines: Lines) -> str:
         )
         drawn.append(
             f'<polyline points="{points}" fill="none" stroke-width="1.5" stroke-linejoin="round" '
-            f'stroke="{COLOURS.get(series, OTHER_COLOUR)}" '
+            f'stroke="{COLORS.get(series, OTHER_COLOR)}" '
             f'stroke-dasharray="{DASHES.get(series, "2 2")}"/>'
         )
     target = f"{HEIGHT * high / (high - low):.1f}"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH:g}" '
         f'viewBox="0 -2 {WIDTH:g} {HEIGHT + 4:g}"><line x1="0" x2="{WIDTH:g}" y1="{target}" '
-        f'y2="{target}" stroke="{NEUTRAL_COLOUR}" stroke-width="0.5"/>{"".join(drawn)}</svg>'
+        f'y2="{target}" stroke="{NEUTRAL_COLOR}" stroke-width="0.5"/>{"".join(drawn)}</svg>'
     )
 
 
@@ -85,7 +85,7 @@ def before_after_chart(lines: Lines, layers: Sequence[str], names: Mapping[str, 
                 name=name,
                 mode="lines",
                 line={
-                    "color": COLOURS.get(series, OTHER_COLOUR),
+                    "color": COLORS.get(series, OTHER_COLOR),
                     "width": 2.5,
                     "dash": "solid" if series == "autoinit" else "dash",
                 },
@@ -111,7 +111,7 @@ def before_after_chart(lines: Lines, layers: Sequence[str], names: Mapping[str, 
             "title": "variance",
             "type": "log",
             "range": [low, high],
-            "gridcolor": GRID_COLOUR,
+            "gridcolor": GRID_COLOR,
             "exponentformat": "power",
             "automargin": True,
             "fixedrange": True,
@@ -139,7 +139,7 @@ def overview_chart(result: Preview, shown: range) -> go.Figure:
                 x=list(points),
                 y=list(points.values()),
                 mode="lines",
-                line={"width": 1, "color": COLOURS.get(series, OTHER_COLOUR)},
+                line={"width": 1, "color": COLORS.get(series, OTHER_COLOR)},
                 hoverinfo="skip",
             )
         )
@@ -147,7 +147,7 @@ def overview_chart(result: Preview, shown: range) -> go.Figure:
     end = max(len(calls) - 1, 1)
     for start, stop in ((0, shown.start), (shown.stop - 1, end)):
         if start < stop:
-            figure.add_vrect(start, stop, fillcolor=SHADE_COLOUR, line_width=0)
+            figure.add_vrect(start, stop, fillcolor=SHADE_COLOR, line_width=0)
     figure.update_layout(
         LAYOUT,
         height=STRIP_HEIGHT,

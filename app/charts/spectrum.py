@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from app.analysis.headline import series_name
 from app.analysis.result import JacobianFacts, Result
 from app.charts.axes import decades
-from app.charts.theme import COLOURS, GRID_COLOUR, LAYOUT, NEUTRAL_COLOUR, OTHER_COLOUR, translucent
+from app.charts.theme import COLORS, GRID_COLOR, LAYOUT, NEUTRAL_COLOR, OTHER_COLOR, translucent
 from app.text.formatting import number, percentage
 
 HEIGHT = 420
@@ -18,7 +18,7 @@ def spectrum_chart(result: Result) -> go.Figure:
     """Density of the singular values on a log axis, and 1, where they all are in an isometry."""
     return densities_chart(
         [
-            (series_name(series), found, COLOURS.get(series, OTHER_COLOUR))
+            (series_name(series), found, COLORS.get(series, OTHER_COLOR))
             for series, found in result.jacobian.items()
         ]
     )
@@ -28,7 +28,7 @@ def densities_chart(spectra: Sequence[tuple[str, JacobianFacts, str]]) -> go.Fig
     """Densities with their names, plain text of ours or escaped, and their colours."""
     figure = go.Figure()
     drawn, highest = [1.0], 0.0
-    for name, found, colour in spectra:
+    for name, found, color in spectra:
         density = found.density
         if density is None:
             continue
@@ -41,9 +41,9 @@ def densities_chart(spectra: Sequence[tuple[str, JacobianFacts, str]]) -> go.Fig
                 y=[*shares, 0.0],
                 name=name,
                 mode="lines",
-                line={"color": colour, "width": 2, "shape": "hv"},
+                line={"color": color, "width": 2, "shape": "hv"},
                 fill="tozeroy",
-                fillcolor=translucent(colour),
+                fillcolor=translucent(color),
                 customdata=[
                     [number(10.0**low), number(10.0**high), percentage(share)]
                     for low, high, share in zip(edges[:-1], edges[1:], shares, strict=True)
@@ -58,7 +58,7 @@ def densities_chart(spectra: Sequence[tuple[str, JacobianFacts, str]]) -> go.Fig
             y=[0.0, 1.05 * highest or 1.0],
             name="1: lengths are kept",
             mode="lines",
-            line={"color": NEUTRAL_COLOUR, "width": 1, "dash": "dash"},
+            line={"color": NEUTRAL_COLOR, "width": 1, "dash": "dash"},
             hoverinfo="skip",
         )
     )
@@ -74,14 +74,14 @@ def densities_chart(spectra: Sequence[tuple[str, JacobianFacts, str]]) -> go.Fig
             "range": [max(low, -300.0), min(high, 300.0)],
             "exponentformat": "power",
             "dtick": max(1, math.ceil((high - low) / 10)),
-            "gridcolor": GRID_COLOUR,
+            "gridcolor": GRID_COLOR,
             "zeroline": False,
         },
         yaxis={
             "title": "share",
             "tickformat": ".0%",
             "rangemode": "tozero",
-            "gridcolor": GRID_COLOUR,
+            "gridcolor": GRID_COLOR,
             "zeroline": False,
             "automargin": True,
         },

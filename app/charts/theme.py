@@ -15,7 +15,7 @@ Drawn = bool | Literal["legendonly"]
 
 # Okabe and Ito's colours, each legible on white and on near-black, with a symbol as the second
 # channel. Vermillion is kept for weighted calls, which the paper highlights in red.
-COLOURS = {
+COLORS = {
     "default": "#CC79A7", "autoinit": "#0072B2", "uploaded": "#009E73", "calibrated": "#56B4E9",
     "centred": "#8B7BDE", "zero_residual": "#B8860B", "orthogonal": "#4C9F38",
     "delta_orthogonal": "#A0522D", "autoinit_orthogonal": "#6699CC", "he": "#44AA99",
@@ -32,13 +32,13 @@ DASHES = {
     "backward": "3px,3px,9px,3px",
     "as_it_is": "10px,5px", "as_it_is_autoinit": "1px,4px",
 }  # fmt: skip
-OTHER_COLOUR, OTHER_SYMBOL = "#56B4E9", "triangle-up"
-WEIGHTED_COLOUR = "#D55E00"
-WARNING_COLOUR = "#E69F00"
-NEUTRAL_COLOUR = "#808080"
-GRID_COLOUR = "rgba(128, 128, 128, 0.22)"
-BAR_COLOUR, ACTIVE_COLOUR = "#767676", "#1A78B8"  # of buttons, legible in both themes
-SHADE_COLOUR = "rgba(128, 128, 128, 0.13)"
+OTHER_COLOR, OTHER_SYMBOL = "#56B4E9", "triangle-up"
+WEIGHTED_COLOR = "#D55E00"
+WARNING_COLOR = "#E69F00"
+NEUTRAL_COLOR = "#808080"
+GRID_COLOR = "rgba(128, 128, 128, 0.22)"
+BAR_COLOR, ACTIVE_COLOR = "#767676", "#1A78B8"  # of buttons, legible in both themes
+SHADE_COLOR = "rgba(128, 128, 128, 0.13)"
 
 MARKED_CALLS = 300  # beyond, a marker on every point makes the chart slow
 OUTLINED_CALLS = 60  # beyond, marks are too small for an outline of their own
@@ -62,9 +62,9 @@ def marker_size(count: int) -> int:
     return 9 if count <= OUTLINED_CALLS else 6 if count <= MARKED_CALLS else 5
 
 
-def translucent(colour: str) -> str:
+def translucent(color: str) -> str:
     """The colour as a field that lines can be seen through."""
-    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red}, {green}, {blue}, 0.18)"
 
 

@@ -11,18 +11,18 @@ from app.analysis.result import Call, Moments, Preview
 from app.charts.axes import above_zero, along, positive, runs
 from app.charts.hover import HOVER, hover_fields, not_measured, outside
 from app.charts.theme import (
-    COLOURS,
+    COLORS,
     DASHES,
     EXPERT,
     MARKED_CALLS,
-    NEUTRAL_COLOUR,
-    OTHER_COLOUR,
+    NEUTRAL_COLOR,
+    OTHER_COLOR,
     OTHER_SYMBOL,
     OUTLINED_CALLS,
-    SHADE_COLOUR,
+    SHADE_COLOR,
     SYMBOLS,
-    WARNING_COLOUR,
-    WEIGHTED_COLOUR,
+    WARNING_COLOR,
+    WEIGHTED_COLOR,
     Column,
     Describe,
     Drawn,
@@ -41,7 +41,7 @@ def add_draws(figure: go.Figure, calls: Sequence[Call], series: str) -> list[flo
     ]
     if not any(edges[0]):
         return []
-    name, colour = series_name(series), COLOURS.get(series, OTHER_COLOUR)
+    name, color = series_name(series), COLORS.get(series, OTHER_COLOR)
     for edge, fill in zip(edges, (None, "tonexty"), strict=True):
         figure.add_trace(
             go.Scatter(
@@ -50,9 +50,9 @@ def add_draws(figure: go.Figure, calls: Sequence[Call], series: str) -> list[flo
                 legendgroup=series,
                 showlegend=False,
                 mode="lines",
-                line={"width": 0, "color": colour},
+                line={"width": 0, "color": color},
                 fill=fill,
-                fillcolor=translucent(colour),
+                fillcolor=translucent(color),
                 hoverinfo="skip",
                 zorder=0,
             )
@@ -101,7 +101,7 @@ def other_line(
         legendgroup=series,
         visible=drawn,
         mode="lines+markers" if few else "lines",
-        line={"color": COLOURS.get(series, OTHER_COLOUR), "width": 1.5, "dash": "dash"},
+        line={"color": COLORS.get(series, OTHER_COLOR), "width": 1.5, "dash": "dash"},
         marker={"size": 3},
         zorder=2,
         customdata=[["", ""] if place is None else told[place] for place in order],
@@ -152,7 +152,7 @@ def add_line(
             # A marker as wide as the line shows a call whose neighbours have no figure.
             mode="lines+markers" if few else "lines",
             line={
-                "color": COLOURS.get(series, OTHER_COLOUR),
+                "color": COLORS.get(series, OTHER_COLOR),
                 "width": 2 if few else 1.5,
                 "dash": DASHES.get(series, "solid"),
             },
@@ -181,7 +181,7 @@ def add_predictions(
     describe: Describe,
 ) -> None:
     """What is predicted of a series: dots, or a thin line where there are many calls."""
-    colour, name = COLOURS.get(series, OTHER_COLOUR), series_name(series)
+    color, name = COLORS.get(series, OTHER_COLOR), series_name(series)
     few = len(calls) <= MARKED_CALLS
     order: list[int | None] = list(range(len(calls))) if few else along(calls)
     told = [
@@ -199,10 +199,10 @@ def add_predictions(
             name=f"{name} predicted",
             legendgroup=series,
             mode="markers" if few else "lines",
-            line={"color": colour, "width": 1.5, "dash": "dot"},
+            line={"color": color, "width": 1.5, "dash": "dot"},
             marker={
                 "symbol": "circle-open",
-                "color": colour,
+                "color": color,
                 "size": marker_size(len(calls)) - 2,
                 "line": {"width": 1.5},
             },
@@ -230,11 +230,11 @@ def add_weighted_marks(
             legendgroup=series,
             mode="markers",
             marker={
-                "color": WEIGHTED_COLOUR,
+                "color": WEIGHTED_COLOR,
                 "symbol": SYMBOLS.get(series, OTHER_SYMBOL),
                 "size": marker_size(len(calls)),
                 "line": {
-                    "color": COLOURS.get(series, OTHER_COLOUR),
+                    "color": COLORS.get(series, OTHER_COLOR),
                     "width": 1 if len(calls) <= OUTLINED_CALLS else 0,
                 },
             },
@@ -261,7 +261,7 @@ def add_outside_marks(figure: go.Figure, calls: Sequence[Call], series: str) -> 
             mode="markers",
             marker={
                 "symbol": "circle-open",
-                "color": WARNING_COLOUR,
+                "color": WARNING_COLOR,
                 "size": marker_size(len(calls)) + (3 if few else 0),
                 "line": {"width": 1.5 if few else 1},
             },
@@ -285,7 +285,7 @@ def mark(figure: go.Figure, chosen: Sequence[int]) -> None:
             name="Chosen",
             legendgroup="marks",
             mode="lines",
-            line={"color": NEUTRAL_COLOUR, "width": 1.5},
+            line={"color": NEUTRAL_COLOR, "width": 1.5},
             hoverinfo="skip",
             zorder=-1,
         )
@@ -300,7 +300,7 @@ def level_line(level: float, count: int, name: str) -> go.Scatter:
         name=name,
         legendgroup="marks",
         mode="lines",
-        line={"color": NEUTRAL_COLOUR, "width": 1, "dash": "dash"},
+        line={"color": NEUTRAL_COLOR, "width": 1, "dash": "dash"},
         hoverinfo="skip",
     )
 
@@ -338,7 +338,7 @@ def add_edge_marks(
             legendgroup="edges",
             mode="markers",
             marker={
-                "color": COLOURS.get(series, OTHER_COLOUR),
+                "color": COLORS.get(series, OTHER_COLOR),
                 "symbol": "triangle-up" if top else "triangle-down",
                 "size": max(6, marker_size(len(figures))),
             },
@@ -370,7 +370,7 @@ def add_support_marks(figure: go.Figure, calls: Sequence[Call]) -> None:
                 name="Prediction unsure",
                 legendgroup="marks",
                 mode="lines",
-                line={"color": WARNING_COLOUR, "width": 7},
+                line={"color": WARNING_COLOR, "width": 7},
                 opacity=0.45,
                 hoverinfo="skip",
             )
@@ -402,10 +402,10 @@ def add_bottom_marks(
             legendgroup="marks",
             mode="markers",
             marker={
-                "color": WARNING_COLOUR,
+                "color": WARNING_COLOR,
                 "symbol": symbol,
                 "size": 10 if len(calls) <= MARKED_CALLS else 7,
-                "line": {"color": NEUTRAL_COLOUR, "width": 1},
+                "line": {"color": NEUTRAL_COLOR, "width": 1},
             },
             cliponaxis=False,
             customdata=[
@@ -432,7 +432,7 @@ def add_shade(figure: go.Figure, chosen: Sequence[int]) -> None:
             mode="lines",
             line={"width": 0},
             fill="toself",
-            fillcolor=SHADE_COLOUR,
+            fillcolor=SHADE_COLOR,
             hoverinfo="skip",
             zorder=-1,
         )

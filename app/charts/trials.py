@@ -11,7 +11,7 @@ from plotly.colors import sample_colorscale
 from app.analysis.trials.answer import cell_text
 from app.analysis.trials.result import Training, TrialResult
 from app.analysis.trials.settings import WORDS
-from app.charts.theme import COLOURS, DASHES, GRID_COLOUR, LAYOUT, NEUTRAL_COLOUR, OTHER_COLOUR
+from app.charts.theme import COLORS, DASHES, GRID_COLOR, LAYOUT, NEUTRAL_COLOR, OTHER_COLOR
 from app.text.escaping import html_text
 
 ROW, MARGIN, CURVES = 54, 96, 300  # pixels
@@ -20,7 +20,7 @@ DIVERGED, CHANCE, PLAIN = "x", "/", ""
 SCALE = "Blues"
 WORDS_DARK, WORDS_LIGHT = "#10202E", "#FFFFFF"
 _EMPTY = "rgba(128, 128, 128, 0.10)"
-_GREY = "rgba(128, 128, 128, 0.45)"
+_GRAY = "rgba(128, 128, 128, 0.45)"
 
 
 def grid_chart(trial: TrialResult) -> go.Figure:
@@ -34,7 +34,7 @@ def grid_chart(trial: TrialResult) -> go.Figure:
     rates = [f"{rate:g}" for rate in trial.rates]
     for scheme in reversed(trial.schemes):  # stacked from below
         cells = [trial.of(scheme, rate) for rate in trial.rates]
-        colours = [_colour(trial, cell) for cell in cells]
+        colors = [_color(trial, cell) for cell in cells]
         figure.add_trace(
             go.Bar(
                 x=rates,
@@ -46,18 +46,18 @@ def grid_chart(trial: TrialResult) -> go.Figure:
                 textangle=0,
                 textfont={"size": 13, "color": [_ink(trial, cell) for cell in cells]},
                 marker={
-                    "color": colours,
+                    "color": colors,
                     "line": {
                         "width": [3 if (scheme, rate) in best else 1 for rate in trial.rates],
                         "color": [
-                            "#D55E00" if (scheme, rate) in best else GRID_COLOUR
+                            "#D55E00" if (scheme, rate) in best else GRID_COLOR
                             for rate in trial.rates
                         ],
                     },
                     "pattern": {
                         "shape": [_pattern(trial, cell) for cell in cells],
                         "fillmode": "overlay",
-                        "fgcolor": NEUTRAL_COLOUR,
+                        "fgcolor": NEUTRAL_COLOR,
                         "size": 7,
                         "solidity": 0.15,
                     },
@@ -115,7 +115,7 @@ def curves_chart(trial: TrialResult) -> go.Figure:
                     showlegend=chosen,
                     opacity=1.0 if chosen else 0.3,
                     line={
-                        "color": COLOURS.get(scheme, OTHER_COLOUR),
+                        "color": COLORS.get(scheme, OTHER_COLOR),
                         "width": 3 if chosen else 1,
                         "dash": DASHES.get(scheme, "solid") if chosen else "solid",
                     },
@@ -128,7 +128,7 @@ def curves_chart(trial: TrialResult) -> go.Figure:
         height=CURVES,
         xaxis={
             "title": "step",
-            "gridcolor": GRID_COLOUR,
+            "gridcolor": GRID_COLOR,
             "zeroline": False,
             "fixedrange": True,
             "range": [0, trial.steps],
@@ -136,7 +136,7 @@ def curves_chart(trial: TrialResult) -> go.Figure:
         yaxis={
             "title": "loss",
             "type": "log",
-            "gridcolor": GRID_COLOUR,
+            "gridcolor": GRID_COLOR,
             "automargin": True,
             "fixedrange": True,
             "range": _losses_in_sight(trial),
@@ -160,11 +160,11 @@ def _share(trial: TrialResult, cell: Training) -> float:
     return min(max((score - trial.chance) / (1.0 - trial.chance or 1.0), 0.0), 1.0)
 
 
-def _colour(trial: TrialResult, cell: Training | None) -> str:
+def _color(trial: TrialResult, cell: Training | None) -> str:
     if cell is None:
         return _EMPTY
     if cell.outcome == "diverged":
-        return _GREY
+        return _GRAY
     found: str = sample_colorscale(SCALE, [0.08 + 0.8 * _share(trial, cell)])[0]
     return found
 
@@ -172,7 +172,7 @@ def _colour(trial: TrialResult, cell: Training | None) -> str:
 def _ink(trial: TrialResult, cell: Training | None) -> str:
     """Of a cell's words."""
     if cell is None or cell.outcome == "diverged":
-        return NEUTRAL_COLOUR
+        return NEUTRAL_COLOR
     return WORDS_LIGHT if _share(trial, cell) > 0.55 else WORDS_DARK
 
 

@@ -18,7 +18,7 @@ from app.analysis.headline import describe_variance
 from app.analysis.job_spec import SAMPLE_PREFIX, JobSpec
 from app.analysis.options import table
 from app.analysis.result import Result
-from app.analysis.settings import FILES, INITIALISATION, INPUT, MEASUREMENT, WHAT_IF, Settings
+from app.analysis.settings import FILES, INITIALIZATION, INPUT, MEASUREMENT, WHAT_IF, Settings
 from app.analysis.side_by_side import answer
 from app.analysis.trials.result import TrialResult
 from app.cli import common
@@ -68,7 +68,7 @@ def _parse_what_if(text: str) -> dict[str, Any]:
 
 CHANGEABLE = {
     name: entry for name, entry in table(Settings).items()
-    if entry.option.group in (WHAT_IF, INITIALISATION, INPUT) and entry.option.in_form
+    if entry.option.group in (WHAT_IF, INITIALIZATION, INPUT) and entry.option.in_form
     and entry.kind in (str, int, float)
 }  # fmt: skip
 CHANGES = Parsed(

@@ -12,7 +12,7 @@ from app import jobs
 from app.analysis.input_moments import moments_text, parse_moments
 from app.analysis.job_spec import SAMPLE_PREFIX, JobSpec
 from app.analysis.options import Setting, from_query, table
-from app.analysis.settings import INITIALISATION, INPUT, MEASUREMENT, WHAT_IF, Settings
+from app.analysis.settings import INITIALIZATION, INPUT, MEASUREMENT, WHAT_IF, Settings
 from app.dashboard import uploads
 from app.text.escaping import markdown_text, plain_text
 from app.text.formatting import size
@@ -23,7 +23,7 @@ FIRST_SAMPLE = "resnet-56-nobn"
 # The groups of settings, each folded into an expander of its own.
 GROUPS = {
     INPUT: ":material/input:",
-    INITIALISATION: ":material/balance:",
+    INITIALIZATION: ":material/balance:",
     WHAT_IF: ":material/alt_route:",
     MEASUREMENT: ":material/speed:",
 }

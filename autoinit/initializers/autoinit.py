@@ -149,7 +149,7 @@ class AutoInit:
         options = Options(
             training=training,
             signal_variance=self.signal_variance,
-            centred=config.constrain_weights,
+            centered=config.constrain_weights,
             keep_frozen=keep_frozen,
             zero_kernels=config.zero_kernels,
             seed=config.seed or 0,

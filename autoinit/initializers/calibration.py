@@ -58,7 +58,7 @@ def calibrate(
     target: float,
     fed: Fed,
     *,
-    centred: bool = False,
+    centered: bool = False,
 ) -> tuple[dict[int, float], tuple[Finding, ...]]:
     """Scale kernels until what they give has the variance aimed at, on the inputs that are fed.
 
@@ -71,12 +71,12 @@ def calibrate(
         plans: which kernels there are.
         target: variance of what calls with a kernel give.
         fed: what goes through.
-        centred: also take each unit's mean into its bias, where there is one, and one use of it.
+        centered: also take each unit's mean into its bias, where there is one, and one use of it.
 
     Returns:
         By how much each variable was scaled, by identity; findings for those that could not be.
     """
-    run = _Calibration(graph, plans, target, fed, centred)
+    run = _Calibration(graph, plans, target, fed, centered)
     inputs = draw_inputs(
         graph, fed.samples or _samples(graph), fed.seed, fed.mean, fed.variance, fed.data
     )
@@ -105,9 +105,9 @@ class _Calibration:
         plans: Sequence[KernelScale],
         target: float,
         fed: Fed,
-        centred: bool,
+        centered: bool,
     ) -> None:
-        self.graph, self.target, self.fed, self.centred = graph, target, fed, centred
+        self.graph, self.target, self.fed, self.centered = graph, target, fed, centered
         self.findings: list[Finding] = []
         self.scaled: dict[int, float] = {}
         # The last kernel of a call: a separable one has two.
@@ -163,7 +163,7 @@ class _Calibration:
             output, added = alone, output - alone
         u = as_array(output).astype(np.float32, copy=False)
         offset = None
-        own = self.centred and bias is not None and call.index not in self.shared
+        own = self.centered and bias is not None and call.index not in self.shared
         if own and u.shape[-1:] == tuple(bias.shape):
             offset = u.mean(tuple(range(u.ndim - 1)), dtype=np.float64).astype(np.float32)
             u, added = u - offset, None

@@ -34,9 +34,9 @@ class Scheme:
         deviation: of a kernel's entries; None for AutoInit's.
         distribution: a key of `DISTRIBUTIONS`; None for the one that is asked for.
         own: whether the file's own initializers draw all weights.
-        at_centre: whether only the middle tap of a convolution's kernel is drawn.
+        at_center: whether only the middle tap of a convolution's kernel is drawn.
         calibrated: whether each kernel is then scaled by what is measured behind it.
-        centred: whether that pass takes each unit's mean into its bias, too.
+        centered: whether that pass takes each unit's mean into its bias, too.
         zero_residual: whether the last kernel of each residual branch starts at zero.
         backward: whether the plan keeps the variance of gradients in place of that of signals.
     """
@@ -46,9 +46,9 @@ class Scheme:
     deviation: Callable[[Kernel], float] | None = None
     distribution: str | None = None
     own: bool = False
-    at_centre: bool = False
+    at_center: bool = False
     calibrated: bool = False
-    centred: bool = False
+    centered: bool = False
     zero_residual: bool = False
     backward: bool = False
 
@@ -117,7 +117,7 @@ SCHEMES: dict[str, Scheme] = {
         "Orthogonal at the middle tap of a convolution, zero at the others (Xiao et al. 2018).",
         _orthogonal,
         "orthogonal",
-        at_centre=True,
+        at_center=True,
     ),
     "autoinit": Scheme(
         "AutoInit",
@@ -146,7 +146,7 @@ SCHEMES: dict[str, Scheme] = {
         "Calibrated, with each unit's mean taken into its bias (after Krähenbühl et al. 2016): "
         "inputs stay apart where they would become alike.",
         calibrated=True,
-        centred=True,
+        centered=True,
     ),
     "zero_residual": Scheme(
         "Zero residual",
@@ -200,12 +200,12 @@ def draw(
         for plan in plans
     ]
     apply_plans(chosen, distribution, seed, constrain=constrain)
-    if scheme.at_centre:
+    if scheme.at_center:
         for number, plan in enumerate(chosen):
-            _keep_centre(plan, None if seed is None else derived(seed, number))
+            _keep_center(plan, None if seed is None else derived(seed, number))
     findings: tuple[Finding, ...] = ()
     if scheme.calibrated:
-        scaled, findings = calibrate(graph, chosen, target, fed, centred=scheme.centred)
+        scaled, findings = calibrate(graph, chosen, target, fed, centered=scheme.centered)
         chosen = [
             replace(plan, standard_deviation=plan.standard_deviation * scaled[key])
             if (key := id(plan.kernel.variable)) in scaled
@@ -216,7 +216,7 @@ def draw(
     return tuple(chosen), findings
 
 
-def _keep_centre(plan: KernelScale, seed: int | None) -> None:
+def _keep_center(plan: KernelScale, seed: int | None) -> None:
     """Draw the matrix of a convolution's middle tap, and leave the other taps at zero.
 
     With fewer units than channels that cannot keep all of a signal, and the kernel stays as it is.

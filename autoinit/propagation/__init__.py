@@ -35,7 +35,7 @@ class Options:
     Attributes:
         training: mode of the model.
         signal_variance: variance that AutoInit gives to pre-activations.
-        centred: whether kernels are kept at zero mean per unit (`constrain_weights`).
+        centered: whether kernels are kept at zero mean per unit (`constrain_weights`).
         keep_frozen: whether frozen layers keep the weights that they have.
         zero_kernels: whether AutoInit leaves kernels that start at zero on purpose (`keep`), or
             draws them like the others (`replace`).
@@ -48,7 +48,7 @@ class Options:
 
     training: bool = True
     signal_variance: float = 1.0
-    centred: bool = False
+    centered: bool = False
     keep_frozen: bool = False
     zero_kernels: str = "keep"
     seed: int = 0
@@ -191,7 +191,7 @@ def plan(
         kernels = PlannedKernels(
             as_array,
             options.signal_variance,
-            centred=options.centred,
+            centered=options.centered,
             kept=kept,
             loops=loops,
             zeros=zeros,

@@ -87,7 +87,7 @@ class PlannedKernels(GivenKernels):
     Args:
         load: gives the values of a variable.
         target: variance to aim at.
-        centred: whether kernels are kept at zero mean per unit.
+        centered: whether kernels are kept at zero mean per unit.
         kept: identities of variables that stay as they are.
         loops: deviations of kernels that meet again what they had a part in, by variable.
         zeros: identities of those that start at zero on purpose.
@@ -100,7 +100,7 @@ class PlannedKernels(GivenKernels):
         load: Loader,
         target: float,
         *,
-        centred: bool,
+        centered: bool,
         kept: frozenset[int],
         loops: Mapping[int, float] = MappingProxyType({}),
         zeros: frozenset[int] = frozenset(),
@@ -109,7 +109,7 @@ class PlannedKernels(GivenKernels):
         super().__init__(load)
         self.latents = latents
         self.target = target
-        self.centred = centred
+        self.centered = centered
         self.kept = kept
         self.loops = loops
         self.zeros = zeros
@@ -126,7 +126,7 @@ class PlannedKernels(GivenKernels):
         if not math.isfinite(given.second_moment):
             # No weights could make up for it; those after it are drawn as if it were mended.
             given = NO_BIAS
-        drawn = kernel.drawn(centred=self.centred)
+        drawn = kernel.drawn(centered=self.centered)
         earlier = self.chosen.get(key)
         if earlier is not None:
             use = (
@@ -166,7 +166,7 @@ class PlannedKernels(GivenKernels):
 
     def _zero(self, call: Call, kernel: Kernel, bias: BiasMoments) -> Found:
         """A kernel that starts at zero; one that was trained goes back there."""
-        moments = kernel.drawn(centred=False).scaled(0.0)
+        moments = kernel.drawn(centered=False).scaled(0.0)
         scales: tuple[KernelScale, ...] = ()
         if id(kernel.variable) not in self.chosen and np.any(self.load(kernel.variable)):
             scales = (KernelScale(replace(kernel, constant=True), 0.0, call.path),)

@@ -79,7 +79,7 @@ class Kernel:
     def _coverages(self) -> list[Array]:
         return [coverage(axis_windows) for axis_windows in self.windows]
 
-    def drawn(self, *, centred: bool) -> KernelMoments:
+    def drawn(self, *, centered: bool) -> KernelMoments:
         """Expected moments of a kernel with independent entries of zero mean and unit variance.
 
         Under `same` padding a position near the border sees fewer taps: `power` counts the
@@ -89,7 +89,7 @@ class Kernel:
         channels = self.channels
         covers = self._coverages()
         seen = channels * math.prod(float(np.trace(cover)) for cover in covers)
-        if not centred or self.fan_in == 1:  # a single weight has no mean to remove
+        if not centered or self.fan_in == 1:  # a single weight has no mean to remove
             return self._moments(seen, seen, 0.0)
         seen_squared = channels**2 * math.prod(float(cover.sum()) for cover in covers)
         left = (self.fan_in * seen - seen_squared) / (self.fan_in - 1)

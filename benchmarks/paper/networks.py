@@ -56,8 +56,8 @@ def _smaller(
             config["filters"] //= share
         return type(layer).from_config(config)
 
-    grey = keras.Input((size, size, 1), name="image")
-    return keras.models.clone_model(model, input_tensors=grey, clone_function=part)
+    gray = keras.Input((size, size, 1), name="image")
+    return keras.models.clone_model(model, input_tensors=gray, clone_function=part)
 
 
 class Course:

@@ -13,7 +13,7 @@ import plotly.express as px
 import plotly.graph_objects as go
 from PIL import Image
 
-from app.charts.theme import COLOURS, DASHES, WEIGHTED_COLOUR
+from app.charts.theme import COLORS, DASHES, WEIGHTED_COLOR
 from benchmarks.browser import browsing
 from benchmarks.paper.experiments import AUTOINIT, DEFAULT, PLUS
 from benchmarks.paper.functions import generated, text, values
@@ -21,7 +21,7 @@ from benchmarks.paper.functions import generated, text, values
 _NAMED = {DEFAULT: "default", AUTOINIT: "autoinit", PLUS: "own"}
 BY_SCHEME: dict[str, Any] = {
     "color": "scheme", "template": "plotly_white",
-    "color_discrete_map": COLOURS | {name: COLOURS[key] for name, key in _NAMED.items()},
+    "color_discrete_map": COLORS | {name: COLORS[key] for name, key in _NAMED.items()},
 }  # fmt: skip
 LINES = BY_SCHEME | {
     "line_dash": "scheme",
@@ -53,7 +53,7 @@ def signals_of_cnn(frame: pd.DataFrame) -> go.Figure:
     for trace in figure.data:
         weighted = frame[(frame.value == trace.name) & frame.weighted].depth.unique()
         sizes = [7 if place in weighted else 0 for place in trace.x]
-        trace.update(mode="lines+markers", marker={"size": sizes, "color": WEIGHTED_COLOUR})
+        trace.update(mode="lines+markers", marker={"size": sizes, "color": WEIGHTED_COLOR})
     return figure.update_yaxes(exponentformat="power")
 
 

@@ -18,7 +18,7 @@ Row = tuple[str, str, str, bool]
 HEADER = "| | paper | here | agrees |\n|---|---|---|---|"
 
 # Three standard errors of 352 samples above the 0.1 that chance gives: less is nothing learnt.
-LEARNT = 0.15
+LEARNED = 0.15
 # Two standard errors of the difference of two accuracies near 0.5, of 352 samples each.
 COMPARABLE = 0.075
 # Variances in which a call with a kernel has what AutoInit aims at.
@@ -56,7 +56,7 @@ def of_variations(frame: pd.DataFrame) -> Iterator[Row]:
         )
         least = -COMPARABLE if what == "activation" else COMPARABLE
         yield what, said, told, bool((gained > least).all())
-    found = _by_scheme(frame[frame.what == "learning rate"], "value") > LEARNT
+    found = _by_scheme(frame[frame.what == "learning rate"], "value") > LEARNED
     counts = {name: int(found[name].sum()) for name in (DEFAULT, AUTOINIT)}
     told = f"learns at {counts[AUTOINIT]} of {len(found)} rates, {counts[DEFAULT]} by default"
     yield "learning rate", "less sensitive", told, counts[AUTOINIT] > counts[DEFAULT]
@@ -113,13 +113,13 @@ def of_learning_rates(frame: pd.DataFrame) -> Iterator[Row]:
     for network, found in frame.groupby("network", sort=False):
         for name in (DEFAULT, AUTOINIT):
             part = found[found.scheme == name]
-            learnt = part[part.accuracy > LEARNT].rate
+            learned = part[part.accuracy > LEARNED].rate
             paper = said.get(network, {}).get(name, "none" if name == DEFAULT else "1e-4 to 0.05")
-            here = "none" if learnt.empty else f"{learnt.min():g} to {learnt.max():g}"
+            here = "none" if learned.empty else f"{learned.min():g} to {learned.max():g}"
             here += f", best {part.accuracy.max():.2f}"
-            agrees = learnt.empty == (paper == "none")
-            if paper != "none" and not learnt.empty:
-                agrees = learnt.max() <= 5e-4 if name == DEFAULT else bool(learnt.max() >= 0.01)
+            agrees = learned.empty == (paper == "none")
+            if paper != "none" and not learned.empty:
+                agrees = learned.max() <= 5e-4 if name == DEFAULT else bool(learned.max() >= 0.01)
             yield f"{network}, {name}", paper, here, bool(agrees)
 
 
@@ -140,18 +140,18 @@ def of_schedules(frame: pd.DataFrame) -> Iterator[Row]:
         f"lost on average: default {lost[DEFAULT]:.2f}, AutoInit {lost[AUTOINIT]:.2f}",
         bool(lost[DEFAULT] > lost[AUTOINIT]),
     )
-    learnt = (without > LEARNT).sum()
+    learned = (without > LEARNED).sum()
     yield (
         f"{PLAIN}, default",
         "fails with every schedule",
-        f"learns with {learnt[DEFAULT]} of {len(without)}",
-        bool(learnt[DEFAULT] == 0),
+        f"learns with {learned[DEFAULT]} of {len(without)}",
+        bool(learned[DEFAULT] == 0),
     )
     yield (
         f"{PLAIN}, AutoInit",
         "high with the majority",
-        f"learns with {learnt[AUTOINIT]} of {len(without)}, best {without[AUTOINIT].max():.2f}",
-        bool(learnt[AUTOINIT] > len(without) / 2),
+        f"learns with {learned[AUTOINIT]} of {len(without)}, best {without[AUTOINIT].max():.2f}",
+        bool(learned[AUTOINIT] > len(without) / 2),
     )
 
 
@@ -167,7 +167,7 @@ def _accuracies(frame: pd.DataFrame) -> tuple[dict[str, Any], float]:
 def of_functions(frame: pd.DataFrame) -> Iterator[Row]:
     found, relu = _accuracies(frame)
     count = len(found[DEFAULT])
-    failures = {name: int((each <= LEARNT).sum()) for name, each in found.items()}
+    failures = {name: int((each <= LEARNED).sum()) for name, each in found.items()}
     better = {name: int((each > relu).sum()) for name, each in found.items()}
     for what, here, paper in (
         (f"of {count} no better than chance", failures, "149, 130, 117"),

@@ -46,7 +46,7 @@ class DeviceRecorder(Recorder):
         known.add(ops.reshape(tensor, recorded_shape(tensor)), last or key is None, samples)
 
     def record_summary(self, summary: Any, count: int, key: Hashable) -> None:
-        """Take what `summarised` gave first for a tensor of so many entries, as one row of them."""
+        """Take what `summarized` gave first for a tensor of so many entries, as one row of them."""
         self._figures.setdefault(key, _OnDevice(None)).add_summary(summary, count)
 
     def standard_errors(self) -> dict[Hashable, float | None]:
@@ -97,7 +97,7 @@ class _OnDevice:
     def add(self, tensor: Any, last: bool, samples: FirstAxis = UNTOLD) -> None:
         """Take samples, positions, channels; `last` where no more follow."""
         shape = tuple(tensor.shape)
-        summary, deviation = summarised(tensor)
+        summary, deviation = summarized(tensor)
         self.add_summary(summary, math.prod(shape))
         if rows_of(shape, samples):
             self._rows.append(_by_sample(ops.reshape(deviation, (samples.number, -1))))
@@ -183,7 +183,7 @@ class _OnDevice:
     def _look_at_few(self) -> None:
         few = ops.concatenate(self._few)
         self._few.clear()
-        summary, deviation = summarised(few)
+        summary, deviation = summarized(few)
         deviation = ops.reshape(deviation, few.shape)
         self._looked = _look_on_device(deviation, summary[2], summary[3], self._bounds)
 
@@ -199,7 +199,7 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @_compiled
-def summarised(tensor: Any) -> tuple[Any, Any]:
+def summarized(tensor: Any) -> tuple[Any, Any]:
     """What is known of all entries, on the device.
 
     Returns:

@@ -39,7 +39,7 @@ def upload(page: Page, path: Path) -> None:
     page.locator(".st-key-drop input[type=file]").set_input_files(path)
 
 
-def analyse(page: Page) -> None:
+def analyze(page: Page) -> None:
     page.get_by_role("button", name="Analyse").click()
 
 

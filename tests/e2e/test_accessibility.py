@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, TimeoutError, expect
 from tests.e2e import axe
 from tests.e2e.driving import (
     PATIENCE,
-    analyse,
+    analyze,
     await_answer,
     await_result,
     choose_sample,
@@ -122,7 +122,7 @@ def test_axe_finds_nothing(browser: Browser, server: str, tmp_path: Path, scheme
         assert not axe.violations(page), "the first visit"
 
         choose_sample(page, "resnet-812-nobn")
-        analyse(page)
+        analyze(page)
         expect(page.get_by_role("button", name="Cancel")).to_be_visible()
         assert not axe.violations(page), "a running job"
         photograph(page, f"running-{scheme}")
@@ -142,7 +142,7 @@ def test_axe_finds_nothing(browser: Browser, server: str, tmp_path: Path, scheme
         photograph(page, f"refused-{scheme}")
 
         choose_sample(page, SAMPLE)
-        analyse(page)
+        analyze(page)
         await_result(page)
         page.get_by_role("button", name="Keep this run").click()
         expect(page.get_by_role("button", name="Let go of this run")).to_be_visible()

@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 from autoinit.manifest import differing
 from sample_models import FILES_FOLDER
 from tests.e2e.driving import (
-    analyse,
+    analyze,
     await_result,
     choose_sample,
     download,
@@ -60,7 +60,7 @@ def test_a_worker_that_dies_gets_a_sentence_and_the_job_can_be_started_again(pag
     page.get_by_text("Measurement", exact=True).click()
     page.get_by_role("spinbutton", name="Draws").fill("100")
     page.keyboard.press("Tab")
-    analyse(page)
+    analyze(page)
     # Before that it may still be without a worker.
     expect(page.get_by_test_id("stProgress")).to_contain_text(re.compile("Predicting|Measuring"))
     # As the kernel does where memory ends. The worker that stands by is not missed.
@@ -73,14 +73,14 @@ def test_a_worker_that_dies_gets_a_sentence_and_the_job_can_be_started_again(pag
     page.get_by_text("Measurement", exact=True).click()
     page.get_by_role("spinbutton", name="Draws").fill("1")
     page.keyboard.press("Tab")
-    analyse(page)
+    analyze(page)
     await_result(page)
 
 
 @pytest.mark.slow
 def test_a_running_job_is_its_visitors_own_and_the_only_one(page, browser, server, tmp_path):
     choose_sample(page, "resnet-812-nobn")
-    analyse(page)
+    analyze(page)
     expect(page.get_by_test_id("stProgress")).to_be_visible()
     with browser.new_context() as elsewhere:
         other = elsewhere.new_page()

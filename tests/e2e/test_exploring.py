@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from tests.e2e.driving import (
     PATIENCE,
-    analyse,
+    analyze,
     await_result,
     choose,
     choose_sample,
@@ -25,7 +25,7 @@ DEEP, QUICK = "resnet-56-nobn", "deep-tanh-mlp"
 
 def open_sample(page: Page, name: str) -> None:
     choose_sample(page, name)
-    analyse(page)
+    analyze(page)
     await_result(page)
 
 
@@ -36,7 +36,7 @@ def y_title(page: Page, text: str) -> None:
 @pytest.mark.slow
 def test_a_run_that_is_reloaded_goes_on_and_its_result_can_be_explored(page):
     choose_sample(page, DEEP)
-    analyse(page)
+    analyze(page)
     expect(page.get_by_test_id("stProgress")).to_be_visible()
     address = page.url
     page.reload()

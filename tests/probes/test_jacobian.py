@@ -456,7 +456,7 @@ def test_a_jacobian_that_overflows_is_refused(widths):
 def test_a_backend_without_derivatives_is_named(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "openvino")
     with pytest.raises(ValueError, match="openvino"):
-        jacobian.linearised()
+        jacobian.linearized()
 
 
 def test_quadrature_is_exact_for_low_moments_of_each_vectors_measure():

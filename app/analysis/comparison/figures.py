@@ -232,7 +232,7 @@ def _kernels(comparison: Comparison) -> dict[str, list[Kernel]]:
             variable=kernel.variable.path,
             shape=tuple(kernel.shape),
             fan_in=kernel.fan_in,
-            effective_fan_in=kernel.drawn(centred=False).power,
+            effective_fan_in=kernel.drawn(centered=False).power,
             planned=figure_of(plan.standard_deviation),
             deviation=deviations,
             **known,

@@ -67,7 +67,7 @@ class Analysis:
         self.options = Options(
             training=training,
             signal_variance=settings.signal_variance,
-            centred=settings.constrain_weights,
+            centered=settings.constrain_weights,
             keep_frozen=keep_frozen,
             zero_kernels=settings.zero_kernels,
             seed=settings.seed,

@@ -216,6 +216,6 @@ def _picture(rows: list[tuple[float | None, ...]]) -> np.ndarray:
         levels = np.log10(values)
     levels[~np.isfinite(levels)] = np.nan
     low, high = (np.nanmin(levels), np.nanmax(levels)) if np.isfinite(levels).any() else (0, 1)
-    grey = 55 + 200 * (levels - low) / max(high - low, 1e-9)
-    picture = np.nan_to_num(grey).astype(np.uint8)
+    gray = 55 + 200 * (levels - low) / max(high - low, 1e-9)
+    picture = np.nan_to_num(gray).astype(np.uint8)
     return np.kron(picture, np.ones((8, 8), np.uint8))[..., None]

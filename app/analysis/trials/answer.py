@@ -61,7 +61,7 @@ def standing(trial: TrialResult, scheme: str) -> Standing | None:
         return None
     # The rate that was best of one draw was tried with another; a lucky one shows there.
     rate, found = max(known, key=lambda each: (each[1].draws, each[1].score, -each[0]))
-    near = _neighbours(trial, scheme, trial.rates.index(rate), found)
+    near = _neighbors(trial, scheme, trial.rates.index(rate), found)
     if found.draws == 1:
         # Of rates that do as well the middle one: the largest may be too large for other weights.
         scores = dict(known)
@@ -133,7 +133,7 @@ def _score(trial: TrialResult, scheme: str, rate: float) -> _Score | None:
     return _Score(fmean(scores), error, sampling, len(scores))
 
 
-def _neighbours(trial: TrialResult, scheme: str, place: int, best: _Score) -> range:
+def _neighbors(trial: TrialResult, scheme: str, place: int, best: _Score) -> range:
     """Places of the rates around the best one that do as well."""
 
     def does_as_well(at: int) -> bool:

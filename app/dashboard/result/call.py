@@ -10,7 +10,7 @@ import streamlit as st
 from app.analysis.headline import series_name
 from app.analysis.result import SUPPORTS, Call, Part, Result
 from app.charts.histograms import histogram_chart
-from app.charts.network import neighbourhood_chart
+from app.charts.network import neighborhood_chart
 from app.dashboard.result.charts import chart_settings
 from app.jobs.folders import HISTOGRAMS, read_written
 from app.text.escaping import markdown_text, plain_text
@@ -79,7 +79,7 @@ def show_call(result: Result, call: Call, folder: Path) -> None:
             )
         if call.inputs or len(result.calls) > 1:
             st.plotly_chart(
-                neighbourhood_chart(result, call.index, result.chosen_series),
+                neighborhood_chart(result, call.index, result.chosen_series),
                 key="neighbourhood",
                 config=chart_settings(result, "neighbourhood"),
                 alt="The layers around this one; squares have a kernel, colour is the variance.",

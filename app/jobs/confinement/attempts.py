@@ -34,14 +34,14 @@ class Surroundings:
     """What lies around the process that tries.
 
     Attributes:
-        neighbour: a file of another job.
+        neighbor: a file of another job.
         port: of a service on this machine.
         socket: the path of another one.
         address: of eight bytes in the parent's memory.
         cell: the process's own.
     """
 
-    neighbour: str
+    neighbor: str
     port: int
     socket: str
     address: int
@@ -78,9 +78,9 @@ def walk() -> Attempted:
         _services(Path(folder)) as found,
     ):
         cell = folders.new_cell(Path(folder))
-        neighbour = Path(folder, "neighbour")
-        neighbour.write_text("theirs")
-        around = Surroundings(str(neighbour), *found, ctypes.addressof(secret), str(cell))
+        neighbor = Path(folder, "neighbour")
+        neighbor.write_text("theirs")
+        around = Surroundings(str(neighbor), *found, ctypes.addressof(secret), str(cell))
         done = subprocess.run(
             [sys.executable, "-m", __name__, str(cell)],
             input=json.dumps(asdict(around)),
@@ -226,13 +226,13 @@ ATTEMPTS: Mapping[str, Callable[[Surroundings], Any]] = {
     "go back to its network": _return_to_network,
     "connect to a socket by its path": lambda around: _connect(socket.AF_UNIX, around.socket),
     "make a pair of sockets": _send_to_path,
-    "read another job's file": lambda around: Path(around.neighbour).read_bytes(),
-    "write another job's file": lambda around: _write(around.neighbour),
-    "change its mode": lambda around: os.chmod(around.neighbour, 0o600),
-    "change its times": lambda around: os.utime(around.neighbour),
+    "read another job's file": lambda around: Path(around.neighbor).read_bytes(),
+    "write another job's file": lambda around: _write(around.neighbor),
+    "change its mode": lambda around: os.chmod(around.neighbor, 0o600),
+    "change its times": lambda around: os.utime(around.neighbor),
     "list the jobs": lambda around: os.listdir(Path(around.cell).parent),
     "link another job's file": lambda around: os.link(
-        around.neighbour, folders.left(Path(around.cell)) / "link"
+        around.neighbor, folders.left(Path(around.cell)) / "link"
     ),
     "leave a symbolic link": lambda around: os.symlink(
         "/proc/self/environ", folders.left(Path(around.cell)) / "symlink"

@@ -44,7 +44,7 @@ def reset_optimizers(
         version: 2 or 3, of the Keras that wrote the file.
     """
     name, config = _optimizer(settings)
-    for group, labelled in _groups(writer.file).items():
+    for group, labeled in _groups(writer.file).items():
         outermost = group.startswith("optimizer")
         starts = (
             _starts(name, config, len(trainable), version)
@@ -52,7 +52,7 @@ def reset_optimizers(
             else itertools.repeat("zeros")
         )
         weights = itertools.cycle(trainable) if trainable else itertools.repeat(None)
-        for label, array in labelled:
+        for label, array in labeled:
             if array.dtype.kind not in "fV":
                 writer.fill(array, 0)
             elif array.shape:
@@ -62,7 +62,7 @@ def reset_optimizers(
                     writer.write(array, writer.read(source))
                 else:
                     writer.fill(array, _initial(config) if start == "accumulator" else 0)
-            elif name == "Nadam" and _is_product(label, labelled):
+            elif name == "Nadam" and _is_product(label, labeled):
                 writer.fill(array, 1)
 
 

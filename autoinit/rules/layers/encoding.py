@@ -132,5 +132,5 @@ def _encoded(call: Call, mean: Array, second: Array, weights: Signal) -> Signal:
         variance = entries * (second - mean**2)
         mean = entries * mean
         second = variance + mean**2
-    centre = float(mean.mean())
-    return type(weights).gaussian(centre, max(float(second.mean()) - centre**2, 0.0))
+    center = float(mean.mean())
+    return type(weights).gaussian(center, max(float(second.mean()) - center**2, 0.0))

@@ -21,16 +21,16 @@ def batch_normalization(call: Call, inputs: Sequence[Signal], context: Context) 
     gamma, beta = _scale_and_offset(layer, context)
     if context.training and layer.trainable:
         if layer.renorm:
-            scale, offset = _renormalisation(layer, inputs[0], context)
+            scale, offset = _renormalization(layer, inputs[0], context)
             gamma, beta = gamma * scale, gamma * offset + beta
-        normalised = inputs[0].normalize(layer.epsilon, None, centered=True, samples=context.batch)
-        return normalised.affine(gamma, beta)
+        normalized = inputs[0].normalize(layer.epsilon, None, centered=True, samples=context.batch)
+        return normalized.affine(gamma, beta)
     deviation = np.sqrt(_load(context, layer.moving_variance) + layer.epsilon)
     scale = gamma / deviation
     return inputs[0].affine(scale, beta - scale * _load(context, layer.moving_mean))
 
 
-def _renormalisation(layer: Any, signal: Signal, context: Context) -> tuple[Any, Any]:
+def _renormalization(layer: Any, signal: Signal, context: Context) -> tuple[Any, Any]:
     """Batch renormalisation's r and d (Ioffe 2017), from the statistics held to the batch's own."""
     held = np.maximum(_load(context, layer.renorm_stddev), math.sqrt(layer.epsilon))
     clipping = layer.renorm_clipping
@@ -54,8 +54,8 @@ def layer_normalization(
         # Keras divides by the deviation and leaves the mean: as for a great many entries.
         scale = gamma / math.sqrt(inputs[0].variance + layer.epsilon)
         return RuleResult((inputs[0].affine(scale, 0.0),), Support.APPROXIMATE)
-    normalised = inputs[0].normalize(layer.epsilon, _count(call, layer.axis), centered=True)
-    return normalised.affine(gamma, beta)
+    normalized = inputs[0].normalize(layer.epsilon, _count(call, layer.axis), centered=True)
+    return normalized.affine(gamma, beta)
 
 
 @rule(layers.GroupNormalization)
@@ -66,8 +66,8 @@ def group_normalization(call: Call, inputs: Sequence[Signal], context: Context) 
     channels = call.inputs[0].shape[layer.axis] or 1
     groups = channels if layer.groups == -1 else layer.groups
     count = max(call.inputs[0].entries // groups, 1)
-    normalised = inputs[0].normalize(layer.epsilon, count, centered=True, positions=True)
-    return normalised.affine(gamma, beta)
+    normalized = inputs[0].normalize(layer.epsilon, count, centered=True, positions=True)
+    return normalized.affine(gamma, beta)
 
 
 @rule(layers.RMSNormalization)

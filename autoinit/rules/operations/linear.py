@@ -79,19 +79,19 @@ def _along_axes(function: Map, signal: Signal, value: Value, output: Value) -> R
         return None
     border = float(zeros.flat[np.abs(zeros).argmax()]) if zeros.size else 0.0
 
-    def centred(tensor: Array) -> Array:
+    def centered(tensor: Array) -> Array:
         return function(tensor + border) - border
 
-    if np.abs(centred(np.zeros(value.sizes(1)))).max(initial=0.0) > _TOLERANCE * abs(border):
+    if np.abs(centered(np.zeros(value.sizes(1)))).max(initial=0.0) > _TOLERANCE * abs(border):
         return None
     matrices = []
     for axis, size in enumerate(value.positions):
-        lines = [_responses(centred, value, axis, place) for place in range(size)]
+        lines = [_responses(centered, value, axis, place) for place in range(size)]
         responses = np.stack(lines)  # (inputs, outputs, other places)
         strongest = int(np.abs(responses).sum((0, 1)).argmax())
         matrices.append(responses[:, :, strongest].T)
     random = np.random.default_rng(0).standard_normal(value.sizes(2))
-    measured = centred(random)
+    measured = centered(random)
     expected = random
     for axis, matrix in enumerate(matrices, 1):
         expected = np.moveaxis(np.tensordot(matrix, expected, (1, axis)), 0, axis)

@@ -240,8 +240,8 @@ def max_pool(call: Call, inputs: Sequence[Signal], context: Context) -> Signal |
     )
 
 
-def normalised(
-    call: Call, inputs: Sequence[Signal], context: Context, *, centred: bool
+def normalized(
+    call: Call, inputs: Sequence[Signal], context: Context, *, centered: bool
 ) -> RuleResult | Signal | None:
     """As the layers, over the last axes; then scale and offset."""
     reduced = _reduced(call)
@@ -250,7 +250,7 @@ def normalised(
     # Keras's default; the layers have others.
     epsilon = 1e-7 if call.layer.epsilon is None else call.layer.epsilon
     scale, offset = _constants(call, ("gamma", "scale"), 1.0), _constants(call, ("beta",), 0.0)
-    signal = inputs[0].normalize(epsilon, reduced.count, centered=centred)
+    signal = inputs[0].normalize(epsilon, reduced.count, centered=centered)
     return signal.affine(scale, offset)
 
 
@@ -296,11 +296,11 @@ NAMED: dict[str, Callable[[Call, Sequence[Signal], Context], RuleResult | Signal
     "Any": any_of,
     "Average": average,
     "CountNonzero": count_nonzero,
-    "LayerNorm": partial(normalised, centred=True),
+    "LayerNorm": partial(normalized, centered=True),
     "MaxPool": max_pool,
     "Moments": moments,
     "Normalize": unit,
     "OneHot": one_hot,
-    "RMSNorm": partial(normalised, centred=False),
+    "RMSNorm": partial(normalized, centered=False),
     "Softmax": softmax,
 }

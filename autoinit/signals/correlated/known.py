@@ -70,10 +70,10 @@ def agreeing(state: State, shared: float, channels: Channels) -> State:
         cov_samples=cov_samples,
         notes=replace(state.notes, channels=channels, known_channels=True),
     )
-    return _with_neighbours(result, channels)
+    return _with_neighbors(result, channels)
 
 
-def _with_neighbours(state: State, channels: Channels) -> State:
+def _with_neighbors(state: State, channels: Channels) -> State:
     """Neighbours correlate as they do in the channels, where that is known."""
     axes = state.axes or ()
     lead = channels.covariances.shape[:-2]

@@ -40,33 +40,33 @@ class Axis:
     Attributes:
         size: number of real positions.
         border: how many are kept at each end.
-        centre: how many adjacent ones are kept in the middle.
+        center: how many adjacent ones are kept in the middle.
     """
 
     size: int
     border: int
-    centre: int
+    center: int
 
     @property
     def is_whole(self) -> bool:
         """Whether every position stands for itself."""
-        return self.size <= 2 * self.border + self.centre + 1
+        return self.size <= 2 * self.border + self.center + 1
 
     @property
     def count(self) -> int:
         """Number of representatives."""
-        return min(self.size, 2 * self.border + self.centre + 1)
+        return min(self.size, 2 * self.border + self.center + 1)
 
     @cached_property
     def representatives(self) -> Places:
         """The real positions that stand for all."""
         if self.is_whole:
             return np.arange(self.size)
-        first = max((self.size - self.centre) // 2, self.border)
+        first = max((self.size - self.center) // 2, self.border)
         far = self.size - self.border - 1
         kept: Places = np.r_[
             np.arange(self.border),
-            np.arange(first, first + self.centre),
+            np.arange(first, first + self.center),
             far,
             np.arange(self.size - self.border, self.size),
         ]
@@ -79,7 +79,7 @@ class Axis:
             return np.full(self.count, 1 / max(self.size, 1))
         numbers = np.ones(self.count)
         # The far one lies beside a border, and is there for pairs that lie apart.
-        numbers[self.border : -self.border - 1] = (self.size - 2 * self.border - 1) / self.centre
+        numbers[self.border : -self.border - 1] = (self.size - 2 * self.border - 1) / self.center
         return numbers / self.size
 
     def pairs(self, first: Any, second: Any) -> Places:
@@ -93,10 +93,10 @@ class Axis:
         low = np.where(mirrored, self.size - 1 - high, low)
         apart = np.abs(a - b)
         high = low + apart
-        border, centre = self.border, self.centre
-        far, last = border + centre, self.count - 1
+        border, center = self.border, self.center
+        far, last = border + center, self.count - 1
         at_border = high < border
-        near = apart < centre
+        near = apart < center
         other_end = high >= self.size - border
         i = np.select([at_border, near, low < border], [low, border, low], border)
         j = np.select(

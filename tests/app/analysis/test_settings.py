@@ -17,7 +17,7 @@ from app.analysis.settings import (
     AS_IT_IS,
     FILES,
     FORMAT_WORDS,
-    INITIALISATION,
+    INITIALIZATION,
     INPUT,
     MEASUREMENT,
     WHAT_IF,
@@ -45,7 +45,7 @@ class Wider(Settings):
     tone: Annotated[Literal["low", "very_high"], Option(INPUT, "Tone")] = "low"
     """How it sounds."""
 
-    loud: Annotated[bool, Option(INITIALISATION, "Loud", library="loud")] = False
+    loud: Annotated[bool, Option(INITIALIZATION, "Loud", library="loud")] = False
     """Whether it makes noise."""
 
 
@@ -71,7 +71,7 @@ def test_every_entry_is_whole(name: str) -> None:
     entry = ENTRIES[name]
     assert entry.kind in (int, float, bool, str, dict, tuple)
     assert entry.help.endswith(".")
-    assert entry.option.group in (FILES, INPUT, INITIALISATION, WHAT_IF, MEASUREMENT)
+    assert entry.option.group in (FILES, INPUT, INITIALIZATION, WHAT_IF, MEASUREMENT)
     assert entry.option.label
     told = {*entry.choices, entry.word, *entry.option.members, "autoinit"}
     assert set(entry.option.words or ()) <= told

@@ -7,7 +7,7 @@ from app.analysis.structure import block, collapsed
 from tests.app.parsing import on_files, parsed
 
 layers_of, levels = on_files(structure.layers_of), on_files(structure.levels)
-neighbourhood = on_files(structure.neighbourhood)
+neighborhood = on_files(structure.neighborhood)
 
 
 @pytest.mark.parametrize(
@@ -72,9 +72,9 @@ def diamond():
 
 
 def test_neighbours_are_the_nearest_calls():
-    assert neighbourhood(diamond(), 4, most=2) == [3, 4]
-    assert neighbourhood(diamond(), 1, most=3) == [0, 1, 3]
-    assert neighbourhood(diamond(), 0) == [0, 1, 2, 3, 4]
+    assert neighborhood(diamond(), 4, most=2) == [3, 4]
+    assert neighborhood(diamond(), 1, most=3) == [0, 1, 3]
+    assert neighborhood(diamond(), 0) == [0, 1, 2, 3, 4]
 
 
 def test_what_reads_nothing_in_sight_stands_before_its_reader():

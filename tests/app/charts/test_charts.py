@@ -13,7 +13,7 @@ from app.charts import mark, network
 from app.charts.axes import runs, symmetric_logarithm, tick_positions
 from app.charts.histograms import histogram_chart
 from app.charts.small import extremes
-from app.charts.theme import COLOURS, DASHES, MARKED_CALLS, TICK_LABELS, only_what_is_asked_first
+from app.charts.theme import COLORS, DASHES, MARKED_CALLS, TICK_LABELS, only_what_is_asked_first
 from tests.app.parsing import on_files
 
 correlation_chart = on_files(charts.correlation_chart)
@@ -24,7 +24,7 @@ overview_chart = on_files(charts.overview_chart)
 spectrum_chart = on_files(charts.spectrum_chart)
 variance_chart = on_files(charts.variance_chart)
 network_dot = on_files(network.network_dot)
-neighbourhood_chart = on_files(network.neighbourhood_chart)
+neighborhood_chart = on_files(network.neighborhood_chart)
 has_correlations, phases = on_files(headline.has_correlations), on_files(headline.phases)
 KIND = "sample_correlation"
 HOSTILE = "<img src=x onerror=alert(1)>\u202e%{y}"
@@ -485,7 +485,7 @@ def test_calls_that_are_chosen_elsewhere_are_marked_from_edge_to_edge(result):
 
 
 def test_the_neighbours_of_a_call_are_drawn_and_coloured_by_variance(deep_result):
-    figure = neighbourhood_chart(deep_result, 63, "autoinit")
+    figure = neighborhood_chart(deep_result, 63, "autoinit")
     nodes = figure.data[1]
     assert len(nodes.x) == 11
     widths = list(nodes.marker.line.width)
@@ -571,7 +571,7 @@ def test_series_differ_without_their_colours(build_result):
     figure = variance_chart(build_result(uploaded=True))
     names_of = ("Default measured", "AutoInit measured", "Uploaded measured")
     assert len({trace(figure, name).line.dash for name in names_of}) == 3
-    assert len({DASHES[series] for series in COLOURS}) == len(COLOURS)
+    assert len({DASHES[series] for series in COLORS}) == len(COLORS)
 
 
 def test_blocks_are_bracketed_under_the_axis_where_they_are_few(build_result, deepest_result):

@@ -86,7 +86,7 @@ PLANS = [
     (case(layers.Dense, "target 4", (8,), units=3, moments=SHIFTED), {"signal_variance": 4.0},
      2 / math.sqrt(14)),
     # Centred kernels cancel the mean: fan_in·v.
-    (case(layers.Dense, "centred", (8,), units=3, moments=SHIFTED), {"centred": True},
+    (case(layers.Dense, "centred", (8,), units=3, moments=SHIFTED), {"centered": True},
      1 / math.sqrt(12)),
     # Biases ±0.5 have variance 0.25; the kernel gives the rest.
     (case(layers.Dense, "biases", (8,), moments=SHIFTED,
@@ -102,7 +102,7 @@ PLANS = [
     (case(layers.ReversibleEmbedding, "fan-in 2", (2,), moments=SHIFTED,
           build=in_reverse([[1, 2], [3, 4]])), {}, 1 / math.sqrt(3.5)),
     (case(layers.Embedding, "not centred", (5,), input_dim=9, output_dim=4, input_dtype="int32"),
-     {"centred": True}, 1.0),
+     {"centered": True}, 1.0),
 ]  # fmt: skip
 
 

@@ -72,33 +72,33 @@ def test_actual_moments(geometry):
     assert bias_found.cross == pytest.approx((sums * bias.ravel()).mean())
 
 
-@pytest.mark.parametrize("centred", [False, True])
+@pytest.mark.parametrize("centered", [False, True])
 @pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEOMETRIES)
-def test_drawn_moments_are_those_of_drawn_kernels(geometry, centred):
+def test_drawn_moments_are_those_of_drawn_kernels(geometry, centered):
     shape, summed_axes, tap_axes, axes = geometry
     kernel = kernel_of(np.zeros(shape), summed_axes, tap_axes, axes)
     generator = np.random.default_rng(0)
     table = []
     for _ in range(100):
         values = generator.standard_normal(shape)
-        if centred and kernel.fan_in > 1:  # as the constraint does it: mean 0, mean square 1
+        if centered and kernel.fan_in > 1:  # as the constraint does it: mean 0, mean square 1
             values -= values.mean(kernel.fan_in_axes, keepdims=True)
             values /= np.sqrt((values**2).mean(kernel.fan_in_axes, keepdims=True))
         table.append(by_definition(values, summed_axes, tap_axes, axes)[:3])
-    moments = kernel.drawn(centred=centred)
+    moments = kernel.drawn(centered=centered)
     expected = np.array([moments.power, moments.squared_sum, moments.total])
     error = np.std(table, 0, ddof=1) / math.sqrt(len(table))
     assert (np.abs(np.mean(table, 0) - expected) <= 4.5 * error + 1e-9).all()
 
 
 def test_a_centred_kernel_cancels_the_mean_where_nothing_is_cut_off():
-    moments = kernel_of(np.zeros((3, 6, 4)), (1,), (0,), (windows(9, 3),)).drawn(centred=True)
+    moments = kernel_of(np.zeros((3, 6, 4)), (1,), (0,), (windows(9, 3),)).drawn(centered=True)
     assert moments.power == pytest.approx(18.0)
     assert moments.squared_sum == pytest.approx(0.0, abs=1e-9)
 
 
 def test_a_single_weight_has_no_mean_to_remove():
-    moments = kernel_of(np.zeros((7, 5)), ()).drawn(centred=True)
+    moments = kernel_of(np.zeros((7, 5)), ()).drawn(centered=True)
     assert (moments.power, moments.squared_sum) == (1.0, 1.0)
 
 

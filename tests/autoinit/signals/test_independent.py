@@ -107,27 +107,27 @@ def test_resample_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("centred", "count", "expected"),
+    ("centered", "count", "expected"),
     [
         (True, None, (0.0, 0.75)),  # v/(v + ε)
         (False, None, (0.5 / 1.5, 1.5 / 2.25)),  # x/√(v + m² + ε)
         (True, 1, (0.0, 0.0)),  # a single entry is its own mean
     ],
 )
-def test_normalise_by_hand(centred, count, expected):
+def test_normalise_by_hand(centered, count, expected):
     epsilon = 0.5
-    assert moments(SIGNAL.normalize(epsilon, count, centered=centred)) == pytest.approx(expected)
+    assert moments(SIGNAL.normalize(epsilon, count, centered=centered)) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("signal", [SIGNAL, IndependentSignal.gaussian(0.0, 0.7)])
-@pytest.mark.parametrize("centred", [True, False])
+@pytest.mark.parametrize("centered", [True, False])
 @pytest.mark.parametrize(("epsilon", "count"), [(0.0, 5), (0.3, 3), (2.0, 8)])
-def test_normalise_against_monte_carlo(signal, centred, epsilon, count):
+def test_normalise_against_monte_carlo(signal, centered, epsilon, count):
     x = sampled(signal, (200_000, count))
-    if centred:
+    if centered:
         x = x - x.mean(1, keepdims=True)
     y = (x / np.sqrt((x**2).mean(1, keepdims=True) + epsilon))[:, 0]
-    found = signal.normalize(epsilon, count, centered=centred)
+    found = signal.normalize(epsilon, count, centered=centered)
     assert found.mean == pytest.approx(y.mean(), abs=4 * y.std() / len(y) ** 0.5)
     error = (y**2).std() / len(y) ** 0.5
     assert found.second_moment == pytest.approx((y**2).mean(), abs=4 * error)
@@ -183,8 +183,8 @@ def test_dot_by_hand():
     # n·m₁m₂ and n·(v₁v₂ + v₁m₂² + v₂m₁²) = 6·(0.375 + 1.5 + 0.0625).
     assert moments(SIGNAL.dot(OTHER, 6, normalized=False)) == pytest.approx((-3.0, 11.625))
     # Unit vectors in n dimensions, of no preferred direction: variance 1/n.
-    centred = IndependentSignal.gaussian(0.0, 9.0)
-    assert moments(centred.dot(centred, 6, normalized=True)) == pytest.approx((0.0, 1 / 6))
+    centered = IndependentSignal.gaussian(0.0, 9.0)
+    assert moments(centered.dot(centered, 6, normalized=True)) == pytest.approx((0.0, 1 / 6))
     # A single entry over its size is its sign: P(x > 0) = Φ(1).
     sign = math.erf(1 / math.sqrt(2))
     one = IndependentSignal.gaussian(2.0, 4.0)

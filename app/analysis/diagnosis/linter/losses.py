@@ -61,7 +61,7 @@ def output_faults(
 # before logits: classes are learnt all the same. Small classifiers of digits, the best of three
 # rates of SGD: softmax, sigmoid, softplus and exponential 98 to 99 % right, hard_sigmoid 52 %, ReLU
 # 46 %, none 15 %, tanh 10 %; none before a binary loss 61 %, by Adam 91 %.
-_LEARNT_ALL_THE_SAME = frozenset({"sigmoid", "hard_sigmoid", "softplus", "exponential", "exp"})
+_LEARNED_ALL_THE_SAME = frozenset({"sigmoid", "hard_sigmoid", "softplus", "exponential", "exp"})
 
 
 def _consequence(
@@ -70,8 +70,8 @@ def _consequence(
     """Whether a loss and an activation that do not belong together keep a network from training."""
     function = activation.activation if activation is not None else None
     constant = function == "softmax" and step.channels == 1
-    learnt = from_logits or name not in CATEGORICAL or function in _LEARNT_ALL_THE_SAME
-    return Consequence.FATAL if constant or not learnt else Consequence.SERIOUS
+    learned = from_logits or name not in CATEGORICAL or function in _LEARNED_ALL_THE_SAME
+    return Consequence.FATAL if constant or not learned else Consequence.SERIOUS
 
 
 def _mismatch(

@@ -78,8 +78,8 @@ def _missing_nonlinearity(architecture: Architecture) -> Iterator[Fault]:
                 if reshaped and step.class_name == "Dense" and after.class_name != "Dense":
                     break
                 ends = [size for size in (step.channels_in, after.channels) if size]
-                factorised = len(ends) == 2 and step.channels and step.channels < min(ends)
-                if not after.is_depthwise and not factorised:
+                factorized = len(ends) == 2 and step.channels and step.channels < min(ends)
+                if not after.is_depthwise and not factorized:
                     pairs.append((step, after))
                 break
             if after.class_name not in PASSING or len(after.inputs) != 1:

@@ -33,7 +33,7 @@ def weights_not_finite(graph: ModelGraph, drawn: Collection[int]) -> Iterator[Fi
             if wrong:
                 found.append((variable, wrong))
         if found:
-            yield _spoilt(call, found, drawn)
+            yield _spoiled(call, found, drawn)
 
 
 def _not_finite(variable: Any) -> int:
@@ -47,7 +47,7 @@ def _not_finite(variable: Any) -> int:
     return int(values.size - np.count_nonzero(np.isfinite(values)))
 
 
-def _spoilt(call: Call, found: Sequence[tuple[Any, int]], drawn: Collection[int]) -> Finding:
+def _spoiled(call: Call, found: Sequence[tuple[Any, int]], drawn: Collection[int]) -> Finding:
     counts = ", ".join(
         f"{wrong:,} of {int(np.prod(variable.shape)):,} in {variable.name!r}"
         for variable, wrong in found

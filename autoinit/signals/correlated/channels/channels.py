@@ -98,7 +98,7 @@ class Channels:
             return self.latent
         return correlations(self.covariances, self.variances)
 
-    def without_neighbours(self) -> Channels:
+    def without_neighbors(self) -> Channels:
         """What is known of entries at the same position."""
         latent = None if self.latent is None else central(self.latent)
         return replace(self, covariances=self.at_same_position, latent=latent)

@@ -98,7 +98,7 @@ def joined(parts: Sequence[Channels | None]) -> Channels | None:
         return None
     sizes = [part.covariances.shape[:-2] for part in known]
     if len({len(each) for each in sizes}) > 1:
-        known, sizes = [part.without_neighbours() for part in known], [()]
+        known, sizes = [part.without_neighbors() for part in known], [()]
     half = [min(each) // 2 for each in zip(*sizes, strict=True)]
     lead = tuple(2 * each + 1 for each in half)
     ends = list(itertools.accumulate(part.count for part in known))
@@ -142,7 +142,7 @@ def added(first: Channels | None, second: Channels | None, sign: float) -> Chann
     if first is None or second is None or first.count != second.count:
         return None
     if first.covariances.shape != second.covariances.shape:
-        first, second = first.without_neighbours(), second.without_neighbours()
+        first, second = first.without_neighbors(), second.without_neighbors()
     total = first.covariances + second.covariances
     lead = total.ndim - 2
     common = Common().between(first, second, [size // 2 for size in total.shape[:-2]])

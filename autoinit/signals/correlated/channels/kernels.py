@@ -83,11 +83,9 @@ def through(
     radii = _radii(channels.count, weights, kernel.windows)
     if not radii:
         shares = [_shares(each, 0)[0] for each in kernel.windows]
-        covariances = _without_neighbours(channels, weights, offsets, steps, shares, spatial)
+        covariances = _without_neighbors(channels, weights, offsets, steps, shares, spatial)
         return Mixed(covariances, sums, follows)
-    covariances = _with_neighbours(
-        channels, weights, kernel.windows, offsets, steps, radii, spatial
-    )
+    covariances = _with_neighbors(channels, weights, kernel.windows, offsets, steps, radii, spatial)
     return Mixed(covariances, sums, follows)
 
 
@@ -112,7 +110,7 @@ def _seen(windows: Sequence[Windows]) -> Array:
     )
 
 
-def _with_neighbours(
+def _with_neighbors(
     channels: Channels,
     weights: Array,
     windows: Sequence[Windows],
@@ -176,7 +174,7 @@ def _times_left(weights: Array, values: Any) -> Any:
     return weights[:, None] * values if weights.ndim == 1 else weights.T @ values
 
 
-def _without_neighbours(
+def _without_neighbors(
     channels: Channels,
     weights: Array,
     offsets: Array,

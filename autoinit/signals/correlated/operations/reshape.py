@@ -84,7 +84,7 @@ def _with_means(state: State, known: Channels | None) -> State:
         cov_positions=state.cov_positions + beside,
         cov_samples=state.cov_samples + beside,
         stored_marginal=None,
-        notes=replace(state.notes, channels=known.without_neighbours(), known_channels=True),
+        notes=replace(state.notes, channels=known.without_neighbors(), known_channels=True),
     )
 
 
@@ -132,7 +132,7 @@ def repeat(state: State, sizes: Sequence[int]) -> State:
         "latent_is_gaussian",
         "centered_second_moments",
         "logits",
-        channels=None if known is None else known.without_neighbours(),
+        channels=None if known is None else known.without_neighbors(),
         cov_channels=of_both(state.notes.cov_channels, lambda each: np.broadcast_to(each, pairs)),
     )
     return State(
@@ -228,7 +228,7 @@ def _with_ones(state: State, sizes: Sizes) -> State:
         correlation_variance=None if variance is None else moved(variance),
         cov_channels=of_both(notes.cov_channels, moved),
         parts=tuple((share, arrange(part, sizes)) for share, part in notes.parts),
-        channels=notes.channels and notes.channels.without_neighbours(),
+        channels=notes.channels and notes.channels.without_neighbors(),
         split=None,
     )
     return replace(
@@ -303,7 +303,7 @@ def with_units(state: State, channels: Channels | None, places: tuple[int, ...])
     """A state with what is known of each channel; none where they lie on no axes of their own."""
     if channels is None or not places:
         return state
-    channels = channels.without_neighbours()
+    channels = channels.without_neighbors()
     if places == (len(state.axes or ()),):
         return agreeing(replace(state, stored_marginal=None), channels.shared, channels)
     return replace(state, notes=replace(state.notes, split=(channels, places)))

@@ -52,13 +52,13 @@ def observed(state: State, channels: int, samples: int) -> Observed:
     )
 
 
-def mean_square_variance(state: State, centre: float, samples: int = MANY) -> float:
+def mean_square_variance(state: State, center: float, samples: int = MANY) -> float:
     """Var (mean of (x − centre)²) over (E (x − centre)²)², for one channel of a batch (I).
 
     The linear part of a square correlates as the entries do, the rest as their squares.
     """
     total = state.average(state.variances)
-    squares = (state.overall() - centre) ** 2
+    squares = (state.overall() - center) ** 2
     mean = (squares @ marginals.WEIGHTS)[:, None]
     square = mean.mean() ** 2
     if not (total > 0 and square > 0):
