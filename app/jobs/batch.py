@@ -147,6 +147,22 @@ def _run(task: Task, folder: Path) -> None:
     execution.run(task.spec(folder), folder, lambda share, stage: None, model, saves, brief=True)
 
 
+def bytes_of(task: Task) -> int:
+    """Bytes of memory that the analysis of a model takes, by the shapes of weights and activations.
+
+    0 for one that cannot be read.
+    """
+    execution = importlib.import_module("app.jobs.execution")
+    shapes = importlib.import_module("autoinit.graph.shapes")
+    with tempfile.TemporaryDirectory(prefix="autoinit-") as name, contextlib.suppress(Exception):
+        model = None if task.build is None else task.build()
+        found = on_large_stack(lambda: execution.opened(task.spec(Path(name)), model))
+        weights = 4 * found.model.count_params()
+        activations = execution.PARTS * shapes.largest_alive(found.graph, 1)
+        return int(PROCESS_BYTES + FILE_TIMES * weights + activations)
+    return 0
+
+
 class Pool(Protocol):
     """Where tasks are done.
 

@@ -66,6 +66,7 @@ from probes.devices import find_device
 
 # Sizes that are tried for open axes, of those that a model states.
 _MOST_SIZES = 16
+PARTS = 4  # of the memory: activations of one sample take one at most
 # Weights of which each row stands for a position; relative ones do for a distance.
 _POSITIONS = re.compile(r"(?<!relative_)pos(ition)?(al)?_emb", re.IGNORECASE)
 
@@ -271,12 +272,12 @@ class Opened:
 
 
 def _budgets() -> Budgets:
-    """The limits for a file; unless it is set, a quarter of the memory for one sample at most."""
+    """The limits for a file; unless it is set, a part of the memory for one sample at most."""
     found = Budgets.from_environment()
     if variable("live_bytes") in os.environ:
         return found
-    quarter = Limits.from_environment().memory_bytes // 4
-    return dataclasses.replace(found, live_bytes=min(found.live_bytes, quarter))
+    part = Limits.from_environment().memory_bytes // PARTS
+    return dataclasses.replace(found, live_bytes=min(found.live_bytes, part))
 
 
 def opened(spec: JobSpec, model: Any = None) -> Opened:

@@ -7,19 +7,23 @@ worker on a node of the cluster that `AUTOINIT_RAY` names; files go there and ba
 from __future__ import annotations
 
 import json
+import math
 import os
 import queue
+import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from app.analysis.batch.row import Row
 from app.analysis.job_spec import JobSpec
 from app.jobs import folders
-from app.jobs.batch import FILE_TIMES, PROCESS_BYTES, Task, get_ready
+from app.jobs.batch import FILE_TIMES, PROCESS_BYTES, Task, bytes_of, get_ready
 from app.jobs.queue import CLUSTER, Workers
 from app.jobs.worker import Channel, listen
 from app.limits import Limits, variable
@@ -29,6 +33,8 @@ MEMORY = variable("memory_bytes")
 RETRIES = 2  # of a call whose node or process is lost
 CALLS = 1000  # after which a process is followed by a new one
 PLACES = 4  # calls on their way for each processor: nodes need not wait for this one
+LEAST_SHARE = 0.05  # of a GPU: kernels of more than some twenty processes only wait for each other
+SHORT = ("over_budget", "out_of_memory")  # codes of what may do with more memory
 
 
 def connected(address: str | None) -> Any:
@@ -44,25 +50,63 @@ def largest(ray: Any) -> int:
     return int(max(node["Resources"].get("memory", 0) for node in ray.nodes()))
 
 
-def reservation(most: int, files: Iterable[Path], devices: Iterable[str]) -> dict[str, int]:
-    """What a call is to have of a node: a GPU if asked for, and memory by the files' size.
+def gpu_memory(ray: Any) -> int | None:
+    """Bytes of memory of the smallest GPU of all nodes; None where one does not tell."""
+    ask = ray.remote(num_cpus=0)(_gpu_memory)
+    names = [
+        f"node:{node['NodeManagerAddress']}" for node in ray.nodes() if node["Resources"].get("GPU")
+    ]
+    told = ray.get([ask.options(resources={name: 0.001}).remote() for name in names])
+    return min(told) if told and all(told) else None
 
-    As much memory as the environment says, where it does; never more than the largest node has,
-    which would be waited for without end.
-    """
-    wanted = PROCESS_BYTES + FILE_TIMES * sum(path.stat().st_size for path in files)
+
+def _gpu_memory() -> int | None:
+    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+        return min(map(int, told.stdout.split())) << 20
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+
+
+def bytes_by_size(files: Iterable[Path]) -> int:
+    """Bytes that an analysis is to have: as the environment says, else by the size of files."""
     if MEMORY in os.environ:
-        wanted = Limits.from_environment().memory_bytes
-    return {"memory": min(wanted, most), "num_gpus": int("gpu" in devices)}
+        return Limits.from_environment().memory_bytes
+    return PROCESS_BYTES + FILE_TIMES * sum(path.stat().st_size for path in files)
+
+
+def reservation(needed: int, most: int, gpu: int | None = 0) -> dict[str, Any]:
+    """What a call is to have of a node.
+
+    Args:
+        needed: bytes of memory.
+        most: bytes that the largest node has; more would be waited for without end.
+        gpu: bytes of memory of each GPU; 0 for a call that asks for none, None where nothing tells:
+            a whole one.
+
+    Returns:
+        Bytes of memory, and the same share of a GPU, of which several calls then have one.
+    """
+    share = 0.0 if gpu == 0 else 1.0 if gpu is None else needed / gpu
+    share = max(math.ceil(100 * share) / 100, LEAST_SHARE) if share else 0.0
+    return {"memory": min(needed, most), "num_gpus": min(share, 1.0)}
+
+
+class Short(NamedTuple):
+    """What a call gives that has to be made again: how many bytes of memory it is to have then."""
+
+    needed: int
 
 
 class RayExecutor(Executor):
     """Runs functions on the nodes of a cluster, each call in a process of one processor.
 
     Memory is reserved for each call, by the size of a model's files or as the environment says, and
-    an analysis keeps to it; one that asks for a GPU has one to itself. A call whose node is lost is
-    made again elsewhere, and gives one result. Arguments are pickled: files are opened by their
-    paths, which all nodes have to see.
+    an analysis keeps to it. Where it does not do, the call is made again with what the shapes of
+    the model say. One that asks for a GPU has that share of its memory, at least a twentieth. A
+    call whose node is lost is made again elsewhere, and gives one result. Arguments are pickled:
+    files are opened by their paths, which all nodes have to see.
 
     Args:
         address: `ray://HOST:10001` from elsewhere, `auto` on a node; None starts nodes on this
@@ -83,34 +127,75 @@ class RayExecutor(Executor):
         self._begun: dict[Future[Any], Any] = {}
         self.places = max(PLACES * int(ray.cluster_resources().get("CPU", 1)), PLACES)
 
+    @cached_property
+    def _gpu(self) -> int | None:
+        return gpu_memory(self._ray)
+
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Calls the function somewhere."""
+        """Calls the function somewhere; to cancel its future ends it there."""
         tasks = [each for each in args if isinstance(each, Task)]
-        files = [path for each in tasks for path in each.files.values()]
-        reserved = reservation(self._most, files, [each.settings.device for each in tasks])
-        call = self._call.options(**reserved)
-        reference = call.remote(reserved["memory"], fn, args, kwargs)
-        future: Future[Any] = reference.future()
-        self._begun[future] = reference
-        future.add_done_callback(lambda done: self._begun.pop(done, None))
+        needed = bytes_by_size(path for each in tasks for path in each.files.values())
+        gpu = self._gpu if any(each.settings.device == "gpu" for each in tasks) else 0
+        future: Future[Any] = Future()
+        future.add_done_callback(self._ended)
+        self._begin(future, needed, gpu, (fn, args, kwargs))
         return future
+
+    def _begin(self, future: Future[Any], needed: int, gpu: int | None, given: Any) -> None:
+        reserved = reservation(needed, self._most, gpu)
+        again = MEMORY not in os.environ and needed < self._most
+        call = self._call.options(**reserved)
+        reference = self._begun[future] = call.remote(reserved["memory"], again, *given)
+        reference.future().add_done_callback(partial(self._hand_over, future, gpu, given))
+
+    def _hand_over(
+        self, future: Future[Any], gpu: int | None, given: Any, done: Future[Any]
+    ) -> None:
+        error = done.exception()
+        found = None if error is not None else done.result()
+        if isinstance(found, Short) and not future.cancelled():
+            # Elsewhere: Ray's client, which tells it here, waits for itself if it is asked.
+            again = (future, found.needed, gpu, given)
+            threading.Thread(target=self._begin, args=again, daemon=True).start()
+        elif future.set_running_or_notify_cancel():
+            future.set_result(found) if error is None else future.set_exception(error)
+
+    def _ended(self, future: Future[Any]) -> None:
+        reference = self._begun.pop(future)
+        if future.cancelled():
+            self._ray.cancel(reference, force=True)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Takes leave of the cluster; what is on its way is ended, if asked for."""
-        for future, reference in list(self._begun.items()):
+        for future in list(self._begun):
             if cancel_futures:
-                self._ray.cancel(reference, force=True)
+                future.cancel()
             elif wait:
                 future.exception()
         self._ray.shutdown()
 
 
 def _called(
-    memory: int, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    memory: int,
+    again: bool,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
 ) -> Any:
+    """Calls a function in a process of a node.
+
+    Args:
+        memory: bytes that it may take.
+        again: whether it may be called again with more.
+        function, args, kwargs: what is called.
+    """
     os.environ[MEMORY] = str(memory)
     get_ready(1)
-    return function(*args, **kwargs)
+    found = function(*args, **kwargs)
+    if again and isinstance(found, Row) and found.code in SHORT:
+        needed = bytes_of(args[0])
+        return Short(needed) if needed > memory else found
+    return found
 
 
 def main() -> None:
@@ -141,11 +226,18 @@ def done_on_node(ray: Any, spec: JobSpec, limits: Mapping[str, Any]) -> Done:
     """Status, error and files of a job that is done on a node; see `_worked`."""
     files: dict[str, Path] = {}
     spec.moved(lambda path, name: files.setdefault(name, path))
-    reserved = reservation(largest(ray), files.values(), [spec.settings.device])
-    own = replace(Limits(**limits), memory_bytes=reserved["memory"])
+    most, needed = largest(ray), bytes_by_size(files.values())
+    gpu = gpu_memory(ray) if spec.settings.device == "gpu" else 0
     given = {name: path.read_bytes() for name, path in files.items()}
-    call = ray.remote(num_cpus=1, max_retries=RETRIES)(_worked).options(**reserved)
-    done: Done = ray.get(call.remote(spec, given, own))
+    # What a stranger's file takes is not looked up here: if it is more, all that a node has.
+    more = () if MEMORY in os.environ or needed >= most else (most,)
+    for memory in (min(needed, most), *more):
+        reserved = reservation(memory, most, gpu)
+        own = replace(Limits(**limits), memory_bytes=memory)
+        call = ray.remote(num_cpus=1, max_retries=RETRIES)(_worked).options(**reserved)
+        done: Done = ray.get(call.remote(spec, given, own))
+        if done[1] is None or done[1][0] not in SHORT:
+            break
     return done
 
 

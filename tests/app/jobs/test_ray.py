@@ -4,17 +4,19 @@ import json
 import os
 import sys
 from concurrent.futures import Future
+from dataclasses import replace
 from types import SimpleNamespace
 
+import keras
 import pytest
 
 from app.analysis.batch.row import Row
 from app.analysis.settings import Settings
 from app.jobs import JobSpec, Workers
 from app.jobs import ray as module
-from app.jobs.batch import Given, Task, rows_of
+from app.jobs.batch import Given, Task, bytes_of, rows_of
 from app.jobs.queue import CLUSTER
-from app.jobs.ray import RayExecutor
+from app.jobs.ray import RayExecutor, reservation
 from app.limits import GIB, Limits
 from tests.app.jobs.test_jobs import STAND_IN
 
@@ -23,7 +25,8 @@ class Cluster:
     """Runs calls at once; `lost` are those whose node goes away, `kept` those that go on."""
 
     def __init__(self):
-        self.told, self.ended, self.options = [], [], {}
+        self.told, self.ended, self.options, self.reserved = [], [], {}, []
+        self.gpus = 0
 
     def init(self, address, **options):
         if address == "nobody":
@@ -34,12 +37,14 @@ class Cluster:
         return {"CPU": 3.0}
 
     def nodes(self):
-        return [{"Resources": {"memory": 8.0 * GIB}}, {"Resources": {}}]
+        resources = {"memory": 8.0 * GIB, "GPU": self.gpus}
+        return [{"Resources": resources, "NodeManagerAddress": "a"}, {"Resources": {}}]
 
     def remote(self, **options):
         def decorated(function):
             def with_options(**more):
                 self.options = options | more
+                self.reserved.append(more.get("memory"))
                 return SimpleNamespace(remote=lambda *given: self.called(function, given))
 
             return SimpleNamespace(options=with_options)
@@ -48,7 +53,7 @@ class Cluster:
 
     def called(self, function, given):
         future = Future()
-        name = given[2][0] if function is module._called else ""
+        name = given[3][0] if function is module._called else ""
         name = name.row.file if isinstance(name, Task) else name
         if name == "lost":
             future.set_exception(OSError("The node died.\nMore of it."))
@@ -57,6 +62,8 @@ class Cluster:
         return SimpleNamespace(future=lambda: future, name=name)
 
     def get(self, reference):
+        if isinstance(reference, list):
+            return [self.get(each) for each in reference]
         return reference.future().result()
 
     def cancel(self, reference, force):
@@ -84,15 +91,13 @@ def test_calls_have_a_processor_and_are_made_again(cluster):
     assert (cluster.options["num_cpus"], cluster.options["max_retries"]) == (1, 2)
 
 
-def test_memory_is_reserved_by_the_size_of_a_file_and_a_gpu_if_asked_for(
-    cluster, tmp_path, monkeypatch
-):
-    def reserved(device="auto", **environment):
+def test_memory_is_reserved_by_the_size_of_a_file_and_kept_to(cluster, tmp_path, monkeypatch):
+    def reserved(**environment):
         for name in (module.MEMORY, *environment):
             monkeypatch.delenv(name, raising=False)
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
-        task = Task(Row(file="a"), {"a": tmp_path / "a"}, Settings(device=device))
+        task = Task(Row(file="a"), {"a": tmp_path / "a"}, Settings())
         told = RayExecutor().submit(lambda task: os.environ[module.MEMORY], task).result()
         assert int(told) == cluster.options["memory"], "which the analysis keeps to"
         return int(told) / GIB, cluster.options["num_gpus"]
@@ -100,19 +105,76 @@ def test_memory_is_reserved_by_the_size_of_a_file_and_a_gpu_if_asked_for(
     with (tmp_path / "a").open("wb") as file:
         file.truncate(GIB // 2)
     assert reserved() == (5, 0)
-    assert reserved(device="gpu") == (5, 1)
     assert reserved(**{module.MEMORY: str(3 * GIB)}) == (3, 0)
     with (tmp_path / "a").open("wb") as file:
         file.truncate(9 * GIB)
     assert reserved() == (8, 0), "as much as the largest node has"
 
 
+@pytest.mark.parametrize(
+    ("needed", "gpu", "share"),
+    # 4 of 16 GiB are a quarter, 5 of 24 are 0.2083; 2 of 139 would be 0.0144.
+    [(4, 16, 0.25), (5, 24, 0.21), (2, 139, 0.05), (30, 16, 1.0), (4, None, 1.0), (4, 0, 0.0)],
+)
+def test_the_share_of_a_gpu_is_that_of_its_memory(needed, gpu, share):
+    gpu = gpu and gpu * GIB
+    assert reservation(needed * GIB, 8 * GIB, gpu) == {
+        "memory": min(needed, 8) * GIB, "num_gpus": share
+    }  # fmt: skip
+
+
+def test_nodes_say_how_much_memory_their_gpus_have(cluster, tmp_path, monkeypatch):
+    cluster.gpus = 2
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho 16384\necho 40960\n")  # MiB
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert module.gpu_memory(cluster) == 16 * GIB
+    task = Task(Row(file="a"), {}, Settings(device="gpu"))
+    RayExecutor().submit(lambda task: task.row, task).result()
+    assert (cluster.options["memory"], cluster.options["num_gpus"]) == (2 * GIB, 0.13)
+    program.write_text("#!/bin/sh\nexit 1\n")
+    assert module.gpu_memory(cluster) is None
+    assert module.gpu_memory(Cluster()) is None, "without any"
+
+
+def test_a_model_that_takes_more_than_its_size_tells_is_called_again_with_what_it_takes(
+    cluster, monkeypatch
+):
+    def build():
+        wide = keras.layers.UpSampling2D(4096)(keras.Input((1, 1, 10)))
+        return keras.Model(wide, keras.layers.ReLU()(wide))  # two times 671,088,640 bytes
+
+    task = Task(Row(file="wide"), {}, Settings(), build)
+    needed = bytes_of(task)
+    assert needed == 2 * GIB + 4 * 2 * 4096**2 * 10 * 4
+    codes = iter(["over_budget", None])
+    row = RayExecutor().submit(lambda task: replace(task.row, code=next(codes)), task).result()
+    assert (row.code, cluster.reserved) == (None, [2 * GIB, needed])
+    monkeypatch.delenv(module.MEMORY)  # of the node
+    # A second time it is what it is.
+    row = RayExecutor().submit(lambda task: replace(task.row, code="over_budget"), task).result()
+    assert (row.code, cluster.reserved[2:]) == ("over_budget", [2 * GIB, needed])
+
+
+@pytest.mark.parametrize(("code", "reserved"), [("over_budget", [2, 8]), ("not_a_model_file", [2])])
+def test_what_a_stranger_sent_may_have_a_whole_node(cluster, monkeypatch, code, reserved):
+    monkeypatch.setattr(module, "_worked", lambda *_: ("refused", (code, "why"), {}))
+    done = module.done_on_node(cluster, JobSpec("sample:quick", "a", Settings()), {})
+    assert done == ("refused", (code, "why"), {})
+    assert cluster.reserved == [each * GIB for each in reserved]
+
+
 def test_what_is_on_its_way_is_ended(cluster):
     pool = Given(RayExecutor(), ends=True)
-    pool._executor.submit(len, "kept")
+    kept = pool._executor.submit(len, "kept")
     pool._executor.submit(len, "done")
     pool.close()
     assert cluster.ended == ["kept", "all"]
+    assert kept.cancelled()
+    kept = RayExecutor().submit(len, "kept")
+    kept.cancel()
+    assert cluster.ended[2:] == ["kept"], "where only the executor is the caller's, too"
 
 
 def test_a_model_whose_nodes_are_lost_is_a_row(cluster, monkeypatch):
