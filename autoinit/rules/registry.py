@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
 import keras
 from keras import layers
@@ -123,7 +123,12 @@ class Registration:
         given = self.rule(call, inputs, context)
         if not isinstance(given, RuleResult):
             given = RuleResult((given,) * len(call.outputs))
-        return given if given.support else replace(given, support=self.support)
+        result = given if given.support else replace(given, support=self.support)
+        error = cast(Signal, result.signals[0]).sampled_error if result.signals else None
+        came = {each.sampled_error for each in inputs}
+        if result.support is not Support.EXACT or error in {None, *came}:
+            return result
+        return replace(result, support=Support.SAMPLED, standard_error=error)
 
 
 class Registry:

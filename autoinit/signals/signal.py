@@ -191,6 +191,11 @@ class Signal(TwoMoments, ABC):
         return None
 
     @property
+    def sampled_error(self) -> float | None:
+        """Standard error of the variance, where the signal comes from samples."""
+        return None
+
+    @property
     def tells_channels_apart(self) -> bool:
         """Whether moments of each channel are known."""
         return False

@@ -65,6 +65,11 @@ class CorrelatedSignal(Signal):
         return self.state.chi_1
 
     @property
+    def sampled_error(self) -> float | None:
+        channels, _ = reshape.units_of(self.state)
+        return None if channels is None else channels.standard_error
+
+    @property
     def tells_channels_apart(self) -> bool:
         return channels_of(self.state) is not None
 

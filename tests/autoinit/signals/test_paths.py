@@ -1,9 +1,13 @@
 """Branches of one tensor that meet again: by hand (L)."""
 
+import keras
 import numpy as np
 import pytest
 from scipy import stats
 
+from autoinit.propagation import Options, input_signals, predict
+from autoinit.reading import read_model
+from autoinit.rules.registry import Support
 from autoinit.signals.correlated.channels.channels import Channels
 from autoinit.signals.correlated.channels.positions import unflattened
 from autoinit.signals.correlated.signal import CorrelatedSignal
@@ -220,3 +224,24 @@ def test_repeated_twice_from_different_phases_is_not_known():
     one, other = (by(x, each[None], windows(4, 1)) for each in (WEIGHTS, np.eye(3)))
     both = CorrelatedSignal.mixture([one.linear_map(repeated), other.linear_map(repeated)], [3, 3])
     assert not both.state.channels.at_same_position[:3, 3:].any()
+
+
+def test_what_is_sampled_says_so_with_its_error():
+    """Shares of softmax over channels that are known, and nothing that is made of them."""
+    x = CorrelatedSignal.gaussian(0.0, 1.0).affine(np.array([1.0, 2.0]), np.array([0.5, -1.0]))
+    shares = x.softmax(2)
+    assert x.sampled_error is None
+    # Of so many independent pairs, whose squares scatter by about as much as they are.
+    assert 0 < shares.sampled_error < 0.01 * shares.variance
+    assert by(shares, np.eye(2)).sampled_error is None
+
+    inputs = keras.Input((3,))
+    bias = keras.initializers.Constant([0.5, -1.0])
+    logits = keras.layers.Dense(2, bias_initializer=bias)(inputs)
+    shares = keras.layers.Softmax()(logits)
+    model = keras.Model(inputs, keras.layers.Reshape((2, 1))(shares))
+    graph = read_model(model)
+    dense, softmax, reshape = predict(graph, input_signals(graph), Options()).results[1:]
+    assert (dense.support, softmax.support) == (Support.EXACT, Support.SAMPLED)
+    assert softmax.standard_error > 0
+    assert reshape.support is not Support.SAMPLED

@@ -49,6 +49,7 @@ class Channels:
         latent: correlations of these Gaussians, as `covariances`; None where they are those of the
             entries.
         made_of: channels that they are the sum of, and the steps from these.
+        standard_error: of the variance of all channels together, where it was sampled.
         of_one_length: whether each position's entries were divided by their own length.
         identity: of these very channels.
     """
@@ -59,6 +60,7 @@ class Channels:
     latent: Array | None = None
     made_of: MadeOf = ()
     of_one_length: bool = False
+    standard_error: float | None = None
     identity: int = field(default_factory=next_identity)
 
     @property
@@ -159,6 +161,16 @@ class Channels:
         means = factor * self.means + offset
         made_of = self.followed_by(Step(factor[None]))
         return Channels(means, products * self.covariances, functions, self.latent, made_of)
+
+
+def of_samples(values: Array) -> Channels:
+    """Means and covariances of independent samples, (samples, …, channels)."""
+    rows = values.reshape(-1, values.shape[-1])
+    means = rows.mean(0)
+    squares = ((values - means.mean()) ** 2).reshape(len(values), -1).mean(1)
+    error = float(squares.std()) / math.sqrt(len(values))
+    centered = rows - means
+    return Channels(means, centered.T @ centered / len(rows), standard_error=error)
 
 
 def _recent(channels: Channels) -> Channels:

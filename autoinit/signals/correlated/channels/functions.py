@@ -19,6 +19,7 @@ from autoinit.signals.correlated.channels.channels import (
     central,
     extended,
     of_rows,
+    of_samples,
     set_diagonal,
 )
 from autoinit.signals.correlated.channels.paths import Common, Step
@@ -85,9 +86,7 @@ def shares_of(channels: Channels) -> Channels:
     values = channels.drawn(np.concatenate([values, -values]))
     shares = np.exp(values - values.max(-1, keepdims=True))
     shares /= shares.sum(-1, keepdims=True)
-    means = shares.mean(0)
-    shares -= means
-    return Channels(means, shares.T @ shares / len(shares))
+    return of_samples(shares.reshape(2, -1, channels.count).swapaxes(0, 1))
 
 
 def joined(parts: Sequence[Channels | None]) -> Channels | None:

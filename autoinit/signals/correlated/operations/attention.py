@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from autoinit.quadrature import gaussian
-from autoinit.signals.correlated.channels.channels import Channels, MadeOf
+from autoinit.signals.correlated.channels.channels import Channels, MadeOf, of_samples
 from autoinit.signals.correlated.channels.functions import shares_of
 from autoinit.signals.correlated.channels.paths import Step
 from autoinit.signals.correlated.known import agreeing, channels_of
@@ -160,10 +160,9 @@ def weighed_tokens(
     units = three[2:]
     order = "".join(x for x in left[1] if x not in units) + units
     result = np.einsum(f"Z{left[0]},{three}->Z{order}", shares, value, optimize=True)
-    rows = result.reshape(-1, channels.count)
-    means = rows.mean(0)
-    rows = rows - means
-    return Channels(means, rows.T @ rows / len(rows), made_of=_made_of(channels, rows, draw.drawn))
+    sampled = of_samples(result.reshape(len(result), -1, channels.count))
+    rows = result.reshape(-1, channels.count) - sampled.means
+    return replace(sampled, made_of=_made_of(channels, rows, draw.drawn))
 
 
 class _Draw:
