@@ -93,11 +93,13 @@ class Masking:
         seen: how many entries count, at equally frequent positions.
         overlap, overlap_between: Σ of the products of uniform shares at two positions of one
             sample, and of two samples: 1/n where the same n entries count in both.
+        samples: of the mask, (samples, positions, entries); None where none are known.
     """
 
     seen: tuple[int, ...]
     overlap: float
     overlap_between: float
+    samples: NDArray[np.bool_] | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def none(cls, count: int) -> Masking:
@@ -114,7 +116,7 @@ class Masking:
         samples = len(shares)
         whole = float((of_samples.mean(0) ** 2).sum())
         between = (samples * whole - overlap) / (samples - 1) if samples > 1 else overlap
-        return cls(tuple(int(number) for number in numbers.ravel()), overlap, between)
+        return cls(tuple(int(number) for number in numbers.ravel()), overlap, between, mask)
 
     @classmethod
     def at_random(cls, count: int, share: float) -> Masking:

@@ -19,6 +19,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autoinit.signals.correlated import marginals
 from autoinit.signals.correlated.channels.channels import Channels
@@ -49,6 +50,7 @@ class Logits:
         sizes: by letter.
         scale: of the sums.
         shares: whether the softmax was taken.
+        mask: that left out entries, (samples, positions, entries).
     """
 
     operands: tuple[State, State]
@@ -56,6 +58,7 @@ class Logits:
     sizes: Mapping[str, int]
     scale: float = 1.0
     shares: bool = False
+    mask: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from autoinit.signals.correlated.channels.channels import Channels
 from autoinit.signals.correlated.channels.positions import unflattened
 from autoinit.signals.correlated.signal import CorrelatedSignal
 from autoinit.signals.geometry import Taps, transposed_windows, windows
-from autoinit.signals.signal import NO_BIAS, KernelMoments
+from autoinit.signals.signal import NO_BIAS, KernelMoments, Masking
 
 SCALES, MEANS = np.array([1.0, 2.0, 0.5]), np.array([0.5, -1.0, 2.0])
 WEIGHTS = np.array([[0.5, -1.0, 0.2], [0.3, -0.4, 0.0], [1.0, 0.6, -0.9]])
@@ -146,13 +146,25 @@ def test_the_largest_of_channels_that_correlate_differently_over_positions():
     assert largest.means == pytest.approx(expected, rel=0.02)
 
 
-def test_attention_over_tokens_that_are_known():
+@pytest.mark.parametrize(
+    "mask",
+    [
+        np.ones((1, 6, 6), bool),
+        np.tri(6, dtype=bool)[None],  # of a decoder
+        np.arange(6) < np.array([6, 3, 2, 5])[:, None, None],  # of sequences that were padded
+    ],
+    ids=["none", "causal", "padding"],
+)
+def test_attention_over_tokens_that_are_known(mask):
     """softmax(q·k)·v of queries, keys and values that a trained layer makes of the same tokens."""
     random, tokens, heads, units = np.random.default_rng(1), 6, 2, 3
     maps = [random.standard_normal((4, heads * units)) * scale for scale in (1.5, 1.0, 1.0)]
     x = random.standard_normal((20_000, tokens, 4)) * np.array([1.0, 2.0, 0.5, 1.0])
     q, k, v = ((x @ each).reshape(-1, tokens, heads, units) for each in maps)
     logits = 0.5 * np.einsum("ztnh,zsnh->znts", q, k)
+    logits[
+        ~np.broadcast_to(np.resize(mask, (len(x), *mask.shape[1:]))[:, None], logits.shape)
+    ] = -99
     shares = np.exp(logits - logits.max(-1, keepdims=True))
     measured = np.einsum("znts,zsnh->ztnh", shares / shares.sum(-1, keepdims=True), v)
 
@@ -162,7 +174,8 @@ def test_attention_over_tokens_that_are_known():
     query, key, value = (by(token, each).reshape(whole, split) for each in maps)
     sizes = {"t": tokens, "n": heads, "h": units, "s": tokens}
     found = query.contract(key, ("tnh", "snh", "nts"), sizes).affine(0.5, 0.0)
-    found = found.softmax(tokens).contract(value, ("nts", "snh", "tnh"), sizes)
+    masking = None if mask.all() else Masking.of_samples(mask)
+    found = found.softmax(tokens, masking).contract(value, ("nts", "snh", "tnh"), sizes)
     assert found.variance == pytest.approx(measured.var(), rel=0.03)
     merged = found.reshape(split, whole)
     assert merged.state.notes.channels.variances == pytest.approx(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autoinit.quadrature import gaussian
 from autoinit.signals.correlated.channels.channels import Channels, MadeOf, of_samples
@@ -22,6 +23,8 @@ from autoinit.signals.signal import Array, Masking
 _LEAST_PART = 1 / 32
 # Tokens that are drawn, and multiplications that they may take.
 _TOKENS, _MOST_OPERATIONS = 8192, 2e8
+# Is added to logits that do not count.
+_HIDDEN = -1e9
 # By identity, centered tokens: (samples, tokens, channels).
 Drawn = dict[int, Array]
 
@@ -40,7 +43,9 @@ def softmax(state: State, count: int, masking: Masking | None = None) -> State:
         logits, masking = state.notes.logits
         return softmax(logits, count, masking)
     known = channels_of(state) if masking is None else None
-    products = state.notes.products if masking is None else None
+    products, mask = state.notes.products, None if masking is None else masking.samples
+    if masking is not None and mask is None:
+        products = None
     masking = masking or Masking.none(count)
     common = (
         state.average(diagonal(state.notes.cov_channels[0], state.means.shape))
@@ -76,7 +81,7 @@ def softmax(state: State, count: int, masking: Masking | None = None) -> State:
     notes = state.notes.keep(
         *OF_BRANCH,
         cov_channels=(cov_channels[0], cov_channels[1]),
-        products=products and replace(products, shares=True),
+        products=products and replace(products, shares=True, mask=mask),
     )
     if state.notes.source is not None:
         notes = replace(notes, pull=(state.notes.source[0], pulled, alike[0], alike[1]))
@@ -155,6 +160,11 @@ def weighed_tokens(
     (query, one), (key, two), (value, three) = (each for each in found if each is not None)
     left = ["".join(x for x in term if x in one + two + three) for term in (labels[0], labels[2])]
     scores = np.einsum(f"{one},{two}->Z{left[0]}", query, key, optimize=True) * logits.scale
+    if logits.mask is not None:
+        hidden = _hidden(logits.mask, scores.shape)
+        if hidden is None:
+            return None
+        scores += _HIDDEN * hidden
     shares = np.exp(scores - scores.max(-1, keepdims=True))
     shares /= shares.sum(-1, keepdims=True)
     units = three[2:]
@@ -163,6 +173,23 @@ def weighed_tokens(
     sampled = of_samples(result.reshape(len(result), -1, channels.count))
     rows = result.reshape(-1, channels.count) - sampled.means
     return replace(sampled, made_of=_made_of(channels, rows, draw.drawn))
+
+
+def _hidden(mask: NDArray[np.bool_], shape: Sequence[int]) -> NDArray[np.bool_] | None:
+    """Entries that a mask leaves out, (samples, heads…, queries, keys); None where it is another.
+
+    Args:
+        mask: true where an entry counts, (samples, positions, keys): positions are queries, or
+            these of each head, or one for all.
+        shape: of what it is for; its samples take turns.
+    """
+    samples, places, keys = mask.shape
+    heads, every = len(shape) - 3, tuple(shape)
+    kept = [every[1:], (1,) * heads + every[-2:], (1,) * (heads + 1) + every[-1:]]
+    fitting = next((each for each in kept if math.prod(each) == places * keys), None)
+    if fitting is None or keys != shape[-1]:
+        return None
+    return np.asarray(~mask[np.arange(shape[0]) % samples].reshape(shape[0], *fitting))
 
 
 class _Draw:
