@@ -94,8 +94,8 @@ CONVOLUTION = [
     case(layers.Conv1D, "same, dilation 3", (9, 3), filters=96, kernel_size=3, dilation_rate=3,
          padding="same", moments=SHIFTED, **WEIGHTS),
     case(layers.Conv1D, "causal, dilation 2", (9, 3), filters=96, kernel_size=3, dilation_rate=2,
-         padding="causal", moments=SHIFTED, **WEIGHTS),
-    case(layers.Conv1D, "two groups", (7, 4), filters=96, kernel_size=3, groups=2,
+         padding="causal", moments=SHIFTED, slow=True, **WEIGHTS),
+    case(layers.Conv1D, "two groups", (7, 4), slow=True, filters=96, kernel_size=3, groups=2,
          padding="same", moments=SHIFTED, **WEIGHTS),
     case(layers.Conv1D, "channels first", (3, 9), filters=96, kernel_size=3, padding="same",
          data_format="channels_first", moments=SHIFTED, **WEIGHTS),
@@ -202,7 +202,7 @@ POOLING = [
     case(layers.AdaptiveAveragePooling2D, "uneven", (7, 6, 4), output_size=(3, 4),
          moments=SHIFTED),
     case(layers.AdaptiveAveragePooling3D, "channels first", (2, 5, 4, 3), output_size=(2, 3, 1),
-         data_format="channels_first"),
+         data_format="channels_first", slow=True),
     case(layers.GlobalMaxPooling1D, "last axis", (9, 16), moments=SHIFTED),
     case(layers.GlobalMaxPooling2D, "keeps axes", (4, 5, 16), keepdims=True),
     case(layers.GlobalMaxPooling2D, "channels first", (16, 4, 5), data_format="channels_first"),
@@ -366,7 +366,7 @@ RECURRENT = [
          build=lambda x, h, c: layers.LSTM(12)(x, initial_state=[h, c])),
     *(
         case(layers.Bidirectional, f"merged by {mode}", (2, 4), moments=SHIFTED,
-             slow=mode in ("sum", "mul", "ave"),
+             slow=mode != "concat",
              build=lambda x, mode=mode: layers.Bidirectional(
                  layers.SimpleRNN(12, return_sequences=True), merge_mode=mode)(x))
         for mode in ("concat", "sum", "mul", "ave", None)
@@ -548,7 +548,7 @@ OPERATIONS = [
     _operation("unit vectors", lambda x: ops.normalize(x), (6, 16)),
     # Sampled.
     _operation("log-softmax", lambda x: ops.log_softmax(x), (6, 16)),
-    _operation("sorted", lambda x: ops.sort(x, 1), (6, 16)),
+    _operation("sorted", lambda x: ops.sort(x, 1), (6, 16), slow=True),
     _operation("spectrum", lambda x: ops.fft((x, ops.zeros_like(x)))[0], (6, 8)),
 ]
 

@@ -1,6 +1,7 @@
 """The page for those who use no mouse, a small or a dark screen; and what axe-core says of it."""
 
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,70 +106,90 @@ def test_everything_is_reached_from_the_keyboard(page):
     expect(main_chart(page).locator(".ytitle")).to_contain_text("mean")
 
 
-@pytest.mark.skipif(not axe.SCRIPT.exists(), reason=axe.MISSING)
-@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
-def test_axe_finds_nothing(browser: Browser, server: str, tmp_path: Path, scheme: Any):
-    image, broken = tmp_path / "holiday.keras", tmp_path / "torch.keras"
-    image.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(2000))
-    with zipfile.ZipFile(broken, "w") as archive:
-        archive.writestr("archive/data.pkl", b"")
-    with browser.new_context(
-        viewport={"width": 1440, "height": 900}, color_scheme=scheme
-    ) as context:
+SCHEMES = pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
+NEEDS_AXE = pytest.mark.skipif(not axe.SCRIPT.exists(), reason=axe.MISSING)
+
+
+@pytest.fixture
+def expert(browser: Browser, server: str, scheme: Any) -> Iterator[Page]:
+    """Every figure, in light or dark colors."""
+    size = {"width": 1440, "height": 900}
+    with browser.new_context(viewport=size, color_scheme=scheme) as context:
         page = context.new_page()
         page.goto(f"{server}/?expert=true")
         expect(page.get_by_role("button", name="Analyse")).to_be_visible()
         settle(page)
-        assert not axe.violations(page), "the first visit"
+        yield page
 
-        choose_sample(page, "resnet-812-nobn")
-        analyze(page)
-        expect(page.get_by_role("button", name="Cancel")).to_be_visible()
-        assert not axe.violations(page), "a running job"
-        photograph(page, f"running-{scheme}")
-        page.get_by_role("button", name="Cancel").click()
-        expect(page.get_by_text("Cancelled.")).to_be_visible()
-        expect(page.locator(".js-plotly-plot")).to_have_count(0)
-        assert not axe.violations(page), "a cancelled job"
-        photograph(page, f"cancelled-{scheme}")
 
-        upload(page, image)
-        expect(page.get_by_test_id("stAlert").last).to_contain_text("'holiday.keras' is no model")
-        upload(page, broken)
-        expect(page.get_by_text("Choose another file")).to_be_visible(timeout=PATIENCE)
-        expect(page.get_by_test_id("stAlert")).to_contain_text("seems to be a PyTorch checkpoint")
-        expect(page.get_by_test_id("stException")).to_have_count(0)
-        assert not axe.violations(page), "a refused file"
-        photograph(page, f"refused-{scheme}")
+@NEEDS_AXE
+@SCHEMES
+def test_axe_finds_nothing(expert: Page, tmp_path: Path, scheme: str):
+    image, broken = tmp_path / "holiday.keras", tmp_path / "torch.keras"
+    image.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(2000))
+    with zipfile.ZipFile(broken, "w") as archive:
+        archive.writestr("archive/data.pkl", b"")
+    assert not axe.violations(expert), "the first visit"
 
-        choose_sample(page, SAMPLE)
-        analyze(page)
-        await_result(page)
-        page.get_by_role("button", name="Keep this run").click()
-        expect(page.get_by_role("button", name="Let go of this run")).to_be_visible()
-        page.get_by_text("Model, settings and timings").click()
-        click_point(page, "Default kernels", 3)
-        expect(page.locator(".st-key-call-details")).to_be_visible()
-        settle(page)
-        assert not axe.violations(page), "a result"
-        photograph(page, f"expert-{scheme}")
+    upload(expert, image)
+    expect(expert.get_by_test_id("stAlert").last).to_contain_text("'holiday.keras' is no model")
+    upload(expert, broken)
+    expect(expert.get_by_text("Choose another file")).to_be_visible(timeout=PATIENCE)
+    expect(expert.get_by_test_id("stAlert")).to_contain_text("seems to be a PyTorch checkpoint")
+    expect(expert.get_by_test_id("stException")).to_have_count(0)
+    assert not axe.violations(expert), "a refused file"
+    photograph(expert, f"refused-{scheme}")
 
-        page.get_by_text("Expert: every figure").click()
-        settle(page)
-        page.get_by_text("The network as a graph").click()
-        expect(page.get_by_test_id("stGraphVizChart").locator("svg")).to_be_visible()
-        settle(page)
-        assert not axe.violations(page), "the answer, and the network as a graph"
-        photograph(page, f"done-{scheme}")
+    choose_sample(expert, SAMPLE)
+    analyze(expert)
+    await_result(expert)
+    expert.get_by_role("button", name="Keep this run").click()
+    expect(expert.get_by_role("button", name="Let go of this run")).to_be_visible()
+    expert.get_by_text("Model, settings and timings").click()
+    click_point(expert, "Default kernels", 3)
+    expect(expert.locator(".st-key-call-details")).to_be_visible()
+    settle(expert)
+    assert not axe.violations(expert), "a result"
+    photograph(expert, f"expert-{scheme}")
 
-        choose_what_if(page, "After each kernel", "Layer normalization")
-        page.get_by_role("button", name="Try it").click()
-        expect(page.locator(".answer")).to_contain_text("with layer normalization")
-        await_answer(page)
-        expect(page.locator(".st-key-compared_what")).to_be_visible()
-        assert not axe.violations(page), "a what-if, and the comparison"
-        photograph(page, f"what-if-{scheme}")
-        narrow(page)
+    expert.get_by_text("Expert: every figure").click()
+    settle(expert)
+    expert.get_by_text("The network as a graph").click()
+    expect(expert.get_by_test_id("stGraphVizChart").locator("svg")).to_be_visible()
+    settle(expert)
+    assert not axe.violations(expert), "the answer, and the network as a graph"
+    photograph(expert, f"done-{scheme}")
+
+
+@pytest.mark.slow
+@NEEDS_AXE
+@SCHEMES
+def test_axe_finds_nothing_while_work_goes_on_and_in_comparisons(expert: Page, scheme: str):
+    choose_sample(expert, "resnet-812-nobn")
+    analyze(expert)
+    expect(expert.get_by_role("button", name="Cancel")).to_be_visible()
+    assert not axe.violations(expert), "a running job"
+    photograph(expert, f"running-{scheme}")
+    expert.get_by_role("button", name="Cancel").click()
+    expect(expert.get_by_text("Cancelled.")).to_be_visible()
+    expect(expert.locator(".js-plotly-plot")).to_have_count(0)
+    assert not axe.violations(expert), "a cancelled job"
+    photograph(expert, f"cancelled-{scheme}")
+
+    choose_sample(expert, SAMPLE)
+    analyze(expert)
+    await_result(expert)
+    expert.get_by_role("button", name="Keep this run").click()
+    expert.get_by_text("Expert: every figure").click()
+    settle(expert)
+    choose_what_if(expert, "After each kernel", "Layer normalization")
+    expert.get_by_role("button", name="Try it").click()
+    expect(expert.locator(".answer")).to_contain_text("with layer normalization")
+    await_answer(expert)
+    expect(expert.locator(".st-key-compared_what")).to_be_visible()
+    assert not axe.violations(expert), "a what-if, and the comparison"
+    photograph(expert, f"what-if-{scheme}")
+    narrow(expert)
 
 
 CUT_OFF = """() => {

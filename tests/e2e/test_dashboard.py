@@ -54,6 +54,7 @@ def test_an_h5_file_is_offered_as_h5_again_and_everything_can_be_taken_home(page
     assert differing(manifest, model) == []
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_gets_a_sentence_and_the_job_can_be_started_again(page, running):
     choose_sample(page, "deep-tanh-mlp")
     settle(page)

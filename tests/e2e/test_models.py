@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Browser, expect
 
 from app.analysis.batch.store import Store
@@ -15,6 +16,7 @@ from tests.e2e.driving import choose, photograph, settle
 ROW = 35  # pixels of a row of a table
 
 
+@pytest.mark.slow
 def test_a_click_in_each_view_opens_a_model(browser: Browser, tmp_path: Path) -> None:
     results = tmp_path / "results.parquet"
     with Store(results) as store:

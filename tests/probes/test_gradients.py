@@ -361,7 +361,7 @@ def test_an_output_that_is_the_same_for_all_samples_counts_once():
         agree(probe["two/positions"], each.sum(0) + table)
 
 
-@pytest.mark.parametrize("make", [conv_net, transformer])
+@pytest.mark.parametrize("make", [conv_net, pytest.param(transformer, marks=pytest.mark.slow)])
 def test_recomputed_segments_see_the_same_noise_batch_after_batch(make):
     graph = read_model(make(batch_size=8))
     plain, twice = (probe_gradients(graph, 24, checkpoint=again) for again in (False, True))
@@ -389,6 +389,7 @@ def close(one, other):
         assert figures.variance == pytest.approx(variance, rel=1e-5, abs=1e-11), path
 
 
+@pytest.mark.slow
 def test_a_kernel_divided_by_its_norm_is_the_same_when_run_again():
     inputs = x = keras.Input((6,))
     for _ in range(6):

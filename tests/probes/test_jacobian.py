@@ -218,7 +218,7 @@ def noisy(width):
     return keras.Model(inputs, layers.Dense(width)(x))
 
 
-@pytest.mark.parametrize("width", [20, 300])
+@pytest.mark.parametrize("width", [20, pytest.param(300, marks=pytest.mark.slow)])
 def test_the_same_seed_gives_the_same_figures(width):
     model = noisy(width)
     first, again, other = (probe_jacobian(model, seed=seed).pooled for seed in (1, 1, 2))

@@ -160,6 +160,7 @@ def test_intervals_hold_as_often_as_they_should(build, monkeypatch):
     assert min(shares) > 0.85
 
 
+@pytest.mark.slow
 def test_intervals_of_batches_hold_as_often_as_they_should(monkeypatch):
     shares = held(normalised, monkeypatch, 32, 40, together=8)
     assert 0.90 <= fmean(shares) <= 0.98

@@ -26,7 +26,7 @@ def trainable(model: keras.Model) -> int:
         ("all-cnn-c", 9, 0, 0, 1_369_738),
         ("resnet-56", 1 + 54 + 2, 55, 27, 855_578),
         ("resnet-56-nobn", 1 + 54 + 2, 0, 27, 853_642),
-        ("resnet-164", 1 + 162 + 3, 163, 54, 1_703_258),
+        pytest.param("resnet-164", 1 + 162 + 3, 163, 54, 1_703_258, marks=pytest.mark.slow),
         pytest.param("resnet-164-nobn", 1 + 162 + 3, 0, 54, 1_691_594, marks=pytest.mark.slow),
         pytest.param("resnet-812", 1 + 810 + 3, 811, 270, 8_380_250, marks=pytest.mark.slow),
         pytest.param("resnet-812-nobn", 1 + 810 + 3, 0, 270, 8_320_202, marks=pytest.mark.slow),

@@ -263,6 +263,7 @@ def test_long_lists_are_cut(tmp_path: Path) -> None:
 # The command
 
 
+@pytest.mark.slow
 def test_the_command_on_a_real_file(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(FILES_FOLDER / "small-cnn.keras"), "--json"]) == 0
     captured = capfd.readouterr()

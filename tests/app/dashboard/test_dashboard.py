@@ -1252,6 +1252,7 @@ def test_an_answer_comes_first_and_the_rest_is_folded_away(jobs, deep_result):
     assert any("predicted" in name for name in drawn_names(open_page(KEY)))
 
 
+@pytest.mark.slow
 def test_four_thousand_calls(done, deepest_result):
     page = done(deepest_result)
     assert len(page.dataframe[-1].value) == 4000

@@ -93,6 +93,7 @@ def test_the_best_model_can_be_taken_home(page):
     assert "The model with AutoInit, .keras" in [d.label for d in shown.get("download_button")]
 
 
+@pytest.mark.slow
 def test_a_trial_under_way_can_be_stopped_and_keeps_what_is_there(page):
     page.others[TRIAL_KEY].owners = {"me"}
     page.others[TRIAL_KEY].is_owned_by = lambda owner: True

@@ -58,7 +58,13 @@ def analysed(model: Any, folder: Any, **settings: Any) -> Result:
     return read_result(folder / "job" / RESULT)
 
 
-@pytest.mark.parametrize("distribution", ["truncated_normal", "uniform", "orthogonal"])
+@pytest.mark.parametrize(
+    "distribution",
+    [
+        "truncated_normal",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("uniform", "orthogonal")),
+    ],
+)
 def test_a_patched_model_keeps_its_signal(distribution, tmp_path):
     model = every_kind()
     result = analysed(model, tmp_path, distribution=distribution)

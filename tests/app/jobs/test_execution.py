@@ -265,6 +265,7 @@ def all_cnn(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_same_seed_same_result(all_cnn, tmp_path):
     first = json.loads((all_cnn / "result.json").read_text())
     assert analyse("sample:all-cnn-c", tmp_path, samples=16)["calls"] == first["calls"]
@@ -516,7 +517,7 @@ def test_an_open_size_is_the_one_that_the_model_states(tmp_path, shape, read):
 @pytest.mark.parametrize(
     ("depth", "plain", "reported"),
     [
-        (30, PLAIN_DEPTH, False),
+        pytest.param(30, PLAIN_DEPTH, False, marks=pytest.mark.slow),
         (30, 30, True),
         pytest.param(950, PLAIN_DEPTH, True, marks=pytest.mark.slow),
     ],

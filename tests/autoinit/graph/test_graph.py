@@ -376,6 +376,7 @@ def test_masks_pass_through_fused_activations():
     )
 
 
+@pytest.mark.slow
 def test_more_calls_in_a_chain_than_python_recurses():
     made = []
 

@@ -356,6 +356,7 @@ def test_chains_are_one_function(signal_model):
     assert outcome.signals[0].variance == pytest.approx(values.var(), rel=0.01)
 
 
+@pytest.mark.slow
 def test_long_chains_start_anew():
     """A composed function is evaluated through all of its parts: 2⁴⁰ of them were too many."""
     inputs = x = keras.Input((4,))

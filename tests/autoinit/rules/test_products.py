@@ -150,7 +150,7 @@ def test_attention_to_independent_values(size, units, arguments, signal_model):
         assert outcome.signals[0].variance == pytest.approx(1 / size, rel=0.01)
 
 
-@pytest.mark.parametrize("shared", [0.5, 0.9])
+@pytest.mark.parametrize("shared", [0.5, pytest.param(0.9, marks=pytest.mark.slow)])
 def test_attention_to_values_with_something_in_common(shared):
     """What tokens share passes through attention whole, and logits' common part drops out."""
     size, units = 16, 32

@@ -104,6 +104,7 @@ def test_the_grid_can_be_watched_while_it_fills(trial):
     assert counts[0] < 5 < counts[-1]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_table(brought, tmp_path):
     spec = spec_of(brought, schemes=("default", "centred"), rates=(0.05, 0.1), steps=10)
     one, again = (tried(spec, tmp_path / name) for name in ("one", "again"))
@@ -138,6 +139,7 @@ def test_the_best_model_is_a_fresh_start(trial, brought):
     assert read_model(model)
 
 
+@pytest.mark.slow
 def test_time_that_is_over_leaves_cells_waiting(brought, tmp_path, monkeypatch):
     monkeypatch.setattr("app.analysis.trials.grid.time.perf_counter", iter(range(10**6)).__next__)
     found = tried(spec_of(brought, budget=20.0, steps=100), tmp_path / "short")
