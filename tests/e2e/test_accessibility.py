@@ -137,6 +137,7 @@ def test_axe_finds_nothing(expert: Page, tmp_path: Path, scheme: str):
     expect(expert.get_by_text("Choose another file")).to_be_visible(timeout=PATIENCE)
     expect(expert.get_by_test_id("stAlert")).to_contain_text("seems to be a PyTorch checkpoint")
     expect(expert.get_by_test_id("stException")).to_have_count(0)
+    settle(expert)
     assert not axe.violations(expert), "a refused file"
     photograph(expert, f"refused-{scheme}")
 
@@ -173,6 +174,7 @@ def test_axe_finds_nothing_while_work_goes_on_and_in_comparisons(expert: Page, s
     expert.get_by_role("button", name="Cancel").click()
     expect(expert.get_by_text("Cancelled.")).to_be_visible()
     expect(expert.locator(".js-plotly-plot")).to_have_count(0)
+    settle(expert)
     assert not axe.violations(expert), "a cancelled job"
     photograph(expert, f"cancelled-{scheme}")
 
