@@ -17,7 +17,7 @@ from autoinit.errors import GraphError
 if TYPE_CHECKING:
     from app.analysis.runs.record import Run, Snapshot
     from app.analysis.runs.sinks import Sink
-    from app.analysis.runs.watching import Kernels, Watch
+    from app.analysis.runs.watching import Kernels, Observation, Watch
 
 # At most one measurement in each such share of the steps so far: what long trainings leave stays
 # small, and the beginning, where most happens, is seen closely.
@@ -39,12 +39,14 @@ class SignalMonitor(keras.callbacks.Callback):
             by the inputs' names, the samples' axis first. Gaussian noise without it.
         samples: how many of them are fed.
         every: measure no more often than each so many steps.
-        overhead: share of the training's time that measuring may take: where it would be more,
-            measurements are left out, which is said at the end. Those after the first step and
-            after the last are always made; the verdict and the measurement before the first step do
-            not count. None for no limit.
+        overhead: share of the steps' time that watching may take. The verdict and the measurements
+            before and after the first step are always made; they count, and nothing else is
+            measured before the steps have taken long enough for them, too, which is said at the
+            end. The loss is looked at in each step, and what goes wrong there is measured at once.
+            None for no limit.
         gradients: measure gradients, too.
-        check: print the verdict before the first step.
+        check: print the verdict before the first step: in one line by the first measurement where
+            the weights train, as `autoinit.check` does where they do not.
         folder: a new folder for the figures, which `autoinit serve --runs` shows, while the model
             trains, too.
         csv: a file for the figures, a row for each layer at each step.
@@ -105,12 +107,13 @@ class SignalMonitor(keras.callbacks.Callback):
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """The verdict, and the figures before the first step."""
         begin = time.perf_counter()
-        self._step = self._epoch = self._executions = 0
+        self._step = self._epoch = 0
         self._in_epoch = -1
         self._loss: float | None = None
         self._first_loss: float | None = None
         self._pending: tuple[int, Kernels] | None = None
         self._present: set[str] = set()  # what was told, and is not told again
+        self._start = begin
         self._cost = self._latest_cost = 0.0
         self._skipped = 0
         self.run = None
@@ -119,12 +122,9 @@ class SignalMonitor(keras.callbacks.Callback):
             self._watch = None
             print(f"SignalMonitor: this training is not watched. {reason}")
             return
-        self._measure()
         assert self._watch is not None
         self._pending = 0, self._watch.kernels()  # the first step's update tells most
-        self._before = time.perf_counter() - begin
-        self._cost = 0.0
-        self._start = time.perf_counter()
+        self._cost = self._before = time.perf_counter() - begin
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Keras counts batches anew in each."""
@@ -142,8 +142,7 @@ class SignalMonitor(keras.callbacks.Callback):
         self._loss = None if loss is None else float(loss)
         if self._first_loss is None:
             self._first_loss = self._loss
-        broken = self._loss is not None and not math.isfinite(self._loss)
-        if self._pending is not None or (broken and "loss_not_finite" not in self._present):
+        if self._pending is not None or self._goes_wrong():
             self._measure(steps)
         elif self._is_due(steps):
             self._remember()
@@ -152,21 +151,20 @@ class SignalMonitor(keras.callbacks.Callback):
         """A last measurement, and the summary."""
         if self._watch is None or self.run is None:
             return
-        if self.run.snapshots[-1].step < self._step:
+        if self.run.snapshots[-1].step < self._step and self._has_time(1):
             self._pending = None
             self._measure()
-        whole = time.perf_counter() - self._start
-        share = self._cost / max(whole - self._cost, 1e-9)
+        trained = self._trained()
         self._hand_on(lambda sink: sink.end())
         self._watch = None
         if self._verbose:
-            print("\n".join(self._summary(share)))
+            print("\n".join(self._summary(trained)))
 
     def _begin_watching(self) -> str:
         """Reads the model; why it cannot be watched, if it cannot."""
         from app.analysis.runs.record import Head, Run
         from app.analysis.runs.watching import Watch
-        from autoinit.verdict import arrays_by_name, check
+        from autoinit.verdict import arrays_by_name
 
         strategy = getattr(self.model, "distribute_strategy", None)  # TensorFlow has them alone
         replicas = getattr(strategy, "num_replicas_in_sync", 1)
@@ -175,15 +173,12 @@ class SignalMonitor(keras.callbacks.Callback):
                 f"It runs on {replicas} devices at once, and measuring takes one. Watch a training "
                 "on one of them."
             )
-        verdict: tuple[str, ...] = ()
         try:
             data = None if self._x is None else arrays_by_name(self.model, self._x)
             self._watch = Watch(self.model, data, self._samples, self._seed, self._gradients)
-            if self._check:
-                from app.cli.terminal import verdict_lines
-
-                found = check(self.model, self._x, verbose=self._verbose)
-                verdict = tuple(verdict_lines(found))
+            seen = self._watch.measure()
+            self._spread = self._watch.spread_of_outputs()
+            verdict = self._verdict() if self._check else ()
         except GraphError as error:
             return str(error)
         optimizer = getattr(self.model, "optimizer", None)
@@ -200,7 +195,40 @@ class SignalMonitor(keras.callbacks.Callback):
         self.run = Run(head, ())
         self._taking = list(self._sinks)
         self._hand_on(lambda sink: sink.begin(head))
+        self._keep(seen, 0.0)
         return ""
+
+    def _verdict(self) -> tuple[str, ...]:
+        """In lines, also printed: what was measured is enough to tell that nothing is wrong."""
+        from app.analysis.headline import CHECKUP
+        from app.cli.terminal import verdict_lines
+        from autoinit.verdict import check
+
+        assert self._watch is not None
+        found = self._watch.verdict()
+        if found.verdict != "trains":
+            # What helps is worth the time: other weights are measured, too.
+            return tuple(verdict_lines(check(self.model, self._x, verbose=self._verbose)))
+        kind = f"{CHECKUP}. " * found.trained
+        line = f"uploaded   {found.verdict:<13}   {kind}{found.reason}"
+        if self._verbose:
+            print(line)
+        return (line,)
+
+    def _goes_wrong(self) -> bool:
+        """Whether the loss shows what was not told yet."""
+        from app.analysis.runs.changes import faults_of_loss
+
+        faults = faults_of_loss(self._loss, self._first_loss, self._spread)
+        return any(fault.code not in self._present for fault in faults)
+
+    def _trained(self) -> float:
+        """Seconds of the steps after the first one."""
+        return time.perf_counter() - self._start - (self._cost - self._before)
+
+    def _has_time(self, measurements: int) -> bool:
+        """Whether the steps so far have taken long enough for so many more measurements."""
+        return self._cost + measurements * self._latest_cost <= self._overhead * self._trained()
 
     def _is_due(self, steps: int) -> bool:
         """Whether the next execution's update is to be measured: few enough were, and time is."""
@@ -210,9 +238,9 @@ class SignalMonitor(keras.callbacks.Callback):
             return False  # nothing is to be seen any more
         if since < max(self._every, _SHARE_OF_STEPS * self._step):
             return False
-        trained = time.perf_counter() - self._start - self._cost
-        # This one, and the last one at the end of the training.
-        due = self._cost + 2 * self._latest_cost <= self._overhead * trained
+        assert self._watch is not None
+        # The last one at the end of the training is to have time, too.
+        due = self._has_time(self._watch.next_cost + 1)
         self._skipped += not due
         return due
 
@@ -224,19 +252,27 @@ class SignalMonitor(keras.callbacks.Callback):
         self._cost += time.perf_counter() - begin
 
     def _measure(self, steps: int = 1) -> None:
-        """Measures, tells what is new, and hands it on."""
-        from app.analysis.runs.changes import faults_of_training, new_findings
-        from app.analysis.runs.record import Run, Snapshot
-
+        """Measures, and keeps it."""
         assert self._watch is not None
-        assert self.run is not None
         begin = time.perf_counter()
         before = None if self._pending is None else self._pending[1]
         self._pending = None
-        seen = self._watch.measure(before, steps)
+        self._keep(self._watch.measure(before, steps), begin - self._start)
+        self._latest_cost = time.perf_counter() - begin
+        self._cost += self._latest_cost
+
+    def _keep(self, seen: Observation, seconds: float) -> None:
+        """Tells what is new of a measurement, and hands it on."""
+        from app.analysis.runs.changes import faults_of_loss, faults_of_updates, new_findings
+        from app.analysis.runs.record import Run, Snapshot
+
+        assert self.run is not None
         head = self.run.head
-        own = faults_of_training(head.layers, seen.figures, self._loss, self._first_loss)
-        faults = [*own, *seen.faults]
+        faults = [
+            *faults_of_loss(self._loss, self._first_loss, self._spread),
+            *faults_of_updates(head.layers, seen.figures["update"]),
+            *seen.faults,
+        ]
         findings = new_findings(faults, self._present, self._step)
         self._present |= {fault.code for fault in faults}
         snapshot = Snapshot(
@@ -245,15 +281,13 @@ class SignalMonitor(keras.callbacks.Callback):
             figures=seen.figures,
             findings=findings,
             loss=self._loss if self._loss is not None and math.isfinite(self._loss) else None,
-            seconds=round(begin - self._start, 3) if self._step else 0.0,
+            seconds=round(seconds, 3),
             cost=round(self._cost, 3),
         )
         previous = self.run.snapshots[-1].step if self.run.snapshots else None
         self.run = Run(head, (*self.run.snapshots, snapshot))
         self._hand_on(lambda sink: sink.write(snapshot, seen.histograms))
         self._tell(snapshot, previous)
-        self._latest_cost = time.perf_counter() - begin
-        self._cost += self._latest_cost
 
     def _hand_on(self, hand: Callable[[Sink], None]) -> None:
         """To each sink; one that fails while the model trains takes nothing more."""
@@ -278,18 +312,24 @@ class SignalMonitor(keras.callbacks.Callback):
             if found.code in self._stop_on:
                 self.model.stop_training = True
 
-    def _summary(self, share: float) -> list[str]:
+    def _summary(self, trained: float) -> list[str]:
         """How often was measured, what that took, and what was found when."""
         from app.text.formatting import duration, number, percentage
 
         assert self.run is not None
         snapshots = self.run.snapshots
+        share = self._cost / max(trained, 1e-9)
         lines = [
             f"SignalMonitor: {len(snapshots):,} measurements of {len(self.run.head.layers):,} "
-            f"layers in {self._step:,} steps; {percentage(share)} of the training's time, and "
-            f"{duration(self._before)} before it."
+            f"layers in {self._step:,} steps; {percentage(share)} of the steps' time, "
+            f"{duration(self._before)} before the first one included."
         ]
-        if self._skipped:
+        if share > self._overhead:
+            lines.append(
+                f"  That is more than {percentage(self._overhead)}: what is always measured asks "
+                f"for steps of {duration(self._cost / self._overhead)} in all."
+            )
+        elif self._skipped:
             lines.append(
                 f"  Others were left out, to stay at {percentage(self._overhead)}: a larger "
                 "overhead measures more often."

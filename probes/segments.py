@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoinit.graph.changing import changing_variables, values_of
-from autoinit.graph.model_graph import Call, ModelGraph, Parameter, innermost
+from autoinit.graph.model_graph import Call, ModelGraph, Parameter, innermost, weights_of
 from autoinit.graph.shapes import bytes_of, largest_alive, last_uses
 from autoinit.running.state import noise_state, set_noise_state
 from probes.differentiation import Rounded, Tap, by_numpy, differentiate
@@ -30,8 +30,8 @@ from probes.passing import normalized
 # What differentiation holds at most for each byte that is written: normalisation, for one, is made
 # of several operations.
 _HELD = 2
-# Passes on TensorFlow from which on their tracing is repaid (benchmarks/gradients.py).
-_REPAID = 5
+# Passes on TensorFlow and JAX from which on their tracing is repaid (benchmarks/gradients.py).
+REPAID = 5
 
 
 class ModelState(NamedTuple):
@@ -76,11 +76,14 @@ class Segment:
         self.written = sorted(written)
         self.variables = list({id(v): v for call in calls for v in trainable(call)}.values())
         known = {call.index: call for call in calls}
-        changing = {id(v): v for v in (*self.variables, *_changing(calls))}
+        weights = (v for call in calls for v in weights_of(call.layer))
+        state = {id(v): v for v in (*weights, *_changing(calls))}
+        for variable in self.variables:
+            state.pop(id(variable), None)
         self.products = differentiate(
             self._outputs,
             self.variables,
-            [*changing.values()],
+            [*state.values()],
             lambda index, gradient: measure(known[index], gradient),
             traced,
             rounded,
@@ -191,8 +194,8 @@ class CompiledPasses:
         expected: how many passes there will be.
     """
 
-    def __init__(self, expected: int = _REPAID) -> None:
-        self._traced = expected >= _REPAID
+    def __init__(self, expected: int = REPAID) -> None:
+        self._traced = expected >= REPAID
         # Beside the graph, whose identity is in the key. `Passes` has none: TensorFlow never lets
         # go of functions that have custom gradients.
         self._known: dict[tuple[Any, ...], tuple[ModelGraph, Passes]] = {}
@@ -204,6 +207,8 @@ class CompiledPasses:
         key = id(graph), checkpoint, training, on_host, variables
         if key not in self._known:
             traced = self._traced or any(_is_recurrent(call) for call in graph.calls)
+            # What JAX traces has no numbers that the host could take.
+            on_host = on_host and not (traced and keras.backend.backend() == "jax")
             self._known[key] = graph, Passes(graph, segments, training, on_host, traced)
         return self._known[key][1]
 

@@ -192,10 +192,39 @@ def test_half_precision_with_a_scaled_loss():
 def test_measurements_are_left_out_where_they_would_take_too_long(capsys):
     seen = monitor(overhead=1e-9, verbose=True, gradients=False)
     fit(noisy(), seen)
-    assert [snapshot.step for snapshot in seen.run.snapshots] == [0, 1, 16]
+    assert [snapshot.step for snapshot in seen.run.snapshots] == [0, 1]
     told = capsys.readouterr().out
-    assert "3 measurements of" in told
-    assert "Others were left out" in told
+    assert "2 measurements of" in told
+    assert "what is always measured asks for steps of" in told
+
+
+def test_all_that_watching_takes_is_within_the_share(monkeypatch, capsys):
+    """By a clock that only steps and what is measured move on."""
+    from app.analysis.runs.watching import Watch
+
+    now = 0.0
+
+    def lasting(seconds, function):
+        def run(*given, **options):
+            nonlocal now
+            now += seconds
+            return function(*given, **options)
+
+        return run
+
+    class Steps(keras.callbacks.Callback):
+        on_train_batch_begin = lasting(1.0, lambda self, batch, logs=None: None)
+
+    monkeypatch.setattr("autoinit.callbacks.time.perf_counter", lambda: now)
+    monkeypatch.setattr(Watch, "measure", lasting(0.4, Watch.measure))
+    monkeypatch.setattr(Watch, "verdict", lasting(0.4, Watch.verdict))
+    seen = monitor(overhead=0.05, verbose=True, check=True, gradients=False, samples=8)
+    fit(build(), seen, Steps(), epochs=10)
+    steps = [snapshot.step for snapshot in seen.run.snapshots]
+    assert (*steps[:3], steps[-1]) == (0, 1, 42, 80)
+    for count, step in enumerate(steps[2:], 3):
+        assert 0.4 + 0.4 * count <= 0.05 * (step - 1) + 1e-9
+    assert f"{len(steps)} measurements of" in capsys.readouterr().out
 
 
 def test_a_model_without_a_graph_is_not_watched_and_trains(capsys):

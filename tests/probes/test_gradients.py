@@ -472,18 +472,20 @@ def test_checkpoints_take_memory_that_grows_with_the_root_of_depth():
     assert peak_of_chain(True) <= (8 + 8 + few) * 8
 
 
-def test_what_was_compiled_serves_the_same_graph_again_and_lives_no_longer(monkeypatch):
+@pytest.mark.parametrize("frozen", [False, True])
+def test_what_was_compiled_serves_the_same_graph_again_and_lives_no_longer(frozen, monkeypatch):
     run, calls = Call.run, []
     monkeypatch.setattr(Call, "run", lambda *arguments: calls.append(1) or run(*arguments))
     model = conv_net()
     model = keras.Model(model.inputs, model.outputs[0])
+    model.get_layer("dense").trainable = not frozen
     graph = read_model(model)
     passes = CompiledPasses()
     first = probe_gradients(graph, 8, compiled=passes)
     compiled = len(calls)
     model.get_layer("dense").kernel.assign(2.0 * model.get_layer("dense").kernel)
     again = probe_gradients(graph, 8, compiled=passes)
-    if keras.backend.backend() == "tensorflow":
+    if keras.backend.backend() != "torch":
         assert len(calls) == compiled
     assert again["pool"].variance == pytest.approx(4.0 * first["pool"].variance, rel=1e-3)
     lives = weakref.ref(graph)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from app.analysis.diagnosis.fault import Consequence, Fault
 from app.analysis.diagnosis.verdict import advice
@@ -15,28 +15,25 @@ from app.text.formatting import number, percentage
 # update of any kernel at any step stayed below it, of those that diverged it was above
 # (`benchmarks/monitor.py`).
 LARGE_UPDATE = 0.3
-# Times the first loss from which on a training goes the wrong way.
-GROWN = 10.0
+# Times the first loss from which on a training goes the wrong way, if that is more than this share
+# of what the outputs spread by at first: a converged model's loss of 10⁻⁶ may well become 10⁻⁴.
+GROWN, OF_OUTPUTS = 10.0, 0.1
 
 
-def faults_of_training(
-    layers: Sequence[Layer],
-    figures: Mapping[str, Sequence[float | None]],
-    loss: float | None,
-    first_loss: float | None,
+def faults_of_loss(
+    loss: float | None, first_loss: float | None, spread: float = 0.0
 ) -> Iterator[Fault]:
-    """What the loss and the kernels' updates show at one step.
+    """What the loss shows at one step.
 
     Args:
-        layers: that are watched.
-        figures: of each of them.
         loss: as Keras reports it; NaN or infinite where it is.
         first_loss: that of the first step.
+        spread: of the outputs before it: their standard deviation, or their variance where that is
+            less, which is the unit of a squared error.
     """
-    known = [(each, place) for place, each in enumerate(figures["update"]) if each is not None]
-    largest, place = max(known, default=(0.0, 0))
-    layer = layers[place]
-    if loss is not None and not math.isfinite(loss):
+    if loss is None or first_loss is None:
+        return
+    if not math.isfinite(loss):
         yield Fault(
             "loss_not_finite",
             "",
@@ -45,7 +42,7 @@ def faults_of_training(
             "change_rate",
             Consequence.FATAL,
         )
-    elif loss is not None and first_loss is not None and loss > GROWN * abs(first_loss) > 0.0:
+    elif loss > max(GROWN * abs(first_loss), OF_OUTPUTS * spread) > 0.0:
         yield Fault(
             "loss_grows",
             "",
@@ -53,6 +50,13 @@ def faults_of_training(
             f"The loss is {number(loss)}, and was {number(first_loss)} at first.",
             "change_rate",
         )
+
+
+def faults_of_updates(layers: Sequence[Layer], updates: Sequence[float | None]) -> Iterator[Fault]:
+    """What a step's updates of the layers' kernels show."""
+    known = [(each, place) for place, each in enumerate(updates) if each is not None]
+    largest, place = max(known, default=(0.0, 0))
+    layer = layers[place]
     if largest > LARGE_UPDATE:
         yield Fault(
             "updates_too_large",

@@ -9,25 +9,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.analysis.diagnosis.diagnose import SeriesFigures, diagnose
+from app.analysis.diagnosis.diagnose import Diagnosis, SeriesFigures, diagnose
 from app.analysis.diagnosis.fault import Fault
 from app.analysis.diagnosis.linter.architecture import architecture_of
-from app.analysis.diagnosis.linter.lint import Linted
+from app.analysis.diagnosis.linter.lint import Linted, lint_model
+from app.analysis.diagnosis.measured.recurrence import recurrent_growth
+from app.analysis.diagnosis.measured.series import update_ratios
+from app.analysis.diagnosis.verdict import Verdict
 from app.analysis.runs.record import Layer
 from autoinit.arrays import as_array
 from autoinit.graph.model_graph import Call
 from autoinit.reading import read_model
 from autoinit.running.inputs import Data
 from probes.forward import probe_model
-from probes.gradients import probe_gradients
+from probes.gradients import Gradients, probe_gradients
+from probes.logits import logits_of
 from probes.moments.distribution import Histogram
 from probes.moments.figures import Moments
 from probes.passing import has_figures
-from probes.segments import CompiledPasses, trainable
+from probes.segments import REPAID, CompiledPasses, trainable
 
 Kernels = Mapping[int, NDArray[Any]]
-# Passes back are compiled: there are many.
-_MANY = 10**6
+# Measurements that take as long as to trace the passes back, at most, and are repaid by as many
+# later ones: so many are made before, so that a short training does without.
+_TRACING = 8
 # Nothing is concluded of the configuration here, and weights are those of a training.
 _IN_TRAINING = Linted(architecture_of({}), (), trained=True)
 
@@ -69,7 +74,16 @@ class Watch:
         self._graph = read_model(model, training=True)
         idle = self._graph.behind_placeholders()
         self._calls = [c for c in self._graph.calls if has_figures(c) and c.index not in idle]
-        self._passes = CompiledPasses(_MANY) if gradients else None
+        self._backwards = gradients
+        self._passes = CompiledPasses(1)
+        self._looks = 0
+        self._moments: Sequence[Moments | None] = [None] * len(self._graph.calls)
+        self._gradients: Gradients | None = None
+
+    @property
+    def next_cost(self) -> int:
+        """How many times what the latest measurement took the next one may take."""
+        return _TRACING if self._looks == _TRACING and self._backwards else 1
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -94,23 +108,28 @@ class Watch:
             steps: how many.
         """
         self._take_from_trainer()
-        graph, few = self._graph, self._samples
-        moments = probe_model(graph, few, self._seed, input_data=self._data, batch_size=few).moments
-        back: Sequence[Moments | None] = [None] * len(moments)
-        if self._passes is not None:
-            back = probe_gradients(
+        if self._looks == _TRACING:
+            self._passes = CompiledPasses(REPAID)
+        self._looks += 1
+        graph, few, data = self._graph, self._samples, self._data
+        forward = probe_model(graph, few, self._seed, input_data=data, batch_size=few)
+        self._moments = forward.moments
+        if self._backwards:
+            self._gradients = probe_gradients(
                 graph,
                 few,
                 self._seed,
-                input_data=self._data,
+                input_data=data,
                 batch_size=few,
                 logits=True,
                 compiled=self._passes,
-            ).moments
-        sizes = {index: _rms(array) for index, array in self.kernels().items()}
-        changes = {} if before is None else self._changes(before, steps)
+            )
+        measured = SeriesFigures(self._moments, self._back)
+        now = self.kernels()
+        sizes = {index: _rms(array) for index, array in now.items()}
+        changes = {} if before is None else _changes(before, now, steps)
         rows = [
-            _row(moments[call.index], back[call.index])
+            _row(measured.forward[call.index], measured.backward[call.index])
             | {"kernel": _largest(sizes, call), "update": _largest(changes, call)}
             for call in self._calls
         ]
@@ -119,10 +138,35 @@ class Watch:
             {
                 place: each.shape.histogram
                 for place, call in enumerate(self._calls)
-                if (each := moments[call.index]) is not None and each.shape.histogram is not None
+                if (each := measured.forward[call.index]) is not None
+                and each.shape.histogram is not None
             },
-            self._faults(moments, back),
+            self._diagnosed(_IN_TRAINING, measured).faults,
         )
+
+    def verdict(self) -> Verdict:
+        """Whether the weights that were measured last will train, by these measurements."""
+        growth = tuple(recurrent_growth(self._graph, "uploaded"))
+        back = () if self._gradients is None else self._gradients.moments
+        updates = update_ratios(self._graph, self._gradients)
+        figures = SeriesFigures(self._moments, back, growth, updates)
+        return self._diagnosed(lint_model(self._model), figures).verdicts["uploaded"]
+
+    def spread_of_outputs(self) -> float:
+        """In the unit of a loss, as measured last: `faults_of_loss` says how; 0 if not known."""
+        producers = self._graph.producers()
+        found = (
+            self._moments[producers[value.index].index]
+            for value in logits_of(self._graph, self._graph.outputs)
+        )
+        known = [each.variance for each in found if each is not None and each.variance >= 0.0]
+        return max((min(variance, variance**0.5) for variance in known), default=0.0)
+
+    @property
+    def _back(self) -> Sequence[Moments | None]:
+        if self._gradients is None:
+            return [None] * len(self._graph.calls)
+        return self._gradients.moments
 
     def _take_from_trainer(self) -> None:
         """On JAX the values are in the trainer's hands between two steps: have them in the model's.
@@ -132,20 +176,9 @@ class Watch:
         if hasattr(self._model, "jax_state_sync"):
             self._model.jax_state_sync()
 
-    def _changes(self, before: Kernels, steps: int) -> dict[int, float]:
-        """What a step changes of each kernel, beside its size; none of kernels of zeros."""
-        return {
-            index: _rms(array - before[index]) / size / steps
-            for index, array in self.kernels().items()
-            if (size := _rms(before[index])) > 0.0
-        }
-
-    def _faults(
-        self, forward: Sequence[Moments | None], backward: Sequence[Moments | None]
-    ) -> tuple[Fault, ...]:
+    def _diagnosed(self, linted: Linted, measured: SeriesFigures) -> Diagnosis:
         weighted = [bool(_kernels(call)) for call in self._graph.calls]
-        measured = SeriesFigures(forward, backward)
-        return diagnose(self._graph, weighted, _IN_TRAINING, {"uploaded": measured}).faults
+        return diagnose(self._graph, weighted, linted, {"uploaded": measured})
 
 
 def _kernels(call: Call) -> list[Any]:
@@ -153,6 +186,15 @@ def _kernels(call: Call) -> list[Any]:
     if call.part == "activation":
         return []
     return [variable for variable in trainable(call) if len(variable.shape) > 1]
+
+
+def _changes(before: Kernels, now: Kernels, steps: int) -> dict[int, float]:
+    """What a step changes of each kernel, beside its size; none of kernels of zeros."""
+    return {
+        index: _rms(array - before[index]) / size / steps
+        for index, array in now.items()
+        if (size := _rms(before[index])) > 0.0
+    }
 
 
 def _row(forward: Moments | None, back: Moments | None) -> dict[str, float | None]:

@@ -16,7 +16,8 @@ KINDS = (
         "loss_grows",
         Severity.PROBLEM,
         "The loss grows",
-        cause="It is more than ten times what it was at first: the steps lead away.",
+        cause="It is more than ten times what it was at first, and more than a tenth of what the "
+        "outputs spread by then: the steps lead away.",
         remedy="Take a smaller learning rate.",
         test="app.analysis.runs.changes",
     ),

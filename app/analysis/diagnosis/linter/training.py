@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.analysis.diagnosis.fault import Fault
-from app.analysis.diagnosis.linter.architecture import Architecture
+from app.analysis.diagnosis.linter.architecture import Architecture, LayerStep
 from app.analysis.diagnosis.linter.initializers import initializer_of
 from app.text.formatting import number
 
@@ -21,8 +23,17 @@ def is_trained(architecture: Architecture) -> bool:
         for name in ("bias", "beta"):
             if name in values and initializer_of(step, f"{name}_initializer")[0] == "zeros":
                 starting += 1
-                moved += bool(np.any(values[name]))
+                moved += not np.array_equal(values[name], _first_bias(step, values[name]))
     return starting > 0 and moved * 2 > starting
+
+
+def _first_bias(step: LayerStep, values: NDArray[Any]) -> NDArray[Any]:
+    """Zeros, but the ones that LSTM layers have for their forget gate, the second of four."""
+    first = np.zeros_like(values)
+    if step.config.get("unit_forget_bias"):
+        units = values.size // 4
+        first[..., units : 2 * units] = 1.0
+    return first
 
 
 def statistics_mismatch(

@@ -200,11 +200,19 @@ def test_gates_of_one_seed_are_equal():
     assert codes(chain((6, 5), *stack, dense(2))) == {"shared_seed": "first"}
 
 
-def test_training_shows_in_biases_that_moved():
-    model = chain((4,), dense(4, "relu"), dense(2))
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: chain((4,), dense(4, "relu"), dense(2)),
+        lambda: chain((6, 5), layers.LSTM(4, return_sequences=True), layers.LSTM(4), dense(2)),
+    ],
+)
+def test_training_shows_in_biases_that_moved(model):
+    model = model()
     assert not is_trained(read(model))
     for layer in model.layers:
-        layer.bias.assign(np.full(layer.bias.shape, 0.1))
+        bias = getattr(layer, "cell", layer).bias
+        bias.assign(bias + 0.1)
     assert is_trained(read(model))
 
 

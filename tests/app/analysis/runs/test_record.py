@@ -6,7 +6,7 @@ import pytest
 
 from app.analysis.diagnosis.fault import Fault
 from app.analysis.result import Finding, ResultError
-from app.analysis.runs.changes import faults_of_training, new_findings
+from app.analysis.runs.changes import faults_of_loss, faults_of_updates, new_findings
 from app.analysis.runs.record import (
     FIGURES,
     HEAD,
@@ -91,10 +91,16 @@ def test_the_trainings_of_a_folder(tmp_path):
     ],
 )
 def test_what_a_step_shows(updates, loss, first, codes):
-    found = list(faults_of_training(LAYERS, {"update": updates}, loss, first))
+    found = [*faults_of_loss(loss, first), *faults_of_updates(LAYERS, updates)]
     assert [fault.code for fault in found] == codes
     if "updates_too_large" in codes:
         assert found[-1].path == "b"
+
+
+def test_a_loss_that_stays_small_beside_the_outputs_does_not_grow():
+    assert not [*faults_of_loss(1e-5, 1e-6, 0.5)]
+    for first in (1e-6, 0.0):
+        assert [fault.code for fault in faults_of_loss(0.2, first, 0.5)] == ["loss_grows"]
 
 
 def test_before_the_first_step_other_weights_help():
@@ -105,7 +111,7 @@ def test_before_the_first_step_other_weights_help():
 
 
 def test_what_was_told_is_not_told_again():
-    faults = list(faults_of_training(LAYERS, {"update": (0.4, 0.3)}, 50.0, 1.0))
+    faults = [*faults_of_loss(50.0, 1.0), *faults_of_updates(LAYERS, (0.4, 0.3))]
     (told,) = new_findings(faults, {"loss_grows"}, 2)
     assert told == Finding(
         code="updates_too_large",
