@@ -123,6 +123,7 @@ def diagnose(
         for step in architecture.steps
         if step.activation and step.index not in architecture.output_set
     )
+    by_selu = 2 * functions["selu"] > functions.total() and "init_vs_activation" not in codes
     normalized = any(step.class_name in NORMALIZERS for step in architecture.steps)
     counted = [
         fault
@@ -136,6 +137,7 @@ def diagnose(
             _measured_share(graph, roles, figures.forward),
             linted.trained and name == "uploaded",
             figures.updates,
+            by_selu,
         )
         for name, figures in series.items()
     }

@@ -114,6 +114,7 @@ def verdict_of(
     measured: float,
     trained: bool = False,
     updates: Sequence[float | None] = (),
+    self_normalizing: bool = False,
 ) -> Verdict:
     """The verdict on one series.
 
@@ -123,6 +124,8 @@ def verdict_of(
         measured: share of the layers with a kernel that could be measured.
         trained: whether its weights were trained.
         updates: update ratio of each call's kernel; empty where it is not known.
+        self_normalizing: whether its activations keep mean 0 and variance 1 with the file's own
+            initializers, as SELU does with LeCun's: another draw improves nothing.
     """
     mine = ranked(
         f for f in faults if concerns(f, series) and f.consequence is not Consequence.NOTE
@@ -162,11 +165,12 @@ def verdict_of(
     spoils = any(
         fault.series == "autoinit" and fault.consequence is not Consequence.NOTE for fault in faults
     )
+    keeps = spoils or self_normalizing
     on_purpose = "keep_zero_init" if "zero_on_purpose" in codes else "none_needed"
     return Verdict(
         Word.TRAINS,
         "Signals and gradients keep their size on every path, and inputs stay apart.",
-        remedy="keep_init" if spoils and series != "autoinit" else on_purpose,
+        remedy="keep_init" if keeps and series in OF_FILE else on_purpose,
     )
 
 

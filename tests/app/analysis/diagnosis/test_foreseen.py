@@ -51,3 +51,18 @@ def test_what_is_switched_off_does_not_count():
     model = relu_chain(12, "random_normal")
     off = ("signal_vanishes", "init_vs_activation", "correlation_collapse")
     assert verdict(model, disabled=off).verdict is Word.TRAINS
+
+
+@pytest.mark.parametrize(
+    ("activation", "initializer", "remedy"),
+    [
+        ("selu", "lecun_normal", "keep_init"),
+        ("selu", "glorot_uniform", "autoinit_helps"),
+        ("relu", "he_normal", "none_needed"),
+    ],
+)
+def test_selu_is_right_with_lecuns_kernels(activation, initializer, remedy):
+    wide = layers.Dense(128, activation, kernel_initializer=initializer)
+    narrow = layers.Dense(64, activation, kernel_initializer=initializer)
+    head = layers.Dense(3, kernel_initializer="lecun_normal")
+    assert verdict(chain((64,), wide, narrow, head)).remedy == remedy

@@ -56,6 +56,7 @@ def test_weights_that_are_right_are_kept():
     zeros = [fault("zero_on_purpose", Consequence.NOTE, None)]
     assert verdict_of("uploaded", zeros, 1.0).remedy == "keep_zero_init"
     assert verdict_of("uploaded", [], 1.0).remedy == "none_needed"
+    assert verdict_of("uploaded", [], 1.0, self_normalizing=True).remedy == "keep_init"
 
 
 def test_faults_of_the_start_are_none_of_autoinits():
