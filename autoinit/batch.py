@@ -21,6 +21,7 @@ def analyze(
     output: str | os.PathLike[str] | None = None,
     save_dir: str | os.PathLike[str] | None = None,
     settings: Mapping[str, Any] | None = None,
+    trial: Mapping[str, Any] | None = None,
     again: bool = False,
 ) -> list[Row]:
     """Analyse many models, and say of each what `check` says of one.
@@ -39,6 +40,9 @@ def analyze(
             is not done again; a builder is known by its name.
         save_dir: a folder for the re-initialised models.
         settings: those of the command line: `{"samples": 32, "scheme": "he"}`.
+        trial: trains each model, too, as `autoinit try` does, with its settings:
+            `{"steps": 50, "data": "train.npz"}`, or `{}` for the usual ones. The row then has
+            `best_scheme`, `best_rate` and `best_score`.
         again: try once more what failed before.
 
     Returns:
@@ -64,14 +68,16 @@ def analyze(
     # Like `check`, this reaches up to what analyses.
     from app.analysis.batch.store import Store, as_rows, read_rows
     from app.analysis.settings import Settings
+    from app.analysis.trials.settings import TrialSettings
     from app.jobs.batch import Given, Here, analyze_all
 
     chosen = Settings(**(settings or {}))
+    tried = None if trial is None else TrialSettings(**trial)
     folder = None if save_dir is None else Path(save_dir).absolute()
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     given = models.items() if isinstance(models, Mapping) else models
-    tasks = [_task(model, chosen, folder) for model in given]
+    tasks = [_task(model, chosen, folder, tried) for model in given]
     keys = [task.key if hasattr(task, "key") else task.row.key for task in tasks]
     pool = Here() if executor is None else Given(executor)
     try:
@@ -88,7 +94,7 @@ def analyze(
     return [found[key] for key in keys]
 
 
-def _task(model: Any, settings: Any, folder: Path | None) -> Any:
+def _task(model: Any, settings: Any, folder: Path | None, trial: Any) -> Any:
     from app.analysis.batch.row import Row
     from app.analysis.job_spec import SAMPLE_PREFIX
     from app.jobs.batch import Task
@@ -96,10 +102,11 @@ def _task(model: Any, settings: Any, folder: Path | None) -> Any:
     if isinstance(model, str | os.PathLike):
         path = os.fspath(model)
         files = {} if path.startswith(SAMPLE_PREFIX) else {Path(path).name: Path(path)}
-        return Task.of(path, files, settings, folder)
+        return Task.of(path, files, settings, folder, trial)
     if isinstance(model, tuple) and len(model) == 2 and callable(model[1]):
         name, build = model
-        return Task(Row.begun(str(name), "", settings), {}, settings, build, folder)
+        row = Row.begun(str(name), "", settings, trial)
+        return Task(row, {}, settings, build, folder, trial)
     raise TypeError(
         "A model is a path, sample:NAME, or a pair of a name and a function that builds it; "
         f"received {type(model).__name__}. For a model that is there, see `autoinit.check`."

@@ -44,6 +44,8 @@ FIGURES = {
     "after_smallest": ModelFigure("AutoInit: smallest variance", True),
     "after_largest": ModelFigure("AutoInit: largest variance", True),
     "after_final": ModelFigure("AutoInit: last variance", True),
+    "best_score": ModelFigure("trial: best score"),
+    "own_score": ModelFigure("trial: score with its own initializers"),
     "seconds": ModelFigure("seconds", True),
     "processor_seconds": ModelFigure("processor seconds", True),
 }

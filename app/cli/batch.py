@@ -16,11 +16,13 @@ from click import UsageError
 from app.analysis.job_spec import SAMPLE_PREFIX
 from app.analysis.result import ResultError
 from app.analysis.settings import FILES, Settings
+from app.analysis.trials.settings import TRIAL, TrialSettings
 from app.cli import common
 from app.cli.analyze import DATA_FILE, WORSE, file_option
 from app.cli.common import DONE, ERROR, INTERRUPTED, OUTSIDE_BAND, REFUSED, SAVED_MODEL
 from app.cli.examples import BATCH_EXAMPLES
 from app.cli.interface import FILE, Command, option, settings_of, settings_options
+from app.cli.trial import trial_settings
 from app.text.escaping import plain_text
 from app.text.formatting import plural, time_left
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from app.jobs.ray import RayExecutor
 
 SUFFIXES = (".keras", ".h5", ".hdf5", ".json")
+TRY = "try_"  # before the names of a trial's settings
 LINES = 20  # of progress, where there is no terminal
 LOOKED_AT = 4096  # bytes of a JSON file
 STATUSES = {"done": DONE, "failed": ERROR, "refused": REFUSED}
@@ -79,6 +82,15 @@ STATUSES = {"done": DONE, "failed": ERROR, "refused": REFUSED}
 )
 @option("--again", group=FILES, is_flag=True, help="Try once more what failed or was refused")
 @settings_options()
+@option(
+    "--try",
+    "tries",
+    group=TRIAL,
+    is_flag=True,
+    help="Train each model, too, as `try` does; the row then says which initialisation and which "
+    "rate are best. The options below go with it",
+)
+@settings_options(TrialSettings, prefix=TRY)
 @click.option(
     "--fail-on",
     type=click.Choice(list(WORSE)),
@@ -91,6 +103,7 @@ def batch(
     workers: int | None,
     ray: str | None,
     again: bool,
+    tries: bool,
     fail_on: str | None,
     **given: Any,
 ) -> int:
@@ -104,6 +117,11 @@ def batch(
     from app.analysis.batch.store import Store
     from app.jobs.batch import Task, analyze_all, named, places
 
+    of_trial = {name: given.pop(name) for name in list(given) if name.startswith(TRY)}
+    asked = trial_settings(of_trial, TRY)
+    if not tries and asked != TrialSettings():
+        raise UsageError("options that begin with --try- go with --try")
+    trial = asked if tries else None
     settings = settings_of(given)
     data = given["input_data"]
     if data is not None and (missing := common.refuse_missing(data, DATA_FILE)):
@@ -128,9 +146,9 @@ def batch(
         pool = _pool(workers, settings, ray)
         try:
             tasks = (
-                Task.of(name, common.files_of(name, parts), settings, save_dir)
+                Task.of(name, common.files_of(name, parts), settings, save_dir, trial)
                 if not name.startswith(SAMPLE_PREFIX)
-                else Task.of(name, {}, settings, save_dir)
+                else Task.of(name, {}, settings, save_dir, trial)
                 for name, *parts in found
             )
             progress = BatchProgress(len(found))
@@ -146,7 +164,7 @@ def batch(
             return INTERRUPTED
         finally:
             pool.close()
-    keys = [(named(name), hash_of(settings)) for name, *_ in found]
+    keys = [(named(name), hash_of(settings, trial)) for name, *_ in found]
     return _conclude([store.known[key] for key in keys], fail_on, output)
 
 

@@ -87,15 +87,23 @@ def option(*names: str, group: str, **attributes: Any) -> Decorator:
 
 
 def settings_options(
-    settings: type[OptionsTable] = Settings, names: Collection[str] | None = None
+    settings: type[OptionsTable] = Settings, names: Collection[str] | None = None, prefix: str = ""
 ) -> Decorator:
-    """Gives a command an option for each setting that has one, or for those that are named."""
+    """Gives a command an option for each setting that has one, or for those that are named.
+
+    Args:
+        settings: the table.
+        names: of settings; all without it.
+        prefix: of the options' names: `try_` makes `--try-steps` of `steps`.
+    """
 
     def decorate(command: Callable[..., int]) -> Callable[..., int]:
         for entry in reversed(table(settings).values()):
             if entry.option.flag is not None and (names is None or entry.name in names):
                 flag = entry.option.flag or f"--{entry.name.replace('_', '-')}"
-                add = option(flag, entry.name, group=entry.option.group, **_attributes(entry))
+                flag = flag.replace("--", f"--{prefix.replace('_', '-')}", 1)
+                name, group = prefix + entry.name, entry.option.group
+                add = option(flag, name, group=group, **_attributes(entry))
                 command = add(command)
         return command
 

@@ -73,8 +73,6 @@ def trial(
     if spec.trial is not None and spec.trial.data is not None:
         data = Path(spec.trial.data)
         common.check_targets(targets, data, "--data, --output, --save and --report")
-        if missing := common.refuse_missing(data, "a .npz file"):
-            raise UsageError(f"--data: {missing[1]}")
     if not spec.is_sample and (refusal := common.refuse_model(Path(model))):
         return common.say_refused(*refusal)
     check_saved_format(save, model)
@@ -111,17 +109,30 @@ def _spec(model: str, given: dict[str, Any]) -> JobSpec:
     Raises:
         UsageError: a setting is wrong.
     """
-    data = given.pop("data")
-    if data is not None:
-        given |= {"data": str(data.absolute()), "data_name": data.name}
-    given = lists_split(given, TrialSettings)
     shared = {name: given.pop(name) for name in SHARED}
     try:
         settings = Settings(**shared)
-        trial = TrialSettings(**given)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    return JobSpec.of(model, settings, trial)
+    return JobSpec.of(model, settings, trial_settings(given))
+
+
+def trial_settings(given: dict[str, Any], prefix: str = "") -> TrialSettings:
+    """The settings of a trial that options say, whose names begin with a prefix.
+
+    Raises:
+        UsageError: one of them is wrong.
+    """
+    given = {name.removeprefix(prefix): value for name, value in given.items()}
+    data = given.pop("data")
+    if data is not None:
+        if missing := common.refuse_missing(data, "a .npz file"):
+            raise UsageError(f"--{prefix.replace('_', '-')}data: {missing[1]}")
+        given |= {"data": str(data.absolute()), "data_name": data.name}
+    try:
+        return TrialSettings(**lists_split(given, TrialSettings))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def _so_far(job: JobHandle) -> TrialResult | None:

@@ -40,6 +40,8 @@ from app.analysis.batch.store import Store
 from app.analysis.job_spec import SAMPLE_PREFIX, JobSpec, sha256
 from app.analysis.result import Result, ResultError, read_result
 from app.analysis.settings import Settings
+from app.analysis.trials.result import read_trials
+from app.analysis.trials.settings import TrialSettings
 from app.jobs import folders
 from app.jobs.queue import Workers
 from app.jobs.worker import explained, on_large_stack
@@ -61,6 +63,7 @@ class Task:
         settings: of the analysis.
         build: gives the model, where there is no file.
         save: the folder for the re-initialised model; None for none.
+        trial: settings of a trial, where the model is to be trained, too.
     """
 
     row: Row
@@ -68,10 +71,16 @@ class Task:
     settings: Settings
     build: Callable[[], Any] | None = None
     save: Path | None = None
+    trial: TrialSettings | None = None
 
     @classmethod
     def of(
-        cls, model: str, files: Mapping[str, Path], settings: Settings, save: Path | None = None
+        cls,
+        model: str,
+        files: Mapping[str, Path],
+        settings: Settings,
+        save: Path | None = None,
+        trial: TrialSettings | None = None,
     ) -> Task | Row:
         """The task, or the row that says why there is none.
 
@@ -79,26 +88,27 @@ class Task:
             model: its path, or `sample:NAME`.
             files: as above.
             settings: of the analysis.
-            save: as above.
+            save, trial: as above.
         """
         name = named(model)
         try:
             found = [sha256(str(each)) for each in files.values()]
         except OSError as error:
             reason = f"The file cannot be read: {error.strerror or error}."
-            return Row.begun(name, "", settings).failed("refused", "unreadable_file", reason)
+            return Row.begun(name, "", settings, trial).failed("refused", "unreadable_file", reason)
         if len(found) != 1:
             found = [hashlib.sha256("".join([model, *found]).encode()).hexdigest()]
-        return cls(Row.begun(name, found[0], settings), files, settings, save=save)
+        row = Row.begun(name, found[0], settings, trial)
+        return cls(row, files, settings, save=save, trial=trial)
 
-    def spec(self, folder: Path) -> JobSpec:
+    def spec(self, folder: Path, trial: TrialSettings | None = None) -> JobSpec:
         """What is asked of a worker; several files are put into one archive in the folder."""
         model = self.row.file
         if len(self.files) > 1:
             model = str(folder / "model.zip")
             folders.pack(self.files, Path(model))
         name = self.row.file.removeprefix(SAMPLE_PREFIX).rpartition("/")[2]
-        return JobSpec(model, name, self.settings)
+        return JobSpec(model, name, self.settings, trial)
 
     def kept(self, result: Result, folder: Path, **further: Any) -> Row:
         """The row of a result, whose re-initialised model is put where it is wanted."""
@@ -121,19 +131,22 @@ def named(model: str) -> str:
 
 def in_process(task: Task) -> Row:
     """Analyses a model in this process, one at a time; whatever happens is a row."""
+    row = task.row
     wall, processor = time.perf_counter(), time.process_time()
     with _one_at_a_time, tempfile.TemporaryDirectory(prefix="autoinit-") as name:
         folder = Path(name)
         try:
             on_large_stack(lambda: _run(task, folder))
-            result = read_result(folder / folders.RESULT)
-            taken = round(time.process_time() - processor, 3)
-            return task.kept(result, folder, processor_seconds=taken)
+            row = task.kept(read_result(folder / folders.RESULT), folder)
+            if task.trial is not None:
+                on_large_stack(lambda: _try(task, folder))
+                row = row.tried(read_trials(folder / folders.RESULT))
+            return replace(row, processor_seconds=round(time.process_time() - processor, 3))
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:
             status, (code, message) = explained(error)
-            row = task.row.failed(status, code, message)
+            row = row.failed(status, code, message)
             return replace(row, seconds=round(time.perf_counter() - wall, 3))
         finally:
             if _is_ours:
@@ -145,6 +158,12 @@ def _run(task: Task, folder: Path) -> None:
     model = None if task.build is None else task.build()
     saves = task.save is not None
     execution.run(task.spec(folder), folder, lambda share, stage: None, model, saves, brief=True)
+
+
+def _try(task: Task, folder: Path) -> None:
+    trying = importlib.import_module("app.jobs.trying")
+    model = None if task.build is None else task.build()
+    trying.run(task.spec(folder, task.trial), folder, lambda *_: None, model, saves=False)
 
 
 def bytes_of(task: Task) -> int:
@@ -329,21 +348,31 @@ class Confined:
         self._all.append(self._own.workers)
 
     def _work(self, task: Task) -> Row:
+        start = time.perf_counter()
+        row = self._done(task, task.row, None)
+        if row.status == "done" and task.trial is not None:
+            row = self._done(task, row, task.trial)
+        if row.status == "done":
+            return row
+        return replace(row, seconds=round(time.perf_counter() - start, 3))
+
+    def _done(self, task: Task, row: Row, trial: TrialSettings | None) -> Row:
+        """A row, with what an analysis or a trial in a cell adds to it."""
         workers: Workers = self._own.workers
         folder = Path(tempfile.mkdtemp(prefix="job-", dir=workers.root))
-        start = time.perf_counter()
         try:
-            job = workers.submit(task.spec(folder), folder)
+            job = workers.submit(task.spec(folder, trial), folder)
             job.wait()
             if job.status == "done":
+                if trial is not None:
+                    return row.tried(job.trials())
                 return task.kept(job.result(), job.folder)
             status: Status = "refused" if job.status == "refused" else "failed"
-            row = task.row.failed(status, *(job.error or (job.status, f"It was {job.status}.")))
+            return row.failed(status, *(job.error or (job.status, f"It was {job.status}.")))
         except (OSError, ResultError) as error:
-            row = task.row.failed("failed", "no_result", str(error))
+            return row.failed("failed", "no_result", str(error))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        return replace(row, seconds=round(time.perf_counter() - start, 3))
 
 
 def places() -> int:

@@ -8,6 +8,7 @@ import math
 import os
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,6 +25,10 @@ SECONDS_TO_EXIT = 5.0
 
 _PASSED_ON = {"PATH", "HOME", "LANG", "LD_LIBRARY_PATH"}
 _PASSED_ON_PREFIXES = ("CUDA", "NVIDIA", "KERAS_", "TF_", "AUTOINIT_", "XLA_", "OMP_", "LC_")
+
+# What takes jobs to the nodes of a cluster. It opens no model, so it may have the cluster's token.
+ON_NODES = (sys.executable, "-m", "app.jobs.ray")
+_OF_NODES = ("RAY_",)
 
 
 class Progress(NamedTuple):
@@ -76,7 +81,7 @@ class WorkerProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=descriptor,
-                env={**worker_environment(), "TMPDIR": str(folders.temporary(self.cell))},
+                env={**worker_environment(command), "TMPDIR": str(folders.temporary(self.cell))},
                 start_new_session=True,
                 close_fds=True,
             )
@@ -154,12 +159,17 @@ class WorkerProcess:
             os.killpg(self._process.pid, signal.SIGKILL)
 
 
-def worker_environment() -> dict[str, str]:
-    """What a worker may know of its parent's environment: nothing secret."""
+def worker_environment(command: Sequence[str] = ()) -> dict[str, str]:
+    """What a worker may know of its parent's environment: nothing secret.
+
+    Args:
+        command: what starts it.
+    """
+    prefixes = _PASSED_ON_PREFIXES + (_OF_NODES if tuple(command) == ON_NODES else ())
     passed_on = {
         name: value
         for name, value in os.environ.items()
-        if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)
+        if name in _PASSED_ON or name.startswith(prefixes)
     }
     # The worker imports nothing from the folder that it happens to be started in: a stranger's
     # model may lie there, with a `numpy.py` beside it.

@@ -23,7 +23,7 @@ from app.analysis.devices import device_kind
 from app.analysis.job_spec import JobSpec
 from app.jobs import folders
 from app.jobs.handles import ACTIVE, JobHandle
-from app.jobs.processes import Outcome, Progress, ProtocolError
+from app.jobs.processes import ON_NODES, Outcome, Progress, ProtocolError
 from app.jobs.watching import WorkerWatch
 from app.jobs.worker_pool import WorkerPool
 from app.limits import Limits, variable
@@ -326,8 +326,7 @@ def shared_workers() -> Workers:
     global _shared
     with _shared_lock:
         if _shared is None:
-            on_nodes = (sys.executable, "-m", "app.jobs.ray")
-            _shared = Workers(command=on_nodes) if os.environ.get(CLUSTER) else Workers()
+            _shared = Workers(command=ON_NODES) if os.environ.get(CLUSTER) else Workers()
         return _shared
 
 

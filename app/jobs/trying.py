@@ -26,7 +26,9 @@ from probes.trials.tasks import LearningTask, digits_task, task_of
 from probes.trials.training import Trainer
 
 
-def run(spec: JobSpec, folder: Path, progress: OnProgress) -> None:
+def run(
+    spec: JobSpec, folder: Path, progress: OnProgress, model: Any = None, saves: bool = True
+) -> None:
     """Train a model from several initialisations, at several rates; leave `result.json`.
 
     And the model with the initialisation that was best, unless that is its own.
@@ -35,6 +37,8 @@ def run(spec: JobSpec, folder: Path, progress: OnProgress) -> None:
         spec: which model, which settings, with those of the trial.
         folder: where results go; it exists.
         progress: told the share done and what is being done.
+        model: to be trained in place of a file, with the optimizer that it was compiled with.
+        saves: whether to leave a model.
 
     Raises:
         ModelFileError: for a file, sample or data that are refused.
@@ -44,11 +48,11 @@ def run(spec: JobSpec, folder: Path, progress: OnProgress) -> None:
     start = time.perf_counter()
     progress(0.0, "Reading the model")
     assert spec.trial is not None
-    found, trial = opened(spec), spec.trial
+    found, trial, is_given = opened(spec, model), spec.trial, model is not None
     model = found.model
     keras.utils.set_random_seed(spec.settings.seed)  # of dropout
     compiled = found.file.record.compile_settings if found.file is not None else None
-    optimizer, optimizer_name, usual = optimizer_of(model, compiled, trial)
+    optimizer, optimizer_name, usual = optimizer_of(model, compiled, trial, is_given)
     task = _task(found, spec, losses_of(model))
     rates = trial.rates or rates_around(usual)
     first = TrialResult(
@@ -82,7 +86,7 @@ def run(spec: JobSpec, folder: Path, progress: OnProgress) -> None:
     )
     best = result.answer.scheme
     changes: dict[str, Any] = {"timings": {"total": round(time.perf_counter() - start, 2)}}
-    if best is not None and best != DEFAULT:
+    if saves and best is not None and best != DEFAULT:
         progress(0.99, "Saving the model")
         downloads, left_out = take_home(found, folder, scales, best)
         changes["downloads"] = tuple(DownloadFacts(**vars(each)) for each in downloads)

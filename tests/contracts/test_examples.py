@@ -1,7 +1,7 @@
 """The examples of docstrings and pages run; those of docstrings say what they print."""
 
 import doctest
-import importlib
+import importlib.util
 import inspect
 import re
 import shlex
@@ -100,6 +100,32 @@ def build(depth=2, activation="relu"):
     return model
 
 
+class HyperModel:
+    """Keras Tuner's, as far as a page asks for it."""
+
+    def fit(self, hp, model, *data, **how):
+        return model.fit(*data, **how)
+
+
+class RandomSearch:
+    """The same: one trial, of the smallest of all models."""
+
+    def __init__(self, hypermodel, objective, max_trials):
+        self._hypermodel = hypermodel
+
+    def search(self, *data, **how):
+        hp = SimpleNamespace(
+            Int=lambda name, low, high: low, Choice=lambda name, choices: choices[0]
+        )
+        self._hypermodel.fit(hp, self._hypermodel.build(hp), *data, **how)
+
+
+def installed(name, **stand_in):
+    """What pages use and few have: itself, or what stands for it."""
+    there = importlib.util.find_spec(name) is not None
+    return importlib.import_module(name) if there else SimpleNamespace(**stand_in)
+
+
 def of_the_reader():
     """What snippets take as given."""
     draw = np.random.default_rng(0)
@@ -118,12 +144,15 @@ def of_the_reader():
         "y": draw.integers(2, size=64),
         "Doubling": Doubling,
         "build": build,
-        "optuna": SimpleNamespace(TrialPruned=RuntimeError),
+        "optuna": installed("optuna", TrialPruned=RuntimeError),
+        "keras_tuner": installed("keras_tuner", HyperModel=HyperModel, RandomSearch=RandomSearch),
         # Two of each; in threads, as processes would import all of this anew.
         "range": lambda low, high: range(low, low + 2),
     }
 
 
+# Keras Tuner's.
+@pytest.mark.filterwarnings("ignore:(currentThread|getName):DeprecationWarning")
 @pytest.mark.parametrize(
     "page",
     [

@@ -19,6 +19,8 @@ from app.analysis.headline import is_number, series_summary
 from app.analysis.job_spec import CUSTOM_OBJECTS_VARIABLE, identity, program_version
 from app.analysis.result import Call, Result, VerdictFacts
 from app.analysis.settings import Settings
+from app.analysis.trials.result import TrialResult
+from app.analysis.trials.settings import DEFAULT, TrialSettings
 
 BAND = 0.8, 1.25  # of the target
 Status = Literal["done", "refused", "failed"]
@@ -56,6 +58,11 @@ class Row:
         gradient_range: the largest over the smallest square norm of the gradients of the weighted
             calls' outputs, where the settings ask for gradients.
         variances, after_variances: the curves.
+        trial: its settings that are not as usual, as JSON, where the model was trained, too.
+        best_scheme, best_rate, best_score: the initialisation and the learning rate that the
+            trainings speak for, and its score there; None where nothing learns.
+        own_score: that of the model's own initializers at their best rate.
+        chance: the score of what needs no training.
         seconds: of the analysis; `processor_seconds` where it ran in a process that counts.
         saved: the re-initialised model, where it was asked for.
     """
@@ -92,23 +99,37 @@ class Row:
     after_largest: float | None = None
     after_final: float | None = None
     after_variances: Figures = ()
+    trial: str | None = None
+    best_scheme: str | None = None
+    best_rate: float | None = None
+    best_score: float | None = None
+    own_score: float | None = None
+    chance: float | None = None
     seconds: float | None = None
     processor_seconds: float | None = None
     saved: str | None = None
 
     @classmethod
-    def begun(cls, file: str, sha256: str, settings: Settings) -> Row:
+    def begun(
+        cls, file: str, sha256: str, settings: Settings, trial: TrialSettings | None = None
+    ) -> Row:
         """What is known of a model before it is looked at.
 
         Raises:
             OSError: a file of data that the settings name cannot be read.
         """
-        told = json.dumps(settings.model_dump(exclude_defaults=True), sort_keys=True)
+        told, tried = (
+            None
+            if each is None
+            else json.dumps(each.model_dump(exclude_defaults=True), sort_keys=True)
+            for each in (settings, trial)
+        )
         return cls(
             file=file,
             sha256=sha256,
-            settings=told,
-            settings_hash=hash_of(settings),
+            settings=told or "{}",
+            settings_hash=hash_of(settings, trial),
+            trial=tried,
             program=program_version(),
             keras=version("keras"),
         )
@@ -119,7 +140,7 @@ class Row:
         return self.file, self.settings_hash
 
     def failed(self, status: Status, code: str, reason: str) -> Row:
-        """The same, of which nothing is known but why."""
+        """The same, of which nothing more is known but why."""
         return replace(self, status=status, code=code, reason=reason)
 
     def of(self, result: Result, **further: Any) -> Row:
@@ -157,10 +178,24 @@ class Row:
             **further,
         )
 
+    def tried(self, found: TrialResult) -> Row:
+        """The same with what a trial found."""
+        answer = found.answer
+        scores = {each.scheme: each.score for each in answer.standings}
+        return replace(
+            self,
+            best_scheme=answer.scheme,
+            best_rate=answer.rate,
+            best_score=scores.get(answer.scheme or ""),
+            own_score=scores.get(DEFAULT),
+            chance=found.chance,
+        )
 
-def hash_of(settings: Settings) -> str:
+
+def hash_of(settings: Settings, trial: TrialSettings | None = None) -> str:
     """The settings, and what in this process's environment changes what they come to."""
     found = [identity(settings), os.environ.get(CUSTOM_OBJECTS_VARIABLE, "")]
+    found += [] if trial is None else [identity(trial)]
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -49,16 +49,19 @@ MOST_DRAWS, _WIDE = 4, 1.5
 _SEED_OF_DRAWS = 1000
 
 
-def optimizer_of(model: Any, compiled: Any, settings: TrialSettings) -> tuple[Any, str, float]:
+def optimizer_of(
+    model: Any, compiled: Any, settings: TrialSettings, is_given: bool = False
+) -> tuple[Any, str, float]:
     """An optimizer, what to call it, and the rate to begin with.
 
     Args:
         model: as it was opened.
         compiled: the stored compile settings.
         settings: which optimizer is asked for.
+        is_given: whether it is not of a file, and as its owner compiled it.
     """
     if settings.optimizer == "auto" and not compile_as_recorded(model, compiled):
-        own = getattr(model, "optimizer", None) if compiled else None
+        own = getattr(model, "optimizer", None) if compiled or is_given else None
         if own is not None:
             own = getattr(own, "inner_optimizer", own)
             rate = float(keras.ops.convert_to_numpy(own.learning_rate))

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from app.analysis.batch.store import as_rows, read_rows
+from app.analysis.trials.settings import TrialSettings
 from app.cli import batch as command
 from app.cli.batch import models_in
 from app.cli.main import main
@@ -19,9 +20,10 @@ class MadeUp:
     places = 1
 
     def __init__(self):
-        self.begun = []
+        self.begun, self.trials = [], []
 
     def submit(self, task):
+        self.trials.append(task.trial)
         name = task.row.file.rpartition("/")[2].partition(".")[0]
         if name == "stop":
             raise KeyboardInterrupt
@@ -87,6 +89,15 @@ def test_rows_are_added_and_the_second_time_nothing_is_done(pool, folder, capsys
     assert (len(pool.begun), len(files(folder))) == (6, 6)
 
 
+def test_a_trial_is_asked_for_by_its_own_settings(pool, folder):
+    assert run(folder / "a.keras") == 0
+    assert run(folder / "a.keras", "--try", "--try-steps", "20", "--try-schemes", "he,own") == 0
+    trial = TrialSettings(steps=20, schemes=("he", "default"))
+    assert pool.trials == [None, trial]
+    rows = list(as_rows(read_rows(folder.parent / "nets" / "rows.parquet")))
+    assert [row.trial for row in rows] == [None, '{"schemes": ["he", "default"], "steps": 20}']
+
+
 def test_the_worst_counts(pool, folder):
     assert run(folder, "--fail-on", "will-struggle") == 3
     assert run(folder, "--fail-on", "cannot-train") == 0
@@ -111,6 +122,8 @@ def test_what_cannot_be_done_is_said_before_the_work(pool, folder, tmp_path, cap
         [str(folder), "--output", str(tmp_path / "none" / "x.parquet")],
         [str(folder), "--output", str(tmp_path / "other.parquet")],
         [str(folder), "--output", str(tmp_path / "y.parquet"), "--ray", "local"],
+        [str(folder), "--output", str(tmp_path / "y.parquet"), "--try-steps", "20"],
+        [str(folder), "--output", str(tmp_path / "y.parquet"), "--try", "--try-data", "no.npz"],
         [str(folder)],
     ):
         with pytest.raises(SystemExit) as error:

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 import keras
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -82,6 +83,27 @@ def test_any_executor_will_do_and_the_file_is_gone_on_with(folder):
     assert begun == [2, 4]
     assert both[0] == first[0]
     assert pq.read_table(output)["file"].to_pylist() == ["a", "b"]
+
+
+def test_models_are_trained_too_where_a_trial_is_asked_for(folder):
+    def build_compiled():
+        model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()])
+        model.add(keras.layers.Dense(10, "softmax"))
+        model.compile("adam", "sparse_categorical_crossentropy")
+        return model
+
+    build_compiled().save(folder / "digits.keras")
+    models = [("built", build_compiled), folder / "digits.keras"]
+    trial = {"steps": 20, "schemes": ["default"], "rates": [0.01]}
+    for row in batch.analyze(models, settings=FEW, trial=trial):
+        assert (row.status, row.verdict, row.best_scheme) == ("done", "trains", "default")
+        assert row.best_rate == 0.01
+        assert row.best_score == row.own_score > 2 * row.chance > 0.15
+    np.savez(folder / "other.npz", x=np.zeros((64, 3)), y=np.zeros(64))
+    trial |= {"data": str(folder / "other.npz")}
+    (row,) = batch.analyze(models[1:], settings=FEW, trial=trial)
+    assert (row.status, row.code) == ("refused", "bad_input_data")
+    assert (row.verdict, row.best_scheme) == ("trains", None), "the analysis stays"
 
 
 def test_a_model_in_place_of_what_builds_it_is_refused():

@@ -22,7 +22,14 @@ import pytest
 
 import app
 from app.jobs import AlreadyRunningError, JobHandle, JobSpec, Settings, Workers, folders
-from app.jobs.processes import LINE_LIMIT, Outcome, Progress, WorkerProcess, worker_environment
+from app.jobs.processes import (
+    LINE_LIMIT,
+    ON_NODES,
+    Outcome,
+    Progress,
+    WorkerProcess,
+    worker_environment,
+)
 from app.limits import Limits
 from app.text.formatting import time_left
 
@@ -627,10 +634,12 @@ def test_a_warm_worker_that_died_of_age_is_replaced(
 
 def test_what_a_worker_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_TOKEN", "hush")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "hush")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
     told = worker_environment()
-    assert "SECRET_TOKEN" not in told
+    assert "hush" not in told.values()
+    assert worker_environment(ON_NODES)["RAY_AUTH_TOKEN"] == "hush", "it opens no model"
     assert told["CUDA_VISIBLE_DEVICES"] == "1"
     assert told["PATH"] == os.environ["PATH"]
     assert told["TF_CPP_MIN_LOG_LEVEL"] == "3"
