@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -20,7 +20,7 @@ from autoinit.rules.kernel_sources import Latents
 from autoinit.rules.registry import Context, RuleResult, Support
 from autoinit.rules.shared_kernels import SharedKernels, variables_met_again
 from autoinit.signals.scaled import alike, settled
-from autoinit.signals.signal import Observed, Signal
+from autoinit.signals.signal import Lineage, Observed, Signal
 
 # Looked for once: to look through a process's libraries takes longer than a small network's pass.
 _BLAS = ThreadpoolController().select(user_api="blas")
@@ -59,6 +59,9 @@ class Walk:
         self.gates: dict[int, Signal] = {}
         self.gated = _gated(graph)
         self.signals: dict[int, Signal] = {}
+        self.lineages: dict[Hashable, int] = {}
+        owners = [id(call.layer) for call in graph.calls if call.part != "activation"]
+        self.reuses = len(set(owners)) < len(owners)
         self.tainted: set[int] = set()
         self.warned: set[int] = set()
         self.values = Values(graph, self.context, self.kind)
@@ -85,13 +88,33 @@ class Walk:
         self._keep_gate(call, arrived)
         if self.shared is not None:
             result = self.shared.follow(call, arrived, result)
-        for value, signal in zip(call.outputs, result.signals, strict=True):
-            self.signals[value.index] = settled(cast(Signal, signal)).arrange(value.positions)
+        for place, (value, signal) in enumerate(zip(call.outputs, result.signals, strict=True)):
+            signal = settled(cast(Signal, signal)).arrange(value.positions)
+            lineage = self._lineage(call, place, signal) if self.reuses else None
+            self.signals[value.index] = signal.descended(lineage)
         observed = self._observed(call, result)
         if self.latents is not None:
             pairs = zip(call.outputs, observed, strict=True)
             self.latents.variances.update((value.index, each.variance) for value, each in pairs)
         return replace(result, signals=observed)
+
+    def _lineage(self, call: Call, place: int, signal: Signal) -> Lineage | None:
+        """Of an output; None where constants or signals without one are read."""
+        if call.is_input:
+            output = call.outputs[place]
+            key: Hashable = signal.mean, signal.variance, output.sample
+            inputs = frozenset((output.index,))
+        else:
+            behind = [self.signals[value.index].lineage for value in call.inputs]
+            known = [each for each in behind if each is not None]
+            if not known or len(known) < len(behind) or call.outputs[place].constant:
+                return None
+            # The same tensor twice is not what two are.
+            order = [call.inputs.index(value) for value in call.inputs]
+            read = tuple((each.layers, at) for each, at in zip(known, order, strict=True))
+            key = id(call.layer), call.part, place, read
+            inputs = frozenset[int]().union(*(each.inputs for each in known))
+        return Lineage(self.lineages.setdefault(key, len(self.lineages)), inputs)
 
     def _keep_gate(self, call: Call, arrived: Sequence[Signal]) -> None:
         for reader, (product, place) in self.gated.items():

@@ -27,7 +27,7 @@ from autoinit.graph.model_graph import Call, ModelGraph
 from autoinit.rules.functions import is_elementwise, on_points
 from autoinit.rules.kernels import Kernel
 from autoinit.rules.registry import KernelSource, RuleResult, Support
-from autoinit.signals.signal import Array, BiasMoments, KernelMoments, Signal
+from autoinit.signals.signal import Array, BiasMoments, KernelMoments, Signal, like_samples
 
 _SUMS: Mapping[str, Callable[[int], list[float]]] = {
     "Add": lambda count: [1.0] * count,
@@ -303,6 +303,7 @@ class SharedKernels:
             for i in range(len(rows))
             for j in range(i)
             if arrived[i].latent_id != arrived[j].latent_id
+            and not like_samples(arrived[i].lineage, arrived[j].lineage)
         )
         signal = cast(Signal, result.signals[0])
         if not (more and math.isfinite(more) and signal.finite and signal.variance > 0):

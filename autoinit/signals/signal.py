@@ -126,6 +126,26 @@ class Masking:
         return cls(seen, float(np.mean([1 / number for number in seen])), 1 / count)
 
 
+@dataclass(frozen=True)
+class Lineage:
+    """Which layers made a signal, and of which inputs.
+
+    Attributes:
+        layers: a number, the same where the same layers read inputs of the same distribution.
+        inputs: the inputs' indices.
+    """
+
+    layers: int
+    inputs: frozenset[int]
+
+
+def like_samples(first: Lineage | None, second: Lineage | None) -> bool:
+    """Whether two signals are the same layers' of different inputs: as two samples are."""
+    if first is None or second is None:
+        return False
+    return first.layers == second.layers and not first.inputs & second.inputs
+
+
 class TwoMoments:
     """Two moments of a tensor's entries, and what follows from them.
 
@@ -191,6 +211,15 @@ class Signal(TwoMoments, ABC):
     def chi_1(self) -> float | None:
         """E[f′(Z)²]/E[f(Z)²] where entries are a function f of Gaussians; None if they are not."""
         return None
+
+    @property
+    def lineage(self) -> Lineage | None:
+        """As `descended` was told."""
+        return None
+
+    def descended(self, lineage: Lineage | None) -> Self:
+        """The signal, whose lineage is known from now on."""
+        return self
 
     @property
     def sampled_error(self) -> float | None:

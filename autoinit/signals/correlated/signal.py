@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ from autoinit.signals.signal import (
     Array,
     BiasMoments,
     KernelMoments,
+    Lineage,
     Masking,
     Observed,
     Signal,
@@ -63,6 +64,14 @@ class CorrelatedSignal(Signal):
     @property
     def chi_1(self) -> float | None:
         return self.state.chi_1
+
+    @property
+    def lineage(self) -> Lineage | None:
+        return self.state.notes.lineage
+
+    def descended(self, lineage: Lineage | None) -> CorrelatedSignal:
+        notes = replace(self.state.notes, lineage=lineage)
+        return CorrelatedSignal(replace(self.state, notes=notes))
 
     @property
     def sampled_error(self) -> float | None:

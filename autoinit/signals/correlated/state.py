@@ -27,7 +27,7 @@ from autoinit.signals.correlated.channels.functions import joined
 from autoinit.signals.correlated.marginals import STANDARD, Marginal
 from autoinit.signals.correlated.pairs import Array, diagonal, each_with_each
 from autoinit.signals.correlated.positions import Axis
-from autoinit.signals.signal import Masking, TwoMoments, next_identity
+from autoinit.signals.signal import Lineage, Masking, TwoMoments, next_identity
 
 # What most operations keep: it is about the branch that led here, not about these entries.
 OF_BRANCH = (
@@ -96,6 +96,7 @@ class Annotations:
         split: the same where channels lie on several axes, as heads do, and on which axes of a
             sample, the last one counted.
         products: what logits, or shares of attention, were made of, where channels are known (L).
+        lineage: of the layers that made it; None for what was scaled since.
         log_variance: variance, over draws of the weights, of the logarithm of what the signal's
             second moment is in one draw (I).
     """
@@ -117,6 +118,7 @@ class Annotations:
     products: Logits | None = None
     private_share: float = 0.0
     channel_variance: float = 0.0
+    lineage: Lineage | None = None
     log_variance: float = 0.0
 
     def keep(self, *names: str, **new: Any) -> Annotations:

@@ -8,10 +8,12 @@ import pytest
 from keras import layers
 
 from autoinit import AutoInit
-from autoinit.propagation import input_signals, plan, predict
+from autoinit.propagation import Options, input_signals, plan, predict
 from autoinit.reading import read_model
 from autoinit.rules.registry import Support
 from autoinit.signals import SIGNAL_MODELS
+from autoinit.signals.correlated.signal import CorrelatedSignal
+from autoinit.signals.signal import NO_BIAS, KernelMoments, Lineage, like_samples
 
 WIDTH = 300
 
@@ -174,3 +176,56 @@ def test_autoinit_scales_a_loop_for_its_last_use(activation):
     assert np.var(np.asarray(before) @ kernel) == pytest.approx(1.0, rel=0.2)
     output = np.asarray(new(data))
     assert (output**2).mean() < 20
+
+
+def test_two_uses_of_a_tower_are_like_two_samples():
+    """Differences lose what the tower's weights give both: of Wx, fan_in·Var(w)·(E x)² each."""
+    lineages = [Lineage(0, frozenset((place,))) for place in range(2)]
+    kernel = KernelMoments(60 * 0.03, 60 * 0.03, 0.0, (), 60, 40)
+    one, other = (
+        CorrelatedSignal.gaussian(2.0, 0.5).arrange(()).linear(kernel, NO_BIAS).descended(each)
+        for each in lineages
+    )
+    assert one.variance == pytest.approx(1.8 * 4.5)
+    assert one.combine("subtract", [other]).variance == pytest.approx(2 * 1.8 * 0.5)
+    assert one.combine("add", [other]).variance == pytest.approx(2 * 1.8 * 0.5 + 4 * 1.8 * 4)
+    # The same inputs are no two samples, and what was scaled is another's output.
+    apart = 2 * one.variance
+    assert one.combine("subtract", [other.descended(lineages[0])]).variance == pytest.approx(apart)
+    scaled = one.affine(2.0, 0.0), other.affine(1.0, 0.0)
+    assert scaled[0].combine("subtract", scaled[1:]).variance == pytest.approx(5 * one.variance)
+
+    random = np.random.default_rng(0)
+    weights = math.sqrt(0.03) * random.standard_normal((50_000, 60))
+    x, y = (
+        (weights * (2 + math.sqrt(0.5) * random.standard_normal(weights.shape))).sum(-1)
+        for _ in range(2)
+    )
+    product = one.combine("multiply", [other])
+    assert product.mean == pytest.approx((x * y).mean(), rel=0.02)
+    assert product.variance == pytest.approx((x * y).var(), rel=0.1)
+
+
+@pytest.mark.parametrize(("build", "alike"), [
+    (lambda tower, x, y: (tower(x), tower(y)), True),
+    (lambda tower, x, y: (tower(x), tower(x)), False),
+    (lambda tower, x, y: (tower(layers.Add()([x, x])), tower(layers.Add()([x, y]))), False),
+    (lambda tower, x, y: (tower(x), layers.Dense(3)(y)), False),
+])  # fmt: skip
+def test_which_tensors_are_uses_of_the_same_layers(build, alike):
+    x, y = keras.Input((5,)), keras.Input((5,))
+    inner = keras.Input((5,))
+    tower = keras.Model(inner, layers.Dense(3, "tanh")(layers.Dense(4, "relu")(inner)))
+    found = []
+    with pytest.MonkeyPatch.context() as patch:
+        combine = CorrelatedSignal.combine
+
+        def looked_at(self, operation, others):
+            if operation == "subtract":
+                found.append(like_samples(self.lineage, others[0].lineage))
+            return combine(self, operation, others)
+
+        patch.setattr(CorrelatedSignal, "combine", looked_at)
+        graph = read_model(keras.Model([x, y], layers.Subtract()(build(tower, x, y))))
+        predict(graph, input_signals(graph), Options())
+    assert found == [alike]

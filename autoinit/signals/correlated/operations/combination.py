@@ -27,7 +27,7 @@ from autoinit.signals.correlated.operations.mixture import shares_of_same_parts
 from autoinit.signals.correlated.operations.reshape import at_same_positions
 from autoinit.signals.correlated.pairs import diagonal
 from autoinit.signals.correlated.state import Annotations, State
-from autoinit.signals.signal import Array
+from autoinit.signals.signal import Array, like_samples
 
 _OPERATIONS = {
     "add": np.add,
@@ -78,15 +78,20 @@ def _of_two(operation: str, state: State, other: State) -> State:
 
 
 def _sum(state: State, other: State, sign: float) -> State:
+    across = _added(state.notes.cov_channels, other.notes.cov_channels)
+    common = state.cov_samples + other.cov_samples
+    # What two uses of the same layers have in common is what two samples have.
+    alike = sign if _are_uses(state, other) else 0.0
+    if across:
+        across = across[0] + alike * across[1], (1 + alike) * across[1]
     notes = Annotations(
-        log_variance=sample_effects.summed_log_variance(state, other),
-        cov_channels=_added(state.notes.cov_channels, other.notes.cov_channels),
+        log_variance=sample_effects.summed_log_variance(state, other), cov_channels=across
     )
     result = State(
         state.axes,
         state.means + sign * other.means,
-        state.cov_positions + other.cov_positions,
-        state.cov_samples + other.cov_samples,
+        state.cov_positions + other.cov_positions + alike * common,
+        (1 + alike) * common,
         _summed_marginal(state, other, sign),
         notes=notes,
     )
@@ -103,6 +108,11 @@ def _sum(state: State, other: State, sign: float) -> State:
         return result
     shared = sum(each.shared for each in every if each is not None)
     return agreeing(replace(result, stored_marginal=None), shared, both)
+
+
+def _are_uses(state: State, other: State) -> bool:
+    """Whether the same layers made both, of which no more than averages over channels is known."""
+    return like_samples(state.notes.lineage, other.notes.lineage) and state.channels is None
 
 
 def _summed_marginal(state: State, other: State, sign: float) -> Marginal:
@@ -128,8 +138,11 @@ def product(state: State, other: State) -> State:
     apart = float(first.mean() * second.mean())
     more = float((first * second).mean()) / apart if apart > 0 else 1.0
     mine, theirs = state.mean_products, other.mean_products
+    # Of two uses of the same layers as of Gaussians.
+    common = state.cov_samples if _are_uses(state, other) else np.zeros_like(state.cov_samples)
+    related = common**2 + 2 * mine * common
     cov_positions, cov_samples = (
-        share * (a + mine) * (b + theirs) - mine * theirs
+        share * (a + mine) * (b + theirs) - mine * theirs + related
         for share, a, b in (
             (more, state.cov_positions, other.cov_positions),
             (1.0, state.cov_samples, other.cov_samples),
@@ -137,7 +150,7 @@ def product(state: State, other: State) -> State:
     )
     result = State(
         state.axes,
-        state.means * other.means,
+        state.means * other.means + diagonal(common, state.means.shape),
         cov_positions,
         cov_samples,
         marginals.standardized(marginals.combined(np.multiply, x, y)),

@@ -95,7 +95,9 @@ def affine(state: State, scale: Any, offset: Any) -> State:
     known = _channels_after(state, a.ravel(), b.ravel())
     if known is not None:
         before, channels = known
-        notes = replace(state.notes, parts=(), logits=None, cov_channels=None, split=None)
+        notes = replace(
+            state.notes, parts=(), logits=None, cov_channels=None, split=None, lineage=None
+        )
         latent_id = state.latent_id if alike else next_identity()
         moved = replace(state, notes=notes, latent_id=latent_id, stored_marginal=None)
         return agreeing(moved, before, channels)
@@ -124,6 +126,7 @@ def affine(state: State, scale: Any, offset: Any) -> State:
             state.notes,
             parts=(),
             logits=None,
+            lineage=None,
             cov_channels=across,
             split=(split[0].affine(a, b), split[1]) if split and alike else None,
             products=replace(made, scale=made.scale * float(a.mean())) if made and alike else None,
