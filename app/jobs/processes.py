@@ -65,7 +65,7 @@ class WorkerProcess:
         parent: the folder in which its cell is made.
 
     Attributes:
-        cell: its own folder, which stays until `remove_cell`.
+        cell: its own folder, which whoever started it removes.
         log: the file that its standard error goes to.
     """
 

@@ -23,7 +23,7 @@ from probes.moments.figures import Bounds, Moments, nothing_finite
 from probes.moments.precision import standard_error
 from probes.moments.recorder import UNTOLD, FirstAxis, Recorder, recorded_shape, rows_of
 
-_BASIC = 7  # numbers of a tensor that `summarised` gives
+_BASIC = 7  # numbers of a tensor that `summarized` gives
 
 
 class DeviceRecorder(Recorder):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 
 from app.analysis.diagnosis.fault import Consequence, Fault
+from app.analysis.diagnosis.findings import finding_of
 from app.analysis.diagnosis.verdict import advice
 from app.analysis.result import Finding
 from app.analysis.runs.record import Layer
@@ -97,14 +99,8 @@ def new_findings(faults: Sequence[Fault], known: Collection[str], step: int) -> 
     """
     training = _IN_TRAINING if step else {}
     return tuple(
-        Finding(
-            code=fault.code,
-            path=fault.path,
-            class_name=fault.class_name,
-            message=fault.message,
-            severity=fault.consequence.value,
-            remedy=fault.remedy,
-            advice=training.get(fault.code, advice(fault)),
+        finding_of(replace(fault, series=None)).model_copy(
+            update={"advice": training.get(fault.code, advice(fault))}
         )
         for fault in faults
         if fault.code not in known

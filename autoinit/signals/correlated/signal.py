@@ -16,25 +16,25 @@ from autoinit.signals.correlated.operations import (
     normalization,
     pooling,
     products,
-    reshape,
     sample_effects,
     samples,
 )
 from autoinit.signals.correlated.operations import dropout as dropouts
 from autoinit.signals.correlated.operations import linear as maps_of
+from autoinit.signals.correlated.operations import reshape as reshapes
 from autoinit.signals.correlated.operations.mixture import mixture
 from autoinit.signals.correlated.state import State
-from autoinit.signals.geometry import Taps, Windows
-from autoinit.signals.signal import (
-    MANY,
-    Array,
-    BiasMoments,
-    KernelMoments,
-    Lineage,
-    Masking,
-    Observed,
-    Signal,
-)
+from autoinit.signals.signal import MANY, Array, Lineage, Observed, Signal
+
+
+def _of_states(function: Callable[..., State]) -> Callable[..., Any]:
+    """The primitive that a function of states is."""
+
+    def applied(self: CorrelatedSignal, *given: Any, **named: Any) -> CorrelatedSignal:
+        states = (each.state if isinstance(each, CorrelatedSignal) else each for each in given)
+        return CorrelatedSignal(function(self.state, *states, **named))
+
+    return applied
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,7 @@ class CorrelatedSignal(Signal):
 
     @property
     def sampled_error(self) -> float | None:
-        channels, _ = reshape.units_of(self.state)
+        channels, _ = reshapes.units_of(self.state)
         return None if channels is None else channels.standard_error
 
     @property
@@ -91,7 +91,7 @@ class CorrelatedSignal(Signal):
 
     @classmethod
     def of_values(cls, values: Array) -> CorrelatedSignal:
-        return cls(reshape.of_values(values))
+        return cls(reshapes.of_values(values))
 
     @classmethod
     def of_samples(
@@ -109,37 +109,24 @@ class CorrelatedSignal(Signal):
     ) -> CorrelatedSignal:
         return cls(mixture([part.state for part in parts], weights))
 
-    def arrange(self, sizes: Sequence[int]) -> CorrelatedSignal:
-        return CorrelatedSignal(reshape.arrange(self.state, sizes))
-
-    def repeat(self, sizes: Sequence[int]) -> CorrelatedSignal:
-        return CorrelatedSignal(reshape.repeat(self.state, sizes))
-
-    def flatten(self) -> CorrelatedSignal:
-        return CorrelatedSignal(reshape.flatten(self.state))
-
-    def transpose(self, sizes: Sequence[int], order: Sequence[int]) -> CorrelatedSignal:
-        return CorrelatedSignal(reshape.transpose(self.state, tuple(sizes), order))
-
-    def reshape(self, before: Sequence[int], after: Sequence[int]) -> CorrelatedSignal:
-        return CorrelatedSignal(reshape.reshape(self.state, tuple(before), tuple(after)))
-
-    def of_every_sample(self) -> CorrelatedSignal:
-        return CorrelatedSignal(reshape.of_every_sample(self.state))
-
-    def looked_up(
-        self, sizes: Sequence[int], rows: float, table: Array | None = None
-    ) -> CorrelatedSignal:
-        return CorrelatedSignal(reshape.looked_up(self.state, sizes, rows, table))
-
-    def masked(self, logits: CorrelatedSignal, masking: Masking) -> CorrelatedSignal:
-        return CorrelatedSignal(attention.masked(self.state, logits.state, masking))
-
-    def softmax(self, count: int, masking: Masking | None = None) -> CorrelatedSignal:
-        return CorrelatedSignal(attention.softmax(self.state, count, masking))
-
-    def with_other_latents(self, origin: Hashable = None) -> CorrelatedSignal:
-        return CorrelatedSignal(maps_of.with_other_latents(self.state, origin))
+    arrange = _of_states(reshapes.arrange)
+    repeat = _of_states(reshapes.repeat)
+    flatten = _of_states(reshapes.flatten)
+    transpose = _of_states(reshapes.transpose)
+    reshape = _of_states(reshapes.reshape)
+    of_every_sample = _of_states(reshapes.of_every_sample)
+    looked_up = _of_states(reshapes.looked_up)
+    masked = _of_states(attention.masked)
+    softmax = _of_states(attention.softmax)
+    with_other_latents = _of_states(maps_of.with_other_latents)
+    affine = _of_states(maps_of.affine)
+    linear = _of_states(maps_of.linear)
+    linear_map = _of_states(maps_of.linear_map)
+    dropout = _of_states(dropouts.dropout)
+    max_pool = _of_states(pooling.max_pool)
+    average_pool = _of_states(pooling.average_pool)
+    dot = _of_states(products.dot)
+    contract = _of_states(products.contract)
 
     def map(
         self,
@@ -151,33 +138,6 @@ class CorrelatedSignal(Signal):
         operands = [self.state, *(other.state for other in others)]
         state, converged = elementwise.apply(function, operands, trimmed=trimmed)
         return CorrelatedSignal(state), converged
-
-    def affine(self, scale: Any, offset: Any) -> CorrelatedSignal:
-        return CorrelatedSignal(maps_of.affine(self.state, scale, offset))
-
-    def linear(self, kernel: KernelMoments, bias: BiasMoments) -> CorrelatedSignal:
-        return CorrelatedSignal(maps_of.linear(self.state, kernel, bias))
-
-    def linear_map(self, maps: Sequence[Taps]) -> CorrelatedSignal:
-        return CorrelatedSignal(maps_of.linear_map(self.state, maps))
-
-    def dropout(
-        self,
-        probability: float,
-        gain: float,
-        otherwise: float = 0.0,
-        shared: frozenset[str] = frozenset(),
-        samples: int = MANY,
-    ) -> CorrelatedSignal:
-        return CorrelatedSignal(
-            dropouts.dropout(self.state, probability, gain, otherwise, shared, samples)
-        )
-
-    def max_pool(self, axes: tuple[Windows, ...]) -> CorrelatedSignal:
-        return CorrelatedSignal(pooling.max_pool(self.state, axes))
-
-    def average_pool(self, axes: tuple[Windows, ...]) -> CorrelatedSignal:
-        return CorrelatedSignal(pooling.average_pool(self.state, axes))
 
     def normalize(
         self,
@@ -200,11 +160,3 @@ class CorrelatedSignal(Signal):
     def combine(self, operation: str, others: Sequence[CorrelatedSignal]) -> CorrelatedSignal:
         every = [self.state, *(other.state for other in others)]
         return CorrelatedSignal(combination.combined(every, operation))
-
-    def dot(self, other: CorrelatedSignal, count: int, *, normalized: bool) -> CorrelatedSignal:
-        return CorrelatedSignal(products.dot(self.state, other.state, count, normalized=normalized))
-
-    def contract(
-        self, other: CorrelatedSignal, labels: tuple[str, str, str], sizes: dict[str, int]
-    ) -> CorrelatedSignal:
-        return CorrelatedSignal(products.contract(self.state, other.state, labels, sizes))

@@ -224,7 +224,7 @@ def test_representative_positions_stand_for_all(size):
         assert (np.diag(i) == np.diag(j)).all()
         kept = axis.representatives
         assert (axis.singles(kept) == np.arange(axis.count))[: axis.border].all()
-        near = np.abs(every[:, None] - every[None, :]) < min(axis.centre, axis.border)
+        near = np.abs(every[:, None] - every[None, :]) < min(axis.center, axis.border)
         assert (np.abs(kept[i] - kept[j]) == np.abs(every[:, None] - every[None, :]))[near].all()
 
 

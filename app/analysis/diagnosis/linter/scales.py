@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -100,70 +100,115 @@ def second_moment(function: str, square: float) -> float | None:
         return float(_WEIGHTS @ np.square(known(math.sqrt(square) * _NODES)))
 
 
+class _Level(NamedTuple):
+    """What is known of the output of a step.
+
+    Attributes:
+        square: the mean square of what began as 1; None where it cannot be told.
+        begun: whether a kernel came before.
+        start: the kernel from which on all are off to the same side, and by how much.
+    """
+
+    square: float | None = 1.0
+    begun: bool = False
+    start: tuple[LayerStep, float] | None = None
+
+
+class _Scale(NamedTuple):
+    """What is off: a kernel, or all of a stretch where each is a little off.
+
+    Attributes:
+        step: the kernel, or the first of the stretch.
+        power: what the kernel, or one of the stretch, does to the mean square.
+        off: that beside what it should be.
+        level: of the signal at the end of the stretch.
+    """
+
+    step: LayerStep
+    power: float
+    off: float
+    level: float | None = None
+
+
 def unfit_scales(architecture: Architecture) -> Iterator[Fault]:
     """Kernels whose scale is not one for their activation and number of inputs."""
-    squares: list[float | None] = []
-    started: list[bool] = []
-    first: list[tuple[LayerStep, float, float] | None] = []  # that is off, in each stretch
+    levels: list[_Level] = []
     at_fault: dict[int, _Scale] = {}
     for step in architecture.steps:
-        known = [i for i in step.inputs if squares[i] is not None]
-        main = max(known, key=lambda i: squares[i] or 0.0, default=None)
-        square = squares[main] if main is not None else None
-        begun = started[main] if main is not None else False
-        start = first[main] if main is not None else None
+        known = [levels[i] for i in step.inputs if levels[i].square is not None]
+        before = max(known, key=lambda level: level.square or 0.0, default=_Level(None))
         if not step.inputs or step.class_name in NORMALIZERS | RECURRENT | {"Embedding"}:
-            square, begun, start = 1.0, False, None
+            levels.append(_Level())
         elif step.is_kernel:
-            own = power(architecture, step)
-            square = None if own is None or square is None else own * square
-            if own is not None and square is not None:
-                behind = architecture.following(step)
-                function, factor, normalized = _behind(behind)
-                if factor is None:
-                    square = None
-                elif not normalized and function not in _PERIODIC:
-                    off = own * factor / _NEEDED.get(function.replace("_", ""), 1.0)
-                    level = square * factor
-                    if start is None or (off > 1) != (start[2] > 1):
-                        start = (step, own, off)
-                    fixed = not counts_inputs(own_initializer(step)) or step.is_depthwise
-                    fixed = fixed or step.class_name.startswith("Separable")
-                    # What counts the inputs is at fault where its small factors pile up.
-                    piled = level >= EXPLODED or level <= 1 / VANISHED
-                    same = (off > 1) == (level > 1)
-                    wrong = max(off, 1 / max(off, 1e-300)) > _OFF
-                    away = not 1 / _LEVEL_OFF < level < _LEVEL_OFF
-                    meant = _is_added(architecture, step) or (
-                        # A small head is one on purpose, where nothing else is small.
-                        off < 1 and begun and not at_fault and _is_head(architecture, step)
-                    )
-                    if fixed and wrong and same and away and not meant:
-                        at_fault.setdefault(step.index, _Scale(step, own, off))
-                    elif piled and same and function in _NEEDED and abs(math.log(off)) > 0.2:
-                        begins = at_fault.get(start[0].index)
-                        if begins is None or begins.level is not None:  # the stretch goes on
-                            at_fault[start[0].index] = _Scale(start[0], own, off, level)
-            begun = True
-        elif step.activation is not None:
-            square = None if square is None else second_moment(step.activation, square)
-        elif step.class_name == "Dropout":
-            rate = step.config.get("rate", 0.0)
-            if square is not None and isinstance(rate, int | float) and 0 <= rate < 1:
-                square = square / (1 - rate)
-        elif step.class_name in ("Add", "Subtract") and len(step.inputs) > 1:
-            square = sum(squares[i] or 0.0 for i in known) if known else None
-        elif step.class_name in ("Rescaling", "Normalization") and not begun:
-            square = 1.0
-        elif (factor := _factor(step)) is not None:
-            square = None if square is None else square * factor
-        elif not _keeps(step):
-            square = None
-        squares.append(square)
-        started.append(begun)
-        first.append(start)
+            levels.append(_behind_kernel(architecture, step, before, at_fault))
+        else:
+            levels.append(before._replace(square=_square_behind(step, before, known)))
     if at_fault:
         yield _scale_fault(list(at_fault.values()))
+
+
+def _square_behind(step: LayerStep, before: _Level, known: Sequence[_Level]) -> float | None:
+    """The mean square behind a step without a kernel."""
+    square = before.square
+    if step.class_name in ("Add", "Subtract") and len(step.inputs) > 1 and step.activation is None:
+        return sum(level.square or 0.0 for level in known) if known else None
+    if step.class_name in ("Rescaling", "Normalization") and not before.begun:
+        return 1.0
+    if square is None:
+        return None
+    if step.activation is not None:
+        return second_moment(step.activation, square)
+    if step.class_name == "Dropout":
+        rate = step.config.get("rate", 0.0)
+        return square / (1 - rate) if isinstance(rate, int | float) and 0 <= rate < 1 else square
+    factor = _factor(step)
+    if factor is not None:
+        return square * factor
+    return square if _keeps(step) else None
+
+
+def _behind_kernel(
+    architecture: Architecture, step: LayerStep, before: _Level, at_fault: dict[int, _Scale]
+) -> _Level:
+    """What comes out of a kernel, which is put down where it is at fault."""
+    own, start = power(architecture, step), before.start
+    if own is None or before.square is None:
+        return _Level(None, True, start)
+    square = own * before.square
+    function, factor, normalized = _behind(architecture.following(step))
+    if factor is None:
+        return _Level(None, True, start)
+    if normalized or function in _PERIODIC:
+        return _Level(square, True, start)
+    off = own * factor / _NEEDED.get(function.replace("_", ""), 1.0)
+    level = square * factor
+    if start is None or (off > 1) != (start[1] > 1):
+        start = step, off
+    if (off > 1) == (level > 1):
+        # A small head is one on purpose, where nothing else is small.
+        head = off < 1 and before.begun and not at_fault and _is_head(architecture, step)
+        meant = head or _is_added(architecture, step)
+        # What counts the inputs is at fault where its small factors pile up.
+        piled = level >= EXPLODED or level <= 1 / VANISHED
+        if _is_off(step, off, level) and not meant:
+            at_fault.setdefault(step.index, _Scale(step, own, off))
+        elif piled and function in _NEEDED and abs(math.log(off)) > 0.2:
+            first = start[0]
+            begins = at_fault.get(first.index)
+            if begins is None or begins.level is not None:  # the stretch goes on
+                at_fault[first.index] = _Scale(first, own, off, level)
+    return _Level(square, True, start)
+
+
+def _is_off(step: LayerStep, off: float, level: float) -> bool:
+    """Whether a kernel by itself is off: one whose initializer does not count what it reads."""
+    blind = (
+        not counts_inputs(own_initializer(step))
+        or step.is_depthwise
+        or step.class_name.startswith("Separable")
+    )
+    away = not 1 / _LEVEL_OFF < level < _LEVEL_OFF
+    return blind and away and max(off, 1 / max(off, 1e-300)) > _OFF
 
 
 def _is_added(architecture: Architecture, step: LayerStep) -> bool:
@@ -185,22 +230,6 @@ _NAMES = {
     f"{who}{how}": f"{who.capitalize()} {how}"
     for who in ("glorot", "he", "lecun") for how in ("uniform", "normal")
 }  # fmt: skip
-
-
-class _Scale(NamedTuple):
-    """What is off: a kernel, or all of a stretch where each is a little off.
-
-    Attributes:
-        step: the kernel, or the first of the stretch.
-        power: what the kernel, or one of the stretch, does to the mean square.
-        off: that beside what it should be.
-        level: of the signal at the end of the stretch.
-    """
-
-    step: LayerStep
-    power: float
-    off: float
-    level: float | None = None
 
 
 def _scale_fault(found: list[_Scale]) -> Fault:

@@ -13,16 +13,16 @@ from autoinit.signals.correlated.known import agreeing, channels_of
 from autoinit.signals.correlated.operations.reshape import of_both
 from autoinit.signals.correlated.pairs import at_diagonal, each_with_each
 from autoinit.signals.correlated.state import OF_BRANCH, State
-from autoinit.signals.signal import next_identity
+from autoinit.signals.signal import MANY, next_identity
 
 
 def dropout(
     state: State,
     probability: float,
     gain: float,
-    otherwise: float,
-    shared: frozenset[str],
-    samples: int,
+    otherwise: float = 0.0,
+    shared: frozenset[str] = frozenset(),
+    samples: int = MANY,
 ) -> State:
     """As `Signal.dropout`."""
     kept, lost = probability, 1 - probability

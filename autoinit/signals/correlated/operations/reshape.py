@@ -181,7 +181,7 @@ def of_values(values: Array) -> State:
     return replace(of_every_sample(state), notes=Annotations(known_channels=True))
 
 
-def looked_up(state: State, sizes: Sequence[int], rows: float, table: Array | None) -> State:
+def looked_up(state: State, sizes: Sequence[int], rows: float, table: Array | None = None) -> State:
     """As `Signal.looked_up`."""
     entries = arrange(state, ())
     alike = entries.variance / rows
@@ -241,7 +241,7 @@ def _with_ones(state: State, sizes: Sizes) -> State:
     )
 
 
-def transpose(state: State, sizes: Sizes, order: Sequence[int]) -> State:
+def transpose(state: State, sizes: Sequence[int], order: Sequence[int]) -> State:
     """A signal with its axes in another order.
 
     Args:
@@ -251,14 +251,14 @@ def transpose(state: State, sizes: Sizes, order: Sequence[int]) -> State:
     """
     if list(order) == sorted(order) or len(sizes) > _MOST_AXES:
         return arrange(state, [sizes[axis] for axis in order][:-1])
-    axes, arrays = _expanded(state, sizes)
+    axes, arrays = _expanded(state, tuple(sizes))
     moved = [array.transpose(order) for array in arrays]
     result = _collapsed(state, tuple(axes[axis] for axis in order), moved)
     channels, places = units_of(state)
     return with_units(result, channels, tuple(order.index(place) for place in places))
 
 
-def reshape(state: State, before: Sizes, after: Sizes) -> State:
+def reshape(state: State, before: Sequence[int], after: Sequence[int]) -> State:
     """A signal whose tensor is reshaped.
 
     Axes that are merged or split keep what two of their entries have in common on average.
@@ -267,6 +267,7 @@ def reshape(state: State, before: Sizes, after: Sizes) -> State:
         state: with positions of before[:-1].
         before, after: sizes of the axes of a sample, channels last.
     """
+    before, after = tuple(before), tuple(after)
     old, new = ([size for size in sizes[:-1] if size != 1] for sizes in (before, after))
     if before[-1] == after[-1] and old == new:
         return arrange(arrange(state, before[:-1]), after[:-1])
