@@ -8,7 +8,7 @@ import pytest
 from autoinit.signals.correlated.signal import CorrelatedSignal
 from autoinit.signals.correlated.state import OF_BRANCH, Annotations
 from autoinit.signals.geometry import Taps, windows
-from autoinit.signals.signal import NO_BIAS, KernelMoments, Masking
+from autoinit.signals.signal import NO_BIAS, KernelMoments, Lineage, Masking
 
 # What is known of each channel has tests of its own: a state is then another one.
 EVERY = {field.name for field in fields(Annotations)} - {"channels", "split", "pull", "products"}
@@ -42,6 +42,7 @@ def annotated(*forgotten):
         of_one_length=True,
         private_share=0.3,
         channel_variance=0.2,
+        lineage=Lineage(1, frozenset({0})),
         log_variance=0.1,
     )
     return CorrelatedSignal(replace(state, notes=notes.keep(*EVERY.difference(forgotten))))
@@ -97,8 +98,11 @@ def test_what_is_kept_of_entries_that_change_places(operation, kept):
 @pytest.mark.parametrize(
     ("operation", "kept"),
     [
-        (lambda x: x.affine(2.0, 1.0), EVERY - {"parts", "logits"}),
-        (lambda x: x.affine(1.0, np.arange(2.0)), EVERY - {"parts", "logits", "cov_channels"}),
+        (lambda x: x.affine(2.0, 1.0), EVERY - {"parts", "logits", "lineage"}),
+        (
+            lambda x: x.affine(1.0, np.arange(2.0)),
+            EVERY - {"parts", "logits", "lineage", "cov_channels"},
+        ),
         (lambda x: x.map(np.tanh)[0], BRANCH | {"latent_is_gaussian", "cov_channels"}),
         (lambda x: x.map(np.sign)[0], BRANCH | {"latent_is_gaussian", "cov_channels"}),
         (lambda x: x.map(np.multiply, [plain()])[0], {"log_variance"}),
@@ -153,7 +157,10 @@ def test_what_a_new_signal_is_told(operation, kept):
     [
         (lambda x: x.map(np.tanh)[0], {"parts"}),
         (lambda x: x.affine(2.0, 1.0), {"parts"}),
-        (lambda x: x.affine(1.0, np.arange(2.0)), EVERY - {"parts", "logits", "cov_channels"}),
+        (
+            lambda x: x.affine(1.0, np.arange(2.0)),
+            EVERY - {"parts", "logits", "lineage", "cov_channels"},
+        ),
         (lambda x: x.normalize(0.1, None, centered=True, samples=16), set()),
         (lambda x: x.softmax(8), {"cov_channels"}),
         (lambda x: x.combine("add", [plain()]), {"log_variance", "cov_channels", "logits"}),
