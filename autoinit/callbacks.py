@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
@@ -15,6 +15,7 @@ import keras
 from autoinit.errors import GraphError
 
 if TYPE_CHECKING:
+    from app.analysis.diagnosis.fault import Fault
     from app.analysis.runs.record import Run, Snapshot
     from app.analysis.runs.sinks import Sink
     from app.analysis.runs.watching import Kernels, Observation, Watch
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 # At most one measurement in each such share of the steps so far: what long trainings leave stays
 # small, and the beginning, where most happens, is seen closely.
 _SHARE_OF_STEPS = 0.01
+# Faults that say something of every input.
+_OF_EVERY_INPUT = {"dead_channels", "constant_output"}
 
 
 class SignalMonitor(keras.callbacks.Callback):
@@ -115,6 +118,7 @@ class SignalMonitor(keras.callbacks.Callback):
         self._present: set[str] = set()  # what was told, and is not told again
         self._start = begin
         self._cost = self._latest_cost = 0.0
+        self._ask_at: dict[str, int] = {}  # steps before which many samples are not fed again
         self._skipped = 0
         self.run = None
         reason = self._begin_watching()
@@ -131,7 +135,7 @@ class SignalMonitor(keras.callbacks.Callback):
         self._epoch, self._in_epoch = epoch, -1
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Measures where it is time to, or where the loss is no number any more."""
+        """Measures where it is time to, or where the loss goes wrong."""
         if self._watch is None:
             return
         if not self._step:
@@ -241,6 +245,8 @@ class SignalMonitor(keras.callbacks.Callback):
         assert self._watch is not None
         # The last one at the end of the training is to have time, too.
         due = self._has_time(self._watch.next_cost + 1)
+        if due:
+            self._watch.trace_if_repaid()
         self._skipped += not due
         return due
 
@@ -254,11 +260,12 @@ class SignalMonitor(keras.callbacks.Callback):
     def _measure(self, steps: int = 1) -> None:
         """Measures, and keeps it."""
         assert self._watch is not None
-        begin = time.perf_counter()
+        begin, earlier = time.perf_counter(), self._cost
         before = None if self._pending is None else self._pending[1]
         self._pending = None
         self._keep(self._watch.measure(before, steps), begin - self._start)
-        self._latest_cost = time.perf_counter() - begin
+        # Samples that were fed beside are no part of what a measurement takes.
+        self._latest_cost = time.perf_counter() - begin - (self._cost - earlier)
         self._cost += self._latest_cost
 
     def _keep(self, seen: Observation, seconds: float) -> None:
@@ -271,7 +278,7 @@ class SignalMonitor(keras.callbacks.Callback):
         faults = [
             *faults_of_loss(self._loss, self._first_loss, self._spread),
             *faults_of_updates(head.layers, seen.figures["update"]),
-            *seen.faults,
+            *self._certain(seen.faults),
         ]
         findings = new_findings(faults, self._present, self._step)
         self._present |= {fault.code for fault in faults}
@@ -288,6 +295,18 @@ class SignalMonitor(keras.callbacks.Callback):
         self.run = Run(head, (*self.run.snapshots, snapshot))
         self._hand_on(lambda sink: sink.write(snapshot, seen.histograms))
         self._tell(snapshot, previous)
+
+    def _certain(self, faults: Sequence[Fault]) -> list[Fault]:
+        """Without those that few samples show and many do not, which are fed again much later."""
+        assert self._watch is not None
+        doubtful = ({fault.code for fault in faults} & _OF_EVERY_INPUT) - self._present
+        asked = {code for code in doubtful if self._step >= self._ask_at.get(code, 0)}
+        if asked:
+            begin = time.perf_counter()
+            doubtful -= asked & {fault.code for fault in self._watch.faults_of_many()}
+            self._ask_at |= dict.fromkeys(asked & doubtful, max(2 * self._step, 1))
+            self._cost += time.perf_counter() - begin
+        return [fault for fault in faults if fault.code not in doubtful]
 
     def _hand_on(self, hand: Callable[[Sink], None]) -> None:
         """To each sink; one that fails while the model trains takes nothing more."""

@@ -143,6 +143,20 @@ def test_units_that_die_are_named_where_and_when_they_do():
     assert found == [(5, "b")]
 
 
+def test_units_that_few_inputs_reach_are_not_dead():
+    """A unit that is zero for most of the inputs, and so perhaps for all that are measured."""
+    x = np.random.default_rng(0).standard_normal((1024, 6)).astype("float32")
+    model = build(layers.Dense(2, "relu", name="a"), optimizer=keras.optimizers.SGD(1e-6))
+    kernel = np.zeros((6, 2), "float32")
+    kernel[0] = 1.0
+    model.get_layer("a").set_weights([kernel, np.full(2, -2.6, "float32")])
+    seen = SignalMonitor(x, samples=8, check=False, verbose=False, overhead=None, gradients=False)
+    model.fit(x, x[:, 0] > 0, batch_size=256, verbose=0, callbacks=[seen])
+    place = [layer.path for layer in seen.run.head.layers].index("a/relu")
+    assert seen.run.column("dead", place) == [1.0] * len(seen.run.snapshots)
+    assert not seen.run.findings
+
+
 def test_a_finding_ends_the_training_if_that_was_asked_for():
     model = build(layers.Dense(8, name="a"), optimizer=keras.optimizers.SGD(1e6))
     seen = monitor(stop_on=["updates_too_large"], gradients=False)

@@ -33,6 +33,8 @@ Kernels = Mapping[int, NDArray[Any]]
 # Measurements that take as long as to trace the passes back, at most, and are repaid by as many
 # later ones: so many are made before, so that a short training does without.
 _TRACING = 8
+# Times the samples of a measurement, for all of which a unit must be zero to be called dead.
+_MANY = 32
 # Nothing is concluded of the configuration here, and weights are those of a training.
 _IN_TRAINING = Linted(architecture_of({}), (), trained=True)
 
@@ -75,15 +77,21 @@ class Watch:
         idle = self._graph.behind_placeholders()
         self._calls = [c for c in self._graph.calls if has_figures(c) and c.index not in idle]
         self._backwards = gradients
-        self._passes = CompiledPasses(1)
+        self._passes, self._traced = CompiledPasses(1), False
         self._looks = 0
         self._moments: Sequence[Moments | None] = [None] * len(self._graph.calls)
         self._gradients: Gradients | None = None
 
     @property
     def next_cost(self) -> int:
-        """How many times what the latest measurement took the next one may take."""
-        return _TRACING if self._looks == _TRACING and self._backwards else 1
+        """How many times what the latest measurement took the next one takes, at most."""
+        repaid = self._gradients is not None and self._looks >= _TRACING
+        return _TRACING if repaid and not self._traced else 1
+
+    def trace_if_repaid(self) -> None:
+        """Has the next measurement trace the passes back, after as many as take that long."""
+        if self.next_cost > 1:
+            self._passes, self._traced = CompiledPasses(REPAID), True
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -108,12 +116,9 @@ class Watch:
             steps: how many.
         """
         self._take_from_trainer()
-        if self._looks == _TRACING:
-            self._passes = CompiledPasses(REPAID)
         self._looks += 1
         graph, few, data = self._graph, self._samples, self._data
-        forward = probe_model(graph, few, self._seed, input_data=data, batch_size=few)
-        self._moments = forward.moments
+        self._moments = self._forward(few)
         if self._backwards:
             self._gradients = probe_gradients(
                 graph,
@@ -143,6 +148,17 @@ class Watch:
             },
             self._diagnosed(_IN_TRAINING, measured).faults,
         )
+
+    def _forward(self, samples: int) -> Sequence[Moments | None]:
+        return probe_model(
+            self._graph, samples, self._seed, input_data=self._data, batch_size=self._samples
+        ).moments
+
+    def faults_of_many(self) -> tuple[Fault, ...]:
+        """The faults that signals of many samples show, which takes several measurements' time."""
+        self._take_from_trainer()
+        figures = SeriesFigures(self._forward(_MANY * self._samples), self._back)
+        return self._diagnosed(_IN_TRAINING, figures).faults
 
     def verdict(self) -> Verdict:
         """Whether the weights that were measured last will train, by these measurements."""
