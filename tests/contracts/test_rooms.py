@@ -1,9 +1,10 @@
-"""The rooms of the house are small enough to be looked over, and one name means one thing.
+"""The rooms of the house are small enough to be looked over, and names mean one thing each.
 
 `make lint` holds which room imports which.
 """
 
 import ast
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -18,6 +19,13 @@ AS_MANY_AS_IT_TAKES = {ROOT / "autoinit" / "rules" / "layers"}
 THE_SAME_TWICE = {
     "Call", "Finding", "Gradients", "Kernel", "Moments", "GaussianSampling", "Opaque",
 }  # fmt: skip
+
+# American in what code calls things; prose and what is published (`--scheme centred`) as it is.
+BRITISH = re.compile(
+    r"colour|centre|neighbour|behaviour|grey|learnt|analyse"
+    r"|(normal|initial|summar|regular|linear|factor|random|quant|optim|serial)is(e|ing|ation)",
+    re.IGNORECASE,
+)
 
 
 def test_no_folder_holds_more_than_fifteen_modules_of_its_own():
@@ -37,3 +45,12 @@ def test_no_two_public_classes_have_one_name():
                 found[node.name].add(str(path.relative_to(ROOT)))
     several = {name: paths for name, paths in found.items() if len(paths) > 1}
     assert several.keys() == THE_SAME_TWICE, several
+
+
+def test_names_are_spelled_as_in_america():
+    found = set()
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = (getattr(node, field, None) for field in ("id", "attr", "arg", "name"))
+            found |= {(name, path.name) for name in names if name and BRITISH.search(name)}
+    assert not found
