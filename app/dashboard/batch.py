@@ -21,6 +21,7 @@ from app.analysis.headline import SIGNS, TONES
 from app.analysis.job_spec import SAMPLE_PREFIX, JobSpec
 from app.analysis.result import ResultError
 from app.analysis.settings import Settings
+from app.analysis.trials.settings import WORDS
 from app.charts.batch import FIGURES, MARKS, MOST, scatter
 from app.charts.small import before_after_chart, sparkline
 from app.dashboard.result.table import matching
@@ -315,6 +316,19 @@ def show_curves(rows: pd.DataFrame, path: str, stamp: tuple[int, ...]) -> None:
         st.html(f"<div class=curves>{''.join(cells)}</div>")
 
 
+def _of_trial(row: pd.Series) -> str:
+    if pd.isna(row["chance"]):
+        return ""
+    if pd.isna(row["best_score"]):
+        return " Trained for some steps, nothing learnt."
+    best = markdown_text(WORDS.get(row["best_scheme"], row["best_scheme"]))
+    own = "" if pd.isna(row["own_score"]) else f"its own initializers {number(row['own_score'])}, "
+    return (
+        f" Trained for some steps, best was {best} at a rate of {number(row['best_rate'])}: "
+        f"{number(row['best_score'])} ({own}without training {number(row['chance'])})."
+    )
+
+
 def show_model(row: pd.Series, lines: Curves, start: Callable[[JobSpec], None]) -> None:
     """One model: what its row says, its curves, and the way to its analysis."""
     st.divider()
@@ -338,7 +352,7 @@ def show_model(row: pd.Series, lines: Curves, start: Callable[[JobSpec], None]) 
             f"variances {number(row['smallest'])} to {number(row['largest'])}. After AutoInit: "
             f"{row['after_told']}, {percentage(row['after_within'])} within, "
             f"{number(row['after_smallest'])} to {number(row['after_largest'])}. "
-            f"{row['seconds']:.2f} s."
+            f"{row['seconds']:.2f} s." + _of_trial(row)
         )
         layers = [f"layer {place + 1} with a kernel" for place in range(len(lines["default"]))]
         st.plotly_chart(

@@ -17,6 +17,7 @@ WELL = Row(
     depth=3, parameters=1000, within=1.0, smallest=0.9, largest=1.1, final=1.0, update_range=2.0,
     variances=(0.9, 1.1, None), after_verdict="trains", after_within=1.0, after_smallest=1.0,
     after_largest=1.0, after_final=1.0, after_variances=(1.0, 1.0, 1.0), seconds=0.5,
+    trial="{}", best_scheme="he", best_rate=0.01, best_score=0.8, own_score=0.7, chance=0.1,
 )  # fmt: skip
 ILL = replace(
     WELL, file="/nets/b/c.keras", verdict="cannot train", causes=("signal_vanishes",), depth=30,
@@ -81,6 +82,8 @@ def test_a_model_stands_in_the_address(path):
     assert any("✖ cannot train" in text for text in texts)
     assert "Causes: [The signal vanishes](?finding=signal_vanishes)" in texts
     assert any("is not on this machine" in each.value for each in opened.caption)
+    told = "best was He at a rate of 0.01: 0.8 (its own initializers 0.7, without training 0.1)."
+    assert any(told in each.value for each in opened.caption)
     assert page(**{MODEL: "h:/nets/d.keras"}).error[0].value.startswith("Refused: No rule")
 
 
