@@ -24,11 +24,6 @@ from autoinit.signals.correlated.state import Annotations, State
 from autoinit.signals.signal import Array, BiasMoments, KernelMoments
 
 
-def channels_of(state: State) -> Channels | None:
-    """What is known of each channel, in a concatenation too."""
-    return state.channels
-
-
 def exchangeable_of(state: State, count: int) -> Channels | None:
     """So many channels of which no more is known than a state says."""
     apart = state.notes.cov_channels
@@ -38,7 +33,7 @@ def exchangeable_of(state: State, count: int) -> Channels | None:
 
 def participation(state: State, count: int) -> float:
     """What part of the channels' variance one direction has, tr Γ²/(tr Γ)²: 1/n of n alike."""
-    known = channels_of(state)
+    known = state.channels
     if known is None or not known.variance > 0:
         return 1 / count
     total = known.count * known.variance
@@ -151,7 +146,7 @@ def by_given_kernel(
     """
     if kernel.values is None:
         return None
-    known = channels_of(state)
+    known = state.channels
     away = state.means - state.mean
     if (
         known is None

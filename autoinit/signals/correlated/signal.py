@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from autoinit.signals.correlated.known import channels_of
 from autoinit.signals.correlated.operations import (
     attention,
     combination,
@@ -80,7 +79,7 @@ class CorrelatedSignal(Signal):
 
     @property
     def tells_channels_apart(self) -> bool:
-        return channels_of(self.state) is not None
+        return self.state.channels is not None
 
     def observed(self, channels: int, samples: int) -> Observed:
         return sample_effects.observed(self.state, channels, samples)

@@ -13,7 +13,7 @@ from autoinit.quadrature import gaussian
 from autoinit.signals.correlated.channels.channels import Channels, MadeOf, of_samples
 from autoinit.signals.correlated.channels.functions import shares_of
 from autoinit.signals.correlated.channels.paths import Step
-from autoinit.signals.correlated.known import agreeing, channels_of
+from autoinit.signals.correlated.known import agreeing
 from autoinit.signals.correlated.operations.reshape import units_of
 from autoinit.signals.correlated.pairs import at_diagonal, diagonal, each_with_each
 from autoinit.signals.correlated.state import OF_BRANCH, Logits, State
@@ -42,7 +42,7 @@ def softmax(state: State, count: int, masking: Masking | None = None) -> State:
     if state.notes.logits is not None:
         logits, masking = state.notes.logits
         return softmax(logits, count, masking)
-    known = channels_of(state) if masking is None else None
+    known = state.channels if masking is None else None
     products, mask = state.notes.products, None if masking is None else masking.samples
     if masking is not None and mask is None:
         products = None

@@ -12,12 +12,7 @@ import numpy as np
 
 from autoinit.signals.correlated import marginals
 from autoinit.signals.correlated.channels.functions import added, multiplied
-from autoinit.signals.correlated.known import (
-    agreeing,
-    channels_of,
-    exchangeable_of,
-    spatial_correlations,
-)
+from autoinit.signals.correlated.known import agreeing, exchangeable_of, spatial_correlations
 from autoinit.signals.correlated.marginals import STANDARD, Marginal
 from autoinit.signals.correlated.operations import sample_effects
 from autoinit.signals.correlated.operations.attention import masked
@@ -95,7 +90,7 @@ def _sum(state: State, other: State, sign: float) -> State:
         _summed_marginal(state, other, sign),
         notes=notes,
     )
-    known = channels_of(state), channels_of(other)
+    known = state.channels, other.channels
     count = next((each.count for each in known if each is not None), 0)
     if not count:
         return result
@@ -161,7 +156,7 @@ def product(state: State, other: State) -> State:
 
 def _of_known_factors(result: State, state: State, other: State) -> State:
     """A product with what is known of its channels; the factor with more positions comes first."""
-    pairs = [(state, channels_of(state)), (other, channels_of(other))]
+    pairs = [(state, state.channels), (other, other.channels)]
     pairs.sort(key=lambda each: -each[1].covariances.ndim if each[1] else 0)
     (_, first), (gate, second) = pairs
     if first is None or second is None or first.count != second.count:

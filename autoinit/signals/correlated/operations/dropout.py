@@ -9,7 +9,7 @@ import numpy as np
 
 from autoinit.signals.correlated import marginals
 from autoinit.signals.correlated.channels.functions import dropped
-from autoinit.signals.correlated.known import agreeing, channels_of
+from autoinit.signals.correlated.known import agreeing
 from autoinit.signals.correlated.operations.reshape import of_both
 from autoinit.signals.correlated.pairs import at_diagonal, each_with_each
 from autoinit.signals.correlated.state import OF_BRANCH, State
@@ -48,9 +48,7 @@ def dropout(
         second_moments = state.marginal.second_moments
         changed = marginals.with_log_variance(second_moments, log_variance)
         functions = np.sqrt(changed / second_moments)[:, None] * state.marginal.functions
-    channels = (
-        channels_of(state) if otherwise == 0 and not (shared & {"samples", "channels"}) else None
-    )
+    channels = state.channels if otherwise == 0 and not (shared & {"samples", "channels"}) else None
     if channels is not None:
         known = dropped(channels, kept, gain, alike="positions" in shared)
         result = replace(state, means=kept * gain * state.means, notes=state.notes.keep(*OF_BRANCH))

@@ -22,7 +22,7 @@ from autoinit.signals.correlated.grid import (
     evaluated,
     without_rounding,
 )
-from autoinit.signals.correlated.known import agreeing, channels_of
+from autoinit.signals.correlated.known import agreeing
 from autoinit.signals.correlated.marginals import COARSE, WEIGHTS
 from autoinit.signals.correlated.operations import sample_effects
 from autoinit.signals.correlated.operations.mixture import mixture, shares_of_same_parts
@@ -49,7 +49,7 @@ def apply(function: Function, states: Sequence[State], *, trimmed: bool) -> tupl
         whole = mixture([state for state, _ in results], shared)
         return whole, all(converged for _, converged in results)
     latents = dict.fromkeys(each.latent_id for each in operands)
-    known = [each for each in map(channels_of, operands) if each is not None]
+    known = [op.channels for op in operands if op.channels is not None]
     alike = len(known) == len(operands) and len({each.count for each in known}) == 1
     if len(latents) == 1 and alike:
         return _of_channels(function, operands, known, trimmed)

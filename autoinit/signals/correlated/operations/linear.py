@@ -16,7 +16,6 @@ from autoinit.signals.correlated.channels.positions import averaged, read_by
 from autoinit.signals.correlated.known import (
     agreeing,
     by_given_kernel,
-    channels_of,
     participation,
     spatial_correlations,
 )
@@ -137,7 +136,7 @@ def affine(state: State, scale: Any, offset: Any) -> State:
 
 def _channels_after(state: State, scale: Array, offset: Array) -> tuple[float, Channels] | None:
     """The variance of the channels' means before, and what is known of each then."""
-    channels = channels_of(state)
+    channels = state.channels
     if channels is not None and scale.size in (1, channels.count):
         return channels.shared, channels.affine(scale, offset)
     if channels is None and (np.ptp(scale) or np.ptp(offset)) and not state.notes.parts:
@@ -163,7 +162,7 @@ def linear_map(state: State, maps: Sequence[Taps]) -> State:
         state.notes.keep("log_variance"),
     )
     same = all(taps.moves for taps in maps)
-    channels = channels_of(state)
+    channels = state.channels
     if channels is not None:
         return _mapped_channels(state, channels, result, maps)
     return replace(result, stored_marginal=state.marginal if same else _averaged(state, result))

@@ -11,7 +11,7 @@ import numpy as np
 from autoinit.quadrature import gaussian
 from autoinit.signals.correlated import marginals
 from autoinit.signals.correlated.channels.functions import normalized, normalized_together
-from autoinit.signals.correlated.known import agreeing, channels_of
+from autoinit.signals.correlated.known import agreeing
 from autoinit.signals.correlated.operations import sample_effects
 from autoinit.signals.correlated.operations.mixture import by_parts
 from autoinit.signals.correlated.operations.reshape import arrange
@@ -23,7 +23,7 @@ from autoinit.signals.signal import MANY
 
 def over_batch(state: State, epsilon: float, samples: int) -> State:
     """A channel's mean over samples and positions is removed, with all that they share (D)."""
-    known = channels_of(state)
+    known = state.channels
     if state.notes.parts and known is None:
         # Channels of different origin have statistics of their own.
         whole = by_parts(state, lambda part: over_batch(part, epsilon, samples))
@@ -112,7 +112,7 @@ def over_channels(state: State, epsilon: float, count: int, *, centered: bool) -
         state.marginal.of_equal_samples(centered=centered),
         notes=state.notes.keep(*OF_BRANCH, log_variance=0.0, of_one_length=True),
     )
-    known = channels_of(state)
+    known = state.channels
     if known is not None and known.count == count:
         after = normalized_together(known, epsilon, centered=centered)
         shared = known.shared * float(scale.mean())

@@ -12,7 +12,7 @@ from autoinit.quadrature import gaussian
 from autoinit.signals.correlated import marginals
 from autoinit.signals.correlated.channels.channels import Channels
 from autoinit.signals.correlated.channels.positions import largest_of
-from autoinit.signals.correlated.known import agreeing, channels_of, spatial_correlations
+from autoinit.signals.correlated.known import agreeing, spatial_correlations
 from autoinit.signals.correlated.marginals import GRID, STANDARD
 from autoinit.signals.correlated.operations.elementwise import (
     grouped,
@@ -47,7 +47,7 @@ def max_pool(state: State, axes: tuple[Windows, ...]) -> State:
     if state.axes is None or len(state.axes) != len(axes):
         return max_pool(arrange(state, [int(windows.max()) + 1 for windows in axes]), axes)
     rank = len(axes)
-    known = channels_of(state)
+    known = state.channels
     cov_positions, cov_samples = state.latent_in_channels(known) if known else state.latent()
     averages = [
         Taps.averaging(windows, axis.size) for windows, axis in zip(axes, state.axes, strict=True)

@@ -24,7 +24,7 @@ from autoinit.signals.correlated.axis_groups import (
 )
 from autoinit.signals.correlated.channels.channels import MOST, MOST_FLATTENED, Channels
 from autoinit.signals.correlated.channels.positions import flattened, unflattened
-from autoinit.signals.correlated.known import agreeing, channels_of, spatial_correlations
+from autoinit.signals.correlated.known import agreeing, spatial_correlations
 from autoinit.signals.correlated.pairs import at_diagonal, diagonal, each_with_each
 from autoinit.signals.correlated.positions import Axis, axes_of
 from autoinit.signals.correlated.state import OF_BRANCH, Annotations, State
@@ -45,7 +45,7 @@ def arrange(state: State, sizes: Sequence[int]) -> State:
     """As `Signal.arrange`."""
     sizes = tuple(sizes)
     if state.axes is None:
-        return _with_means(spread(state, sizes), channels_of(state))
+        return _with_means(spread(state, sizes), state.channels)
     if state.sizes == sizes:
         return state
     if [size for size in state.sizes if size != 1] == [size for size in sizes if size != 1]:
@@ -97,7 +97,7 @@ def flatten(state: State) -> State:
     shared = state.average(alike + centered)
     arrays = np.array(state.mean), np.array(state.variance), np.array(shared)
     result = State((), *arrays, state.marginal, notes=state.notes.keep("log_variance"))
-    known = channels_of(state)
+    known = state.channels
     places = math.prod(state.sizes)
     if known is None or state.axes is None or places * known.count > MOST_FLATTENED:
         return result
@@ -126,7 +126,7 @@ def repeat(state: State, sizes: Sequence[int]) -> State:
     marginal, state = state.marginal, arrange(state, (1,) * missing + state.sizes)
     axes = axes_of(sizes)
     counts, pairs = [axis.count for axis in axes], [axis.count**2 for axis in axes]
-    known = channels_of(state)
+    known = state.channels
     notes = state.notes.keep(
         *OF_BRANCH,
         "latent_is_gaussian",
@@ -297,7 +297,7 @@ def units_of(state: State) -> tuple[Channels | None, tuple[int, ...]]:
     """What is known of each channel, and on which axes of a sample they lie, channels last."""
     if state.notes.split is not None:
         return state.notes.split
-    return channels_of(state), (len(state.axes or ()),)
+    return state.channels, (len(state.axes or ()),)
 
 
 def with_units(state: State, channels: Channels | None, places: tuple[int, ...]) -> State:

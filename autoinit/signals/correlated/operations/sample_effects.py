@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from autoinit.signals.correlated import marginals
-from autoinit.signals.correlated.known import channels_of, participation
+from autoinit.signals.correlated.known import participation
 from autoinit.signals.correlated.marginals import GRID, Marginal
 from autoinit.signals.correlated.pairs import Array, diagonal, each_with_each, mapped_along
 from autoinit.signals.correlated.positions import SpatialMap, maps_along
@@ -101,7 +101,7 @@ def _from_related_channels(state: State) -> float:
 
     Of Gaussians with the covariances Γ it is 2·tr Γ²/(tr Γ)².
     """
-    known = channels_of(state)
+    known = state.channels
     if known is None or not known.variance > 0:
         return 0.0
     excess = participation(state, known.count) - 1 / known.count

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.random import Generator
 
 from autoinit.signals.correlated.channels.channels import MOST, Channels, root
-from autoinit.signals.correlated.known import agreeing, channels_of
+from autoinit.signals.correlated.known import agreeing
 from autoinit.signals.correlated.marginals import STANDARD
 from autoinit.signals.correlated.operations.linear import affine
 from autoinit.signals.correlated.pairs import Array, as_matrix, diagonal, each_with_each, products
@@ -107,7 +107,7 @@ def drawn(state: State, generator: Generator, shape: Sequence[int]) -> Array | N
         shape: (samples, positions…, channels).
     """
     counts = state.means.shape
-    known = channels_of(state)
+    known = state.channels
     if known is not None and known.count == shape[-1] and state.sizes == tuple(shape[1:-1]):
         return _of_channels(state, known, generator.standard_normal(shape))
     shared = state.average(diagonal(state.cov_samples, counts))
