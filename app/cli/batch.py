@@ -316,7 +316,8 @@ class BatchProgress:
 
 def _conclude(rows: Sequence[Known], fail_on: str | None, output: Path) -> int:
     """Says what became of the models, and gives the exit status."""
-    verdicts = Counter(row.verdict or row.status for row in rows)
+    words = (row.verdict if row.status == "done" else row.status for row in rows)
+    verdicts = Counter(word or "done" for word in words)
     told = ", ".join(f"{count:,} {word}" for word, count in verdicts.most_common())
     common.print_text(f"{plural(len(rows), 'model')}: {told}. Rows in {plain_text(str(output))}.")
     if fail_on is not None and any(row.verdict in WORSE[fail_on] for row in rows):

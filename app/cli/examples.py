@@ -59,6 +59,8 @@ examples:
   %(prog)s 'runs/**/*.keras' --output results.parquet --trust --workers 4
       files of your own: Keras is imported once for many of them
   %(prog)s list.txt --output results.parquet --scheme he --save-dir started/
+  %(prog)s networks/ --output results.parquet --try --try-data train.npz --try-steps 50
+      each is trained, too: which initialisation, at which rate
   %(prog)s networks/ --output results.parquet --again
       what failed or was refused is tried once more, the rest stays
 

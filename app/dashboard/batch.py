@@ -110,7 +110,8 @@ def load_rows(path: str, stamp: tuple[int, ...]) -> pd.DataFrame:
         Path(path), [name for name in schema().names if name not in CURVES]
     ).to_pandas()
     rows["key"] = rows["settings_hash"] + ":" + rows["file"]
-    rows["outcome"] = rows["verdict"].fillna(rows["status"])
+    rows["outcome"] = rows["verdict"].where(rows["status"] == "done", rows["status"])
+    rows["outcome"] = rows["outcome"].fillna(rows["status"])
     rows["told"] = rows["outcome"].map(signed)
     rows["after_told"] = rows["after_verdict"].map(signed, na_action="ignore")
     rows["first_cause"] = [

@@ -148,6 +148,13 @@ class RayExecutor(Executor):
         reference = self._begun[future] = call.remote(reserved["memory"], again, *given)
         reference.future().add_done_callback(partial(self._hand_over, future, gpu, given))
 
+    def _begin_again(self, future: Future[Any], *given: Any) -> None:
+        try:
+            self._begin(future, *given)
+        except Exception as error:  # of the cluster: who waits is told
+            if future.set_running_or_notify_cancel():
+                future.set_exception(error)
+
     def _hand_over(
         self, future: Future[Any], gpu: int | None, given: Any, done: Future[Any]
     ) -> None:
@@ -156,7 +163,7 @@ class RayExecutor(Executor):
         if isinstance(found, Short) and not future.cancelled():
             # Elsewhere: Ray's client, which tells it here, waits for itself if it is asked.
             again = (future, found.needed, gpu, given)
-            threading.Thread(target=self._begin, args=again, daemon=True).start()
+            threading.Thread(target=self._begin_again, args=again, daemon=True).start()
         elif future.set_running_or_notify_cancel():
             future.set_result(found) if error is None else future.set_exception(error)
 

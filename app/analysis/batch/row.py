@@ -43,8 +43,8 @@ class Row:
         settings_hash: of all of them, and of the data that they name.
         program: that made the row, with a digest of its source.
         keras: the version that ran.
-        status: whether there are figures.
-        code, reason: why not, where there are none.
+        status: whether there are all figures that were asked for.
+        code, reason: why not, where there are not; of a trial, those of the analysis stay.
         verdict, after_verdict: `trains`, `will struggle`, `cannot train`, `cannot tell`.
         verdict_reason, remedy: a sentence, and a word of what to do.
         causes: codes of the findings that decided, the first one first.
