@@ -144,6 +144,20 @@ def diagnose(
     return Diagnosis(tuple(gathered(counted)), verdicts, linted.trained)
 
 
+def measured_faults(measured: Measured) -> Iterator[Fault]:
+    """All faults that the figures of a series show."""
+    aside = measured.gates | statistic_branches(measured.graph, measured.roles)
+    points = measured.flow().points(aside)
+    yield from not_finite(measured)
+    yield from dead_units(measured)
+    yield from signal_changes(measured, points)
+    yield from gradient_changes(measured, points)
+    yield from distortions(measured, points)
+    yield from collapse(measured)
+    yield from saturated_units(measured)
+    yield from constant_outputs(measured)
+
+
 def _descent_rate(
     graph: ModelGraph, linted: Linted, updates: Sequence[float | None]
 ) -> Iterator[Fault]:
@@ -215,18 +229,3 @@ def _measured_share(
     if not kernels:
         return 1.0
     return sum(forward[index] is not None for index in kernels) / len(kernels)
-
-
-def measured_faults(measured: Measured) -> Iterator[Fault]:
-    """All faults that the figures of a series show."""
-    aside = measured.gates | statistic_branches(measured.graph, measured.roles)
-    points = measured.flow().points(aside)
-    dead = list(dead_units(measured))
-    yield from not_finite(measured)
-    yield from dead
-    yield from signal_changes(measured, points)
-    yield from gradient_changes(measured, points)
-    yield from distortions(measured, points)
-    yield from collapse(measured)
-    yield from saturated_units(measured)
-    yield from constant_outputs(measured)
