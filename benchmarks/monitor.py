@@ -7,7 +7,9 @@ learn and in others, from which `LARGE_UPDATE` comes.
 
 from __future__ import annotations
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -19,7 +21,7 @@ from sklearn.datasets import load_digits
 
 from autoinit.callbacks import SignalMonitor
 
-BLOCKS, WIDTH, ROUNDS = 9, 16, 2
+BLOCKS, WIDTH = 9, 16
 # One to three minutes of a processor: what is measured before the first step is to be repaid.
 EPOCHS = {"tensorflow": 50, "jax": 120, "torch": 15}
 RATES = {
@@ -70,36 +72,68 @@ def now() -> Any:
     return np.array([time.process_time(), time.perf_counter()])
 
 
+class Turns(keras.callbacks.Callback):
+    """Two trainings that take turns, an epoch each; it comes last in the list of callbacks.
+
+    On a busy machine a step takes one and a half times as long as another a minute later: what is
+    compared has to be neighbours.
+    """
+
+    def __init__(self, own: threading.Semaphore, other: threading.Semaphore) -> None:
+        super().__init__()
+        self.own, self.other = own, other
+        self.seconds = np.zeros(2)
+
+    def begin(self) -> None:
+        self.own.acquire()
+        self.start = now()
+
+    def end(self) -> None:
+        self.seconds += now() - self.start
+        self.other.release()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.end()
+        self.begin()
+
+
 def overhead() -> None:
-    """Seconds of trainings of one model that are watched and that are not, in turns.
+    """Seconds of a training that is watched beside those of one that is not, epoch by epoch.
 
     The monitor's clock is the processor's, too: on a busy machine the one on the wall tells how
     many threads others have.
     """
     x, y = digits()
-    model = resnet()
-    begin = model.get_weights()
-    model.fit(x, y, batch_size=32, verbose=0)  # which compiles
     backend = keras.backend.backend()
     epochs = EPOCHS[backend]
-    seconds: dict[bool, list[Any]] = {False: [], True: []}
-    for turn in range(2 * ROUNDS):
-        watched = turn % 4 in (1, 2)  # neither is always the first of a pair
-        model.set_weights(begin)
-        callbacks = [SignalMonitor(x)] if watched else []
-        start = now()
-        with patch("autoinit.callbacks.time", SimpleNamespace(perf_counter=time.process_time)):
-            model.fit(x, y, batch_size=32, epochs=epochs, verbose=0, callbacks=callbacks)
-        seconds[watched].append(now() - start)
-        print(f"watched: {watched}, processor and wall: {seconds[watched][-1]} s", flush=True)
-    ratios = np.divide(seconds[True], seconds[False])
+    models = [resnet(), resnet()]
+    for model in models:
+        model.fit(x, y, batch_size=32, verbose=0)  # which compiles
+    first, second = threading.Semaphore(1), threading.Semaphore(0)
+    alone, watched = Turns(first, second), Turns(second, first)
+
+    def train(model: Any, turns: Turns, *callbacks: Any) -> None:
+        turns.begin()
+        model.fit(x, y, batch_size=32, epochs=epochs, verbose=0, callbacks=[*callbacks, turns])
+        turns.end()
+
+    with (
+        patch("autoinit.callbacks.time", SimpleNamespace(perf_counter=time.process_time)),
+        ThreadPoolExecutor(2) as threads,
+    ):
+        running = [
+            threads.submit(train, models[0], alone),
+            threads.submit(train, models[1], watched, SignalMonitor(x)),
+        ]
+        for each in running:
+            each.result()
     print(f"{backend}, ResNet-20 on digits, {epochs} epochs")
-    for name, alone, found in zip(
-        ("processor", "wall"), np.median(seconds[False], 0), ratios.T, strict=True
+    for name, before, after in zip(
+        ("processor", "wall"), alone.seconds, watched.seconds, strict=True
     ):
         print(
-            f"  {name}: {alone:.1f} s unwatched, watched {np.median(found):.3f} times as long "
-            f"({found.min():.3f} to {found.max():.3f}; goal 1.05)"
+            f"  {name}: {before:.1f} s unwatched, {after:.1f} s watched: {after / before:.3f} "
+            "times as long (goal 1.05)"
         )
 
 
