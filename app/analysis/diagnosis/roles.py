@@ -7,7 +7,7 @@ kernels and activations, and which belong to an operation that rescales harmless
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -95,6 +95,7 @@ _SCALES = frozenset(
     ["rescaling", "normalization", "divide", "truedivide", "negative", "customscalelayer"]
 )
 QUOTIENTS = frozenset(["divide", "truedivide"])
+# Small on purpose, and free to open by itself, as LayerScale's.
 _LEARNED_SCALES = frozenset(["rezero", "affine", "layerscale"])
 _LOOKUPS = frozenset([
     "embedding", "categoryencoding", "hashing", "discretization", "stringlookup", "integerlookup",
@@ -151,8 +152,7 @@ def role_of(call: Call, weighted: bool) -> Role:
         result = Role.CONCAT
     elif names & _MERGES:
         result = Role.MERGE if _signals(call) > 1 else Role.SCALE
-    elif names & _LEARNED_SCALES or _is_learned_scale(call, names):
-        # Small on purpose, and free to open by itself, as LayerScale's.
+    elif names & _LEARNED_SCALES:
         result = Role.POOL
     elif names & _PRODUCTS:
         result = Role.PRODUCT if _signals(call) > 1 else Role.SCALE
@@ -170,7 +170,7 @@ _BY_NUMBERS = frozenset({Role.SCALE, Role.MOVE, Role.POOL})
 
 
 def roles_of(graph: ModelGraph, weighted: Sequence[bool]) -> list[Role]:
-    """The role of each call; a normalization that is written out ends in one, too.
+    """The role of each call; normalizations and learned factors may be written out.
 
     Args:
         graph: the calls.
@@ -179,6 +179,8 @@ def roles_of(graph: ModelGraph, weighted: Sequence[bool]) -> list[Role]:
     roles = [role_of(call, has) for call, has in zip(graph.calls, weighted, strict=True)]
     for index in divisors(graph, roles):
         roles[index] = Role.NORMALIZER
+    for index in _learned_scales(graph, roles):
+        roles[index] = Role.POOL
     return roles
 
 
@@ -212,9 +214,19 @@ def divisors(graph: ModelGraph, roles: Sequence[Role]) -> dict[int, Value]:
     return found
 
 
-def _is_learned_scale(call: Call, names: set[str]) -> bool:
-    """Whether it multiplies by a variable of its own."""
-    return bool(names & _PRODUCTS) and any(value.parameter is not None for value in call.inputs)
+def _learned_scales(graph: ModelGraph, roles: Sequence[Role]) -> Iterator[int]:
+    """Products of a signal and of what is made of trained variables alone."""
+    learned: set[int] = set()  # values
+    for call in graph.calls:
+        read = [value for value in call.inputs if _is_trained(value) or value.index in learned]
+        if call.outputs[0].constant and read:
+            learned.update(value.index for value in call.outputs)
+        elif roles[call.index] is Role.SCALE and read and name_of(type(call.layer)) in _PRODUCTS:
+            yield call.index
+
+
+def _is_trained(value: Value) -> bool:
+    return value.parameter is not None and value.parameter.trainable
 
 
 def _signals(call: Call) -> int:

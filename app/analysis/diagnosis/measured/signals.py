@@ -9,7 +9,7 @@ from itertools import pairwise
 from app.analysis.diagnosis.fault import Consequence, Fault
 from app.analysis.diagnosis.measured.flow import Point
 from app.analysis.diagnosis.measured.series import Measured, fault_of
-from app.analysis.diagnosis.roles import Role
+from app.analysis.diagnosis.roles import Role, name_of
 from app.text.formatting import number
 from autoinit.graph.model_graph import Call
 
@@ -33,7 +33,9 @@ UNEVEN = 10.0
 def not_finite(measured: Measured) -> Iterator[Fault]:
     """Where the signal is no finite number."""
     for call, moments in zip(measured.graph.calls, measured.forward, strict=True):
-        if moments is not None and moments.finite_fraction < 1.0:
+        if moments is None or moments.finite_fraction == 1.0:
+            continue
+        if not _is_padding(measured, call):
             yield fault_of(
                 measured,
                 "not_finite",
@@ -43,6 +45,18 @@ def not_finite(measured: Measured) -> Iterator[Fault]:
                 Consequence.FATAL,
             )
             return
+
+
+# What puts constants among entries: infinities, too, which a maximum or a softmax lets go.
+_PLACING = frozenset({"pad", "where", "concatenate", "stack"})
+
+
+def _is_padding(measured: Measured, call: Call) -> bool:
+    """Whether infinities are put beside finite entries, and nothing of them is left behind."""
+    if name_of(type(call.layer)) not in _PLACING:
+        return False
+    behind = [measured.forward[index] for index in measured.flow().readers[call.index]]
+    return bool(behind) and all(m is not None and m.finite_fraction == 1.0 for m in behind)
 
 
 def signal_changes(measured: Measured, points: Sequence[Point]) -> Iterator[Fault]:

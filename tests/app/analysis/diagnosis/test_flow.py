@@ -291,6 +291,32 @@ def test_a_normalization_that_is_written_out_is_one(normalized):
     assert {point.call.path for point in found.points(aside)} <= {"out", "one"}
 
 
+class OwnScale(layers.Layer):
+    """A learned factor for each channel, in another form and precision."""
+
+    def __init__(self, trainable=True):
+        super().__init__(name="opens", trainable=trainable)
+
+    def build(self, shape):
+        start = keras.initializers.Constant(1e-6)
+        self.gamma = self.add_weight(shape=(shape[-1],), initializer=start, name="gamma")
+
+    def call(self, x):
+        return ops.multiply(x, ops.cast(ops.reshape(self.gamma, (1, 1, -1)), "float32"))
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+def test_a_learned_factor_opens_by_itself(trainable):
+    given = keras.Input((3, 8), name="given")
+    branch = layers.Dense(8, name="second")(layers.Dense(16, "relu", name="first")(given))
+    model = keras.Model(given, layers.add([given, OwnScale(trainable)(branch)]))
+    sizes = {"opens/multiply": 1e-12}
+    gradients = dict.fromkeys(("first", "first/relu", "second"), 1e-12)
+    _, found = flow(model, sizes, gradients)
+    lost = min(point.backward or 0.0 for point in found.points())
+    assert lost == pytest.approx(0.0 if trainable else math.log(1e-12))
+
+
 def test_a_share_of_the_same_size_is_no_normalization():
     given = keras.Input((4,), name="given")
     model = keras.Model(given, given / ops.sqrt(ops.square(given) + 1.0))

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import keras
 import pytest
-from keras import layers
+from keras import layers, ops
 
 from app.analysis.diagnosis.diagnose import measured_faults
 from app.analysis.diagnosis.fault import Consequence
@@ -258,6 +258,19 @@ def test_a_head_may_give_little():
     assert "signal_vanishes" not in faults(deep(), {"out": 1e-6})
     assert "signal_vanishes" not in faults(chain((8,), dense(1, name="out")), {"out": 1e-6})
     assert "signal_explodes" in faults(deep(), {"out": 1e6})
+
+
+@pytest.mark.parametrize("let_go", [True, False])
+def test_infinities_around_what_a_maximum_is_taken_of_are_no_fault(let_go):
+    inputs = keras.Input((4, 4, 3), name="x")
+    h = layers.Conv2D(8, 3, padding="same", name="kernel")(inputs)
+    h = ops.pad(h, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-math.inf)
+    h = layers.MaxPooling2D(3, name="highest")(h)
+    model = keras.Model(inputs, layers.Dense(2, name="out")(h))
+    figures = {"pad": moments(finite=0.5), "highest": moments(finite=1.0 if let_go else 0.5)}
+    assert ("not_finite" in faults(model, figures)) is not let_go
+    # What overflows is a fault, also where it is bounded after.
+    assert "not_finite" in faults(model, {"kernel": moments(finite=0.5)})
 
 
 def test_a_mask_is_no_signal():
