@@ -187,12 +187,12 @@ def _behind_kernel(
     if (off > 1) == (level > 1):
         # A small head is one on purpose, where nothing else is small.
         head = off < 1 and before.begun and not at_fault and _is_head(architecture, step)
-        meant = head or _is_added(architecture, step)
+        added = _is_added(architecture, step)
         # What counts the inputs is at fault where its small factors pile up.
         piled = level >= EXPLODED or level <= 1 / VANISHED
-        if _is_off(step, off, level) and not meant:
+        if _is_off(step, off, level) and not (head or added):
             at_fault.setdefault(step.index, _Scale(step, own, off))
-        elif piled and function in _NEEDED and abs(math.log(off)) > 0.2:
+        elif piled and function in _NEEDED and abs(math.log(off)) > 0.2 and not (added and off < 1):
             first = start[0]
             begins = at_fault.get(first.index)
             if begins is None or begins.level is not None:  # the stretch goes on

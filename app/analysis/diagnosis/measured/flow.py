@@ -333,6 +333,41 @@ def statistic_branches(graph: ModelGraph, roles: Sequence[Role]) -> frozenset[in
     return _ending_in(graph, {(index, value.index) for index, value in made.items()})
 
 
+def bypassed(
+    graph: ModelGraph, roles: Sequence[Role], squares: Sequence[float | None], least: float
+) -> frozenset[int]:
+    """Calls from which every way leads into an addition that takes far more from somewhere else.
+
+    Such as the residual branch of a block: what becomes small there is small beside what passes
+    by, which the same inputs made; and as its kernels learn, it grows.
+
+    Args:
+        graph, roles: the calls.
+        squares: mean square of each call's first output; None where it was not measured, or is of
+            no use to what follows.
+        least: how many times more.
+    """
+    producers = graph.producers()
+    entered: list[frozenset[int]] = []  # indices of the inputs that each call depends on
+    small: set[tuple[int, int]] = set()
+    for call in graph.calls:
+        sources = [producers[value.index].index for value in call.inputs]
+        own = [call.index] if call.is_input else []
+        entered.append(frozenset(own).union(*(entered[index] for index in sources)))
+        if roles[call.index] is not Role.MERGE:
+            continue
+        for index, value in zip(sources, call.inputs, strict=True):
+            size = squares[index]
+            if size is not None and any(
+                (other := squares[beside]) is not None
+                and other >= least * size
+                and entered[beside] >= entered[index]
+                for beside in sources
+            ):
+                small.add((call.index, value.index))
+    return _ending_in(graph, small)
+
+
 def _ending_in(graph: ModelGraph, gates: Collection[tuple[int, int]]) -> frozenset[int]:
     """Calls from which every way leads to a call's reading of a value, those of `gates`."""
     readers: dict[int, list[Call]] = defaultdict(list)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from app.analysis.diagnosis.fault import Consequence, Fault
-from app.analysis.diagnosis.measured.flow import Flow, gate_branches
+from app.analysis.diagnosis.measured.flow import Flow, bypassed, gate_branches
 from app.analysis.diagnosis.roles import Role
 from autoinit.graph.model_graph import Call, ModelGraph
 from probes.gradients import Gradients, variables_by_path
@@ -59,6 +59,21 @@ class Measured:
     def steering(self) -> frozenset[int]:
         """Those, and what makes queries, keys and divisors: there, small is no fault."""
         return gate_branches(self.graph, self.roles, steering=True)
+
+    @cached_property
+    def bypassed(self) -> frozenset[int]:
+        """Calls beside which far more passes by, which still tells inputs apart."""
+        squares = [
+            None if m is None or (m.sample_correlation or 0.0) > _ALIKE else m.mean_square
+            for m in self.forward
+        ]
+        return bypassed(self.graph, self.roles, squares, _BYPASS)
+
+
+# What is as much alike for all inputs says little of them.
+_ALIKE = 0.99
+# Mean square of what passes by, beside that of a branch.
+_BYPASS = 10.0
 
 
 def fault_of(

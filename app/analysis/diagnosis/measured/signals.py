@@ -78,7 +78,9 @@ def signal_changes(measured: Measured, points: Sequence[Point]) -> Iterator[Faul
     small = [
         p
         for p in known
-        if _square(measured, p) <= 1 / LEAST and p.call.index not in measured.steering
+        if _square(measured, p) <= 1 / LEAST
+        and p.call.index not in measured.steering
+        and not _passes_by(measured, p, p.forward)
     ]
     low = min(small, key=lambda p: p.forward or 0.0, default=None)
     if low is not None and (low.forward or 0.0) <= _slack(measured, low) - math.log(VANISHED):
@@ -86,6 +88,17 @@ def signal_changes(measured: Measured, points: Sequence[Point]) -> Iterator[Faul
     high = max(heights, key=lambda p: p.forward or 0.0, default=None)
     if high is not None and (high.forward or 0.0) >= math.log(EXPLODED) - _slack(measured, high):
         yield _stretch(measured, "signal_explodes", high, "grows")
+
+
+def _passes_by(measured: Measured, point: Point, level: float | None) -> bool:
+    """Whether a fall is that of a branch which will grow, and far more passes beside it.
+
+    Residual networks whose branches fall by 12,000 to 1.8·10⁶ (kernels of N(0, 10⁻³) and
+    N(0, 10⁻⁴); MiT's and PVT's depthwise ones by Glorot), trained on digits for 300 steps, gained
+    93 to 99 %.
+    """
+    small = level is not None and level > -math.log(HOPELESS)
+    return small and point.call.index in measured.bypassed
 
 
 def _ends_in_zeros(measured: Measured, readers: Sequence[int]) -> bool:
@@ -156,7 +169,9 @@ def gradient_changes(measured: Measured, points: Sequence[Point]) -> Iterator[Fa
     falling = [
         p
         for p in finite
-        if p.call.index not in measured.steering and not flow.falls_at_head_alone(p, few)
+        if p.call.index not in measured.steering
+        and not flow.falls_at_head_alone(p, few)
+        and not _passes_by(measured, p, p.backward)
     ]
     low = min(falling, key=lambda p: p.backward or 0.0, default=None)
     gone = [p for p in known if p.backward == -math.inf]

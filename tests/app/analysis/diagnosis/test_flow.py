@@ -7,7 +7,7 @@ import pytest
 from keras import layers, ops
 
 from app.analysis.diagnosis import roles as roles_module
-from app.analysis.diagnosis.measured.flow import Flow, gate_branches, statistic_branches
+from app.analysis.diagnosis.measured.flow import Flow, bypassed, gate_branches, statistic_branches
 from app.analysis.diagnosis.roles import Role
 from autoinit.propagation import Options, input_signals, plan
 from autoinit.reading import read_model
@@ -315,6 +315,27 @@ def test_a_learned_factor_opens_by_itself(trainable):
     _, found = flow(model, sizes, gradients)
     lost = min(point.backward or 0.0 for point in found.points())
     assert lost == pytest.approx(0.0 if trainable else math.log(1e-12))
+
+
+@pytest.mark.parametrize(
+    ("beside", "of_this", "aside"),
+    [
+        (1.0, True, True),
+        (5e-3, True, False),  # the branch is what counts
+        (1.0, False, False),  # nothing of this input passes by
+    ],
+)
+def test_a_branch_beside_which_more_passes_by(beside, of_this, aside):
+    given, other = keras.Input((8,), name="given"), keras.Input((8,), name="other")
+    h = layers.Dense(8, "relu", name="first")(given)
+    h = layers.Dense(8, name="second")(h)
+    round_it = layers.Identity(name="round")(given if of_this else other)
+    model = keras.Model([given, other], layers.Dense(2, name="out")(layers.add([round_it, h])))
+    graph, roles = roles_of(model)
+    squares = {"round": beside, "first": 1e-3, "second": 1e-3}
+    sizes = [squares.get(call.path, 1.0) for call in graph.calls]
+    found = {graph.calls[index].path for index in bypassed(graph, roles, sizes, 10.0)}
+    assert found == ({"first", "first/relu", "second"} if aside else set())
 
 
 def test_a_share_of_the_same_size_is_no_normalization():

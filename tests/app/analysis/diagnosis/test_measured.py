@@ -260,6 +260,24 @@ def test_a_head_may_give_little():
     assert "signal_explodes" in faults(deep(), {"out": 1e6})
 
 
+@pytest.mark.parametrize("alike", [None, 1.0])
+def test_a_branch_may_be_small_beside_what_tells_inputs_apart(alike):
+    inputs = keras.Input((8,), name="x")
+    stem = dense(8, name="stem")(inputs)
+    branch = dense(8, "relu", name="first")(stem)
+    added = layers.add([stem, dense(8, name="second")(branch)], name="sum")
+    model = keras.Model(inputs, dense(2, name="out")(added))
+    forward = {"stem": moments(1.0, correlation=alike)}
+    forward |= dict.fromkeys(["first", "first/relu", "second"], 1e-5)
+    backward = dict.fromkeys(["first", "first/relu"], 1e-5)
+    small = {"signal_vanishes", "gradient_vanishes"}
+    found = faults(model, forward, backward)
+    assert small & found.keys() == (small if alike else set())
+    # Where it is hopeless, nothing grows in time.
+    forward |= dict.fromkeys(["first", "first/relu", "second"], 1e-12)
+    assert "signal_vanishes" in faults(model, forward)
+
+
 @pytest.mark.parametrize("let_go", [True, False])
 def test_infinities_around_what_a_maximum_is_taken_of_are_no_fault(let_go):
     inputs = keras.Input((4, 4, 3), name="x")
