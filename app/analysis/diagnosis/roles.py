@@ -194,12 +194,12 @@ def divisors(graph: ModelGraph, roles: Sequence[Role]) -> dict[int, Value]:
 
     def is_made_by(value: Value, names: frozenset[str]) -> bool:
         call = producers[value.index]
-        while roles[call.index] in _BY_NUMBERS and name_of(type(call.layer)) not in names:
+        while roles[call.index] in _BY_NUMBERS and _deviation_of(call) not in names:
             read = [each for each in call.inputs if not each.constant]
             if len(read) != 1:
                 return False
             call = producers[read[0].index]
-        return name_of(type(call.layer)) in names
+        return _deviation_of(call) in names
 
     for call in graph.calls:
         named = name_of(type(call.layer))
@@ -212,6 +212,21 @@ def divisors(graph: ModelGraph, roles: Sequence[Role]) -> dict[int, Value]:
             if len(made) == 1 and made[0].entries < call.outputs[0].entries:
                 found[call.index] = made[0]
     return found
+
+
+def _deviation_of(call: Call) -> str:
+    """The operation's name; that of the root, or of its inverse, for a power that is one."""
+    named = name_of(type(call.layer))
+    if named not in ("power", "pow"):
+        return named
+    numbers = [
+        each
+        for each in (*call.arguments[0], *call.arguments[1].values())
+        if isinstance(each, int | float)
+    ]
+    return (
+        {0.5: "sqrt", -0.5: "rsqrt", -1: "reciprocal"}.get(numbers[0], named) if numbers else named
+    )
 
 
 def _learned_scales(graph: ModelGraph, roles: Sequence[Role]) -> Iterator[int]:
