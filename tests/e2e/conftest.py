@@ -41,6 +41,10 @@ SWITCHES = [
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if screenshots_folder() is not None:
         terminalreporter.write_line(f"Pictures of the page in its states: {screenshots_folder()}")
+    for report in terminalreporter.stats.get("rerun", []):
+        lines = report.longreprtext.splitlines()
+        why = next((line for line in lines if line.startswith("E ")), lines[-1])
+        terminalreporter.write_line(f"{report.nodeid} was tried once more: {why}")
     reports = [report for reports in terminalreporter.stats.values() for report in reports]
     for report in reports:
         told = dict(getattr(report, "user_properties", ()))
