@@ -169,7 +169,7 @@ def verdict_of(
     on_purpose = "keep_zero_init" if "zero_on_purpose" in codes else "none_needed"
     return Verdict(
         Word.TRAINS,
-        "Signals and gradients keep their size on every path, and inputs stay apart.",
+        "Signals and gradients keep their size on the main paths, and inputs stay apart.",
         remedy="keep_init" if keeps and series in OF_FILE else on_purpose,
     )
 
