@@ -192,7 +192,9 @@ def foreseen(
     verdict = diagnose(graph, weighted, linted, {series: figures}, disabled).verdicts[series]
     if verdict.verdict is not Word.TRAINS or verdict.trained:
         return verdict
-    return replace(verdict, reason="Signals keep their size on the main paths; gradients come next.")
+    return replace(
+        verdict, reason="Signals keep their size on the main paths; gradients come next."
+    )
 
 
 def _as_measured(signal: Signal | Observed) -> Moments:
