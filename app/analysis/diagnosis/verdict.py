@@ -131,7 +131,7 @@ def verdict_of(
         f for f in faults if concerns(f, series) and f.consequence is not Consequence.NOTE
     )
     if measured == 1.0 and _moves_all_the_same(mine, updates):
-        small = next(fault for fault in mine if fault.code == "signal_vanishes")
+        small = next(fault for fault in mine if fault.code in _SHOWN)
         return Verdict(
             Word.TRAINS,
             f"{small.message} Gradients still move its kernels by enough to learn.",
@@ -177,17 +177,19 @@ def verdict_of(
 # Plain networks of ReLU with Glorot's kernels (dense, convolutions before dense layers, pooled as a
 # whole, autoencoders, AlexNet's like), trained on digits by SGD for 300 steps: the five of larger
 # update ratios gained 87 to 97 % although their signal falls by 1,200 to 83,000; of smaller ones
-# some gained 80 % and some nothing.
+# some gained 80 % and some nothing. Seven of one or two hidden layers whose kernels do not go by
+# their inputs, N(0, 0.005) to N(0, 1), with ratios of 0.4 to 9: 63 to 100 %.
 _SMALL = frozenset({"signal_vanishes", "gradient_vanishes", "init_vs_activation"})
+_SHOWN = ("signal_vanishes", "init_vs_activation")
 _MEDIAN_MOVE, _LEAST_MOVE = 0.3, 0.1
 
 
 def _moves_all_the_same(faults: Sequence[Fault], updates: Sequence[float | None]) -> bool:
-    """Whether signals are small and nothing else is wrong, and kernels get fair gradients."""
+    """Whether signals or kernels are off and nothing else is, and gradients move all kernels."""
     known = [each for each in updates if each is not None]
     codes = {fault.code for fault in faults}
     return (
-        "signal_vanishes" in codes
+        not codes.isdisjoint(_SHOWN)
         and codes <= _SMALL
         and all(fault.consequence is not Consequence.FATAL for fault in faults)
         and bool(known)

@@ -38,7 +38,8 @@ def test_what_could_not_be_measured_is_not_judged():
         (["signal_vanishes"], [0.4, 0.4, 0.09], Word.STRUGGLES),
         (["signal_vanishes"], [], Word.STRUGGLES),
         (["signal_vanishes", "dead_channels"], [1.0], Word.STRUGGLES),
-        (["init_vs_activation"], [1.0], Word.STRUGGLES),
+        (["init_vs_activation"], [1.0], Word.TRAINS),
+        (["init_vs_activation", "gradient_explodes"], [1.0], Word.STRUGGLES),
     ],
 )  # fmt: skip
 def test_small_signals_whose_kernels_move(codes, updates, word):
