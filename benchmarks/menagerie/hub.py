@@ -14,7 +14,7 @@ _SMALL: dict[str, Any] = {
     "hidden_size": 64, "intermediate_dim": 128, "mlp_dim": 128, "embedding_dim": 64,
     "max_sequence_length": 32, "patch_size": 8, "image_shape": (32, 32, 3), "num_experts": 4,
     "top_k": 2, "head_size": 16, "moe_intermediate_dim": 64, "shared_expert_intermediate_dim": 64,
-    "shared_expert_intermediate_size": 64, "image_size": 32, "projection_dim": 32,
+    "shared_expert_intermediate_size": 64, "image_size": 32, "projection_dim": 64,
 }  # fmt: skip
 # The first of several for one class is the one that keras_hub names first.
 _WORDS = (
@@ -32,7 +32,8 @@ _DEEP_STEM = {"input_conv_filters": [16, 16, 32], "input_conv_kernel_sizes": [3,
 _CSPNET: dict[str, Any] = {
     "stem_filters": 32, "stem_kernel_size": 3, "stem_strides": 1, "stackwise_depth": [1, 2, 2],
     "stackwise_strides": [1, 2, 2], "stackwise_num_filters": [32, 64, 128],
-    "block_type": "dark_block",
+    "block_type": "dark_block", "bottle_ratio": [0.5] * 3, "block_ratio": [0.5] * 3,
+    "expand_ratio": [1.0] * 3,
 }  # fmt: skip
 _EFFICIENT: dict[str, Any] = {
     "stackwise_kernel_sizes": [3, 5, 3], "stackwise_num_repeats": [1, 2, 2],
@@ -125,7 +126,7 @@ def _towers(kind: str) -> Any:
     """CLIP and its kin: one tower for images, one for texts."""
     towers = {
         "vision_encoder": _backbone(f"{kind}VisionEncoder"),
-        "text_encoder": _backbone(f"{kind}TextEncoder"),
+        "text_encoder": _backbone(f"{kind}TextEncoder", max_sequence_length=16),
     }
     return _backbone(kind, **towers)
 
@@ -177,17 +178,19 @@ def architectures() -> Mapping[str, tuple[str, Callable[[], Any]]]:
             "MiT": partial(_backbone, "MiT", **_MIT),
             "ViTDet": partial(_backbone, "ViTDet", global_attention_layer_indices=[1],
                               num_output_channels=16, window_size=2),
-            "ResNet, basic": partial(_resnet, block_type="basic_block"),
+            "ResNet, basic": partial(_resnet, block_type="basic_block", input_conv_filters=[64]),
             "ResNet, bottleneck": _resnet,
             "ResNet V2": partial(_resnet, use_pre_activation=True),
             "ResNet-vd": partial(_resnet, block_type="bottleneck_block_vd", **_DEEP_STEM),
             "ResNet-vd, basic": partial(_resnet, block_type="basic_block_vd", **_DEEP_STEM),
-            "CSPDarknet": partial(_backbone, "CSPNet", **_CSPNET),
+            "CSPDarknet": partial(_backbone, "CSPNet", **_CSPNET, stage_type="csp"),
             "CSPResNet": partial(_backbone, "CSPNet", **_CSPNET
-                                 | {"block_type": "bottleneck_block"}),
+                                 | {"block_type": "bottleneck_block", "stage_type": "csp"}),
             "CSPEdgeNet": partial(_backbone, "CSPNet", **_CSPNET
-                                  | {"block_type": "edge_block"}),
-            "Darknet": partial(_backbone, "CSPNet", **_CSPNET, stage_type="dark"),
+                                  | {"block_type": "edge_block", "stage_type": "csp"}),
+            "Darknet": partial(_backbone, "CSPNet", **_CSPNET
+                               | {"stage_type": "dark", "bottle_ratio": [1.0] * 3,
+                                  "block_ratio": [1.0] * 3}),
             "VGG": partial(_backbone, "VGG", stackwise_num_repeats=[2, 3, 3],
                            stackwise_num_filters=[16, 32, 32]),
             "DenseNet": partial(_backbone, "DenseNet", stackwise_num_repeats=[2, 3, 2],
@@ -203,8 +206,8 @@ def architectures() -> Mapping[str, tuple[str, Callable[[], Any]]]:
                                       | {"use_lightweight_conv_block": [False, True],
                                          "use_learnable_affine_block": True}),
             "VideoPrism": partial(_backbone, "VideoPrism", **_VIDEO),
-            "RetinaNet": partial(_on, "RetinaNet", partial(_resnet, image_shape=(64, 64, 3)),
-                                 min_level=3, max_level=5, use_p5=False),
+            "RetinaNet": partial(_on, "RetinaNet", _resnet,
+                                 min_level=3, max_level=4, use_p5=False),
             "DeepLabV3+": partial(_on, "DeepLabV3", _resnet, low_level_feature_key="P2",
                                   spatial_pyramid_pooling_key="P4", upsampling_size=4,
                                   dilation_rates=[2, 4]),
@@ -214,17 +217,18 @@ def architectures() -> Mapping[str, tuple[str, Callable[[], Any]]]:
                                      reassemble_factors=[2, 1], neck_hidden_dims=[16, 32],
                                      fusion_hidden_dim=16, head_hidden_dim=8, head_in_index=-1),
             "BASNet": partial(_on, "BASNet", partial(
-                _resnet, block_type="basic_block", image_shape=(64, 64, 3),
+                _resnet, block_type="basic_block", image_shape=(None, None, 3),
+                input_conv_filters=[64],
                 stackwise_num_filters=[64, 64, 64, 64], stackwise_num_blocks=[1, 1, 1, 1],
                 stackwise_num_strides=[1, 2, 2, 2]), num_classes=1, image_shape=(64, 64, 3),
-                projection_filters=16),
+                projection_filters=64),
         },
         "several kinds": {
             "CLIP": partial(_towers, "CLIP"),
             "SigLIP": partial(_towers, "SigLIP"),
             "MetaCLIP 2": partial(_towers, "MetaCLIP2"),
             "PaliGemma": partial(_backbone, "PaliGemma", **_PALI),
-            "PARSeq": partial(_on, "PARSeq", _vit, max_label_length=8, decoder_hidden_dim=64,
+            "PARSeq": partial(_on, "PARSeq", _vit, max_label_length=16, decoder_hidden_dim=64,
                               num_decoder_layers=1, num_decoder_heads=4, decoder_mlp_dim=128),
             "Flux": partial(_backbone, "Flux", **_FLUX),
         },
