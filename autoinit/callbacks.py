@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from operator import itemgetter
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 # At most one measurement in each such share of the steps so far: what long trainings leave stays
 # small, and the beginning, where most happens, is seen closely.
 _SHARE_OF_STEPS = 0.01
+# Seconds to wait for a loss that Keras hands over from another thread: it may have failed there.
+_PATIENCE = 5.0
 # Faults that say something of every input.
 _OF_EVERY_INPUT = {"dead_channels", "constant_output"}
 
@@ -77,6 +81,10 @@ class SignalMonitor(keras.callbacks.Callback):
         [0, 1, 3, 4]
     """
 
+    # On JAX and PyTorch Keras hands losses over from other threads, instead of waiting for each,
+    # where every callback allows it: this one reads the model in the training's own thread alone.
+    async_safe = True
+
     def __init__(
         self,
         x: Any = None,
@@ -111,9 +119,12 @@ class SignalMonitor(keras.callbacks.Callback):
         """The verdict, and the figures before the first step."""
         begin = time.perf_counter()
         self._step = self._epoch = 0
-        self._in_epoch = -1
-        self._loss: float | None = None
-        self._first_loss: float | None = None
+        self._before_epoch = self._ended = 0  # steps before the epoch, and in it, with their losses
+        self._arrival = threading.Condition()
+        self._followed = self._arrived = 0  # executions that ended, and losses of them
+        self._first_loss: tuple[float, float | None] = math.inf, None  # with their steps
+        self._last_loss: tuple[float, float | None] = 0, None
+        self._wrong: tuple[int, float | None] | None = None  # the first that went wrong a new way
         self._pending: tuple[int, Kernels] | None = None
         self._present: set[str] = set()  # what was told, and is not told again
         self._start = begin
@@ -132,24 +143,30 @@ class SignalMonitor(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Keras counts batches anew in each."""
-        self._epoch, self._in_epoch = epoch, -1
+        self._epoch, self._before_epoch, self._ended = epoch, self._step, 0
+
+    def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Measures what the steps before led to, where it is time to, or the loss goes wrong."""
+        self._follow(batch)
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Measures where it is time to, or where the loss goes wrong."""
-        if self._watch is None:
-            return
-        if not self._step:
-            self._start = time.perf_counter()  # the first step compiles: no measure of the others
-        steps, self._in_epoch = batch - self._in_epoch, batch
-        self._step += steps
-        loss = (logs or {}).get("loss")
-        self._loss = None if loss is None else float(loss)
-        if self._first_loss is None:
-            self._first_loss = self._loss
-        if self._pending is not None or self._goes_wrong():
-            self._measure(steps)
-        elif self._is_due(steps):
-            self._remember()
+        """Looks at the loss: perhaps in another thread, and when later steps are under way."""
+        value = (logs or {}).get("loss")
+        loss = None if value is None else float(value)
+        with self._arrival:
+            self._ended = max(self._ended, batch + 1)
+            step = self._before_epoch + batch + 1
+            self._first_loss = min(self._first_loss, (step, loss), key=itemgetter(0))
+            self._last_loss = max(self._last_loss, (step, loss), key=itemgetter(0))
+            earlier = self._wrong is None or step < self._wrong[0]
+            if self._watch is not None and earlier and self._goes_wrong(loss):
+                self._wrong = step, loss
+            self._arrived += 1
+            self._arrival.notify_all()
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """The same after the last step of an epoch, the losses of which have all been seen."""
+        self._follow(self._ended)
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
         """A last measurement, and the summary."""
@@ -219,11 +236,27 @@ class SignalMonitor(keras.callbacks.Callback):
             print(line)
         return (line,)
 
-    def _goes_wrong(self) -> bool:
+    def _follow(self, in_epoch: int) -> None:
+        """Goes on to a step of the epoch, in the thread that trains."""
+        before, self._step = self._step, self._before_epoch + in_epoch
+        steps = self._step - before
+        if self._watch is None or not steps:
+            return
+        self._followed += 1
+        if not before:
+            self._start = time.perf_counter()  # the first step compiles: no measure of the others
+        if self._pending is not None or self._wrong is not None:
+            self._watch.wait()
+            self._measure(steps)
+        elif self._is_due(steps):
+            self._watch.wait()
+            self._remember()
+
+    def _goes_wrong(self, loss: float | None) -> bool:
         """Whether the loss shows what was not told yet."""
         from app.analysis.runs.changes import faults_of_loss
 
-        faults = faults_of_loss(self._loss, self._first_loss, self._spread)
+        faults = faults_of_loss(loss, self._first_loss[1], self._spread)
         return any(fault.code not in self._present for fault in faults)
 
     def _trained(self) -> float:
@@ -263,6 +296,8 @@ class SignalMonitor(keras.callbacks.Callback):
         begin, earlier = time.perf_counter(), self._cost
         before = None if self._pending is None else self._pending[1]
         self._pending = None
+        with self._arrival:
+            self._arrival.wait_for(lambda: self._arrived >= self._followed, _PATIENCE)
         self._keep(self._watch.measure(before, steps), begin - self._start)
         # Samples that were fed beside are no part of what a measurement takes.
         self._latest_cost = time.perf_counter() - begin - (self._cost - earlier)
@@ -274,9 +309,11 @@ class SignalMonitor(keras.callbacks.Callback):
         from app.analysis.runs.record import Run, Snapshot
 
         assert self.run is not None
-        head = self.run.head
+        head, loss = self.run.head, self._last_loss[1]
+        step, suspect = self._wrong or (self._step, loss)
+        self._wrong, since = None, step if step < self._step else None
         faults = [
-            *faults_of_loss(self._loss, self._first_loss, self._spread),
+            *faults_of_loss(suspect, self._first_loss[1], self._spread, since),
             *faults_of_updates(head.layers, seen.figures["update"]),
             *self._certain(seen.faults),
         ]
@@ -287,7 +324,7 @@ class SignalMonitor(keras.callbacks.Callback):
             epoch=self._epoch,
             figures=seen.figures,
             findings=findings,
-            loss=self._loss if self._loss is not None and math.isfinite(self._loss) else None,
+            loss=loss if loss is not None and math.isfinite(loss) else None,
             seconds=round(seconds, 3),
             cost=round(self._cost, 3),
         )
@@ -353,8 +390,9 @@ class SignalMonitor(keras.callbacks.Callback):
                 f"  Others were left out, to stay at {percentage(self._overhead)}: a larger "
                 "overhead measures more often."
             )
-        if self._first_loss is not None and self._loss is not None:
-            lines.append(f"  loss {number(self._first_loss)} → {number(self._loss, 'not finite')}")
+        first, last = self._first_loss[1], self._last_loss[1]
+        if first is not None and last is not None:
+            lines.append(f"  loss {number(first)} → {number(last, 'not finite')}")
         found = [f"  step {step:,}: {each.message}" for step, each in self.run.findings]
         return [*lines, *(found or ["  Nothing went wrong in the layers that were watched."])]
 

@@ -1,18 +1,14 @@
 """`SignalMonitor` beside trainings: `python -m benchmarks.monitor`.
 
-What it takes of the time of ResNet-20 on digits, watched and unwatched in turns, with the verdict
+What it takes of the time of ResNet-20 on digits, watched and unwatched in turn, with the verdict
 and all that comes before the first step; and the largest update of any kernel in trainings that
 learn and in others, from which `LARGE_UPDATE` comes.
 """
 
 from __future__ import annotations
 
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 from typing import Any
-from unittest.mock import patch
 
 import keras
 import numpy as np
@@ -23,7 +19,7 @@ from autoinit.callbacks import SignalMonitor
 
 BLOCKS, WIDTH = 9, 16
 # One to three minutes of a processor: what is measured before the first step is to be repaid.
-EPOCHS = {"tensorflow": 50, "jax": 120, "torch": 15}
+EPOCHS = {"tensorflow": 50, "jax": 200, "torch": 15}
 RATES = {
     keras.optimizers.SGD: (0.001, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
     keras.optimizers.Adam: (0.001, 0.01, 0.1, 1.0),
@@ -72,69 +68,35 @@ def now() -> Any:
     return np.array([time.process_time(), time.perf_counter()])
 
 
-class Turns(keras.callbacks.Callback):
-    """Two trainings that take turns, an epoch each; it comes last in the list of callbacks.
-
-    On a busy machine a step takes one and a half times as long as another a minute later: what is
-    compared has to be neighbours.
-    """
-
-    def __init__(self, own: threading.Semaphore, other: threading.Semaphore) -> None:
-        super().__init__()
-        self.own, self.other = own, other
-        self.seconds = np.zeros(2)
-
-    def begin(self) -> None:
-        self.own.acquire()
-        self.start = now()
-
-    def end(self) -> None:
-        self.seconds += now() - self.start
-        self.other.release()
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.end()
-        self.begin()
-
-
 def overhead() -> None:
-    """Seconds of a training that is watched beside those of one that is not, epoch by epoch.
+    """Seconds of trainings that are watched beside those of ones that are not.
 
-    The monitor's clock is the processor's, too: on a busy machine the one on the wall tells how
-    many threads others have.
+    One after the other, A B B A, each of as many epochs as repay what is measured before the first
+    step: a machine that becomes slower is so for both.
     """
     x, y = digits()
     backend = keras.backend.backend()
     epochs = EPOCHS[backend]
-    models = [resnet(), resnet()]
-    for model in models:
-        model.fit(x, y, batch_size=32, verbose=0)  # which compiles
-    first, second = threading.Semaphore(1), threading.Semaphore(0)
-    alone, watched = Turns(first, second), Turns(second, first)
-
-    def train(model: Any, turns: Turns, *callbacks: Any) -> None:
-        turns.begin()
-        model.fit(x, y, batch_size=32, epochs=epochs, verbose=0, callbacks=[*callbacks, turns])
-        turns.end()
-
-    with (
-        patch("autoinit.callbacks.time", SimpleNamespace(perf_counter=time.process_time)),
-        ThreadPoolExecutor(2) as threads,
-    ):
-        running = [
-            threads.submit(train, models[0], alone),
-            threads.submit(train, models[1], watched, SignalMonitor(x)),
-        ]
-        for each in running:
-            each.result()
-    print(f"{backend}, ResNet-20 on digits, {epochs} epochs")
+    model = resnet()
+    model.fit(x, y, batch_size=32, verbose=0)  # which compiles
+    weights = model.get_weights()
+    seconds: dict[bool, list[Any]] = {False: [], True: []}
+    for watched in (False, True, True, False):
+        model.set_weights(weights)
+        begin = now()
+        callbacks = [SignalMonitor(x)] if watched else []
+        model.fit(x, y, batch_size=32, epochs=epochs, verbose=0, callbacks=callbacks)
+        seconds[watched].append(now() - begin)
+    print(f"{backend}, ResNet-20 on digits, {epochs} epochs, twice each")
     for name, before, after in zip(
-        ("processor", "wall"), alone.seconds, watched.seconds, strict=True
+        ("processor", "wall"), sum(seconds[False]), sum(seconds[True]), strict=True
     ):
         print(
             f"  {name}: {before:.1f} s unwatched, {after:.1f} s watched: {after / before:.3f} "
             "times as long (goal 1.05)"
         )
+    for watched, each in seconds.items():
+        print(f"  wall of each, {'' if watched else 'un'}watched:", *(f"{w:.1f}" for _, w in each))
 
 
 def updates() -> None:

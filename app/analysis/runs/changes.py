@@ -23,7 +23,7 @@ GROWN, OF_OUTPUTS = 10.0, 0.1
 
 
 def faults_of_loss(
-    loss: float | None, first_loss: float | None, spread: float = 0.0
+    loss: float | None, first_loss: float | None, spread: float = 0.0, step: int | None = None
 ) -> Iterator[Fault]:
     """What the loss shows at one step.
 
@@ -32,15 +32,17 @@ def faults_of_loss(
         first_loss: that of the first step.
         spread: of the outputs before it: their standard deviation, or their variance where that is
             less, which is the unit of a squared error.
+        step: whose loss it is, to be told where signals are measured at a later one.
     """
     if loss is None or first_loss is None:
         return
+    since = "" if step is None else f", since step {step:,}"
     if not math.isfinite(loss):
         yield Fault(
             "loss_not_finite",
             "",
             "",
-            "The loss is NaN or infinite.",
+            f"The loss is NaN or infinite{since}.",
             "change_rate",
             Consequence.FATAL,
         )
@@ -49,7 +51,7 @@ def faults_of_loss(
             "loss_grows",
             "",
             "",
-            f"The loss is {number(loss)}, and was {number(first_loss)} at first.",
+            f"The loss is {number(loss)}{since}, and was {number(first_loss)} at first.",
             "change_rate",
         )
 

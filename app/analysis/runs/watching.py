@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -100,6 +101,12 @@ class Watch:
             Layer(path=call.path, class_name=call.class_name, weighted=bool(_kernels(call)))
             for call in self._calls
         )
+
+    def wait(self) -> None:
+        """Until the steps so far are done, where they are only begun: that time is theirs."""
+        self._take_from_trainer()
+        kernels = [kernel for call in self._calls for kernel in _kernels(call)]
+        as_array(min(kernels, key=lambda kernel: math.prod(kernel.shape), default=0))
 
     def kernels(self) -> Kernels:
         """Copies of the kernels as they are now, by identity of the variable."""
