@@ -150,7 +150,10 @@ class GraphBuilder:
             if (is_open or len(refs) > 1) and placeholder_in(layer) is None:
                 # Some layers, such as EinsumDense, leave open what their computation knows, and
                 # Concatenate looks at the shapes of its inputs only when it is built.
-                spec = compute_output_spec(layer.call, *args, **kwargs)
+                computed = keras.tree.flatten(compute_output_spec(layer.call, *args, **kwargs))
+                # One that returns None for an output which it declares.
+                if None not in computed:
+                    spec = computed
             shapes = [tuple(tensor.shape) for tensor in keras.tree.flatten(spec)]
         except Exception as error:  # any layer's code may run here, and raise anything
             raise GraphError(self._does_not_accept(layer, refs, error)) from error

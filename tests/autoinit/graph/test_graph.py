@@ -161,6 +161,23 @@ def test_unknown_sizes_are_assumed_and_named():
     assert read_model(chain(layers.ReLU())).assumed == {}
 
 
+class WithoutQuery(keras.Layer):
+    """Declares two outputs, and leaves the second one out."""
+
+    def call(self, content, other):
+        return content + other[..., None], None
+
+    def compute_output_shape(self, content_shape, other_shape):
+        return content_shape, content_shape
+
+
+def test_an_output_that_a_layer_declares_may_be_none():
+    x, y = keras.Input((None, 3)), keras.Input((None,))
+    model = keras.Model([x, y], layers.Dense(2)(WithoutQuery()(x, y)[0]))
+    graph = read_model(model, unknown_size=4)
+    assert graph.calls[-1].outputs[0].shape == (None, 4, 2)
+
+
 def test_sizes_that_a_layer_leaves_open_are_worked_out():
     heads = layers.EinsumDense("abc,cde->abde", (None, 3, 4))
     graph = read_model(chain(heads, layers.Flatten(), shape=(5, 12)))
