@@ -44,6 +44,9 @@ from probes.passing import Pass, behind_batch_statistics, has_figures
 
 # Times the precision asked for: who hopes to be so near looks whether it is not reached already.
 _NEARLY = 1.25
+# Entries that all calls may write for the first samples, for each of them and together: so few take
+# hardly longer than the calls themselves, and to come back for more samples costs these again.
+_FIRST_PER_CALL, _FIRST = 2**19, 2**26
 
 _Figures = tuple[Moments | None, ...]
 
@@ -139,10 +142,10 @@ def probe_model(
 
     Args:
         model: a Keras model with a graph, or the `ModelGraph` of one.
-        num_samples: samples of noise. With `auto` 8 at first, and twice as many each time, up to
-            128, until every call's variance has the precision that is asked for; batches of 8, so
-            that what a normalisation sees does not depend on their number. Of real data no sample
-            is taken twice for that.
+        num_samples: samples of noise. With `auto` 8 at first, or more where they cost no more, and
+            twice as many each time, up to 128, until every call's variance has the precision that
+            is asked for; batches of 8, so that what a normalisation sees does not depend on their
+            number. Of real data no sample is taken twice for that.
         seed: of the noise, and of dropout.
         input_mean, input_variance: of the noise: one number for all inputs, or numbers by name.
         training: mode of the model.
@@ -166,7 +169,8 @@ def probe_model(
             batch. One batch is the least, though it be more than 128.
         precision: relative standard error that `auto` is to reach for all variances.
         budget: seconds that `auto` may take for each draw, judged by the batches before: what would
-            take longer is not begun. As long as it takes by default.
+            take longer is not begun. For the precision of some calls, all are run again: that may
+            take their share of these seconds. As long as it takes by default.
 
     Returns:
         Moments for each call that can be run.
@@ -319,7 +323,8 @@ class _Noise:
                 HostRecorder() if device.kind == "cpu" else DeviceRecorder() as recorder,
             ):
                 run = Pass(graph, self.training, recorder, mixed, blocks.batches(size))
-                samples = self._in_stages(blocks, run, (size, later), progress)
+                goals = _from_cheap_on(graph, blocks.goals, later) if free else blocks.goals
+                samples = self._in_stages(goals, blocks, run, (size, later), progress)
                 measured = iter(recorder.results())
             idle = graph.behind_placeholders()
             figures = tuple(
@@ -334,27 +339,34 @@ class _Noise:
         return _Measured(figures, together, samples)
 
     def _in_stages(
-        self, blocks: Blocks, run: Pass, sizes: tuple[int, int], progress: OnProgress
+        self,
+        goals: Sequence[int],
+        blocks: Blocks,
+        run: Pass,
+        sizes: tuple[int, int],
+        progress: OnProgress,
     ) -> int:
         """Samples until there are enough: how many.
 
         Args:
+            goals: numbers at which one may stop.
             blocks, run: of inputs, and what they are taken through.
             sizes: how many go through together at first, and later on.
             progress: told of each stage as of half of what was left.
         """
         begin, fastest = time.perf_counter(), math.inf
-        done, stage, goal = 0, 0, blocks.goals[0]
+        done, stage, goal = 0, 0, goals[0]
         while goal > done:
-            start, last = time.perf_counter(), goal == blocks.goals[-1]
+            start, last = time.perf_counter(), goal == goals[-1]
             told = _part_of(progress, *_stage(stage, last))
-            self._up_to(goal, done, blocks, run, sizes[stage > 0], told, last)
+            self._up_to(goal, done, blocks, run, sizes[goal > sizes[0]], told, last)
             now = time.perf_counter()
             fastest = min(fastest, (now - start) / (goal - done))
             done, stage = goal, stage + 1
             if not last:
-                left = max(self.budget - (now - begin), 0.0) / fastest
-                goal = self._next_goal(blocks.goals, done, run.recorder, left, sizes[1] > sizes[0])
+                left = self.budget - (now - begin)
+                skip = sizes[1] > sizes[0]
+                goal = self._next_goal(goals, done, run.recorder, left, fastest, skip)
         return done
 
     def _up_to(
@@ -376,7 +388,13 @@ class _Noise:
             run.in_slices(inputs, size, _part_of(progress, *shares), last and start + step >= goal)
 
     def _next_goal(
-        self, goals: Sequence[int], done: int, recorder: Recorder, left: float, skip: bool
+        self,
+        goals: Sequence[int],
+        done: int,
+        recorder: Recorder,
+        left: float,
+        each: float,
+        skip: bool,
     ) -> int:
         """How many samples there should be, done if no more.
 
@@ -384,17 +402,36 @@ class _Noise:
             goals: numbers to choose from.
             done: so many there are.
             recorder: of what was measured.
-            left: how many more there is time for, judged by the fastest so far.
+            left: seconds.
+            each: seconds that a sample takes, judged by the fastest so far.
             skip: go at once to where the precision may be reached, as errors fall with the root of
                 the number. Where there are few batches to tell them from, errors may be too large.
         """
         errors = [error for error in recorder.standard_errors().values() if error is not None]
-        worst = max(errors, default=0.0)
-        later = [goal for goal in goals if done < goal <= done + left]
-        if worst <= self.precision or not later:
+        unsure = [error for error in errors if error > self.precision]
+        if not unsure:
+            return done
+        worst, share = max(unsure), len(unsure) / len(errors)
+        most = done + max(min(left, share * self.budget), 0.0) / each
+        later = [goal for goal in goals if done < goal <= most]
+        if not later:
             return done
         enough = done * (worst / (_NEARLY * self.precision)) ** 2
         return next((goal for goal in later if goal >= enough), later[-1]) if skip else later[0]
+
+
+def _from_cheap_on(graph: ModelGraph, goals: Sequence[int], together: int) -> Sequence[int]:
+    """The goals from the largest on that costs hardly more than the smallest.
+
+    Args:
+        graph: whose samples do not depend on each other.
+        goals: numbers of samples, in order.
+        together: how many fit into memory.
+    """
+    written = sum(value.entries for call in graph.calls for value in call.outputs)
+    most = min(len(graph.calls) * _FIRST_PER_CALL, _FIRST) / max(written, 1)
+    cheap = [goal for goal in goals if goal <= min(most, together)]
+    return goals[max(len(cheap) - 1, 0) :]
 
 
 def _part_of(progress: OnProgress, start: float, size: float) -> OnProgress:

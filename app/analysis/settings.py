@@ -142,8 +142,9 @@ class Settings(OptionsTable):
         Annotated[int, Field(ge=1, le=LARGEST_SAMPLES)] | Literal["auto"],
         Option(INPUT, "Samples", words={"auto": "Automatic"}, usual=(8, 16, 32, 64, 128, 256)),
     ] = "auto"
-    """How many inputs are fed through the network. More are slower and steadier; auto takes 8, and
-    twice as many until every variance is known to 2 %, 128 have been taken or the time is over."""
+    """How many inputs are fed through the network. More are slower and steadier; auto takes 8, or
+    more where they take no longer, and twice as many until every variance is known to 2 %, 128 have
+    been taken or the time is over."""
 
     batch: Annotated[int | None, Option(INPUT, "Samples together")] = Field(
         None, ge=1, le=LARGEST_SAMPLES
@@ -154,8 +155,9 @@ class Settings(OptionsTable):
     budget: Annotated[float, Option(INPUT, "Seconds for automatic samples")] = Field(
         3.0, ge=0.0, le=86_400.0
     )
-    """How long auto may go on for each series of weights and each draw. A machine that is slower
-    takes fewer samples; 0 takes 8."""
+    """How long auto may go on for each series of weights and each draw; where some variances are
+    known already, for the share of the others. A machine that is slower takes fewer samples; 0
+    takes the first ones."""
 
     input_mean: Annotated[float | None, Option(INPUT, "Input mean", per_input=True)] = Field(
         None, ge=-LARGEST_MEAN, le=LARGEST_MEAN

@@ -2,6 +2,7 @@
 
 import math
 from statistics import fmean
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -193,7 +194,7 @@ def sizes_of_batches(monkeypatch):
 
 
 def test_few_samples_where_they_are_enough(monkeypatch):
-    model = keras.Sequential([keras.Input((60, 60, 3)), layers.Conv2D(4, 3, name="conv")])
+    model = keras.Sequential([keras.Input((250, 250, 3)), layers.Conv2D(4, 3, name="conv")])
     few = probe_model(model, 8)
     sizes, told = sizes_of_batches(monkeypatch), []
     probe = probe_model(model, "auto", progress=told.append)
@@ -205,6 +206,7 @@ def test_few_samples_where_they_are_enough(monkeypatch):
 
 def test_more_until_they_are_enough_and_as_many_at_once_as_that_takes(monkeypatch):
     keras.utils.set_random_seed(0)
+    monkeypatch.setattr(forward, "_FIRST", 0)
     model = keras.Sequential([keras.Input((500,)), layers.Dense(200, name="dense")])
     sizes, told = sizes_of_batches(monkeypatch), []
     probe = probe_model(model, "auto", progress=told.append)
@@ -239,7 +241,41 @@ def test_what_memory_does_not_hold_goes_through_in_parts(monkeypatch):
     assert (probe.samples, probe.batch_size, {*sizes}) == (128, 4, {4})
 
 
-def test_no_more_than_there_is_time_for():
+@pytest.mark.parametrize(("width", "first"), [(6, 128), (20_000, 16), (200_000, 8)])
+def test_the_first_samples_are_as_many_as_cost_no_more(width, first, monkeypatch):
+    """Two calls may write 2 · 2^19 entries: 2^20 / 40,000 = 26 samples, and 32 are too many."""
+    model = keras.Sequential([keras.Input((width,)), layers.ReLU()])
+    sizes = sizes_of_batches(monkeypatch)
+    probe = probe_model(model, "auto", budget=0.0, precision=1e-9)
+    assert (sizes, probe.samples) == ([first], first)
+    again = probe_model(model, first, batch_size=8)
+    for path, moments in probe.items():
+        assert again[path].variance == pytest.approx(moments.variance, rel=1e-5)
+    fixed = keras.Sequential([keras.Input((6,)), layers.BatchNormalization()])
+    assert probe_model(fixed, "auto", budget=0.0).samples == 8  # it sees 8 together, and no others
+
+
+def test_for_some_calls_all_are_run_again_for_their_share_of_the_time():
+    errors = {"body": 0.01, "more of it": 0.02, "head": 0.05, "constant": None, "last": 0.015}
+    recorder = SimpleNamespace(standard_errors=lambda: errors)
+
+    def goal(budget, left, done=8, skip=False, each=0.1):
+        noise = forward._Noise("auto", 0.0, 1.0, True, None, None, None, 0.02, budget)
+        return noise._next_goal([8, 16, 32, 64, 128], done, recorder, left, each, skip)
+
+    # One of four is not there: a fourth of 10 seconds is time for 25 samples more.
+    assert goal(10.0, 9.0) == 16
+    assert goal(10.0, 9.0, skip=True) == 32  # 8 · (0.05 / (1.25 · 0.02))²
+    assert goal(2.0, 1.9) == 8  # half a second, where 8 more samples take 0.8
+    assert goal(4.0, 0.7) == 8  # what is left of all time is less
+    assert goal(4.0, 0.9) == 16
+    assert goal(math.inf, math.inf, 64) == 128
+    errors["head"] = 0.02
+    assert goal(math.inf, math.inf) == 8
+
+
+def test_no_more_than_there_is_time_for(monkeypatch):
+    monkeypatch.setattr(forward, "_FIRST", 0)
     model = keras.Sequential([keras.Input((6,)), layers.Dense(3)])
     assert probe_model(model, "auto", budget=0.0).samples == 8
     assert probe_model(model, "auto", budget=1e9).samples == 128
