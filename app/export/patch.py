@@ -13,6 +13,7 @@ from app.text.escaping import plain_text
 _AT_A_LAYER = (
     "change_last_activation", "change_activation", "add_nonlinearity", "add_normalisation",
     "scale_input", "widen", "reseed", "bound_recurrence", "fix_statistics",
+    "keep_from_zero",
 )  # fmt: skip
 _NAMES_ON_A_LINE = 4
 # Argument, initializer as Python, and the attribute that holds the weights.

@@ -26,6 +26,7 @@ from app.analysis.diagnosis.measured.series import Measured, received_by_normali
 from app.analysis.diagnosis.measured.signals import (
     distortions,
     gradient_changes,
+    gradient_not_finite,
     not_finite,
     signal_changes,
 )
@@ -149,6 +150,7 @@ def measured_faults(measured: Measured) -> Iterator[Fault]:
     aside = measured.gates | statistic_branches(measured.graph, measured.roles)
     points = measured.flow().points(aside)
     yield from not_finite(measured)
+    yield from gradient_not_finite(measured)
     yield from dead_units(measured)
     yield from signal_changes(measured, points)
     yield from gradient_changes(measured, points)

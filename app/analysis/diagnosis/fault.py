@@ -67,6 +67,8 @@ REMEDIES = {
     "change_last_activation": "Change the last activation, or the loss that goes with it.",
     "add_nonlinearity": "Put an activation between the layers, or leave one of them out.",
     "add_normalisation": "Put a normalization between the layers.",
+    "keep_from_zero": "Keep what it gets above zero: add a small number, such as 1e-6, to what a "
+    "root or a logarithm takes and to what is divided by.",
     "orthogonal": "Draw the kernels by an orthogonal initializer "
     '(kernel_initializer="orthogonal").',
     "widen": "Make the layers wider, or fewer.",
@@ -75,6 +77,7 @@ REMEDIES = {
     "reseed": "Leave the seed out, or give each layer one of its own.",
     "bound_recurrence": "Use tanh in the recurrence, gates (LSTM, GRU), or orthogonal recurrent "
     "kernels.",
+    "unfreeze": "Set trainable=True for the layers that are to learn, and compile the model anew.",
     "change_rate": "Begin training with the learning rate that is named.",
     "fix_statistics": "Set moving_mean and moving_variance anew: train on with training=True, or "
     "reset them to 0 and 1.",

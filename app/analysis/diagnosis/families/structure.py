@@ -4,6 +4,15 @@ from app.analysis.diagnosis.kinds import FindingKind, Severity
 
 KINDS = (
     FindingKind(
+        "nothing_trainable",
+        Severity.PROBLEM,
+        "Nothing can be trained",
+        cause="All layers with weights are frozen (trainable=False), and the weights have not been "
+        "trained.",
+        remedy="Set trainable=True for the layers that are to learn, and compile the model anew.",
+        test="app.analysis.diagnosis.linter.structure",
+    ),
+    FindingKind(
         "output_activation_vs_loss",
         Severity.PROBLEM,
         "The last activation does not fit the loss",

@@ -66,6 +66,8 @@ def lint(
     except Exception:  # as in `found_by`
         trained = False
     faults = [*structural(architecture), *found_by((output_faults,), architecture, compiled)]
+    if trained:  # what is frozen then has been
+        faults = [fault for fault in faults if fault.code != "nothing_trainable"]
     # Kernels that were trained are no start any more: only zeros and copies are told of them.
     faults += [
         fault

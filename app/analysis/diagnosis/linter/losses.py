@@ -19,11 +19,13 @@ CATEGORICAL = frozenset(
 )
 BINARY = frozenset(["binarycrossentropy", "binaryfocalcrossentropy"])
 _DIVERGENCES = frozenset(["kldivergence", "kullbackleiblerdivergence", "kld"])
-_PROBABILITIES = frozenset({"softmax", "sigmoid", "hard_sigmoid", "sparsemax", "log_softmax"})
+# Not log_softmax: its softmax is the same probabilities, and so it may stand before logits.
+_PROBABILITIES = frozenset({"softmax", "sigmoid", "hard_sigmoid", "sparsemax"})
 # Functions that no one takes for a probability: they may leave [0, 1], or hold no two classes.
 _NOT_PROBABILITIES = frozenset([
     "relu", "relu6", "leaky_relu", "leakyrelu", "elu", "selu", "gelu", "silu", "swish", "softplus",
-    "tanh", "exponential", "exp", "prelu", "linear", "softsign", "mish", "celu",
+    "tanh", "exponential", "exp", "prelu", "linear", "softsign", "mish", "celu", "log_softmax",
+    "logsoftmax",
 ])  # fmt: skip
 _NEVER_NEGATIVE = frozenset({"relu", "relu6", "softplus", "exponential", "sigmoid", "softmax"})
 

@@ -31,6 +31,7 @@ _IMAGE_DTYPES = ("uint8",)
 def structural(architecture: Architecture) -> Iterator[Fault]:
     """All faults of structure."""
     rules = (
+        _nothing_trainable,
         _softmax_over_one,
         _softmax_twice,
         _missing_nonlinearity,
@@ -44,6 +45,34 @@ def structural(architecture: Architecture) -> Iterator[Fault]:
 
 def _fault(code: str, step: LayerStep, message: str, remedy: str, **more: Any) -> Fault:
     return Fault(code, step.path, step.class_name, message, remedy, **more)
+
+
+def _nothing_trainable(architecture: Architecture) -> Iterator[Fault]:
+    """A model all of whose layers with weights are frozen."""
+    kernels = [s for s in architecture.steps if s.is_kernel or s.class_name in RECURRENT]
+    known = any(architecture.values(step) for step in kernels)
+    if kernels and not any(_may_learn(architecture, step, known) for step in architecture.steps):
+        yield _fault(
+            "nothing_trainable",
+            kernels[0],
+            "No layer is trainable: all that have weights are frozen (trainable=False), and "
+            "training would change nothing.",
+            "unfreeze",
+            consequence=Consequence.FATAL,
+        )
+
+
+def _may_learn(architecture: Architecture, step: LayerStep, known: bool) -> bool:
+    """Whether a step may have weights that training changes.
+
+    Args:
+        known: whether values are at hand; without them any layer may have some.
+    """
+    if step.class_name in {"InputLayer", *PASSING, *AUGMENTING} or not step.trainable:
+        return False
+    if any(architecture.steps[index].path == step.path for index in step.inputs):
+        return False  # the activation of a layer, which has been asked
+    return bool(architecture.values(step)) if known else step.class_name != "Activation"
 
 
 def _softmax_over_one(architecture: Architecture) -> Iterator[Fault]:

@@ -9,9 +9,10 @@ from itertools import pairwise
 from app.analysis.diagnosis.fault import Consequence, Fault
 from app.analysis.diagnosis.measured.flow import Point
 from app.analysis.diagnosis.measured.series import Measured, fault_of
-from app.analysis.diagnosis.roles import Role, name_of
+from app.analysis.diagnosis.roles import QUOTIENTS, Role, name_of
 from app.text.formatting import number
 from autoinit.graph.model_graph import Call
+from probes.segments import trainable
 
 # A signal's mean square, and the squared norm of a gradient, vanish or explode beyond these. Chains
 # of ReLU layers, trained on digits for 300 steps: dense ones gained 95 % and more up to a factor of
@@ -36,13 +37,68 @@ def not_finite(measured: Measured) -> Iterator[Fault]:
         if moments is None or moments.finite_fraction == 1.0:
             continue
         if not _is_padding(measured, call):
+            no_value = _has_no_value_there(measured, call)
             yield fault_of(
                 measured,
                 "not_finite",
                 call,
-                f"The signal is NaN or beyond the range of floating point, first at {call.path!r}.",
-                "autoinit_helps",
+                f"The signal is NaN or beyond the range of floating point, first at {call.path!r}"
+                + (", which has no finite value for some of what it gets." if no_value else "."),
+                "keep_from_zero" if no_value else "autoinit_helps",
                 Consequence.FATAL,
+            )
+            return
+
+
+# Operations without a finite value, or slope, at zero; and what they get at which they have none.
+_ONLY_ABOVE_ZERO = frozenset(["log", "log2", "log10", "sqrt", "rsqrt", "power", "pow"])
+_NOT_AT_ZERO = frozenset(["reciprocal", *QUOTIENTS])
+# Of many entries at once: that all of them are zero depends on what is fed.
+_OF_MANY = frozenset({"norm", "std"})
+
+
+def _has_no_value_there(measured: Measured, call: Call) -> bool:
+    """Whether a call gets, of finite numbers, some for which it has no finite value."""
+    operation = name_of(type(call.layer))
+    if operation not in _ONLY_ABOVE_ZERO | _NOT_AT_ZERO or not call.inputs:
+        return False
+    before = [measured.forward[measured.producers[value.index]] for value in call.inputs]
+    last = before[-1]  # of a quotient, what is divided by
+    if last is None or any(m is not None and m.finite_fraction < 1.0 for m in before):
+        return False
+    return last.zero_fraction > 0.0 or (operation in _ONLY_ABOVE_ZERO and last.minimum < 0.0)
+
+
+def gradient_not_finite(measured: Measured) -> Iterator[Fault]:
+    """Where a gradient is no finite number though the signal is one: a root's at zero.
+
+    One step of training then leaves kernels of NaN, as sure as a signal of NaN does.
+    """
+    if any(m is not None and m.finite_fraction < 1.0 for m in measured.forward):
+        return
+    lost = {
+        call.index
+        for call, moments in zip(measured.graph.calls, measured.backward, strict=True)
+        if moments is not None and moments.finite_fraction < 1.0
+    }
+    if not any(trainable(measured.graph.calls[index]) for index in lost):
+        return
+    made = (
+        measured.graph.calls[reader]
+        for reader in measured.flow().readers[max(lost)]
+        if reader not in lost
+    )
+    for call in made:
+        operation = name_of(type(call.layer))
+        if operation in _ONLY_ABOVE_ZERO | _NOT_AT_ZERO | _OF_MANY:
+            yield fault_of(
+                measured,
+                "not_finite",
+                call,
+                f"The gradient is NaN or infinite on its way back through {call.path!r}, whose "
+                "slope has no bound at 0: one such step leaves nothing but NaN.",
+                "keep_from_zero",
+                Consequence.SERIOUS if operation in _OF_MANY else Consequence.FATAL,
             )
             return
 

@@ -15,6 +15,7 @@ BINARY_LOGITS = losses.BinaryCrossentropy(from_logits=True)
 FATAL = [
     ("softmax", 1, "binary_crossentropy"), ("relu", 5, "categorical_crossentropy"),
     (None, 5, "sparse_categorical_crossentropy"), ("tanh", 5, "categorical_crossentropy"),
+    ("log_softmax", 5, "sparse_categorical_crossentropy"),
 ]  # fmt: skip
 SERIOUS = [
     ("relu", 1, "binary_crossentropy"), (None, 1, "binary_crossentropy"),
@@ -26,7 +27,8 @@ SERIOUS = [
 RIGHT = [
     ("sigmoid", 1, "binary_crossentropy"), ("sigmoid", 5, "binary_crossentropy"),
     ("softmax", 5, "categorical_crossentropy"), ("softmax", 5, losses.CategoricalCrossentropy()),
-    (None, 5, LOGITS), (None, 1, BINARY_LOGITS), (None, 3, "mse"), ("relu", 1, "mse"),
+    (None, 5, LOGITS), ("log_softmax", 5, LOGITS),
+    (None, 1, BINARY_LOGITS), (None, 3, "mse"), ("relu", 1, "mse"),
     ("sigmoid", 3, "mse"), ("tanh", 1, "hinge"), ("exponential", 1, "poisson"),
     ("softmax", 3, "kl_divergence"), ("softmax", 2, "binary_crossentropy"), (None, 3, "huber"),
 ]  # fmt: skip

@@ -4,12 +4,14 @@ import math
 from dataclasses import replace
 
 import keras
+import numpy as np
 import pytest
 from keras import layers, ops
 
 from app.analysis.diagnosis.diagnose import measured_faults
 from app.analysis.diagnosis.fault import Consequence
 from app.analysis.diagnosis.measured.series import Measured
+from autoinit import check
 from probes.moments.distribution import Distribution
 from probes.moments.figures import Moments
 from tests.app.analysis.diagnosis.models import chain, dense
@@ -193,6 +195,33 @@ def test_figures_that_are_not_finite():
     forward = {"d2": moments(math.nan, finite=0.5), "d3": moments(math.nan, finite=0.0)}
     found = faults(deep(), forward)["not_finite"]
     assert (found.path, found.consequence) == ("d2", Consequence.FATAL)
+
+
+# Functions of what a ReLU gives, and of an epsilon: without a value at zero, or without a slope.
+AT_ZERO = {
+    "log": lambda x, e: ops.log(x + e),
+    "rsqrt": lambda x, e: ops.rsqrt(x + e),
+    "true_divide": lambda x, e: x / (ops.sum(x[:, :2], axis=-1, keepdims=True) + e),
+    "sqrt": lambda x, e: ops.sqrt(x + e),
+    "power": lambda x, e: ops.power(x + e, 0.5),
+}
+
+
+@pytest.mark.parametrize("name", AT_ZERO)
+@pytest.mark.parametrize("epsilon", [0.0, 0.1])
+def test_functions_without_a_value_or_a_slope_at_zero(name, epsilon):
+    """Where the verdict says so, one step of training leaves NaN; not with an epsilon."""
+    inputs = keras.Input((16,), name="x")
+    hidden = AT_ZERO[name](dense(16, "relu", name="hidden")(inputs), epsilon)
+    model = keras.Model(inputs, dense(3, "softmax", name="out")(hidden))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    result = check(model, verbose=False)
+    found = [f for f in result.findings if (f.code, f.series) == ("not_finite", "uploaded")]
+    assert [(f.path.startswith(name), f.remedy) for f in found] == (
+        [] if epsilon else [(True, "keep_from_zero")]
+    )
+    model.train_on_batch(np.random.default_rng(0).standard_normal((64, 16)), np.arange(64) % 3)
+    assert np.isfinite(model.get_layer("hidden").get_weights()[0]).all() == (epsilon > 0.0)
 
 
 def test_zero_kernels_say_nothing_of_sizes():

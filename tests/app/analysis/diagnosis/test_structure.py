@@ -5,6 +5,7 @@ import pytest
 from keras import layers, ops
 
 from app.analysis.diagnosis.fault import Consequence
+from app.analysis.diagnosis.linter.lint import lint_model
 from app.analysis.diagnosis.linter.structure import structural
 from tests.app.analysis.diagnosis.models import chain, dense, read
 
@@ -146,3 +147,25 @@ def test_notes_are_no_faults():
 def test_a_softmax_of_what_is_a_share_already(hidden, last, accused):
     model = chain((4,), dense(8, "relu"), dense(3, hidden, name="first"), *last)
     assert codes(model).get("misplaced_activation") == ("here" if accused else None)
+
+
+@pytest.mark.parametrize(
+    ("frozen", "told"), [((), False), (("first",), False), (("first", "out"), True)]
+)
+def test_a_model_of_frozen_layers_learns_nothing(frozen, told):
+    inputs = keras.Input((4,))
+    h = layers.Dropout(0.1)(layers.add([dense(4, "relu", name="first")(inputs), inputs]))
+    model = keras.Model(inputs, dense(2, name="out")(h))
+    for name in frozen:
+        model.get_layer(name).trainable = False
+    assert ("nothing_trainable" in codes(model)) is told is (not model.trainable_variables)
+    # A model that is frozen as a whole, as a backbone is.
+    model.trainable = False
+    assert "nothing_trainable" in codes(chain((4,), model))
+    assert "nothing_trainable" not in codes(chain((4,), model, dense(2)))
+    model.trainable = True
+    first = model.get_layer("first")
+    first.set_weights([weights + 1.0 for weights in first.get_weights()])
+    model.get_layer("out").set_weights([w + 1.0 for w in model.get_layer("out").get_weights()])
+    model.trainable = False
+    assert "nothing_trainable" not in {fault.code for fault in lint_model(model).faults}
