@@ -50,8 +50,8 @@ def check(
     Example:
         >>> import keras
         >>> import autoinit
-        >>> equal = keras.layers.Dense(8, "relu", kernel_initializer="ones")
-        >>> model = keras.Sequential([keras.Input((8,)), equal, keras.layers.Dense(2)])
+        >>> dead = keras.layers.Dense(8, "relu", kernel_initializer="zeros")
+        >>> model = keras.Sequential([keras.Input((8,)), dead, keras.layers.Dense(2)])
         >>> autoinit.check(model, verbose=False).verdicts["uploaded"].verdict
         'cannot train'
     """

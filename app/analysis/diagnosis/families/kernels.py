@@ -35,7 +35,8 @@ KINDS = (
         "symmetric_kernel",
         Severity.PROBLEM,
         "All units of a layer start alike",
-        cause="They get the same gradient and stay one unit for ever.",
+        cause="They begin as one unit; where the kernels behind are constant, too, they get the "
+        "same gradient and stay one for ever.",
         remedy="Draw the kernels at random.",
         test="app.analysis.diagnosis.linter.copies",
     ),

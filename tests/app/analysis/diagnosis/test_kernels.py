@@ -187,6 +187,36 @@ def test_autoinit_leaves_recurrent_layers_as_they_are():
     assert {f.series for f in initial(alone) if f.code == "symmetric_kernel"} == {None}
 
 
+@pytest.mark.parametrize("values", [True, False], ids=["values", "configuration alone"])
+@pytest.mark.parametrize(
+    ("constant", "between", "stuck"),
+    [
+        ({"first"}, (), False),
+        ({"first", "second"}, (), True),
+        ({"second"}, (), False),
+        ({"second", "out"}, (), True),
+        ({"out"}, (), False),
+        ({"first", "second"}, (layers.Dropout(0.5),), False),
+    ],
+)
+def test_units_that_start_alike_stay_so_where_they_are_read_alike(constant, between, stuck, values):
+    keras.utils.set_random_seed(1)
+    kernels = {name: initializers.Constant(0.3) for name in constant}
+    first, second, out = (
+        dense(5, activation, name=name, kernel_initializer=kernels.get(name, "glorot_uniform"))
+        for name, activation in (("first", "tanh"), ("second", "tanh"), ("out", "softmax"))
+    )
+    model = chain((4,), first, *between, second, out)
+    (fault,) = [f for f in initial(read(model, values)) if f.code == "symmetric_kernel"]
+    assert (fault.consequence is Consequence.FATAL) is stuck is ("for ever" in fault.message)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    data = np.random.default_rng(0).standard_normal((32, 4))
+    for _ in range(3):
+        model.train_on_batch(data, np.arange(32) % 5)
+    spread = [np.ptp(model.get_layer(name).get_weights()[0], axis=-1).max() for name in constant]
+    assert bool(min(spread) < 1e-6) is stuck
+
+
 def test_gates_of_one_seed_are_equal():
     stack = [
         layers.GRU(
