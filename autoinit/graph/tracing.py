@@ -107,9 +107,12 @@ class LayerTrace:
     trace: Trace = field(init=False, repr=False)
     refs: dict[int, TensorRef] = field(default_factory=dict, repr=False)
     _others: dict[int, list[tuple[Any, Any]]] = field(default_factory=dict, repr=False)
+    # Parts that could not be opened; with a batch of another size one might by accident.
+    _closed: frozenset[int] = field(default=frozenset(), repr=False)
 
     def __post_init__(self) -> None:
         self.trace = self._traced(self.batch)
+        self._closed = frozenset(id(_layer_of(c)) for c in self.trace.calls if c.untraceable)
 
     def at(self, batch: int, place: int) -> tuple[Any, Any]:
         """Operation and arguments of a call, for a batch of another size.
@@ -168,7 +171,12 @@ class LayerTrace:
         if internals.takes_training(self.layer):
             kwargs["training"] = self.training
         with _one_at_a_time:
-            return _Tracer(self.layer, self.has_rule).run(args, kwargs, (*given.values(), *masks))
+            return _Tracer(self.layer, self._stays_whole).run(
+                args, kwargs, (*given.values(), *masks)
+            )
+
+    def _stays_whole(self, part: Any) -> bool:
+        return id(part) in self._closed or self.has_rule(part)
 
 
 def arguments_of(node: Any) -> Any:

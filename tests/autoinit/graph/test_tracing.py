@@ -269,6 +269,26 @@ def test_what_cannot_be_opened_stays_a_call_inside_the_opened_layer():
     assert found["outer/tanh"].tainted
 
 
+class NotOfEleven(layers.Layer):
+    """Cannot be followed with the batch that a graph is made of, and can with others."""
+
+    def call(self, x):
+        if isinstance(x, keras.KerasTensor) and x.shape[0] == 11:
+            raise ValueError("eleven")
+        return ops.square(x)
+
+
+def test_what_cannot_be_opened_stays_so_for_batches_of_other_sizes():
+    model = on((4,), Outer(NotOfEleven(name="closed"), name="outer"))
+    graph = read_model(model)
+    assert paths(graph) == ["data", "outer/holding/closed", "outer/tanh"]
+    data = np.ones((3, 4), "float32")
+    _, closed, tanh = graph.calls
+    (squared,) = closed.run([keras.ops.convert_to_tensor(data)], False, 3)
+    (found,) = tanh.run([squared], False, 3)
+    np.testing.assert_allclose(np.asarray(found), np.tanh(data**2), rtol=1e-6)
+
+
 class Tied(layers.Layer):
     """Computes with the values of another layer's weights."""
 
