@@ -6,61 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
-from autoinit.arrays import as_array
 from autoinit.graph.compiled import run_compiled
-from autoinit.graph.keras_internals import get_keras_mask
 from autoinit.graph.model_graph import Call, ModelGraph, innermost
 from autoinit.graph.shapes import last_uses
 from autoinit.running.state import without_gradients
 from probes.batching import OnProgress
+from probes.kernels import by_kernel
 from probes.moments.distribution import bounds_of
 from probes.moments.recorder import FirstAxis, Recorder
-
-
-def normalized(call: Call, tensors: Sequence[Any], training: bool) -> Any:
-    """What a batch normalisation gives on TensorFlow's CPU kernel for it, and its gradient's too.
-
-    Keras writes it as seven operations, which take three times as long, and six times with their
-    gradients: more than the convolutions of a ResNet. The moving statistics stay as they are.
-
-    Returns:
-        None for other calls and for statistics that single precision cannot hold: those are the
-        layer's own business.
-    """
-    layer = call.layer
-    if type(layer) is not keras.layers.BatchNormalization or call.part != "whole":
-        return None
-    if keras.backend.backend() != "tensorflow" or not (training and layer.trainable):
-        return None
-    import tensorflow as tf
-
-    (x,) = tensors
-    plain = (
-        tf.executing_eagerly()
-        and layer.axis in (-1, len(x.shape) - 1)
-        and not layer.synchronized
-        and x.dtype == tf.float32
-        and layer.compute_dtype == "float32"
-        and "CPU" in x.device
-        and get_keras_mask(x) is None
-        and x.shape.num_elements()
-    )
-    if not plain:
-        return None
-    channels = x.shape[-1:]
-    found = tf.raw_ops.FusedBatchNormV3(
-        x=tf.reshape(x, (-1, 1, 1, channels[0])),
-        scale=layer.gamma.value if layer.scale else tf.ones(channels),
-        offset=layer.beta.value if layer.center else tf.zeros(channels),
-        mean=[],
-        variance=[],
-        epsilon=layer.epsilon,
-        is_training=True,
-    )
-    known = np.isfinite(as_array(found.batch_variance)).all()
-    return tf.reshape(found.y, x.shape) if known else None
 
 
 class Pass:
@@ -117,10 +71,10 @@ class Pass:
                     outputs = [keras.ops.convert_to_tensor(inputs[value.index], dtype=value.dtype)]
                 else:
                     tensors = [alive[value.index] for value in call.inputs]
-                    fused = normalized(call, tensors, self._training)
+                    direct = by_kernel(call, tensors, self._training)
                     outputs = (
-                        [fused]
-                        if fused is not None
+                        [direct]
+                        if direct is not None
                         else run_compiled(
                             call, tensors, self._training, batch, graph.kept, self._batches
                         )

@@ -22,10 +22,10 @@ from autoinit.graph.model_graph import Call, ModelGraph, Parameter, innermost, w
 from autoinit.graph.shapes import bytes_of, largest_alive, last_uses
 from autoinit.running.state import noise_state, set_noise_state
 from probes.differentiation import Rounded, Tap, by_numpy, differentiate
+from probes.kernels import by_kernel
 from probes.moments.device import DeviceRecorder, summarized
 from probes.moments.host import HostRecorder
 from probes.moments.recorder import Recorder
-from probes.passing import normalized
 
 # What differentiation holds at most for each byte that is written: normalisation, for one, is made
 # of several operations.
@@ -111,8 +111,8 @@ class Segment:
                 outputs = [alive[call.outputs[0].index]]
             else:
                 tensors = [alive[value.index] for value in call.inputs]
-                fused = normalized(call, tensors, self.training)
-                outputs = call.run(tensors, self.training, batch) if fused is None else [fused]
+                direct = by_kernel(call, tensors, self.training)
+                outputs = call.run(tensors, self.training, batch) if direct is None else [direct]
                 del tensors
             if not call.is_internal:
                 outputs[0] = tap(call.index, outputs[0])

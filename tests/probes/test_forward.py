@@ -1,21 +1,24 @@
 """The empirical interpreter."""
 
 import weakref
+from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
+from autoinit.graph.keras_internals import set_keras_mask
 from autoinit.graph.model_graph import Call
 from autoinit.graph.placeholders import Opaque
 from autoinit.graph.shapes import largest_alive
 from autoinit.reading import read_model
 from probes import forward, probe_model
 from probes.devices import find_device
+from probes.kernels import by_kernel
 from probes.moments.device import DeviceRecorder
 from probes.moments.host import HostRecorder
-from probes.passing import Pass, normalized
+from probes.passing import Pass
 
 
 def network():
@@ -255,7 +258,7 @@ def test_memory_is_that_of_what_is_alive_not_of_everything(monkeypatch):
     inputs = keras.Input((1000,))
     x = inputs
     for _ in range(depth):
-        x = layers.Activation("tanh")(x)
+        x = layers.Rescaling(0.9)(x)
     graph = read_model(keras.Model(inputs, x))
     assert largest_alive(graph, 10) == 2 * 10 * 1000 * 4
     seen, most = [], []
@@ -370,11 +373,65 @@ def test_batch_normalisation_by_one_kernel_is_what_the_layer_gives(shape):
         for variable in layer.trainable_variables:
             variable.assign(np.linspace(0.5, 2.0, shape[-1]))
         tensor = keras.ops.convert_to_tensor(x)
-        found = normalized(graph.calls[-1], [tensor], training=True)
+        found = by_kernel(graph.calls[-1], [tensor], training=True)
         if keras.backend.backend() != "tensorflow":
             assert found is None
             continue
         np.testing.assert_allclose(found, layer(tensor, training=True), rtol=1e-5, atol=1e-5)
         # What single precision cannot hold, and inference, is the layer's own business.
-        assert normalized(graph.calls[-1], [tensor * 1e30], training=True) is None
-        assert normalized(graph.calls[-1], [tensor], training=False) is None
+        assert by_kernel(graph.calls[-1], [tensor * 1e30], training=True) is None
+        assert by_kernel(graph.calls[-1], [tensor], training=False) is None
+
+
+PLAIN = [
+    layers.Conv2D(4, 3), layers.Conv2D(4, (3, 2), strides=2, padding="same", use_bias=False),
+    layers.Conv2D(4, 2, padding="same", dilation_rate=2, bias_initializer="normal"),
+    layers.Conv2D(4, 1, activation="tanh", bias_initializer="normal"),
+    layers.Activation("tanh"), layers.ReLU(6.0), layers.LeakyReLU(), layers.ZeroPadding2D((1, 2)),
+    layers.MaxPooling2D(2), layers.AveragePooling2D(3, padding="same"),
+    layers.GlobalAveragePooling2D(), layers.Add(), layers.Multiply(), layers.Concatenate(),
+    layers.DepthwiseConv2D(3, strides=2, bias_initializer="normal"), layers.Dense(5),
+]  # fmt: skip
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="kernels of TensorFlow")
+@pytest.mark.parametrize("layer", PLAIN, ids=lambda layer: layer.name)
+def test_a_kernel_alone_gives_what_the_layer_does_to_the_last_bit(layer):
+    inputs = keras.Input((7, 6, 4))
+    merges = isinstance(layer, (layers.Add, layers.Multiply, layers.Concatenate))
+    twice = layers.Rescaling(2.0)(inputs)
+    graph = read_model(keras.Model(inputs, layer([inputs, twice, inputs] if merges else twice)))
+    call = next(call for call in graph.calls if call.layer is layer)
+    draw = np.random.default_rng(0).standard_normal
+    tensors = [keras.ops.convert_to_tensor(draw((3, 7, 6, 4), np.float32)) for _ in call.inputs]
+    found = by_kernel(call, tensors, training=True)
+    (expected,) = call.run(tensors, training=True)
+    assert np.array_equal(np.asarray(found), np.asarray(expected))
+    assert by_kernel(replace(call, part="activation"), tensors, training=True) is None
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="kernels of TensorFlow")
+def test_what_keras_does_beside_a_kernel_is_left_to_it():
+    def found(layer, dtype="float32", width=4, mask=False):
+        inputs = keras.Input((7, 6, 4), dtype=dtype)
+        graph = read_model(keras.Model(inputs, layer(inputs)))
+        tensor = keras.ops.ones((2, 7, 6, width), dtype)
+        if mask:
+            set_keras_mask(tensor, keras.ops.ones((2, 7), "bool"))
+        return by_kernel(graph.calls[-1], [tensor], training=True)
+
+    class Own(layers.ReLU):
+        pass
+
+    assert found(layers.ReLU()) is not None
+    assert found(layers.ReLU(), mask=True) is None
+    assert found(layers.ReLU(dtype="float64"), "float64") is None
+    assert found(layers.Conv2D(4, 3, dtype="mixed_bfloat16")) is None
+    assert found(layers.Conv2D(4, 3, groups=2)) is None
+    assert found(layers.Conv2D(4, 3), width=5) is None  # Keras says what is wrong
+    assert found(layers.ReLU(activity_regularizer="l2")) is None
+    assert found(Own()) is None
+    inputs = keras.Input((4,))
+    graph = read_model(keras.Model(inputs, layers.Dense(3, "relu")(inputs)))
+    assert [call.part for call in graph.calls[1:]] == ["linear", "activation"]
+    assert by_kernel(graph.calls[1], [keras.ops.ones((2, 4))], training=True) is None
