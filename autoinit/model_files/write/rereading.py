@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,10 +10,15 @@ from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from autoinit.arrays import as_array
 from autoinit.findings import Finding
-from autoinit.graph.keras_internals import nothing_drawn, stacks_built_once
+from autoinit.graph.keras_internals import (
+    nothing_drawn,
+    stacks_built_once,
+    variables_without_values,
+)
 from autoinit.model_files.opening import ModelFile
 from autoinit.model_files.read.hdf5 import quoted
 from autoinit.model_files.write.patching import own_variable, with_parts
@@ -61,7 +67,7 @@ def read_again(
             of_keras2 = True
             expected = _in_keras2(file, plans, kernels_only)
         try:
-            trouble = _difference(_loaded(path, of_keras2, custom_objects).weights, expected, path)
+            trouble = _difference(_weights(path, of_keras2, custom_objects), expected, path)
         except MemoryError:
             raise
         except Exception as error:  # a loader may raise anything
@@ -73,6 +79,25 @@ def read_again(
             path.unlink(missing_ok=True)
             findings.append(_not_offered(path, trouble))
     return tuple(kept), tuple(findings)
+
+
+def _weights(path: Path, of_keras2: bool, custom_objects: Mapping[str, Any]) -> list[NDArray[Any]]:
+    """What a file holds, as its own Keras reads it."""
+    if not of_keras2 and path.suffix != ".json":
+        # Variables that are only declared get what is read as if it were to be assigned later: a
+        # third of the time is their making. Some layers read them, and some files lack values.
+        with contextlib.suppress(Exception):
+            return _declared(path, custom_objects)
+    return [as_array(weight) for weight in _loaded(path, of_keras2, custom_objects).weights]
+
+
+def _declared(path: Path, custom_objects: Mapping[str, Any]) -> list[NDArray[Any]]:
+    try:
+        with keras.StatelessScope(initialize_variables=False) as scope:
+            weights = _loaded(path, False, custom_objects).weights
+            return [as_array(scope.get_current_value(weight)) for weight in weights]
+    finally:
+        variables_without_values()  # Keras would make them at the end of the next such block
 
 
 def _loaded(path: Path, of_keras2: bool, custom_objects: Mapping[str, Any]) -> Any:

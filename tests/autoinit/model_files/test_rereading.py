@@ -4,12 +4,14 @@ import keras
 import numpy as np
 import pytest
 import tf_keras
+from keras import layers
 
 from autoinit import AutoInit
-from autoinit.graph.keras_internals import nothing_drawn
+from autoinit.graph.keras_internals import nothing_drawn, value_of
 from autoinit.initializers.drawing import apply_plans
 from autoinit.model_files import open_model_file, read_again, save_model, save_reinitialized
 from autoinit.model_files.budgets import Budgets
+from autoinit.model_files.write import rereading
 from tests.autoinit.model_files import networks
 
 KERAS = {"keras": keras, "tf_keras": tf_keras}
@@ -162,3 +164,29 @@ def test_what_has_low_rank_adapters_is_offered(tmp_path):
     again = read_again(downloads, tmp_path / "saved", file.model, file, plans, {})
     assert downloads
     assert again == (downloads, ())
+
+
+@pytest.mark.parametrize("kind", ["convolutions", "recurrent", "adapted"])
+def test_variables_need_no_memory_to_be_compared(kind, tmp_path, monkeypatch):
+    inputs = keras.Input((6, 4))
+    x = layers.Normalization(mean=1.0, variance=4.0)(inputs) if kind == "adapted" else inputs
+    x = layers.LSTM(3, return_sequences=True)(x) if kind == "recurrent" else x
+    model = keras.Model(inputs, layers.BatchNormalization()(layers.Conv1D(5, 2)(x)))
+    for weight in model.weights:
+        weight.assign(np.random.default_rng(0).random(weight.shape) + 0.5)
+    path, opened = tmp_path / "model.keras", []
+    model.save(path)
+    loaded = rereading._loaded
+
+    def keeping(*arguments):
+        opened.append(loaded(*arguments))
+        return opened[-1]
+
+    monkeypatch.setattr(rereading, "_loaded", keeping)
+    found = rereading._weights(path, False, {})
+    for one, weight in zip(found, model.weights, strict=True):
+        np.testing.assert_array_equal(one, weight)
+    if kind == "convolutions":
+        (only,) = opened
+        assert all(value_of(weight) is None for weight in only.weights)
+    assert layers.Dense(2)(np.ones((1, 3))).shape == (1, 2)  # what comes later is made
