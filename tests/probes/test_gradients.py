@@ -408,7 +408,8 @@ def test_the_forward_pass_is_that_of_the_forward_probe():
     x = layers.Dropout(0.3, name="drop")(layers.Dense(30, activation="relu", name="dense")(inputs))
     model = keras.Model(inputs, layers.Activation("relu", name="out")(x))
     forward, back = probe_model(model, 20, seed=4), probe_gradients(model, 20, seed=4)
-    assert forward["out"].zero_fraction == back["drop"].zero_fraction
+    # On a device shares are of single precision.
+    assert forward["out"].zero_fraction == pytest.approx(back["drop"].zero_fraction, rel=1e-6)
 
 
 def test_the_same_seed_gives_the_same_figures_and_another_gives_others():
