@@ -141,9 +141,10 @@ def verdict_of(
     if mine:
         fatal = any(fault.consequence is Consequence.FATAL for fault in mine)
         first = mine[0]
+        only_small = not fatal and {fault.code for fault in mine} <= _SMALL
         return Verdict(
             Word.CANNOT if fatal else Word.STRUGGLES,
-            first.message,
+            first.message + (_BY_ADAM if only_small and any(updates) else ""),
             tuple(dict.fromkeys(fault.code for fault in mine)),
             first.remedy,
             trained,
@@ -175,14 +176,18 @@ def verdict_of(
     )
 
 
-# Plain networks of ReLU with Glorot's kernels (dense, convolutions before dense layers, pooled as a
-# whole, autoencoders, AlexNet's like), trained on digits by SGD for 300 steps: the five of larger
-# update ratios gained 87 to 97 % although their signal falls by 1,200 to 83,000; of smaller ones
-# some gained 80 % and some nothing. Seven of one or two hidden layers whose kernels do not go by
-# their inputs, N(0, 0.005) to N(0, 1), with ratios of 0.4 to 9: 63 to 100 %.
+# Trained on digits by SGD with momentum for 300 steps, the best of three rates: 90 chains of one to
+# fourteen layers of ReLU or tanh, 32 to 128 wide, by Glorot, N(0, 0.02) to N(0, 0.05) and
+# U(-0.05, 0.05), for ten classes or one number, with convolutions under global pooling, U-nets and
+# autoencoders by Glorot besides. Of those with a median update ratio of 0.15 and more all gained 72
+# to 99 % (or as much as the same with larger kernels), with the smallest of one kernel down to
+# 0.008; between 0.03 and 0.15 some 4 to 10 % and some 60 to 93 %; below that nothing, except by
+# Adam.
 _SMALL = frozenset({"signal_vanishes", "gradient_vanishes", "init_vs_activation"})
+# Of such networks that descent moved little or not at all, Adam at 0.001 gained 29 to 97 %.
+_BY_ADAM = " Adam, which does not go by the size of gradients, may learn all the same."
 _SHOWN = ("signal_vanishes", "init_vs_activation")
-_MEDIAN_MOVE, _LEAST_MOVE = 0.3, 0.1
+_MEDIAN_MOVE, _LEAST_MOVE = 0.15, 0.008
 
 
 def _moves_all_the_same(faults: Sequence[Fault], updates: Sequence[float | None]) -> bool:

@@ -207,6 +207,22 @@ class Flow:
             forward=level.log if level.known else None,
         )
 
+    def before_last_factor(self, point: Point) -> Point:
+        """What the last kernel gives, where a point is the end of the network behind fixed factors.
+
+        Such a factor is the temperature of logits: networks that normalize, and divide what the
+        last kernel gives by 0.2 to 0.01 (up to 14,000 times the mean square), gained 96 to 99 %.
+        """
+        index = point.call.index
+        while self.roles[index] in PASSING and (before := self._source(index)) is not None:
+            index = before
+        level = self.forward[index]
+        if self.readers[point.call.index] or self.roles[index] is not Role.KERNEL:
+            return point
+        return replace(
+            point, call=self.graph.calls[index], forward=level.log if level.known else None
+        )
+
     def falls_at_head_alone(self, point: Point, least: float) -> bool:
         """Whether it is the last kernel that makes the gradient of all before it small.
 

@@ -121,7 +121,7 @@ def signal_changes(measured: Measured, points: Sequence[Point]) -> Iterator[Faul
     flow = measured.flow()
     heights = [
         p
-        for p in known
+        for p in (flow.before_last_factor(p) for p in known)
         if p.consumer is not Role.BOUNDED
         and _square(measured, p) >= LEAST
         and not _ends_in_zeros(measured, flow.readers[p.call.index])

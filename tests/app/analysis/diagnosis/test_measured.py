@@ -174,6 +174,35 @@ def test_dead_and_saturated_shares(share, found):
     assert ("saturated" in faults(deep(activation="tanh"), forward)) == found
 
 
+@pytest.mark.parametrize(("mean", "told"), [(-4.6, False), (0.1, True)])
+def test_a_prior_saturates_nothing(mean, told):
+    """Of a last sigmoid that its bias saturates; what kernels do, and hidden ones, is a fault."""
+    model = chain((8,), dense(8, "tanh", name="hidden"), dense(2, "sigmoid", name="out"))
+    figures = {
+        "out": replace(moments(4.0), mean=mean),
+        "out/sigmoid": moments(saturated_fraction=0.9),
+    }
+    assert ("saturated" in faults(model, figures)) is told
+    hidden = {
+        "hidden": replace(moments(4.0), mean=-4.6),
+        "hidden/tanh": moments(saturated_fraction=0.9),
+    }
+    assert "saturated" in faults(model, hidden)
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_the_temperature_of_logits_makes_nothing_explode(last):
+    inputs = keras.Input((8,), name="x")
+    normalized = layers.UnitNormalization(name="norm")(inputs)
+    logits = layers.Rescaling(20.0, name="factor")(dense(8, name="logits")(normalized))
+    outputs = logits if last else dense(2, name="out")(ops.relu(logits))
+    model = keras.Model(inputs, outputs)
+    figures = {"norm": 0.125, "logits": 0.1, "factor": 40.0, "relu": 20.0, "out": 40.0}
+    assert ("signal_explodes" in faults(model, figures)) is not last
+    # A kernel that is as large is another matter.
+    assert "signal_explodes" in faults(model, figures | {"logits": 40.0})
+
+
 def test_the_zeros_of_a_relu_with_a_largest_value_are_no_saturation():
     forward = {"d1/relu6": moments(saturated_fraction=0.56)}
     assert faults(deep(activation="relu6"), forward) == {}
