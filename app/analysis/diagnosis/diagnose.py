@@ -27,6 +27,7 @@ from app.analysis.diagnosis.measured.signals import (
     distortions,
     gradient_changes,
     gradient_not_finite,
+    gradient_within_recurrences,
     not_finite,
     signal_changes,
 )
@@ -154,6 +155,7 @@ def measured_faults(measured: Measured) -> Iterator[Fault]:
     yield from dead_units(measured)
     yield from signal_changes(measured, points)
     yield from gradient_changes(measured, points)
+    yield from gradient_within_recurrences(measured)
     yield from distortions(measured, points)
     yield from collapse(measured)
     yield from saturated_units(measured)

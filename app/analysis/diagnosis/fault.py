@@ -77,6 +77,7 @@ REMEDIES = {
     "reseed": "Leave the seed out, or give each layer one of its own.",
     "bound_recurrence": "Use tanh in the recurrence, gates (LSTM, GRU), or orthogonal recurrent "
     "kernels.",
+    "lower_rate": "Drop less: a rate of 0.1 to 0.5.",
     "unfreeze": "Set trainable=True for the layers that are to learn, and compile the model anew.",
     "change_rate": "Begin training with the learning rate that is named.",
     "fix_statistics": "Set moving_mean and moving_variance anew: train on with training=True, or "

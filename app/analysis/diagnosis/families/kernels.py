@@ -15,6 +15,15 @@ KINDS = (
         test="app.analysis.diagnosis.linter.scales",
     ),
     FindingKind(
+        "kernel_mean",
+        Severity.PROBLEM,
+        "Kernels of one sign, layer after layer",
+        cause="Kernels are drawn about a mean that is not 0, such as U(0, 0.05): each layer gives "
+        "all its units nearly the same sum of all inputs.",
+        remedy="Draw the kernels about 0.",
+        test="app.analysis.diagnosis.linter.scales",
+    ),
+    FindingKind(
         "zero_kernel",
         Severity.PROBLEM,
         "Kernels of zeros that nothing can change",

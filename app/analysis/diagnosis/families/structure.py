@@ -52,6 +52,15 @@ KINDS = (
         test="app.analysis.diagnosis.linter.structure",
     ),
     FindingKind(
+        "dropout_rate",
+        Severity.PROBLEM,
+        "Dropout of nearly everything",
+        cause="A rate of 0.95 or more leaves hardly a unit in training: the share to keep, given "
+        "as the share to drop.",
+        remedy="Take a rate of 0.1 to 0.5.",
+        test="app.analysis.diagnosis.linter.structure",
+    ),
+    FindingKind(
         "bottleneck_rank",
         Severity.PROBLEM,
         "Layers so narrow, and so many, that rank is lost",

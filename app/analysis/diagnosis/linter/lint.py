@@ -14,13 +14,24 @@ from app.analysis.diagnosis.linter.architecture import Architecture, Entry, arch
 from app.analysis.diagnosis.linter.copies import equal_kernels, symmetric_units
 from app.analysis.diagnosis.linter.losses import output_faults
 from app.analysis.diagnosis.linter.optimizers import adaptive_rate, optimizer_of
-from app.analysis.diagnosis.linter.scales import selu_without_lecun, unfit_scales
+from app.analysis.diagnosis.linter.scales import (
+    kernels_with_a_mean,
+    selu_without_lecun,
+    unfit_scales,
+)
 from app.analysis.diagnosis.linter.structure import structural
 from app.analysis.diagnosis.linter.training import is_trained
 from app.analysis.diagnosis.linter.zeros import zero_faults
 from autoinit.arrays import as_array
 
-_OF_KERNELS = (zero_faults, symmetric_units, equal_kernels, unfit_scales, selu_without_lecun)
+_OF_KERNELS = (
+    zero_faults,
+    symmetric_units,
+    equal_kernels,
+    unfit_scales,
+    kernels_with_a_mean,
+    selu_without_lecun,
+)
 
 
 def initial(architecture: Architecture) -> Iterator[Fault]:
@@ -72,7 +83,7 @@ def lint(
     faults += [
         fault
         for fault in initial(architecture)
-        if not trained or fault.code not in ("init_vs_activation", "zero_on_purpose")
+        if not trained or fault.code not in ("init_vs_activation", "kernel_mean", "zero_on_purpose")
     ]
     optimizer = optimizer_of(compiled)
     if optimizer is not None and not trained:

@@ -323,6 +323,54 @@ def _keeps(step: LayerStep) -> bool:
     return step.class_name in _KEEPING | PASSING
 
 
+# Σ log(1 + fan-in · mean² / variance) over kernels that follow each other with ReLUs between: by
+# how much the sum of all inputs outweighs what else a unit tells of them. Classifiers of digits: up
+# to 10.5 (two layers of U(0, 0.05), two of mean and deviation 0.05, four of mean 0.02 and deviation
+# 0.1) gained 95 to 98 %; from 16.7 on (four of mean and deviation 0.05, four and five of
+# U(0, 0.05)) 8 to 30 %.
+_ONE_SUM = 13.0
+
+
+def kernels_with_a_mean(architecture: Architecture) -> Iterator[Fault]:
+    """Kernels of one sign, layer after layer: all units come to the same sum of all inputs."""
+    piled: list[tuple[float, int]] = []  # the logarithm, and the first kernel, at each step
+    for step in architecture.steps:
+        before = max((piled[index] for index in step.inputs), default=(0.0, step.index))
+        if step.is_kernel:
+            share = _mean_share(architecture, step)
+            before = (before[0] + math.log1p(share), before[1] if before[0] else step.index)
+        elif step.class_name in NORMALIZERS | RECURRENT or step.activation not in _ONE_SIDED:
+            before = (0.0, step.index)
+        piled.append(before)
+        if before[0] >= _ONE_SUM and step.is_kernel and not _is_head(architecture, step):
+            first = architecture.steps[before[1]]
+            yield Fault(
+                "kernel_mean",
+                first.path,
+                first.class_name,
+                f"From {first.path!r} to {step.path!r} kernels are drawn about a mean that is not "
+                "0: layer after layer all units come nearer to one and the same sum of the inputs.",
+                "redraw_random",
+            )
+            return
+
+
+# What lets a sum of positive terms through as it is.
+_ONE_SIDED = frozenset({None, "linear", "relu", "leaky_relu"})
+
+
+def _mean_share(architecture: Architecture, step: LayerStep) -> float:
+    """Fan-in · mean² / variance of a kernel that is there; 0 for those of random signs."""
+    kernel = architecture.values(step).get("kernel")
+    if kernel is None or step.channels == 1 or step.class_name.endswith("Transpose"):
+        return 0.0
+    kernel = np.asarray(kernel, np.float64)
+    fan_in, variance = kernel.size // kernel.shape[-1], float(kernel.var())
+    # A constant kernel is told as one; the mean of few random entries is not 0 either.
+    mean = max(float(kernel.mean()) ** 2 - 9.0 * variance / kernel.size, 0.0)
+    return fan_in * mean / variance if variance > 0.0 else 0.0
+
+
 def selu_without_lecun(architecture: Architecture) -> Iterator[Fault]:
     """SELU keeps mean 0 and variance 1 with LeCun's initializer only (Klambauer et al. 2017)."""
     wrong = []

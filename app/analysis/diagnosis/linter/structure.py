@@ -25,6 +25,9 @@ RANK_LOSS, _NARROW_LAYERS = 5.0, 20
 _SCALED = (1e-3, 100.0)
 # A Rescaling by a factor between these is made for bytes.
 _OF_BYTES = (1 / 300, 0.02)
+# Classifiers of digits, one or two layers of 64 or 512 units, were right for 10 to 73 % after 300
+# steps with rates of 0.95 and 0.99, and for 94 to 98 % with 0.5 and without.
+MOST_DROPPED = 0.95
 _IMAGE_DTYPES = ("uint8",)
 
 
@@ -39,6 +42,7 @@ def structural(architecture: Architecture) -> Iterator[Fault]:
         _bottleneck,
         _unscaled,
         _before_normalization,
+        _dropout_of_nearly_all,
     )
     yield from found_by(rules, architecture)
 
@@ -343,6 +347,21 @@ def _before_normalization(architecture: Architecture) -> Iterator[Fault]:
             "none_needed",
             consequence=Consequence.NOTE,
         )
+
+
+def _dropout_of_nearly_all(architecture: Architecture) -> Iterator[Fault]:
+    """A rate that leaves hardly a unit: often the share to keep, given as the share to drop."""
+    for step in architecture.steps:
+        rate = step.config.get("rate")
+        if "Dropout" in step.class_name and isinstance(rate, int | float) and rate >= MOST_DROPPED:
+            yield _fault(
+                "dropout_rate",
+                step,
+                f"{step.path!r} drops {rate:.0%} of what it gets in training, and leaves "
+                f"{1 - rate:.0%}: rate is the share to drop.",
+                "lower_rate",
+            )
+            return
 
 
 def last_of(architecture: Architecture) -> dict[int, tuple[LayerStep, LayerStep | None]]:

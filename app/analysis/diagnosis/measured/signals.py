@@ -261,6 +261,40 @@ def gradient_changes(measured: Measured, points: Sequence[Point]) -> Iterator[Fa
         )
 
 
+def gradient_within_recurrences(measured: Measured) -> Iterator[Fault]:
+    """A recurrence within which the gradient grows from step to step: its kernels tell.
+
+    SimpleRNNs of 32 units and tanh over rows of digits: where their kernels would move up to 4
+    times as fast as the next one, beside its size, they gained 66 to 73 % in 16 steps and 34 to 54
+    in 64; at 14 times 40 %, at 59 times 20 %, at 10¹² times 7 %.
+    """
+    if not measured.updates:
+        return
+    flow = measured.flow()
+    for call in measured.graph.calls:
+        own = measured.updates[call.index]
+        if measured.roles[call.index] is not Role.RECURRENT or own is None:
+            continue
+        after = [
+            (ratio, index)
+            for index in flow.next_kernels(call.index)
+            if (ratio := measured.updates[index])
+        ]
+        if not after or own**2 < GRADIENT_FACTOR * max(after)[0] ** 2:
+            continue
+        most, index = max(after)
+        yield fault_of(
+            measured,
+            "gradient_explodes",
+            call,
+            f"Within {call.path!r} the gradient grows from step to step: at one learning rate its "
+            f"kernels would move {number(own / most)} times faster, beside their size, than that "
+            f"of {measured.graph.calls[index].path!r}.",
+            "bound_recurrence",
+        )
+        return
+
+
 def _beside_others(measured: Measured, call: Call, sign: int) -> str:
     """How much slower (-1), or faster (1), a kernel would change than another one at the most."""
     own = measured.updates[call.index] if measured.updates else None

@@ -187,6 +187,27 @@ def test_autoinit_leaves_recurrent_layers_as_they_are():
     assert {f.series for f in initial(alone) if f.code == "symmetric_kernel"} == {None}
 
 
+@pytest.mark.parametrize(
+    ("draw", "depth", "told"),
+    [
+        (initializers.RandomUniform(0.0, 0.05, seed=1), 4, True),
+        (initializers.RandomUniform(0.0, 0.05, seed=1), 2, False),
+        (initializers.RandomNormal(0.02, 0.1, seed=1), 4, False),
+        (initializers.HeNormal(seed=1), 12, False),
+    ],
+)
+def test_kernels_of_one_sign_come_to_one_sum(draw, depth, told):
+    hidden = [dense(64, "relu", kernel_initializer=initializers.get(draw)) for _ in range(depth)]
+    model = chain((64,), *hidden, dense(10))
+    found = [f.code for f in initial(read(model)) if f.code == "kernel_mean"]
+    assert found == ["kernel_mean"] * told
+    # What units still tell apart: the share of their variance that they have not in common.
+    data = np.random.default_rng(0).standard_normal((256, 64))
+    last = keras.ops.convert_to_numpy(keras.Model(model.inputs[0], hidden[-1].output)(data))
+    alive = last[:, last.std(axis=0) > 0]
+    assert (1 - np.corrcoef(alive.T).mean() < 1e-3) == told
+
+
 @pytest.mark.parametrize("values", [True, False], ids=["values", "configuration alone"])
 @pytest.mark.parametrize(
     ("constant", "between", "stuck"),

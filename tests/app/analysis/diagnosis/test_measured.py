@@ -288,6 +288,20 @@ def test_a_gradient_that_vanishes_tells_how_much_slower_its_kernel_would_move(ow
     assert told is None or "than that of 'out'." in found.message
 
 
+@pytest.mark.parametrize(
+    ("own", "normalized", "told"), [(20.0, False, False), (60.0, False, True), (60.0, True, False)]
+)
+def test_a_gradient_that_grows_within_a_recurrence(own, normalized, told):
+    between = [layers.BatchNormalization(name="norm")] if normalized else []
+    parts = [layers.SimpleRNN(8, name="rnn"), *between, dense(2, name="out")]
+    found = faults(chain((16, 4), *parts), {}, updates={"rnn": own, "out": 1.5})
+    assert ("gradient_explodes" in found) is told
+    if told:
+        fault = found["gradient_explodes"]
+        assert (fault.path, fault.remedy) == ("rnn", "bound_recurrence")
+        assert "move 40 times faster" in fault.message
+
+
 def test_no_size_is_judged_of_what_only_opens_a_gate():
     model = squeezed()
     small = {"squeeze": 1e-4, "squeeze/relu": moments(1e-5, dead_fraction=1.0), "excite": 1e-6}

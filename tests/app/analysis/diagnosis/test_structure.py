@@ -169,3 +169,10 @@ def test_a_model_of_frozen_layers_learns_nothing(frozen, told):
     model.get_layer("out").set_weights([w + 1.0 for w in model.get_layer("out").get_weights()])
     model.trainable = False
     assert "nothing_trainable" not in {fault.code for fault in lint_model(model).faults}
+
+
+@pytest.mark.parametrize(("rate", "told"), [(0.5, False), (0.9, False), (0.95, True)])
+@pytest.mark.parametrize("kind", [layers.Dropout, layers.AlphaDropout])
+def test_dropout_of_nearly_everything(kind, rate, told):
+    model = chain((4,), dense(8, "relu"), kind(rate, name="here"), dense(2))
+    assert codes(model) == ({"dropout_rate": "here"} if told else {})
