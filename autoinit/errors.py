@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 
@@ -41,6 +42,14 @@ class CannotTrainError(AutoInitError):
     def __init__(self, message: str, result: Any) -> None:
         super().__init__(message)
         self.result = result
+
+
+def said_by_keras(error: BaseException) -> str:
+    """An error's text in one line, without colours, arguments and names of kernels."""
+    text = re.sub(r"\x1b\[[0-9;]*m|\{\{.*?\}\}", "", " ".join(str(error).split()))
+    text = re.split(r" Arguments received by | \[Op:", text)[0]
+    text = re.sub(r"Exception encountered when calling (\w+)\.call\(\)\.", r"\1:", text)
+    return " ".join("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text).split())
 
 
 def keras2_advice(model: Any) -> str | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from autoinit.errors import GraphError, said_by_keras
 from autoinit.graph.compiled import run_compiled
 from autoinit.graph.model_graph import Call, ModelGraph, innermost
 from autoinit.graph.shapes import last_uses
@@ -71,14 +72,7 @@ class Pass:
                     outputs = [keras.ops.convert_to_tensor(inputs[value.index], dtype=value.dtype)]
                 else:
                     tensors = [alive[value.index] for value in call.inputs]
-                    direct = by_kernel(call, tensors, self._training)
-                    outputs = (
-                        [direct]
-                        if direct is not None
-                        else run_compiled(
-                            call, tensors, self._training, batch, graph.kept, self._batches
-                        )
-                    )
+                    outputs = self._outputs(call, tensors, batch)
                     same = _handed_on(call, tensors, outputs[0])
                     del tensors
                 if has_figures(call):
@@ -95,6 +89,24 @@ class Pass:
                     del alive[index]
                 if call.index % every == 0:
                     progress(call.index / len(graph.calls))
+
+    def _outputs(self, call: Call, tensors: Sequence[Any], batch: int) -> list[Any]:
+        direct = by_kernel(call, tensors, self._training)
+        if direct is not None:
+            return [direct]
+        try:
+            return run_compiled(
+                call, tensors, self._training, batch, self._graph.kept, self._batches
+            )
+        except Exception as error:
+            if not is_foreign(call.layer):
+                raise
+            shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
+            raise GraphError(
+                f"Layer {call.path!r} ({call.class_name}) fails on input of shape {shapes}. It "
+                f"says: {said_by_keras(error).rstrip('. ')}. The model itself does not run on such "
+                "input: mend the layer, or give the inputs other sizes."
+            ) from error
 
     def _record(
         self, call: Call, tensor: Any, of: int | None, batch: int, last: bool
@@ -117,6 +129,11 @@ class Pass:
         return call.index if bounds is None else None
 
 
+def is_foreign(layer: Any) -> bool:
+    """Whether a layer is neither one of Keras's nor one of ours."""
+    return not type(innermost(layer)).__module__.startswith(("keras.", "autoinit."))
+
+
 def behind_batch_statistics(graph: ModelGraph) -> frozenset[int]:
     """The calls whose output for one sample depends on the others of its batch, in training.
 
@@ -126,8 +143,7 @@ def behind_batch_statistics(graph: ModelGraph) -> frozenset[int]:
     for call in graph.calls:
         layer = innermost(call.layer)
         normalizes = isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
-        foreign = not type(layer).__module__.startswith(("keras.", "autoinit."))
-        if normalizes or foreign or any(value.index in values for value in call.inputs):
+        if normalizes or is_foreign(layer) or any(value.index in values for value in call.inputs):
             values.update(value.index for value in call.outputs)
             calls.add(call.index)
     return frozenset(calls)

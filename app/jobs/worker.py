@@ -160,7 +160,7 @@ def report_error(channel: Channel, error: BaseException) -> None:
 
 def explained(error: BaseException) -> tuple[Status, tuple[str, str]]:
     """Whether it is a refusal or a failure; a code and a sentence."""
-    from autoinit.errors import AutoInitError, UnsupportedLayerError
+    from autoinit.errors import AutoInitError, UnsupportedLayerError, said_by_keras
 
     is_ours = isinstance(error, AutoInitError)
     # What Keras raises while it rebuilds is turned into a refusal, whatever it was.
@@ -177,8 +177,6 @@ def explained(error: BaseException) -> tuple[Status, tuple[str, str]]:
     if type(error) is ValueError and _raised_by_us(error.__traceback__):
         return _refusal("bad_settings", str(error))
     if (library := _library_that_raised(error)) is not None:
-        from autoinit.model_files.rebuilding import said_by_keras
-
         said = f"{type(error).__name__}: {said_by_keras(error)}"[:500].rstrip(". ")
         message = f"The model cannot be run. {library} says: {said}."
         return _refusal("unsupported_model", message)

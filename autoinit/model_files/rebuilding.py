@@ -14,7 +14,7 @@ from typing import Any
 
 import keras
 
-from autoinit.errors import ModelFileError
+from autoinit.errors import ModelFileError, said_by_keras
 from autoinit.graph.keras_internals import (
     initializer_of,
     layers_in,
@@ -252,11 +252,3 @@ def _sentence(error: Exception) -> str:
     detail = re.split(r" (?:config|Received config|Full object config)\s?[=:]", detail)[0]
     detail = detail[:200].rstrip(". ") or type(error).__name__
     return f"Keras cannot rebuild this model: {detail}."
-
-
-def said_by_keras(error: BaseException) -> str:
-    """An error's text in one line, without colours, arguments and names of kernels."""
-    text = re.sub(r"\x1b\[[0-9;]*m|\{\{.*?\}\}", "", " ".join(str(error).split()))
-    text = re.split(r" Arguments received by | \[Op:", text)[0]
-    text = re.sub(r"Exception encountered when calling (\w+)\.call\(\)\.", r"\1:", text)
-    return " ".join("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text).split())

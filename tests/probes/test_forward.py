@@ -6,8 +6,9 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
-from keras import layers
+from keras import layers, ops
 
+from autoinit.errors import GraphError
 from autoinit.graph.keras_internals import set_keras_mask
 from autoinit.graph.model_graph import Call
 from autoinit.graph.placeholders import Opaque
@@ -435,3 +436,21 @@ def test_what_keras_does_beside_a_kernel_is_left_to_it():
     graph = read_model(keras.Model(inputs, layers.Dense(3, "relu")(inputs)))
     assert [call.part for call in graph.calls[1:]] == ["linear", "activation"]
     assert by_kernel(graph.calls[1], [keras.ops.ones((2, 4))], training=True) is None
+
+
+class Threes(keras.layers.Layer):
+    """Goes through with batches of some sizes only."""
+
+    def call(self, x):
+        return ops.reshape(ops.tanh(ops.reshape(x, (-1, 3))), (-1, 8))
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor(x.shape, x.dtype)
+
+
+def test_a_layer_that_fails_is_named_with_what_it_says():
+    inputs = keras.Input((8,))
+    model = keras.Model(inputs, keras.layers.Dense(2)(Threes(name="threes")(inputs)))
+    assert probe_model(model, 3, batch_size=3)["threes"].variance > 0
+    with pytest.raises(GraphError, match=r"^Layer 'threes' \(Threes\) fails on input of shape"):
+        probe_model(model, 4, batch_size=4)
