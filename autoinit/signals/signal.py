@@ -39,6 +39,7 @@ class KernelMoments:
         units: how many there are.
         values: where they are known, (taps…, channels, units), or (taps…, units) of a depthwise
             kernel.
+        neighbors: whether it is asked for what the result has in common with its neighbours.
     """
 
     power: float
@@ -48,6 +49,7 @@ class KernelMoments:
     channels: int = MANY
     units: int = MANY
     values: Array | None = field(default=None, compare=False, repr=False)
+    neighbors: bool = True
 
     def scaled(self, factor: float) -> KernelMoments:
         """The moments of `factor` times the kernel."""

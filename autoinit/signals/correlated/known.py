@@ -11,6 +11,7 @@ import numpy as np
 
 from autoinit.signals.correlated.channels.channels import Channels, exchangeable
 from autoinit.signals.correlated.channels.kernels import means_of_units, through, variance_of_means
+from autoinit.signals.correlated.channels.skewness import skewed
 from autoinit.signals.correlated.pairs import (
     as_matrix,
     at_diagonal,
@@ -204,4 +205,6 @@ def by_given_kernel(
     # What borders do to a channel's mean belongs to its variance over positions.
     left = 1 + variance_of_means(mixed.taps, kernel.windows) / max(found.variance, 1e-300)
     channels = replace(found, covariances=left * found.covariances)
+    if mixed.skewness is not None:
+        channels = skewed(channels, mixed.skewness)
     return agreeing(result, found.shared, channels)

@@ -1,5 +1,7 @@
 """Channels whose weights are given: by hand, and against networks that are run (L)."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -11,7 +13,9 @@ from autoinit.quadrature.gaussian import softmax_pull
 from autoinit.reading import read_model
 from autoinit.signals.correlated.channels.channels import Channels
 from autoinit.signals.correlated.channels.kernels import through
+from autoinit.signals.correlated.marginals import WEIGHTS
 from autoinit.signals.correlated.signal import CorrelatedSignal
+from autoinit.signals.correlated.state import Annotations
 from autoinit.signals.geometry import windows
 from autoinit.signals.signal import NO_BIAS, BiasMoments, KernelMoments
 
@@ -290,3 +294,52 @@ def test_attention_over_few_features(features):
     found = query.contract(key, ("tnh", "snh", "nts"), sizes).affine(units**-0.5, 0.0)
     found = found.softmax(tokens).contract(value, ("nts", "snh", "tnh"), sizes)
     assert found.variance == pytest.approx(measured.var(), rel=0.15)
+
+
+def test_skewness_of_sums_of_rectified_gaussians():
+    mixing = RNG.standard_normal((6, 4))
+    covariances = mixing @ mixing.T
+    start = Channels(RNG.standard_normal(6), covariances)
+    signal = gaussian(0.0, 1.0).arrange(()).affine(np.ones(6), np.arange(6.0))
+    signal = CorrelatedSignal(replace(signal.state, notes=Annotations(channels=start)))
+    rectified, _ = signal.map(lambda x: np.maximum(x, 0.0))
+    weights = RNG.standard_normal((6, 5))
+    weights[:, 1:] = np.abs(weights[:, 1:])  # these add up; of the first something cancels
+    mixed = known(rectified.linear(kernel(weights), NO_BIAS))
+    drawn = RNG.multivariate_normal(start.means, covariances, 400_000, method="eigh")
+    sums = np.maximum(drawn, 0.0) @ weights
+    rows = mixed.rows()
+    moments = [((rows - mixed.means[:, None]) ** k @ WEIGHTS) for k in (2, 3)]
+    found = moments[1] / moments[0] ** 1.5
+    assert found == pytest.approx(stats.skew(sums), abs=0.12)
+    assert np.abs(found).max() > 0.5
+    # And what a ReLU leaves of them, which a Gaussian of the same moments is off from.
+    offset = -sums.mean(0) - sums.std(0)
+    moved = rectified.linear(kernel(weights), BiasMoments(0.0, 1.0, 0.0, offset))
+    after = known(moved.map(lambda x: np.maximum(x, 0.0))[0]).variances
+    exact = np.maximum(sums + offset, 0.0).var(0)
+    of_gaussians = 0.06820 * sums.var(0)  # Var max(Z − 1, 0)
+    assert np.abs(np.log(after / exact)).mean() < 0.3 * np.abs(np.log(of_gaussians / exact)).mean()
+
+
+def test_one_rectified_gaussian_is_as_skewed_as_it_is():
+    signal = gaussian(0.0, 1.0).arrange(()).affine(np.array([1.0, -2.0]), 0.0)
+    mixed = known(signal.map(lambda x: np.maximum(x, 0.0))[0].linear(kernel(np.eye(2)), NO_BIAS))
+    rows = mixed.rows()
+    moments = [((rows - mixed.means[:, None]) ** k @ WEIGHTS) for k in (2, 3)]
+    mean = 1 / np.sqrt(2 * np.pi)
+    third = 2 * mean - 1.5 * mean + 2 * mean**3  # E x³ − 3 m E x² + 2 m³
+    expected = third / (0.5 - mean**2) ** 1.5
+    assert moments[1] / moments[0] ** 1.5 == pytest.approx([expected] * 2, rel=0.01)
+
+
+def test_slices_of_channels_are_other_channels():
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((48,))
+    x = layers.Dense(24, "relu")(inputs)
+    model = keras.Model(inputs, x[:, :20] + x[:, 2:22] + x[:, 4:])
+    samples = RNG.standard_normal((20_000, 48)).astype(np.float32)
+    measured = float(np.var(model.predict(samples, verbose=0)))
+    graph = read_model(model)
+    predicted = predict(graph, input_signals(graph)).results[-1].signals[0].variance
+    assert predicted == pytest.approx(measured, rel=0.25)  # all the same: 2.5 times too large

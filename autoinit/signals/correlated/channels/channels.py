@@ -233,6 +233,28 @@ def of_rows(values: Array, means: Array, variances: Array, latent: Array) -> Cha
     return Channels(means, total, values, latent)
 
 
+def of_functions(channels: Channels, rows: Array) -> Channels:
+    """Channels that are given functions of Gaussians, whose correlations follow from their own."""
+    centered = rows - (rows @ marginals.WEIGHTS)[:, None]
+    deviations = np.sqrt(np.maximum(centered**2 @ marginals.WEIGHTS, 1e-300))
+    scale = np.sqrt(channels.variances) / deviations
+    rows = channels.means[:, None] + scale[:, None] * centered
+    found, _ = marginals.coefficients(rows)
+    products = [np.multiply.outer(found[:, k], found[:, k]) for k in range(FEW_ORDERS + 1)]
+    latent = np.zeros_like(channels.covariances)
+    # Σ_k a_k b_k ρ^k = Cov, by Newton's method from 0; of many pairs the first order does.
+    few = latent.size <= MANY_PAIRS // 4
+    for _ in range(3 if few else 1):
+        total, slope = np.zeros_like(latent), np.zeros_like(latent)
+        for order in range(FEW_ORDERS if few else 1, 0, -1):
+            slope = slope * latent + order * products[order]
+            total = (total + products[order]) * latent
+        step = np.divide(channels.covariances - total, slope, out=total * 0.0, where=slope != 0)
+        latent = np.clip(latent + step, -1.0, 1.0)
+    set_diagonal(latent, np.ones(channels.count))
+    return replace(channels, functions=rows, latent=latent)
+
+
 def extended(covariances: Array, spatial: Array) -> Array:
     """Covariances over more displacements: those that are not known as far as entries correlate.
 

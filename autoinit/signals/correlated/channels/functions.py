@@ -12,15 +12,14 @@ import numpy as np
 
 from autoinit.signals.correlated import marginals
 from autoinit.signals.correlated.channels.channels import (
-    FEW_ORDERS,
     MOST,
     Channels,
     MadeOf,
     central,
     extended,
+    of_functions,
     of_rows,
     of_samples,
-    set_diagonal,
 )
 from autoinit.signals.correlated.channels.paths import Common, Step
 from autoinit.signals.correlated.grid import NODES, beside, evaluated, without_rounding
@@ -130,7 +129,7 @@ def joined(parts: Sequence[Channels | None]) -> Channels | None:
     found = replace(found, functions=np.concatenate([part.rows() for part in known]))
     latent = blocks([part.latent_correlations() for part in known])
     if meet:
-        whole = _of_functions(found, found.rows()).latent_correlations()
+        whole = of_functions(found, found.rows()).latent_correlations()
         for one, other in itertools.permutations(places, 2):
             latent[..., one, other] = whole[..., one, other]
     return replace(found, latent=latent)
@@ -154,7 +153,7 @@ def added(first: Channels | None, second: Channels | None, sign: float) -> Chann
     if first.functions is None and second.functions is None:
         return found
     beside = np.zeros(found.count) if common is None else np.diagonal(central(common))
-    return _of_functions(found, _summed_rows(first, second, sign, beside))
+    return of_functions(found, _summed_rows(first, second, sign, beside))
 
 
 def _summed_rows(first: Channels, second: Channels, sign: float, common: Array) -> Array:
@@ -177,27 +176,6 @@ def _summed_rows(first: Channels, second: Channels, sign: float, common: Array) 
     return result
 
 
-def _of_functions(channels: Channels, rows: Array) -> Channels:
-    """Channels that are given functions of Gaussians, whose correlations follow from their own."""
-    centered = rows - (rows @ WEIGHTS)[:, None]
-    deviations = np.sqrt(np.maximum(centered**2 @ WEIGHTS, 1e-300))
-    scale = np.sqrt(channels.variances) / deviations
-    rows = channels.means[:, None] + scale[:, None] * centered
-    found, _ = marginals.coefficients(rows)
-    products = [np.multiply.outer(found[:, k], found[:, k]) for k in range(FEW_ORDERS + 1)]
-    latent = np.zeros_like(channels.covariances)
-    # Σ_k a_k b_k ρ^k = Cov, by Newton's method from 0.
-    for _ in range(3):
-        total, slope = np.zeros_like(latent), np.zeros_like(latent)
-        for order in range(FEW_ORDERS, 0, -1):
-            slope = slope * latent + order * products[order]
-            total = (total + products[order]) * latent
-        step = np.divide(channels.covariances - total, slope, out=total * 0.0, where=slope != 0)
-        latent = np.clip(latent + step, -1.0, 1.0)
-    set_diagonal(latent, np.ones(channels.count))
-    return replace(channels, functions=rows, latent=latent)
-
-
 def multiplied(
     first: Channels, second: Channels, spatial: Callable[[Sequence[int]], Array]
 ) -> Channels:
@@ -215,7 +193,9 @@ def multiplied(
     others = np.multiply.outer(second.means, second.means)
     total = first.covariances * (theirs + others) + mine * theirs
     made_of = first.followed_by(Step(second.means[None]))
-    return Channels(first.means * second.means, total, made_of=made_of)
+    found = Channels(first.means * second.means, total, made_of=made_of)
+    # A gate that hardly varies leaves a distribution as it is.
+    return of_functions(found, first.rows()) if first.functions is not None else found
 
 
 def dropped(channels: Channels, kept: float, gain: float, *, alike: bool) -> Channels:

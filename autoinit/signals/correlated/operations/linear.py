@@ -221,4 +221,6 @@ def with_other_latents(state: State, origin: Hashable = None) -> State:
         (share, with_other_latents(part, (latent_id, part.latent_id)))
         for share, part in state.notes.parts
     )
-    return replace(state, latent_id=latent_id, notes=replace(state.notes, parts=parts))
+    # Other channels than those of which something may be known.
+    notes = replace(state.notes, parts=parts, channels=None, split=None)
+    return replace(state, latent_id=latent_id, notes=notes, stored_marginal=state.marginal)
