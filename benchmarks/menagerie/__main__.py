@@ -1,6 +1,6 @@
 """Hundreds of architectures of others: opened, predicted, initialised, judged.
 
-    python -m benchmarks.menagerie                # goes on where it stopped
+    python -m benchmarks.menagerie                # goes on where it stopped; writes the page
     python -m benchmarks.menagerie keras_hub:B    # those whose key begins so, anew
 
 A row for each architecture is added to build/menagerie.csv as soon as it is there. Without `pip
@@ -82,7 +82,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def main() -> None:
-    """Measure what is missing, and write the page."""
+    """Measure what is missing, and write the page; or some anew."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("beginnings", nargs="*", help="of keys, such as keras_hub:BERT")
     beginnings = tuple(parser.parse_args().beginnings)
@@ -94,6 +94,8 @@ def main() -> None:
     ]
     signal.signal(signal.SIGPROF, _stop)
     run(chosen)
+    if beginnings:
+        return  # the rows of the others may not be here
     before = PAGE.read_text("utf-8") if PAGE.exists() else ""
     written = "".join(before.partition(WRITTEN)[1:])
     PAGE.write_text(page(rows().values(), written), "utf-8")
