@@ -8,16 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 from autoinit.graph.input_moments import PerInput, require_finite
-from autoinit.graph.model_graph import ModelGraph
 from autoinit.initializers.calibration import Fed
 from autoinit.initializers.cloning import as_model, clone_with_weights
 from autoinit.initializers.configuration import Configuration
-from autoinit.initializers.schemes import SCHEMES, Scheme, draw, prepare, settle
+from autoinit.initializers.schemes import SCHEMES, Scheme, draw, prepare
 from autoinit.propagation import Options, Propagation, input_signals, plan
 from autoinit.reading import read_model
 from autoinit.rules import RULES
 from autoinit.rules.estimators import LayerOutputDistributionEstimator, as_rules
-from autoinit.signals.signal import Signal
 
 Estimators = Mapping[type, type[LayerOutputDistributionEstimator]]
 
@@ -28,8 +26,6 @@ class AutoInit:
     Mean μ and variance ν of the signal are tracked through the network, layer by layer; each
     weighted layer's kernel is drawn with variance signal_variance/(fan_in·(ν + μ²)), so that its
     pre-activation has the variance aimed at (Bingham & Miikkulainen 2021, algorithm 1 and eq. 3).
-    That is the mean over draws, from which one draw of a small network is off: there each kernel
-    that was drawn is scaled once more, by what is predicted of this very draw.
 
     Args:
         weight_init_config: options, see `Configuration`: `distribution` (`truncated_normal`,
@@ -117,13 +113,13 @@ class AutoInit:
         config = self.configuration
         # A model that was just made from a configuration has no weights worth keeping.
         scheme = SCHEMES[config.scheme]
-        keep_frozen = config.keep_frozen and source is model
-        graph, signals, options = self._read(clone, config.training, keep_frozen, scheme)
-        propagation = plan(graph, signals, options, self.registry)
+        propagation = self._plan(
+            clone, config.training, config.keep_frozen and source is model, scheme
+        )
         if config.calibrate:
             scheme = replace(scheme, calibrated=not scheme.own)
         moments = self.input_data_mean, self.input_data_var
-        scales, _ = draw(
+        draw(
             scheme,
             propagation.graph,
             propagation.scales,
@@ -133,23 +129,19 @@ class AutoInit:
             target=self.signal_variance,
             constrain=config.constrain_weights,
         )
-        given = {"inputs": signals, "options": options, "registry": self.registry}
-        settle(scheme, propagation, scales, config.distribution, config.seed, given)
         return (clone, propagation.estimates()) if return_estimates else clone
 
     def plan(self, model: Any, training: bool = True) -> Propagation:
         """The analytic pass alone, which changes nothing: signals and the kernels' scales."""
-        graph, signals, options = self._read(model, training, self.configuration.keep_frozen)
-        return plan(graph, signals, options, self.registry)
+        return self._plan(model, training, self.configuration.keep_frozen)
 
-    def _read(
+    def _plan(
         self,
         model: Any,
         training: bool = True,
         keep_frozen: bool = False,
         scheme: Scheme | None = None,
-    ) -> tuple[ModelGraph, dict[int, Signal], Options]:
-        """The model's graph, the signals of its inputs, and the settings of a pass."""
+    ) -> Propagation:
         config = self.configuration
         graph = read_model(model, config.unknown_size, registry=self.registry, training=training)
         if scheme is not None:
@@ -170,4 +162,4 @@ class AutoInit:
         signals = input_signals(
             graph, self.input_data_mean, self.input_data_var, config.signal_model
         )
-        return graph, signals, options
+        return plan(graph, signals, options, self.registry)

@@ -7,13 +7,11 @@ deviation and distribution each is drawn, and what is done to the weights afterw
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
-from autoinit import propagation
 from autoinit.arrays import as_array
 from autoinit.findings import Finding
 from autoinit.graph.model_graph import ModelGraph
@@ -21,7 +19,6 @@ from autoinit.graph.zeros import start_branches_at_zero
 from autoinit.initializers.calibration import Fed, calibrate
 from autoinit.initializers.distributions import make_initializer
 from autoinit.initializers.drawing import apply_plans, draw_configured_weights, record_plans
-from autoinit.propagation import Propagation
 from autoinit.randomness import derived
 from autoinit.rules.kernels import Kernel
 from autoinit.rules.registry import KernelScale
@@ -59,11 +56,6 @@ class Scheme:
     def kernels_only(self) -> bool:
         """Whether everything but kernels stays as it was."""
         return not (self.own or self.calibrated or self.zero_residual)
-
-    @property
-    def settled(self) -> bool:
-        """Whether kernels are then scaled by what is predicted of this very draw."""
-        return not (self.own or self.calibrated or self.backward or self.deviation)
 
 
 def _fan_out(kernel: Kernel) -> int:
@@ -222,37 +214,6 @@ def draw(
         ]
         record_plans(chosen, distribution, seed)
     return tuple(chosen), findings
-
-
-def settle(
-    scheme: Scheme,
-    planned: Propagation,
-    scales: Sequence[KernelScale],
-    distribution: str,
-    seed: int | None,
-    given: Mapping[str, Any],
-) -> Propagation:
-    """Scale AutoInit's kernels by what is predicted of this very draw, where it is a small one.
-
-    Args:
-        scheme: of `SCHEMES`.
-        planned: the plan.
-        scales: the kernels as they were drawn by it.
-        distribution, seed: that they were drawn with.
-        given: further arguments of `propagation.settle`.
-
-    Returns:
-        Signals and scales, or the plan for another scheme.
-    """
-    if not scheme.settled:
-        return planned
-    settled = propagation.settle(planned, scales, **given)
-    if settled.results is planned.results:
-        return settled
-    # From a seed the initialisers that are recorded give these weights to the last digit.
-    recorded = record_plans if seed is None else apply_plans
-    recorded(settled.scales, scheme.distribution or distribution, seed)
-    return settled
 
 
 def _keep_center(plan: KernelScale, seed: int | None) -> None:

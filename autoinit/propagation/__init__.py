@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -17,10 +17,10 @@ from autoinit.graph.model_graph import ModelGraph, weights_of
 from autoinit.graph.zeros import zeros_on_purpose
 from autoinit.propagation.walk import Walk
 from autoinit.rules import RULES
-from autoinit.rules.kernel_sources import DrawnKernels, GivenKernels, Latents, PlannedKernels
+from autoinit.rules.kernel_sources import GivenKernels, Latents, PlannedKernels
 from autoinit.rules.kernels import Loader
 from autoinit.rules.registry import Context, KernelScale, KernelSource, Registry, RuleResult
-from autoinit.rules.shared_kernels import SharedKernels, scales_for_loops, variables_met_again
+from autoinit.rules.shared_kernels import SharedKernels, scales_for_loops
 from autoinit.signals import DEFAULT_SIGNAL_MODEL, SIGNAL_MODELS
 from autoinit.signals.signal import Observed, Signal
 
@@ -219,55 +219,6 @@ def plan(
 
     loops = scales_for_loops(last_uses_of, options.signal_variance, len(uses))
     return run(loops)[0] if loops else result
-
-
-def settle(
-    planned: Propagation,
-    scales: Sequence[KernelScale],
-    inputs: Mapping[int, Signal],
-    options: Options,
-    registry: Registry = RULES,
-    known: Mapping[int, Signal] | None = None,
-) -> Propagation:
-    """Scale the kernels that were drawn by a plan so that this draw has the variance aimed at.
-
-    In a small network one draw of the weights does not average out; in a larger one the plan is
-    what there is to know. Kernels that meet again what they had a part in stay as they are, and so
-    do those that a constraint keeps at their norm.
-
-    Args:
-        planned: the plan.
-        scales: the kernels as they were drawn by it.
-        inputs, options, registry, known: as it was made with.
-
-    Returns:
-        Signals of the weights that there are now, and the kernels' scales; or the plan's.
-    """
-    graph = planned.graph
-    by_channel = all(signal.looks_at_samples for signal in inputs.values())  # not the paper's model
-    if not (_is_small(graph) and by_channel) or options.centered or options.backward:
-        return replace(planned, scales=tuple(scales))
-    drawn = {id(each.kernel.variable) for each in scales if not each.kernel.constant}
-    kernels = DrawnKernels(as_array, options.signal_variance, drawn - variables_met_again(graph))
-    walk = Walk(graph, inputs, options.context(registry, as_array, kernels), known or {})
-    walk.warned.update(id(call.layer) for call in graph.calls)  # by the plan's
-    results = tuple(
-        _with_slope_of(plan, result)
-        for plan, result in zip(planned.results, walk.results(), strict=True)
-    )
-    factors = [kernels.factors.get(id(each.kernel.variable), 1.0) for each in scales]
-    settled = tuple(
-        replace(each, standard_deviation=factor * each.standard_deviation)
-        for each, factor in zip(scales, factors, strict=True)
-    )
-    return replace(planned, results=results, scales=settled)
-
-
-def _with_slope_of(plan: RuleResult, result: RuleResult) -> RuleResult:
-    """A phase is one of mean fields, and not of a draw."""
-    first, *others = result.signals
-    slope = cast(Observed, plan.signals[0]).chi_1
-    return replace(result, signals=(replace(cast(Observed, first), chi_1=slope), *others))
 
 
 def _result(walk: Walk) -> Propagation:

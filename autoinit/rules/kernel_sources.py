@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -184,50 +184,3 @@ class PlannedKernels(GivenKernels):
             f"{target:.3g}: the kernel is drawn as if there were none. Start the bias at zero."
         )
         return target, (Finding("bias_exceeds_target", call.path, call.class_name, message),)
-
-
-# A draw of a few weights is off by no more; what is, tells of a network and not of a draw.
-_FARTHEST = 2.0
-
-
-class DrawnKernels(GivenKernels):
-    """Scales kernels that were just drawn, at their first use, by what these very weights give.
-
-    Eq. 3 and 4 take the mean over draws, from which one draw of a narrow layer is off: by the
-    length of its units, by what they read, and by their own mean, of which one unit shows nothing.
-
-    Args:
-        load: gives the values of a variable.
-        target: variance to aim at.
-        drawn: identities of the kernels' variables.
-
-    Attributes:
-        factors: by which they were scaled, by identity.
-    """
-
-    def __init__(self, load: Loader, target: float, drawn: Set[int]) -> None:
-        super().__init__(load, trained=True)
-        self.target = target
-        self.drawn = drawn
-        self.factors: dict[int, float] = {}
-
-    def __call__(self, call: Call, signal: Signal, kernel: Kernel, bias: Any) -> Found:
-        """Moments as a `Context` gives them to its rules."""
-        key = id(kernel.variable)
-        if key in self.drawn and key not in self.factors:
-            factor = self._factor(signal, *self.read(kernel, bias)[:2])
-            self.factors[key] = factor
-            kernel.variable.assign(factor * self.load(kernel.variable))
-        return self.read(kernel, bias)
-
-    def _factor(self, signal: Signal, moments: KernelMoments, bias: BiasMoments) -> float:
-        """The s of s²·Var u + 2s·Cov(u, b) + Var b = target, for a kernel's output u + b."""
-        moments = replace(moments, neighbors=False)
-        alone = signal.linear(moments, NO_BIAS).variance
-        constant = bias.variance
-        if not (0.0 < alone < math.inf and constant < self.target):
-            return 1.0
-        both = signal.linear(moments, bias).variance if bias.second_moment else alone
-        linear = (both - alone - constant) / 2
-        root = linear**2 + alone * (self.target - constant)
-        return min(max((math.sqrt(root) - linear) / alone, 1 / _FARTHEST), _FARTHEST)

@@ -48,9 +48,7 @@ def test_a_healthy_network_is_opened_replayed_predicted_and_held(healthy):
     assert healthy.verdict == healthy.autoinit_verdict == "trains"
     assert healthy.unknown == 0
     assert healthy.weighted == healthy.calibrated == 3
-    # Of so few samples even the inputs have another variance.
-    assert healthy.autoinit_close <= healthy.autoinit_agree <= healthy.autoinit_compared
-    assert healthy.autoinit_agree > healthy.autoinit_compared / 2
+    assert 0 < healthy.autoinit_close <= healthy.autoinit_agree <= healthy.autoinit_compared
 
 
 def test_what_a_network_cannot_learn_with_is_told():

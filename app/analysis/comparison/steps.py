@@ -33,7 +33,7 @@ from autoinit.initializers.drawing import (
     recorded_initializers,
     restore_initializers,
 )
-from autoinit.initializers.schemes import SCHEMES, Scheme, prepare, settle
+from autoinit.initializers.schemes import SCHEMES, Scheme, prepare
 from autoinit.initializers.schemes import draw as draw_by_scheme
 from autoinit.propagation import Options, Propagation, input_signals, plan, predict
 from autoinit.randomness import derived
@@ -173,12 +173,7 @@ class Analysis:
             constrain=settings.constrain_weights,
         )
         self.findings += (*predicted.findings, *findings)
-        given = {
-            "inputs": self.signals, "options": options, "registry": self.registry, "known": known,
-        }  # fmt: skip
-        seed = self.seeds[draw]
-        settled = settle(scheme, predicted, scales, settings.distribution, seed, given)
-        return settled, settled.scales if scheme.settled else scales
+        return predicted, scales
 
     def foresee(self, series: str, linted: Linted) -> None:
         """The verdict on what is predicted of the latest draw."""

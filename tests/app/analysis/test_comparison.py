@@ -13,7 +13,6 @@ from app.analysis.headline import series_summary
 from app.analysis.options import table
 from app.analysis.reporting import fisher_of, formats_of, jacobian_of, preview_of
 from app.analysis.settings import Settings
-from autoinit import propagation
 from autoinit.graph.model_graph import StandIn
 from autoinit.graph.placeholders import Opaque, OpaqueActivation
 from autoinit.propagation import Options, input_signals, predict
@@ -336,8 +335,7 @@ def test_the_phase_is_told_where_correlations_have_a_fixed_point(activation, nam
     assert phases_of(normalised) == {}
 
 
-def test_calls_that_are_not_self_averaging_are_told(monkeypatch):
-    monkeypatch.setattr(propagation, "_FEW_WEIGHTS", 0)  # of more the draw is not followed
+def test_calls_that_are_not_self_averaging_are_told():
     narrow = compare(chain("relu", width=6), Settings(**QUICK), uploaded=False)
     (told,) = (f for f in narrow.findings if f.code == "not_self_averaging")
     assert "need several draws" in told.message
