@@ -382,9 +382,9 @@ def _stated_sizes(model: Any) -> list[int]:
 
     A layer that makes 24 entries of open axes with 4 channels, as Reshape does, says 6.
     """
-    nodes = nodes_in_order(model) if inner_graph(model) is not None else ()
+    graph = inner_graph(model)
     found = [size for tensor in model.inputs for size in tensor.shape[1:]]
-    for node in nodes:
+    for node in () if graph is None else nodes_in_order(graph):
         shapes = [tuple(tensor.shape)[1:] for tensor in (*node.input_tensors, *node.outputs)]
         known = [math.prod(size or 1 for size in shape) for shape in shapes]
         if len(shapes) == 2 and shapes[0].count(None) == 1 and None not in shapes[1]:

@@ -224,6 +224,8 @@ def with_remedies(
 ) -> list[Fault]:
     """Each fault with a remedy that fits: AutoInit only where its own series shows that it helps.
 
+    Where others' weights have faults, and the file's own have none, its own are to be kept.
+
     Args:
         faults: of all series.
         functions: how many hidden layers have which activation.
@@ -235,10 +237,14 @@ def with_remedies(
     most = squashes * 2 > sum(functions.values())
     # Where it shows, the scale of a kernel is the least that is wrong with functions that squash.
     squashed = SYMPTOMS | ({"init_vs_activation"} if seen else set())
+    severe = {fault.series for fault in faults if fault.consequence is not Consequence.NOTE}
+    healthy = None not in severe and OF_FILE.isdisjoint(severe)
     result = []
     for fault in faults:
         remedy = fault.remedy
-        if most and fault.code in squashed and remedy in _BY_AUTOINIT | {"change_activation"}:
+        if healthy:
+            remedy = remedy if fault.consequence is Consequence.NOTE else "keep_init"
+        elif most and fault.code in squashed and remedy in _BY_AUTOINIT | {"change_activation"}:
             remedy = "change_activation"
         elif remedy in _BY_AUTOINIT and still & SYMPTOMS and fault.code in SYMPTOMS:
             remedy = "orthogonal" if functions.get("tanh") else "add_normalisation"

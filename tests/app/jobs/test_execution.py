@@ -514,6 +514,15 @@ def test_an_open_size_is_the_one_that_the_model_states(tmp_path, shape, read):
     assert "assumed_size" in {item["code"] for item in result["warnings"]}
 
 
+def test_a_stack_of_layers_takes_sequences_of_any_length(tmp_path):
+    lstm = layers.Bidirectional(layers.LSTM(4))
+    stack = [layers.Embedding(50, 8, mask_zero=True), lstm, layers.Dense(1)]
+    path = tmp_path / "model.keras"
+    keras.Sequential([keras.Input((None,), name="words"), *stack]).save(path)
+    result = analyse(path, tmp_path, samples=4)
+    assert call(result, "words")["output_shape"] == [None, 32]
+
+
 @pytest.mark.parametrize(
     ("depth", "plain", "reported"),
     [

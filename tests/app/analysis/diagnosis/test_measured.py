@@ -291,14 +291,22 @@ def test_a_gradient_that_vanishes_tells_how_much_slower_its_kernel_would_move(ow
 @pytest.mark.parametrize(
     ("own", "normalized", "told"), [(20.0, False, False), (60.0, False, True), (60.0, True, False)]
 )
-def test_a_gradient_that_grows_within_a_recurrence(own, normalized, told):
+@pytest.mark.parametrize(
+    ("recurrence", "remedy"),
+    [
+        (lambda: layers.SimpleRNN(8, name="rnn"), "bound_recurrence"),
+        (lambda: layers.Bidirectional(layers.LSTM(4), name="rnn"), "orthogonal"),
+    ],
+    ids=["without gates", "with gates"],
+)
+def test_a_gradient_that_grows_within_a_recurrence(own, normalized, told, recurrence, remedy):
     between = [layers.BatchNormalization(name="norm")] if normalized else []
-    parts = [layers.SimpleRNN(8, name="rnn"), *between, dense(2, name="out")]
+    parts = [recurrence(), *between, dense(2, name="out")]
     found = faults(chain((16, 4), *parts), {}, updates={"rnn": own, "out": 1.5})
     assert ("gradient_explodes" in found) is told
     if told:
         fault = found["gradient_explodes"]
-        assert (fault.path, fault.remedy) == ("rnn", "bound_recurrence")
+        assert (fault.path, fault.remedy) == ("rnn", remedy)
         assert "move 40 times faster" in fault.message
 
 

@@ -78,6 +78,16 @@ def test_autoinit_is_no_cure_where_its_own_series_has_the_fault():
     assert with_remedies(both, {"sigmoid": 3}, normalized=False)[0].remedy == "change_activation"
 
 
+def test_faults_of_autoinits_weights_alone_are_mended_by_keeping_the_files():
+    explodes = fault("gradient_explodes", series="autoinit")
+    few = fault("dead_channels", Consequence.NOTE)
+    told = with_remedies([few, explodes], {"relu": 3}, normalized=False)
+    assert [each.remedy for each in told] == ["autoinit_helps", "keep_init"]
+    for own in (fault("signal_vanishes", series="default"), fault("symmetric_kernel", series=None)):
+        told = with_remedies([own, explodes], {"relu": 3}, normalized=False)
+        assert told[1].remedy != "keep_init"
+
+
 def test_the_scale_is_the_least_where_functions_squash_and_it_shows():
     scale = fault("init_vs_activation")
     for faults, functions, remedy in (
