@@ -70,7 +70,7 @@ REMEDIES = {
     "keep_from_zero": "Keep what it gets above zero: add a small number, such as 1e-6, to what a "
     "root or a logarithm takes and to what is divided by.",
     "orthogonal": "Draw the kernels by an orthogonal initializer "
-    '(kernel_initializer="orthogonal").',
+    '(kernel_initializer="orthogonal"; recurrent_initializer in a recurrence).',
     "widen": "Make the layers wider, or fewer.",
     "scale_input": "Scale the input once, to mean 0 and variance 1, before the first kernel.",
     "redraw_random": "Draw the kernels at random, by He's or Glorot's initializer.",

@@ -241,17 +241,6 @@ class Flow:
             return False
         return point.backward - (before - behind) > -least
 
-    def next_kernels(self, index: int) -> set[int]:
-        """The calls with a kernel that read what a call gives, with no normalization between."""
-        found, waiting = set(), list(self.readers[index])
-        while waiting:
-            reader = waiting.pop()
-            if self.roles[reader] is Role.KERNEL:
-                found.add(reader)
-            elif self.roles[reader] not in _RESETS:
-                waiting += self.readers[reader]
-        return found
-
     def _is_last(self, index: int) -> bool:
         """Whether nothing but an activation comes after a call."""
         readers = self.readers[index]

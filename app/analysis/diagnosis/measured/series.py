@@ -44,11 +44,14 @@ class Measured:
     def flow(self) -> Flow:
         """Levels of signals and gradients along the graph."""
         squares = [None if m is None else m.mean_square for m in self.forward]
-        gradients = [
-            None if m is None else m.mean_square * call.outputs[0].entries
-            for call, m in zip(self.graph.calls, self.backward, strict=True)
-        ]
+        gradients = [self.squared_gradient(call.index) for call in self.graph.calls]
         return Flow(self.graph, self.roles, squares, gradients, self.zero)
+
+    def squared_gradient(self, index: int) -> float | None:
+        """Squared norm, of one sample, of the gradient of a call's first output."""
+        moments = self.backward[index]
+        entries = self.graph.calls[index].outputs[0].entries
+        return None if moments is None else moments.mean_square * entries
 
     @cached_property
     def gates(self) -> frozenset[int]:

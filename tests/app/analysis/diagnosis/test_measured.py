@@ -288,26 +288,47 @@ def test_a_gradient_that_vanishes_tells_how_much_slower_its_kernel_would_move(ow
     assert told is None or "than that of 'out'." in found.message
 
 
-@pytest.mark.parametrize(
-    ("own", "normalized", "told"), [(20.0, False, False), (60.0, False, True), (60.0, True, False)]
-)
-@pytest.mark.parametrize(
-    ("recurrence", "remedy"),
-    [
-        (lambda: layers.SimpleRNN(8, name="rnn"), "bound_recurrence"),
-        (lambda: layers.Bidirectional(layers.LSTM(4), name="rnn"), "orthogonal"),
-    ],
-    ids=["without gates", "with gates"],
-)
-def test_a_gradient_that_grows_within_a_recurrence(own, normalized, told, recurrence, remedy):
-    between = [layers.BatchNormalization(name="norm")] if normalized else []
-    parts = [recurrence(), *between, dense(2, name="out")]
-    found = faults(chain((16, 4), *parts), {}, updates={"rnn": own, "out": 1.5})
+RECURRENCES = {
+    "bound_recurrence": lambda **more: layers.SimpleRNN(8, name="rnn", **more),
+    "orthogonal": lambda **more: layers.Bidirectional(layers.LSTM(4, **more), name="rnn"),
+}
+
+
+@pytest.mark.parametrize("remedy", RECURRENCES)
+@pytest.mark.parametrize(("back", "told"), [(900.0, False), (1100.0, True)])
+def test_a_gradient_that_grows_within_a_recurrence(remedy, back, told):
+    model = chain((16, 4), RECURRENCES[remedy](), dense(2, name="out"), name="x")
+    found = faults(model, {}, {"x": back, "rnn": 1.0})
     assert ("gradient_explodes" in found) is told
     if told:
         fault = found["gradient_explodes"]
         assert (fault.path, fault.remedy) == ("rnn", remedy)
-        assert "move 40 times faster" in fault.message
+        assert "back through 16 steps its squared norm grows by 1100." in fault.message
+
+
+def test_what_others_give_back_is_no_growth_within_a_recurrence():
+    """Both read x: 1,100 of a gradient may have come by the other one, which gets 10."""
+    x = keras.Input((16, 4), name="x")
+    beside = layers.LSTM(8, name="beside")(x)
+    model = keras.Model(x, dense(2, name="out")(RECURRENCES["orthogonal"]()(x) + 0 * beside))
+    assert "gradient_explodes" in faults(model, {}, {"x": 1100.0, "rnn": 0.5, "beside": 0.5})
+    assert "gradient_explodes" not in faults(model, {}, {"x": 1100.0, "rnn": 0.5, "beside": 10.0})
+
+
+@pytest.mark.parametrize(("deviation", "word"), [(0.2, "trains"), (2.0, "will struggle")])
+def test_a_large_kernel_behind_a_recurrence_is_none_within_it(deviation, word):
+    """Behind an LSTM it makes the gradient large that the LSTM gets, and lets it train."""
+    recurrent = keras.initializers.RandomNormal(stddev=deviation, seed=1)
+    model = chain(
+        (24, 4),
+        layers.LSTM(16, recurrent_initializer=recurrent, name="lstm"),
+        dense(3, name="out", kernel_initializer=keras.initializers.RandomNormal(stddev=3.0)),
+    )
+    result = check(model, verbose=False)
+    assert result.verdicts["uploaded"].verdict == word
+    within = [f for f in result.findings if f.message.startswith("Within 'lstm'")]
+    assert {f.series for f in within} == ({"uploaded", "autoinit"} if within else set())
+    assert bool(within) is (word != "trains")
 
 
 def test_no_size_is_judged_of_what_only_opens_a_gate():
