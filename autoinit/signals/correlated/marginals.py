@@ -11,13 +11,20 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
 Array = NDArray[np.float64]
+
+
+class ByOrder(Protocol):
+    """An array for each order."""
+
+    def __getitem__(self, order: int, /) -> Any: ...
+
 
 # A kink between two nodes costs about a tenth of the square of the step, 0.05.
 GRID: Array = np.linspace(-8.0, 8.0, 321)
@@ -157,17 +164,18 @@ def squared_derivative(functions: Array) -> float:
     return float((slopes**2 @ _BETWEEN).mean())
 
 
-def covariances(products: Array, beyond: Array, latent: Array) -> Array:
+def covariances(products: ByOrder, beyond: Array, latent: Array) -> Array:
     """Cov f(Z), g(Z′) = Σ_{k≥1} a_k b_k ρ^k for latent correlations ρ.
 
     Args:
-        products: a_k·b_k, (orders + 1, …).
+        products: a_k·b_k for each order k up to `_ORDERS`, each (…).
         beyond: the same for all higher orders together, (…).
         latent: correlations of Z and Z′, (…).
     """
     total = products[_ORDERS] * latent
     for order in range(_ORDERS - 1, 0, -1):
-        total = (total + products[order]) * latent
+        total += products[order]
+        total *= latent
     return np.asarray(total + beyond * beyond_orders(latent))
 
 
@@ -176,7 +184,7 @@ def beyond_orders(latent: Array) -> Array:
     return np.asarray(np.clip(latent, 0.0, 1.0) ** _BEYOND)
 
 
-def curvatures(products: Array, latent: Array) -> Array:
+def curvatures(products: ByOrder, latent: Array) -> Array:
     """Σ_{k≥2} k(k − 1)·a_k b_k ρ^{k−2}: what a correlation that differs between channels adds."""
     total = np.zeros_like(latent)
     for order in range(_ORDERS, 1, -1):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,26 +30,13 @@ def each_with_each(values: Array) -> tuple[Array, Array]:
 
 
 def products(first: Array, second: Array, counts: Sequence[int]) -> Array:
-    """Σ_j first(j, p)·second(j, q) for every pair of positions.
+    """Σ_j first(j, p)·second(j, q) for every pair of positions, (count₁², count₂², …).
 
     Args:
-        first, second: (…, j, positions), the positions of all axes in a row.
+        first, second: (j, positions), the positions of all axes in a row.
         counts: positions along each axis.
-
-    Returns:
-        (…, count₁², count₂², …).
     """
-    outer = first.shape[:-2]
-    shape = (*outer, *(count * count for count in counts))
-    if first.shape[-2] == 1:  # nothing to sum: in the order of the result at once
-        left = first.reshape([*outer, *(n for count in counts for n in (count, 1))])
-        right = second.reshape([*outer, *(n for count in counts for n in (1, count))])
-        return np.asarray(left * right).reshape(shape)
-    matrix = np.swapaxes(first, -1, -2) @ second
-    rank, lead = len(counts), len(outer)
-    order = [lead + axis + place for axis in range(rank) for place in (0, rank)]
-    split = matrix.reshape((*outer, *counts, *counts)).transpose([*range(lead), *order])
-    return split.reshape(shape)
+    return as_pairs(first.T @ second, counts)
 
 
 def as_matrix(pairs: Array, counts: Sequence[int]) -> Array:
@@ -57,6 +45,34 @@ def as_matrix(pairs: Array, counts: Sequence[int]) -> Array:
     split = pairs.reshape([count for each in counts for count in (each, each)])
     order = [2 * axis + place for place in (0, 1) for axis in range(rank)]
     return split.transpose(order).reshape(total, total)
+
+
+def as_pairs(matrix: Array, counts: Sequence[int]) -> Array:
+    """What `as_matrix` takes: (count₁², count₂², …)."""
+    rank = len(counts)
+    order = [axis + place for axis in range(rank) for place in (0, rank)]
+    split = matrix.reshape((*counts, *counts)).transpose(order)
+    return split.reshape([count * count for count in counts])
+
+
+@dataclass(frozen=True, eq=False)
+class MeanProducts:
+    """The means over j of a_k(j, p)·a_k(j, q), as a matrix of the positions p and q for each k.
+
+    One k at a time, which a core's cache holds: for all of them together most of the time would go
+    into memory.
+
+    Attributes:
+        values: a, (k, j, positions).
+    """
+
+    values: Array
+
+    def __getitem__(self, k: int) -> Array:
+        rows = self.values[k]
+        if len(rows) == 1:
+            return np.asarray(rows.T * rows)
+        return np.asarray(rows.T @ rows / len(rows))
 
 
 def diagonal(pairs: Array, counts: Sequence[int]) -> Array:

@@ -6,8 +6,9 @@ latents on a plane, with Hermite coefficients in both variables.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -28,7 +29,7 @@ from autoinit.signals.correlated.operations import sample_effects
 from autoinit.signals.correlated.operations.mixture import mixture, shares_of_same_parts
 from autoinit.signals.correlated.operations.reshape import of_same_positions
 from autoinit.signals.correlated.operations.statistics import fixed_squares
-from autoinit.signals.correlated.pairs import at_diagonal, products
+from autoinit.signals.correlated.pairs import MeanProducts, as_matrix, as_pairs, at_diagonal
 from autoinit.signals.correlated.state import OF_BRANCH, Annotations, State
 from autoinit.signals.signal import Array
 
@@ -80,35 +81,37 @@ def of_functions(
     found, rest = marginals.coefficients(functions.reshape(-1, *functions.shape[-2:]))
     means, variances = marginals.moments(functions)
     # By order, node of the samples and position.
-    found, rest = found.transpose(2, 1, 0), np.sqrt(rest).T
-    number = len(rest)
-    average, average_rest = found.mean(1, keepdims=True), rest.mean(0, keepdims=True)
-    same = products(found, found, counts) / number
-    cov_positions = marginals.covariances(same, products(rest, rest, counts) / number, latent[0])
+    found, rest = found.transpose(2, 1, 0), np.sqrt(rest).T[None]
+    number = found.shape[1]
+    average, average_rest = found.mean(1, keepdims=True), rest.mean(1, keepdims=True)
     if of_channels:
         average, average_rest = found, rest
-    other = products(average, average, counts) / len(average[0]) if number > 1 else same
-    beyond = products(average_rest, average_rest, counts) / len(average_rest)
-    cov_samples = marginals.covariances(other, beyond, latent[1])
+    same, other = MeanProducts(found), MeanProducts(average)
+    beyond, beyond_other = MeanProducts(rest)[0], MeanProducts(average_rest)[0]
+
+    def over_pairs(of: Callable[[Array], Array], latent: Array) -> Array:
+        return as_pairs(of(as_matrix(latent, counts)), counts)
+
+    cov_positions = over_pairs(partial(marginals.covariances, same, beyond), latent[0])
+    cov_samples = over_pairs(partial(marginals.covariances, other, beyond_other), latent[1])
     if state.notes.cov_channels is not None and not of_channels:
         # Two channels are two entries, whatever their samples.
         across = [
-            marginals.covariances(one, left, each)
-            for one, left, each in zip(
-                (same, other), (beyond, beyond), state.latent_of_others(), strict=True
-            )
+            over_pairs(partial(marginals.covariances, one, beyond_other), each)
+            for one, each in zip((same, other), state.latent_of_others(), strict=True)
         ]
         notes = replace(notes, cov_channels=(across[0], across[1]))
     if state.notes.correlation_variance is not None:
-        curvatures = marginals.curvatures(same, latent[0])
+        curvatures = over_pairs(partial(marginals.curvatures, same), latent[0])
         cov_positions += 0.5 * curvatures * state.notes.correlation_variance
     if state.notes.normalized_samples:
         change = fixed_squares(state, latent)
-        cov_positions += same[2] * change
-        cov_samples += other[2] * change
+        cov_positions += as_pairs(same[2], counts) * change
+        cov_samples += as_pairs(other[2], counts) * change
     if number > 1:
         # What a sample's second moment does to its mean is shared by all of its entries.
-        apart = same[0] - products(*(found[0].mean(0, keepdims=True),) * 2, counts)
+        means_of_all = MeanProducts(found[:1].mean(1, keepdims=True))
+        apart = as_pairs(same[0] - means_of_all[0], counts)
         cov_positions += apart
         if of_channels:
             cov_samples += apart

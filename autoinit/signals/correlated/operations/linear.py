@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,10 +24,29 @@ from autoinit.signals.correlated.operations import sample_effects
 from autoinit.signals.correlated.operations.mixture import by_parts
 from autoinit.signals.correlated.operations.reshape import arrange, of_both
 from autoinit.signals.correlated.pairs import each_with_each, mapped_along
-from autoinit.signals.correlated.positions import maps_along, summed_windows
-from autoinit.signals.correlated.state import State
+from autoinit.signals.correlated.positions import SpatialMap, maps_along, summed_windows
+from autoinit.signals.correlated.state import Annotations, State
 from autoinit.signals.geometry import Taps
 from autoinit.signals.signal import Array, BiasMoments, KernelMoments, next_identity
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What kernels of one form make of a state, whatever their scale.
+
+    Attributes:
+        sums: of second moments over the taps that two positions share, in one sample and in two, as
+            a state of the output's positions.
+        seen: how many taps read real input, on average.
+        log_variance: of second moments over draws, as `Annotations.log_variance`.
+        marginal, notes: of the result; its source and its own `log_variance` are not among these.
+    """
+
+    sums: State
+    seen: float
+    log_variance: float
+    marginal: Marginal
+    notes: Annotations
 
 
 def linear(state: State, kernel: KernelMoments, bias: BiasMoments) -> State:
@@ -35,10 +54,11 @@ def linear(state: State, kernel: KernelMoments, bias: BiasMoments) -> State:
     if kernel.windows and (state.axes is None or len(state.axes) != len(kernel.windows)):
         state = arrange(state, [int(windows.max()) + 1 for windows in kernel.windows])
     axes = state.axes or ()
-    maps = [
-        summed_windows(Taps.summing(windows, axis.size), axis, len(axes))
+    taps = tuple(
+        Taps.summing(windows, axis.size)
         for windows, axis in zip(kernel.windows, axes, strict=False)
-    ]
+    )
+    maps = [summed_windows(each, axis, len(axes)) for each, axis in zip(taps, axes, strict=False)]
     source = (
         None
         if kernel.windows
@@ -47,8 +67,12 @@ def linear(state: State, kernel: KernelMoments, bias: BiasMoments) -> State:
     given = by_given_kernel(state, kernel, bias, maps)
     if given is not None:
         return replace(given, notes=replace(given.notes, source=source))
-    seen = math.prod(float((windows >= 0).sum(1).mean()) for windows in kernel.windows)
-    power = kernel.power / seen if seen else 0.0
+    # What a kernel of variance 1 makes of the state says what scale it gets.
+    form = taps, kernel.channels, kernel.units
+    if form not in state.read:
+        state.read[form] = _read(state, kernel, taps, maps)
+    read = state.read[form]
+    power = kernel.power / read.seen if read.seen else 0.0
     # Given weights have sums of their own, besides their squares.
     mean = kernel.total * state.mean + bias.mean
     common = (
@@ -57,34 +81,45 @@ def linear(state: State, kernel: KernelMoments, bias: BiasMoments) -> State:
         + bias.second_moment
         - mean * mean
     )
-    moments = [
+    power *= math.exp(-read.log_variance / 2)
+    log_variance = state.notes.log_variance + read.log_variance
+    return State(
+        read.sums.axes,
+        np.full_like(read.sums.means, mean),
+        power * read.sums.cov_positions + common,
+        power * read.sums.cov_samples + common,
+        read.marginal,
+        notes=replace(read.notes, source=source, log_variance=log_variance),
+    )
+
+
+def _read(
+    state: State, kernel: KernelMoments, taps: Sequence[Taps], maps: Sequence[SpatialMap]
+) -> _Read:
+    first, second = (
         mapped_along(pairs + state.mean_products, [m.pairs for m in maps])
         for pairs in (state.cov_positions, state.cov_samples)
-    ]
-    output = tuple(m.output for m in maps) or axes
-    means = np.full([axis.count for axis in output], mean)
+    )
+    axes = tuple(m.output for m in maps) or state.axes or ()
+    sums = State(axes, np.zeros([axis.count for axis in axes]), first, second, STANDARD)
     # The typical draw of the weights before has a smaller second moment than the mean of draws.
     inputs = kernel.units if kernel.channels == 1 else kernel.channels
     log_variance = math.log1p(sample_effects.mean_square_variance(state, 0.0) / inputs)
     # And a few units that read few directions are a few draws.
     log_variance += math.log1p(2 * state.notes.direction / kernel.units)
-    power *= math.exp(-log_variance / 2)
-    cov_positions, cov_samples = (power * pairs + common for pairs in moments)
-    result = State(output, means, cov_positions, cov_samples, STANDARD)
-    marginal, effects = sample_effects.after_linear(state, kernel, moments, result)
+    marginal, effects = sample_effects.after_linear(state, kernel, sums)
     notes = replace(
         effects,
         latent_is_gaussian=True,
-        source=source,
-        log_variance=state.notes.log_variance + log_variance,
         channel_variance=(
             sample_effects.mean_square_variance(state, state.mean, 1) / kernel.channels
         ),
         correlation_variance=sample_effects.correlation_variance_after(
-            state, kernel, maps, moments[0] - moments[1]
+            state, kernel, taps, maps, first - second
         ),
     )
-    return replace(result, stored_marginal=marginal, notes=notes)
+    seen = math.prod(float((windows >= 0).sum(1).mean()) for windows in kernel.windows)
+    return _Read(sums, seen, log_variance, marginal, notes)
 
 
 def affine(state: State, scale: Any, offset: Any) -> State:

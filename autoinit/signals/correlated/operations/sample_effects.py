@@ -71,20 +71,23 @@ def mean_square_variance(state: State, center: float, samples: int = MANY) -> fl
     return float((linear * alike + (every - linear) * alike_squares) / square)
 
 
-def after_linear(
-    state: State, kernel: KernelMoments, moments: Sequence[Array], result: State
-) -> tuple[Marginal, Annotations]:
+def after_linear(state: State, kernel: KernelMoments, sums: State) -> tuple[Marginal, Annotations]:
     """A random linear map keeps the samples' second moments, up to the draw of its weights (H).
 
     Given the inputs, the second moment of sample n averages over units the squares of Gaussians
     that correlate over positions: over units, its share of that of all samples varies by
     2·mean(ρ_s² − ρ_b²)/units, with correlations within a sample and between two.
+
+    Args:
+        state: that the kernel reads.
+        kernel: of the map.
+        sums: of second moments over the taps, as its covariances.
     """
     every, centered = state.second_moments()
     if state.notes.centered_second_moments is not None:
         centered = state.notes.centered_second_moments
-    same, other = (result.over_pairs(pairs**2) for pairs in moments)
-    total = result.average(diagonal(moments[0], result.means.shape))
+    same, other = (sums.over_pairs(pairs**2) for pairs in (sums.cov_positions, sums.cov_samples))
+    total = sums.average(diagonal(sums.cov_positions, sums.means.shape))
     square = total * total * kernel.units
     noise = 2 * max(same - other, 0.0) / square if square > 0 else 0.0
     noise += _from_related_channels(state)
@@ -111,7 +114,11 @@ def _from_related_channels(state: State) -> float:
 
 
 def correlation_variance_after(
-    state: State, kernel: KernelMoments, maps: Sequence[SpatialMap], covariances: Array
+    state: State,
+    kernel: KernelMoments,
+    taps: Sequence[Taps],
+    maps: Sequence[SpatialMap],
+    covariances: Array,
 ) -> Array | None:
     """Units with few inputs have correlations of their own: one smooths, the other does not.
 
@@ -121,11 +128,7 @@ def correlation_variance_after(
     """
     if kernel.channels > _FEW or not maps:
         return None
-    counts = [
-        Taps.summing(windows, axis.size)
-        for windows, axis in zip(kernel.windows, state.axes or (), strict=True)
-    ]
-    every = [m.pairs for m in maps_along(counts, state.axes or ())]
+    every = [m.pairs for m in maps_along(taps, state.axes or ())]
     squares = mapped_along((state.cov_positions - state.cov_samples) ** 2, every)
     variances = diagonal(covariances, [m.output.count for m in maps])
     first, second = each_with_each(np.maximum(variances, 0.0))
