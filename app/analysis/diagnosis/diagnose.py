@@ -22,7 +22,7 @@ from app.analysis.diagnosis.linter.training import statistics_mismatch
 from app.analysis.diagnosis.linter.zeros import zero_kernels
 from app.analysis.diagnosis.measured.flow import statistic_branches
 from app.analysis.diagnosis.measured.inputs import collapse, constant_outputs
-from app.analysis.diagnosis.measured.series import Measured, received_by_normalizers
+from app.analysis.diagnosis.measured.series import Measured, received_by_normalizers, spectral
 from app.analysis.diagnosis.measured.signals import (
     distortions,
     gradient_changes,
@@ -127,6 +127,7 @@ def diagnose(
     )
     by_selu = 2 * functions["selu"] > functions.total() and "init_vs_activation" not in codes
     normalized = any(step.class_name in NORMALIZERS for step in architecture.steps)
+    optimizer = optimizer_of(linted.compiled)
     counted = [
         fault
         for fault in with_remedies(faults, functions, normalized)
@@ -138,8 +139,9 @@ def diagnose(
             counted,
             _measured_share(graph, roles, figures.forward),
             linted.trained and name == "uploaded",
-            figures.updates,
+            spectral(graph, figures.updates) if figures.updates else (),
             by_selu,
+            None if optimizer is None else optimizer.is_adaptive,
         )
         for name, figures in series.items()
     }

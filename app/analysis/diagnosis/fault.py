@@ -34,6 +34,7 @@ class Fault:
         remedy: a word of `REMEDIES`.
         consequence: for the verdict.
         series: whose weights show it; None where it is the file's, whatever the weights.
+        bearable: whether networks learn all the same, as long as nothing else is wrong.
     """
 
     code: str
@@ -43,6 +44,7 @@ class Fault:
     remedy: str
     consequence: Consequence = Consequence.SERIOUS
     series: str | None = None
+    bearable: bool = False
 
 
 def found_by(rules: Iterable[Callable[..., Iterable[Fault]]], *given: Any) -> Iterator[Fault]:

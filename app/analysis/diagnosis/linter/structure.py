@@ -29,6 +29,11 @@ _OF_BYTES = (1 / 300, 0.02)
 # steps with rates of 0.95 and 0.99, and for 94 to 98 % with 0.5 and without.
 MOST_DROPPED = 0.95
 _IMAGE_DTYPES = ("uint8",)
+# Besides kernels and activations; batch normalization is linear in inference.
+_LINEAR = frozenset([
+    "InputLayer", "Activation", "Embedding", "Add", "Subtract", "Average", "Concatenate", "Cast",
+    "BatchNormalization", "Normalization", "Rescaling", *PASSING, *AUGMENTING,
+])  # fmt: skip
 
 
 def structural(architecture: Architecture) -> Iterator[Fault]:
@@ -126,7 +131,17 @@ def _missing_nonlinearity(architecture: Architecture) -> Iterator[Fault]:
             f"{first.path!r} and {after.path!r} follow each other with nothing nonlinear between: "
             f"together they can do no more than one layer could.{more}",
             "add_nonlinearity",
+            bearable=any(_is_nonlinear(architecture, step) for step in architecture.steps),
         )
+
+
+def _is_nonlinear(architecture: Architecture, step: LayerStep) -> bool:
+    """Whether a step within a network makes it more than a linear function of its inputs."""
+    if step.index in architecture.output_set:
+        return False
+    if step.activation is not None and step.activation != "linear":
+        return True
+    return not step.is_kernel and step.class_name not in _LINEAR
 
 
 def _misplaced_activation(architecture: Architecture) -> Iterator[Fault]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -128,3 +129,32 @@ def update_ratios(graph: ModelGraph, gradients: Gradients | None) -> list[float 
     own = ((() if call.part == "activation" else trainable(call)) for call in graph.calls)
     ratios = ([found.get(id(variable)) for variable in variables] for variables in own)
     return [min((r for r in each if r is not None), default=None) for each in ratios]
+
+
+def spectral(graph: ModelGraph, ratios: Sequence[float | None]) -> list[float | None]:
+    """Update ratios of the kernels' largest singular values, in place of their entries'.
+
+    One sample's gradient of a dense kernel has one singular value, its norm; those of m × n
+    independent entries of standard deviation σ reach σ(√m + √n). So what changes the entries by a
+    share r of their size changes the kernel as a map by r·√(mn) / (√m + √n), whatever its width
+    (Yang, Simon & Bernstein 2023, "A Spectral Condition for Feature Learning", section 2).
+
+    Args:
+        graph: the calls.
+        ratios: as `update_ratios` returns them.
+    """
+    shapes = ([tuple(variable.shape) for variable in trainable(call)] for call in graph.calls)
+    factors = (
+        min((_singular_share(shape) for shape in each if len(shape) > 1), default=0.0)
+        for each in shapes
+    )
+    return [
+        None if ratio is None else ratio * factor
+        for ratio, factor in zip(ratios, factors, strict=True)
+    ]
+
+
+def _singular_share(shape: Sequence[int]) -> float:
+    """The norm of a kernel of these axes, the last one its units, beside its largest singular."""
+    inputs, units = math.prod(shape[:-1]), shape[-1]
+    return math.sqrt(inputs * units) / (math.sqrt(inputs) + math.sqrt(units))

@@ -180,6 +180,14 @@ def test_one_initializer_object_draws_equal_kernels():
     assert codes(model) == {"shared_seed": "first"}
 
 
+@pytest.mark.parametrize("both", [False, True])
+def test_units_that_kernels_behind_take_apart_are_borne(both):
+    ones = [initializers.Constant(0.1), initializers.Constant(0.1) if both else "glorot_uniform"]
+    stack = [dense(8, "relu", kernel_initializer=each) for each in (*ones, "glorot_uniform")]
+    (found,) = initial(read(chain((16,), *stack)))
+    assert (found.code, found.bearable) == ("symmetric_kernel", not both)
+
+
 def test_autoinit_leaves_recurrent_layers_as_they_are():
     both = read(FAULTY["constants in gates"][1])
     assert {f.series for f in initial(both) if f.code == "symmetric_kernel"} == {None, "autoinit"}

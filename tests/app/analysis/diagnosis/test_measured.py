@@ -10,7 +10,7 @@ from keras import layers, ops
 
 from app.analysis.diagnosis.diagnose import measured_faults
 from app.analysis.diagnosis.fault import Consequence
-from app.analysis.diagnosis.measured.series import Measured
+from app.analysis.diagnosis.measured.series import Measured, spectral
 from autoinit import check
 from probes.moments.distribution import Distribution
 from probes.moments.figures import Moments
@@ -400,3 +400,23 @@ def test_a_mask_is_no_signal():
     model = keras.Model(inputs, layers.TimeDistributed(layers.Dense(3), name="out")(h))
     small = {"table": 1e-3, "lstm": 1e-4, "each": 1e-4, "each/relu": 5e-5, "out": 5e-5}
     assert not faults(model, small)
+
+
+def test_update_ratios_of_singular_values_do_not_go_by_the_width():
+    """Of 256 × 64 entries of deviation 2 the largest singular value is near 2 (16 + 8) = 48."""
+    model = chain((8, 8, 4), layers.Conv2D(64, (8, 8), name="conv"), layers.Flatten(), dense(2))
+    graph, _ = roles_of(model)
+    kernel = 2.0 * np.random.default_rng(0).standard_normal((256, 64))
+    gradient = np.outer(np.ones(256), np.ones(64))
+    ratio = np.sqrt(np.mean(gradient**2)) / 2.0
+    (moved,) = [
+        ratio
+        for ratio, call in zip(
+            spectral(graph, [ratio] * len(graph.calls)), graph.calls, strict=True
+        )
+        if call.path == "conv"
+    ]
+    assert moved == pytest.approx(0.5 * 128 / 24)
+    largest = np.linalg.norm(gradient, 2) / np.linalg.norm(kernel, 2)
+    assert moved == pytest.approx(largest, rel=0.05)
+    assert spectral(graph, [None] * len(graph.calls)) == [None] * len(graph.calls)

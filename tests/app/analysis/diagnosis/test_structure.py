@@ -112,6 +112,23 @@ HEALTHY = {
 }
 
 
+@pytest.mark.parametrize(
+    ("more", "bearable"),
+    [
+        ((), False),
+        ((layers.BatchNormalization(), dense(5, "linear")), False),
+        ((dense(4, "softmax"),), False),
+        ((dense(6, "relu"), dense(4)), True),
+        ((layers.MaxPooling1D(2), layers.Flatten(), dense(4)), True),
+    ],
+    ids=["alone", "all linear", "a linear classifier", "ReLU", "maximum"],
+)
+def test_a_missing_nonlinearity_is_borne_where_there_are_others(more, bearable):
+    stack = (dense(5), dense(5), *more)
+    (found,) = [f for f in structural(read(chain((4, 9), *stack))) if f.code.startswith("missing")]
+    assert found.bearable is bearable
+
+
 @pytest.mark.parametrize("name", FAULTY)
 def test_faults_are_found_where_they_are(name):
     code, model = FAULTY[name]

@@ -1,5 +1,7 @@
 """The word, its cause and its remedy."""
 
+from dataclasses import replace
+
 import pytest
 
 from app.analysis.diagnosis.fault import Consequence, Fault
@@ -32,10 +34,10 @@ def test_what_could_not_be_measured_is_not_judged():
 @pytest.mark.parametrize(
     ("codes", "updates", "word"),
     [
-        (["init_vs_activation", "signal_vanishes", "gradient_vanishes"], [0.2, None, 0.15, 0.008],
+        (["init_vs_activation", "signal_vanishes", "gradient_vanishes"], [0.4, None, 0.3, 0.003],
          Word.TRAINS),
-        (["signal_vanishes"], [0.4, 0.14, 0.1], Word.STRUGGLES),
-        (["signal_vanishes"], [0.4, 0.4, 0.007], Word.STRUGGLES),
+        (["signal_vanishes"], [0.4, 0.29, 0.1], Word.STRUGGLES),
+        (["signal_vanishes"], [0.4, 0.4, 0.002], Word.STRUGGLES),
         (["signal_vanishes"], [], Word.STRUGGLES),
         (["signal_vanishes", "dead_channels"], [1.0], Word.STRUGGLES),
         (["init_vs_activation"], [1.0], Word.TRAINS),
@@ -48,9 +50,49 @@ def test_small_signals_whose_kernels_move(codes, updates, word):
     assert ("by enough to learn" in found.reason) == (word is Word.TRAINS)
     alone = set(codes) <= {"init_vs_activation", "signal_vanishes", "gradient_vanishes"}
     assert ("Adam" in found.reason) == (word is not Word.TRAINS and alone and bool(updates))
-    hopeless = [fault("signal_vanishes", Consequence.FATAL)]
-    assert verdict_of("uploaded", hopeless, 1.0, updates=updates).verdict is Word.CANNOT
     assert verdict_of("uploaded", [fault(codes[0])], 0.9, updates=updates).verdict is Word.STRUGGLES
+
+
+@pytest.mark.parametrize(
+    ("consequence", "adaptive", "updates", "word"),
+    [
+        (Consequence.SERIOUS, True, [0.04, 0.02, 0.001], Word.TRAINS),
+        (Consequence.SERIOUS, False, [0.04, 0.02, 0.001], Word.STRUGGLES),
+        (Consequence.SERIOUS, None, [0.04, 0.02, 0.001], Word.STRUGGLES),
+        (Consequence.SERIOUS, True, [0.04, 0.02, 0.0005], Word.STRUGGLES),
+        (Consequence.FATAL, True, [0.02], Word.TRAINS),
+        (Consequence.FATAL, None, [0.4], Word.STRUGGLES),
+        (Consequence.FATAL, False, [0.4], Word.CANNOT),
+        (Consequence.FATAL, True, [0.002], Word.STRUGGLES),
+        (Consequence.FATAL, True, [0.0005], Word.CANNOT),
+        (Consequence.FATAL, True, [], Word.CANNOT),
+    ],
+)
+def test_what_adapts_does_not_go_by_the_size_of_gradients(consequence, adaptive, updates, word):
+    small = [fault("signal_vanishes", consequence), fault("init_vs_activation")]
+    found = verdict_of("uploaded", small, 1.0, updates=updates, adaptive=adaptive)
+    assert found.verdict is word
+    assert ("steps of its optimizer" in found.reason) is (word is Word.TRAINS)
+    worse = [*small, fault("correlation_collapse", Consequence.FATAL)]
+    found = verdict_of("uploaded", worse, 1.0, updates=updates, adaptive=adaptive)
+    assert found.verdict is Word.CANNOT
+
+
+@pytest.mark.parametrize(
+    ("others", "measured", "word"),
+    [
+        ([], 1.0, Word.TRAINS),
+        (["signal_vanishes"], 1.0, Word.TRAINS),  # gradients move all kernels
+        (["saturated"], 1.0, Word.STRUGGLES),
+        ([], 0.9, Word.STRUGGLES),
+    ],
+)
+def test_a_fault_that_training_bears(others, measured, word):
+    borne = replace(fault("shared_seed", series=None, remedy="reseed"), bearable=True)
+    found = verdict_of("uploaded", [borne, *map(fault, others)], measured, updates=[1.0])
+    assert found.verdict is word
+    assert found.remedy == ("autoinit_helps" if others == ["signal_vanishes"] else "reseed")
+    assert found.causes == (() if word is Word.TRAINS else ("shared_seed", *others))
 
 
 def test_weights_that_are_right_are_kept():
