@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import os
 import statistics
 import subprocess
 import sys
@@ -66,11 +67,22 @@ def peak_of(function: Callable[[], object]) -> int:
     return int(highest.split()[1]) * 1024 - before
 
 
-def alone(module: str, *arguments: str) -> str:
-    """What a benchmark prints with other arguments, in a process of its own."""
-    command = [sys.executable, "-m", module, *arguments]
+def alone(module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
+    """What a benchmark prints with other arguments, in a process of its own.
+
+    Args:
+        module: of the benchmark.
+        arguments: on its command line.
+        environment: variables that it has beside this process's.
+    """
     return subprocess.run(
-        command, check=True, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-m", module, *arguments],
+        check=True,
+        cwd=ROOT,
+        env={**os.environ, **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     ).stdout.strip()
 
 
