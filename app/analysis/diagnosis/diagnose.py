@@ -33,7 +33,7 @@ from app.analysis.diagnosis.measured.signals import (
 )
 from app.analysis.diagnosis.measured.units import dead_units, saturated_units
 from app.analysis.diagnosis.roles import Role, roles_of
-from app.analysis.diagnosis.verdict import Verdict, Word, gathered, verdict_of, with_remedies
+from app.analysis.diagnosis.verdict import SMALL, Verdict, Word, gathered, verdict_of, with_remedies
 from autoinit.graph.model_graph import ModelGraph
 from autoinit.propagation import Propagation
 from autoinit.signals.signal import Observed, Signal
@@ -196,11 +196,19 @@ def foreseen(
     figures = SeriesFigures([_as_measured(signal) for signal in signals], ())
     weighted = [result.weighted for result in predicted.results]
     verdict = diagnose(graph, weighted, linted, {series: figures}, disabled).verdicts[series]
-    if verdict.verdict is not Word.TRAINS or verdict.trained:
+    if verdict.trained:
         return verdict
-    return replace(
-        verdict, reason="Signals keep their size on the main paths; gradients come next."
-    )
+    if verdict.verdict is Word.TRAINS:
+        return replace(
+            verdict, reason="Signals keep their size on the main paths; gradients come next."
+        )
+    optimizer = optimizer_of(linted.compiled)
+    adaptive = optimizer is not None and optimizer.is_adaptive
+    hopeless = verdict.verdict is Word.CANNOT and not adaptive
+    if verdict.causes and SMALL.issuperset(verdict.causes) and not hopeless:
+        told = f"{verdict.reason} Whether gradients move the kernels all the same comes next."
+        return replace(verdict, verdict=Word.UNKNOWN, reason=told)
+    return verdict
 
 
 def _as_measured(signal: Signal | Observed) -> Moments:

@@ -186,7 +186,7 @@ def verdict_of(
 
 
 # Kernels that make signals and gradients small, and nothing else that is wrong.
-_SMALL = frozenset({"signal_vanishes", "gradient_vanishes", "init_vs_activation"})
+SMALL = frozenset({"signal_vanishes", "gradient_vanishes", "init_vs_activation"})
 _SHOWN = ("signal_vanishes", "init_vs_activation")
 # By how much of themselves the largest singular values move at a learning rate of 1: the median
 # over kernels, and the least. 220 networks with such kernels were trained on digits for 300 steps,
@@ -209,7 +209,7 @@ _BY_ADAM = " Adam, which does not go by the size of gradients, may learn all the
 def _only_small(faults: Sequence[Fault]) -> bool:
     """Whether signals or kernels are too small, and nothing else is wrong."""
     codes = {fault.code for fault in faults}
-    return not codes.isdisjoint(_SHOWN) and codes <= _SMALL
+    return not codes.isdisjoint(_SHOWN) and codes <= SMALL
 
 
 def _move(updates: Sequence[float | None], middle: float, least: float) -> bool:

@@ -24,6 +24,9 @@ from app.text.escaping import plain_text
 from app.text.formatting import plural
 
 CALL = "call"  # of the session: path of the call whose details are shown
+# Path of the call that was jumped to last. Its mark outlives its details: a chart that is drawn anew
+# lets go of what is chosen in it.
+MARK = "marked_call"
 JUMP = "jump_to_call"  # whether to scroll there
 IN_TABLE, CHOSEN = "chosen_in_table", "chosen_call"
 UNFOLDED = "unfolded"
@@ -56,11 +59,11 @@ def show_exploration(
     follow_the_address(result)
     shown = collapsed(result, depth)
     marked = st.session_state.get(IN_TABLE, [])
-    jumped = [n for n, call in enumerate(shown.calls) if call.path == st.session_state.get(CALL)]
+    jumped = _places(shown, CALL)
     chart = st.container()
     stretch = choose_calls(shown)
     with chart:
-        in_chart = show_chart(shown, again, view, stretch, [*marked, *jumped])
+        in_chart = show_chart(shown, again, view, stretch, [*marked, *_places(shown, MARK)])
     details = st.container()
     findings()
     with st.expander("Layer by layer", icon=":material/table:", expanded=is_expert()):
@@ -80,6 +83,11 @@ def show_exploration(
         show_chosen(shown, folder, chosen)
 
 
+def _places(shown: Result, key: str) -> list[int]:
+    """Where the call is whose path the session has."""
+    return [n for n, call in enumerate(shown.calls) if call.path == st.session_state.get(key)]
+
+
 def show_chosen(shown: Result, folder: Path, chosen: list[int]) -> None:
     """The details of what was chosen, or how to choose."""
     jumped = next((c for c in shown.calls if c.path == st.session_state.get(CALL)), None)
@@ -95,7 +103,7 @@ def show_chosen(shown: Result, folder: Path, chosen: list[int]) -> None:
 
 def jump_to(path: str) -> None:
     """Has the details of a call shown, and brought into sight."""
-    st.session_state[CALL] = path
+    st.session_state[CALL] = st.session_state[MARK] = path
     st.session_state[JUMP] = True
 
 
@@ -106,7 +114,8 @@ def follow_the_address(result: Result) -> None:
         return
     st.session_state[LAYER] = asked
     if asked is None:
-        st.session_state.pop(CALL, None)
+        for key in (CALL, MARK):
+            st.session_state.pop(key, None)
     elif any(call.path == asked for call in result.calls):
         jump_to(asked)
     elif asked in blocks_of(result)[1]:

@@ -42,6 +42,19 @@ def test_a_chain_is_judged_by_its_predicted_signals(initializer, word, cause):
         assert found.reason.endswith("gradients come next.")
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "word"), [("sgd", Word.CANNOT), ("adam", Word.UNKNOWN), (None, Word.CANNOT)]
+)
+def test_gradients_are_waited_for_where_they_decide(optimizer, word):
+    parts = [layers.Dense(64, "tanh", kernel_initializer="random_normal") for _ in range(12)]
+    model = chain((64,), *parts, layers.Dense(10, kernel_initializer="lecun_normal"))
+    if optimizer is not None:
+        model.compile(optimizer, "mse")
+    found = verdict(model)
+    assert (found.verdict, "signal_vanishes" in found.causes) == (word, True)
+    assert found.reason.endswith("comes next.") is (word is Word.UNKNOWN)
+
+
 def test_inputs_that_are_no_longer_told_apart_are_foreseen():
     parts = [layers.Dense(64, "sigmoid") for _ in range(9)]
     assert "correlation_collapse" in verdict(chain((64,), *parts, layers.Dense(1))).causes
