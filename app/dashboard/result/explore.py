@@ -24,8 +24,8 @@ from app.text.escaping import plain_text
 from app.text.formatting import plural
 
 CALL = "call"  # of the session: path of the call whose details are shown
-# Path of the call that was jumped to last. Its mark outlives its details: a chart that is drawn anew
-# lets go of what is chosen in it.
+# Path of the call that was jumped to last. Its mark outlives its details: a chart that changes lets
+# go of what is chosen in it.
 MARK = "marked_call"
 JUMP = "jump_to_call"  # whether to scroll there
 IN_TABLE, CHOSEN = "chosen_in_table", "chosen_call"
