@@ -33,19 +33,19 @@ of what chance loses that training gained; `python -m benchmarks.trainings`):
 | an autoencoder with a narrow middle | trains | 68 % |
 | AlexNet's like by Glorot, whose signal falls by 1,220 | trains | 87 % |
 | a convolutional autoencoder by Glorot, whose signal falls by 13,000 | trains | 94 % |
-| ten convolutions by Glorot under global pooling, whose signal falls by 770 | will struggle; by Adam trains | 0 %; 79 % by Adam |
+| ten convolutions by Glorot under global pooling, falling by 770 | struggles; Adam: trains | 0 %; 79 % by Adam |
 | ten dense ReLU layers by Glorot, whose signal falls by 750 | trains | 88 % |
 | ten dense ReLU layers of 512 units by Glorot | trains | 98 %; 95 % by Adam |
 | twenty-four dense ReLU layers of 64 units by Glorot | will struggle | 0 %; 60 % by Adam |
 | three tanh layers of U(-0.05, 0.05), 64 units | trains | 99 %; 95 % by Adam |
 | four tanh layers of U(-0.05, 0.05), 32 units | trains | 88 %; 76 % by Adam |
-| six tanh layers of U(-0.05, 0.05), 128 units | will struggle; by Adam trains | 75 %; 84 % by Adam |
+| six tanh layers of U(-0.05, 0.05), 128 units | struggles; Adam: trains | 75 %; 84 % by Adam |
 | three ReLU layers of N(0, 0.02), 64 units | trains | 92 %; 90 % by Adam |
-| four ReLU layers of N(0, 0.02), 64 units | will struggle; by Adam trains | 0 %; 84 % by Adam |
-| six convolutions by Glorot under global pooling | will struggle; by Adam trains | 64 %; 69 % by Adam |
-| eight convolutions by Glorot under global pooling | will struggle; by Adam trains | 4 %; 80 % by Adam |
+| four ReLU layers of N(0, 0.02), 64 units | struggles; Adam: trains | 0 %; 84 % by Adam |
+| six convolutions by Glorot under global pooling | struggles; Adam: trains | 64 %; 69 % by Adam |
+| eight convolutions by Glorot under global pooling | struggles; Adam: trains | 4 %; 80 % by Adam |
 | fourteen convolutions by Glorot under global pooling | will struggle | 0 %; 0 % by Adam |
-| ten convolutions by Glorot before a dense layer | will struggle; by Adam trains | 96 %; 97 % by Adam |
+| ten convolutions by Glorot before a dense layer | struggles; Adam: trains | 96 %; 97 % by Adam |
 | a U-Net by Glorot, without normalization | trains | 97 % |
 | logits of what is normalized, divided by 0.01 | trains | 96 % |
 | ten sigmoids whose biases begin at -4.6, cross-entropy | trains | 77 %, as with -2 |
@@ -57,7 +57,7 @@ of what chance loses that training gained; `python -m benchmarks.trainings`):
 | a SIREN, two inputs, rings for digits | trains | 0 %; 91 % by Adam at 0.0001 |
 | a text classifier by an LSTM, pixels for words | trains | 9 %; 10 % by Adam at 0.001 |
 
-"By Adam" is a model that was compiled with it. Some verdicts these trainings do not bear out: 300
+"Adam" is a model that was compiled with it. Some verdicts these trainings do not bear out: 300
 steps are few for the last one; and six tanh layers, or ten convolutions before a dense layer, learn
 by SGD, too, with update ratios at which others learn nothing.
 
