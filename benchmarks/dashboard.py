@@ -123,6 +123,11 @@ def interactions(browser: Browser, folder: Path) -> Iterator[Line]:
         points = main_chart(page).evaluate("gd => gd._fullData.reduce((n, t) => n + t.y.length, 0)")
         yield "the chart", 0.0, f"{traces} traces, {points:,} points"
         yield from chart_times(page)
+        # Views of the mean and of more are for experts.
+        start = time.perf_counter()
+        page.goto(f"{running.address}/?job={key}&expert=true")
+        await_drawn(page)
+        yield "with every figure", time.perf_counter() - start, "page and chart, from the address"
         # The two ends of what a visitor waits for: the click, and what it was for.
         for label, title in (("Mean", "mean"), ("Variance", "variance")):
             start = time.perf_counter()
@@ -133,7 +138,7 @@ def interactions(browser: Browser, folder: Path) -> Iterator[Line]:
         start = time.perf_counter()
         page.get_by_role("textbox", name="Filter").fill("block12[0-9]/conv$")
         page.keyboard.press("Enter")
-        page.get_by_text(f"10 of {CALLS:,} calls").wait_for()
+        page.get_by_text(f"10 of {CALLS:,} layers").wait_for()
         yield "filter the table", time.perf_counter() - start, "by a regular expression"
         start = time.perf_counter()
         page.get_by_role("slider").last.press("PageDown")
