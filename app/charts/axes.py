@@ -138,21 +138,30 @@ def along(calls: Sequence[Call]) -> list[int | None]:
     return order
 
 
+# Operations that return a mask.
+_COMPARISONS = frozenset([
+    "Equal", "NotEqual", "Greater", "GreaterEqual", "Less", "LessEqual", "LogicalAnd",
+    "LogicalOr", "LogicalXor", "LogicalNot", "Isfinite", "Isinf", "Isnan",
+])  # fmt: skip
+
+
 def of_signals(result: P) -> P:
-    """The same without the figures of integer inputs, such as numbers of words: no signals."""
+    """The same without the figures of what is no signal: numbers of words, and masks."""
     whole = {
         each.name
         for each in getattr(getattr(result, "model", None), "inputs", ())
-        if each.dtype.startswith(("int", "uint", "bool", "string"))
+        if each.taken == "integers" or each.dtype.startswith(("int", "uint", "bool", "string"))
     }
-    if not whole:
+    dark = [
+        call.class_name in _COMPARISONS or (call.path in whole and not call.inputs)
+        for call in result.calls
+    ]
+    if not any(dark):
         return result
     return result.with_calls(
         tuple(
-            call.model_copy(update={"series": {}})
-            if call.path in whole and not call.inputs
-            else call
-            for call in result.calls
+            call.model_copy(update={"series": {}}) if is_dark else call
+            for call, is_dark in zip(result.calls, dark, strict=True)
         )
     )
 

@@ -559,8 +559,18 @@ def test_a_connection_that_skips_others_is_not_drawn(build_result):
     assert trace(variance_chart(result), "Default measured").x is None
 
 
-def test_integers_are_no_signal(build_result):
+@pytest.mark.parametrize(
+    ("given", "class_name"),
+    [
+        ({"dtype": "int32"}, "InputLayer"),
+        ({"dtype": "float32", "taken": "integers"}, "InputLayer"),  # what only an Embedding reads
+        ({"dtype": "float32"}, "NotEqual"),  # a mask
+    ],
+)
+def test_integers_are_no_signal(build_result, given, class_name):
     result = branching(build_result)
+    result["model"]["inputs"][-1] |= given
+    result["calls"][6]["class"] = class_name
     result["calls"][6]["default"]["measured"]["variance"] = 1e9
     figure = variance_chart(result)
     assert trace(figure, "Default measured").y[9] is None
