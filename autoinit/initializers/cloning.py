@@ -108,6 +108,8 @@ def clone_with_weights(
         if [value.shape for value in values] == [variable.shape for variable in variables]:
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
+            if values and hasattr(copy, "finalize_state"):
+                copy.finalize_state()  # a Normalization computes with what it makes of these
     return copied
 
 

@@ -67,3 +67,20 @@ def test_arrays_of_several_inputs_have_names():
         autoinit.check(model, x)
     taken = autoinit.check(model, {"a": x + 1, "b": x}, verbose=False).model.inputs
     assert [each.mean for each in taken] == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["data", "what the layer says"])
+def test_columns_of_other_sizes_that_a_normalization_was_adapted_to(given):
+    """Each has mean 0 and variance 1 behind it: in the copy, in predictions and in AutoInit's."""
+    columns = np.random.default_rng(0).random((256, 3)) * [8.0, 400.0, 4000.0]
+    normalization = layers.Normalization(name="n")
+    normalization.adapt(columns)
+    stack = [normalization, layers.Dense(64, "relu", name="d"), layers.Dense(1)]
+    model = keras.Sequential([keras.Input((3,)), *stack])
+    result = autoinit.check(model, columns.astype("float32") if given else None, verbose=False)
+    for call in result.calls:
+        if call.path in ("n", "d"):
+            assert call.measured("autoinit").variance == pytest.approx(1.0, rel=0.35)
+        if call.path == "n":
+            assert call.predicted("autoinit").variance == pytest.approx(1.0, rel=0.1)
+    assert result.verdicts["uploaded"].verdict == "trains"

@@ -8,7 +8,7 @@ PREPROCESSING = [
     case(layers.Rescaling, "numbers", (40,), scale=0.3, offset=-1.0, moments=SHIFTED),
     case(layers.Rescaling, "for each channel", (20, 3), scale=[0.3, 2.0, 1.0],
          offset=[0.0, 1.0, -1.0], moments=SHIFTED),
-    case(layers.Normalization, "for each channel", (20, 3), mean=[0.3, 2.0, 1.0],
+    case(layers.Normalization, "for each channel", (20, 3), mean=[3.3, 5.0, 4.0],
          variance=[0.5, 4.0, 1.0], moments=SHIFTED),
     case(layers.Normalization, "one for all", (20, 3), axis=None, mean=0.4, variance=2.5,
          moments=SHIFTED),

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from app.analysis.diagnosis.linter.input_scaling import expected_inputs
 from app.analysis.settings import Settings
+from autoinit.arrays import as_array
 from autoinit.errors import ModelFileError
 from autoinit.findings import Finding
 from autoinit.graph.input_moments import integer_inputs, require_inputs
-from autoinit.graph.model_graph import ModelGraph
+from autoinit.graph.model_graph import Call, ModelGraph
 from autoinit.model_files.read.hdf5 import quoted
 from autoinit.running.inputs import Data, check_data, data_moments
 
@@ -73,7 +79,7 @@ def _without_data(graph: ModelGraph, settings: Settings) -> Inputs:
     """Moments that were chosen; else those that the first layers say they take; else 0 and 1."""
     integers, chosen = integer_inputs(graph), settings.input_moments or {}
     expected = expected_inputs(graph) if settings.takes_expected_input else {}
-    moments, taken, findings = {}, {}, []
+    moments, taken, findings, data = {}, {}, [], {}
     for call in graph.inputs:
         path = call.path
         if path in chosen:
@@ -83,6 +89,8 @@ def _without_data(graph: ModelGraph, settings: Settings) -> Inputs:
         elif path in expected:
             found = expected[path]
             moments[path], taken[path] = [found.mean, found.variance], found.kind
+            if found.kind == "statistics":
+                data[path] = _of_statistics(call, found.by.layer, settings.seed)
             findings.append(
                 Finding(
                     "input_taken",
@@ -96,7 +104,21 @@ def _without_data(graph: ModelGraph, settings: Settings) -> Inputs:
         else:
             moments[path] = [settings.input_mean or 0.0, settings.input_variance or 1.0]
             taken[path] = "default" if settings.takes_expected_input else "chosen"
-    return Inputs(*_columns(moments), findings=tuple(findings), taken=taken)
+    return Inputs(*_columns(moments), data or None, tuple(findings), taken=taken)
+
+
+def _of_statistics(call: Call, layer: Any, seed: int) -> NDArray[np.float32]:
+    """Noise of which each feature has the mean and the variance that a Normalization takes away."""
+    shape = call.outputs[0].sample
+    samples = min(max(_ENTRIES // math.prod(shape), _FEWEST), _MOST)
+    noise = np.random.default_rng(seed).standard_normal((samples, *shape), dtype=np.float32)
+    mean, variance = (
+        np.asarray(as_array(each), np.float64) for each in (layer.mean, layer.variance)
+    )
+    return (noise * np.sqrt(variance) + mean).astype(np.float32)
+
+
+_FEWEST, _MOST, _ENTRIES = 8, 512, 4_000_000
 
 
 def _columns(moments: dict[str, list[float]]) -> tuple[dict[str, float], dict[str, float]]:

@@ -24,6 +24,9 @@ HAND = [
     # x·1 + 1 and x·2 + 3: means 1.5 and 4; variances 1.5 and 6.
     (case(layers.Normalization, "inverted", (5, 2), mean=[1.0, 3.0], variance=[1.0, 4.0],
           invert=True, moments=SHIFTED), 2.75, 3.75 + 1.25**2),
+    # Over both features mean 2 and variance 2.5 + 1, as the input has: each is the one adapted to.
+    (case(layers.Normalization, "as adapted", (5, 2), mean=[1.0, 3.0], variance=[1.0, 4.0],
+          moments=((2.0, 3.5),)), 0.0, 1.0),
     # Means of data −0.5 and −11.5/2; variances 1.5 and 0.375.
     (case(layers.Normalization, "adapted", (2,), build=adapted, moments=SHIFTED),
      -3.125, 0.9375 + 2.625**2),
