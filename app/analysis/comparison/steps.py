@@ -18,7 +18,7 @@ from app.analysis.diagnosis.diagnose import SeriesFigures, diagnose, foreseen
 from app.analysis.diagnosis.linter.lint import Linted
 from app.analysis.diagnosis.linter.weights import frozen_weights, weights_not_finite
 from app.analysis.diagnosis.measured.recurrence import recurrent_growth
-from app.analysis.diagnosis.measured.series import update_ratios
+from app.analysis.diagnosis.measured.series import squared_slope, update_ratios
 from app.analysis.settings import Settings
 from autoinit.arrays import as_array, mean_and_deviation
 from autoinit.findings import Finding
@@ -224,6 +224,7 @@ class Analysis:
                     found.growth.get(series, ()),
                     found.updates.get(series, ()),
                     found.zeros.get(series),
+                    squared_slope(self.graph, found.few_gradients.get(series)),
                 )
                 for series, probes in found.probes.items()
             },

@@ -17,11 +17,23 @@ import numpy as np
 from app.analysis.diagnosis.fault import Fault, found_by
 from app.analysis.diagnosis.linter.architecture import NORMALIZERS
 from app.analysis.diagnosis.linter.lint import Linted
-from app.analysis.diagnosis.linter.optimizers import descent_rate, gradient_scale, optimizer_of
+from app.analysis.diagnosis.linter.optimizers import (
+    curvature,
+    descent_rate,
+    gradient_scale,
+    optimizer_of,
+    unscaled_descent,
+)
 from app.analysis.diagnosis.linter.training import statistics_mismatch
 from app.analysis.diagnosis.linter.zeros import zero_kernels
-from app.analysis.diagnosis.measured.flow import statistic_branches
-from app.analysis.diagnosis.measured.inputs import collapse, constant_outputs
+from app.analysis.diagnosis.measured.flow import Point, statistic_branches
+from app.analysis.diagnosis.measured.inputs import (
+    UNSCALED,
+    collapse,
+    constant_outputs,
+    entrances,
+    unscaled_inputs,
+)
 from app.analysis.diagnosis.measured.series import Measured, received_by_normalizers, spectral
 from app.analysis.diagnosis.measured.signals import (
     distortions,
@@ -30,8 +42,10 @@ from app.analysis.diagnosis.measured.signals import (
     gradient_within_recurrences,
     not_finite,
     signal_changes,
+    slow_branches,
 )
 from app.analysis.diagnosis.measured.units import dead_units, saturated_units
+from app.analysis.diagnosis.outputs import by_outputs
 from app.analysis.diagnosis.roles import Role, roles_of
 from app.analysis.diagnosis.verdict import SMALL, Verdict, Word, gathered, verdict_of, with_remedies
 from autoinit.graph.model_graph import ModelGraph
@@ -65,6 +79,7 @@ class SeriesFigures:
         growth: faults of recurrences, measured with these weights.
         updates: update ratio of each call's kernel; empty where gradients could not be measured.
         zero: indices of the calls whose kernels are zero; None for those of the file.
+        slope: squared norm of a sample's gradient for all weights; None where it is not known.
     """
 
     forward: Sequence[Moments | None]
@@ -72,6 +87,7 @@ class SeriesFigures:
     growth: tuple[Fault, ...] = ()
     updates: Sequence[float | None] = ()
     zero: frozenset[int] | None = None
+    slope: float | None = None
 
 
 def diagnose(
@@ -98,6 +114,7 @@ def diagnose(
         for call in graph.calls
         if call.path in zero_paths and roles[call.index] is Role.KERNEL
     )
+    optimizer = optimizer_of(linted.compiled)
     faults = list(linted.faults)
     codes = {fault.code for fault in faults}
     for name, figures in series.items():
@@ -108,7 +125,7 @@ def diagnose(
             else frozenset(index for index in figures.zero if roles[index] is Role.KERNEL)
         )
         measured = Measured(
-            graph, roles, figures.forward, backward, own_zero, name, figures.updates
+            graph, roles, figures.forward, backward, own_zero, name, figures.updates, figures.slope
         )
         found = [*measured_faults(measured), *figures.growth]
         if name == "uploaded":
@@ -117,9 +134,10 @@ def diagnose(
             found = [fault for fault in found if fault.code in _OF_A_CHECKUP]
         on_purpose = "zero_on_purpose" in codes and "zero_kernel" not in codes
         faults += [f for f in found if f.code != "constant_output" or not on_purpose]
-    if not linted.trained:
-        own = series.get("uploaded", series.get("default"))
-        faults += found_by((_descent_rate,), graph, linted, own.updates if own is not None else ())
+        if not linted.trained:
+            faults += found_by((_descent_rate,), linted, measured)
+            if optimizer is not None and optimizer.is_plain:
+                faults += found_by((slow_branches,), measured, points_of(measured))
     functions = Counter(
         step.activation
         for step in architecture.steps
@@ -127,10 +145,9 @@ def diagnose(
     )
     by_selu = 2 * functions["selu"] > functions.total() and "init_vs_activation" not in codes
     normalized = any(step.class_name in NORMALIZERS for step in architecture.steps)
-    optimizer = optimizer_of(linted.compiled)
     counted = [
         fault
-        for fault in with_remedies(faults, functions, normalized)
+        for fault in with_remedies(by_outputs(graph, faults), functions, normalized)
         if fault.code not in disabled
     ]
     verdicts = {
@@ -150,8 +167,8 @@ def diagnose(
 
 def measured_faults(measured: Measured) -> Iterator[Fault]:
     """All faults that the figures of a series show."""
-    aside = measured.gates | statistic_branches(measured.graph, measured.roles)
-    points = measured.flow().points(aside)
+    points = points_of(measured)
+    yield from unscaled_inputs(measured)
     yield from not_finite(measured)
     yield from gradient_not_finite(measured)
     yield from dead_units(measured)
@@ -164,16 +181,28 @@ def measured_faults(measured: Measured) -> Iterator[Fault]:
     yield from constant_outputs(measured)
 
 
-def _descent_rate(
-    graph: ModelGraph, linted: Linted, updates: Sequence[float | None]
-) -> Iterator[Fault]:
-    """The stored rate of plain gradient descent beside measured update ratios."""
-    optimizer = optimizer_of(linted.compiled)
-    if optimizer is not None and updates and len(graph.outputs) == 1:
-        (output,) = graph.outputs
-        units = int(output.shape[-1] or 1)
-        scale = gradient_scale(linted.architecture, linted.compiled, output.entries, units)
-        yield from descent_rate(linted.architecture, optimizer, updates, scale)
+def points_of(measured: Measured) -> list[Point]:
+    """The places where levels count."""
+    aside = measured.gates | statistic_branches(measured.graph, measured.roles)
+    return measured.flow().points(aside)
+
+
+def _descent_rate(linted: Linted, measured: Measured) -> Iterator[Fault]:
+    """The stored rate of plain gradient descent beside what was measured of a series."""
+    optimizer, graph = optimizer_of(linted.compiled), measured.graph
+    if optimizer is None or not measured.updates or len(graph.outputs) != 1:
+        return
+    (output,) = graph.outputs
+    told = linted.architecture, linted.compiled, output.entries, int(output.shape[-1] or 1)
+    large = [each for each in entrances(measured) if each.square >= UNSCALED]
+    if large and measured.slope is not None:
+        data = max(each.square for each in large)
+        slope = max(measured.slope, *(each.slope for each in large))
+        yield from unscaled_descent(optimizer, data, slope, curvature(*told), measured.series)
+    else:
+        yield from descent_rate(
+            linted.architecture, optimizer, measured.updates, gradient_scale(*told), measured.series
+        )
 
 
 def foreseen(

@@ -103,6 +103,10 @@ So it is where nothing is wrong but what training bears: kernels of several laye
 one seed, one constant kernel among random ones, two kernels with nothing nonlinear between them in
 a network that has nonlinearities elsewhere.
 
+Compile settings count: loss, penalties, and a learning rate far from what the kernels bear; so do
+data that are given, and not scaled. Of several outputs those that a dead one leaves alone are
+named.
+
 Weights that were trained (biases or moving statistics that start fixed have moved) get a checkup:
 dead and saturated units, collapse, statistics, figures that are not finite.
 """

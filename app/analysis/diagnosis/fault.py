@@ -35,6 +35,7 @@ class Fault:
         consequence: for the verdict.
         series: whose weights show it; None where it is the file's, whatever the weights.
         bearable: whether networks learn all the same, as long as nothing else is wrong.
+        others: paths of further layers that have it.
     """
 
     code: str
@@ -45,6 +46,7 @@ class Fault:
     consequence: Consequence = Consequence.SERIOUS
     series: str | None = None
     bearable: bool = False
+    others: tuple[str, ...] = ()
 
 
 def found_by(rules: Iterable[Callable[..., Iterable[Fault]]], *given: Any) -> Iterator[Fault]:
@@ -80,8 +82,13 @@ REMEDIES = {
     "bound_recurrence": "Use tanh in the recurrence, gates (LSTM, GRU), or orthogonal recurrent "
     "kernels.",
     "lower_rate": "Drop less: a rate of 0.1 to 0.5.",
+    "weaken_regularizer": "Take a weaker penalty: L2 of 1e-4 to 1e-2, L1 of 1e-5 to 1e-3.",
+    "start_at_one": 'Start gamma at 1 (gamma_initializer="ones"): zeros belong at the end of a '
+    "residual branch only.",
+    "move_dropout": "Put the dropout before the last layer, or leave it out.",
     "unfreeze": "Set trainable=True for the layers that are to learn, and compile the model anew.",
     "change_rate": "Begin training with the learning rate that is named.",
+    "faster_descent": "Train by Adam or with momentum, or take AutoInit's weights.",
     "fix_statistics": "Set moving_mean and moving_variance anew: train on with training=True, or "
     "reset them to 0 and 1.",
     "keep_zero_init": "Keep these zeros: they are there on purpose.",

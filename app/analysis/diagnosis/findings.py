@@ -122,6 +122,7 @@ def finding_of(fault: Fault) -> Finding:
         severity=fault.consequence.value,
         remedy=fault.remedy,
         advice=REMEDIES[fault.remedy],
+        others=fault.others,
         **series,
     )
 

@@ -24,6 +24,9 @@ ORDER = (
     "recurrent_growth",
     "misplaced_activation",
     "dropout_rate",
+    "dropout_last",
+    "regularizer",
+    "zero_gamma",
     "unscaled_input",
     "train_inference_mismatch",
     "kernel_mean",
@@ -31,6 +34,7 @@ ORDER = (
     "not_finite",
     "signal_explodes",
     "signal_vanishes",
+    "slow_branch",
     "correlation_collapse",
     "gradient_vanishes",
     "gradient_explodes",
@@ -39,6 +43,7 @@ ORDER = (
     "saturated",
     "dead_channels",
     "constant_output",
+    "learning_rate",
 )
 # Faults of the weights that a file starts from: a new draw by AutoInit has none of them.
 OF_INITIAL_WEIGHTS = frozenset(
@@ -99,13 +104,17 @@ class Verdict:
 
 
 def ranked(faults: Iterable[Fault]) -> list[Fault]:
-    """The most severe first, causes before what follows from them."""
+    """The most severe first, causes before what follows from them.
+
+    What no weights can make good, such as a softmax over one unit, comes before what they can.
+    """
     order = {code: place for place, code in enumerate(ORDER)}
     consequences = list(Consequence)
     return sorted(
         faults,
         key=lambda f: (
             f.consequence is Consequence.NOTE,
+            f.series is not None or f.consequence is not Consequence.FATAL,
             order.get(f.code, len(order)),
             consequences.index(f.consequence),
         ),
@@ -138,6 +147,9 @@ def verdict_of(
     mine = ranked(
         f for f in faults if concerns(f, series) and f.consequence is not Consequence.NOTE
     )
+    unscaled = next(
+        (f for f in ranked(faults) if f.code == "unscaled_input" and concerns(f, series)), None
+    )
     grave = [fault for fault in mine if not fault.bearable]
     fatal = any(fault.consequence is Consequence.FATAL for fault in grave)
     small = _only_small(grave)
@@ -146,7 +158,7 @@ def verdict_of(
     if mine and measured == 1.0 and (not grave or moves or steps):
         first = next((fault for fault in grave if fault.code in _SHOWN), mine[0])
         learns = _BORNE if not grave else _MOVES if moves else _STEPS
-        return Verdict(Word.TRAINS, f"{first.message} {learns}", remedy=first.remedy)
+        return _trains(f"{first.message} {learns}", first.remedy, unscaled)
     if mine:
         slowly = small and _move(updates, *_SLOWLY)
         hopeless = fatal and not (slowly and adaptive is not False)
@@ -174,15 +186,28 @@ def verdict_of(
         )
     codes = {fault.code for fault in faults}
     spoils = any(
-        fault.series == "autoinit" and fault.consequence is not Consequence.NOTE for fault in faults
+        fault.series == "autoinit"
+        and fault.consequence is not Consequence.NOTE
+        and fault.code != "learning_rate"
+        for fault in faults
     )
     keeps = spoils or self_normalizing
     on_purpose = "keep_zero_init" if "zero_on_purpose" in codes else "none_needed"
-    return Verdict(
-        Word.TRAINS,
+    return _trains(
         "Signals and gradients keep their size on the main paths, and inputs stay apart.",
-        remedy="keep_init" if keeps and series in OF_FILE else on_purpose,
+        "keep_init" if keeps and series in OF_FILE else on_purpose,
+        unscaled,
     )
+
+
+def _trains(reason: str, remedy: str, unscaled: Fault | None) -> Verdict:
+    """It trains; by data that are not scaled less well than it could."""
+    if unscaled is not None:
+        reason, remedy = f"{reason} {unscaled.message} {_SCALED}", unscaled.remedy
+    return Verdict(Word.TRAINS, reason, remedy=remedy)
+
+
+_SCALED = "Scaled data would be learnt faster."
 
 
 # Kernels that make signals and gradients small, and nothing else that is wrong.
@@ -269,16 +294,20 @@ def advice(fault: Fault) -> str:
     return REMEDIES[fault.remedy]
 
 
+_OF_NO_WEIGHTS = frozenset({"learning_rate", "unscaled_input"})
+
+
 def gathered(faults: Sequence[Fault]) -> list[Fault]:
     """One cause, one finding: what two series share is told once.
 
     Where the weights of a file and its initializers show the same, the file's are named; those of
-    other schemes stay, since they say that these do not help.
+    other schemes stay, since they say that these do not help; where it is the data's or the
+    optimizer's, no scheme could.
     """
     kept: dict[tuple[str, str | None], Fault] = {}
     for fault in faults:
         own = fault.series is None or fault.series in OF_FILE
-        key = fault.code, None if own else fault.series
+        key = fault.code, None if own or fault.code in _OF_NO_WEIGHTS else fault.series
         before = kept.get(key)
         if before is None or (before.series == "default" and fault.series == "uploaded"):
             kept[key] = fault

@@ -131,7 +131,11 @@ def show_verdicts(
         advice = others[0].advice
     if advice:
         lines.append(f'<div class="advice">→ {html_text(advice, MESSAGE_LIMIT)}</div>')
-    rates = [finding.message for finding in result.findings if finding.code == "learning_rate"]
+    rates = [
+        finding.message
+        for finding in result.findings
+        if finding.code == "learning_rate" and finding.message not in own.reason
+    ]
     lines += [f"<div>{html_text(message, MESSAGE_LIMIT)}</div>" for message in rates]
     helps = own.tone != "good" and any(card.tone == "good" for card in found)
     st.html(f'<div class="answer {tone}">{"".join(lines)}</div>')

@@ -32,6 +32,15 @@ KINDS = (
         test="app.analysis.diagnosis.linter.zeros",
     ),
     FindingKind(
+        "zero_gamma",
+        Severity.PROBLEM,
+        "Normalizations that give nothing",
+        cause="Gamma starts at 0, with no branch beside it and an activation such as ReLU behind: "
+        "nothing passes, and no gradient ever changes it.",
+        remedy="Start gamma at 1; zeros belong at the end of a residual branch only.",
+        test="app.analysis.diagnosis.linter.zeros",
+    ),
+    FindingKind(
         "zero_on_purpose",
         Severity.FACT,
         "Kernels of zeros that a gradient reaches",

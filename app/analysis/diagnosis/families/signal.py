@@ -31,6 +31,15 @@ KINDS = (
         test="app.analysis.diagnosis.measured.signals",
     ),
     FindingKind(
+        "slow_branch",
+        Severity.PROBLEM,
+        "A branch too small for plain gradient descent",
+        cause="Its signal falls by 10,000 or more beside what passes by, and the stored optimizer "
+        "is gradient descent without momentum, which goes by the size of gradients.",
+        remedy="Train by Adam or with momentum, or draw the branch larger, as AutoInit does.",
+        test="app.analysis.diagnosis.measured.signals",
+    ),
+    FindingKind(
         "constant_output",
         Severity.PROBLEM,
         "The output does not depend on the input",

@@ -24,7 +24,7 @@ KINDS = (
     ),
     FindingKind(
         "learning_rate",
-        Severity.HINT,
+        Severity.PROBLEM,
         "The learning rate does not fit the kernels",
         cause="The first step of the stored optimizer would change the kernels by several times "
         "their size, or by less than a millionth of it. Classifiers of digits learnt best at 0.01 "
@@ -45,10 +45,11 @@ KINDS = (
     FindingKind(
         "misplaced_activation",
         Severity.PROBLEM,
-        "A softmax in a hidden layer",
-        cause="Its outputs add up to 1, so that each is small and hardly differs between inputs.",
-        remedy="Use ReLU or GELU there; a softmax belongs at the end, or where it weighs other "
-        "signals.",
+        "A softmax in a hidden layer, or a sigmoid of what is bounded",
+        cause="Outputs of a softmax add up to 1, so that each is small and hardly differs between "
+        "inputs; a sigmoid of what is between -1 and 1 comes to 0.27 to 0.73.",
+        remedy="Use ReLU or GELU there, or leave it out; a softmax belongs at the end, or where it "
+        "weighs other signals.",
         test="app.analysis.diagnosis.linter.structure",
     ),
     FindingKind(
@@ -59,6 +60,24 @@ KINDS = (
         "as the share to drop.",
         remedy="Take a rate of 0.1 to 0.5.",
         test="app.analysis.diagnosis.linter.structure",
+    ),
+    FindingKind(
+        "dropout_last",
+        Severity.PROBLEM,
+        "Dropout behind the last layer",
+        cause="It sets answers to 0 in training, which no weights can foresee: the loss stays "
+        "large, and numbers are learnt badly.",
+        remedy="Put it before the last layer, or leave it out.",
+        test="app.analysis.diagnosis.linter.structure",
+    ),
+    FindingKind(
+        "regularizer",
+        Severity.PROBLEM,
+        "A penalty that outweighs the loss",
+        cause="The penalty on two kernels or more is so strong (L2 from 0.3, L1 from 0.03) that it "
+        "draws them to 0, whatever there is to learn.",
+        remedy="Take a weaker one: L2 of 1e-4 to 1e-2, L1 of 1e-5 to 1e-3.",
+        test="app.analysis.diagnosis.linter.regularizers",
     ),
     FindingKind(
         "bottleneck_rank",
@@ -74,10 +93,11 @@ KINDS = (
         "unscaled_input",
         Severity.PROBLEM,
         "The input is not scaled, or scaled twice",
-        cause="By what the file says of its input (bytes), the first kernel receives a signal "
-        "that is far from a mean square of 1.",
+        cause="By what the file says of its input (bytes), or by data that were given, the first "
+        "kernel receives a signal that is far from a mean square of 1: functions are saturated, or "
+        "steps of gradient descent are too large.",
         remedy="Scale once, with Rescaling(1/255) or Normalization, before the first kernel.",
-        test="app.analysis.diagnosis.linter.structure",
+        test="app.analysis.diagnosis.measured.inputs",
     ),
     FindingKind(
         "bias_before_normalization",

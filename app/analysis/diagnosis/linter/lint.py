@@ -14,6 +14,7 @@ from app.analysis.diagnosis.linter.architecture import Architecture, Entry, arch
 from app.analysis.diagnosis.linter.copies import equal_kernels, symmetric_units
 from app.analysis.diagnosis.linter.losses import output_faults
 from app.analysis.diagnosis.linter.optimizers import adaptive_rate, optimizer_of
+from app.analysis.diagnosis.linter.regularizers import strong_regularizers
 from app.analysis.diagnosis.linter.scales import (
     kernels_with_a_mean,
     selu_without_lecun,
@@ -76,9 +77,12 @@ def lint(
         trained = is_trained(architecture)
     except Exception:  # as in `found_by`
         trained = False
-    faults = [*structural(architecture), *found_by((output_faults,), architecture, compiled)]
-    if trained:  # what is frozen then has been
-        faults = [fault for fault in faults if fault.code != "nothing_trainable"]
+    faults = [
+        *structural(architecture),
+        *found_by((output_faults, strong_regularizers), architecture, compiled),
+    ]
+    if trained:  # what is frozen then has been, and a penalty was borne
+        faults = [f for f in faults if f.code not in ("nothing_trainable", "regularizer")]
     # Kernels that were trained are no start any more: only zeros and copies are told of them.
     faults += [
         fault

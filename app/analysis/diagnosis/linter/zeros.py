@@ -49,12 +49,10 @@ def zero_faults(architecture: Architecture) -> Iterator[Fault]:
     at once or in the step after; what does not change however long one waits is at fault.
     """
     zero = {s.index for s in architecture.kernels() if _is_zero(architecture, s) and s.trainable}
-    stuck = set(zero)
-    biased = {
-        s.index
-        for s in architecture.kernels()
-        if s.config.get("use_bias", True) and not _is_zero(architecture, s, "bias")
-    }
+    gammas = _zero_gammas(architecture)
+    stuck = zero | gammas
+    moving = [s for s in architecture.steps if s.is_kernel or s.index in gammas]
+    biased = {s.index for s in moving if _has_bias(s) and not _is_zero(architecture, s, _bias(s))}
     for _ in range(_PATIENCE):
         nothing = _nothing_arrives(architecture, stuck, biased)
         reached = _gradient_arrives(architecture, stuck, nothing)
@@ -64,9 +62,7 @@ def zero_faults(architecture: Architecture) -> Iterator[Fault]:
             if i in reached and not all(nothing[j] for j in architecture.steps[i].inputs)
         }
         moved = {
-            s.index
-            for s in architecture.kernels()
-            if s.index in reached and s.config.get("use_bias", True) and s.index not in biased
+            s.index for s in moving if s.index in reached and _has_bias(s) and s.index not in biased
         }
         stuck -= learned
         biased |= moved
@@ -74,17 +70,23 @@ def zero_faults(architecture: Architecture) -> Iterator[Fault]:
             break
     else:
         stuck = set()  # they open one after the other
-    if stuck:
-        step = architecture.steps[min(stuck)]
-        yield Fault(
-            "zero_kernel",
-            step.path,
-            step.class_name,
-            f"{layers_have(len(stuck))} kernels of zeros that no gradient can ever change, first "
-            f"{step.path!r}: nothing arrives there, and nothing comes back.",
-            "redraw_random",
-            Consequence.FATAL,
-        )
+    for found, code, what, remedy in (
+        (stuck & zero, "zero_kernel", "kernels", "redraw_random"),
+        (stuck & gammas, "zero_gamma", "a gamma", "start_at_one"),
+    ):
+        if found:
+            joined = "and" if code == "zero_kernel" else "or"
+            first, *others = (architecture.steps[index] for index in sorted(found))
+            yield Fault(
+                code,
+                first.path,
+                first.class_name,
+                f"{layers_have(len(found))} {what} of zeros that no gradient can ever change, "
+                f"first {first.path!r}: nothing arrives there, {joined} nothing comes back.",
+                remedy,
+                Consequence.FATAL,
+                others=tuple(step.path for step in others),
+            )
     kept = zero - stuck
     if kept:
         step = architecture.steps[min(kept)]
@@ -99,6 +101,27 @@ def zero_faults(architecture: Architecture) -> Iterator[Fault]:
         )
 
 
+def _zero_gammas(architecture: Architecture) -> set[int]:
+    """Normalizations that multiply by zeros, which training may change."""
+    return {
+        step.index
+        for step in architecture.steps
+        if step.class_name in NORMALIZERS
+        and step.trainable
+        and step.config.get("scale", True) is not False
+        and ("gamma" in architecture.values(step) or "gamma_initializer" in step.config)
+        and _is_zero(architecture, step, "gamma")
+    }
+
+
+def _bias(step: LayerStep) -> str:
+    return "bias" if step.is_kernel else "beta"
+
+
+def _has_bias(step: LayerStep) -> bool:
+    return step.config.get("use_bias" if step.is_kernel else "center", True) is not False
+
+
 def _nothing_arrives(architecture: Architecture, zero: set[int], biased: set[int]) -> list[bool]:
     """For each step whether its output is zero whatever the input."""
     found: list[bool] = []
@@ -106,7 +129,7 @@ def _nothing_arrives(architecture: Architecture, zero: set[int], biased: set[int
         before = [found[i] for i in step.inputs]
         if not before:
             found.append(False)
-        elif step.is_kernel:
+        elif step.is_kernel or step.index in zero:
             found.append((step.index in zero or all(before)) and step.index not in biased)
         elif step.activation is not None:
             found.append(all(before) and step.activation.replace("_", "") in _ZERO_AT_ZERO)

@@ -242,9 +242,15 @@ class Flow:
         return point.backward - (before - behind) > -least
 
     def _is_last(self, index: int) -> bool:
-        """Whether nothing but an activation comes after a call."""
-        readers = self.readers[index]
-        return all(self._is_activation(each) and not self.readers[each] for each in readers)
+        """Whether nothing but an activation, and fixed factors, come after a call."""
+        waiting, activations = list(self.readers[index]), 0
+        while waiting:
+            reader = waiting.pop()
+            activations += self._is_activation(reader)
+            if not (self._is_activation(reader) or self.roles[reader] in PASSING):
+                return False
+            waiting += self.readers[reader]
+        return activations <= 1
 
     def _source(self, index: int) -> int | None:
         """The call of whose output another one reads most."""

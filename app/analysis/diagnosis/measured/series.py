@@ -27,6 +27,7 @@ class Measured:
         zero: calls whose kernels are zero.
         series: its name.
         updates: update ratio of each call's kernel; empty where it is not known.
+        slope: squared norm of a sample's gradient for all weights; None where it is not known.
     """
 
     graph: ModelGraph
@@ -36,6 +37,7 @@ class Measured:
     zero: frozenset[int]
     series: str
     updates: Sequence[float | None] = ()
+    slope: float | None = None
 
     @cached_property
     def producers(self) -> Mapping[int, int]:
@@ -80,6 +82,11 @@ _ALIKE = 0.99
 _BYPASS = 10.0
 
 
+def layer_path(call: Call) -> str:
+    """The path of a call's layer: that of a fused activation is the layer's."""
+    return (call.part == "activation" and call.path.rpartition("/")[0]) or call.path
+
+
 def fault_of(
     measured: Measured,
     code: str,
@@ -89,8 +96,9 @@ def fault_of(
     consequence: Consequence = Consequence.SERIOUS,
 ) -> Fault:
     """A fault of the series, at a call."""
-    path = (call.part == "activation" and call.path.rpartition("/")[0]) or call.path
-    return Fault(code, path, call.class_name, message, remedy, consequence, measured.series)
+    return Fault(
+        code, layer_path(call), call.class_name, message, remedy, consequence, measured.series
+    )
 
 
 Received = Mapping[str, tuple[float, float]]
@@ -105,6 +113,18 @@ def received_by_normalizers(measured: Measured) -> Received:
             if moments is not None and moments.finite_fraction == 1.0:
                 found[call.path] = moments.mean, moments.variance
     return found
+
+
+def squared_slope(graph: ModelGraph, gradients: Gradients | None) -> float | None:
+    """Squared norm of a sample's gradient for all trainable weights; None where it is not known."""
+    if gradients is None or not gradients.samples:
+        return None
+    variables = variables_by_path(graph)
+    return math.fsum(
+        moments.mean_square * math.prod(variables[path].shape) / gradients.samples
+        for path, moments in gradients.variables.items()
+        if moments is not None and path in variables
+    )
 
 
 def update_ratios(graph: ModelGraph, gradients: Gradients | None) -> list[float | None]:

@@ -172,6 +172,44 @@ def test_zeros_on_purpose_are_noted_and_kept():
     assert (note.code, note.remedy) == ("zero_on_purpose", "keep_zero_init")
 
 
+def normalized(activation, names, branch=False):
+    x = given = keras.Input((8, 8, 4))
+    for name in names:
+        norm = layers.BatchNormalization(gamma_initializer="zeros", name=name)
+        y = layers.Activation(activation)(norm(layers.Conv2D(4, 3, padding="same")(x)))
+        x = layers.add([x, y]) if branch else y
+    return keras.Model(given, dense(2, "softmax")(layers.GlobalAveragePooling2D()(x)))
+
+
+# What comes back through a ReLU of zeros is nothing, through a tanh it is all; the second of two in
+# a row gets zeros, and the first nothing back.
+BY_ZERO = [
+    ("relu", ["one"], False, ["one"]), ("tanh", ["one"], False, []),
+    ("relu", ["one", "two"], False, ["one", "two"]),
+    ("tanh", ["one", "two"], False, ["one", "two"]),
+    ("tanh", ["one", "two"], True, []), ("relu", ["one", "two"], True, ["one", "two"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("values", [True, False], ids=["values", "configuration alone"])
+@pytest.mark.parametrize(("activation", "names", "branch", "stuck"), BY_ZERO)
+def test_normalizations_by_zero(activation, names, branch, stuck, values):
+    model = normalized(activation, names, branch)
+    found = [f for f in initial(read(model, values)) if f.code == "zero_gamma"]
+    assert [[f.path, *f.others] for f in found] == ([stuck] if stuck else [])
+    assert all((f.consequence, f.remedy) == (Consequence.FATAL, "start_at_one") for f in found)
+
+
+@pytest.mark.parametrize(("activation", "names", "branch", "stuck"), BY_ZERO)
+def test_normalizations_by_zero_held_against_steps(activation, names, branch, stuck):
+    model = normalized(activation, names, branch)
+    model.compile("sgd", "categorical_crossentropy")
+    data = np.random.default_rng(0).standard_normal((8, 8, 8, 4)).astype("float32")
+    model.fit(data, np.eye(2, dtype="float32")[np.arange(8) % 2], epochs=3, verbose=0)
+    gammas = {name: keras.ops.convert_to_numpy(model.get_layer(name).gamma) for name in names}
+    assert [name for name in names if not gammas[name].any()] == stuck
+
+
 def test_one_initializer_object_draws_equal_kernels():
     drawn = initializers.HeNormal(seed=3)  # such an object draws the same each time
     model = chain((16,), *[dense(16, "relu", name=name) for name in ("first", "second")], dense(2))

@@ -16,6 +16,8 @@ FATAL = [
     ("softmax", 1, "binary_crossentropy"), ("relu", 5, "categorical_crossentropy"),
     (None, 5, "sparse_categorical_crossentropy"), ("tanh", 5, "categorical_crossentropy"),
     ("log_softmax", 5, "sparse_categorical_crossentropy"),
+    ("sigmoid", 1, "categorical_crossentropy"), (None, 1, "sparse_categorical_crossentropy"),
+    (None, 1, LOGITS),
 ]  # fmt: skip
 SERIOUS = [
     ("relu", 1, "binary_crossentropy"), (None, 1, "binary_crossentropy"),
@@ -64,6 +66,24 @@ def test_a_sigmoid_of_what_is_never_negative(before, faulty):
     compiled = json.loads(json.dumps(model.get_compile_config()))
     messages = [fault.message for fault in output_faults(read(model), compiled)]
     assert any("0.5 and more" in message for message in messages) is faulty
+
+
+@pytest.mark.parametrize(("before", "faulty"), [("relu", True), ("tanh", False), (None, False)])
+def test_a_softmax_of_relus(before, faulty):
+    model = chain((4,), dense(8, "relu"), dense(3, before), keras.layers.Activation("softmax"))
+    model.compile("sgd", "categorical_crossentropy")
+    compiled = json.loads(json.dumps(model.get_compile_config()))
+    found = [fault.consequence for fault in output_faults(read(model), compiled)]
+    assert found == [Consequence.SERIOUS] * faulty
+
+
+def test_a_normalization_behind_the_last_activation():
+    norm = keras.layers.BatchNormalization(name="out")
+    model = chain((4,), dense(8, "relu"), dense(3, "softmax"), norm)
+    model.compile("sgd", "categorical_crossentropy")
+    compiled = json.loads(json.dumps(model.get_compile_config()))
+    (fault,) = output_faults(read(model), compiled)
+    assert (fault.path, fault.consequence) == ("out", Consequence.FATAL)
 
 
 def test_each_output_has_its_own_loss():

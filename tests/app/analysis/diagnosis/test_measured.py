@@ -90,7 +90,7 @@ def test_what_only_makes_up_for_its_input_does_not_explode():
         == {}
     )
     model = chain((8,), layers.Rescaling(1.0, name="scale"), dense(2, name="out"))
-    assert faults(model, {"scale": 1e-9, "out": 1.0}) == {}
+    assert faults(model, {"scale": 1e-3, "out": 1.0}) == {}
 
 
 def test_stable_signals_and_gradients_are_not_talked_about():
@@ -158,7 +158,7 @@ def test_what_pooling_leaves_of_noise_is_no_collapse():
 
 
 @pytest.mark.parametrize(
-    ("share", "correlation", "found"), [(0.5, 0.95, False), (0.8, 0.95, True), (0.5, 0.5, True)]
+    ("share", "correlation", "found"), [(0.7, 0.95, False), (0.8, 0.95, True), (0.75, 0.5, True)]
 )
 def test_units_behind_what_pooling_leaves_of_noise(share, correlation, found):
     forward = {f"d{n}": moments(positions=0.1) for n in range(3)}
@@ -166,10 +166,20 @@ def test_units_behind_what_pooling_leaves_of_noise(share, correlation, found):
     assert ("dead_channels" in faults(deep(), forward)) == found
 
 
+@pytest.mark.parametrize(
+    ("units", "share", "told"),
+    [(5, 0.8, False), (5, 1.0, True), (8, 0.74, False), (8, 0.75, True), (31, 0.57, False),
+     (31, 0.58, True), (32, 0.39, False), (32, 0.41, True)],
+)  # fmt: skip
+def test_dead_units_are_more_than_chance_leaves(units, share, told):
+    """Of 8 units 0.4 + 2·√(0.4·0.6/8) = 0.746 may be dead, of 31 0.576, of 32 and more 0.4."""
+    model = chain((8,), layers.Dense(units, "relu", name="d0"), dense(2, name="out"))
+    found = faults(model, {"d0/relu": moments(dead_fraction=share)})
+    assert ("dead_channels" in found) == told
+
+
 @pytest.mark.parametrize(("share", "found"), [(0.3, False), (0.5, True)])
-def test_dead_and_saturated_shares(share, found):
-    forward = {"d1/relu": moments(dead_fraction=share)}
-    assert ("dead_channels" in faults(deep(), forward)) == found
+def test_saturated_shares(share, found):
     forward = {"d1/tanh": moments(saturated_fraction=share)}
     assert ("saturated" in faults(deep(activation="tanh"), forward)) == found
 
@@ -216,7 +226,7 @@ def test_a_softmax_that_decides_is_not_dead():
 def test_of_autoinits_own_weights_only_many_dead_units_are_told():
     forward = {"d1/relu": moments(dead_fraction=0.5)}
     assert faults(deep(), forward, series="autoinit") == {}
-    forward = {"d1/relu": moments(dead_fraction=0.8)}
+    forward = {"d1/relu": moments(dead_fraction=1.0)}
     assert set(faults(deep(), forward, series="autoinit")) == {"dead_channels"}
 
 
@@ -420,3 +430,62 @@ def test_update_ratios_of_singular_values_do_not_go_by_the_width():
     largest = np.linalg.norm(gradient, 2) / np.linalg.norm(kernel, 2)
     assert moved == pytest.approx(largest, rel=0.05)
     assert spectral(graph, [None] * len(graph.calls)) == [None] * len(graph.calls)
+
+
+@pytest.mark.parametrize(
+    ("parts", "figures", "consequence"),
+    [
+        ([dense(8, "relu", name="d0")], {}, Consequence.NOTE),
+        ([dense(8, "tanh", name="d0")], {"d0/tanh": moments(saturated_fraction=0.6)},
+         Consequence.SERIOUS),
+        ([dense(8, "tanh", name="d0")], {"d0/tanh": moments(saturated_fraction=0.4)},
+         Consequence.NOTE),
+        ([layers.Reshape((4, 2)), layers.LSTM(3, name="d0")], {}, Consequence.SERIOUS),
+        ([dense(8, name="d0"), layers.BatchNormalization()], {}, None),
+    ],
+)  # fmt: skip
+def test_data_that_are_not_scaled(parts, figures, consequence):
+    model = keras.Sequential([keras.Input((8,), name="data"), *parts, dense(2, name="out")])
+    passing = {part.name: 2e3 for part in parts if isinstance(part, layers.Reshape)}
+    found = faults(model, {"data": 2e3, "d0": 1.0, "out": 1.0} | passing | figures)
+    fault = found.get("unscaled_input")
+    assert (fault and fault.consequence) == consequence
+    if fault is not None:
+        assert (fault.path, fault.remedy) == ("d0", "scale_input")
+    below = {"data": 90.0} | dict.fromkeys(passing, 90.0) | figures
+    assert "unscaled_input" not in faults(model, below)
+
+
+@pytest.mark.parametrize(("variance", "told"), [(1e-6, True), (1e-3, False)])
+def test_data_that_were_scaled_before(variance, told):
+    model = chain((8,), layers.Rescaling(1 / 255, name="again"), dense(2, name="out"))
+    found = faults(model, {"again": variance, "out": variance})
+    assert ("unscaled_input" in found) is told
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "word"), [("sgd", "will struggle"), ("adam", "trains"), (None, "trains")]
+)
+def test_small_branches_by_plain_descent(optimizer, word):
+    x = given = keras.Input((8, 8, 3))
+    x = layers.Conv2D(16, 3, padding="same")(x)
+    for _ in range(2):
+        first, second = (keras.initializers.RandomNormal(stddev=1e-3) for _ in range(2))
+        y = layers.Conv2D(16, 3, padding="same", activation="relu", kernel_initializer=first)(x)
+        y = layers.Conv2D(16, 3, padding="same", kernel_initializer=second)(y)
+        x = layers.add([x, y])
+    model = keras.Model(given, dense(3, "softmax")(layers.GlobalAveragePooling2D()(x)))
+    if optimizer is not None:
+        model.compile(optimizer, "categorical_crossentropy")
+    verdict = check(model, verbose=False).verdicts["uploaded"]
+    assert verdict.verdict == word
+    assert ("without momentum" in verdict.reason) is (word != "trains")
+
+
+def test_a_small_head_before_a_fixed_factor_is_a_head():
+    """DDPG's actor: drawn small on purpose, times the largest action."""
+    given = keras.Input((3,))
+    hidden = dense(256, "relu")(dense(256, "relu")(given))
+    head = keras.initializers.RandomUniform(-0.003, 0.003)
+    model = keras.Model(given, dense(1, "tanh", kernel_initializer=head)(hidden) * 2.0)
+    assert check(model, verbose=False).verdicts["uploaded"].verdict == "trains"

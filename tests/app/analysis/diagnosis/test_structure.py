@@ -193,3 +193,30 @@ def test_a_model_of_frozen_layers_learns_nothing(frozen, told):
 def test_dropout_of_nearly_everything(kind, rate, told):
     model = chain((4,), dense(8, "relu"), kind(rate, name="here"), dense(2))
     assert codes(model) == ({"dropout_rate": "here"} if told else {})
+
+
+@pytest.mark.parametrize(
+    ("parts", "told"),
+    [
+        ([layers.LSTM(4), layers.Dropout(0.1), layers.Activation("sigmoid", name="here")], True),
+        ([layers.LSTM(4, activation="relu"), layers.Activation("sigmoid", name="here")], False),
+        ([layers.Flatten(), dense(4, "tanh"), layers.Activation("sigmoid", name="here")], True),
+        ([layers.Flatten(), dense(4, "tanh"), dense(4, "sigmoid", name="here")], False),
+        ([layers.LSTM(4), layers.Activation("tanh", name="here")], False),
+    ],
+)
+def test_a_sigmoid_of_what_is_bounded(parts, told):
+    found = codes(chain((5, 3), *parts, dense(2)))
+    assert found == ({"misplaced_activation": "here"} if told else {})
+
+
+@pytest.mark.parametrize(
+    ("last", "rate", "consequence"),
+    [(None, 0.5, Consequence.SERIOUS), (None, 0.2, Consequence.NOTE),
+     ("softmax", 0.5, Consequence.NOTE), (None, 0.0, None)],
+)  # fmt: skip
+def test_dropout_of_the_answers(last, rate, consequence):
+    inner = layers.Dropout(0.5)
+    model = chain((4,), dense(8, "relu"), inner, dense(2, last), layers.Dropout(rate, name="here"))
+    found = {f.path: f.consequence for f in structural(read(model)) if f.code == "dropout_last"}
+    assert found == ({} if consequence is None else {"here": consequence})

@@ -144,3 +144,18 @@ def test_one_cause_is_told_once():
     series = ("default", "uploaded", "autoinit")
     found = gathered([fault("signal_vanishes", series=name) for name in series])
     assert [each.series for each in found] == ["uploaded", "autoinit"]
+
+
+def test_data_that_could_be_scaled_are_told_of_where_a_model_trains():
+    note = fault("unscaled_input", Consequence.NOTE, remedy="scale_input")
+    found = verdict_of("uploaded", [note], 1.0)
+    assert (found.verdict, found.remedy, found.causes) == (Word.TRAINS, "scale_input", ())
+    assert "unscaled_input." in found.reason
+    assert verdict_of("autoinit", [note], 1.0).remedy == "none_needed"
+
+
+def test_what_no_weights_make_good_is_told_first():
+    """A softmax over one unit before kernels that are too small: the file before its weights."""
+    over_one = fault("constant_output", Consequence.FATAL, None, "change_last_activation")
+    found = verdict_of("uploaded", [fault("init_vs_activation", series=None), over_one], 1.0)
+    assert (found.causes[0], found.remedy) == ("constant_output", "change_last_activation")

@@ -1,0 +1,69 @@
+"""Regularizers so strong that kernels shrink to nothing, whatever there is to learn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from app.analysis.diagnosis.fault import Consequence, Fault, layers_have
+from app.analysis.diagnosis.linter.architecture import NORMALIZERS, Architecture, LayerStep
+from app.analysis.diagnosis.linter.losses import BINARY, CATEGORICAL, losses_of
+
+# Classifiers of digits with two to four penalized kernels (dense ones of 64 and 512 units, and
+# convolutions), by Adam and by SGD with momentum: with L2 of 0.1 they were right for 84 to 93 % of
+# the digits, with 0.3 for 8 to 79 %, with 1 for 8 %, which is chance; with L1 of 0.01 for 90 to
+# 93 %, with 0.03 for 8 %. Where one kernel alone was penalized they learnt all the same.
+_STRONG = {"l2": 0.3, "l1": 0.03}
+_HOPELESS = {"l2": 1.0, "l1": 0.03}
+_AT_LEAST = 2
+
+
+def strong_regularizers(
+    architecture: Architecture, compiled: Mapping[str, Any] | None
+) -> Iterator[Fault]:
+    """Penalties on kernels beside which the loss of a classifier does not count.
+
+    Not where a normalization follows, to which the size of a kernel is nothing; and not for other
+    losses, whose size is that of the targets.
+    """
+    losses = [name for name, _ in losses_of(compiled, architecture).values()]
+    if not losses or not all(name in CATEGORICAL | BINARY for name in losses):
+        return
+    found = [
+        (step, kind, strength)
+        for step in architecture.kernels()
+        if not _is_normalized(architecture, step)
+        for kind, strength in _penalties(step).items()
+        if strength >= _STRONG[kind]
+    ]
+    if len({step.index for step, _, _ in found}) < _AT_LEAST:
+        return
+    step, kind, strength = max(found, key=lambda each: each[2] / _STRONG[each[1]])
+    yield Fault(
+        "regularizer",
+        step.path,
+        step.class_name,
+        f"{layers_have(len(found))} kernels with a penalty as strong as that of {step.path!r}, "
+        f"{kind.upper()} of {strength:g}: it draws them to 0 faster than the loss moves them.",
+        "weaken_regularizer",
+        Consequence.FATAL if strength >= _HOPELESS[kind] else Consequence.SERIOUS,
+    )
+
+
+def _penalties(step: LayerStep) -> dict[str, float]:
+    """Strengths of a kernel's penalties, by `l1` and `l2`."""
+    name = "depthwise_regularizer" if step.is_depthwise else "kernel_regularizer"
+    entry = step.config.get(name)
+    config = entry.get("config") if isinstance(entry, Mapping) else None
+    if not isinstance(config, Mapping):
+        return {}
+    return {
+        kind: float(value)
+        for kind in _STRONG
+        if isinstance(value := config.get(kind), int | float) and not isinstance(value, bool)
+    }
+
+
+def _is_normalized(architecture: Architecture, step: LayerStep) -> bool:
+    readers = [architecture.steps[index] for index in architecture.readers[step.index]]
+    return bool(readers) and all(reader.class_name in NORMALIZERS for reader in readers)
