@@ -226,6 +226,20 @@ def test_units_that_kernels_behind_take_apart_are_borne(both):
     assert (found.code, found.bearable) == ("symmetric_kernel", not both)
 
 
+@pytest.mark.parametrize("values", [True, False], ids=["values", "configuration alone"])
+@pytest.mark.parametrize(("last", "stuck"), [("ones", True), ("glorot_uniform", False)])
+def test_a_single_unit_that_weighs_all_alike_takes_none_apart(last, stuck, values):
+    stack = [dense(8, "tanh", kernel_initializer="ones"), dense(1, kernel_initializer=last)]
+    model = chain((4,), *stack)
+    (found,) = (f for f in initial(read(model, values)) if f.code == "symmetric_kernel")
+    assert (found.consequence is Consequence.FATAL) is stuck is (not found.bearable)
+    model.compile("sgd", "mse")
+    data = np.random.default_rng(0).standard_normal((16, 4)).astype("float32")
+    model.fit(data, data[:, :1] ** 2, epochs=3, verbose=0)
+    kernel = keras.ops.convert_to_numpy(stack[0].kernel)
+    assert np.allclose(kernel, kernel[:, :1]) is stuck
+
+
 def test_autoinit_leaves_recurrent_layers_as_they_are():
     both = read(FAULTY["constants in gates"][1])
     assert {f.series for f in initial(both) if f.code == "symmetric_kernel"} == {None, "autoinit"}
