@@ -212,6 +212,15 @@ class _Tracer:
         Raises:
             UntraceableError: where that does not end with tensors that depend on those given.
         """
+        trace = self._once(args, kwargs, given)
+        late = {id(layer): call for call in trace.calls if _is_late(layer := _layer_of(call))}
+        if not late:
+            return trace
+        for call in late.values():
+            _build(call)
+        return _Tracer(self.layer, self.has_rule)._once(args, kwargs, given)
+
+    def _once(self, args: Any, kwargs: Any, given: Sequence[Any]) -> Trace:
         parts = internals.layers_in(self.layer)
         with (
             internals.put_back(parts),
@@ -338,6 +347,21 @@ class _Tracer:
 
 def _layer_of(call: TracedCall) -> Any:
     return call.node.operation
+
+
+def _is_late(layer: Any) -> bool:
+    """Whether a layer in a built one has no weights yet: one that its call alone would build."""
+    return isinstance(layer, keras.Layer) and not layer.built
+
+
+def _build(call: TracedCall) -> None:
+    """As the layer's first call would."""
+    layer, arguments = _layer_of(call), call.node.arguments
+    try:
+        layer(*arguments.args, **arguments.kwargs)
+    except Exception as error:  # the layer's own code
+        reason = f"its layer {layer.name!r} ({type(layer).__name__}) is not built"
+        raise UntraceableError(f"{reason}: {_message(error)}") from error
 
 
 def _is_functional(layer: Any) -> bool:

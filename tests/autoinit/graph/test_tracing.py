@@ -252,6 +252,31 @@ class Outer(layers.Layer):
         return ops.tanh(y)
 
 
+class Late(layers.Layer):
+    """Wants a batch of some size, so that Keras cannot build what is inside before it is run."""
+
+    def __init__(self, units=4, **options):
+        super().__init__(**options)
+        self.inner = layers.Dense(units, name="inner")
+
+    def call(self, x):
+        zeros = ops.zeros((x.shape[0], 1))
+        return self.inner(x) + zeros
+
+    def compute_output_shape(self, shape):
+        return (*shape[:-1], self.inner.units)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Keras tells of it
+def test_a_layer_that_is_not_built_is_named():
+    inputs = keras.Input((3,))
+    late = Late()
+    model = keras.Model(inputs, late(inputs))
+    assert not late.inner.built
+    (call,) = (call for call in read_model(model).calls if not call.is_input)
+    assert call.untraceable.startswith("its layer 'inner' (Dense) is not built")
+
+
 def test_layers_inside_are_opened_whatever_they_return():
     graph = read_model(on((4,), Outer(layers.Dense(3, name="dense"), name="outer")))
     assert paths(graph) == ["data", "outer/holding/dense", "outer/tanh"]
