@@ -40,7 +40,8 @@ class Row:
     """What was found.
 
     Attributes:
-        status: `done`; `not built` by its own package, `not opened` by this program.
+        status: `done`; `not built` by its own package; `does not run itself`, where a call of the
+            model as Keras makes it raises; `not opened` by this program.
         reason: why not.
         unknown: calls without a rule, or which cannot be run.
         replay: the largest difference of an output, in the deviations of that output.
@@ -107,11 +108,33 @@ def measured(architecture: Architecture) -> Row:
                 seconds=round(time.process_time() - start, 1),
             )
     except Exception as error:
+        if status == "not opened":
+            own = error_of_its_own(model)
+            status, error = ("does not run itself", own) if own else (status, error)
         reason = " ".join(str(error).split())[:300]
         seconds = round(time.process_time() - start, 1)
         return Row(
             **about, status=status, reason=f"{type(error).__name__}: {reason}", seconds=seconds
         )
+
+
+def error_of_its_own(model: keras.Model) -> Exception | None:
+    """What a call of the model on inputs like those of an analysis raises; None if it runs."""
+    random = np.random.default_rng(0)
+
+    def drawn(tensor: Any) -> Any:
+        shape = tuple(size or UNKNOWN_SIZE for size in (2, *tensor.shape[1:]))
+        if "int" in tensor.dtype or tensor.dtype == "bool":
+            return random.integers(0, 2, shape).astype(tensor.dtype)
+        return random.standard_normal(shape).astype(tensor.dtype)
+
+    inputs = getattr(model, "input", None)  # a subclassed model has none
+    try:
+        if inputs is not None:
+            model(keras.tree.map_structure(drawn, inputs), training=False)
+    except Exception as error:  # the model's own code
+        return error
+    return None
 
 
 def figures(comparison: Comparison, calls: Sequence[Call]) -> dict[str, Any]:

@@ -16,7 +16,8 @@ weights, by `python -m benchmarks.menagerie`: images of 32 to 75 pixels, transfo
 layers of each kind, 64 wide, {SAMPLES} samples, one draw of the weights. What differs in width
 alone counts once.
 
-- *opened*: read into a graph of calls and analysed.
+- *opened*: read into a graph of calls and analysed. Of the others, some were not built by their
+  package, and some do not run themselves: a call of the model as Keras makes it raises.
 - *replayed*: its calls, run one by one, give what the model gives (in inference), to {EQUAL:g} of
   an output's standard deviation.
 - *within 10 %*: the share of calls whose variance was predicted so well, with the package's own
@@ -94,7 +95,7 @@ def page(rows: Iterable[Row], written: str = "") -> str:
         _summary({"all": ordered, **packages}),
         "\n## By family\n\n",
         _summary(families),
-        "\n## Not built or not opened\n\n",
+        "\n## Not built, not running, or not opened\n\n",
         _table(("package", "architecture", "what", "why"),
                ((row.package, row.name, row.status, _cell(row.reason)) for row in missed)),
         "\n## Each that was opened\n\n",

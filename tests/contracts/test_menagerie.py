@@ -120,3 +120,16 @@ def test_the_pages_sums_are_those_of_its_rows():
     each = text.partition("## Each that was opened")[2].partition(WRITTEN)[0]
     assert each.count("\n| ") - 2 == opened <= built  # head and rule aside
     assert replayed == each.count(" | yes | ")
+
+
+class Breaks(layers.Layer):
+    """Fits a batch of any size when it is traced, and none that it is run on."""
+
+    def call(self, x):
+        return x + keras.ops.zeros((7, 12)) if not isinstance(x, keras.KerasTensor) else x
+
+
+def test_a_model_that_does_not_run_itself_is_not_this_programs_fault():
+    row = measured(of(Breaks(), layers.Dense(4)))
+    assert row.status == "does not run itself"
+    assert "| made here | net | does not run itself |" in page([row])
