@@ -147,6 +147,26 @@ def maximum_of(count: int) -> tuple[float, float]:
     return mean, float(weight @ (z - mean) ** 2)
 
 
+@functools.lru_cache(maxsize=256)
+def covariance_of_maxima(count: int) -> tuple[float, float]:
+    """Of the largest of n pairs of standard normals that correlate by r: r/n + a·r² + b·r³.
+
+    r/n is exact for small r; at r = 1 it is the variance of the largest, and at −1 minus the
+    covariance of the largest and the smallest, whose joint density is
+    n(n − 1)·φ(x)·φ(y)·(Φ(x) − Φ(y))^(n−2).
+
+    Returns:
+        a and b.
+    """
+    mean, variance = maximum_of(count)
+    z = np.linspace(-9.0, 9.0, 601)
+    chances, density = special.ndtr(z), np.exp(-z * z / 2)
+    between = np.maximum(chances[:, None] - chances, 0.0) ** (count - 2)
+    joint = np.tril(np.outer(density, density) * between, -1)
+    extremes = float(z @ joint @ z / joint.sum()) + mean * mean
+    return (variance - extremes) / 2, (variance + extremes) / 2 - 1 / count
+
+
 def maximum(means: Sequence[float], variances: Sequence[float]) -> tuple[float, float]:
     """Mean and variance of the largest of independent Gaussians with the given moments.
 

@@ -28,6 +28,7 @@ _SMALLEST_BATCH = 2
 _FEWEST = 8  # batches before their spread is believed
 _MOST_AT_ONCE = 2**21  # entries of a tensor that an operation is sampled with
 _MOST_BATCHES = 64
+_MOST_KEPT = 2**21  # entries of the outputs that covariances are taken from
 _REMEMBERED = 8  # results for other weights and signals that are kept of a call
 # Passes of an analysis that sample a layer: each series, by both signal models.
 _PASSES = 4
@@ -97,9 +98,13 @@ def _sampled(
 ) -> _Sampled:
     """The layer's outputs for batches of inputs, until their variance is known."""
     collected: list[list[tuple[float, float]]] = []
+    kept: list[list[Any]] = []
     with python_seed(derived(context.seed, call.index)), _copied(call, context) as copied:
         for tensors in batches:
             outputs = _run(copied, tensors, context)
+            if not kept or kind.looks_at_samples:
+                most = max(_MOST_KEPT // sum(map(np.size, outputs)), 1)
+                kept = [*kept, [np.asarray(output) for output in outputs]][-most:]
             apart = zip(*(np.split(output, groups) for output in outputs), strict=True)
             collected += [[_moments(part) for part in parts] for parts in apart]
             if len(collected) >= _FEWEST and _known(np.array(collected)[:, 0], precision):
@@ -107,8 +112,8 @@ def _sampled(
     table = np.array(collected)  # (groups of all batches, outputs, 2)
     means, seconds = table.mean(0).T
     signals = tuple(
-        kind.of_samples(mean, second - mean * mean, np.asarray(output), groups)
-        for mean, second, output in zip(means, seconds, outputs, strict=True)
+        kind.of_samples(mean, second - mean * mean, np.concatenate(output), groups * len(kept))
+        for mean, second, output in zip(means, seconds, zip(*kept, strict=True), strict=True)
     )
     return signals, _standard_error(table[:, 0])
 

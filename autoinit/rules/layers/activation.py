@@ -74,7 +74,9 @@ def softmax_layer(call: Call, inputs: Sequence[Signal], context: Context) -> Rul
 def _softmax(
     call: Call, signal: Signal, axes: tuple[int, ...], masking: Masking | None = None
 ) -> RuleResult:
-    return RuleResult((signal.softmax(_count(call, axes), masking),))
+    # Logits of a classifier are in clusters, of which means, covariances and skewness tell little.
+    support = Support.APPROXIMATE if signal.tells_channels_apart else None
+    return RuleResult((signal.softmax(_count(call, axes), masking),), support)
 
 
 def _count(call: Call, axes: tuple[int, ...]) -> int:

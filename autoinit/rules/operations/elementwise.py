@@ -161,8 +161,13 @@ def _operands(call: Call, inputs: Sequence[Signal]) -> list[Signal]:
     found = {value.index: signal for value, signal in zip(call.inputs, inputs, strict=True)}
     shapes = {value.index: value.sample for value in call.inputs}
     whole = call.outputs[0].sample
+    apart = len({signal.latent_id for signal in found.values()}) == len(found)
+    # Beside a whole tensor, one of another source stays what it is: a gate, or a length.
+    apart = apart and whole in shapes.values()
     return [
-        signal if shapes[index] == whole or len(found) == 1 else signal.with_other_latents()
+        signal
+        if apart or shapes[index] == whole or len(found) == 1
+        else signal.with_other_latents()
         for index, signal in found.items()
     ]
 

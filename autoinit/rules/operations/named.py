@@ -53,16 +53,24 @@ def _reduced(call: Call, axis: Any = None) -> Reduced | None:
     return None if reduced.of_batch or not reduced.places else reduced
 
 
-def mean(call: Call, inputs: Sequence[Signal], context: Context) -> Signal | None:
-    """Positions share what they have in common; channels nothing."""
-    reduced = _reduced(call)
-    return None if reduced is None else _mean(inputs[0], reduced)
+def mean(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | None:
+    """Positions share what they have in common, and channels what is known of them."""
+    return _over_axes(call, inputs[0], lambda reduced: 1)
 
 
-def total(call: Call, inputs: Sequence[Signal], context: Context) -> Signal | None:
+def total(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | None:
     """The mean, times the number of entries."""
+    return _over_axes(call, inputs[0], lambda reduced: reduced.count)
+
+
+def _over_axes(call: Call, signal: Signal, scale: Callable[[Reduced], float]) -> RuleResult | None:
     reduced = _reduced(call)
-    return None if reduced is None else _mean(inputs[0], reduced).affine(reduced.count, 0.0)
+    if reduced is None:
+        return None
+    # Of channels that go against each other little is left, and small errors are large then.
+    apart = reduced.channels and signal.tells_channels_apart
+    result = _mean(signal, reduced).affine(scale(reduced), 0.0)
+    return RuleResult((result,), Support.APPROXIMATE if apart else Support.EXACT)
 
 
 def count_nonzero(call: Call, inputs: Sequence[Signal], context: Context) -> Signal | None:
@@ -73,7 +81,7 @@ def count_nonzero(call: Call, inputs: Sequence[Signal], context: Context) -> Sig
     return _mean(_is_true(call, inputs[0]), reduced).affine(reduced.count, 0.0)
 
 
-def average(call: Call, inputs: Sequence[Signal], context: Context) -> Signal | None:
+def average(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | None:
     """A mean, where there are no weights; else a linear map."""
     given = [*call.arguments[0][1:], *call.arguments[1].values()]
     return mean(call, inputs, context) if all(each is None for each in given) else None
@@ -82,8 +90,23 @@ def average(call: Call, inputs: Sequence[Signal], context: Context) -> Signal | 
 def _mean(signal: Signal, reduced: Reduced) -> Signal:
     result = signal.average_pool(reduced.windows) if reduced.spatial else signal
     if reduced.channels:
-        result = result.linear(KernelMoments(1 / reduced.channels, 1.0, 1.0), NO_BIAS)
+        result = result.linear(_averaging(result, reduced.channels), NO_BIAS)
     return result
+
+
+def length(call: Call, inputs: Sequence[Signal], context: Context) -> Signal | None:
+    """√Σ x² over positions, which have things in common; None for other norms."""
+    reduced, order = _reduced(call), getattr(call.layer, "ord", None)
+    if reduced is None or reduced.channels or order not in (None, "fro"):
+        return None
+    squares = _mean(inputs[0].map(np.square)[0], reduced).affine(reduced.count, 0.0)
+    return squares.map(lambda x: np.sqrt(np.maximum(x, 0.0)))[0]
+
+
+def _averaging(signal: Signal, channels: int) -> KernelMoments:
+    """The mean over channels as a kernel, whose values matter where channels are told apart."""
+    values = np.full((channels, 1), 1 / channels) if signal.tells_channels_apart else None
+    return KernelMoments(1 / channels, 1.0, 1.0, channels=channels, units=1, values=values)
 
 
 def largest(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | Signal | None:
@@ -208,10 +231,13 @@ def place(call: Call, inputs: Sequence[Signal], context: Context) -> Signal | No
     return type(inputs[0]).gaussian((reduced.count - 1) / 2, (reduced.count**2 - 1) / 12)
 
 
-def softmax(call: Call, inputs: Sequence[Signal], context: Context) -> Signal | None:
+def softmax(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | None:
     """As the layer."""
     reduced = _reduced(call)
-    return None if reduced is None else inputs[0].softmax(reduced.count)
+    if reduced is None:
+        return None
+    support = Support.APPROXIMATE if inputs[0].tells_channels_apart else Support.EXACT
+    return RuleResult((inputs[0].softmax(reduced.count),), support)
 
 
 def joining(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
@@ -299,6 +325,7 @@ NAMED: dict[str, Callable[[Call, Sequence[Signal], Context], RuleResult | Signal
     "LayerNorm": partial(normalized, centered=True),
     "MaxPool": max_pool,
     "Moments": moments,
+    "Norm": length,
     "Normalize": unit,
     "OneHot": one_hot,
     "RMSNorm": partial(normalized, centered=False),

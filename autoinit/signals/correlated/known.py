@@ -11,7 +11,7 @@ import numpy as np
 
 from autoinit.signals.correlated.channels.channels import Channels, exchangeable
 from autoinit.signals.correlated.channels.kernels import means_of_units, through, variance_of_means
-from autoinit.signals.correlated.channels.skewness import skewed
+from autoinit.signals.correlated.channels.skewness import is_sum, skewed
 from autoinit.signals.correlated.pairs import (
     as_matrix,
     at_diagonal,
@@ -190,6 +190,9 @@ def by_given_kernel(
         mixed.covariances,
         made_of=known.followed_by(mixed.step),
     )
+    if known.lengths and is_sum(known) and len(mixed.taps) == 1 and mixed.step.weights.ndim == 3:
+        lengths = known.lengths.through(mixed.step.weights[0], found.variances)
+        found = replace(found, lengths=lengths)
     frame = State(output, means, within[0], within[1], None)
     before = frame.average(frame.variances)
     # Windows read borders less often than the rest, and their variances differ.
@@ -204,7 +207,5 @@ def by_given_kernel(
     result = replace(frame, cov_positions=cov_positions, cov_samples=cov_samples, notes=notes)
     # What borders do to a channel's mean belongs to its variance over positions.
     left = 1 + variance_of_means(mixed.taps, kernel.windows) / max(found.variance, 1e-300)
-    channels = replace(found, covariances=left * found.covariances)
-    if mixed.skewness is not None:
-        channels = skewed(channels, mixed.skewness)
+    channels = skewed(replace(found, covariances=left * found.covariances))
     return agreeing(result, found.shared, channels)

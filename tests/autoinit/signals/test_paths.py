@@ -255,6 +255,6 @@ def test_what_is_sampled_says_so_with_its_error():
     model = keras.Model(inputs, keras.layers.Reshape((2, 1))(shares))
     graph = read_model(model)
     dense, softmax, reshape = predict(graph, input_signals(graph), Options()).results[1:]
-    assert (dense.support, softmax.support) == (Support.EXACT, Support.SAMPLED)
-    assert softmax.standard_error > 0
+    # The logits may be less Gaussian than a standard error would tell.
+    assert (dense.support, softmax.support) == (Support.EXACT, Support.APPROXIMATE)
     assert reshape.support is not Support.SAMPLED

@@ -36,6 +36,71 @@ MadeOf = tuple[tuple["Channels", Step], ...]
 
 
 @dataclass(frozen=True, eq=False)
+class Bend:
+    """What a function does to Gaussian channels beyond scaling them: where skewness comes from.
+
+    Attributes:
+        orders: Hermite coefficients of the function of each channel, (channels, orders + 1).
+        own: third central moments of the values, (channels,).
+        slopes: of the function on average, E f′, (channels,).
+        latent: correlations of the Gaussians, as `Channels.latent`; None where these are the
+            channels that it is a function of, `made_of`.
+    """
+
+    orders: Array
+    own: Array
+    slopes: Array
+    latent: Array | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Lengths:
+    """Of entries that were divided by their length: their squares go against each other.
+
+    With q the mean of the n squares at a position, z²/q has to first order the relative covariances
+    Cov(z_u²/q, z_v²/q′)/(v_u·v_v) = Cov(z_u², z_v²)/(v_u·v_v) + t − r_u − r_v′, with
+    t = Cov(q, q′) and r_u = Cov(z_u²/v_u, q′) = 2·Σ_b M_ub²/(n·v_u), M the covariances with the
+    entries. At displacements, as `Channels.covariances`.
+
+    Attributes:
+        common: M, (…, channels, entries).
+        total: t, (…).
+        each: r, (…, channels).
+        factor: of r and t, for d directions that are alike: d/(d + 2), with which it is exact.
+    """
+
+    common: Array
+    total: Array
+    each: Array
+    factor: float
+
+    @classmethod
+    def of(cls, covariances: Array) -> Lengths:
+        """Of entries whose squares are 1 on average, with these covariances."""
+        squares, count = (covariances**2).sum((-1, -2)), covariances.shape[-1]
+        here = central(covariances)
+        directions = float(np.trace(here)) ** 2 / max(float((here**2).sum()), 1e-300)
+        factor = directions / (directions + 2)
+        found = cls(covariances, factor * 2 * squares / count**2, np.zeros(count), factor)
+        return found.seen(np.diagonal(here))
+
+    def through(self, weights: Array, variances: Array) -> Lengths:
+        """Of sums: weights (channels, sums), variances (sums,)."""
+        return replace(self, common=weights.T @ self.common).seen(variances)
+
+    def seen(self, variances: Array) -> Lengths:
+        """Of entries of these variances."""
+        squares = 2 * self.factor * (self.common**2).sum(-1) / self.common.shape[-1]
+        each = np.divide(squares, variances, out=np.zeros_like(squares), where=variances > 1e-12)
+        return replace(self, each=each)
+
+    def scatter(self) -> Array:
+        """Relative covariances of squares beyond those of Gaussians, (…, channels, channels)."""
+        others = np.flip(self.each, tuple(range(self.total.ndim)))
+        return self.total[..., None, None] - self.each[..., None] - others[..., None, :]
+
+
+@dataclass(frozen=True, eq=False)
 class Channels:
     """Moments of a tensor's channels over samples and positions.
 
@@ -49,8 +114,13 @@ class Channels:
         latent: correlations of these Gaussians, as `covariances`; None where they are those of the
             entries.
         made_of: channels that they are the sum of, and the steps from these.
+        bend: where they are a function of Gaussians, what it does to them.
+        third: third central moments of sums, (channels,): they are functions of Gaussians that
+            have these, and no others.
         standard_error: of the variance of all channels together, where it was sampled.
+        samples: that they were measured of, less the means: (samples, positions…, channels).
         of_one_length: whether each position's entries were divided by their own length.
+        lengths: what it does to their squares if they, or what they are functions of, were.
         identity: of these very channels.
     """
 
@@ -59,8 +129,12 @@ class Channels:
     functions: Array | None = None
     latent: Array | None = None
     made_of: MadeOf = ()
+    bend: Bend | None = None
+    third: Array | None = None
+    samples: Array | None = None
     of_one_length: bool = False
     standard_error: float | None = None
+    lengths: Lengths | None = None
     identity: int = field(default_factory=next_identity)
 
     @property
@@ -125,7 +199,9 @@ class Channels:
     def scaled(self, factor: float) -> Channels:
         """√factor times what is beside the means, and the same functions of it."""
         made_of = tuple((source, step.scaled(math.sqrt(factor))) for source, step in self.made_of)
-        return Channels(self.means, factor * self.covariances, made_of=made_of)
+        return Channels(
+            self.means, factor * self.covariances, made_of=made_of, lengths=self.lengths
+        )
 
     def groups(self) -> Array:
         """Rows of groups of channels that are alike, (groups, grid), all of about one size."""
@@ -160,7 +236,13 @@ class Channels:
             functions = factor[:, None] * functions + np.reshape(offset, (-1, 1))
         means = factor * self.means + offset
         made_of = self.followed_by(Step(factor[None]))
-        return Channels(means, products * self.covariances, functions, self.latent, made_of)
+        third = None if self.third is None else factor**3 * self.third
+        covariances = products * self.covariances
+        lengths = self.lengths and replace(
+            self.lengths, common=factor[:, None] * self.lengths.common
+        )
+        found = Channels(means, covariances, functions, self.latent, made_of, third=third)
+        return replace(found, lengths=lengths)
 
 
 def of_samples(values: Array) -> Channels:

@@ -14,23 +14,31 @@ from autoinit.signals.correlated import marginals
 from autoinit.signals.correlated.channels.channels import (
     MOST,
     Channels,
+    Lengths,
     MadeOf,
     central,
     extended,
     of_functions,
     of_rows,
     of_samples,
+    set_diagonal,
 )
 from autoinit.signals.correlated.channels.paths import Common, Step
+from autoinit.signals.correlated.channels.skewness import bend_of, is_sum, skewed
 from autoinit.signals.correlated.grid import NODES, beside, evaluated, without_rounding
 from autoinit.signals.correlated.marginals import GRID, WEIGHTS
 from autoinit.signals.signal import Array
 
+# v·∂/∂v of the mean of a function of N(m, v), and v²·∂²/∂v² of it.
+_RISES: Array = (GRID**2 - 1) / 2 * WEIGHTS
+_CURVATURES: Array = (GRID**4 - 6 * GRID**2 + 3) / 4 * WEIGHTS
 # Nodes of the distribution of a sum.
 _FEW = slice(40, 281, 6)
 # First Hermite coefficients of functions on the grid.
 _SLOPES: Array = GRID * WEIGHTS
 
+# Correlation of two Gaussians up to which they make a plane.
+_MOST_RELATED = 0.999
 # Entries of the samples that shares are averaged over.
 _SAMPLED = 2**18
 
@@ -46,13 +54,33 @@ def mapped(
 
     values, squares, converged = evaluated(function, points, 1, trimmed)
     squares = values**2 if squares is None else squares
-    means = values @ WEIGHTS
-    variances = np.maximum(squares @ WEIGHTS - means**2, 0.0)
+    means, seconds = values @ WEIGHTS, squares @ WEIGHTS
+    lengths = operands[0].lengths
+    if lengths is not None:
+        scatter = lengths.scatter()
+        own = np.diagonal(central(scatter)) / 2
+        means, seconds = (
+            moments + own * (of @ _CURVATURES)
+            for moments, of in ((means, values), (seconds, squares))
+        )
+    variances = np.maximum(seconds - means**2, 0.0)
     latent = operands[0].latent_correlations()
     found = of_rows(values, means, variances, latent)
-    first, slopes = rows[0] @ _SLOPES, values @ _SLOPES
+    if lengths is not None:
+        rising = values @ _RISES
+        near = scatter if scatter.ndim == found.covariances.ndim else central(scatter)
+        beyond = near * np.multiply.outer(rising, rising)
+        inner = (
+            found.covariances if beyond.ndim == found.covariances.ndim else found.at_same_position
+        )
+        inner += beyond
+        set_diagonal(found.covariances, variances)
+    place = next((n for n, each in enumerate(operands) if is_sum(each)), 0)
+    first, slopes = rows[place] @ _SLOPES, values @ _SLOPES
     slopes = np.divide(slopes, first, out=np.zeros_like(first), where=np.abs(first) > 1e-12)
-    return replace(found, made_of=operands[0].followed_by(Step(slopes[None]))), converged
+    made_of = operands[place].followed_by(Step(slopes[None]))
+    found = replace(found, made_of=made_of, lengths=lengths)
+    return replace(found, bend=bend_of(operands[place], found)), converged
 
 
 def normalized(channels: Channels, epsilon: float) -> Channels:
@@ -75,7 +103,8 @@ def normalized_together(channels: Channels, epsilon: float, *, centered: bool) -
     matrix = np.eye(channels.count) - (1 / channels.count if centered else 0.0)
     made_of = channels.followed_by(Step(matrix[None] / math.sqrt(total)))
     means, covariances = means / math.sqrt(total), covariances / total
-    return Channels(means, covariances, made_of=made_of, of_one_length=True)
+    lengths = Lengths.of(covariances)
+    return Channels(means, covariances, made_of=made_of, of_one_length=True, lengths=lengths)
 
 
 def shares_of(channels: Channels) -> Channels:
@@ -150,8 +179,8 @@ def added(first: Channels | None, second: Channels | None, sign: float) -> Chann
     ones = np.ones((1, first.count))
     made_of = first.followed_by(Step(ones)) + second.followed_by(Step(sign * ones))
     found = Channels(first.means + sign * second.means, total, made_of=made_of)
-    if first.functions is None and second.functions is None:
-        return found
+    if is_sum(first) and is_sum(second):
+        return skewed(found)
     beside = np.zeros(found.count) if common is None else np.diagonal(central(common))
     return of_functions(found, _summed_rows(first, second, sign, beside))
 
@@ -176,26 +205,81 @@ def _summed_rows(first: Channels, second: Channels, sign: float, common: Array) 
     return result
 
 
-def multiplied(
-    first: Channels, second: Channels, spatial: Callable[[Sequence[int]], Array]
-) -> Channels:
-    """The product of two that have nothing in common.
+def of_two(
+    function: Callable[[Any, Any], Any],
+    first: Channels,
+    second: Channels,
+    spatial: Callable[[Sequence[int]], Array],
+) -> Channels | None:
+    """f(x, y) of two that may have been made of the same channels: a gate, a length that divides.
+
+    Moments of a channel are those of f on the plane of both Gaussians; covariances are taken to
+    the first order in x, in y and in both, with E ∂f/∂x and so on (Stein's lemma), which is exact
+    for a product of Gaussians.
 
     Args:
-        first, second: of the factors.
+        function: of arrays.
+        first, second: x and y; one of a single channel meets all channels of the other.
         spatial: of the second, as `through` takes it.
     """
+    count = max(first.count, second.count)
+    if {first.count, second.count} - {1, count}:
+        return None
     reach = [size // 2 for size in first.covariances.shape[:-2]]
     theirs = second.covariances
     if theirs.ndim < first.covariances.ndim:
         theirs = extended(theirs, spatial(reach))
-    mine = np.multiply.outer(first.means, first.means)
-    others = np.multiply.outer(second.means, second.means)
-    total = first.covariances * (theirs + others) + mine * theirs
-    made_of = first.followed_by(Step(second.means[None]))
-    found = Channels(first.means * second.means, total, made_of=made_of)
+    common = Common().between(first, second, reach)
+    together = np.zeros(()) if common is None else common
+    beside = np.zeros(count)
+    if common is not None:
+        beside = beside + np.diagonal(np.broadcast_to(central(common), (count, count)))
+    rows, others = (np.broadcast_to(each.rows(), (count, GRID.size)) for each in (first, second))
+    mine, other = rows @ _SLOPES, others @ _SLOPES
+    scale = mine * other
+    related = np.divide(beside, scale, out=np.zeros(count), where=np.abs(scale) > 1e-300)
+    related = np.clip(related, -_MOST_RELATED, _MOST_RELATED)[:, None, None]
+    left = np.sqrt(1 - related**2)
+    one, two = GRID[_FEW, None], GRID[_FEW]
+    places = related * one + left * two
+    values = np.array([np.interp(at, GRID, row) for at, row in zip(places, others, strict=True)])
+    values = np.asarray(function(rows[:, _FEW, None], values), float)
+    weights = np.outer(WEIGHTS[_FEW], WEIGHTS[_FEW]) / WEIGHTS[_FEW].sum() ** 2
+    if not np.isfinite(values).all():
+        return None
+
+    def expected(of: Any) -> Array:
+        return np.asarray((values * of * weights).sum((-1, -2)))
+
+    means, ups, downs, both = (expected(of) for of in (1.0, one, two, one * two))
+    left, related = left[:, 0, 0], related[:, 0, 0]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        along = np.nan_to_num(downs / (left * other), posinf=0.0, neginf=0.0)
+        slopes = np.nan_to_num((ups - along * other * related) / mine, posinf=0.0, neginf=0.0)
+        bends = np.nan_to_num(both / (left * scale), posinf=0.0, neginf=0.0)
+    total = np.multiply.outer(slopes, slopes) * first.covariances
+    total = total + np.multiply.outer(along, along) * theirs
+    total = total + np.multiply.outer(bends, bends) * first.covariances * theirs
+    if common is not None:
+        crossed = np.multiply.outer(slopes, along) * together
+        total = total + crossed + _turned(crossed)
+        total = total + np.multiply.outer(bends, bends) * together * _turned(together)
+    set_diagonal(total, np.maximum(expected(values) - means**2, 0.0))
+    made_of = first.followed_by(Step(_of_one(first, slopes)))
+    made_of += second.followed_by(Step(_of_one(second, along)))
+    found = Channels(means, total, made_of=made_of)
     # A gate that hardly varies leaves a distribution as it is.
-    return of_functions(found, first.rows()) if first.functions is not None else found
+    shaped = first.functions is not None and first.count == count
+    return of_functions(found, first.rows()) if shaped else found
+
+
+def _of_one(channels: Channels, slopes: Array) -> Array:
+    """Weights of a step from these channels, of which all read one if it is alone."""
+    return slopes[None] if channels.count == len(slopes) else slopes[None, None]
+
+
+def _turned(covariances: Array) -> Array:
+    return np.flip(covariances, tuple(range(covariances.ndim - 2))).swapaxes(-1, -2)
 
 
 def dropped(channels: Channels, kept: float, gain: float, *, alike: bool) -> Channels:

@@ -16,11 +16,9 @@ from autoinit.signals.correlated.channels.channels import (
     MOST,
     MOST_ENTRIES,
     Channels,
-    central,
     extended,
 )
 from autoinit.signals.correlated.channels.paths import Step
-from autoinit.signals.correlated.channels.skewness import of_sums
 from autoinit.signals.geometry import Windows, coverage
 from autoinit.signals.signal import Array, KernelMoments
 
@@ -36,13 +34,11 @@ class Mixed:
         covariances: of the result, on average over the positions that see what they see.
         taps: m_tu, the means of what each tap reads times its weights, (taps, units).
         step: what covariances with other channels become.
-        skewness: of the units, amid the positions; None where it is not known.
     """
 
     covariances: Array
     taps: Array
     step: Step
-    skewness: Array | None = None
 
 
 def through(
@@ -70,7 +66,6 @@ def through(
         return None
     # (taps, channels, units), or of one channel a unit (taps, units).
     weights = values.reshape(-1, units) if single else values.reshape(-1, read, units)
-    before = channels
     if single:
         channels = _repeated(channels, units // groups)
     elif groups > 1:
@@ -79,24 +74,21 @@ def through(
     sums = weights * means if single else (weights * means).sum(1)
     if not moves:
         whole = _times_left(weights[0], _times(channels.covariances, weights[0]))
-        skewness = _skewness(before, weights, np.zeros((1, 0), int), spatial)
-        return Mixed(whole, sums, Step(weights), skewness)
+        return Mixed(whole, sums, Step(weights))
     offsets = np.array(list(itertools.product(*(each for each, _, _ in moves))))
     steps = [(step, apart) for _, step, apart in moves]
     seen = _seen(kernel.windows).ravel()
     strides, splits = zip(*steps, strict=True)
     follows = Step(weights, offsets, strides, splits, seen, spatial)
-    whole = kernel.neighbors and all(split == 1 for split in splits)
-    skewness = _skewness(before, weights, offsets, spatial) if whole else None
     radii = _radii(channels.count, weights, kernel.windows)
     if not kernel.neighbors:
         radii = [0] * len(radii)
     if not radii:
         shares = [_shares(each, 0)[0] for each in kernel.windows]
         covariances = _without_neighbors(channels, weights, offsets, steps, shares, spatial)
-        return Mixed(covariances, sums, follows, skewness)
+        return Mixed(covariances, sums, follows)
     covariances = _with_neighbors(channels, weights, kernel.windows, offsets, steps, radii, spatial)
-    return Mixed(covariances, sums, follows, skewness)
+    return Mixed(covariances, sums, follows)
 
 
 def means_of_units(taps: Array, windows: Sequence[Windows]) -> Array:
@@ -164,52 +156,6 @@ def _with_neighbors(
                     total += of_last[:, None, None] * products[tuple(at)][along]
             result[place] += _times_left(weight, total)
     return result
-
-
-def _skewness(
-    channels: Channels, weights: Array, offsets: Array, spatial: Callable[[Sequence[int]], Array]
-) -> Array | None:
-    """Of units that read with all taps; `channels` as they were before they were repeated."""
-    rows = channels.functions
-    entries = len(offsets) * channels.count
-    if rows is None or entries**2 > 16 * MOST_ENTRIES:
-        return None
-    reach = np.ptp(offsets, 0)
-    pairs = []
-    for values in (channels.latent_correlations(), channels.covariances):
-        if not len(reach):
-            pairs.append(central(values)[None, None])
-            continue
-        if values.ndim == 2:
-            values = values[(None,) * len(reach)]
-        have = [size // 2 for size in values.shape[:-2]]
-        enough = all(each <= most for each, most in zip(reach, have, strict=True))
-        wide = values if enough else extended(values, spatial(reach))
-        middle = np.array([size // 2 for size in wide.shape[:-2]], int)
-        apart = offsets[None] - offsets[:, None] + middle
-        pairs.append(wide[tuple(np.moveaxis(apart, -1, 0))])  # taps, taps, channels, channels
-    latent, covariances = pairs
-    if weights.ndim == 2:
-        index = np.repeat(np.arange(channels.count), weights.shape[1] // channels.count)
-        each = [
-            _relative(w[:, None], rows[[c] * len(w)], latent[..., c, c], covariances[..., c, c])
-            for w, c in zip(weights.T, index, strict=True)
-        ]
-        known = [one for one in each if one is not None]
-        return np.concatenate(known) if len(known) == len(each) else None
-    flat = [one.transpose(0, 2, 1, 3).reshape(entries, entries) for one in (latent, covariances)]
-    rows = np.tile(rows, (len(offsets), 1))
-    return _relative(weights.reshape(entries, -1), rows, flat[0], flat[1])
-
-
-def _relative(weights: Array, rows: Array, latent: Array, covariances: Array) -> Array | None:
-    """Third cumulants over the variances' power of 1.5."""
-    cumulants = of_sums(weights, rows, latent)
-    if cumulants is None:
-        return None
-    variances = np.einsum("iu,iu->u", weights, covariances @ weights)
-    known = variances > 1e-12 * max(float(variances.max(initial=0.0)), 1e-300)
-    return np.where(known, cumulants / np.where(known, variances, 1.0) ** 1.5, 0.0)
 
 
 def _shares(windows: Windows, radius: int) -> Array:

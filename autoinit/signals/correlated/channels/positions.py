@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from autoinit.quadrature import gaussian
 from autoinit.signals.correlated import marginals
 from autoinit.signals.correlated.channels.channels import (
     MOST_ENTRIES,
+    Bend,
     Channels,
     central,
     correlations,
@@ -21,12 +23,15 @@ from autoinit.signals.correlated.channels.channels import (
     of_rows,
 )
 from autoinit.signals.correlated.channels.paths import Step
+from autoinit.signals.correlated.channels.skewness import bend_of
 from autoinit.signals.correlated.marginals import GRID, WEIGHTS
 from autoinit.signals.geometry import Taps
 from autoinit.signals.signal import Array
 
 # Positions of a map that are looked at, its taps, and outputs for one input.
 _LOOKED_AT, _MOST_TAPS, _MOST_SPLITS = 64, 256, 8
+# Units of a flattened map whose functions are remembered, all pairs of them.
+_MOST_BENT = 1024
 # Of the positions, which move alike.
 _MOSTLY = 0.8
 
@@ -44,13 +49,23 @@ def flattened(
         deviations: of the positions, relative to the whole, (positions,).
     """
     places = math.prod(sizes)
-    wide = extended(channels.covariances, spatial)
     at = np.indices(sizes).reshape(len(sizes), -1)
     apart = at[:, None, :] - at[:, :, None] + (np.array(sizes) - 1)[:, None, None]
-    pairs = wide[tuple(apart)]  # positions, positions, channels, channels
-    pairs = pairs * np.multiply.outer(deviations, deviations)[..., None, None]
-    whole = pairs.transpose(0, 2, 1, 3).reshape((places * channels.count,) * 2)
-    return Channels((means[:, None] + channels.means).ravel(), whole)
+    scales = np.multiply.outer(deviations, deviations)[..., None, None]
+
+    def of_all(known: Array, scales: Any = 1.0) -> Array:
+        pairs = extended(known, spatial)[tuple(apart)] * scales
+        return np.asarray(pairs.transpose(0, 2, 1, 3).reshape((places * channels.count,) * 2))
+
+    whole = of_all(channels.covariances, scales)
+    found = Channels((means[:, None] + channels.means).ravel(), whole)
+    if channels.functions is None or found.count > _MOST_BENT:
+        return found
+    bend = bend_of(None, channels)
+    latent = of_all(channels.latent_correlations())
+    orders = np.multiply.outer(deviations, bend.orders).reshape(found.count, -1)
+    own = np.multiply.outer(deviations**3, bend.own).ravel()
+    return replace(found, bend=Bend(orders, own, np.zeros(found.count), latent))
 
 
 def unflattened(channels: Channels, sizes: Sequence[int]) -> Channels:
@@ -144,14 +159,17 @@ def read_by(
     if len(moves) < len(found) or math.prod(len(each) for each, *_ in moves) > _MOST_TAPS:
         return None
     offsets = np.array(list(itertools.product(*(each for each, *_ in moves))))
-    shares = functools.reduce(np.multiply.outer, [each for _, each, *_ in moves], np.ones(()))
-    strides, splits = [each[2] for each in moves], [each[3] for each in moves]
-    weights = np.repeat(scales[None], len(offsets), 0)
-    return Step(weights, offsets, strides, splits, shares.ravel(), spatial)
+    amounts, shares = (
+        functools.reduce(np.multiply.outer, [each[n] for each in moves], np.ones(())).ravel()
+        for n in (1, 2)
+    )
+    strides, splits = [each[3] for each in moves], [each[4] for each in moves]
+    weights = np.multiply.outer(amounts, scales)
+    return Step(weights, offsets, strides, splits, shares, spatial)
 
 
-def _moved(taps: Taps) -> tuple[Array, Array, int, int] | None:
-    """What a map reads, as `Step` says it: offsets, their shares, s and u."""
+def _moved(taps: Taps) -> tuple[Array, Array, Array, int, int] | None:
+    """What a map reads, as `Step` says it: offsets, their weights and shares, s and u."""
     reads, real, number = taps.reads, taps.weights != 0, len(taps.reads)
     whole = real.all(1)
     for split in range(1, min(_MOST_SPLITS, number - 1) + 1):
@@ -165,8 +183,9 @@ def _moved(taps: Taps) -> tuple[Array, Array, int, int] | None:
             return None
         stride = split = 1
     offsets = split * reads - stride * np.arange(number)[:, None]
-    every, place = np.unique(offsets[real], return_inverse=True)
-    return every, np.bincount(place, taps.weights[real]) / number, stride, split
+    every, place, times = np.unique(offsets[real], return_inverse=True, return_counts=True)
+    amounts = np.bincount(place, taps.weights[real]) / times
+    return every, amounts, times / number, stride, split
 
 
 def largest_of(
@@ -201,7 +220,10 @@ def largest_of(
         latent = averaged(replace(channels, covariances=latent), maps, spatial)
         middle = central(latent)
         own = (here - middle) * number / (number - 1)
-        middle += own * (gaussian.maximum_of(number)[1] - 1 / number)
+        # The average has the linear part of what two maxima have in common.
+        related = correlations(own, np.maximum(np.diagonal(own), 1e-12))
+        square, cube = gaussian.covariance_of_maxima(number)
+        middle += own * related * (square + cube * related)
         latent = correlations(latent, np.maximum(np.diagonal(middle), 1e-12))
     found = of_rows(values, means, np.maximum(values**2 @ WEIGHTS - means**2, 0.0), latent)
     # Each entry is the largest as often: E f′(max V)/E f′(V) of what it has in common with others.
@@ -209,4 +231,5 @@ def largest_of(
     risen = [np.interp(top, GRID, row) @ WEIGHTS for top, row in zip(tops, rising, strict=True)]
     slopes = np.divide(risen, slopes, out=np.zeros(len(slopes)), where=slopes > 1e-12)
     step = read_by(maps, slopes, spatial)
-    return found if step is None else replace(found, made_of=channels.followed_by(step))
+    made_of = () if step is None else channels.followed_by(step)
+    return replace(found, made_of=made_of, bend=bend_of(None, found))

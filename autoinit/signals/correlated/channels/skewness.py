@@ -1,78 +1,75 @@
 """What is not Gaussian of units whose weights are given: their skewness (L).
 
-A unit sums what functions such as ReLU leave of Gaussians that correlate. Trained units sum what
-goes together, and their third cumulant does not average out: to a Gaussian of the same mean and
-variance a ReLU leaves up to a fifth less variance, and two of them a fifth less in common.
+Trained units sum what goes together, and their third cumulant does not average out: to a Gaussian
+of the same mean and variance a ReLU leaves up to a fifth less variance, and two of them a fifth
+less in common. Here a sum becomes a function of a Gaussian that has its skewness
+(`cumulants.py`), and a function says what skewness it brings.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from autoinit.signals.correlated import marginals
-from autoinit.signals.correlated.channels.channels import Channels, of_functions
+from autoinit.signals.correlated.channels.channels import Bend, Channels, of_functions
+from autoinit.signals.correlated.channels.cumulants import ORDERS, third_cumulants
 from autoinit.signals.correlated.marginals import GRID, WEIGHTS
 from autoinit.signals.signal import Array
 
 # Less of it changes nothing that is looked at; of more, a sum of many is a rare event.
 _LEAST, _MOST = 0.05, 3.0
-# Hermite polynomials that are kept.
-_ORDERS = 4
-# Multiplications that it may take, inputs of which directions are found, and how many of these.
-_MOST_OPERATIONS, _MOST_INPUTS, _DIRECTIONS = 1e8, 320, 32
 
 
-def of_sums(weights: Array, rows: Array, latent: Array) -> Array | None:
-    """Third cumulants of Σ w·f(Z); None where they would take too long.
+def is_sum(channels: Channels) -> bool:
+    """Whether channels are Gaussian, or skewed as sums are, and no function of such."""
+    return channels.bend is None and (channels.functions is None or channels.third is not None)
 
-    Of normalized Hermite polynomials of three Gaussians E h_i·h_j′·h_k″ is √C(k, i)·ρ_13^i·ρ_23^j
-    for k = i + j, and 2√2·ρ_12·ρ_13·ρ_23 where all are of order 2; these are kept. What each f has
-    by itself is exact.
 
-    Args:
-        weights: (inputs, units).
-        rows: of the functions on the grid, (inputs, grid).
-        latent: correlations of the Gaussians, (inputs, inputs).
+def bend_of(source: Channels | None, channels: Channels) -> Bend:
+    """What makes channels skewed that are functions of others, `source`, if these are sums.
+
+    What is left of a sum's own skewness is not the function's doing: it is taken of Gaussians with
+    the sum's means and variances.
     """
-    inputs, units = weights.shape
-    if inputs**2 * units > _MOST_OPERATIONS:
-        return None
-    found, _ = marginals.coefficients(rows)
-    own = (rows - found[:, :1]) ** 3 @ WEIGHTS
-    total = np.zeros(units)
-    read, power = {}, np.ones_like(latent)
-    for order in range(1, _ORDERS):
-        power = power * latent
-        read[order] = power @ (weights * found[:, order, None])
-    for i, j in ((i, j) for i in read for j in read if i <= j and i + j <= _ORDERS):
-        times = 3 * (1 + (i < j)) * math.sqrt(math.comb(i + j, i))
-        total += times * (weights * found[:, i + j, None] * read[i] * read[j]).sum(0)
-        own -= times * found[:, i] * found[:, j] * found[:, i + j]
-    if inputs <= _MOST_INPUTS:
-        roots, vectors = np.linalg.eigh(latent)
-        number = min(_DIRECTIONS, inputs)
-        factors = vectors[:, -number:] * np.sqrt(np.maximum(roots[-number:], 0.0))
-        bent = weights * found[:, 2, None]
-        within = np.einsum("id,iu,ie->ude", factors, bent, factors, optimize=True)
-        total += 2 * math.sqrt(2) * np.einsum("ude,ued->u", within @ within, within)
-        own -= 2 * math.sqrt(2) * found[:, 2] ** 3 * (factors**2).sum(1) ** 3
-    return np.asarray(total + weights.T**3 @ own)
+    rows = channels.rows()
+    own = (rows - channels.means[:, None]) ** 3 @ WEIGHTS
+    of_sum = source is not None and is_sum(source)
+    deviations = np.sqrt(source.variances) if source is not None else np.zeros(channels.count)
+    if of_sum and source is not None and source.functions is not None:
+        places = source.means[:, None] + deviations[:, None] * GRID
+        every = zip(places, source.functions, rows, strict=True)
+        rows = np.array([np.interp(at, *_rising(*each)) for at, *each in every])
+    orders, _ = marginals.coefficients(rows)
+    orders = orders[:, : ORDERS + 1]
+    if not of_sum:
+        if channels.lengths is not None:
+            # Squares of vectors of one length: none is nearer than what Gaussians would bring.
+            orders, own = np.zeros_like(orders), np.zeros_like(own)
+        return Bend(orders, own, np.zeros(channels.count), channels.latent_correlations())
+    slopes = np.divide(
+        orders[:, 1], deviations, out=np.zeros(channels.count), where=deviations > 1e-12
+    )
+    return Bend(orders, own, slopes)
 
 
-def skewed(channels: Channels, skewness: Array) -> Channels:
-    """Channels with the same moments that are functions of Gaussians with this skewness.
+def _rising(places: Array, values: Array) -> tuple[Array, Array]:
+    return (places, values) if places[-1] >= places[0] else (places[::-1], values[::-1])
 
-    Args:
-        channels: that are taken as Gaussian.
-        skewness: of each, (channels,).
-    """
+
+def skewed(channels: Channels) -> Channels:
+    """Sums with the same moments that are functions of Gaussians with their skewness."""
+    third = third_cumulants(channels)
+    scale = channels.variances**1.5
+    skewness = np.divide(third, scale, out=np.zeros_like(third), where=scale > 1e-300)
     if not np.abs(skewness).max(initial=0.0) > _LEAST:
         return channels
-    shapes = np.array([_of_skewness(each) for each in np.clip(skewness, -_MOST, _MOST)])
+    skewness = np.clip(skewness, -_MOST, _MOST)
+    shapes = np.array([_of_skewness(each) for each in skewness])
     rows = channels.means[:, None] + np.sqrt(channels.variances)[:, None] * shapes
-    return of_functions(channels, rows)
+    return replace(of_functions(channels, rows), third=skewness * scale)
 
 
 def _of_skewness(skewness: float) -> Array:

@@ -13,6 +13,7 @@ from autoinit.quadrature import gaussian
 from autoinit.signals.correlated.channels.channels import Channels, MadeOf, of_samples
 from autoinit.signals.correlated.channels.functions import shares_of
 from autoinit.signals.correlated.channels.paths import Step
+from autoinit.signals.correlated.channels.skewness import is_sum
 from autoinit.signals.correlated.known import agreeing
 from autoinit.signals.correlated.operations.reshape import units_of
 from autoinit.signals.correlated.pairs import at_diagonal, diagonal, each_with_each
@@ -243,7 +244,7 @@ def _linear(channels: Channels) -> tuple[Channels, Array]:
     Tokens that were divided by their length are gone back to, before they were scaled.
     """
     matrix, found, each = np.eye(channels.count), None, channels
-    while len(each.made_of) == 1 and each.functions is None:
+    while len(each.made_of) == 1 and is_sum(each):
         ((source, step),) = each.made_of
         weights = step.weights[0]
         if step.offsets.size or (found and weights.ndim == 2):

@@ -11,12 +11,12 @@ from dataclasses import replace
 import numpy as np
 
 from autoinit.signals.correlated import marginals
-from autoinit.signals.correlated.channels.functions import added, multiplied
-from autoinit.signals.correlated.known import agreeing, exchangeable_of, spatial_correlations
+from autoinit.signals.correlated.channels.functions import added
+from autoinit.signals.correlated.known import agreeing, exchangeable_of
 from autoinit.signals.correlated.marginals import STANDARD, Marginal
 from autoinit.signals.correlated.operations import sample_effects
 from autoinit.signals.correlated.operations.attention import masked
-from autoinit.signals.correlated.operations.elementwise import apply
+from autoinit.signals.correlated.operations.elementwise import apply, of_known
 from autoinit.signals.correlated.operations.linear import affine
 from autoinit.signals.correlated.operations.mixture import shares_of_same_parts
 from autoinit.signals.correlated.operations.reshape import at_same_positions
@@ -151,20 +151,7 @@ def product(state: State, other: State) -> State:
         marginals.standardized(marginals.combined(np.multiply, x, y)),
         notes=Annotations(log_variance=state.notes.log_variance + other.notes.log_variance),
     )
-    return _of_known_factors(result, state, other)
-
-
-def _of_known_factors(result: State, state: State, other: State) -> State:
-    """A product with what is known of its channels; the factor with more positions comes first."""
-    pairs = [(state, state.channels), (other, other.channels)]
-    pairs.sort(key=lambda each: -each[1].covariances.ndim if each[1] else 0)
-    (_, first), (gate, second) = pairs
-    if first is None or second is None or first.count != second.count:
-        return result
-    spatial = functools.partial(spatial_correlations, gate, second.shared)
-    shared = result.average(diagonal(result.cov_samples, result.means.shape))
-    found = multiplied(first, second, spatial)
-    return agreeing(replace(result, stored_marginal=None), shared, found)
+    return of_known(np.multiply, result, state, other)
 
 
 def _extreme(state: State, other: State, functions: Array) -> State:

@@ -15,6 +15,7 @@ import numpy as np
 from autoinit.signals.correlated import marginals
 from autoinit.signals.correlated.channels.channels import Channels
 from autoinit.signals.correlated.channels.functions import mapped as channels_of_functions
+from autoinit.signals.correlated.channels.functions import of_two
 from autoinit.signals.correlated.grid import (
     NODES,
     WEIGHTS_OF,
@@ -23,13 +24,19 @@ from autoinit.signals.correlated.grid import (
     evaluated,
     without_rounding,
 )
-from autoinit.signals.correlated.known import agreeing
+from autoinit.signals.correlated.known import agreeing, spatial_correlations
 from autoinit.signals.correlated.marginals import COARSE, WEIGHTS
 from autoinit.signals.correlated.operations import sample_effects
 from autoinit.signals.correlated.operations.mixture import mixture, shares_of_same_parts
 from autoinit.signals.correlated.operations.reshape import of_same_positions
 from autoinit.signals.correlated.operations.statistics import fixed_squares
-from autoinit.signals.correlated.pairs import MeanProducts, as_matrix, as_pairs, at_diagonal
+from autoinit.signals.correlated.pairs import (
+    MeanProducts,
+    as_matrix,
+    as_pairs,
+    at_diagonal,
+    diagonal,
+)
 from autoinit.signals.correlated.state import OF_BRANCH, Annotations, State
 from autoinit.signals.signal import Array
 
@@ -56,7 +63,30 @@ def apply(function: Function, states: Sequence[State], *, trimmed: bool) -> tupl
         return _of_channels(function, operands, known, trimmed)
     if len(latents) > 2:
         raise ValueError(f"operands must have two sources at most. Received: {len(latents)}")
-    return (_of_one if len(latents) == 1 else _of_two)(function, operands, trimmed)
+    if len(latents) == 1:
+        return _of_one(function, operands, trimmed)
+    result, converged = _of_two(function, operands, trimmed)
+    if len(operands) == 2 and len(known) == 2 and not trimmed:
+        result = of_known(function, result, *operands)
+    return result, converged
+
+
+def of_known(function: Function, result: State, state: State, other: State) -> State:
+    """A function of two tensors with what is known of its channels."""
+    every = [state, other]
+    pairs = [(n, each, each.channels) for n, each in enumerate(every)]
+    # The one with more positions comes first.
+    pairs.sort(key=lambda each: -each[2].covariances.ndim if each[2] else 0)
+    (place, _, first), (_, gate, second) = pairs
+    if first is None or second is None:
+        return result
+    spatial = partial(spatial_correlations, gate, second.shared)
+    ordered = function if place == 0 else lambda x, y: function(y, x)
+    found = of_two(ordered, first, second, spatial)
+    if found is None:
+        return result
+    shared = result.average(diagonal(result.cov_samples, result.means.shape))
+    return agreeing(replace(result, stored_marginal=None), shared, found)
 
 
 def of_functions(

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from autoinit.signals.correlated import marginals
-from autoinit.signals.correlated.channels.channels import Channels, exchangeable
+from autoinit.signals.correlated.channels.channels import Channels, Lengths, exchangeable
 from autoinit.signals.correlated.channels.positions import averaged, read_by
+from autoinit.signals.correlated.channels.skewness import skewed
 from autoinit.signals.correlated.known import (
     agreeing,
     by_given_kernel,
@@ -176,6 +177,8 @@ def _channels_after(state: State, scale: Array, offset: Array) -> tuple[float, C
         return channels.shared, channels.affine(scale, offset)
     if channels is None and (np.ptp(scale) or np.ptp(offset)) and not state.notes.parts:
         alike = exchangeable(scale.size, state.mean, state.variance)
+        if alike is not None and state.notes.of_one_length and alike.variance > 0:
+            alike = replace(alike, lengths=Lengths.of(alike.covariances / alike.variance))
         return None if alike is None else (0.0, alike.affine(scale, offset))
     return None
 
@@ -217,7 +220,11 @@ def _mapped_channels(
             latent = averaged(
                 replace(channels, covariances=channels.latent_correlations()), maps, spatial
             )
-            found = replace(found, functions=channels.functions, latent=latent)
+            found = replace(
+                found, functions=channels.functions, latent=latent, third=channels.third
+            )
+        else:
+            found = skewed(found)
         return agreeing(result, channels.shared, found)
     share = result.mean / state.mean if abs(state.mean) > 1e-9 * math.sqrt(state.variance) else 1.0
     found = channels.affine(np.array(share), np.array(0.0))

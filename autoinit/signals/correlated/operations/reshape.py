@@ -101,6 +101,10 @@ def flatten(state: State) -> State:
     places = math.prod(state.sizes)
     if known is None or state.axes is None or places * known.count > MOST_FLATTENED:
         return result
+    if places == 1:
+        # The same entries, whatever they were made of.
+        alone = known.without_neighbors()
+        return agreeing(replace(result, stored_marginal=None), known.shared, alone)
     kinds = [axis.singles(np.arange(axis.size)) for axis in state.axes]
     every = np.ix_(*kinds)
     deviations = np.sqrt(np.maximum(state.variances - known.shared, 0.0))

@@ -12,16 +12,25 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.random import Generator
 
-from autoinit.signals.correlated.channels.channels import MOST, Channels, root
+from autoinit.signals.correlated.channels.channels import (
+    MOST,
+    MOST_ENTRIES,
+    Channels,
+    central,
+    root,
+)
 from autoinit.signals.correlated.known import agreeing
 from autoinit.signals.correlated.marginals import STANDARD
 from autoinit.signals.correlated.operations.linear import affine
+from autoinit.signals.correlated.operations.reshape import flatten
 from autoinit.signals.correlated.pairs import Array, as_matrix, diagonal, each_with_each, products
 from autoinit.signals.correlated.positions import Axis, axes_of
 from autoinit.signals.correlated.state import Annotations, State
 
 # Of the variance: covariances below it are what so many samples leave of none.
 _NOTHING = 0.01
+# Entries of a sample of which each pair has a covariance of its own.
+_MOST_UNITS = 1024
 
 
 def of_samples(mean: float, variance: float, values: Array, groups: int = 1) -> State:
@@ -75,17 +84,33 @@ def of_samples(mean: float, variance: float, values: Array, groups: int = 1) -> 
 
 def _channels(mean: float, variance: float, values: Array) -> Channels | None:
     """What samples tell of each channel of a layer whose weights are given."""
-    if not 1 < values.shape[-1] <= MOST:
+    *places, count = values.shape[1:]
+    if not 1 < count <= MOST:
         return None
-    rows = values.reshape(-1, values.shape[-1]).astype(np.float64)
+    rows = values.reshape(-1, count).astype(np.float64)
     means = rows.mean(0)
-    rows = rows - means
-    covariances = rows.T @ rows / len(rows)
-    total = float(np.trace(covariances)) / len(means) + float(means.var())
+    centered = (rows - means).reshape(len(values), -1, count)
+    if len(places) == 1 and (2 * places[0] - 1) * count**2 <= MOST_ENTRIES:
+        covariances = np.array([_beside(centered, apart) for apart in range(places[0])])
+        covariances = np.concatenate([covariances[:0:-1].swapaxes(-1, -2), covariances])
+    else:
+        covariances = np.einsum("npc,npd->cd", centered, centered, optimize=True) / len(rows)
+    total = float(np.trace(central(covariances))) / count + float(means.var())
     if not total > 0:
         return None
     scale = math.sqrt(variance / total)
-    return Channels(mean + scale * (means - means.mean()), scale**2 * covariances)
+    return Channels(
+        mean + scale * (means - means.mean()),
+        scale**2 * covariances,
+        samples=(scale * (values - means)).astype(np.float32),
+    )
+
+
+def _beside(values: Array, apart: int) -> Array:
+    """Covariances of channels at a position with these so many positions after it."""
+    first, second = values[:, : values.shape[1] - apart], values[:, apart:]
+    pairs = len(values) * first.shape[1]
+    return np.asarray(np.einsum("npc,npd->cd", first, second, optimize=True) / pairs)
 
 
 def _averaged(values: Array, axis: Axis, place: int) -> Array:
@@ -109,7 +134,7 @@ def drawn(state: State, generator: Generator, shape: Sequence[int]) -> Array | N
     counts = state.means.shape
     known = state.channels
     if known is not None and known.count == shape[-1] and state.sizes == tuple(shape[1:-1]):
-        return _of_channels(state, known, generator.standard_normal(shape))
+        return _of_channels(state, known, generator, shape)
     shared = state.average(diagonal(state.cov_samples, counts))
     apart = state.cov_positions - state.cov_samples
     own = state.average(diagonal(apart, counts))
@@ -131,9 +156,20 @@ def drawn(state: State, generator: Generator, shape: Sequence[int]) -> Array | N
     return np.asarray(values + state.mean)
 
 
-def _of_channels(state: State, known: Channels, values: Array) -> Array:
-    """Independent entries of variance 1 as ones of channels that are known."""
+def _of_channels(
+    state: State, known: Channels, generator: Generator, shape: Sequence[int]
+) -> Array:
+    """Samples that there are, or else Gaussian ones with the channels' moments."""
     counts = state.means.shape
+    samples, *_ = shape
+    if known.samples is not None and len(known.samples) >= samples:
+        return np.asarray(known.means + generator.choice(known.samples, samples, replace=False))
+    values = generator.standard_normal(shape)
+    if counts and values[0].size <= _MOST_UNITS:
+        # Channels may remember for longer or shorter: each with each, at all positions.
+        units = flatten(state).channels
+        if units is not None:
+            return units.drawn(values.reshape(samples, -1)).reshape(values.shape)
     within = state.cov_positions - known.shared
     typical = state.average(diagonal(within, counts))
     if typical > 0:
