@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -46,3 +47,13 @@ def mean_and_deviation(values: NDArray[Any]) -> tuple[float, float]:
         mean = sum(float(part.sum(dtype=np.float64)) for part in parts) / size
         squares = sum(float(np.square(part - np.float64(mean)).sum()) for part in parts)
     return mean, math.sqrt(squares / size) if squares >= 0.0 else math.nan
+
+
+def singular_share(shape: Sequence[int]) -> float:
+    """The norm of a kernel of independent entries beside its largest singular value.
+
+    Args:
+        shape: of the kernel, the last axis its units.
+    """
+    inputs, units = math.prod(shape[:-1]), shape[-1]
+    return math.sqrt(inputs * units) / (math.sqrt(inputs) + math.sqrt(units))

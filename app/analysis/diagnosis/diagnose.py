@@ -21,6 +21,7 @@ from app.analysis.diagnosis.linter.optimizers import (
     curvature,
     descent_rate,
     gradient_scale,
+    learns_by_steps,
     optimizer_of,
     unscaled_descent,
 )
@@ -158,7 +159,7 @@ def diagnose(
             linted.trained and name == "uploaded",
             spectral(graph, figures.updates) if figures.updates else (),
             by_selu,
-            None if optimizer is None else optimizer.is_adaptive,
+            None if optimizer is None else learns_by_steps(architecture, optimizer),
         )
         for name, figures in series.items()
     }
@@ -232,7 +233,7 @@ def foreseen(
             verdict, reason="Signals keep their size on the main paths; gradients come next."
         )
     optimizer = optimizer_of(linted.compiled)
-    adaptive = optimizer is not None and optimizer.is_adaptive
+    adaptive = optimizer is not None and learns_by_steps(linted.architecture, optimizer)
     hopeless = verdict.verdict is Word.CANNOT and not adaptive
     if verdict.causes and SMALL.issuperset(verdict.causes) and not hopeless:
         told = f"{verdict.reason} Whether gradients move the kernels all the same comes next."

@@ -98,7 +98,8 @@ Where kernels are too small and nothing else is wrong, gradients decide. If at a
 a sample would change the kernels' largest singular values by 0.3 of themselves in the median, and
 by 0.003 at the least, the finding stays and the word is *trains*. The steps of Adam and its like do
 not go by the size of gradients: for a model that was compiled with one, 0.02 and 0.001 will do; and
-only where it is less than 0.001, or the model was compiled with SGD, can such a network not train.
+only where it is less than 0.001, where its steps move kernels by far (VGG16, by Adam at 0.001), or
+where the model was compiled with SGD, can such a network not train.
 So it is where nothing is wrong but what training bears: kernels of several layers that are equal by
 one seed, one constant kernel among random ones, two kernels with nothing nonlinear between them in
 a network that has nonlinearities elsewhere.

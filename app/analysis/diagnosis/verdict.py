@@ -165,7 +165,7 @@ def verdict_of(
         first = mine[0]
         return Verdict(
             Word.CANNOT if hopeless else Word.STRUGGLES,
-            first.message + (_BY_ADAM if slowly else ""),
+            first.message + (_BY_ADAM if slowly and not hopeless else ""),
             tuple(dict.fromkeys(fault.code for fault in mine)),
             first.remedy,
             trained,

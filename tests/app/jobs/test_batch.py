@@ -63,7 +63,8 @@ def test_files_and_builders_are_rows_in_their_order(folder):
     assert [row.code for row in rows[2:5]] == ["not_a_model_file", "failed", "unreadable_file"]
     assert "no such architecture" in rows[3].reason
     # The weights that it came with count.
-    assert (rows[5].verdict, rows[5].causes[0]) == ("will struggle", "symmetric_kernel")
+    assert (rows[5].verdict, rows[5].remedy) == ("trains", "redraw_random")
+    assert "symmetric_kernel" in rows[5].findings
     assert all(row.seconds > 0 for row in rows if row.status == "done")
 
 

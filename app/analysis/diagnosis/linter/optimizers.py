@@ -16,6 +16,7 @@ from app.analysis.diagnosis.linter.initializers import initial_variance, own_ini
 from app.analysis.diagnosis.linter.losses import BINARY, CATEGORICAL, losses_of
 from app.analysis.diagnosis.linter.structure import last_of
 from app.text.formatting import number
+from autoinit.arrays import singular_share
 
 # Optimizers whose first step is their rate in each entry, however small the gradient is.
 _ADAPTIVE = frozenset({"adam", "adamw", "nadam", "adamax", "rmsprop", "lion"})
@@ -25,6 +26,8 @@ _USUAL = {"sgd": 0.01} | dict.fromkeys(_ADAPTIVE, 1e-3)
 # limits few learnt anything. Normalized kernels grow until they fit (`benchmarks/rates.py`).
 _TOO_FAST, _TOO_FAST_ADAPTIVE, _TOO_FAST_NORMALIZED, _TOO_SLOW = 1.0, 0.5, 5.0, 1e-6
 _GOOD, _GOOD_ADAPTIVE = 0.05, 0.01
+# Largest singular values that a step moves, in shares of themselves, all kernels together.
+_FAR = 6.0
 # That anyone trains with.
 _SMALLEST_RATE, _LARGEST_RATE = 1e-7, 10.0
 
@@ -105,6 +108,20 @@ def adaptive_rate(architecture: Architecture, optimizer: Optimizer) -> Iterator[
             size = median(sizes)
             usual = _TOO_FAST_ADAPTIVE
             yield from _judged(architecture, optimizer, 1 / size, usual, _GOOD_ADAPTIVE)
+
+
+def learns_by_steps(architecture: Architecture, optimizer: Optimizer) -> bool:
+    """Whether an optimizer's steps, which do not go by the size of gradients, are small enough.
+
+    A step of the rate in each entry moves a kernel's largest singular value by up to
+    rate / σ · √(mn) / (√m + √n) of itself. Where kernels are too small for the signal, chains of
+    ReLU layers of 64 to 512 units by Glorot, and by N(0, 0.02), learnt by Adam while the sum over
+    their layers was 4.5 or less, and little from 3 on where they were deep; VGG16 (12) did not.
+    """
+    sizes = [(_size(architecture, step), step) for step in architecture.kernels()]
+    shapes = [(size, kernel_shape(architecture, step)) for size, step in sizes if size]
+    moved = sum(optimizer.rate / size * singular_share(shape) for size, shape in shapes if shape)
+    return optimizer.is_adaptive and moved <= _FAR
 
 
 def _is_normalized(architecture: Architecture) -> bool:

@@ -10,6 +10,7 @@ from functools import cached_property
 from app.analysis.diagnosis.fault import Consequence, Fault
 from app.analysis.diagnosis.measured.flow import Flow, bypassed, gate_branches
 from app.analysis.diagnosis.roles import Role
+from autoinit.arrays import singular_share
 from autoinit.graph.model_graph import Call, ModelGraph
 from probes.gradients import Gradients, variables_by_path
 from probes.moments.figures import Moments
@@ -165,16 +166,10 @@ def spectral(graph: ModelGraph, ratios: Sequence[float | None]) -> list[float | 
     """
     shapes = ([tuple(variable.shape) for variable in trainable(call)] for call in graph.calls)
     factors = (
-        min((_singular_share(shape) for shape in each if len(shape) > 1), default=0.0)
+        min((singular_share(shape) for shape in each if len(shape) > 1), default=0.0)
         for each in shapes
     )
     return [
         None if ratio is None else ratio * factor
         for ratio, factor in zip(ratios, factors, strict=True)
     ]
-
-
-def _singular_share(shape: Sequence[int]) -> float:
-    """The norm of a kernel of these axes, the last one its units, beside its largest singular."""
-    inputs, units = math.prod(shape[:-1]), shape[-1]
-    return math.sqrt(inputs * units) / (math.sqrt(inputs) + math.sqrt(units))

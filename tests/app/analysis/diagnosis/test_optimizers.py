@@ -10,7 +10,12 @@ from keras.optimizers import schedules
 
 from app.analysis.comparison import compare
 from app.analysis.diagnosis.linter.lint import lint_model
-from app.analysis.diagnosis.linter.optimizers import Optimizer, curvature, optimizer_of
+from app.analysis.diagnosis.linter.optimizers import (
+    Optimizer,
+    curvature,
+    learns_by_steps,
+    optimizer_of,
+)
 from app.analysis.settings import Settings
 from autoinit import check
 from tests.app.analysis.diagnosis.models import chain, dense, read
@@ -172,3 +177,18 @@ def test_where_gradients_vanish_no_rate_is_recommended():
     codes = {fault.code for fault in found.faults}
     assert "gradient_vanishes" in codes or "signal_vanishes" in codes
     assert "learning_rate" not in codes, "one of 1e13 would be no advice"
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "width", "depth", "small"),
+    [
+        # 0.001 of entries of deviation 1/16, times 256 / 32: 0.128 a layer.
+        (Optimizer("Adam", 1e-3), 256, 20, True),
+        (Optimizer("Adam", 1e-3), 256, 60, False),
+        (Optimizer("Adam", 1e-2), 256, 20, False),
+        (Optimizer("SGD", 1e-3), 256, 1, False),
+    ],
+)
+def test_steps_move_wide_and_deep_networks_further(optimizer, width, depth, small):
+    model = chain((width,), *[dense(width, "relu") for _ in range(depth)])
+    assert learns_by_steps(read(model), optimizer) is small
