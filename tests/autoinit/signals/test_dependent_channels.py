@@ -169,3 +169,13 @@ def test_recurrent_layers_after_another():
     x = layers.Dense(12, "relu")(layers.LSTM(16)(x))
     found = _ratio(_unlike_each_other(keras.Model(inputs, layers.Dense(6)(x))), 4096)
     assert found == pytest.approx(dict.fromkeys(found, 1.0), rel=0.06)
+
+
+def test_a_recurrent_layer_after_what_repeats_another():
+    """Its steps are equal: other sequences than those that the first one returned."""
+    keras.utils.set_random_seed(9)
+    inputs = keras.Input((12, 4))
+    x = layers.RepeatVector(6)(layers.LSTM(16)(inputs))
+    x = layers.Dense(12, "relu")(layers.LSTM(16, return_sequences=True)(x))
+    found = _ratio(_unlike_each_other(keras.Model(inputs, layers.Dense(6)(x))), 4096)
+    assert found == pytest.approx(dict.fromkeys(found, 1.0), rel=0.1)

@@ -161,9 +161,11 @@ def _of_channels(
 ) -> Array:
     """Samples that there are, or else Gaussian ones with the channels' moments."""
     counts = state.means.shape
-    samples, *_ = shape
-    if known.samples is not None and len(known.samples) >= samples:
-        return np.asarray(known.means + generator.choice(known.samples, samples, replace=False))
+    samples, *sample = shape
+    kept = known.samples
+    # Repeated or pooled, they are other samples of the same channels.
+    if kept is not None and list(kept.shape[1:]) == sample and len(kept) >= samples:
+        return np.asarray(known.means + generator.choice(kept, samples, replace=False))
     values = generator.standard_normal(shape)
     if counts and values[0].size <= _MOST_UNITS:
         # Channels may remember for longer or shorter: each with each, at all positions.
