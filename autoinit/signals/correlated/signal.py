@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from autoinit.signals.correlated.channels.channels import Channels
 from autoinit.signals.correlated.operations import (
     attention,
     combination,
@@ -98,8 +100,12 @@ class CorrelatedSignal(Signal):
     ) -> CorrelatedSignal:
         return cls(samples.of_samples(mean, variance, values, groups))
 
+    @cached_property
+    def _entries(self) -> Channels | None:
+        return samples.entries_of(self.state)
+
     def drawn(self, generator: np.random.Generator, shape: Sequence[int]) -> Array:
-        values = samples.drawn(self.state, generator, shape)
+        values = samples.drawn(self.state, generator, shape, lambda: self._entries)
         return super().drawn(generator, shape) if values is None else values.astype(np.float32)
 
     @classmethod

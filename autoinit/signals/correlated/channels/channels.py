@@ -210,13 +210,17 @@ class Channels:
         parts = np.array_split(order, min(_GROUPS, self.count))
         return np.array([rows[part].mean(0) for part in parts])
 
+    @cached_property
+    def _latent_root(self) -> Array:
+        return root(central(self.latent_correlations()))
+
     def drawn(self, values: Array) -> Array:
         """Entries of these distributions, at one position.
 
         Args:
             values: independent standard Gaussians, (…, channels).
         """
-        latent = values @ root(central(self.latent_correlations()))
+        latent = values @ self._latent_root
         rows = self.functions
         if rows is not None:
             columns = [np.interp(latent[..., n], GRID, row) for n, row in enumerate(rows)]

@@ -7,7 +7,7 @@ independent steps it would return far too little.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.random import Generator
@@ -121,7 +121,20 @@ def _averaged(values: Array, axis: Axis, place: int) -> Array:
     return np.moveaxis(np.tensordot(shares, values, (1, place)), 0, place)
 
 
-def drawn(state: State, generator: Generator, shape: Sequence[int]) -> Array | None:
+def entries_of(state: State) -> Channels | None:
+    """All entries of a sample as channels, each with each; None where they are too many.
+
+    Channels may remember for longer or shorter, over positions.
+    """
+    known, counts = state.channels, state.means.shape
+    if known is None or not counts or math.prod(state.sizes) * known.count > _MOST_UNITS:
+        return None
+    return flatten(state).channels
+
+
+def drawn(
+    state: State, generator: Generator, shape: Sequence[int], entries: Callable[[], Channels | None]
+) -> Array | None:
     """Gaussian samples with a state's covariances; None where entries have nothing in common.
 
     Covariances are taken as products over the axes.
@@ -130,11 +143,12 @@ def drawn(state: State, generator: Generator, shape: Sequence[int]) -> Array | N
         state: to draw from.
         generator: of the numbers.
         shape: (samples, positions…, channels).
+        entries: gives `entries_of` the state.
     """
     counts = state.means.shape
     known = state.channels
     if known is not None and known.count == shape[-1] and state.sizes == tuple(shape[1:-1]):
-        return _of_channels(state, known, generator, shape)
+        return _of_channels(state, known, generator, shape, entries)
     shared = state.average(diagonal(state.cov_samples, counts))
     apart = state.cov_positions - state.cov_samples
     own = state.average(diagonal(apart, counts))
@@ -157,7 +171,11 @@ def drawn(state: State, generator: Generator, shape: Sequence[int]) -> Array | N
 
 
 def _of_channels(
-    state: State, known: Channels, generator: Generator, shape: Sequence[int]
+    state: State,
+    known: Channels,
+    generator: Generator,
+    shape: Sequence[int],
+    entries: Callable[[], Channels | None],
 ) -> Array:
     """Samples that there are, or else Gaussian ones with the channels' moments."""
     counts = state.means.shape
@@ -167,18 +185,16 @@ def _of_channels(
     if kept is not None and list(kept.shape[1:]) == sample and len(kept) >= samples:
         return np.asarray(known.means + generator.choice(kept, samples, replace=False))
     values = generator.standard_normal(shape)
-    if counts and values[0].size <= _MOST_UNITS:
-        # Channels may remember for longer or shorter: each with each, at all positions.
-        units = flatten(state).channels
-        if units is not None:
-            return units.drawn(values.reshape(samples, -1)).reshape(values.shape)
+    every = entries()
+    if every is not None:
+        return every.drawn(values.reshape(samples, -1)).reshape(values.shape)
     within = state.cov_positions - known.shared
     typical = state.average(diagonal(within, counts))
     if typical > 0:
         values = _with_covariances(state, values, within, typical) / math.sqrt(typical)
     values = known.drawn(values)
-    every = np.ix_(*(axis.singles(np.arange(axis.size)) for axis in state.axes or ()))
-    away = (state.means - state.mean)[every] if counts else 0.0
+    places = np.ix_(*(axis.singles(np.arange(axis.size)) for axis in state.axes or ()))
+    away = (state.means - state.mean)[places] if counts else 0.0
     return np.asarray(values + np.expand_dims(away, -1))
 
 
