@@ -6,6 +6,7 @@ import pytest
 from keras import layers, ops
 from scipy import stats
 
+from autoinit import check
 from autoinit.propagation import Options, input_signals, predict
 from autoinit.quadrature.gaussian import covariance_of_maxima
 from autoinit.reading import read_model
@@ -179,3 +180,12 @@ def test_a_recurrent_layer_after_what_repeats_another():
     x = layers.Dense(12, "relu")(layers.LSTM(16, return_sequences=True)(x))
     found = _ratio(_unlike_each_other(keras.Model(inputs, layers.Dense(6)(x))), 4096)
     assert found == pytest.approx(dict.fromkeys(found, 1.0), rel=0.1)
+
+
+def test_channels_that_overflow_are_predicted_all_the_same():
+    """Exponentials of exponentials: their moments are beyond floating point."""
+    keras.utils.set_random_seed(10)
+    stack = [layers.Dense(8, "exponential") for _ in range(6)]
+    model = keras.Sequential([keras.Input((8,)), *stack, layers.Dense(2)])
+    result = check(model, verbose=False)
+    assert result.verdicts["uploaded"].verdict == "cannot train"

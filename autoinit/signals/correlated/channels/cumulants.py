@@ -96,10 +96,10 @@ class _Reads:
         return replace(self, weights=weights, index=None)
 
     def pruned(self) -> _Reads:
-        """Without what reads so little that its third power is nothing."""
+        """Without what reads so little that its third power is nothing; what overflows stays."""
         sizes = {offset: float(np.abs(each).max()) for offset, each in self.weights.items()}
-        least = _LEAST_WEIGHT * max(sizes.values())
-        weights = {at: each for at, each in self.weights.items() if sizes[at] >= least}
+        least = _LEAST_WEIGHT * max(sizes.values(), default=0.0)
+        weights = {at: each for at, each in self.weights.items() if not sizes[at] < least}
         return replace(self, weights=weights)
 
     def along(self, rank: int) -> _Reads:
