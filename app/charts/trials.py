@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from statistics import median
+from typing import Any
 
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
@@ -135,23 +136,23 @@ def curves_chart(trial: TrialResult) -> go.Figure:
         },
         yaxis={
             "title": "loss",
-            "type": "log",
+            **_loss_axis(trial),
             "gridcolor": GRID_COLOR,
             "automargin": True,
             "fixedrange": True,
-            "range": _losses_in_sight(trial),
         },
     )
     return figure
 
 
-def _losses_in_sight(trial: TrialResult) -> list[float] | None:
-    """Exponents of ten: what diverges leaves the picture."""
-    drawn = [loss for each in trial.trainings for loss in each.losses if loss and loss > 0]
+def _loss_axis(trial: TrialResult) -> dict[str, Any]:
+    """Logarithmic unless losses may be below 0; what diverges leaves the picture."""
+    drawn = [loss for each in trial.trainings for loss in each.losses if loss]
     first = [each.losses[0] for each in trial.trainings if each.losses and each.losses[0]]
     if not first or min(drawn) <= 0:
-        return None
-    return [math.log10(min(drawn) * 0.8), math.log10(max(median(first) * 2, min(drawn) * 2))]
+        return {"type": "linear" if first else "log"}
+    sight = min(drawn) * 0.8, max(median(first) * 2, min(drawn) * 2)
+    return {"type": "log", "range": list(map(math.log10, sight))}
 
 
 def _share(trial: TrialResult, cell: Training) -> float:

@@ -39,6 +39,8 @@ class LearningTask:
         counts: whether the share of right classes is what counts; else it is the share of the best
             constant's loss that is taken away.
         chance: loss of the best constant outputs, all outputs together.
+        least: the loss of outputs that are the targets where that is below 0, as a cosine
+            similarity's of -1; else 0.
         largest_class: share of the most frequent class.
         held_out: samples that are not trained on, at the arrays' ends.
         about: where the data are from, as a sentence.
@@ -49,6 +51,7 @@ class LearningTask:
     losses: tuple[Any, ...]
     counts: bool
     chance: float
+    least: float
     largest_class: float
     held_out: int
     about: str
@@ -118,6 +121,9 @@ def task_of(
         _chance(target[-held_out:], value, loss, likely)
         for target, value, loss, likely in zip(fitted, graph.outputs, chosen, probable, strict=True)
     )
+    least = sum(
+        _least(target[-held_out:], loss) for target, loss in zip(fitted, chosen, strict=True)
+    )
     shares = _shares(fitted[0][-held_out:], graph.outputs[0], chosen[0])
     return LearningTask(
         inputs,
@@ -125,6 +131,7 @@ def task_of(
         chosen,
         len(fitted) == 1 and shares is not None,
         float(chance),
+        float(least),
         0.0 if shares is None else float(shares.max()),
         held_out,
         about,
@@ -344,6 +351,17 @@ def _chance(target: Array, value: Value, loss: Any, probable: bool) -> float:
             odds = best if kind in _OF_CLASSES else best / (1.0 - best)
             best = np.log(odds)
     given = np.broadcast_to(best, (len(target), *value.sample)).astype("float32")
+    return _loss_of(loss, target, given)
+
+
+def _least(target: Array, loss: Any) -> float:
+    """The loss of what is as wanted, where that is below 0; no loss of classes is."""
+    if _kind(loss).startswith("sparse") or _kind(loss) in _OF_CLASSES | _OF_SHARES:
+        return 0.0
+    return min(_loss_of(loss, target, target), 0.0)
+
+
+def _loss_of(loss: Any, target: Array, given: Array) -> float:
     found = keras.losses.get(loss)(target, given)
     return float(np.mean(keras.ops.convert_to_numpy(found)))
 

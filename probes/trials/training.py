@@ -30,7 +30,8 @@ class Score:
     """How well a model does on samples that it was not trained on.
 
     Attributes:
-        value: share of right classes, or the share of the best constant's loss that is taken away.
+        value: share of right classes, or the share of the best constant's loss that is taken away,
+            of what lies above the least loss.
         error: standard error of that, for other samples; 0 where it is not known.
         loss: of these samples.
     """
@@ -152,7 +153,8 @@ class Trainer:
         if not math.isfinite(loss):
             return Score(0.0, 0.0, math.inf)
         if not task.counts:
-            return Score(1.0 - loss / task.chance if task.chance else 0.0, 0.0, loss)
+            above = task.chance - task.least
+            return Score(1.0 - (loss - task.least) / above if above else 0.0, 0.0, loss)
         share = float(np.mean(right))
         count = self.batch * len(starts)
         # As if one more were right and one more wrong: a share of 1 is not certain either.
@@ -174,7 +176,8 @@ class Trainer:
         if not math.isfinite(losses[-1]):
             return True
         last = losses[-_LAST:]
-        allowed = _DIVERGED * max(losses[0], self.task.chance)
+        least = self.task.least
+        allowed = least + _DIVERGED * (max(losses[0], self.task.chance) - least)
         return len(last) == _LAST and float(np.mean(last)) > allowed
 
 

@@ -37,6 +37,13 @@ def test_losses_are_drawn_over_their_steps(trial):
     assert curves_chart(trial).layout.yaxis.type == "log"
 
 
+def test_losses_below_zero_are_on_a_linear_axis(trial):
+    first = trial.trainings[0].model_copy(update={"losses": (-0.1, -0.4, -0.9)})
+    below = trial.model_copy(update={"trainings": (first, *trial.trainings[1:])})
+    assert curves_chart(below).layout.yaxis.type == "linear"
+    assert list(curves_chart(below).data[0].y) == [-0.1, -0.4, -0.9]
+
+
 def test_nothing_known_is_an_empty_picture(trial):
     empty = trial.model_copy(update={"trainings": ()})
     assert set(grid_chart(empty).data[0].text) == {""}

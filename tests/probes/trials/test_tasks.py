@@ -56,6 +56,15 @@ def test_chance_is_the_loss_of_the_best_constant():
     assert not task.counts
 
 
+@pytest.mark.parametrize(
+    ("loss", "least"), [("cosine_similarity", -1.0), ("mean_squared_error", 0.0), ("huber", 0.0)]
+)
+def test_the_least_loss_is_that_of_the_targets(loss, least):
+    numbers = RNG.standard_normal((100, 2))
+    task = task_of(graph_of(layers.Dense(2)), [X], [numbers], "", [loss])
+    assert task.least == pytest.approx(least, abs=1e-6)
+
+
 def test_a_fifth_is_held_out_and_the_order_follows_from_the_seed():
     classes = RNG.integers(0, 3, 100)
     one, same, other = (

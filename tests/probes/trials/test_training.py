@@ -149,3 +149,26 @@ def test_scores_of_logits_are_those_of_their_signs():
     given = np.asarray(model(x)) > 0
     count = len(x) // 32 * 32
     assert found.judge().value == pytest.approx((given == y)[:count].mean())
+
+
+@pytest.mark.parametrize(
+    ("loss", "y", "last"),
+    [
+        ("cosine_similarity", np.stack([Y, -2.0 * Y + 1.0], -1), layers.Dense(2)),
+        ("poisson", np.exp(0.5 * Y + 1.0), layers.Dense(1, "exponential")),
+    ],
+)
+def test_losses_below_zero_are_judged_from_the_least_one(loss, y, last):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((3,)), last])
+    graph = read_model(model, training=True)
+    task = task_of(graph, [X], [y], "", [loss])
+    found = Trainer(model, graph, task, keras.optimizers.Adam(), batch=25)
+    found.start()
+    before = found.judge()
+    losses, diverged = found.train(0.05, range(200))
+    after = found.judge()
+    assert not diverged
+    assert len(losses) == 200
+    assert before.value < 0.5 < 0.9 < after.value <= 1.0 + 1e-6
+    assert found.task.least < found.task.chance < 0.0
