@@ -96,7 +96,7 @@ class Pass:
             return [direct]
         try:
             return run_compiled(
-                call, tensors, self._training, batch, self._graph.kept, self._batches
+                call, tensors, self._training, batch, self._graph.workspace, self._batches
             )
         except Exception as error:
             if not is_foreign(call.layer):

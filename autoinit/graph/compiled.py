@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -22,6 +22,7 @@ from keras import layers
 from autoinit.graph.changing import changing_variables, values_of
 from autoinit.graph.keras_internals import get_keras_mask, layers_in, put_back, set_keras_mask
 from autoinit.graph.model_graph import Call, stock_class
+from autoinit.graph.workspace import Workspace
 
 # Loops whose own code is Keras's; their cells may be anybody's.
 _LOOPS = (
@@ -40,7 +41,7 @@ def run_compiled(
     tensors: Sequence[Any],
     training: bool,
     batch: int | None,
-    kept: MutableMapping[Any, Any],
+    workspace: Workspace,
     times: int = 1,
 ) -> list[Any]:
     """A call's outputs, as `Call.run` computes them; recurrent layers' by one compiled pass.
@@ -50,16 +51,17 @@ def run_compiled(
 
     Args:
         call, tensors, training, batch: as for `Call.run`.
-        kept: where traces are held; a graph's own, so that they are let go with it.
+        workspace: of the call's graph.
         times: how often it will be run like this.
     """
     if steps_of(call) * times < _worth(tensors):
         return call.run(tensors, training, batch)
     masks = [get_keras_mask(tensor) for tensor in tensors]
     key = _key(call, tensors, masks, training, batch)
-    if key not in kept:
-        kept[key] = call, _trace(call, tensors, masks, training, batch)
-    trace = kept[key][1]
+    compiled = workspace.compiled
+    if key not in compiled:
+        compiled[key] = call, _trace(call, tensors, masks, training, batch)
+    trace = compiled[key][1]
     if trace == _EAGER:
         return call.run(tensors, training, batch)
     outputs, masked = trace(list(tensors), [mask for mask in masks if mask is not None])
@@ -109,7 +111,7 @@ def _key(
     shapes = tuple((tuple(tensor.shape[1:]), tensor.dtype) for tensor in tensors)
     variables = tuple(id(v) for v in call.layer.variables)
     masked = tuple(mask is not None for mask in masks)
-    return "compiled", call.index, id(call.layer), training, fixed, shapes, masked, variables
+    return call.index, id(call.layer), training, fixed, shapes, masked, variables
 
 
 def _has_fixed_batch(call: Call) -> bool:

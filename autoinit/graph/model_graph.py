@@ -20,6 +20,7 @@ from keras import layers
 from autoinit.graph.keras_internals import get_keras_mask, set_keras_mask, takes_training
 from autoinit.graph.paths import shortened
 from autoinit.graph.placeholders import Opaque, OpaqueActivation
+from autoinit.graph.workspace import Workspace
 
 Shape = tuple[int | None, ...]
 
@@ -264,7 +265,7 @@ class StandIn(Call):
         ]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class ModelGraph:
     """A model's calls in topological order.
 
@@ -275,7 +276,7 @@ class ModelGraph:
         assumed: inputs with unknown sizes and the shapes assumed for them, by name.
         traced: the composite layers that became the calls which they make.
         batch: number of samples that they were traced with.
-        kept: what interpreters keep for their next pass: compiled calls, copies of layers.
+        workspace: of its passes.
     """
 
     name: str
@@ -286,7 +287,7 @@ class ModelGraph:
     assumed: Mapping[str, Shape]
     traced: tuple[Any, ...] = ()
     batch: int = 11
-    kept: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+    workspace: Workspace = field(default_factory=Workspace, repr=False)
 
     @property
     def inputs(self) -> tuple[Call, ...]:

@@ -140,7 +140,7 @@ class _Calibration:
                 else:
                     tensors = [alive[value.index] for value in call.inputs]
                     mode = self.fed.training
-                    outputs = list(run_compiled(call, tensors, mode, batch, graph.kept, 1))
+                    outputs = list(run_compiled(call, tensors, mode, batch, graph.workspace, 1))
                     if call.index in self.kernels:
                         outputs[0] = self._fitted(call, tensors, outputs[0], batch)
                     statistics += self._statistics(call, tensors)

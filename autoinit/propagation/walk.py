@@ -17,6 +17,7 @@ from autoinit.graph.shapes import last_uses
 from autoinit.propagation.values import Values
 from autoinit.rules.fallbacks import not_run, pass_through, without_rule
 from autoinit.rules.kernel_sources import Latents
+from autoinit.rules.operations.signs import never_negative
 from autoinit.rules.registry import Context, RuleResult, Support
 from autoinit.rules.shared_kernels import SharedKernels, variables_met_again
 from autoinit.signals.scaled import alike, settled
@@ -52,7 +53,9 @@ class Walk:
         if self.shared is not None:
             source = self.shared.recording(context.kernel_moments)
             context = replace(context, kernel_moments=source)
-        self.context = replace(context, kept=graph.kept)
+        self.context = replace(
+            context, never_negative=never_negative(graph.calls), workspace=graph.workspace
+        )
         self.measured, self.latents = measured, latents
         self.kind = type(next(iter(inputs.values())))
         # Factors of the products that their other factor is added to, and those calls' inputs.

@@ -6,7 +6,7 @@ It says what one call does to the signals that it reads, and changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, cast
@@ -16,6 +16,7 @@ from keras import layers
 
 from autoinit.findings import Finding
 from autoinit.graph.model_graph import Call, stock_class
+from autoinit.graph.workspace import Workspace
 from autoinit.rules.kernels import Kernel, Loader
 from autoinit.signals.signal import BiasMoments, KernelMoments, Observed, Signal
 
@@ -91,7 +92,8 @@ class Context:
         unsupported: what becomes of calls without a rule, a key of `fallbacks.UNSUPPORTED`.
         known: arrays of the constants, and of samples of the masks, among the call's inputs, by
             value index.
-        kept: the graph's, for what rules need again in its next pass.
+        never_negative: indices of the values that are known to have no entry below 0.
+        workspace: the graph's, for what rules need again in its next pass.
     """
 
     training: bool
@@ -105,7 +107,8 @@ class Context:
     batch: int = 128
     unsupported: str = "pass_through"
     known: Mapping[int, Any] = field(default_factory=dict)
-    kept: MutableMapping[Any, Any] = field(default_factory=dict)
+    never_negative: frozenset[int] = frozenset()
+    workspace: Workspace = field(default_factory=Workspace)
 
 
 Rule = Callable[[Call, Sequence[Any], Context], "RuleResult | Signal"]

@@ -71,7 +71,7 @@ def sample_layer(
     first = draw()
     asked = (context.training, context.seed, context.samples, groups, precision)
     kind = type(inputs[0])
-    recent = context.kept.setdefault(("sampled", call.index, id(call.layer), asked), {})
+    recent = context.workspace.sampled.setdefault((call.index, id(call.layer), asked), {})
     digest = _digest(call, first)
     if digest not in recent and len(recent) == _REMEMBERED:
         del recent[next(iter(recent))]
@@ -243,10 +243,10 @@ def _copied(call: Call, context: Context) -> Iterator[Call]:
 
 def _copy_kept(call: Call, context: Context) -> Any:
     """The graph's copy of a layer, which its compiled pass belongs to, as one made anew."""
-    layer, key = call.layer, ("copy", id(call.layer))
-    if key not in context.kept:
-        context.kept[key] = _copy_or_none(layer)
-    copied = context.kept[key]
+    layer, copies = call.layer, context.workspace.copies
+    if id(layer) not in copies:
+        copies[id(layer)] = _copy_or_none(layer)
+    copied = copies[id(layer)]
     if copied is not None:
         copied.set_weights(layer.get_weights())
         states = [each.state for part in layers_in(copied) for each in seed_generators(part)]
@@ -296,7 +296,7 @@ def _run(call: Call, tensors: Sequence[Any], context: Context) -> list[Any]:
     given = [keras.ops.convert_to_tensor(tensor) for tensor in tensors]
     # Once for each pass of an analysis at least, of which there are four to six.
     outputs = run_compiled(
-        call, given, context.training, len(tensors[0]), context.kept, times=_PASSES
+        call, given, context.training, len(tensors[0]), context.workspace, times=_PASSES
     )
     return [keras.ops.convert_to_numpy(output) for output in outputs]
 

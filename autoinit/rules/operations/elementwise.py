@@ -8,7 +8,7 @@ what it does to chosen tensors. Only what that cannot tell has a rule by name; t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,26 +21,11 @@ from autoinit.rules.functions import is_elementwise, mapped, on_points
 from autoinit.rules.operations.linear import linear
 from autoinit.rules.operations.moving import moved
 from autoinit.rules.operations.named import NAMED
+from autoinit.rules.operations.signs import KEEPING, PICKING, WINDOWS, reads_one
 from autoinit.rules.registry import Context, RuleResult, Support, rule
 from autoinit.rules.sampling import sample_operation
 from autoinit.signals.signal import Signal
 
-# The same entries where they were.
-_KEEPING = frozenset({"BroadcastTo", "Cast", "Copy", "StopGradient"})
-# Of these it is found out where each entry comes from; if not, entries elsewhere.
-_PICKING = frozenset({"Flip", "GetItem", "Roll", "Split"})
-# JAX takes the few points that a function is tried on for channels that have no positions, so that
-# a window leaves them as they are.
-_WINDOWS = frozenset({"AdaptiveAveragePool", "AdaptiveMaxPool", "AveragePool", "MaxPool"})
-_NEVER_NEGATIVE = frozenset({
-    "Abs", "Absolute", "Exp", "Exp2", "Norm", "Relu", "Relu6", "Sigmoid", "Softmax", "Softplus",
-    "Sqrt", "Square", "Std", "Var",
-})  # fmt: skip
-_KEEPING_SIGN = _KEEPING | _PICKING | _WINDOWS | frozenset({
-    "Amax", "Amin", "Concatenate", "ExpandDims", "Max", "Mean", "Min", "Reshape", "Squeeze", "Sum",
-    "Transpose",
-})  # fmt: skip
-_JOINING = frozenset({"Add", "Divide", "Maximum", "Minimum", "Multiply", "TrueDivide"})
 _ARITHMETIC = {
     "Add": "add", "Subtract": "subtract", "Multiply": "multiply",
     "Maximum": "maximum", "Minimum": "minimum", "Fmax": "maximum", "Fmin": "minimum",
@@ -62,48 +47,29 @@ def operation(call: Call, inputs: Sequence[Signal], context: Context) -> RuleRes
     except Exception:  # what it was tried on is not what it takes, and it may raise anything
         found = None
     found = found or _sampled(call, inputs, context)
-    signs = context.kept.setdefault("never negative", set())
-    if all(value.index in signs for value in call.inputs):
+    if all(value.index in context.never_negative for value in call.inputs):
         # A Gaussian of a mean of squares may reach below 0, the mean never does.
         told = tuple(each for each in found.findings if each.code != "undefined_values")
         found = replace(found, findings=told)
-    if _is_never_negative(call, signs):
-        signs.update(value.index for value in call.outputs)
     return found
-
-
-def _is_never_negative(call: Call, signs: Collection[int]) -> bool:
-    """Whether a call's output has no entry below 0, by its making."""
-    name, (args, kwargs) = type(call.layer).__name__, call.arguments
-    if name in _NEVER_NEGATIVE:
-        return True
-    numbers = [
-        leaf for leaf in keras.tree.flatten((args, kwargs)) if isinstance(leaf, (int, float))
-    ]
-    if name == "Power":
-        return numbers[-1:] == [2] or call.inputs[0].index in signs
-    if name == "Multiply" and len(call.inputs) == 2 and _is_of_one(call):
-        return True
-    known = all(value.index in signs for value in call.inputs)
-    return known and (name in _KEEPING_SIGN or (name in _JOINING and min(numbers, default=0) >= 0))
 
 
 def _by_trying(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | None:
     """None for what is not told by a few tensors."""
     name = type(call.layer).__name__
-    if name in _KEEPING:
+    if name in KEEPING:
         return RuleResult((inputs[0].repeat(call.outputs[0].positions),), Support.NEUTRAL)
     if name in NAMED:
         result = NAMED[name](call, inputs, context)
         if result is not None:
             return _as_result(result)
     # A slice may leave the few points as they are that a function is tried on.
-    never = name in _PICKING or name in _WINDOWS
+    never = name in PICKING or name in WINDOWS
     found = None if never else _entry_by_entry(name, call, inputs, context)
-    if found is None and _is_of_one(call):
+    if found is None and reads_one(call):
         found = moved(call, inputs[0]) or _of_channels(call, inputs[0], context)
         found = found or linear(call, inputs[0])
-    if found is None and name in _PICKING:
+    if found is None and name in PICKING:
         signals = (
             inputs[0].arrange(value.positions).with_other_latents() for value in call.outputs
         )
@@ -113,10 +79,6 @@ def _by_trying(call: Call, inputs: Sequence[Signal], context: Context) -> RuleRe
 
 def _as_result(result: RuleResult | Signal) -> RuleResult:
     return result if isinstance(result, RuleResult) else RuleResult((result,), Support.EXACT)
-
-
-def _is_of_one(call: Call) -> bool:
-    return len({value.index for value in call.inputs}) == 1
 
 
 def _entry_by_entry(

@@ -141,7 +141,6 @@ class State(TwoMoments):
         latent_id: equal for functions of the same Gaussians: what x and f(x) share.
         notes: what else is known.
         identity: of these very entries.
-        read: by the form of a kernel, what kernels of this form make of it.
     """
 
     axes: tuple[Axis, ...] | None
@@ -152,7 +151,6 @@ class State(TwoMoments):
     latent_id: Hashable = field(default_factory=next_identity)
     notes: Annotations = Annotations()
     identity: int = field(init=False, default_factory=next_identity)
-    read: dict[Hashable, Any] = field(init=False, default_factory=dict)
 
     @classmethod
     def gaussian(cls, mean: float, variance: float) -> State:

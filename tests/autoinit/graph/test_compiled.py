@@ -127,7 +127,7 @@ def graph_and_tensors(kind, batch=5):
 
 
 def traces(graph):
-    return [trace for key, (_, trace) in graph.kept.items() if key[0] == "compiled"]
+    return [trace for _, trace in graph.workspace.compiled.values()]
 
 
 def is_compiled(graph):
@@ -153,7 +153,7 @@ def test_a_compiled_pass_gives_and_leaves_what_steps_one_by_one_do(kind):
     left = values_of(variables)
     for variable, values in at_first:
         variable.assign(values)
-    compiled = [run_compiled(call, tensors, True, 5, graph.kept, OFTEN) for _ in range(2)]
+    compiled = [run_compiled(call, tensors, True, 5, graph.workspace, OFTEN) for _ in range(2)]
     assert is_compiled(graph) == [True]
     for expected, outputs in zip(eager, compiled, strict=True):
         for a, b in zip(found(expected), found(outputs), strict=True):
@@ -181,7 +181,7 @@ def test_weights_and_batches_share_a_trace_and_modes_do_not():
     graph, call, tensors = graph_and_tensors("LSTM")
 
     def both(given, training=False):
-        compiled = run_compiled(call, given, training, None, graph.kept, OFTEN)
+        compiled = run_compiled(call, given, training, None, graph.workspace, OFTEN)
         return found([*call.run(given, training), *compiled])
 
     before, _ = both(tensors)
@@ -201,14 +201,14 @@ def test_cells_that_do_something_else_traced_are_run_as_they_are(cell):
     (call,) = graph.calls[1:]
     given = [keras.ops.convert_to_tensor(np.ones((2, 6, 3), "float32"))]
     np.random.seed(0)
-    run_compiled(call, given, True, None, graph.kept, OFTEN)  # looks whether it can be traced
+    run_compiled(call, given, True, None, graph.workspace, OFTEN)  # looks whether it can be traced
     assert is_compiled(graph) == [False]
     np.random.seed(0)
     expected = found(call.run(given, True))
     steps = getattr(call.layer.cell, "steps", 0)
     np.random.seed(0)
     np.testing.assert_array_equal(
-        found(run_compiled(call, given, True, None, graph.kept, OFTEN)), expected
+        found(run_compiled(call, given, True, None, graph.workspace, OFTEN)), expected
     )
     assert getattr(call.layer.cell, "steps", 0) == (steps + 7 if cell is Counting else 0)
 
@@ -243,16 +243,16 @@ def test_what_is_no_loop_of_kerass_is_run_as_it_is(layer):
 
 def test_few_steps_are_not_worth_a_trace():
     graph, call, tensors = graph_and_tensors("LSTM")
-    run_compiled(call, tensors, True, 5, graph.kept, times=6)
-    assert not graph.kept
-    run_compiled(call, tensors, True, 5, graph.kept, times=7)  # 42 steps of an LSTM
+    run_compiled(call, tensors, True, 5, graph.workspace, times=6)
+    assert not graph.workspace.compiled
+    run_compiled(call, tensors, True, 5, graph.workspace, times=7)  # 42 steps of an LSTM
     assert is_compiled(graph) == [True]
     assert steps_of(graph_and_tensors("Bidirectional")[1]) == 12
 
 
 def test_traces_go_with_their_graph():
     graph, call, tensors = graph_and_tensors("LSTM")
-    run_compiled(call, tensors, True, 5, graph.kept, OFTEN)
+    run_compiled(call, tensors, True, 5, graph.workspace, OFTEN)
     gone = [weakref.ref(call.layer), weakref.ref(traces(graph)[0])]
     del graph, call, tensors
     keras.backend.clear_session()

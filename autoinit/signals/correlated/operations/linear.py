@@ -68,11 +68,7 @@ def linear(state: State, kernel: KernelMoments, bias: BiasMoments) -> State:
     given = by_given_kernel(state, kernel, bias, maps)
     if given is not None:
         return replace(given, notes=replace(given.notes, source=source))
-    # What a kernel of variance 1 makes of the state says what scale it gets.
-    form = taps, kernel.channels, kernel.units
-    if form not in state.read:
-        state.read[form] = _read(state, kernel, taps, maps)
-    read = state.read[form]
+    read = _read(state, kernel, taps, maps)
     power = kernel.power / read.seen if read.seen else 0.0
     # Given weights have sums of their own, besides their squares.
     mean = kernel.total * state.mean + bias.mean
