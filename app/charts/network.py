@@ -3,14 +3,15 @@
 import json
 import math
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from urllib.parse import urlencode
 
 import plotly.graph_objects as go
 
 from app.analysis.headline import is_number, series_name
-from app.analysis.result import Call, Result
+from app.analysis.result import Call, Moments, Result
 from app.analysis.structure import layers_of, neighborhood
+from app.charts.axes import positive
 from app.charts.theme import LAYOUT, NEUTRAL_COLOR
 from app.text.escaping import html_text, plain_text
 from app.text.formatting import number, shape
@@ -51,15 +52,16 @@ def network_dot(
             is chosen leads back. Without it nodes lead nowhere.
     """
     shown = {call.index for call in result.calls}
-    lines = [
-        _node(
-            call,
-            *_figure(result, call, series, gradient),
-            call.path in chosen,
-            _link(call.path, address),
-        )
-        for call in result.calls
-    ]
+    what, of_middle = (
+        "gradient" if gradient else "variance",
+        _size_of_middle(result, series, gradient),
+    )
+    lines = []
+    for call in result.calls:
+        moments = call.gradient(series) if gradient else call.measured(series)
+        words, color = _figure(moments, what, of_middle)
+        link = _link(call.path, address)
+        lines.append(_node(call, words, color, call.path in chosen, link))
     lines += [
         f"  n{index} -> n{call.index};"
         for call in result.calls
@@ -69,10 +71,16 @@ def network_dot(
     return _HEAD + "\n".join(lines) + "\n}\n"
 
 
-def _figure(result: Result, call: Call, series: str, gradient: bool) -> tuple[str, str]:
+def _size_of_middle(result: Result, series: str, gradient: bool) -> float:
+    """The logarithm that has the middle colour: the target's; of gradients the largest one's."""
+    if not gradient:
+        return math.log10(result.target)
+    found = (positive(call.gradient(series)) for call in result.calls)
+    return max((math.log10(value) for value in found if value is not None), default=0.0)
+
+
+def _figure(moments: Moments | None, what: str, of_middle: float) -> tuple[str, str]:
     """A figure in words, and the colour that it stands for."""
-    moments = call.gradient(series) if gradient else call.measured(series)
-    what = "gradient" if gradient else "variance"
     if moments is None:
         return "not measured", _UNKNOWN
     value = moments.variance
@@ -81,21 +89,8 @@ def _figure(result: Result, call: Call, series: str, gradient: bool) -> tuple[st
     if value <= 0:
         return f"{what} 0", _COLORS[0]
     middle = len(_COLORS) // 2
-    # A gradient has no target: its colour is that of its size beside the largest.
-    size = math.log10(value) - (_largest(result, series) if gradient else math.log10(result.target))
-    step = max(-middle, min(middle, round(size / _DECADES)))
+    step = max(-middle, min(middle, round((math.log10(value) - of_middle) / _DECADES)))
     return f"{what} {number(value)}", _COLORS[middle + step]
-
-
-def _largest(result: Result, series: str) -> float:
-    return max((math.log10(value) for value in _gradients(result, series)), default=0.0)
-
-
-def _gradients(result: Result, series: str) -> Iterator[float]:
-    for call in result.calls:
-        moments = call.gradient(series)
-        if moments is not None and is_number(moments.variance) and moments.variance > 0:
-            yield moments.variance
 
 
 def _link(path: str, address: Mapping[str, str] | None) -> str:
