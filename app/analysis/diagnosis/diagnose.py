@@ -185,7 +185,7 @@ def measured_faults(measured: Measured) -> Iterator[Fault]:
 def points_of(measured: Measured) -> list[Point]:
     """The places where levels count."""
     aside = measured.gates | statistic_branches(measured.graph, measured.roles)
-    return measured.flow().points(aside)
+    return measured.flow.points(aside)
 
 
 def _descent_rate(linted: Linted, measured: Measured) -> Iterator[Fault]:

@@ -53,7 +53,7 @@ def entrances(measured: Measured) -> Iterator[Entrance]:
 
     Not those that a normalization follows: it makes up for any size.
     """
-    flow = measured.flow()
+    flow = measured.flow
     steps = PASSING | {Role.POOL}
     scalers: dict[int, Call] = {}  # what has scaled the output of a call
     waiting = [call.index for call in measured.graph.calls if call.is_input]

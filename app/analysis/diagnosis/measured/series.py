@@ -45,6 +45,7 @@ class Measured:
         """Index of the call that writes each value."""
         return {v.index: call.index for call in self.graph.calls for v in call.outputs}
 
+    @cached_property
     def flow(self) -> Flow:
         """Levels of signals and gradients along the graph."""
         squares = [None if m is None else m.mean_square for m in self.forward]

@@ -87,7 +87,7 @@ def gradient_not_finite(measured: Measured) -> Iterator[Fault]:
         return
     made = (
         measured.graph.calls[reader]
-        for reader in measured.flow().readers[max(lost)]
+        for reader in measured.flow.readers[max(lost)]
         if reader not in lost
     )
     for call in made:
@@ -113,14 +113,14 @@ def _is_padding(measured: Measured, call: Call) -> bool:
     """Whether infinities are put beside finite entries, and nothing of them is left behind."""
     if name_of(type(call.layer)) not in _PLACING:
         return False
-    behind = [measured.forward[index] for index in measured.flow().readers[call.index]]
+    behind = [measured.forward[index] for index in measured.flow.readers[call.index]]
     return bool(behind) and all(m is not None and m.finite_fraction == 1.0 for m in behind)
 
 
 def signal_changes(measured: Measured, points: Sequence[Point]) -> Iterator[Fault]:
     """Where a signal vanishes or explodes on its way to an activation or to the output."""
     known = [p for p in points if p.forward is not None and not math.isnan(p.forward)]
-    flow = measured.flow()
+    flow = measured.flow
     heights = [
         p
         for p in (flow.before_last_factor(p) for p in known)
@@ -240,7 +240,7 @@ def _stretch(measured: Measured, code: str, point: Point, verb: str) -> Fault:
 
 def _first_at_fault(measured: Measured, point: Point) -> int:
     """The kernel from which on the level moves to where it ends: its turning point."""
-    flow = measured.flow()
+    flow = measured.flow
     sign = 1 if (point.forward or 0.0) > 0 else -1
     best, turning = 0.0, point.kernels[0]
     for index in point.kernels[:-1]:
@@ -255,7 +255,7 @@ def gradient_changes(measured: Measured, points: Sequence[Point]) -> Iterator[Fa
     known = [p for p in points if p.backward is not None and not math.isnan(p.backward)]
     finite = [p for p in known if p.backward is not None and math.isfinite(p.backward)]
     limit = math.log(GRADIENT_FACTOR)
-    flow, few = measured.flow(), math.log(LEAST)
+    flow, few = measured.flow, math.log(LEAST)
     falling = [
         p
         for p in finite
@@ -322,7 +322,7 @@ def _given_back(measured: Measured, call: Call) -> float | None:
     """Squared norm of the gradient of what a call reads, beside that of what its readers return."""
     source = measured.producers[call.inputs[0].index]
     given = measured.squared_gradient(source)
-    returned = [measured.squared_gradient(reader) for reader in measured.flow().readers[source]]
+    returned = [measured.squared_gradient(reader) for reader in measured.flow.readers[source]]
     got = sum(filter(None, returned))
     return given / got if given is not None and got else None
 
