@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autoinit.graph.model_graph import Call, TensorRef
 from autoinit.rules.registry import Context
@@ -13,7 +14,12 @@ from autoinit.signals.signal import Masking, Signal
 
 
 def masking_of(
-    mask: Any, call: Call, inputs: Sequence[Signal], context: Context, count: int
+    mask: Any,
+    call: Call,
+    inputs: Sequence[Signal],
+    context: Context,
+    count: int,
+    also: NDArray[np.bool_] | None = None,
 ) -> Masking | None:
     """What a mask leaves of the entries of a softmax.
 
@@ -23,19 +29,21 @@ def masking_of(
         inputs: the call's signals; of a mask that no samples are known of, the mean is used.
         context: of the pass.
         count: entries that the softmax is taken over.
+        also: a further mask, (positions, entries): what counts does so by both.
     """
     if mask is None:
-        return None
+        return None if also is None else masking_of_rows(also[None], count)
     if isinstance(mask, TensorRef):
         place = [value.index for value in call.inputs].index(mask.value)
         if mask.value not in context.known:
-            return Masking.at_random(count, min(max(inputs[place].mean, 0.0), 1.0))
+            share = min(max(inputs[place].mean, 0.0), 1.0)
+            return Masking.at_random(count, share * (1.0 if also is None else float(also.mean())))
         samples = context.known[mask.value] > 0
         rows = samples if not call.inputs[place].constant else samples[None]
     else:
         rows = (np.asarray(mask) > 0)[None]
         rows = rows[0] if rows.ndim > 3 else rows  # a constant mask has an axis for samples
-    return masking_of_rows(rows, count)
+    return masking_of_rows(rows if also is None else rows & also, count)
 
 
 def masking_of_rows(rows: Any, count: int) -> Masking:

@@ -175,10 +175,10 @@ def attention(call: Call, inputs: Sequence[Signal], context: Context) -> RuleRes
     approximate = isinstance(bias, TensorRef) or call.inputs[0] in call.inputs[1:]
     if isinstance(bias, TensorRef):
         logits = logits.combine("add", [by_value[bias.value][1].arrange([heads, targets])])
-    mask = given.get("mask")
-    if given.get("is_causal") or getattr(call.layer, "is_causal", False):
-        mask = np.tri(targets, sources, max(sources - targets, 0))[None]
-    shares = logits.softmax(sources, masking_of(mask, call, inputs, context, sources))
+    is_causal = given.get("is_causal") or getattr(call.layer, "is_causal", False)
+    earlier = np.tri(targets, sources, dtype=bool) if is_causal else None
+    masking = masking_of(given.get("mask"), call, inputs, context, sources, earlier)
+    shares = logits.softmax(sources, masking)
     result = shares.contract(value, ("nts", "snh", "tnh"), sizes)
     return RuleResult((result,), Support.APPROXIMATE if approximate else Support.EXACT)
 

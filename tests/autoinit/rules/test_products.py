@@ -150,6 +150,25 @@ def test_attention_to_independent_values(size, units, arguments, signal_model):
         assert outcome.signals[0].variance == pytest.approx(1 / size, rel=0.01)
 
 
+@models
+@pytest.mark.parametrize(
+    ("mask", "seen"), [(None, [1, 2, 3, 4]), (uniform([6, 1, 3, 2], 6)[None, None], [1, 1, 3, 2])]
+)
+def test_causal_attention_goes_by_places_whatever_the_lengths(mask, seen, signal_model):
+    """Target i sees the sources up to i, those that a mask leaves: 1/n of n equal shares."""
+
+    def function(query, key, value):
+        return ops.dot_product_attention(query, key, value, mask=mask, scale=1e-3, is_causal=True)
+
+    def model():
+        return of_inputs(function, (4, 2, 16), (6, 2, 16), (6, 2, 16))
+
+    expected = np.mean([1 / n for n in seen])
+    assert last(model(), signal_model).signals[0].variance == pytest.approx(expected, rel=0.01)
+    mean, error = measured(model(), draws=2)
+    assert mean == pytest.approx(expected, abs=4 * error + 0.01)
+
+
 @pytest.mark.parametrize("shared", [0.5, pytest.param(0.9, marks=pytest.mark.slow)])
 def test_attention_to_values_with_something_in_common(shared):
     """What tokens share passes through attention whole, and logits' common part drops out."""
