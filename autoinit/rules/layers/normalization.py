@@ -54,7 +54,11 @@ def layer_normalization(
         # Keras divides by the deviation and leaves the mean: as for a great many entries.
         scale = gamma / math.sqrt(inputs[0].variance + layer.epsilon)
         return RuleResult((inputs[0].affine(scale, 0.0),), Support.APPROXIMATE)
-    normalized = inputs[0].normalize(layer.epsilon, _count(call, layer.axis), centered=True)
+    axes, rank = _axes(layer.axis), len(call.inputs[0].shape)
+    # Over all positions of a channel it is a group normalization of such groups.
+    positions = {axis % rank for axis in axes} == set(range(1, rank - 1))
+    count = _count(call, layer.axis)
+    normalized = inputs[0].normalize(layer.epsilon, count, centered=True, positions=positions)
     return normalized.affine(gamma, beta)
 
 
@@ -87,8 +91,11 @@ def unit_normalization(call: Call, inputs: Sequence[Signal], context: Context) -
 
 
 def _count(call: Call, axis: Any) -> int:
-    axes = axis if isinstance(axis, (list, tuple)) else [axis]
-    return math.prod(call.inputs[0].shape[place] or 1 for place in axes)
+    return math.prod(call.inputs[0].shape[place] or 1 for place in _axes(axis))
+
+
+def _axes(axis: Any) -> Sequence[int]:
+    return axis if isinstance(axis, (list, tuple)) else [axis]
 
 
 def _scale_and_offset(layer: Any, context: Context) -> tuple[Any, Any]:

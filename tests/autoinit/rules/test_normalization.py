@@ -1,10 +1,13 @@
 import math
 
+import keras
 import numpy as np
 import pytest
 from keras import initializers, layers, ops
 from scipy import special
 
+from autoinit.propagation import input_signals, predict
+from autoinit.reading import read_model
 from autoinit.rules.registry import Support
 from tests.autoinit.rules.checks import check_given_weights, last_signal, predicted
 from tests.contracts.cases import NORMALIZATION, SHIFTED, case
@@ -96,6 +99,22 @@ def test_rms_scaling_is_approximate():
     signal = outcome.signals[0]
     expected = pytest.approx((measured.mean(), measured.var()), rel=0.01)
     assert (signal.mean, signal.variance) == expected
+
+
+def test_a_layer_normalized_over_positions_is_one_group_for_each_channel():
+    """What a channel's positions have in common is taken away: on average they go apart."""
+    found = []
+    for normalization in (
+        layers.LayerNormalization(axis=[1, 2], epsilon=1e-3),
+        layers.GroupNormalization(-1, epsilon=1e-3),
+    ):
+        stack = [layers.Conv2D(8, 3), layers.ReLU(), normalization]
+        graph = read_model(keras.Sequential([keras.Input((8, 8, 3)), *stack]), training=True)
+        found.append(predict(graph, input_signals(graph)).results[-1].signals[0])
+    one, other = found
+    assert one.position_correlation == pytest.approx(0.0, abs=1e-6)
+    assert one.sample_correlation == pytest.approx(0.0, abs=0.01)
+    assert (one.mean, one.variance) == pytest.approx((other.mean, other.variance), rel=1e-3)
 
 
 @pytest.mark.parametrize("case", NORMALIZATION, ids=str)
