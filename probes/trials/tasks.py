@@ -26,6 +26,8 @@ _HELD_OUT = 0.2
 _MOST_HELD_OUT = 512
 # A probability that is never quite 0 has a logarithm.
 _SMALLEST = 1e-7
+# Quantiles that are tried as constant outputs, and numbers of which they are taken.
+_LEVELS, _MOST_SORTED = np.arange(1, 10) / 10, 2**22
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,8 +120,8 @@ def task_of(
     fitted = tuple(target[order] for target in fitted)
     held_out = min(_MOST_HELD_OUT, math.ceil(len(order) * _HELD_OUT))
     chance = sum(
-        _chance(target[-held_out:], value, loss, likely)
-        for target, value, loss, likely in zip(fitted, graph.outputs, chosen, probable, strict=True)
+        _chance(target[-held_out:], value, loss)
+        for target, value, loss in zip(fitted, graph.outputs, chosen, strict=True)
     )
     least = sum(
         _least(target[-held_out:], loss) for target, loss in zip(fitted, chosen, strict=True)
@@ -337,21 +339,28 @@ def _shares(target: Array, value: Value, loss: Any) -> Array | None:
     return None
 
 
-def _chance(target: Array, value: Value, loss: Any, probable: bool) -> float:
-    """The loss of the best constant output: classes by their shares, or the targets' mean."""
+def _chance(target: Array, value: Value, loss: Any) -> float:
+    """The loss of the best constant output: classes by their shares, the targets' mean or another.
+
+    A mean absolute error is least for the median, that of logarithms or shares for less than it.
+    """
     kind, units = _kind(loss), int(value.channels)
     if kind.startswith("sparse"):
         best = np.bincount(target.reshape(-1), minlength=units) / target.size
     else:
         best = target.mean(tuple(range(target.ndim - 1))) if kind in _OF_CLASSES else target.mean(0)
     best = np.asarray(best, "float32")
+    others: Sequence[Array] = ()
     if kind in _OF_CLASSES | _OF_SHARES:
         best = np.clip(best, _SMALLEST, 1.0 - _SMALLEST)
         if _is_of_logits(loss):
             odds = best if kind in _OF_CLASSES else best / (1.0 - best)
             best = np.log(odds)
-    given = np.broadcast_to(best, (len(target), *value.sample)).astype("float32")
-    return _loss_of(loss, target, given)
+    elif not kind.startswith("sparse") and target.size <= _MOST_SORTED:
+        others = np.quantile(target, _LEVELS, axis=0)
+    shape = (len(target), *value.sample)
+    every = (np.broadcast_to(each, shape).astype("float32") for each in (best, *others))
+    return min(_loss_of(loss, target, given) for given in every)
 
 
 def _least(target: Array, loss: Any) -> float:

@@ -160,12 +160,6 @@ def attention(call: Call, inputs: Sequence[Signal], context: Context) -> RuleRes
     targets, heads, units = q.sample
     sources, groups, _ = k.sample
     if groups != heads:  # grouped queries: each key is read by several heads
-        key, value = (
-            each.reshape([sources, groups, units], [sources, groups, units])
-            .transpose([sources, groups, units], (1, 0, 2))
-            .transpose([groups, sources, units], (1, 0, 2))
-            for each in (key, value)
-        )
         key, value = (each.arrange([sources, heads]) for each in (key, value))
     sizes = {"t": targets, "n": heads, "h": units, "s": sources}
     scale = given.get("scale")

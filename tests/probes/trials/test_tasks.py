@@ -65,6 +65,15 @@ def test_the_least_loss_is_that_of_the_targets(loss, least):
     assert task.least == pytest.approx(least, abs=1e-6)
 
 
+def test_the_best_constant_is_the_median_where_that_is_best():
+    """Of skewed targets, a network that gives the median has learnt nothing."""
+    skewed = np.exp(2.0 * RNG.standard_normal((100, 1)))
+    task = task_of(graph_of(layers.Dense(1)), [X], [skewed], "", ["mean_absolute_error"])
+    held = task.targets[0][-task.held_out :]
+    assert task.chance == pytest.approx(np.abs(held - np.median(held)).mean(), rel=1e-5)
+    assert task.chance < 0.9 * np.abs(held - held.mean()).mean()
+
+
 def test_a_fifth_is_held_out_and_the_order_follows_from_the_seed():
     classes = RNG.integers(0, 3, 100)
     one, same, other = (
