@@ -350,7 +350,7 @@ def _chance(target: Array, value: Value, loss: Any) -> float:
     else:
         best = target.mean(tuple(range(target.ndim - 1))) if kind in _OF_CLASSES else target.mean(0)
     best = np.asarray(best, "float32")
-    others: Sequence[Array] = ()
+    others: Sequence[Array] | Array = ()
     if kind in _OF_CLASSES | _OF_SHARES:
         best = np.clip(best, _SMALLEST, 1.0 - _SMALLEST)
         if _is_of_logits(loss):
