@@ -67,7 +67,6 @@ class LayerStep:
     Attributes:
         index: its place in `Architecture.steps`, which is a topological order.
         path: of the layer, `encoder/block1/conv2`.
-        name: of the layer.
         class_name: of the layer, or `Activation` for an activation; of what is distributed over
             time, the layer inside.
         config: the layer's arguments.
@@ -79,7 +78,6 @@ class LayerStep:
 
     index: int
     path: str
-    name: str
     class_name: str
     config: Mapping[str, Any]
     inputs: tuple[int, ...]
@@ -87,6 +85,11 @@ class LayerStep:
     channels_in: int | None = None
     channels: int | None = None
     entry: Entry = field(default_factory=dict, repr=False)
+
+    @property
+    def name(self) -> str:
+        """The layer's own, the last part of the path."""
+        return self.path.rpartition("/")[2]
 
     @property
     def is_kernel(self) -> bool:
@@ -185,7 +188,7 @@ class _Builder:
             config = {"layers": config}
         if "output_layers" not in config:
             return self._sequential(config, prefix, given)
-        layers = [(str(_name(each)), each) for each in config["layers"]]
+        layers = [(_name(each), each) for each in config["layers"]]
         connections = Connections(layers, config["output_layers"], self.keras)
         reads = {(name, place): read for name, place, read in connections.calls()}
         names = list(named_layers(config["input_layers"]))
@@ -199,7 +202,7 @@ class _Builder:
             if name in sources:
                 done[key] = sources[name]
             else:
-                done[key] = self._layer(entries[name], joined(prefix, name), read, prefix)
+                done[key] = self._layer(entries[name], joined(prefix, name), read)
 
         for root in [*reads, *connections.returned_calls(), *((name, 0) for name in entries)]:
             waiting = [root]
@@ -224,59 +227,38 @@ class _Builder:
                 continue
             if not latest and each["class_name"] != "InputLayer":
                 first = {"class_name": "InputLayer", "config": _input_of(each, config)}
-                latest = [self._append("input", "input", first, [])]
-            latest = [self._layer(each, joined(prefix, str(_name(each))), latest, prefix)]
+                latest = [self._append("input", first, [])]
+            latest = [self._layer(each, joined(prefix, _name(each)), latest)]
         return latest
 
-    def _layer(self, entry: Entry, path: str, read: list[int], prefix: str) -> int:
-        kind, config = entry["class_name"], entry.get("config") or {}
-        if holds_layers(config, kind):
-            found = self.model(entry, path, read)
-            return found[0] if found else self._append(path, _name(entry), entry, read)
-        while kind == "TimeDistributed" and isinstance(config.get("layer"), Mapping):
-            inner = config["layer"]
-            entry = {**inner, "build_config": entry.get("build_config")}
-            kind, config = inner["class_name"], inner.get("config") or {}
-            if holds_layers(config, kind):
-                found = self.model(inner, path, read)
-                return found[0] if found else self._append(path, path, inner, read)
-        return self._append(path, str(path.rpartition("/")[2]), entry, read)
+    def _layer(self, entry: Entry, path: str, read: list[int]) -> int:
+        config = entry.get("config") or {}
+        while entry["class_name"] == "TimeDistributed" and isinstance(config.get("layer"), Mapping):
+            entry = {**config["layer"], "build_config": entry.get("build_config")}
+            config = entry.get("config") or {}
+        if holds_layers(config, entry["class_name"]) and (found := self.model(entry, path, read)):
+            return found[0]
+        return self._append(path, entry, read)
 
-    def _append(self, path: str, name: str, entry: Entry, read: Sequence[int]) -> int:
+    def _append(self, path: str, entry: Entry, read: Sequence[int]) -> int:
         kind, config = _kind(entry), entry.get("config") or {}
         before = [self.steps[i].channels for i in read]
-        step = LayerStep(
-            len(self.steps),
-            path,
-            name,
-            kind,
-            config,
-            tuple(read),
-            channels_in=_last_size(entry) or (before[0] if before else None),
-            entry=entry,
-        )
+        channels = _last(_built_shape(entry)) or (before[0] if before else None)
         own = _own_activation(kind, config)
+        place, read = len(self.steps), tuple(read)
+        step = LayerStep(place, path, kind, config, read, channels_in=channels, entry=entry)
         if own is not None:
             step = replace(step, class_name="Activation", activation=own)
-        self.steps.append(replace(step, channels=_channels(step, before)))
+        step = replace(step, channels=_channels(step, before))
+        self.steps.append(step)
         fused = function_name(config.get("activation")) if kind in KERNELS else None
         if fused is None:
-            return step.index
+            return place
+        given, size = _arguments(config["activation"]), step.channels
         self.steps.append(
-            LayerStep(
-                len(self.steps),
-                path,
-                name,
-                "Activation",
-                _arguments(config["activation"]),
-                (step.index,),
-                fused,
-                self.steps[step.index].channels,
-                self.steps[step.index].channels,
-                entry,
-            )
+            LayerStep(place + 1, path, "Activation", given, (place,), fused, size, size, entry)
         )
-        return step.index + 1
+        return place + 1
 
 
 # What TensorFlow's functions are called in files of Keras 2, where Keras 3 has another name.
@@ -346,11 +328,10 @@ def _input_of(entry: Entry, config: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"name": "input", "batch_shape": shape}
 
 
-def _last_size(entry: Entry) -> int | None:
-    """Size of the last axis of a layer's input, where its entry records it."""
+def _built_shape(entry: Entry) -> Any:
+    """Shape of a layer's input, where its entry records it."""
     built = entry.get("build_config")
-    shape = built.get("input_shape") if isinstance(built, Mapping) else None
-    return _last(shape)
+    return built.get("input_shape") if isinstance(built, Mapping) else None
 
 
 def _last(shape: Any) -> int | None:
@@ -369,18 +350,16 @@ def _channels(step: LayerStep, before: Sequence[int | None]) -> int | None:
     for argument in ("units", "filters", "output_dim"):
         if isinstance(config.get(argument), int):
             return int(config[argument])
-    if kind == "Flatten" or kind == "Reshape":
-        return _flat(step, kind)
+    if kind == "Reshape":
+        return _last(config.get("target_shape"))
+    if kind == "Flatten":
+        return _flattened(_built_shape(step.entry))
     if kind == "Concatenate":
         return sum(known) if len(known := [c for c in before if c]) == len(before) else None
     return before[0] if before else None
 
 
-def _flat(step: LayerStep, kind: str) -> int | None:
-    if kind == "Reshape":
-        return _last(step.config.get("target_shape"))
-    built = step.entry.get("build_config")
-    shape = built.get("input_shape") if isinstance(built, Mapping) else None
+def _flattened(shape: Any) -> int | None:
     if isinstance(shape, list | tuple) and all(isinstance(size, int) for size in shape[1:]):
         return math.prod(shape[1:])
     return None
@@ -401,11 +380,9 @@ def kernel_shape(architecture: Architecture, step: LayerStep) -> tuple[int, ...]
     taps = tuple(size) if isinstance(size, list | tuple) else (size,) if size else ()
     if not taps or not all(isinstance(tap, int) for tap in taps):
         return None
-    if step.is_depthwise:
+    if step.is_depthwise or step.class_name.startswith("Separable"):
         return (*taps, channels, int(step.config.get("depth_multiplier") or 1))
     if step.class_name.endswith("Transpose"):
         return (*taps, units, channels)
-    if step.class_name.startswith("Separable"):
-        return (*taps, channels, int(step.config.get("depth_multiplier") or 1))
     groups = int(step.config.get("groups") or 1)
     return (*taps, channels // groups, units)
