@@ -289,17 +289,19 @@ def _factor(step: LayerStep) -> float | None:
         scale = step.config.get("scale")
         return float(scale) ** 2 if isinstance(scale, int | float) else None
     if step.class_name in ("Multiply", "Divide", "TrueDivide"):
-        numbers = list(_numbers(step.entry.get("inbound_nodes")))
+        multiplies = step.class_name == "Multiply"
+        # Of a quotient the first operand is what is divided, the number 1 of 1/x say.
+        numbers = list(_numbers(step.entry.get("inbound_nodes"), 0 if multiplies else 1))
         if len(numbers) == 1 and numbers[0]:
-            return numbers[0] ** 2 if step.class_name == "Multiply" else numbers[0] ** -2
+            return numbers[0] ** (2 if multiplies else -2)
     return None
 
 
-def _numbers(nodes: Any) -> Iterator[float]:
-    """Numbers that stand beside tensors in the arguments of an operation."""
+def _numbers(nodes: Any, first: int) -> Iterator[float]:
+    """Numbers that stand beside tensors in the arguments of an operation, from one of them on."""
     for node in nodes if isinstance(nodes, list) else ():
         if isinstance(node, Mapping):
-            values = [*(node.get("args") or ()), *(node.get("kwargs") or {}).values()]
+            values = [*(node.get("args") or ())[first:], *(node.get("kwargs") or {}).values()]
         else:  # of Keras 2: a reference, and behind it the arguments by name
             values = list(node[3].values()) if _has_arguments(node) else []
         for value in values:

@@ -393,3 +393,20 @@ def test_a_small_head_is_one_on_purpose_where_nothing_else_is_small():
     assert found("he_normal", **tiny, activation="tanh") == []
     assert found(initializers.RandomNormal(stddev=0.01), **tiny) == ["d"]
     assert len(found("he_normal", kernel_initializer=initializers.RandomNormal(stddev=3.0))) == 1
+
+
+@pytest.mark.parametrize(
+    ("scaled", "factor"),
+    [
+        (lambda x: x * 3.0, 9.0),
+        (lambda x: 3.0 * x, 9.0),
+        (lambda x: x / 2.0, 0.25),
+        (lambda x: 1e-3 / (1.0 + x * x), None),
+    ],
+    ids=["x·3", "3·x", "x/2", "0.001/(1 + x²)"],
+)
+def test_a_factor_is_what_a_tensor_is_multiplied_or_divided_by(scaled, factor):
+    """A number that is divided by a tensor scales nothing."""
+    data = keras.Input((8,))
+    steps = read(keras.Model(data, scaled(layers.Dense(8)(data))), values=False).steps
+    assert scales._factor(steps[-1]) == factor
