@@ -39,7 +39,7 @@ from probes.batching import (
 from probes.devices import Device, find_device, placed_on
 from probes.gradients import variables_by_path
 from probes.jacobian_products import Array, finite, linearized
-from probes.logits import LIKELIHOODS, likelihood_of, logits_of
+from probes.logits import LIKELIHOODS, likelihoods_of, logits_of
 
 # Random vectors for the trace, and products of ARPACK for the largest eigenvalue, about so many.
 _DRAWS, _EXPECTED, _RESTARTS = 16, 30, 30
@@ -148,7 +148,7 @@ class _Products:
             missing = "outputs of a floating type" if not targets else "trainable parameters"
             raise ValueError(f"There is no Fisher information: the model has no {missing}.")
         # Logits that are an output themselves stand for both.
-        by_target = {logits_of(graph, [v])[0].index: likelihood_of(graph, v) for v in outputs}
+        by_target = likelihoods_of(graph, outputs)
         self.likelihoods = tuple(likelihood or by_target[value.index] for value in targets)
         self.samples = samples
         function = partial(_run, graph, inputs, samples, training, targets, self.variables)

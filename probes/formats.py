@@ -40,7 +40,7 @@ from probes.batching import (
 )
 from probes.devices import Device, find_device, placed_on
 from probes.gradients import by_path, variables_by_path
-from probes.logits import likelihood_of, logits_of
+from probes.logits import likelihoods_of, logits_of
 from probes.segments import Segment
 
 FORMATS = ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
@@ -309,10 +309,7 @@ class _Runs:
         """The gradient of the loss by what it is computed from."""
         generator = np.random.default_rng(derived(self._seed, 3))
         producers, found = self._graph.producers(), {}
-        kinds = {
-            logits_of(self._graph, [v])[0].index: likelihood_of(self._graph, v)
-            for v in self._outputs
-        }
+        kinds = likelihoods_of(self._graph, self._outputs)
         for value in self._targets:
             call = producers[value.index]
             values = run.signals.get(call.path)

@@ -39,6 +39,11 @@ def likelihood_of(graph: ModelGraph, output: Value) -> str:
     return _likelihood(graph.producers()[output.index])
 
 
+def likelihoods_of(graph: ModelGraph, outputs: Iterable[Value]) -> dict[int, str]:
+    """The same of some outputs, by the indices of their logits."""
+    return {logits_of(graph, [each])[0].index: likelihood_of(graph, each) for each in outputs}
+
+
 def _logits(call: Call, output: Value) -> Value:
     return output if _likelihood(call) == "gaussian" else call.inputs[0]
 
