@@ -6,14 +6,19 @@ channel; each pair of entries is followed to where it goes.
 
 import math
 
+import keras
 import numpy as np
 import pytest
+from keras import layers
 
+from autoinit.propagation import input_signals, predict
+from autoinit.reading import read_model
 from autoinit.signals.correlated.axis_groups import segments
 from autoinit.signals.correlated.pairs import at_diagonal
 from autoinit.signals.correlated.positions import axes_of
 from autoinit.signals.correlated.signal import CorrelatedSignal
 from autoinit.signals.correlated.state import Annotations, State
+from probes.forward import probe_model
 
 MEAN = 0.5
 # Covariances: [same or another sample][same or another channel][same or another position].
@@ -168,3 +173,19 @@ def test_sums_of_products(labels, sizes):
     summed = math.prod(size for letter, size in sizes.items() if letter not in labels[2])
     assert found.mean == pytest.approx(summed * MEAN**2)
     np.testing.assert_allclose(predicted(found, after), classes(table, after), rtol=1e-9)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_units_that_become_positions_keep_what_their_samples_have_in_common(seed):
+    """A generator's beginning: each unit's own mean, of its kernel and of its bias."""
+    keras.utils.set_random_seed(seed)
+    stack = [layers.Dense(32, "relu"), layers.Dense(256, bias_initializer="normal")]
+    after = [layers.Reshape((4, 4, 16)), layers.ReLU(), layers.Conv2DTranspose(8, 3, 2)]
+    graph = read_model(keras.Sequential([keras.Input((16,)), *stack, *after]))
+    found = predict(graph, input_signals(graph))
+    measured = probe_model(graph, 256)
+    for result, moments in list(zip(found.results, measured.moments, strict=True))[-3:]:
+        signal = result.signals[0]
+        assert moments.sample_correlation > 0.15
+        assert signal.sample_correlation == pytest.approx(moments.sample_correlation, abs=0.04)
+        assert signal.position_correlation == pytest.approx(moments.position_correlation, abs=0.06)

@@ -292,8 +292,7 @@ def reshape(state: State, before: Sequence[int], after: Sequence[int]) -> State:
     channels, places = units_of(state)
     if channels is not None and len(before) == 1:
         known = unflattened(channels, after)
-        shared = result.average(diagonal(result.cov_samples, result.means.shape))
-        return agreeing(replace(result, stored_marginal=None), shared, known)
+        return agreeing(replace(result, stored_marginal=None), known.shared, known)
     return with_units(result, channels, _moved(places, runs))
 
 
