@@ -104,7 +104,7 @@ class Kind:
     changed: float = 0.5
 
 
-LAYER = {
+LAYER: Hyperparameters = {
     "layer": Choice(("Conv2D", "Conv2D", "Dropout", "MaxPooling2D")),
     "filters": Range(8, 24, whole=True),
     "size": Choice((1, 3)),
@@ -350,7 +350,16 @@ def digits(final: bool) -> Any:
     kept = order if final else order[:-HELD_OUT]
     loss = ("sparse_categorical_crossentropy",)
     data = (images[kept],), (classes[kept].astype("int32"),)
-    return LearningTask(*data, loss, True, math.log(10), 0.1, HELD_OUT, "Digits.")
+    return LearningTask(
+        *data,
+        losses=loss,
+        counts=True,
+        chance=math.log(10),
+        least=0.0,
+        largest_class=0.1,
+        held_out=HELD_OUT,
+        about="Digits.",
+    )
 
 
 def model_of(network: Network, scheme: str, seed: int) -> Any:
