@@ -151,10 +151,8 @@ def chart_times(page: Page) -> Iterator[Line]:
     """Plotly's own times."""
     yield "draw", repeated(page, "Plotly.redraw(gd)"), "in the browser alone"
     zoom = "Plotly.relayout(gd, {'xaxis.range': argument})"
-    seconds = [
-        timed(page, zoom, [CALLS * start, CALLS * (start + 0.2)]) for start in (0.1, 0.3, 0.6)
-    ]
-    yield "zoom", median(seconds), "to a fifth of the calls"
+    zooms = [timed(page, zoom, [CALLS * start, CALLS * (start + 0.2)]) for start in (0.1, 0.3, 0.6)]
+    yield "zoom", median(zooms), "to a fifth of the calls"
     whole = [-0.01 * CALLS, 1.01 * CALLS]
     yield "zoom out", repeated(page, zoom, whole), "to all calls"
     toggle = "Plotly.restyle(gd, {visible: gd._fullData[0].visible === true ? 'legendonly' : true}"
@@ -167,8 +165,7 @@ def chart_times(page: Page) -> Iterator[Line]:
     page.mouse.move(plot["left"] + 0.5 * plot["width"], middle, steps=10)
     page.mouse.up()
     timed(page, "null")
-    seconds = time.perf_counter() - start
-    yield "zoom by mouse", seconds, "ten steps of dragging included"
+    yield "zoom by mouse", time.perf_counter() - start, "ten steps of dragging included"
     timed(page, zoom, whole)
 
 

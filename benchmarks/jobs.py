@@ -152,9 +152,8 @@ def row(name: str, rounds: int) -> str:
         unit = float(alone("benchmarks.jobs", name, "--only", "eager").splitlines()[-1])
     finally:
         file.unlink()
-    verdict, chart, whole, processor = (
-        statistics.median(job[place] for job in found) for place in range(4)
-    )
+    times = ((job.verdict, job.chart, job.whole, job.processor) for job in found)
+    verdict, chart, whole, processor = map(statistics.median, zip(*times, strict=True))
     first = found[0]
     return table_row(
         "from the file to verdict / chart / all of it, s",

@@ -16,6 +16,7 @@ import argparse
 import itertools
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -68,13 +69,10 @@ def networks() -> Iterator[tuple[str, Callable[[], Any]]]:
         if FALLS[0] < kept ** (depth - 1) < FALLS[1]:
             yield (
                 f"{activation}-{drawn}-{width}-{depth}",
-                lambda a=activation, i=drawn, w=width, d=depth: dense(a, i, w, d),
+                partial(dense, activation, drawn, width, depth),
             )
     for filters, depth, head in itertools.product(FILTERS, (6, 8, 10, 14), ("flat", "gap")):
-        yield (
-            f"conv-{filters}-{depth}-{head}",
-            lambda f=filters, d=depth, h=head: convolutions(f, d, h),
-        )
+        yield (f"conv-{filters}-{depth}-{head}", partial(convolutions, filters, depth, head))
 
 
 def line(name: str, build: Callable[[], Any]) -> str:

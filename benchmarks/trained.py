@@ -347,7 +347,8 @@ def main() -> None:
         end="",
     )
     print("| on average |\n|---|---|---|---|---|---|---|---|")
-    every, lines = [], []
+    every: list[Figure] = []
+    lines: list[str] = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)

@@ -12,10 +12,11 @@ from __future__ import annotations
 import argparse
 import csv
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import keras
 
@@ -27,19 +28,21 @@ from benchmarks.menagerie.report import WRITTEN, page
 KEPT = ROOT / "build" / "menagerie.csv"
 LIMIT = 150  # processor seconds of one architecture
 PAGE = ROOT / "docs" / "menagerie.md"
+# By how a field of `Row` is annotated.
+_NUMBERS: Mapping[Any, Callable[[str], Any]] = {"int": int, "float": float}
 
 
 def rows(path: Path = KEPT) -> dict[str, Row]:
     """What is kept, by key; of several rows of one architecture the last."""
     if not path.exists():
         return {}
-    kinds = {field.name: type(field.default) for field in fields(Row)}
+    kinds = {field.name: _NUMBERS.get(field.type, str) for field in fields(Row)}
     with path.open(newline="") as file:
-        return {
-            row["key"]: Row(**{name: (kinds[name] if kinds[name] in (int, float) else str)(value)
-                               for name, value in row.items()})
+        told = (
+            {name: kinds[name](value) for name, value in row.items()}
             for row in csv.DictReader(file)
-        }  # fmt: skip
+        )
+        return {row["key"]: Row(**row) for row in told}
 
 
 def keep(row: Row, path: Path = KEPT) -> None:

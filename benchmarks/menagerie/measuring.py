@@ -84,7 +84,7 @@ class Row:
 def measured(architecture: Architecture) -> Row:
     """The row of one architecture; what goes wrong is its reason."""
     start = time.process_time()
-    about = {
+    about: dict[str, Any] = {
         "key": architecture.key,
         "package": architecture.package,
         "family": architecture.family,

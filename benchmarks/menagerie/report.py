@@ -64,13 +64,18 @@ _COLUMNS: dict[str, _Cell] = {
     "held": lambda rows: _share(rows, ("held", "calibrated"), ("weighted", "weighted")),
     "doubted": lambda rows: _count(rows, is_doubted),
 }
+
+
+def _of_one(cell: _Cell) -> Callable[[Row], str]:
+    return lambda row: cell([row])
+
+
 _EACH: dict[str, Callable[[Row], str]] = {
     "package": attrgetter("package"),
     "architecture": attrgetter("name"),
     "calls": lambda row: str(row.calls),
     "replayed": lambda row: "yes" if is_replayed(row) else f"{row.replay:.2g} off",
-    **{name: lambda row, cell=_COLUMNS[name]: cell([row])
-       for name in ("within 10 %", "agrees", "held")},
+    **{name: _of_one(_COLUMNS[name]) for name in ("within 10 %", "agrees", "held")},
     "verdict": lambda row: f"{row.verdict}: {row.causes}" if row.causes else row.verdict,
 }  # fmt: skip
 

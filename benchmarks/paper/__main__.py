@@ -11,7 +11,7 @@ import argparse
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -20,7 +20,7 @@ from app.jobs.worker import on_large_stack
 from benchmarks.measuring import ROOT
 from benchmarks.paper import experiments, pictures, tables
 
-Frame = pd.DataFrame
+Frame: TypeAlias = pd.DataFrame
 KEPT = ROOT / "build" / "paper"
 
 

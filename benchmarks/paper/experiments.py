@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from functools import cache, partial
@@ -144,16 +145,14 @@ def schedules(
     def rate(peak: float, done: float) -> float:
         if done < warm_up:
             return peak * (done + warm_up / 2) / (1.5 * warm_up)
-        return peak * (1 + np.cos(np.pi * (done - warm_up) / (1 - warm_up))) / 2
+        return peak * (1 + math.cos(math.pi * (done - warm_up) / (1 - warm_up))) / 2
 
     rows = []
     for normalization in (NORMALIZED, PLAIN):
         course = Course(residual(depth, normalization == NORMALIZED))
         for name, scheme in OF_RESNET.items():
             for peak in peaks:
-                accuracy = course.trained(
-                    scheme, lambda done, peak=peak: rate(peak, done), steps, seed
-                )
+                accuracy = course.trained(scheme, partial(rate, peak), steps, seed)
                 rows.append((normalization, name, peak, accuracy))
         keras.utils.clear_session()
     return pd.DataFrame(rows, columns=["normalization", "scheme", "peak", "accuracy"])

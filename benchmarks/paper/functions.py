@@ -85,7 +85,8 @@ def _value(tree: Tree, x: Any) -> Any:
     if isinstance(tree, str):
         return x
     name, *operands = tree
-    return {**UNARY, **BINARY}[name](*(_value(each, x) for each in operands))
+    operations: dict[str, Callable[..., Any]] = {**UNARY, **BINARY}
+    return operations[name](*(_value(each, x) for each in operands))
 
 
 def _unary(generator: Generator, operand: Tree) -> Tree:

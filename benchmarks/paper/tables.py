@@ -177,9 +177,9 @@ def of_functions(frame: pd.DataFrame) -> Iterator[Row]:
         falls = failures is here
         order = list(here.values()) == sorted(here.values(), reverse=falls)
         yield f"{what}: default, AutoInit, AutoInit++", paper, told, order
-    for name, paper in ((AUTOINIT, 0.05), (DEFAULT, 0.01)):
+    for name, level in ((AUTOINIT, 0.05), (DEFAULT, 0.01)):
         p = stats.mannwhitneyu(found[PLUS], found[name], alternative="greater").pvalue
-        yield f"AutoInit++ above {name}, Mann-Whitney", f"p < {paper}", f"p = {p:.2g}", p < paper
+        yield f"AutoInit++ above {name}, Mann-Whitney", f"p < {level}", f"p = {p:.2g}", p < level
 
 
 def of_distributions(frame: pd.DataFrame) -> Iterator[Row]:
