@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from autoinit.graph.model_graph import Call, TensorRef, Value
-from autoinit.rules.fallbacks import pass_through
 from autoinit.rules.kernels import Kernel
 from autoinit.rules.masks import masking_of, masking_of_rows
 from autoinit.rules.operations.named import NAMED
@@ -51,11 +50,14 @@ def equation_of(call: Call) -> tuple[list[str], str] | None:
         left = LETTERS[:first]
         right = left[-1] + ("z" if second > 1 else "")
         return [left, right], left[:-1] + right[1:]
-    if name == "Tensordot" and isinstance(call.layer.axes, int):
+    if name == "Tensordot":
         axes = call.layer.axes
-        left = LETTERS[:first]
-        right = left[first - axes :] + LETTERS[first : first + second - axes]
-        return [left, right], left[: first - axes] + right[axes:]
+        axes = (range(first - axes, first), range(axes)) if isinstance(axes, int) else axes
+        left, other = LETTERS[:first], list(LETTERS[first : first + second])
+        for mine, theirs in zip(*map(np.atleast_1d, axes), strict=True):
+            other[theirs] = left[mine]
+        right = "".join(other)
+        return [left, right], "".join(x for x in left + right if (left + right).count(x) == 1)
     return None
 
 
@@ -83,12 +85,12 @@ def operands_of(call: Call) -> list[Any]:
     return [leaf for leaf in given if leaf is not None]
 
 
-def product(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
+def product(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | None:
     """Matmul, einsum, dot and tensordot of two tensors, one of which may be a parameter."""
     found = equation_of(call)
     operands = operands_of(call)
     if found is None or len(inputs) != len(call.inputs):
-        return pass_through(call, inputs)
+        return None
     terms, output = found
     by_value = {v.index: (v, s) for v, s in zip(call.inputs, inputs, strict=True)}
     values: list[Value | None] = []
@@ -106,7 +108,7 @@ def product(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResul
             values.append(None)
             signals.append(type(inputs[0]).of_values(array))
     if len(set(samples)) != 1 or not output.startswith(samples[0]):
-        return pass_through(call, inputs)
+        return None
     batch = samples[0]
     shapes = _operand_shapes(call) or []
     plain = [
@@ -114,7 +116,7 @@ def product(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResul
         for term, shape in zip(terms, shapes, strict=True)
     ]
     if any(batch in term for term, _ in plain):
-        return pass_through(call, inputs)
+        return None
     sizes: dict[str, int] = {}
     for term, shape in plain:
         for letter, size in zip(term, shape, strict=True):
@@ -145,7 +147,7 @@ def _broadcast(signal: Signal, term: str, shape: tuple[int, ...], sizes: dict[st
     return signal if list(shape) == wanted else signal.repeat(wanted[:-1])
 
 
-def attention(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
+def attention(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | None:
     """softmax(q·kᵀ·scale)·v, per head; shapes (samples, tokens, heads, units)."""
     args, kwargs = call.arguments
     names = ("query", "key", "value", "bias", "mask", "scale", "is_causal")
@@ -153,10 +155,10 @@ def attention(call: Call, inputs: Sequence[Signal], context: Context) -> RuleRes
     by_value = {v.index: (v, s) for v, s in zip(call.inputs, inputs, strict=True)}
     slots = [each for name in names[:3] if isinstance(each := given.get(name), TensorRef)]
     if len(slots) < 3:
-        return pass_through(call, inputs)
+        return None
     (q, query), (k, key), (_, value) = (by_value[slot.value] for slot in slots)
     if len(q.sample) != 3 or len(k.sample) != 3:
-        return pass_through(call, inputs)
+        return None
     targets, heads, units = q.sample
     sources, groups, _ = k.sample
     if groups != heads:  # grouped queries: each key is read by several heads

@@ -66,6 +66,10 @@ def test_a_tensor_with_itself_is_approximate(signal_model):
     assert str(last(model, signal_model).support) == "approximate"
 
 
+def tensordot(shape, axes):
+    return lambda x: ops.tensordot(x, np.ones(shape, "float32"), axes=axes)
+
+
 @models
 def test_a_constant_matrix_is_used_as_it_is(signal_model):
     matrix = np.random.default_rng(0).normal(0.2, 1.0, (16, 40)).astype("float32")
@@ -76,10 +80,25 @@ def test_a_constant_matrix_is_used_as_it_is(signal_model):
     assert outcome.signals[0].variance == pytest.approx(mean, abs=4 * error)
 
 
-def test_what_is_not_summed_over_shared_axes_is_sampled_or_passed_through():
-    data = keras.Input((6, 6))
-    model = keras.Model(data, ops.einsum("bii->b", data))
-    assert str(last(model).support) in ("sampled", "pass_through")
+@models
+@pytest.mark.parametrize(
+    ("function", "shape", "variance"),
+    [
+        (lambda x: ops.einsum("bii->b", x), (6, 6), 6.0),
+        (lambda x: ops.einsum("bij->bi", x), (5, 6), 6.0),
+        (lambda x: ops.einsum("bij->bji", x), (5, 6), 1.0),
+        (tensordot((6, 3), [[2], [0]]), (5, 6), 6.0),
+        (tensordot((5, 6, 2), [[1, 2], [0, 1]]), (5, 6), 30.0),
+        (lambda x: ops.einsum("bij,jk,kl->bil", x, *np.ones((2, 6, 6), "float32")), (5, 6), 216.0),
+    ],
+    ids=["trace", "sum", "transposed", "tensordot", "tensordot of two axes", "three operands"],
+)
+@pytest.mark.filterwarnings("ignore:NotImplemented should not be used:DeprecationWarning")  # Keras
+def test_sums_of_other_forms_are_told_by_what_they_do(function, shape, variance, signal_model):
+    """A sum of n entries has n times their variance; that of six sums alike, 36 times its own."""
+    outcome = last(of_inputs(function, shape), signal_model)
+    assert str(outcome.support) in ("exact", "approximate", "neutral")
+    assert outcome.signals[0].variance == pytest.approx(variance, rel=1e-4)
 
 
 @models
