@@ -23,7 +23,8 @@ _MOST_ENTRIES = 2**24
 def moved(call: Call, signal: Signal) -> RuleResult | None:
     """Every entry of the outputs is one of the input's, or zero: slices, rolls, patches, padding.
 
-    Along axes that keep their order, positions keep what they have in common.
+    Along axes that keep their order, positions keep what they have in common. Channels of zeros
+    are joined like those of any other tensor.
 
     Returns:
         None for an operation that does anything else.
@@ -84,7 +85,11 @@ def _picked(signal: Signal, value: Value, output: Value, places: Places) -> Sign
     same = places.shape == value.sample and np.array_equal(places.ravel(), np.arange(places.size))
     if same:
         return signal
-    taps = None if places.shape != output.sample else _taps(places, value.sample)
+    zeros = (places < 0).all(axis=tuple(range(places.ndim - 1)))
+    if places.shape == output.sample and 0.0 < (share := zeros.mean()) < 1.0:  # added channels
+        others = _picked(signal, value, output, places[..., ~zeros])
+        return type(signal).mixture([others, type(signal).gaussian(0.0, 0.0)], [1 - share, share])
+    taps = None if places.shape[:-1] != output.sample[:-1] else _taps(places, value.sample)
     kept = float((places >= 0).mean()) if places.size else 1.0
     if taps is not None:
         other = signal.arrange(value.positions).linear_map(taps)

@@ -235,6 +235,24 @@ def test_moving_entries_is_neutral(build):
     assert (outcome.signals[0].mean, outcome.signals[0].variance) == (0.5, 1.5)
 
 
+@pytest.mark.parametrize("signal_model", SIGNAL_MODELS)
+def test_channels_of_zeros_are_joined_like_others(signal_model):
+    """The shortcut of a residual network without weights: every sample has the same zeros."""
+
+    data = keras.Input((8, 8, 3))
+    x = layers.Conv2D(12, 3, padding="same", activation="relu")(data)[:, ::2, ::2]
+
+    def last(shortcut):
+        graph = read_model(keras.Model(data, shortcut(x)))
+        result = predict(graph, input_signals(graph, signal_model=signal_model))
+        return result.results[-1].signals[0]
+
+    padded = last(lambda x: ops.pad(x, ((0, 0), (0, 0), (0, 0), (0, 8))))
+    joined = last(lambda x: ops.concatenate([x, 0.0 * x[..., :8]], -1))
+    for figure in ("mean", "variance", "sample_correlation", "position_correlation"):
+        assert getattr(padded, figure) == pytest.approx(getattr(joined, figure), abs=1e-9)
+
+
 @pytest.mark.parametrize(
     "build",
     [
