@@ -6,7 +6,6 @@ of the weights only names, shapes and types are read.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 from collections import Counter
@@ -18,7 +17,7 @@ from typing import Any
 from app.analysis.diagnosis.findings import finding_of
 from app.analysis.diagnosis.linter.lint import lint
 from app.analysis.diagnosis.verdict import gathered
-from app.analysis.job_spec import JobSpec
+from app.analysis.job_spec import JobSpec, sha256
 from autoinit.errors import ModelFileError
 from autoinit.graph.paths import joined, shortened
 from autoinit.model_files.budgets import Budgets
@@ -99,7 +98,7 @@ def inspect_file(
             "name": name,
             "format": record.format,
             "bytes": path.stat().st_size,
-            "sha256": _sha256(path),
+            "sha256": sha256(str(path)),
         },
         "keras_version": record.keras_version,
         "keras": record.keras,
@@ -272,8 +271,3 @@ def _part_names(value: Any) -> Iterator[str]:
             yield shortened(value["class_name"])
         elif isinstance(value, dict):
             waiting += reversed(value.values())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

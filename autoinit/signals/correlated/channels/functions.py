@@ -23,7 +23,7 @@ from autoinit.signals.correlated.channels.channels import (
     of_samples,
     set_diagonal,
 )
-from autoinit.signals.correlated.channels.paths import Common, Step
+from autoinit.signals.correlated.channels.paths import Common, Step, turned
 from autoinit.signals.correlated.channels.skewness import bend_of, is_sum, skewed
 from autoinit.signals.correlated.grid import NODES, beside, evaluated, without_rounding
 from autoinit.signals.correlated.marginals import GRID, WEIGHTS
@@ -146,8 +146,8 @@ def joined(parts: Sequence[Channels | None]) -> Channels | None:
         between = common.between(first, second, half)
         if between is not None:
             meet = True
-            turned = np.flip(between, tuple(range(len(half)))).swapaxes(-1, -2)
-            covariances[..., one, other], covariances[..., other, one] = between, turned
+            covariances[..., one, other] = between
+            covariances[..., other, one] = turned(between)
     made_of: MadeOf = ()
     for place, part in zip(places, known, strict=True):
         made_of += part.followed_by(Step(np.eye(total)[None, place]))
@@ -171,11 +171,10 @@ def added(first: Channels | None, second: Channels | None, sign: float) -> Chann
     if first.covariances.shape != second.covariances.shape:
         first, second = first.without_neighbors(), second.without_neighbors()
     total = first.covariances + second.covariances
-    lead = total.ndim - 2
     common = Common().between(first, second, [size // 2 for size in total.shape[:-2]])
     if common is not None:
         total = total + sign * common
-        total += sign * np.flip(common, tuple(range(lead))).swapaxes(-1, -2)
+        total += sign * turned(common)
     ones = np.ones((1, first.count))
     made_of = first.followed_by(Step(ones)) + second.followed_by(Step(sign * ones))
     found = Channels(first.means + sign * second.means, total, made_of=made_of)
@@ -262,8 +261,8 @@ def of_two(
     total = total + np.multiply.outer(bends, bends) * first.covariances * theirs
     if common is not None:
         crossed = np.multiply.outer(slopes, along) * together
-        total = total + crossed + _turned(crossed)
-        total = total + np.multiply.outer(bends, bends) * together * _turned(together)
+        total = total + crossed + turned(crossed)
+        total = total + np.multiply.outer(bends, bends) * together * turned(together)
     set_diagonal(total, np.maximum(expected(values) - means**2, 0.0))
     made_of = first.followed_by(Step(_of_one(first, slopes)))
     made_of += second.followed_by(Step(_of_one(second, along)))
@@ -276,10 +275,6 @@ def of_two(
 def _of_one(channels: Channels, slopes: Array) -> Array:
     """Weights of a step from these channels, of which all read one if it is alone."""
     return slopes[None] if channels.count == len(slopes) else slopes[None, None]
-
-
-def _turned(covariances: Array) -> Array:
-    return np.flip(covariances, tuple(range(covariances.ndim - 2))).swapaxes(-1, -2)
 
 
 def dropped(channels: Channels, kept: float, gain: float, *, alike: bool) -> Channels:

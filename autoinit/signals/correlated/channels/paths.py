@@ -127,9 +127,8 @@ class Common:
         if first.identity == second.identity:
             return first.around(reach, spatial) if spacings[0] == spacings[1] else None
         if first.identity > second.identity:  # the later one was made of the earlier
-            turned = self._of(second, first, reach, spacings[::-1], spatial)
-            axes = tuple(range(len(reach)))
-            return None if turned is None else np.flip(turned, axes).swapaxes(-1, -2)
+            mirrored = self._of(second, first, reach, spacings[::-1], spatial)
+            return None if mirrored is None else turned(mirrored)
         key = (first.identity, second.identity, reach, spacings)
         if key not in self._found:
             found = [
@@ -181,3 +180,8 @@ class Common:
             return None
         values = self._of(first, source, wide, (mine, read), spatial)
         return None if values is None else step.applied(values, margin + offsets, sizes, apart)
+
+
+def turned(covariances: Array) -> Array:
+    """Those of two tensors the other way round: at opposite displacements, and transposed."""
+    return np.flip(covariances, tuple(range(covariances.ndim - 2))).swapaxes(-1, -2)
