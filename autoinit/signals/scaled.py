@@ -176,6 +176,11 @@ class ScaledSignal(Signal):
         top = _largest(parts)
         return cls.of(cls.model.mixture([part._at(top) for part in parts], weights), top)
 
+    @classmethod
+    def beside(cls, parts: Sequence[Self], sizes: Sequence[Sequence[int]], axis: int) -> Self:
+        top = _largest(parts)
+        return cls.of(cls.model.beside([part._at(top) for part in parts], sizes, axis), top)
+
     def masked(self, logits: Self, masking: Masking) -> Self:
         return self.of(self._bounded().masked(logits._bounded(), masking))
 

@@ -437,3 +437,14 @@ class Signal(TwoMoments, ABC):
     @abstractmethod
     def mixture(cls, parts: Sequence[Self], weights: Sequence[float]) -> Self:
         """Entries drawn from `parts` in proportion to `weights`: concatenation."""
+
+    @classmethod
+    def beside(cls, parts: Sequence[Self], sizes: Sequence[Sequence[int]], axis: int) -> Self:
+        """Tensors one after the other along an axis of positions.
+
+        Args:
+            parts: of which each has its channels at its own positions.
+            sizes: of the axes of positions of each.
+            axis: one of these.
+        """
+        return cls.mixture(parts, [each[axis] for each in sizes])

@@ -83,7 +83,20 @@ def dot(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | 
 
 @rule(layers.Concatenate)
 def concatenate(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
-    """A mixture in proportion to the numbers of entries (eq. 15 and 16)."""
+    """Along channels a mixture in proportion to the numbers of entries (eq. 15 and 16)."""
+    return joined(call, inputs, call.layer.axis)
+
+
+def joined(call: Call, inputs: Sequence[Signal], axis: int) -> Signal:
+    """Different tensors one after the other along an axis, the samples' being the first."""
+    output = call.outputs[0]
+    place = axis % len(output.shape) - 1
+    sizes = [value.positions for value in call.inputs]
+    if 0 <= place < len(output.positions):
+        alike = all(len(each) == len(output.positions) for each in sizes)
+        rows = any(value.rows != 1 for value in call.inputs)
+        if alike and not rows and sum(each[place] for each in sizes) == output.positions[place]:
+            return type(inputs[0]).beside(inputs, sizes, place)
     return type(inputs[0]).mixture(inputs, [value.entries for value in call.inputs])
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import special
 
 from autoinit.graph.model_graph import Call, Value
+from autoinit.rules.layers.merging import joined
 from autoinit.rules.registry import Context, RuleResult, Support
 from autoinit.signals.geometry import Windows, windows
 from autoinit.signals.signal import NO_BIAS, KernelMoments, Signal
@@ -246,8 +247,8 @@ def joining(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResul
     if len(found) == 1:
         signal = inputs[0].arrange(call.outputs[0].positions)
         return RuleResult((signal.with_other_latents(),), Support.NEUTRAL)
-    mixed = type(inputs[0]).mixture(inputs, [value.entries for value in call.inputs])
-    return RuleResult((mixed,), Support.EXACT)
+    axis = call.layer.axis if type(call.layer).__name__ == "Concatenate" else -1
+    return RuleResult((joined(call, inputs, axis),), Support.EXACT)
 
 
 def max_pool(call: Call, inputs: Sequence[Signal], context: Context) -> Signal | None:

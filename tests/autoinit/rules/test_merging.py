@@ -1,8 +1,11 @@
 import math
 
+import keras
 import pytest
-from keras import layers
+from keras import layers, ops
 
+from autoinit.propagation import input_signals, predict
+from autoinit.reading import read_model
 from autoinit.rules.registry import Support
 from tests.autoinit.rules.checks import check_given_weights, last_signal, predicted
 from tests.contracts.cases import MERGING, PAIR, SHIFTED, TRIPLE, case
@@ -72,3 +75,18 @@ def test_rows_with_themselves_are_approximate():
 @pytest.mark.parametrize("case", MERGING, ids=str)
 def test_real_layer(case):
     check_given_weights(case)
+
+
+@pytest.mark.parametrize(
+    "join",
+    [layers.Concatenate(axis=1), lambda tensors: ops.concatenate(tensors, axis=-2)],
+    ids=["layer", "operation"],
+)
+def test_the_token_of_a_class_is_the_same_for_every_sample(join):
+    data = keras.Input((9, 4))
+    token = layers.Dense(6)(ops.ones_like(data[:, :1]))
+    tokens = join([token, layers.Dense(6)(data)])
+    for place, correlation in ((0, 1.0), (1, 0.0)):
+        graph = read_model(keras.Model(data, tokens[:, place]))
+        (read,) = predict(graph, input_signals(graph)).results[-1].signals
+        assert read.sample_correlation == pytest.approx(correlation, abs=1e-6)

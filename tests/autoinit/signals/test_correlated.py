@@ -191,6 +191,32 @@ def test_parts_of_a_concatenation_are_normalised_apart():
     assert normalised.variance == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("length", [5, 40])
+def test_a_token_before_others_keeps_its_moments(length):
+    token, others = shared(3.0, 3.0, 3.0, (1,), mean=2.0), gaussian(0.0, 1.0, (length,))
+    joined = CorrelatedSignal.beside([token, others], [(1,), (length,)], 0)
+    assert joined.state.sizes == (length + 1,)
+    assert joined.mean == pytest.approx(2.0 / (length + 1))
+    share = 1 / (length + 1)
+    assert joined.variance == pytest.approx(3 * share + 1 - share + 4 * share * (1 - share))
+    assert joined.state.means[:2] == pytest.approx([2.0, 0.0])
+    assert joined.state.variances[:2] == pytest.approx([3.0, 1.0])
+    assert within(joined, 0, 1) == pytest.approx(0.0)
+    first = joined.linear_map([Taps.summing(np.array([[0]]), length + 1)])
+    assert first.mean == pytest.approx(2.0)
+    assert first.state.cov_positions == pytest.approx(3.0)
+    assert first.state.cov_samples == pytest.approx(3.0)
+
+
+def test_long_tensors_beside_each_other_are_a_mixture():
+    """Positions in the middle have one representative, of whichever tensor they are."""
+    low, high = gaussian(-1.0, 1.0, (20,)), gaussian(3.0, 1.0, (60,))
+    joined = CorrelatedSignal.beside([low, high], [(20,), (60,)], 0)
+    mixture = CorrelatedSignal.mixture([low, high], [1, 3])
+    for figure in ("means", "cov_positions", "cov_samples"):
+        assert getattr(joined.state, figure) == pytest.approx(getattr(mixture.state, figure))
+
+
 def test_a_bias_of_given_weights_is_an_offset_of_the_channel():
     bias = BiasMoments(mean=0.5, second_moment=1.25)
     signal = gaussian(0.0, 1.0, (3,)).linear(KernelMoments(2.0, 2.0, 0.0), bias)

@@ -62,6 +62,7 @@ HOMOGENEOUS = {
     "dot": (lambda x, y: x.dot(y, 8, normalized=False), 2),
     "cosine": (lambda x, y: x.dot(y, 8, normalized=True), 0),
     "mixture": (lambda x, y: type(x).mixture([x, y], [1.0, 2.0]), 1),
+    "beside": (lambda x, y: type(x).beside([x, y], [(4,), (4,)], 0), 1),
 }
 OTHERS = {
     "tanh": lambda x, y: x.map(np.tanh)[0],
