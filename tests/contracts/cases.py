@@ -505,6 +505,7 @@ OPERATIONS = [
     _operation("jumps", lambda x: ops.floor(x) + ops.sign(x - 0.7)),
     # Reductions.
     _operation("variance", lambda x: ops.var(x, -1), (20, 5)),
+    _operation("variance of ReLU", lambda x: ops.var(ops.relu(x), -1), (20, 5)),
     _operation("deviation of positions", lambda x: ops.std(x, 1), (6, 20)),
     _operation("moments", lambda x: list(ops.moments(x, -1)), (20, 5)),
     _operation("product", lambda x: ops.prod(x, -1), (200, 2)),

@@ -185,7 +185,11 @@ def product(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResul
 
 
 def spread(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | None:
-    """Of K Gaussian entries around their mean: v/K times a χ² variable of K − 1 degrees."""
+    """Of K entries around their mean: as a χ² variable, v/K times one of K − 1 degrees if Gaussian.
+
+    In general of the same mean v·(K − 1)/K and variance v²·(K − 1)·((K − 1)κ − K + 3)/K³, κ being
+    the entries' kurtosis.
+    """
     reduced = _reduced(call)
     if reduced is None:
         return None
@@ -203,11 +207,16 @@ def deviation(call: Call, inputs: Sequence[Signal], context: Context) -> RuleRes
 def _variance(signal: Signal, reduced: Reduced) -> Signal:
     if reduced.count < 2:
         return type(signal).gaussian(0.0, 0.0)
-    scale = signal.variance / reduced.count
-    return type(signal).gaussian(0.0, 1.0).map(partial(_chi_square, scale, reduced.count - 1))[0]
+    count, variance = reduced.count, signal.variance
+    squares = signal.affine(1.0, -signal.mean).map(np.square)[0]
+    kurtosis = squares.second_moment / variance**2 if variance > 0 else 3.0
+    # Twice the mean's square over the variance, and the mean over that.
+    freedom = 2 * count * (count - 1) / ((count - 1) * kurtosis - count + 3)
+    scale = variance * (count - 1) / (count * freedom)
+    return type(signal).gaussian(0.0, 1.0).map(partial(_chi_square, scale, freedom))[0]
 
 
-def _chi_square(scale: float, freedom: int, z: Any) -> Any:
+def _chi_square(scale: float, freedom: float, z: Any) -> Any:
     """Scale·χ² as an increasing function of a standard Gaussian."""
     z = np.clip(z, -_FARTHEST, _FARTHEST)
     low = special.gammaincinv(freedom / 2, special.ndtr(np.minimum(z, 0.0)))

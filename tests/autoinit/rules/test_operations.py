@@ -63,6 +63,9 @@ HAND = [
     (operation("how many of 4", lambda x: ops.count_nonzero(x > 0.5, -1), (5, 4)), 2.0, 1.0),
     # v/K times χ² of K − 1 degrees, which has the mean K − 1 and the variance 2(K − 1).
     (operation("variance", lambda x: ops.var(x, -1), (3, 5)), 1.2, 0.72),
+    # Of ±1 the kurtosis is 1.
+    (operation("variance of ±1", lambda x: ops.var(ops.where(x > 0.5, 1.0, -1.0), -1), (3, 5)),
+     0.8, 0.064),
     (operation("half a distance", lambda x: ops.std(x, -1), (3, 2)),
      math.sqrt(1.5 / math.pi), 0.75 * (1 - 2 / math.pi)),
     (operation("product", lambda x: ops.prod(x, -1), (5, 3)), 0.125, 1.75**3 - 0.125**2),
