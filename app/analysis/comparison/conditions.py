@@ -147,5 +147,5 @@ def _not_self_averaging(graph: ModelGraph, planned: Propagation) -> Iterator[Fin
             "they are narrow, or much of what they carry is the same for all inputs, and one draw "
             "of weights differs from the next. Their variances scatter by a factor of "
             f"{math.exp(_SCATTERED):.1f} or more, most at {call.path!r}: by "
-            f"{number(math.exp(spread))}. Several draws (--seeds) show by how much.",
+            f"{number(math.exp(min(spread, 700.0)))}. Several draws (--seeds) show by how much.",
         )

@@ -35,6 +35,7 @@ from app.analysis.diagnosis.measured.inputs import (
     entrances,
     unscaled_inputs,
 )
+from app.analysis.diagnosis.measured.reach import unreached
 from app.analysis.diagnosis.measured.series import Measured, received_by_normalizers, spectral
 from app.analysis.diagnosis.measured.signals import (
     distortions,
@@ -169,6 +170,7 @@ def diagnose(
 def measured_faults(measured: Measured) -> Iterator[Fault]:
     """All faults that the figures of a series show."""
     points = points_of(measured)
+    yield from unreached(measured)
     yield from unscaled_inputs(measured)
     yield from not_finite(measured)
     yield from gradient_not_finite(measured)

@@ -87,10 +87,17 @@ REMEDIES = {
     "residual branch only.",
     "move_dropout": "Put the dropout before the last layer, or leave it out.",
     "unfreeze": "Set trainable=True for the layers that are to learn, and compile the model anew.",
+    "let_gradient_through": "Take a smooth function in its place while training, softmax for "
+    "argmax or a sigmoid for a threshold, or let the gradient go straight through: "
+    "x + stop_gradient(round(x) - x).",
+    "drop_normalization": "Leave this normalization out, or let it span more than one entry.",
+    "bias_at_zero": 'Start the biases at 0 (bias_initializer="zeros").',
     "change_rate": "Begin training with the learning rate that is named.",
     "faster_descent": "Train by Adam or with momentum, or take AutoInit's weights.",
     "fix_statistics": "Set moving_mean and moving_variance anew: train on with training=True, or "
     "reset them to 0 and 1.",
+    "drop_factor": "Leave the factor behind the last kernel out.",
+    "lower_momentum": "Let the moving statistics move: momentum=0.99, or 0.9 for short trainings.",
     "keep_zero_init": "Keep these zeros: they are there on purpose.",
     "keep_init": "Keep the weights as they are.",
     "none_needed": "Nothing needs to be done.",

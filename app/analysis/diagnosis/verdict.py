@@ -16,6 +16,7 @@ from app.analysis.diagnosis.fault import REMEDIES, Consequence, Fault
 # In the order in which causes are told: what is wrong with the file before what follows from it.
 ORDER = (
     "nothing_trainable",
+    "no_gradient",
     "output_activation_vs_loss",
     "zero_kernel",
     "symmetric_kernel",

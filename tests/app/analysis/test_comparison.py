@@ -1,6 +1,7 @@
 """The comparison on small models: what is not run, what is frozen, what came broken."""
 
 import math
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from keras import initializers, layers
 
 from app.analysis.comparison import compare
+from app.analysis.comparison.conditions import _not_self_averaging
 from app.analysis.comparison.figures import calls_of, gradients_of, phases_of
 from app.analysis.headline import series_summary
 from app.analysis.options import table
@@ -15,7 +17,7 @@ from app.analysis.reporting import fisher_of, formats_of, jacobian_of, preview_o
 from app.analysis.settings import Settings
 from autoinit.graph.model_graph import StandIn
 from autoinit.graph.placeholders import Opaque, OpaqueActivation
-from autoinit.propagation import Options, input_signals, predict
+from autoinit.propagation import Options, input_signals, plan, predict
 from autoinit.reading import read_model
 from autoinit.rules.fallbacks import UNSUPPORTED
 from autoinit.signals import SIGNAL_MODELS
@@ -342,6 +344,18 @@ def test_calls_that_are_not_self_averaging_are_told():
     assert rows(narrow)[told.path]["autoinit"]["predicted"]["spread"] > 0.2
     wide = compare(chain("tanh", width=512), Settings(**QUICK), uploaded=False)
     assert "not_self_averaging" not in codes(wide)
+
+
+def test_a_spread_beyond_all_numbers_is_told():
+    """Of what falls to nothing in some draws: fifty highways whose gates stand open."""
+    graph = read_model(chain("relu", width=6))
+    planned = plan(graph, input_signals(graph))
+    results = [
+        replace(result, signals=(replace(result.signals[0], log_deviation=1e3),))
+        for result in planned.results
+    ]
+    (told,) = _not_self_averaging(graph, replace(planned, results=results))
+    assert "by 1.0×10³⁰⁴." in told.message
 
 
 def test_shapes_are_told_and_what_is_dead_or_saturated():

@@ -4,6 +4,16 @@ from app.analysis.diagnosis.kinds import FindingKind, Severity
 
 KINDS = (
     FindingKind(
+        "no_gradient",
+        Severity.PROBLEM,
+        "A step function that no gradient passes",
+        cause="All ways from some weights to the output lead through a function whose slope is 0 "
+        "or none: argmax, round, sign, a comparison, or stop_gradient.",
+        remedy="Take a smooth function in its place while training, or let the gradient go "
+        "straight through: x + stop_gradient(round(x) - x).",
+        test="app.analysis.diagnosis.measured.reach",
+    ),
+    FindingKind(
         "gradient_explodes",
         Severity.PROBLEM,
         "The gradient explodes",

@@ -71,8 +71,8 @@ KINDS = (
         Severity.PROBLEM,
         "Stored statistics make inference another network",
         cause="The moving mean and variance of a batch normalization are far from those of "
-        "what it receives.",
-        remedy="Train on with training=True, or set them anew.",
+        "what it receives, or never move (momentum=1).",
+        remedy="Train on with training=True, or set them anew; take a momentum below 1.",
         test="app.analysis.diagnosis.linter.training",
     ),
 )

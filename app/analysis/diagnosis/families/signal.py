@@ -43,8 +43,9 @@ KINDS = (
         "constant_output",
         Severity.PROBLEM,
         "The output does not depend on the input",
-        cause="A softmax over one entry, a layer all of whose units are dead, or kernels of zeros.",
-        remedy="Change the last activation, or draw the kernels anew.",
+        cause="A softmax or a normalization over one entry, a layer all of whose units are dead, "
+        "or kernels of zeros.",
+        remedy="Change the last activation, leave the normalization out, or draw the kernels anew.",
         test="app.analysis.diagnosis.measured.inputs",
     ),
     FindingKind(

@@ -7,8 +7,8 @@ KINDS = (
         "nothing_trainable",
         Severity.PROBLEM,
         "Nothing can be trained",
-        cause="All layers with weights are frozen (trainable=False), and the weights have not been "
-        "trained.",
+        cause="All layers with weights are frozen (trainable=False), or all but normalizations, "
+        "and the weights have not been trained.",
         remedy="Set trainable=True for the layers that are to learn, and compile the model anew.",
         test="app.analysis.diagnosis.linter.structure",
     ),
@@ -47,9 +47,10 @@ KINDS = (
         Severity.PROBLEM,
         "A softmax in a hidden layer, or a sigmoid of what is bounded",
         cause="Outputs of a softmax add up to 1, so that each is small and hardly differs between "
-        "inputs; a sigmoid of what is between -1 and 1 comes to 0.27 to 0.73.",
-        remedy="Use ReLU or GELU there, or leave it out; a softmax belongs at the end, or where it "
-        "weighs other signals.",
+        "inputs; a sigmoid of what is between -1 and 1 comes to 0.27 to 0.73, and as the state of "
+        "a recurrence forgets within some steps.",
+        remedy="Use ReLU or GELU there, tanh in a recurrence, or leave it out; a softmax belongs "
+        "at the end, or where it weighs other signals.",
         test="app.analysis.diagnosis.linter.structure",
     ),
     FindingKind(
@@ -105,7 +106,7 @@ KINDS = (
         "A bias before batch normalization",
         cause="Batch normalization takes the mean away, and the bias with it.",
         remedy="Set use_bias=False, which saves a variable.",
-        test="app.analysis.diagnosis.linter.structure",
+        test="app.analysis.diagnosis.linter.normalizations",
     ),
     FindingKind(
         "dropout_before_normalization",
@@ -114,6 +115,6 @@ KINDS = (
         cause="Dropout changes the variance in training only: the moving statistics do not "
         "fit inference (Li et al. 2019).",
         remedy="Put dropout behind the last normalization.",
-        test="app.analysis.diagnosis.linter.structure",
+        test="app.analysis.diagnosis.linter.normalizations",
     ),
 )

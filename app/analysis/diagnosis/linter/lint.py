@@ -13,6 +13,7 @@ from app.analysis.diagnosis.fault import Fault, found_by
 from app.analysis.diagnosis.linter.architecture import Architecture, Entry, architecture_of
 from app.analysis.diagnosis.linter.copies import equal_kernels, symmetric_units
 from app.analysis.diagnosis.linter.losses import output_faults
+from app.analysis.diagnosis.linter.normalizations import of_normalizations
 from app.analysis.diagnosis.linter.optimizers import adaptive_rate, optimizer_of
 from app.analysis.diagnosis.linter.regularizers import strong_regularizers
 from app.analysis.diagnosis.linter.scales import (
@@ -79,6 +80,7 @@ def lint(
         trained = False
     faults = [
         *structural(architecture),
+        *of_normalizations(architecture),
         *found_by((output_faults, strong_regularizers), architecture, compiled),
     ]
     if trained:  # what is frozen then has been, and a penalty was borne

@@ -138,7 +138,8 @@ def unfit_scales(architecture: Architecture) -> Iterator[Fault]:
         known = [levels[i] for i in step.inputs if levels[i].square is not None]
         before = max(known, key=lambda level: level.square or 0.0, default=_Level(None))
         if not step.inputs or step.class_name in NORMALIZERS | RECURRENT | {"Embedding"}:
-            levels.append(_Level())
+            begun = step.class_name in RECURRENT or (bool(step.inputs) and before.begun)
+            levels.append(_Level(begun=begun))
         elif step.is_kernel:
             levels.append(_behind_kernel(architecture, step, before, at_fault))
         else:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from app.analysis.diagnosis.fault import Consequence, Fault, found_by, layers_have
+from app.analysis.diagnosis.fault import Consequence, Fault, found_by
 from app.analysis.diagnosis.linter.architecture import (
     AUGMENTING,
     NORMALIZERS,
@@ -45,11 +45,11 @@ def structural(architecture: Architecture) -> Iterator[Fault]:
         _softmax_over_one,
         _softmax_twice,
         _squashed_twice,
+        _sigmoid_state,
         _missing_nonlinearity,
         _misplaced_activation,
         _bottleneck,
         _unscaled,
-        _before_normalization,
         _dropout_of_nearly_all,
         _dropout_of_answers,
     )
@@ -61,10 +61,23 @@ def _fault(code: str, step: LayerStep, message: str, remedy: str, **more: Any) -
 
 
 def _nothing_trainable(architecture: Architecture) -> Iterator[Fault]:
-    """A model all of whose layers with weights are frozen."""
+    """A model all of whose layers with weights are frozen, or all but its normalizations.
+
+    With three convolutions before the head, frozen and at random, normalizations alone gained
+    nothing.
+    """
     kernels = [s for s in architecture.steps if s.is_kernel or s.class_name in RECURRENT]
     known = any(architecture.values(step) for step in kernels)
-    if kernels and not any(_may_learn(architecture, step, known) for step in architecture.steps):
+    learning = [step for step in architecture.steps if _may_learn(architecture, step, known)]
+    if kernels and learning and all(step.class_name in NORMALIZERS for step in learning):
+        yield _fault(
+            "nothing_trainable",
+            kernels[0],
+            "Normalizations alone are trainable: all layers with kernels are frozen "
+            "(trainable=False), and their weights are random.",
+            "unfreeze",
+        )
+    if kernels and not learning:
         yield _fault(
             "nothing_trainable",
             kernels[0],
@@ -225,6 +238,37 @@ def _squashed_twice(architecture: Architecture) -> Iterator[Fault]:
             bounded[step.index] = before
 
 
+# Steps from which on little is left of what a sigmoid's state was told.
+_FORGOTTEN = 16
+
+
+def _sigmoid_state(architecture: Architecture) -> Iterator[Fault]:
+    """A recurrence whose state is a sigmoid: its slope, of a quarter at most, forgets in few steps.
+
+    SimpleRNNs of 32 units over digits, 400 steps of Adam, share of what is right beyond chance, by
+    sigmoid and by tanh: in 4 steps 60 and 89 %, in 8 50 and 93 %, in 16 43 and 83 %, in 32 25 and
+    77 %, in 64 7 and 80 %; LSTMs in 8 steps 57 and 87 %, in 64 13 and 61 %.
+    """
+    for step in architecture.steps:
+        inner = step.config.get("layer") if step.class_name == "Bidirectional" else step.entry
+        config = (inner.get("config") if isinstance(inner, Mapping) else None) or {}
+        name = function_name(config.get("activation"))
+        if step.class_name not in RECURRENT or name not in ("sigmoid", "hard_sigmoid"):
+            continue
+        built = step.entry.get("build_config")
+        shape = built.get("input_shape") if isinstance(built, Mapping) else None
+        length = shape[1] if isinstance(shape, list | tuple) and len(shape) > 2 else None
+        yield _fault(
+            "misplaced_activation",
+            step,
+            f"The state of {step.path!r} is a {name}: from step to step a quarter at most is left "
+            "of what told inputs apart.",
+            "bound_recurrence",
+            bearable=length is not None and length < _FORGOTTEN,
+        )
+        return
+
+
 def _bottleneck(architecture: Architecture) -> Iterator[Fault]:
     """Layers so narrow, and so many, that products of random kernels lose rank."""
     heads = _heads(architecture)
@@ -365,37 +409,6 @@ def _scaled(
     if found is None or found[1] <= 0:
         return None
     return (mean - found[0]) / found[1] ** 0.5, variance / found[1]
-
-
-def _before_normalization(architecture: Architecture) -> Iterator[Fault]:
-    """A bias that batch normalization takes away again; dropout that shifts its statistics."""
-    biased, dropped = [], []
-    for step in architecture.steps:
-        if step.class_name != "BatchNormalization" or not step.inputs:
-            continue
-        before = architecture.steps[step.inputs[0]]
-        if before.is_kernel and before.config.get("use_bias", False):
-            biased.append(before)
-        if before.class_name == "Dropout" and before.config.get("rate"):
-            dropped.append(before)
-    if biased:
-        yield _fault(
-            "bias_before_normalization",
-            biased[0],
-            f"{layers_have(len(biased))} a bias that the batch normalization behind takes away "
-            f"again, first {biased[0].path!r}: use_bias=False saves it.",
-            "none_needed",
-            consequence=Consequence.NOTE,
-        )
-    if dropped:
-        yield _fault(
-            "dropout_before_normalization",
-            dropped[0],
-            f"Dropout stands before batch normalization at {dropped[0].path!r}: the statistics of "
-            "training are not those of inference. Put it behind the last normalization.",
-            "none_needed",
-            consequence=Consequence.NOTE,
-        )
 
 
 def _dropout_of_nearly_all(architecture: Architecture) -> Iterator[Fault]:

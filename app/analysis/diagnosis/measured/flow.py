@@ -26,6 +26,10 @@ _RESETS = frozenset({Role.NORMALIZER, Role.RECURRENT})
 _HARMLESS = frozenset({Role.POOL, Role.CONCAT, Role.PRODUCT})
 # What passes a value on without being an activation or a kernel: a fixed factor, a reshape.
 PASSING = frozenset({Role.SCALE, Role.MOVE})
+# The logarithm of what is so little of an input that no kernel makes up for it in training: a head
+# behind 100 Gaussians of digits, exp(-γ|x - μ|²), was right for 98 % where it got 10⁻⁸ of their
+# mean square (by Adam), and for 17 %, chance being 10, where it got 10⁻²³.
+_NOTHING_LEFT = -16.0 * math.log(10.0)
 # A normalization that gives less than this has not made up for what it received (its epsilon).
 _RESTORED = 1e-2
 
@@ -192,14 +196,17 @@ class Flow:
         """What the last kernel receives, where a point is the end of the network.
 
         A head that gives little is no fault: many are drawn small on purpose, and one of a single
-        unit may come out so. None where there is no kernel before it.
+        unit may come out so. None where there is no kernel before it, and functions of the input
+        leave something of it.
         """
         if not self._is_last(point.call.index):
             return point
         source = self._source(point.kernel)
-        if source is None or not self.forward[source].kernels:
+        if source is None:
             return None
         level = self.forward[source]
+        if not level.kernels:
+            return replace(point, forward=level.log) if level.log < _NOTHING_LEFT else None
         return replace(
             point,
             call=self.graph.calls[source],

@@ -289,9 +289,22 @@ def gradient_changes(measured: Measured, points: Sequence[Point]) -> Iterator[Fa
             call,
             f"On its way back to {call.path!r} the gradient's squared norm {verb} {size}{rate}."
             f"{_beside_others(measured, call, sign)}",
-            "autoinit_helps",
+            "drop_factor" if sign < 0 and _by_last_factor(measured, point) else "autoinit_helps",
             Consequence.FATAL if level >= math.log(HOPELESS) else Consequence.SERIOUS,
         )
+
+
+def _by_last_factor(measured: Measured, point: Point) -> bool:
+    """Whether most is lost behind the last kernel, where a fixed factor stands."""
+    flow = measured.flow()
+    head = point.later[0] if point.later else point.kernel
+    behind = flow.backward[head]
+    return (
+        behind is not None
+        and point.backward is not None
+        and 2.0 * behind.log <= point.backward
+        and any(measured.roles[index] is Role.SCALE for index in flow.readers[head])
+    )
 
 
 def gradient_within_recurrences(measured: Measured) -> Iterator[Fault]:

@@ -90,12 +90,13 @@ def _share(
         more = f", and more than {least:.0%} in {len(found) - 1:,} others" if found[1:] else ""
         # Where whole layers are, and nothing passes beside them, training has nothing to go by.
         gone = name == "dead_fraction" and any(each == 1.0 for each, _ in found)
+        biased = name == "dead_fraction" and _by_bias(measured, call)
         yield fault_of(
             measured,
             code,
             call,
             told.format(path=call.path, share=share, more=more),
-            remedy,
+            "bias_at_zero" if biased else remedy,
             Consequence.FATAL if gone and _outputs_are_still(measured) else Consequence.SERIOUS,
         )
 
@@ -108,6 +109,20 @@ def _by_chance(call: Call) -> float:
     """
     units = call.outputs[0].channels
     return 2.0 * math.sqrt(DEAD * (1.0 - DEAD) / units) if units < _MANY else 0.0
+
+
+def _by_bias(measured: Measured, call: Call) -> bool:
+    """Whether it is a bias below zero that leaves nothing: all units, and far from what varies.
+
+    Random kernels give some units a negative mean, and others a positive one.
+    """
+    index = measured.producers[call.inputs[0].index]
+    before, layer = measured.forward[index], measured.graph.calls[index].layer
+    return (
+        getattr(layer, "bias", None) is not None
+        and before is not None
+        and before.mean < -2.0 * math.sqrt(before.variance)
+    )
 
 
 def _is_prior(measured: Measured, call: Call) -> bool:

@@ -410,3 +410,14 @@ def test_a_factor_is_what_a_tensor_is_multiplied_or_divided_by(scaled, factor):
     data = keras.Input((8,))
     steps = read(keras.Model(data, scaled(layers.Dense(8)(data))), values=False).steps
     assert scales._factor(steps[-1]) == factor
+
+
+def test_a_small_head_behind_a_normalization_is_one_too():
+    """As ConvNeXt's and GPT's, which are drawn by N(0, 0.02)."""
+    small = initializers.TruncatedNormal(stddev=0.02)
+    parts = dense(64, "gelu"), layers.LayerNormalization()
+    model = chain((64,), *parts, dense(3, kernel_initializer=small))
+    assert list(initial(read(model, values=False))) == []
+    # A first kernel is none.
+    model = chain((64,), layers.LayerNormalization(), dense(3, kernel_initializer=small))
+    assert [f.code for f in initial(read(model, values=False))] == ["init_vs_activation"]

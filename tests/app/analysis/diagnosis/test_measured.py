@@ -489,3 +489,53 @@ def test_a_small_head_before_a_fixed_factor_is_a_head():
     head = keras.initializers.RandomUniform(-0.003, 0.003)
     model = keras.Model(given, dense(1, "tanh", kernel_initializer=head)(hidden) * 2.0)
     assert check(model, verbose=False).verdicts["uploaded"].verdict == "trains"
+
+
+@pytest.mark.parametrize(("mean", "remedy"), [(-6.0, "bias_at_zero"), (-1.0, "autoinit_helps")])
+def test_units_that_a_bias_keeps_at_zero(mean, remedy):
+    figures = {"d1": replace(moments(1.0), mean=mean), "d1/relu": moments(0.0, dead_fraction=1.0)}
+    assert faults(deep(), figures)["dead_channels"].remedy == remedy
+
+
+def named(model, start):
+    """An operation's name, which has a number."""
+    return next(each.name for each in model.operations if each.name.startswith(start))
+
+
+@pytest.mark.parametrize(("square", "told"), [(1e-8, False), (1e-20, True)])
+def test_a_head_that_gets_nothing_of_its_input(square, told):
+    given = keras.Input((8,), name="x")
+    model = keras.Model(given, dense(2, name="out")(ops.exp(-ops.square(given))))
+    figures = {named(model, "exp"): square, "out": square}
+    assert ("signal_vanishes" in faults(model, figures)) is told
+
+
+@pytest.mark.parametrize(
+    ("divisor", "word", "remedy"), [(1.0, "trains", "none_needed"), (1e4, "cannot", "drop_factor")]
+)
+def test_a_factor_behind_the_last_kernel_that_leaves_no_gradient(divisor, word, remedy):
+    given = keras.Input((16,))
+    hidden = dense(32, "relu")(given)
+    model = keras.Model(given, ops.softmax(dense(4)(hidden) / divisor))
+    model.compile("sgd", "categorical_crossentropy")
+    verdict = check(model, verbose=False).verdicts["uploaded"]
+    assert verdict.verdict.startswith(word)
+    assert verdict.remedy == remedy
+
+
+@pytest.mark.parametrize(("phase", "consequence"), [(500.0, "serious"), (300.0, "note")])
+def test_sines_of_data_that_are_not_scaled(phase, consequence):
+    given = keras.Input((8,), name="data")
+    model = keras.Model(given, dense(2, name="out")(ops.sin(30.0 * dense(8, name="d0")(given))))
+    found = faults(model, {"data": 2e3, named(model, "multiply"): phase})
+    assert found["unscaled_input"].consequence == consequence
+
+
+@pytest.mark.parametrize(("deviation", "told"), [(1.0, False), (30.0, True)])
+def test_lookups_that_saturate_gates(deviation, told):
+    drawn = keras.initializers.RandomNormal(stddev=deviation)
+    lookup = layers.Embedding(20, 8, embeddings_initializer=drawn, name="words")
+    model = chain((12,), lookup, layers.LSTM(8), dense(3, "softmax"), dtype="int32")
+    verdict = check(model, verbose=False).verdicts["uploaded"]
+    assert verdict.causes == (("init_vs_activation",) if told else ())
+    assert not told or ("'words'" in verdict.reason and verdict.remedy == "redraw_random")

@@ -48,6 +48,14 @@ def cast():
     return keras.Model(given, dense(2)(layers.Flatten()(x)))
 
 
+def frozen(*learning):
+    parts = layers.Conv2D(4, 3, name="here"), layers.BatchNormalization(), layers.ReLU()
+    model = chain((8, 8, 3), *parts, layers.Flatten(), dense(2))
+    for layer in model.layers:
+        layer.trainable = isinstance(layer, learning)
+    return model
+
+
 FAULTY = {
     "softmax over one": (
         "constant_output",
@@ -80,8 +88,18 @@ FAULTY = {
               dtype="uint8"),
     ),
     "bytes that are cast": ("unscaled_input", cast()),
+    "a state by a sigmoid": (
+        "misplaced_activation", chain((20, 3), layers.LSTM(4, "sigmoid", name="here"), dense(2))
+    ),
+    "a state by a sigmoid, both ways": (
+        "misplaced_activation",
+        chain((20, 3), layers.Bidirectional(layers.SimpleRNN(4, "sigmoid"), name="here"), dense(2)),
+    ),
+    "normalizations alone": ("nothing_trainable", frozen(layers.BatchNormalization)),
 }  # fmt: skip
 HEALTHY = {
+    "a frozen base": frozen(layers.BatchNormalization, layers.Dense),
+    "gates by sigmoids": chain((20, 3), layers.GRU(4), dense(2)),
     "sigmoid over one": chain((4,), dense(1, "sigmoid")),
     "attention": attention(),
     "residual": residual("relu"),
@@ -138,17 +156,16 @@ def test_faults_are_found_where_they_are(name):
         assert found[code] == "here"
 
 
+@pytest.mark.parametrize(("steps", "borne"), [(8, True), (16, False), (None, False)])
+def test_a_sigmoids_state_forgets_what_came_some_steps_ago(steps, borne):
+    model = chain((steps, 3), layers.SimpleRNN(4, "sigmoid"), dense(2))
+    (found,) = structural(read(model))
+    assert found.bearable is borne
+
+
 @pytest.mark.parametrize("name", HEALTHY)
 def test_nothing_is_accused_that_is_healthy(name):
     assert codes(HEALTHY[name]) == {}
-
-
-def test_notes_are_no_faults():
-    model = chain((4,), dense(4), layers.Dropout(0.5), layers.BatchNormalization())
-    found = {f.code: f.consequence for f in structural(read(model))}
-    assert found == {"dropout_before_normalization": Consequence.NOTE}
-    model = chain((4,), dense(4), layers.BatchNormalization())
-    assert {f.code for f in structural(read(model))} == {"bias_before_normalization"}
 
 
 @pytest.mark.parametrize(
