@@ -154,7 +154,7 @@ def verdict_of(
     grave = [fault for fault in mine if not fault.bearable]
     fatal = any(fault.consequence is Consequence.FATAL for fault in grave)
     small = _only_small(grave)
-    moves = small and not fatal and _move(updates, *_BY_DESCENT)
+    moves = small and not fatal and any(_move(updates, *each) for each in (_BY_DESCENT, _EVENLY))
     steps = small and adaptive is True and _move(updates, *_BY_STEPS)
     if mine and measured == 1.0 and (not grave or moves or steps):
         first = next((fault for fault in grave if fault.code in _SHOWN), mine[0])
@@ -222,6 +222,10 @@ _SHOWN = ("signal_vanishes", "init_vs_activation")
 # Descent: from 0.3 on classifiers gained 64 to 99 %, and what gives one number as much as by Adam;
 # from 0.03 to 0.3 some gained nothing and some 85 %; below that none gained.
 _BY_DESCENT = (0.3, 0.003)
+# Where all kernels move alike, less will do: ten convolutions before a dense layer (0.17 at the
+# least) gained 95 and 96 %, fourteen dense layers of 256 ReLUs by Glorot (0.16) 82 %; eight and ten
+# convolutions under global pooling (0.07 and 0.04) 15 and 0 %.
+_EVENLY = (0.12, 0.12)
 # Adam: from 0.02 on 46 to 97 % (two of three convolutions of N(0, 0.02) under global pooling 30 %).
 _BY_STEPS = (0.02, 0.001)
 # From 0.001 to 0.02 50 to 66 % (two of six nothing), below that 18 to 35 %.

@@ -206,7 +206,8 @@ class Flow:
             return None
         level = self.forward[source]
         if not level.kernels:
-            return replace(point, forward=level.log) if level.log < _NOTHING_LEFT else None
+            nothing = not level.started and level.log < _NOTHING_LEFT
+            return replace(point, forward=level.log) if nothing else None
         return replace(
             point,
             call=self.graph.calls[source],

@@ -539,3 +539,14 @@ def test_lookups_that_saturate_gates(deviation, told):
     verdict = check(model, verbose=False).verdicts["uploaded"]
     assert verdict.causes == (("init_vs_activation",) if told else ())
     assert not told or ("'words'" in verdict.reason and verdict.remedy == "redraw_random")
+
+
+@pytest.mark.parametrize(("square", "told"), [(1e3, True), (10.0, False)])
+def test_a_normalization_that_was_adapted_to_other_data(square, told):
+    columns = layers.Normalization(mean=[5.0, 300.0], variance=[1.0, 1e4], name="columns")
+    model = chain((2,), columns, dense(8, "relu", name="d0"), dense(1, name="out"))
+    found = faults(model, {"columns": square, "d0": 1.0, "out": 1.0}).get("unscaled_input")
+    assert (found is not None) is told
+    if found is not None:
+        assert (found.consequence, found.remedy) == (Consequence.SERIOUS, "scale_input")
+        assert "'columns'" in found.message

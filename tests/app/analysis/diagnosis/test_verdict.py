@@ -37,6 +37,8 @@ def test_what_could_not_be_measured_is_not_judged():
         (["init_vs_activation", "signal_vanishes", "gradient_vanishes"], [0.4, None, 0.3, 0.003],
          Word.TRAINS),
         (["signal_vanishes"], [0.4, 0.29, 0.1], Word.STRUGGLES),
+        (["signal_vanishes"], [0.2, 0.12, 0.12], Word.TRAINS),
+        (["signal_vanishes"], [0.2, 0.12, 0.11], Word.STRUGGLES),
         (["signal_vanishes"], [0.4, 0.4, 0.002], Word.STRUGGLES),
         (["signal_vanishes"], [], Word.STRUGGLES),
         (["signal_vanishes", "dead_channels"], [1.0], Word.STRUGGLES),
