@@ -93,6 +93,8 @@ REMEDIES = {
     "drop_normalization": "Leave this normalization out, or let it span more than one entry.",
     "bias_at_zero": 'Start the biases at 0 (bias_initializer="zeros").',
     "change_rate": "Begin training with the learning rate that is named.",
+    "longer_schedule": "Count decay_steps in steps, not in epochs, or leave the schedule out.",
+    "clip_less": "Clip gradients to norms of about 1, or not at all.",
     "faster_descent": "Train by Adam or with momentum, or take AutoInit's weights.",
     "fix_statistics": "Set moving_mean and moving_variance anew: train on with training=True, or "
     "reset them to 0 and 1.",

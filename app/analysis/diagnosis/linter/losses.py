@@ -128,6 +128,11 @@ def _mismatch(
         function in _NOT_PROBABILITIES or (function is None and step.is_kernel)
     ):
         return f"{here}, and the divergence compares probabilities: use a softmax."
+    if name in _DIVERGENCES and function in ("sigmoid", "hard_sigmoid") and units != 1:
+        return (
+            f"{here}: sigmoids do not add up to 1, and the divergence is least where all of them "
+            "are 1. Use a softmax."
+        )
     if name == "poisson" and (function == "tanh" or (function is None and step.is_kernel)):
         return f"{here}: rates may be negative, and Poisson's loss takes their logarithm."
     return None

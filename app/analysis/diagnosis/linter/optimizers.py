@@ -41,12 +41,20 @@ class Optimizer:
         rate: the largest learning rate that it begins with.
         momentum: of SGD.
         clips: whether gradients are clipped.
+        value, norm: the largest entry and the largest norm of a kernel's gradient that is left.
+        lasting: to how many steps at the rate all steps together come; infinite without a schedule
+            that ends.
+        decay: the share of a kernel that a rate of 1 would take away in each step.
     """
 
     name: str
     rate: float
     momentum: float = 0.0
     clips: bool = False
+    value: float = math.inf
+    norm: float = math.inf
+    lasting: float = math.inf
+    decay: float = 0.0
 
     @property
     def is_adaptive(self) -> bool:
@@ -81,7 +89,43 @@ def optimizer_of(compiled: Mapping[str, Any] | None) -> Optimizer | None:
         return None
     clips = any(config.get(key) for key in ("clipnorm", "clipvalue", "global_clipnorm"))
     momentum = _largest_rate(config.get("momentum")) or 0.0
-    return Optimizer(name, rate, momentum if 0.0 <= momentum < 1.0 else 0.0, clips)
+    norms = [_number(config.get(key)) for key in ("clipnorm", "global_clipnorm")]
+    return Optimizer(
+        name,
+        rate,
+        momentum if 0.0 <= momentum < 1.0 else 0.0,
+        clips,
+        _number(config.get("clipvalue")) or math.inf,
+        min(filter(None, norms), default=math.inf),
+        _lasting(config.get("learning_rate", config.get("lr"))),
+        _number(config.get("weight_decay")) or 0.0,
+    )
+
+
+def _number(stored: Any) -> float | None:
+    is_number = isinstance(stored, int | float) and not isinstance(stored, bool)
+    return float(stored) if is_number else None
+
+
+def _lasting(stored: Any) -> float:
+    """To how many steps at the first rate all steps of a schedule come, as far as it ends."""
+    config = stored.get("config") if isinstance(stored, Mapping) else None
+    if not isinstance(stored, Mapping) or not isinstance(config, Mapping):
+        return math.inf
+    steps = _number(config.get("decay_steps"))
+    if steps is None or steps <= 0.0:
+        return math.inf
+    kind, share = stored.get("class_name"), _number(config.get("decay_rate"))
+    if kind == "ExponentialDecay" and share is not None and 0.0 <= share < 1.0:
+        # Σ share^(t / steps); of a staircase each term counts as often as it is wide.
+        each = steps if config.get("staircase") else 1.0
+        return each / (1.0 - float(share ** (each / steps)))
+    if kind == "CosineDecay" and not config.get("alpha"):
+        return (steps + (_number(config.get("warmup_steps")) or 0.0)) / 2.0
+    power = _number(config.get("power")) or 1.0
+    if kind == "PolynomialDecay" and config.get("end_learning_rate") == 0 and power > 0.0:
+        return math.inf if config.get("cycle") else steps / (power + 1.0)
+    return math.inf
 
 
 def _largest_rate(stored: Any) -> float | None:
@@ -108,6 +152,41 @@ def adaptive_rate(architecture: Architecture, optimizer: Optimizer) -> Iterator[
             size = median(sizes)
             usual = _TOO_FAST_ADAPTIVE
             yield from _judged(architecture, optimizer, 1 / size, usual, _GOOD_ADAPTIVE)
+
+
+# Steps at the full rate, of an optimizer that adapts: classifiers of digits by Adam at 0.001 were
+# right for 19 and 26 % beyond chance where all steps together come to 5 and 8, for 58 and 60 %
+# where they come to 25, for 99 % without an end.
+_FEWEST_STEPS = 15.0
+# The share of a kernel's size that clipping lets a step change. By SGD at 0.01 such classifiers
+# were right for 6 % beyond chance with gradients clipped to entries of 10⁻⁵ and norms of 10⁻³.
+_CLIPPED = 1e-5
+
+
+def short_schedules_and_clips(architecture: Architecture, optimizer: Optimizer) -> Iterator[Fault]:
+    """A rate that falls to nothing at once, and gradients that are clipped to nothing."""
+    if optimizer.is_adaptive and optimizer.lasting < _FEWEST_STEPS:
+        yield _fault(
+            f"The rate of {optimizer.name} falls to nothing in a few steps: all of them together "
+            f"come to {optimizer.lasting:.2g} at the full rate. Schedules count steps, each of a "
+            "batch, and not epochs.",
+            remedy="longer_schedule",
+        )
+    if optimizer.is_adaptive or not optimizer.clips:
+        return
+    changes = []
+    for step in architecture.kernels():
+        size, shape = _size(architecture, step), kernel_shape(architecture, step)
+        if size and shape:
+            left = min(optimizer.value, optimizer.norm / math.sqrt(math.prod(shape)))
+            changes.append(optimizer.rate * left / (1.0 - optimizer.momentum) / size)
+    if changes and median(changes) < _CLIPPED:
+        yield _fault(
+            f"Gradients are clipped to so little that a step of {optimizer.name} at its rate of "
+            f"{optimizer.rate:g} changes kernels by {number(median(changes))} of their size at the "
+            "most.",
+            remedy="clip_less",
+        )
 
 
 def learns_by_steps(architecture: Architecture, optimizer: Optimizer) -> bool:
@@ -307,6 +386,9 @@ def _judged(
 
 
 def _fault(
-    message: str, consequence: Consequence = Consequence.SERIOUS, series: str | None = None
+    message: str,
+    consequence: Consequence = Consequence.SERIOUS,
+    series: str | None = None,
+    remedy: str = "change_rate",
 ) -> Fault:
-    return Fault("learning_rate", "", "", message, "change_rate", consequence, series)
+    return Fault("learning_rate", "", "", message, remedy, consequence, series)

@@ -15,6 +15,9 @@ from app.analysis.diagnosis.linter.losses import BINARY, CATEGORICAL, losses_of
 # 93 %, with 0.03 for 8 %. Where one kernel alone was penalized they learnt all the same.
 _STRONG = {"l2": 0.3, "l1": 0.03}
 _HOPELESS = {"l2": 1.0, "l1": 0.03}
+# Of what two layers of 64 ReLUs give: with L1 of 0.03 and L2 of 0.1 98 and 95 % were right beyond
+# chance, with L1 of 0.1 11 %, with L2 of 0.3 and 1 31 and 2 %; with one such layer of two 98 %.
+_STRONG_OF_ACTIVITY = {"l2": 0.3, "l1": 0.1}
 _AT_LEAST = 2
 
 
@@ -33,9 +36,25 @@ def strong_regularizers(
         (step, kind, strength)
         for step in architecture.kernels()
         if not _is_normalized(architecture, step)
-        for kind, strength in _penalties(step).items()
+        for kind, strength in _penalties(step, _of_kernel(step)).items()
         if strength >= _STRONG[kind]
     ]
+    active = [
+        (step, kind, strength)
+        for step in architecture.kernels()
+        for kind, strength in _penalties(step, "activity_regularizer").items()
+        if strength >= _STRONG_OF_ACTIVITY[kind]
+    ]
+    if len(active) >= _AT_LEAST:
+        step, kind, strength = active[0]
+        yield Fault(
+            "regularizer",
+            step.path,
+            step.class_name,
+            f"{layers_have(len(active))} a penalty on what they give as strong as that of "
+            f"{step.path!r}, {kind.upper()} of {strength:g}: the loss is least where that is 0.",
+            "weaken_regularizer",
+        )
     if len({step.index for step, _, _ in found}) < _AT_LEAST:
         return
     step, kind, strength = max(found, key=lambda each: each[2] / _STRONG[each[1]])
@@ -50,9 +69,12 @@ def strong_regularizers(
     )
 
 
-def _penalties(step: LayerStep) -> dict[str, float]:
-    """Strengths of a kernel's penalties, by `l1` and `l2`."""
-    name = "depthwise_regularizer" if step.is_depthwise else "kernel_regularizer"
+def _of_kernel(step: LayerStep) -> str:
+    return "depthwise_regularizer" if step.is_depthwise else "kernel_regularizer"
+
+
+def _penalties(step: LayerStep, name: str) -> dict[str, float]:
+    """Strengths of a penalty, by `l1` and `l2`."""
     entry = step.config.get(name)
     config = entry.get("config") if isinstance(entry, Mapping) else None
     if not isinstance(config, Mapping):

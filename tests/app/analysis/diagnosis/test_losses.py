@@ -24,6 +24,7 @@ SERIOUS = [
     ("tanh", 1, losses.BinaryCrossentropy()), ("sigmoid", 5, "categorical_crossentropy"),
     ("softplus", 5, "categorical_crossentropy"), ("softmax", 5, LOGITS),
     ("sigmoid", 1, BINARY_LOGITS), ("relu", 5, LOGITS), ("linear", 2, "kl_divergence"),
+    ("sigmoid", 3, "kl_divergence"),
     ("tanh", 1, "poisson"),
 ]  # fmt: skip
 RIGHT = [

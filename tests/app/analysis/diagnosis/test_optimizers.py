@@ -192,3 +192,45 @@ def test_where_gradients_vanish_no_rate_is_recommended():
 def test_steps_move_wide_and_deep_networks_further(optimizer, width, depth, small):
     model = chain((width,), *[dense(width, "relu") for _ in range(depth)])
     assert learns_by_steps(read(model), optimizer) is small
+
+
+@pytest.mark.parametrize(
+    ("schedule", "steps"),
+    [
+        (schedules.ExponentialDecay(1e-3, 5, 0.5), 10),
+        (schedules.ExponentialDecay(1e-3, 5, 0.5, staircase=True), 5),
+        (schedules.ExponentialDecay(1e-3, 100, 0.96), 2500),
+        (schedules.CosineDecay(1e-3, 10), 5),
+        (schedules.CosineDecay(0.0, 10, warmup_target=1e-3, warmup_steps=30), 35),
+        (schedules.CosineDecay(1e-3, 10, alpha=0.1), None),
+        (schedules.PolynomialDecay(1e-3, 20, 0.0, power=2.0), 7),
+        (schedules.PolynomialDecay(1e-3, 20), None),
+        (schedules.InverseTimeDecay(1e-3, 1, 1.0), None),
+    ],
+)
+def test_a_schedule_that_ends_is_held_against_the_steps_that_it_leaves(schedule, steps):
+    model = classifier(optimizers.Adam(schedule))
+    optimizer = optimizer_of(json.loads(json.dumps(model.get_compile_config())))
+    largest = max(float(schedule(step)) for step in range(100))
+    summed = sum(float(schedule(step)) / largest for step in range(500 if steps else 0))
+    if steps is None:
+        assert optimizer.lasting == np.inf
+    elif steps < 500:
+        assert optimizer.lasting == pytest.approx(summed, abs=1.0)
+    told = [f.remedy for f in lint_model(model).faults if f.code == "learning_rate"]
+    assert told == (["longer_schedule"] if steps is not None and steps < 15 else [])
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "told"),
+    [
+        (optimizers.SGD(0.01, clipvalue=1e-5), True),
+        (optimizers.SGD(0.01, clipnorm=1e-3), True),
+        (optimizers.SGD(0.01, global_clipnorm=1e-3), True),
+        (optimizers.SGD(0.01, clipnorm=1.0), False),
+        (optimizers.Adam(0.001, clipnorm=1e-3), False),
+    ],
+)
+def test_gradients_that_are_clipped_to_nothing(optimizer, told):
+    faults = lint_model(classifier(optimizer)).faults
+    assert [f.remedy for f in faults] == (["clip_less"] if told else [])

@@ -45,3 +45,24 @@ def test_where_a_strong_penalty_does_no_harm():
     assert found([strong, None]) == []
     assert found([strong, strong], "mse") == []
     assert found([strong, strong], normalized=True) == []
+
+
+@pytest.mark.parametrize(
+    ("penalty", "layers_with_it", "told"),
+    [
+        (regularizers.L1(0.03), 2, False),
+        (regularizers.L1(0.1), 2, True),
+        (regularizers.L1(0.1), 1, False),
+        (regularizers.L2(0.1), 2, False),
+        (regularizers.L2(0.3), 2, True),
+    ],
+)
+def test_penalties_on_what_layers_give(penalty, layers_with_it, told):
+    given = [penalty] * layers_with_it + [None] * (2 - layers_with_it)
+    parts = [dense(8, "relu", activity_regularizer=each) for each in given]
+    model = chain((4,), *parts, dense(3, "softmax"))
+    model.compile("adam", CROSS)
+    compiled = json.loads(json.dumps(model.get_compile_config()))
+    assert [f.remedy for f in strong_regularizers(read(model), compiled)] == (
+        ["weaken_regularizer"] if told else []
+    )
