@@ -94,6 +94,7 @@ REMEDIES = {
     "bias_at_zero": 'Start the biases at 0 (bias_initializer="zeros").',
     "change_rate": "Begin training with the learning rate that is named.",
     "longer_schedule": "Count decay_steps in steps, not in epochs, or leave the schedule out.",
+    "weaken_decay": "Take a weaker weight_decay: 0.001 to 0.1.",
     "clip_less": "Clip gradients to norms of about 1, or not at all.",
     "faster_descent": "Train by Adam or with momentum, or take AutoInit's weights.",
     "fix_statistics": "Set moving_mean and moving_variance anew: train on with training=True, or "

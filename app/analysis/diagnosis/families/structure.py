@@ -27,8 +27,9 @@ KINDS = (
         Severity.PROBLEM,
         "The learning rate does not fit the kernels",
         cause="The first step of the stored optimizer would change the kernels by several times "
-        "their size, or by less than a millionth of it. Classifiers of digits learnt best at 0.01 "
-        "to 0.2 of it.",
+        "their size, or by less than a millionth of it; or a schedule ends at once, clipping leaves "
+        "nothing of gradients, a weight decay takes more than steps give. Classifiers of digits "
+        "learnt best at 0.01 to 0.2 of the kernels' size.",
         remedy="Begin with the rate that is named; a callback that sets another one is not stored "
         "in the file.",
         test="app.analysis.diagnosis.linter.optimizers",
@@ -58,7 +59,7 @@ KINDS = (
         Severity.PROBLEM,
         "Dropout of nearly everything",
         cause="A rate of 0.95 or more leaves hardly a unit in training: the share to keep, given "
-        "as the share to drop.",
+        "as the share to drop. Or smaller rates do, layer upon layer: what is kept is multiplied.",
         remedy="Take a rate of 0.1 to 0.5.",
         test="app.analysis.diagnosis.linter.structure",
     ),
@@ -76,7 +77,8 @@ KINDS = (
         Severity.PROBLEM,
         "A penalty that outweighs the loss",
         cause="The penalty on two kernels or more is so strong (L2 from 0.3, L1 from 0.03) that it "
-        "draws them to 0, whatever there is to learn.",
+        "draws them to 0, whatever there is to learn; or that on what they give (L2 from 0.3, L1 "
+        "from 0.1).",
         remedy="Take a weaker one: L2 of 1e-4 to 1e-2, L1 of 1e-5 to 1e-3.",
         test="app.analysis.diagnosis.linter.regularizers",
     ),

@@ -14,11 +14,7 @@ from app.analysis.diagnosis.linter.architecture import Architecture, Entry, arch
 from app.analysis.diagnosis.linter.copies import equal_kernels, symmetric_units
 from app.analysis.diagnosis.linter.losses import output_faults
 from app.analysis.diagnosis.linter.normalizations import of_normalizations
-from app.analysis.diagnosis.linter.optimizers import (
-    adaptive_rate,
-    optimizer_of,
-    short_schedules_and_clips,
-)
+from app.analysis.diagnosis.linter.optimizers import adaptive_rate, optimizer_of, settings_of_steps
 from app.analysis.diagnosis.linter.regularizers import strong_regularizers
 from app.analysis.diagnosis.linter.scales import (
     kernels_with_a_mean,
@@ -97,7 +93,7 @@ def lint(
     ]
     optimizer = optimizer_of(compiled)
     if optimizer is not None and not trained:
-        rules = adaptive_rate, short_schedules_and_clips
+        rules = adaptive_rate, settings_of_steps
         faults += found_by(rules, architecture, optimizer)
     return Linted(architecture, tuple(faults), trained, compiled)
 

@@ -218,7 +218,7 @@ def test_a_schedule_that_ends_is_held_against_the_steps_that_it_leaves(schedule,
     elif steps < 500:
         assert optimizer.lasting == pytest.approx(summed, abs=1.0)
     told = [f.remedy for f in lint_model(model).faults if f.code == "learning_rate"]
-    assert told == (["longer_schedule"] if steps is not None and steps < 15 else [])
+    assert told == (["longer_schedule"] if steps is not None and steps < 12 else [])
 
 
 @pytest.mark.parametrize(
@@ -234,3 +234,9 @@ def test_a_schedule_that_ends_is_held_against_the_steps_that_it_leaves(schedule,
 def test_gradients_that_are_clipped_to_nothing(optimizer, told):
     faults = lint_model(classifier(optimizer)).faults
     assert [f.remedy for f in faults] == (["clip_less"] if told else [])
+
+
+@pytest.mark.parametrize(("decay", "told"), [(0.004, False), (10.0, False), (30.0, True)])
+def test_a_decay_that_takes_more_than_steps_give(decay, told):
+    faults = lint_model(classifier(optimizers.AdamW(1e-3, weight_decay=decay))).faults
+    assert [f.remedy for f in faults] == (["weaken_decay"] if told else [])
