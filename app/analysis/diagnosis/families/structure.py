@@ -27,9 +27,9 @@ KINDS = (
         Severity.PROBLEM,
         "The learning rate does not fit the kernels",
         cause="The first step of the stored optimizer would change the kernels by several times "
-        "their size, or by less than a millionth of it; or a schedule ends at once, clipping leaves "
-        "nothing of gradients, a weight decay takes more than steps give. Classifiers of digits "
-        "learnt best at 0.01 to 0.2 of the kernels' size.",
+        "their size, or by less than a millionth of it; or a schedule ends at once, clipping "
+        "leaves nothing of gradients, a weight decay takes more than steps give. Classifiers of "
+        "digits learnt best at 0.01 to 0.2 of the kernels' size.",
         remedy="Begin with the rate that is named; a callback that sets another one is not stored "
         "in the file.",
         test="app.analysis.diagnosis.linter.optimizers",

@@ -142,7 +142,7 @@ _TURNS = 20.0
 
 def _turns(measured: Measured, index: int) -> bool:
     """Whether sines read a call, or fixed multiples of it, and get many turns."""
-    calls, flow = measured.graph.calls, measured.flow()
+    calls, flow = measured.graph.calls, measured.flow
     before = calls[index].inputs[0].index
     while measured.roles[index] in PASSING and len(flow.readers[index]) == 1:
         before, index = calls[index].outputs[0].index, flow.readers[index][0]

@@ -296,7 +296,7 @@ def gradient_changes(measured: Measured, points: Sequence[Point]) -> Iterator[Fa
 
 def _by_last_factor(measured: Measured, point: Point) -> bool:
     """Whether most is lost behind the last kernel, where a fixed factor stands."""
-    flow = measured.flow()
+    flow = measured.flow
     head = point.later[0] if point.later else point.kernel
     behind = flow.backward[head]
     return (
