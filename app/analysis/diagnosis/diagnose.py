@@ -23,6 +23,7 @@ from app.analysis.diagnosis.linter.optimizers import (
     gradient_scale,
     learns_by_steps,
     optimizer_of,
+    takes_small_steps,
     unscaled_descent,
 )
 from app.analysis.diagnosis.linter.training import statistics_mismatch
@@ -134,6 +135,10 @@ def diagnose(
             found += statistics_mismatch(architecture, received_by_normalizers(measured))
         if linted.trained and name == "uploaded":
             found = [fault for fault in found if fault.code in _OF_A_CHECKUP]
+        if not _takes_small_steps(linted, measured):
+            found = [
+                replace(f, bearable=False) if f.code in _BORNE_BY_SMALL_STEPS else f for f in found
+            ]
         on_purpose = "zero_on_purpose" in codes and "zero_kernel" not in codes
         faults += [f for f in found if f.code != "constant_output" or not on_purpose]
         if not linted.trained:
@@ -188,6 +193,20 @@ def points_of(measured: Measured) -> list[Point]:
     """The places where levels count."""
     aside = measured.gates | statistic_branches(measured.graph, measured.roles)
     return measured.flow.points(aside)
+
+
+_BORNE_BY_SMALL_STEPS = frozenset({"gradient_explodes", "gradient_differs"})
+
+
+def _takes_small_steps(linted: Linted, measured: Measured) -> bool:
+    """Whether the stored optimizer takes small steps, by what was measured of a series."""
+    optimizer, graph = optimizer_of(linted.compiled), measured.graph
+    if optimizer is None or len(graph.outputs) != 1:
+        return False
+    (output,) = graph.outputs
+    size = output.entries, int(output.shape[-1] or 1)
+    scale = gradient_scale(linted.architecture, linted.compiled, *size)
+    return takes_small_steps(optimizer, measured.updates, scale)
 
 
 def _descent_rate(linted: Linted, measured: Measured) -> Iterator[Fault]:

@@ -30,6 +30,7 @@ of what chance loses that training gained; `python -m benchmarks.trainings`):
 | Fixup: residual branches that begin at zero | trains | 35 % |
 | ten tanh layers of five units, two inputs, rings for digits | trains | 30 % |
 | SELU by LeCun | trains | 74 % |
+| a hundred layers of SELU by LeCun, compiled with SGD at 0.001 | trains | 85 %, by that |
 | an autoencoder with a narrow middle | trains | 68 % |
 | AlexNet's like by Glorot, whose signal falls by 1,220 | trains | 87 % |
 | a convolutional autoencoder by Glorot, whose signal falls by 13,000 | trains | 94 % |

@@ -550,3 +550,9 @@ def test_a_normalization_that_was_adapted_to_other_data(square, told):
     if found is not None:
         assert (found.consequence, found.remedy) == (Consequence.SERIOUS, "scale_input")
         assert "'columns'" in found.message
+
+
+@pytest.mark.parametrize(("growth", "borne"), [(2e3, True), (2e4, False)])
+def test_a_gradient_that_grows_by_little_is_borne(growth, borne):
+    found = faults(deep(), {}, {f"d{n}": growth ** (1 - n / 6) for n in range(6)})
+    assert found["gradient_explodes"].bearable is borne

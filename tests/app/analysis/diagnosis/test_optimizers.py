@@ -15,6 +15,7 @@ from app.analysis.diagnosis.linter.optimizers import (
     curvature,
     learns_by_steps,
     optimizer_of,
+    takes_small_steps,
 )
 from app.analysis.settings import Settings
 from autoinit import check
@@ -240,3 +241,30 @@ def test_gradients_that_are_clipped_to_nothing(optimizer, told):
 def test_a_decay_that_takes_more_than_steps_give(decay, told):
     faults = lint_model(classifier(optimizers.AdamW(1e-3, weight_decay=decay))).faults
     assert [f.remedy for f in faults] == (["weaken_decay"] if told else [])
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "small"),
+    [
+        (Optimizer("SGD", 0.01), True),  # 20 · 0.5 · 0.01 = 0.1
+        (Optimizer("SGD", 0.011), False),
+        (Optimizer("SGD", 0.001, 0.9), True),
+        (Optimizer("SGD", 0.01, 0.9), False),
+        (Optimizer("Adam", 1e-6), False),
+    ],
+)
+def test_small_steps_are_those_of_the_kernel_that_moves_most(optimizer, small):
+    assert takes_small_steps(optimizer, [1.0, None, 20.0], 0.499) is small
+    assert not takes_small_steps(optimizer, [], 0.499)
+    assert not takes_small_steps(optimizer, [20.0], None)
+
+
+@pytest.mark.parametrize(("rate", "word"), [(1e-3, "trains"), (0.1, "will struggle")])
+def test_a_hundred_layers_of_selu_learn_by_small_steps(rate, word):
+    """As in a book, by SGD at 0.001; figures of 2,700 and 25 are beyond what others bear."""
+    keras.utils.set_random_seed(1)
+    lecun = {"activation": "selu", "kernel_initializer": "lecun_normal"}
+    hidden = [layers.Dense(100, **lecun) for _ in range(100)]
+    model = chain((64,), *hidden, dense(10, "softmax"))
+    model.compile(optimizers.SGD(rate), "sparse_categorical_crossentropy")
+    assert check(model, verbose=False).verdicts["uploaded"].verdict == word
