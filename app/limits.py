@@ -14,6 +14,8 @@ from typing import Any
 
 import psutil
 
+from app.errors import WrongSettingError
+
 GIB = 2**30
 # Libraries, thread stacks and what allocators reserve is address space without being memory:
 # 4.6 GiB at the peak of a ResNet-50's analysis, and more where the libraries of a GPU come along.
@@ -111,4 +113,4 @@ def _positive(name: str, text: str, kind: Any) -> float:
     except ValueError:
         pass
     expected = "whole number" if whole else "number of seconds"
-    raise ValueError(f"{name} must be a positive {expected}; received {text[:100]!r}.")
+    raise WrongSettingError(f"{name} must be a positive {expected}; received {text[:100]!r}.")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from autoinit.errors import GraphError
+from autoinit.errors import GraphError, SettingsError
 
 if TYPE_CHECKING:
     from app.analysis.diagnosis.fault import Fault
@@ -106,7 +106,7 @@ class SignalMonitor(keras.callbacks.Callback):
         super().__init__()
         _require(samples=samples, every=every)
         if overhead is not None and not overhead > 0.0:
-            raise ValueError(f"overhead must be above 0, or None. Received: {overhead!r}")
+            raise SettingsError(f"overhead must be above 0, or None. Received: {overhead!r}")
         self._x, self._samples, self._every, self._seed = x, samples, every, seed
         self._overhead = math.inf if overhead is None else overhead
         self._gradients, self._check, self._verbose = gradients, check, verbose
@@ -400,7 +400,7 @@ class SignalMonitor(keras.callbacks.Callback):
 def _require(**numbers: int) -> None:
     for name, value in numbers.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1. Received: {value!r}")
+            raise SettingsError(f"{name} must be a whole number of at least 1. Received: {value!r}")
 
 
 def _known_codes(codes: Collection[str]) -> frozenset[str]:
@@ -408,7 +408,7 @@ def _known_codes(codes: Collection[str]) -> frozenset[str]:
 
     for code in codes:
         if code not in KINDS:
-            raise ValueError(f"stop_on: there is no finding {code!r}; see docs/findings.md")
+            raise SettingsError(f"stop_on: there is no finding {code!r}; see docs/findings.md")
     return frozenset(codes)
 
 

@@ -5,6 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
+# To end a sentence with, where neither the model nor a setting is to blame.
+OUR_FAULT = (
+    "This is a fault of AutoInit's, not of the model or of a setting: please report it with this "
+    "sentence, the version (autoinit --version), and the model file if you may share it."
+)
+
 
 class AutoInitError(Exception):
     """Base class of the errors that this library raises about its input."""
@@ -16,6 +22,35 @@ class GraphError(AutoInitError, ValueError):
 
 class UnsupportedLayerError(AutoInitError, ValueError):
     """A layer has no rule, and none was to be done without."""
+
+
+class SettingsError(AutoInitError, ValueError):
+    """An argument, or data, are not what they may be, or do not fit the model."""
+
+    code = "bad_settings"
+
+
+class NotMeasuredError(AutoInitError, ValueError):
+    """What was to be measured is not there, or cannot be measured of this model."""
+
+
+class EstimatorError(AutoInitError):
+    """An estimator that a user has given a layer class failed."""
+
+
+class RuleError(RuntimeError):
+    """A rule of the library's own failed: no fault of the model, and none of its settings.
+
+    Args:
+        path, class_name: of the call whose signal was to be predicted.
+        error: that was raised.
+    """
+
+    def __init__(self, path: str, class_name: str, error: BaseException) -> None:
+        told = ": ".join(filter(None, (type(error).__name__, said_by_keras(error)[:200])))
+        super().__init__(
+            f"What layer {path!r} ({class_name}) gives could not be predicted ({told}). {OUR_FAULT}"
+        )
 
 
 class ModelFileError(AutoInitError):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from autoinit.arrays import as_array, mean_and_deviation
+from autoinit.errors import SettingsError
 from autoinit.randomness import derived
 from autoinit.rules.registry import KernelScale
 
@@ -77,7 +78,7 @@ def differing(manifest: Mapping[str, Any], model: Any) -> list[str]:
     """
     listed = manifest["variables"]
     if len(listed) != len(model.weights):
-        raise ValueError(
+        raise SettingsError(
             f"The manifest lists {len(listed)} variables, the model has {len(model.weights)}: they "
             "do not belong together."
         )

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from autoinit.errors import GraphError
+from autoinit.errors import GraphError, SettingsError
 from autoinit.graph.keras_internals import to_snake_case
 from autoinit.graph.keras_models import FUSING, inner_graph
 from autoinit.graph.model_graph import (
@@ -74,7 +74,7 @@ def with_activation(model: Any, name: str) -> Any:
         ['tanh', 'softmax']
     """
     if name not in ACTIVATIONS:
-        raise ValueError(
+        raise SettingsError(
             f"The activation must be one of {', '.join(ACTIVATIONS)}; received {name!r}."
         )
     changed = {id(layer) for layer, _ in _hidden_activations(_graph(model), model)}
@@ -118,7 +118,7 @@ def with_normalization(model: Any, kind: str = "batch") -> Any:
         ['a', 'a_normalization', 'a_activation']
     """
     if kind not in NORMALIZATIONS:
-        raise ValueError(
+        raise SettingsError(
             f"The normalization must be one of {', '.join(NORMALIZATIONS)}; received {kind!r}."
         )
     found = {id(layer) for layer, _ in _bare_kernels(_graph(model), model)}
@@ -176,7 +176,7 @@ def with_offset(model: Any, kind: str = "gaussian_mean") -> Any:
         ('a_offset', -0.3989)
     """
     if kind not in OFFSETS:
-        raise ValueError(f"The offset must be one of {', '.join(OFFSETS)}; received {kind!r}.")
+        raise SettingsError(f"The offset must be one of {', '.join(OFFSETS)}; received {kind!r}.")
     graph = _graph(model)
     places = {id(layer) for layer, _ in _hidden_activations(graph, model, _is_own)}
     found = {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autoinit.errors import CannotTrainError
+from autoinit.errors import CannotTrainError, SettingsError
 from autoinit.initializers.cloning import working_copy
 from autoinit.randomness import python_seed
 from autoinit.reading import read_model
@@ -85,7 +85,7 @@ def arrays_by_name(model: Any, x: Any, size: int = 32) -> dict[str, Any]:
     if isinstance(x, Mapping):
         return {name: np.asarray(array) for name, array in x.items()}
     if len(names) > 1:
-        raise ValueError(
+        raise SettingsError(
             f"The model has the inputs {', '.join(map(repr, names))}: give arrays by their names."
         )
     return {names[0]: np.asarray(x)}

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from autoinit.errors import SettingsError
 from autoinit.initializers.autoinit import Estimators
 from autoinit.initializers.cloning import as_model, working_copy
 from autoinit.rules import RULES
@@ -69,7 +70,9 @@ class AutoInitVisualizer:
         from app.charts.notebook import NotebookFigure
 
         if ylim is not None and not 0 < ylim[0] < ylim[1]:
-            raise ValueError(f"ylim must be two positive, increasing variances. Received: {ylim!r}")
+            raise SettingsError(
+                f"ylim must be two positive, increasing variances. Received: {ylim!r}"
+            )
         source = as_model(model, custom_objects)
         settings = Settings(samples=num_samples, signal_variance=signal_variance)
         with working_copy(source, self.registry, custom_objects) as copied:

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar
 
 import psutil
 
+from autoinit.errors import NotMeasuredError, SettingsError
 from autoinit.graph.model_graph import ModelGraph
 from autoinit.reading import read_model
 from probes.devices import Device, gpu_memory
@@ -34,7 +35,7 @@ def runnable(model: Any, unknown_size: int, training: bool, needs: str) -> Model
     """
     graph = graph_of(model, unknown_size, training)
     if idle := graph.behind_placeholders():
-        raise ValueError(
+        raise NotMeasuredError(
             f"{needs} every call of the model. This one cannot be run: "
             f"{graph.calls[min(idle)].path!r}."
         )
@@ -49,7 +50,7 @@ def require_positive(**numbers: int) -> None:
     """
     for name, number in numbers.items():
         if isinstance(number, str) or number < 1:
-            raise ValueError(f"{name} must be at least 1. Received: {number}")
+            raise SettingsError(f"{name} must be at least 1. Received: {number}")
 
 
 def fixed_batch(graph: ModelGraph) -> int | None:

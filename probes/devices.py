@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import keras
 
+from autoinit.errors import SettingsError
+
 CHOICES = ("auto", "cpu", "gpu")
 
 
@@ -36,12 +38,12 @@ def devices_of(choice: str = "auto") -> tuple[Device, ...]:
         ValueError: for an unknown choice, or for `gpu` where there is none.
     """
     if choice not in CHOICES:
-        raise ValueError(f"device must be one of {', '.join(CHOICES)}. Received: {choice!r}")
+        raise SettingsError(f"device must be one of {', '.join(CHOICES)}. Received: {choice!r}")
     names = _gpu_names() if choice != "cpu" else []
     if names:
         return tuple(Device("gpu", name, index) for index, name in enumerate(names))
     if choice == "gpu":
-        raise ValueError(
+        raise SettingsError(
             f"No GPU is visible to {keras.backend.backend()}: choose device='auto' or 'cpu'."
         )
     return (Device("cpu", _cpu_name()),)

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoinit.arrays import as_array
+from autoinit.errors import NotMeasuredError
 
 # Exported by no public module:
 from autoinit.graph.keras_internals import get_keras_mask, set_keras_mask
@@ -74,7 +75,9 @@ def differentiate(
     """
     backend = keras.backend.backend()
     if backend not in _WAYS:
-        raise ValueError(f"Keras's backend {backend!r} has no derivatives: use {', '.join(_WAYS)}.")
+        raise NotMeasuredError(
+            f"Keras's backend {backend!r} has no derivatives: use {', '.join(_WAYS)}."
+        )
     way: type[_ByTensorFlow | _ByJax | _ByTorch] = _WAYS[backend]
     return way(function, variables, others, measure, traced, rounded)
 

@@ -21,6 +21,7 @@ import numpy as np
 from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
 from autoinit.arrays import as_array
+from autoinit.errors import NotMeasuredError, SettingsError
 from autoinit.graph.input_moments import PerInput
 from autoinit.graph.keras_internals import set_keras_mask
 from autoinit.graph.model_graph import ModelGraph, Value
@@ -116,7 +117,7 @@ def probe_fisher(
     """
     require_positive(num_samples=num_samples)
     if likelihood not in (None, *LIKELIHOODS):
-        raise ValueError(
+        raise SettingsError(
             f"likelihood must be one of {', '.join(LIKELIHOODS)}. Received: {likelihood!r}"
         )
     graph = runnable(model, unknown_size, training, "The Fisher information needs")
@@ -146,7 +147,7 @@ class _Products:
         self.variables = list(variables_by_path(graph).values())
         if not targets or not self.variables:
             missing = "outputs of a floating type" if not targets else "trainable parameters"
-            raise ValueError(f"There is no Fisher information: the model has no {missing}.")
+            raise NotMeasuredError(f"There is no Fisher information: the model has no {missing}.")
         # Logits that are an output themselves stand for both.
         by_target = likelihoods_of(graph, outputs)
         self.likelihoods = tuple(likelihood or by_target[value.index] for value in targets)
@@ -183,7 +184,7 @@ class _Products:
         except LookupError:  # TensorFlow's, of an operation's gradient
             product, square = math.nan, 1.0
         if not abs(product - square) <= 0.01 * square:
-            raise ValueError(
+            raise NotMeasuredError(
                 "The Fisher information's products need second derivatives, which some layer's "
                 "operation has not."
             )
@@ -283,7 +284,7 @@ def _figures(
             operator, 1, which="LA", v0=start, tol=1e-4, maxiter=_RESTARTS, rng=generator
         )
     except ArpackError as error:
-        raise ValueError(
+        raise NotMeasuredError(
             f"The largest eigenvalue of the Fisher information was not found: {error}"
         ) from error
     # The largest eigenvalue may be most of the trace: what is beside it is what is drawn for.

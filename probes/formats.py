@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoinit.arrays import as_array
+from autoinit.errors import NotMeasuredError, SettingsError
 from autoinit.graph.input_moments import PerInput
 from autoinit.graph.model_graph import ModelGraph, weights_of
 from autoinit.graph.shapes import all_activations, last_uses
@@ -154,7 +155,7 @@ def probe_formats(
     """
     require_positive(num_samples=num_samples)
     if unknown := [each for each in formats if each not in FORMATS]:
-        raise ValueError(f"formats must be of {', '.join(FORMATS)}. Received: {unknown[0]!r}")
+        raise SettingsError(f"formats must be of {', '.join(FORMATS)}. Received: {unknown[0]!r}")
     graph = runnable(model, unknown_size, training, "What formats do is measured on")
     found = find_device(device)
     needed = partial(all_activations, graph)
@@ -243,7 +244,9 @@ class _Runs:
         self._outputs = [v for v in graph.outputs if keras.backend.is_float_dtype(v.dtype)]
         self._targets = logits_of(graph, self._outputs)
         if not self._targets:
-            raise ValueError("There is no gradient: the model has no outputs of a floating type.")
+            raise NotMeasuredError(
+                "There is no gradient: the model has no outputs of a floating type."
+            )
         self._cotangents: dict[int, Array] = {}
         self._variables = variables_by_path(graph)
         of_layers = (v for layer in graph.layers() for v in weights_of(layer))

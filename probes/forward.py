@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
-from autoinit.errors import GraphError
+from autoinit.errors import GraphError, SettingsError
 from autoinit.graph.input_moments import PerInput
 from autoinit.graph.model_graph import ModelGraph, weights_of
 from autoinit.graph.shapes import largest_alive
@@ -194,7 +194,7 @@ def probe_model(
         batch_size=1 if batch_size is None else batch_size,
     )
     if not precision > 0.0:
-        raise ValueError(f"precision must be above 0. Received: {precision!r}")
+        raise SettingsError(f"precision must be above 0. Received: {precision!r}")
     read = partial(graph_of, unknown_size=unknown_size, training=training)
     graph = read(model)
     noise = _Noise(

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
+from autoinit.errors import NotMeasuredError
 from autoinit.graph.input_moments import PerInput
 from autoinit.graph.model_graph import ModelGraph
 from autoinit.randomness import derived
@@ -178,7 +179,7 @@ def _spectrum(
     probes = int(np.clip(_BASIS // side, *_PROBES))
     several = Jacobian(graph, ends, sample, training, seed, probes)
     if not several.has_columns:
-        raise ValueError(
+        raise NotMeasuredError(
             f"The Jacobian, {ends.shape[0]} by {ends.shape[1]}, is too large for a matrix, and its "
             "products with vectors need second derivatives that some layer's operation has not, "
             "as resizing by interpolation has not: choose smaller inputs."

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoinit.arrays import as_array
+from autoinit.errors import NotMeasuredError
 
 # Exported by no public module:
 from autoinit.graph.keras_internals import get_keras_mask, set_keras_mask
@@ -32,7 +33,7 @@ def finite(values: Array) -> Array:
         ValueError: where one of them is not finite.
     """
     if not np.isfinite(values).all():
-        raise ValueError(
+        raise NotMeasuredError(
             "The Jacobian is not finite: the signal or its gradient overflows on the way. "
             "probe_model shows where the signal does."
         )
@@ -67,7 +68,7 @@ def find_ends(graph: ModelGraph, logits: bool = False) -> Ends:
     """
     for call in graph.calls:
         if call.placeholder is not None:
-            raise ValueError(
+            raise NotMeasuredError(
                 "The Jacobian needs every call of the model. This one cannot be run: "
                 f"{call.path!r} ({call.class_name})."
             )
@@ -110,7 +111,7 @@ def find_ends(graph: ModelGraph, logits: bool = False) -> Ends:
         (between if is_after else before).append(call)
         reached.update(value.index for value in call.outputs if is_after)
     if not any(value.index in reached for value in targets):
-        raise ValueError(
+        raise NotMeasuredError(
             "There is no Jacobian: no output of a floating type depends on an input, or on what a "
             "layer makes of one, of a floating type."
         )
@@ -151,7 +152,7 @@ class Jacobian:
         self._forward()
         if self.replicas > 1 and (training or not self._agree()):
             if fixed:
-                raise ValueError(
+                raise NotMeasuredError(
                     f"The model wants {self.replicas} samples together, which do not go through "
                     "apart from each other: it draws noise, or training=True."
                 )
@@ -260,7 +261,9 @@ def linearized() -> Callable[..., tuple[list[Any], Any, Any]]:
     backend = keras.backend.backend()
     ways = {"tensorflow": _by_tensorflow, "jax": _by_jax, "torch": _by_torch}
     if backend not in ways:
-        raise ValueError(f"Keras's backend {backend!r} has no derivatives: use {', '.join(ways)}.")
+        raise NotMeasuredError(
+            f"Keras's backend {backend!r} has no derivatives: use {', '.join(ways)}."
+        )
     return ways[backend]
 
 

@@ -16,6 +16,10 @@ class Interval:
     high: float
 
 
+class WrongArgumentError(ValueError):
+    """A specification names no sample, or gives one an argument that it does not take."""
+
+
 @dataclass(frozen=True)
 class Argument:
     """One argument of a builder: a number within an interval, or one of a few words."""
@@ -41,7 +45,7 @@ class Argument:
         except ValueError:
             value = None
         if value is None or not self._allows(value):
-            raise ValueError(f"{self.name} must be {self.rule}. Received: {text!r}.")
+            raise WrongArgumentError(f"{self.name} must be {self.rule}. Received: {text!r}.")
         return value
 
     def _allows(self, value: Any) -> bool:

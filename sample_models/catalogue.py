@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from sample_models.arguments import Argument, arguments_of
+from sample_models.arguments import Argument, WrongArgumentError, arguments_of
 from sample_models.branching import multi_input
 from sample_models.convolutional import all_cnn_c, densenet_like, vgg_like
 from sample_models.custom import custom_layer
@@ -97,7 +97,7 @@ def parse(spec: str) -> tuple[Builder, dict[str, Any]]:
     """
     name, _, query = spec.partition("?")
     if name not in MODELS:
-        raise ValueError(
+        raise WrongArgumentError(
             f"There is no sample model {name!r}. The sample models are: {', '.join(MODELS)}."
         )
     builder = MODELS[name]
@@ -110,8 +110,8 @@ def _parse_query(query: str, builder: Builder) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, text in parse_qsl(query, keep_blank_values=True):
         if name not in known:
-            raise ValueError(f"{builder.name} has no argument {name!r}. {takes}")
+            raise WrongArgumentError(f"{builder.name} has no argument {name!r}. {takes}")
         if name in values:
-            raise ValueError(f"{builder.name} was given {name} twice. Give it once.")
+            raise WrongArgumentError(f"{builder.name} was given {name} twice. Give it once.")
         values[name] = known[name].parse(text)
     return values

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from sample_models.arguments import WrongArgumentError
+
 if TYPE_CHECKING:
     import keras
 
@@ -28,7 +30,7 @@ def resnet(depth: int, block: str, batch_normalization: bool) -> "keras.Model":
     expansion = {"basic": 1, "bottleneck": 4}[block]
     units, remainder = divmod(depth - 2, 3 * len(kernel_sizes))
     if units < 1 or remainder:
-        raise ValueError(
+        raise WrongArgumentError(
             f"A ResNet of {block} blocks has {3 * len(kernel_sizes)}n + 2 layers. "
             f"Received: depth={depth}."
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from app.errors import WrongSettingError
+
 EXAMPLE = "left: 0, 1; right: 0.5, 0.25"
 
 
@@ -23,12 +25,12 @@ def parse_moments(text: str) -> dict[str, list[float]] | None:
         except ValueError:
             name = ""
         if not name:
-            raise ValueError(
+            raise WrongSettingError(
                 f"Expected name: mean, variance for each input, such as {EXAMPLE}; "
                 f"received {part[:100]!r}."
             )
         if name in moments:
-            raise ValueError(f"Input {name[:100]!r} is named twice.")
+            raise WrongSettingError(f"Input {name[:100]!r} is named twice.")
         moments[name] = [mean, variance]
     return moments or None
 
@@ -39,7 +41,7 @@ def moments_text(moments: dict[str, list[float]] | None) -> str:
     text = "; ".join(f"{name}: {mean!r}, {variance!r}" for name, (mean, variance) in named)
     try:
         return text if parse_moments(text) == moments else ""
-    except ValueError:
+    except WrongSettingError:
         return ""
 
 

@@ -15,6 +15,7 @@ import app
 from app.analysis.options import OptionsTable
 from app.analysis.settings import Settings
 from app.analysis.trials.settings import TrialSettings
+from app.errors import WrongSettingError
 
 SAMPLE_PREFIX = "sample:"
 CUSTOM_OBJECTS_VARIABLE = "AUTOINIT_CUSTOM_OBJECTS"
@@ -102,7 +103,7 @@ class JobSpec:
         if trial is not None:
             _require_keys("trial", trial, set(TrialSettings.model_fields), set())
         if not isinstance(data["model"], str) or not isinstance(data["name"], str):
-            raise ValueError("The model and the name of a job must be text.")
+            raise WrongSettingError("The model and the name of a job must be text.")
         trial = None if trial is None else TrialSettings(**trial)
         return cls(data["model"], data["name"], Settings(**data["settings"]), trial)
 
@@ -139,10 +140,10 @@ def program_version() -> str:
 
 def _require_keys(what: str, data: object, allowed: set[str], required: set[str]) -> None:
     if not isinstance(data, Mapping):
-        raise ValueError(f"The {what} must be an object; received {type(data).__name__}.")
+        raise WrongSettingError(f"The {what} must be an object; received {type(data).__name__}.")
     wrong = sorted(set(data) - allowed) + sorted(required - set(data))
     if wrong:
-        raise ValueError(
+        raise WrongSettingError(
             f"The {what} must have the keys {', '.join(sorted(allowed))}; "
             f"unknown or missing: {', '.join(wrong)}."
         )

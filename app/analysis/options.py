@@ -17,6 +17,8 @@ from annotated_types import Ge, Le
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
+from app.errors import WrongSettingError
+
 RECEIVED_SHOWN = 200
 
 
@@ -76,7 +78,7 @@ class OptionsTable(BaseModel):
         try:
             super().__init__(**given)
         except ValidationError as error:
-            raise ValueError(_sentence(type(self), error, given)) from None
+            raise WrongSettingError(_sentence(type(self), error, given)) from None
 
     def replace(self, **changes: Any) -> Self:
         """These settings with some of them changed.

@@ -35,6 +35,7 @@ from app.cli.interface import (
     settings_options,
 )
 from app.cli.terminal import summary_text
+from app.errors import WrongSettingError
 from app.export.downloads import OfferedFile, downloads, in_format
 from app.export.patch import patch
 from app.jobs import folders
@@ -184,7 +185,7 @@ def analyze(models: tuple[str, ...], **given: Any) -> int:
     settings = settings_of(given)
     try:
         variants = [settings, *(settings.replace(**each) for each in changes)]
-    except ValueError as error:
+    except WrongSettingError as error:
         raise UsageError(f"--what-if: {error}") from error
     data = given["input_data"]
     if data is not None and (missing := common.refuse_missing(data, DATA_FILE)):

@@ -23,6 +23,7 @@ from app.cli.common import DONE, ERROR, INTERRUPTED, OUTSIDE_BAND, REFUSED, SAVE
 from app.cli.examples import BATCH_EXAMPLES
 from app.cli.interface import FILE, Command, option, settings_of, settings_options
 from app.cli.trial import trial_settings
+from app.errors import WrongSettingError
 from app.text.escaping import plain_text
 from app.text.formatting import plural, time_left
 
@@ -177,7 +178,7 @@ def _pool(workers: int, settings: Settings, ray: str | None) -> Pool:
         return Trusted(workers)
     try:
         return Confined(workers, [Path.cwd()] if settings.custom_objects else [])
-    except ValueError as error:
+    except WrongSettingError as error:
         raise UsageError(str(error)) from error
 
 

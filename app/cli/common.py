@@ -16,6 +16,7 @@ from typing import TextIO
 from click import UsageError
 
 from app.cli.interface import MODEL_FILE
+from app.errors import WrongSettingError
 from app.jobs import folders
 from app.jobs.handles import JobHandle
 from app.jobs.queue import Workers
@@ -228,7 +229,7 @@ def start_workers(
     try:
         command = (sys.executable, "-m", module, *map(str, readable))
         return Workers(keep_warm=False, root=folder, command=command)
-    except ValueError as error:
+    except WrongSettingError as error:
         raise UsageError(str(error)) from error
 
 

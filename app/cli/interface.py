@@ -12,6 +12,7 @@ from app.analysis.diagnosis.table import KINDS
 from app.analysis.input_moments import joined_moments, parse_moment
 from app.analysis.options import OptionsTable, Setting, table
 from app.analysis.settings import Settings
+from app.errors import WrongSettingError
 
 Decorator = Callable[[Callable[..., int]], Callable[..., int]]
 FILE = click.Path(path_type=Path)
@@ -165,7 +166,7 @@ def settings_of(given: Mapping[str, Any], settings: type[Settings] = Settings) -
         taken |= {"input_data": str(data.absolute()), "input_data_name": data.name}
     try:
         found = settings(**taken)
-    except ValueError as error:
+    except WrongSettingError as error:
         raise click.UsageError(str(error)) from error
     if unknown := sorted(set(found.disable) - KINDS.keys()):
         raise click.UsageError(

@@ -25,6 +25,7 @@ from app.cli.completion import ModelParameter
 from app.cli.examples import TRY_EXAMPLES
 from app.cli.interface import MODEL_FILE, Command, lists_split, settings_options
 from app.cli.terminal import table_lines
+from app.errors import WrongSettingError
 from app.export.downloads import downloads, in_format
 from app.jobs import folders
 from app.jobs.handles import JobHandle
@@ -112,7 +113,7 @@ def _spec(model: str, given: dict[str, Any]) -> JobSpec:
     shared = {name: given.pop(name) for name in SHARED}
     try:
         settings = Settings(**shared)
-    except ValueError as error:
+    except WrongSettingError as error:
         raise UsageError(str(error)) from error
     return JobSpec.of(model, settings, trial_settings(given))
 
@@ -131,7 +132,7 @@ def trial_settings(given: dict[str, Any], prefix: str = "") -> TrialSettings:
         given |= {"data": str(data.absolute()), "data_name": data.name}
     try:
         return TrialSettings(**lists_split(given, TrialSettings))
-    except ValueError as error:
+    except WrongSettingError as error:
         raise UsageError(str(error)) from error
 
 

@@ -32,6 +32,7 @@ from app.dashboard.runs import RUN, list_trainings, show_trainings
 from app.dashboard.sidebar import Chosen, asked_for, choose_upload, sidebar
 from app.dashboard.trials import show_trials
 from app.dashboard.visitors import address, remember, show_runs, visitor
+from app.errors import WrongSettingError
 from app.jobs import AlreadyRunningError, JobHandle, JobSpec, Settings
 from app.text.escaping import markdown_text
 
@@ -101,7 +102,7 @@ def offer_upload(label: str, chosen: Chosen) -> None:
         return
     try:
         start(JobSpec(str(upload.path), upload.name, chosen()))
-    except ValueError as error:
+    except WrongSettingError as error:
         st.error(f"{markdown_text(error)} Correct the setting, and choose the file again.")
 
 

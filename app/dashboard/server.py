@@ -23,6 +23,7 @@ from streamlit import App, config, runtime
 
 from app.dashboard.uploads import DATA_SUFFIXES, SUFFIXES, Upload, store, token_of
 from app.dashboard.visitors import address_of
+from app.errors import WrongSettingError
 from app.jobs import shut_down, warm_up
 from app.jobs.confinement import attempts, hide_process
 from app.limits import Limits
@@ -67,7 +68,7 @@ SECONDS_OF_SILENCE = 60.0
 # What a form has around its file: boundaries, the file's name.
 _FRAME = 2**20
 _BOUNDARY = "file"
-_REFUSED = (HTTPException, MultiPartException, ValueError, OSError)
+_REFUSED = (HTTPException, MultiPartException, WrongSettingError, OSError)
 
 
 class SecurityHeaders:
@@ -155,7 +156,7 @@ def _bounded(receive: Receive, most: int) -> Receive:
         message = await asyncio.wait_for(receive(), SECONDS_OF_SILENCE)
         received += len(message.get("body", b""))
         if received > most:
-            raise ValueError("The upload is larger than it was said to be.")
+            raise WrongSettingError("The upload is larger than it was said to be.")
         return message
 
     return next_message
@@ -166,7 +167,7 @@ async def _on_disk(scope: Scope, receive: Receive, sender: str | None) -> Upload
     async with Request(scope, receive).form(max_files=1, max_fields=0) as form:
         files = [part for part in form.values() if isinstance(part, UploadFile)]
         if len(files) != 1:
-            raise ValueError("One file was expected.")
+            raise WrongSettingError("One file was expected.")
         return await asyncio.to_thread(
             store, files[0].file, files[0].filename or "", (*SUFFIXES, *DATA_SUFFIXES), sender
         )

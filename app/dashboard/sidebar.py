@@ -14,6 +14,7 @@ from app.analysis.job_spec import SAMPLE_PREFIX, JobSpec
 from app.analysis.options import Setting, from_query, table
 from app.analysis.settings import INITIALIZATION, INPUT, MEASUREMENT, WHAT_IF, Settings
 from app.dashboard import uploads
+from app.errors import WrongSettingError
 from app.text.escaping import markdown_text, plain_text
 from app.text.formatting import size
 from sample_models import MODELS
@@ -75,7 +76,7 @@ def sidebar(on_page: JobSpec | None, has_uploader: bool) -> tuple[JobSpec | None
             return None, chosen
         try:
             settings = chosen()
-        except ValueError as error:
+        except WrongSettingError as error:
             st.error(markdown_text(error))
             return None, chosen
         if upload is not None:
@@ -189,7 +190,7 @@ def moved_to_disk(
     try:
         stored = [uploads.received(file, file.name, suffixes) for file in files]
         return uploads.together(stored)
-    except ValueError as error:
+    except WrongSettingError as error:
         st.session_state[refused] = markdown_text(error, 1000)
     except OSError as error:
         reason = error.strerror or error  # Without the server's own paths.

@@ -16,6 +16,7 @@ from app.dashboard.preview import show_progress
 from app.dashboard.result.charts import is_expert
 from app.dashboard.sidebar import moved_to_disk, settings_field
 from app.dashboard.visitors import address, visitor
+from app.errors import WrongSettingError
 from app.export.downloads import downloads
 from app.jobs import AlreadyRunningError, JobHandle, JobSpec
 from app.jobs.folders import RESULT
@@ -115,7 +116,7 @@ def choose(spec: JobSpec | None) -> None:
             data = {} if upload is None else {"data": str(upload.path), "data_name": upload.name}
             try:
                 begin_trial(replace(spec, trial=TrialSettings(**fields, **data)))
-            except ValueError as error:
+            except WrongSettingError as error:
                 st.error(markdown_text(error))
 
 

@@ -14,6 +14,7 @@ from app import jobs
 from app.analysis.job_spec import SAMPLE_PREFIX, JobSpec
 from app.analysis.result import Result
 from app.analysis.settings import Settings
+from app.errors import WrongSettingError
 from app.jobs import folders
 from app.limits import Limits, format_bytes, variable
 
@@ -87,13 +88,13 @@ def require_kind(file: BinaryIO, name: str, suffixes: Sequence[str] = SUFFIXES) 
     start = file.read(START_BYTES)
     file.seek(0)
     if suffixes is SUFFIXES and not name.lower().endswith(_PARTS) and not _MODELS.match(start):
-        raise ValueError(
+        raise WrongSettingError(
             f"{name!r} is no model file: what is in it is neither a .keras archive, nor HDF5, nor "
             "JSON. Save the whole model with model.save('model.keras')."
         )
     suffix = Path(name).suffix.lower()
     if suffixes is DATA_SUFFIXES and suffix in _DATA and not _DATA[suffix].match(start):
-        raise ValueError(f"What is in {name!r} is no {suffix} file: save the data again.")
+        raise WrongSettingError(f"What is in {name!r} is no {suffix} file: save the data again.")
 
 
 def store(
@@ -114,7 +115,7 @@ def store(
     suffix = Path(name).suffix.lower()
     if suffix not in suffixes:
         what = "model file" if suffixes is SUFFIXES else "file of data"
-        raise ValueError(f"A {what} ends in {', '.join(suffixes)}; received {name!r}.")
+        raise WrongSettingError(f"A {what} ends in {', '.join(suffixes)}; received {name!r}.")
     limits = Limits.from_environment()
     folder = uploads_folder()
     digest, size = hashlib.sha256(), 0
@@ -124,7 +125,7 @@ def store(
             while chunk := file.read(CHUNK):
                 size += len(chunk)
                 if size > limits.file_bytes:
-                    raise ValueError(
+                    raise WrongSettingError(
                         f"The file has more than {format_bytes(limits.file_bytes)}, the most that "
                         f"this server takes; {variable('file_bytes')} sets the limit."
                     )
@@ -151,7 +152,9 @@ def together(parts: Sequence[Upload]) -> Upload:
         return parts[0]
     files = {Path(part.name).name: part.path for part in parts}
     if len(files) < len(parts):
-        raise ValueError("Two of the files have the same name: choose a model and its weights.")
+        raise WrongSettingError(
+            "Two of the files have the same name: choose a model and its weights."
+        )
     named = next((part for part in parts if part.name.lower().endswith(".json")), parts[0])
     with tempfile.TemporaryDirectory(prefix=folders.PARTIAL_PREFIX, dir=uploads_folder()) as new:
         packed = Path(new) / "model.zip"

@@ -35,6 +35,7 @@ from app.analysis.job_spec import CUSTOM_OBJECTS_VARIABLE, JobSpec, sha256
 from app.analysis.reporting import ModelSource, histograms_of, manifest, preview_of, result_of
 from app.analysis.result import json_text
 from app.analysis.settings import AS_IT_IS, LARGEST_INPUT_SIZE, Settings
+from app.errors import WrongSettingError
 from app.jobs.folders import HISTOGRAMS, MANIFEST, PREVIEW, RESULT
 from app.limits import Limits, memory_left
 from app.text.formatting import plural
@@ -181,7 +182,7 @@ def _require_batches(graph: ModelGraph, settings: Settings) -> None:
     for call in graph.calls:
         normalizes = isinstance(call.layer, keras.layers.BatchNormalization)
         if normalizes and call.layer.trainable and not call.inputs[0].positions:
-            raise ValueError(
+            raise WrongSettingError(
                 f"{call.path!r} normalizes over the batch, which leaves nothing of one sample: "
                 "take at least two (--samples 2), or look at inference (--mode inference)."
             )
@@ -411,10 +412,11 @@ def input_shapes(graph: ModelGraph) -> dict[str, tuple[int, ...]]:
 
 def _sample(spec: JobSpec) -> Any:
     from sample_models import build
+    from sample_models.arguments import WrongArgumentError
 
     try:
         return build(spec.model.partition(":")[2])
-    except ValueError as error:
+    except WrongArgumentError as error:
         raise ModelFileError("unknown_sample", str(error)) from error
 
 
@@ -435,7 +437,7 @@ def _custom_objects(chosen: str | None) -> dict[str, Any]:
             names = getattr(imported, "__all__", None) or _own_names(imported)
             found |= {name: getattr(imported, name) for name in names}
         except Exception as error:  # The module is code, which may raise anything.
-            raise ValueError(
+            raise WrongSettingError(
                 f"The custom objects' module {module!r} cannot be imported: "
                 f"{type(error).__name__}: {error}."
             ) from error

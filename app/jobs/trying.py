@@ -19,7 +19,7 @@ from app.analysis.trials.result import TrialResult
 from app.analysis.trials.settings import DEFAULT
 from app.jobs.execution import Opened, input_shapes, opened, replace, take_home, write
 from app.jobs.folders import PREVIEW, RESULT
-from autoinit.errors import ModelFileError
+from autoinit.errors import ModelFileError, NotMeasuredError, SettingsError
 from autoinit.model_files.read.hdf5 import quoted
 from autoinit.running.inputs import check_data
 from probes.trials.tasks import LearningTask, digits_task, task_of
@@ -120,5 +120,5 @@ def _task(found: Opened, spec: JobSpec, losses: list[Any] | None) -> LearningTas
             losses,
             settings.seed,
         )
-    except ValueError as error:
+    except (SettingsError, NotMeasuredError) as error:
         raise ModelFileError("bad_input_data", f"Data file {quoted(name)}: {error}") from error

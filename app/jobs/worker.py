@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from app.analysis.devices import device_kind
 from app.analysis.job_spec import JobSpec
+from app.errors import WrongSettingError
 from app.jobs import confinement
 from app.limits import Limits, format_bytes, variable
 
@@ -42,9 +43,9 @@ STACK_BYTES = 512 * 2**20
 RECURSION_LIMIT = 10**6
 JOB_LINE_LIMIT = 64 * 1024
 SENTENCE_LIMIT = 2000
+OUR_PACKAGES = ("app", "autoinit", "probes", "sample_models")
 LIBRARIES = {"keras": "Keras", "tf_keras": "Keras", "tensorflow": "TensorFlow"}
 _Given = TypeVar("_Given")
-OUR_PACKAGES = ("app", "autoinit", "probes", "sample_models")
 
 
 class Channel:
@@ -160,11 +161,17 @@ def report_error(channel: Channel, error: BaseException) -> None:
 
 def explained(error: BaseException) -> tuple[Status, tuple[str, str]]:
     """Whether it is a refusal or a failure; a code and a sentence."""
-    from autoinit.errors import AutoInitError, UnsupportedLayerError, said_by_keras
+    from autoinit.errors import (
+        OUR_FAULT,
+        AutoInitError,
+        RuleError,
+        UnsupportedLayerError,
+        said_by_keras,
+    )
 
     is_ours = isinstance(error, AutoInitError)
     # What Keras raises while it rebuilds is turned into a refusal, whatever it was.
-    met = (error.__cause__ if is_ours else None) or error
+    met = (error.__cause__ if is_ours or isinstance(error, RuleError) else None) or error
     if (number := _disk_error(met)) is not None:
         return _refusal("disk_full", _disk_advice(number))
     if _is_out_of_memory(met) or (not is_ours and confinement.near_address_space_limit()):
@@ -174,15 +181,21 @@ def explained(error: BaseException) -> tuple[Status, tuple[str, str]]:
         return _refusal("unsupported_layer", str(error))
     if is_ours:
         return _refusal(getattr(error, "code", "unsupported_model"), str(error))
-    if type(error) is ValueError and _raised_by_us(error.__traceback__):
+    if isinstance(error, WrongSettingError):
         return _refusal("bad_settings", str(error))
-    if (library := _library_that_raised(error)) is not None:
+    if isinstance(error, RuleError):
+        return "failed", ("rule_failed", str(error)[:SENTENCE_LIMIT])
+    raised_in, is_own = _raised_in(error.__traceback__)
+    if is_own or raised_in in LIBRARIES:
+        who = f"Its own code, {raised_in}.py," if is_own else LIBRARIES[raised_in]
         said = f"{type(error).__name__}: {said_by_keras(error)}"[:500].rstrip(". ")
-        message = f"The model cannot be run. {library} says: {said}."
+        message = f"The model cannot be run. {who} says: {said}."
         return _refusal("unsupported_model", message)
     first_line = (str(error).strip().splitlines() or ["no message"])[0]
-    sentence = f"{type(error).__name__}: {first_line}"
-    return "failed", ("failed", sentence[:SENTENCE_LIMIT])
+    sentence = (
+        f"{type(error).__name__}: {first_line[: SENTENCE_LIMIT // 2].rstrip('.')}. {OUR_FAULT}"
+    )
+    return "failed", ("failed", sentence)
 
 
 def _refusal(code: str, message: str) -> tuple[Status, tuple[str, str]]:
@@ -219,23 +232,24 @@ def _is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def _raised_by_us(trace: TracebackType | None) -> bool:
-    """Whether this project's own code raised it: only then is a ValueError about a setting."""
-    return _raised_in(trace) in OUR_PACKAGES
+def _raised_in(trace: TracebackType | None) -> tuple[str, bool]:
+    """The package of the code that raised an error, or called what did; whether it is a user's.
 
-
-def _library_that_raised(error: BaseException) -> str | None:
-    """Which of the libraries that run a model could not, if one of them it was."""
-    return LIBRARIES.get(_raised_in(error.__traceback__))
-
-
-def _raised_in(trace: TracebackType | None) -> str:
-    """The package of the code that raised an error."""
-    if trace is None:
-        return ""
-    while trace.tb_next is not None:
+    What Python and its other packages raise is the fault of who called them.
+    """
+    found = "", False
+    while trace is not None:
+        package = str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0]
+        if package in (*OUR_PACKAGES, *LIBRARIES):
+            found = package, False
+        elif not (package in sys.stdlib_module_names or _is_installed(trace)):
+            found = package, True
         trace = trace.tb_next
-    return str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0]
+    return found
+
+
+def _is_installed(trace: TracebackType) -> bool:
+    return "site-packages" in Path(trace.tb_frame.f_code.co_filename).parts
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
+from autoinit.errors import SettingsError
 from autoinit.graph.model_graph import ModelGraph
 from autoinit.graph.paths import shortened
 
@@ -75,7 +76,7 @@ def require_inputs(graph: ModelGraph, names: Iterable[str]) -> None:
         if name not in known:
             listed = ", ".join(repr(shortened(path)) for path in known[:_NAMES_TOLD])
             more = f" and {len(known) - _NAMES_TOLD} more" if len(known) > _NAMES_TOLD else ""
-            raise ValueError(
+            raise SettingsError(
                 f"The model has no input {shortened(str(name))!r}. Its inputs: {listed}{more}."
             )
 
@@ -94,7 +95,7 @@ def require_finite(name: str, numbers: PerInput, least: float = -math.inf) -> No
     for number in numbers.values() if isinstance(numbers, Mapping) else (numbers,):
         if not (math.isfinite(number) and number >= least):
             expected = "be finite" if least == -math.inf else f"be finite and {least:g} or more"
-            raise ValueError(f"{name} must {expected}. Received: {number!r}")
+            raise SettingsError(f"{name} must {expected}. Received: {number!r}")
 
 
 def _of(numbers: PerInput, path: str, default: float) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from autoinit.errors import SettingsError
 from autoinit.graph.input_moments import PerInput, require_finite
 from autoinit.initializers.calibration import Fed
 from autoinit.initializers.cloning import as_model, clone_with_weights
@@ -68,7 +69,7 @@ class AutoInit:
         require_finite("input_data_mean", input_data_mean)
         require_finite("input_data_var", input_data_var, least=0.0)
         if not (math.isfinite(signal_variance) and signal_variance > 0):
-            raise ValueError(f"signal_variance must be positive. Received: {signal_variance!r}")
+            raise SettingsError(f"signal_variance must be positive. Received: {signal_variance!r}")
         self.input_data_mean = input_data_mean
         self.input_data_var = input_data_var
         self.signal_variance = float(signal_variance)

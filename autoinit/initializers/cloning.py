@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from autoinit.errors import GraphError, keras2_advice
+from autoinit.errors import GraphError, SettingsError, keras2_advice
 from autoinit.graph.changing import put_values_back, values_of
 from autoinit.graph.keras_internals import (
     Functional,
@@ -47,7 +47,7 @@ def as_model(model: Any, custom_objects: dict[str, Any] | None) -> Any:
         try:
             model = json.loads(model)
         except json.JSONDecodeError as error:
-            raise ValueError(f"The model's JSON cannot be read: {error}.") from error
+            raise SettingsError(f"The model's JSON cannot be read: {error}.") from error
     if not isinstance(model, dict):
         raise TypeError(
             keras2_advice(model)
@@ -61,12 +61,12 @@ def as_model(model: Any, custom_objects: dict[str, Any] | None) -> Any:
             kind = keras.Model if "output_layers" in model else keras.Sequential
             made = kind.from_config(model)
         else:
-            raise ValueError(
+            raise SettingsError(
                 "The dictionary is no model's configuration: it has neither 'layers' nor "
                 f"'class_name'. Its keys are: {', '.join(map(str, list(model)[:8]))}."
             )
     if not isinstance(made, keras.Model):
-        raise ValueError(f"The configuration describes a {type(made).__name__}, not a model.")
+        raise SettingsError(f"The configuration describes a {type(made).__name__}, not a model.")
     return made
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from autoinit.errors import SettingsError
 from autoinit.initializers.distributions import DISTRIBUTIONS
 from autoinit.initializers.schemes import SCHEMES
 from autoinit.rules.fallbacks import UNSUPPORTED
@@ -102,14 +103,14 @@ class Configuration:
         names = [field.name for field in fields(cls)]
         for key in config or {}:
             if key not in names:
-                raise ValueError(
+                raise SettingsError(
                     f"weight_init_config has no key {key!r}. The keys are: {', '.join(names)}."
                 )
         made = cls(**dict(config or {}))
         for name, (is_right, expected) in _VALUES.items():
             value = getattr(made, name)
             if not is_right(value):
-                raise ValueError(
+                raise SettingsError(
                     f"weight_init_config[{name!r}] must be {expected}. Received: {value!r}"
                 )
         return made

@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 
+from autoinit.errors import SettingsError
 from autoinit.graph.keras_internals import (
     call_being_made,
     layers_in,
@@ -73,12 +74,12 @@ class AutoInitializer(keras.initializers.Initializer):
         from autoinit.initializers.distributions import DISTRIBUTIONS
 
         if distribution not in DISTRIBUTIONS:
-            raise ValueError(
+            raise SettingsError(
                 f"distribution must be one of {', '.join(DISTRIBUTIONS)}. Received: "
                 f"{distribution!r}"
             )
         if not (math.isfinite(signal_variance) and signal_variance > 0):
-            raise ValueError(f"signal_variance must be positive. Received: {signal_variance!r}")
+            raise SettingsError(f"signal_variance must be positive. Received: {signal_variance!r}")
         self.distribution, self.signal_variance = distribution, float(signal_variance)
         self.input_mean, self.input_variance, self.seed = input_mean, input_variance, seed
 

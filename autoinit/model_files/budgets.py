@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-from autoinit.errors import ModelFileError
+from autoinit.errors import ModelFileError, SettingsError
 
 _KIB, _MIB, _GIB, _TIB = 2**10, 2**20, 2**30, 2**40
 
@@ -114,7 +114,7 @@ def _positive(name: str, text: str) -> int:
             return number
     except ValueError:  # also for integers of thousands of digits
         pass
-    raise ValueError(f"{name} must be a positive whole number; received {text[:100]!r}.")
+    raise SettingsError(f"{name} must be a positive whole number; received {text[:100]!r}.")
 
 
 def _formatted(figure: float, budget: str) -> str:

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from autoinit.errors import AutoInitError, RuleError
 from autoinit.graph.model_graph import Call, ModelGraph, Parameter
 from autoinit.graph.shapes import last_uses
 from autoinit.propagation.values import Values
@@ -77,12 +78,20 @@ class Walk:
             for call, finished in zip(
                 self.graph.calls, last_uses(self.graph, running=False), strict=True
             ):
-                results.append(self._step(call))
+                results.append(self._result_of(call))
                 # Signals may be large: they are let go of once nothing reads them.
                 for index in finished:
                     del self.signals[index]
                     self.values.known.pop(index, None)
         return tuple(results)
+
+    def _result_of(self, call: Call) -> RuleResult:
+        try:
+            return self._step(call)
+        except (AutoInitError, MemoryError):
+            raise
+        except Exception as error:  # nothing that a model or a setting could mend
+            raise RuleError(call.path, call.class_name, error) from error
 
     def _step(self, call: Call) -> RuleResult:
         """Leaves the signals of a call; gives its result, with what a measurement would show."""

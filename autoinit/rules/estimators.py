@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from autoinit.errors import EstimatorError
 from autoinit.graph.model_graph import Call
 from autoinit.rules.registry import Context, Registration, RuleResult, Support
 from autoinit.signals.signal import Signal
@@ -90,9 +91,15 @@ def as_rules(
 def _rule_of(estimator: type[LayerOutputDistributionEstimator]) -> Any:
     def rule(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
         made = estimator(call.layer, context.options, signal_variance=context.signal_variance)
-        mean, variance = made.estimate(
-            [signal.mean for signal in inputs], [signal.variance for signal in inputs]
-        )
+        try:
+            mean, variance = made.estimate(
+                [signal.mean for signal in inputs], [signal.variance for signal in inputs]
+            )
+        except Exception as error:  # the user's own code, which may raise anything
+            raise EstimatorError(
+                f"{estimator.__name__}, the estimator that layer {call.path!r} "
+                f"({call.class_name}) was given, failed: {type(error).__name__}: {error}"
+            ) from error
         signal = type(inputs[0]).gaussian(float(mean), float(variance))
         return RuleResult((signal,) * len(call.outputs))
 

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from autoinit.errors import SettingsError
 from autoinit.graph.input_moments import PerInput, input_moments, integer_inputs, require_inputs
 from autoinit.graph.model_graph import Call, ModelGraph
 from autoinit.graph.paths import shortened
@@ -112,7 +113,7 @@ def check_data(graph: ModelGraph, data: Data) -> None:
     counts = {name: len(array) if array.ndim else 0 for name, array in data.items()}
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{count:,} for {_shown(name)}" for name, count in counts.items())
-        raise ValueError(f"The data have different numbers of samples: {told}.")
+        raise SettingsError(f"The data have different numbers of samples: {told}.")
     vocabulary = graph.vocabulary()
     for call in graph.inputs:
         if call.path in data:
@@ -140,7 +141,7 @@ def chosen_rows(data: Data, samples: int, seed: int) -> NDArray[np.int64]:
 def _require_unnamed(call: Call, mean: PerInput, variance: PerInput) -> None:
     for numbers in (mean, variance):
         if isinstance(numbers, Mapping) and call.path in numbers:
-            raise ValueError(
+            raise SettingsError(
                 f"Input {_shown(call.path)} takes integers, which are drawn uniformly: it has no "
                 "mean and variance of its own. Leave them out, or give data."
             )
@@ -150,7 +151,7 @@ def _check_shape(call: Call, array: NDArray[Any]) -> None:
     (value,) = call.outputs
     wanted, found = tuple(value.shape[1:]), tuple(array.shape[1:])
     if not array.ndim or not len(array):
-        raise ValueError(f"The data for input {_shown(call.path)} have no samples.")
+        raise SettingsError(f"The data for input {_shown(call.path)} have no samples.")
     if found == wanted:
         return
     said = f"Input {_shown(call.path)} takes samples of shape {wanted}, and the data's are {found}"
@@ -161,37 +162,37 @@ def _check_shape(call: Call, array: NDArray[Any]) -> None:
         if all(given in (None, size) for given, size in pairs):
             if len(sizes) == 1:
                 (size,) = sizes
-                raise ValueError(
+                raise SettingsError(
                     f"{said}: choose {size} as the size for unknown dimensions (--input-size)."
                 )
-            raise ValueError(
+            raise SettingsError(
                 f"{said}: all unknown dimensions are taken to be of one size. Bring the data to "
                 "one, or save the model with definite sizes."
             )
-    raise ValueError(f"{said}.")
+    raise SettingsError(f"{said}.")
 
 
 def _check_numbers(call: Call, array: NDArray[Any], vocabulary: int | None) -> None:
     """Numbers that single precision holds; for integer inputs whole ones, within their range."""
     name, dtype = _shown(call.path), call.outputs[0].dtype
     if dtype == "string":
-        raise ValueError(f"Input {name} takes text, for which no data can be given.")
+        raise SettingsError(f"Input {name} takes text, for which no data can be given.")
     if array.dtype.kind not in "biuf":
-        raise ValueError(f"The data for input {name} are no numbers: they are {array.dtype}.")
+        raise SettingsError(f"The data for input {name} are no numbers: they are {array.dtype}.")
     if not array.size:
-        raise ValueError(f"The data for input {name} have no entries.")
+        raise SettingsError(f"The data for input {name} have no entries.")
     low, high = float(array.min()), float(array.max())  # NaN where any entry is
     if not (math.isfinite(low) and math.isfinite(high)):
-        raise ValueError(f"The data for input {name} hold NaN or infinity: leave these out.")
+        raise SettingsError(f"The data for input {name} hold NaN or infinity: leave these out.")
     if vocabulary is None and keras.backend.is_float_dtype(dtype):
         if max(-low, high) > float(np.finfo(np.float32).max):
-            raise ValueError(f"The data for input {name} are too large for single precision.")
+            raise SettingsError(f"The data for input {name} are too large for single precision.")
         return
     if array.dtype.kind == "f" and not np.array_equal(array, np.trunc(array)):
-        raise ValueError(f"Input {name} takes integers, and the data have fractions.")
+        raise SettingsError(f"Input {name} takes integers, and the data have fractions.")
     least, most = _range(dtype, vocabulary)
     if low < least or high > most:
-        raise ValueError(
+        raise SettingsError(
             f"Input {name} takes integers from {least} to {most}, and the data have "
             f"{low:.15g} to {high:.15g}."
         )

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from autoinit.errors import NotMeasuredError, SettingsError
 from autoinit.graph.input_moments import integer_inputs
 from autoinit.graph.model_graph import ModelGraph, Value
 from probes.logits import makes_probabilities
@@ -100,7 +101,7 @@ def task_of(
     """
     counts = {len(array) for array in (*inputs, *targets)}
     if len(counts) != 1 or min(counts) < _CLASSES:
-        raise ValueError(
+        raise SettingsError(
             f"Inputs and targets need as many samples each, at least {_CLASSES}. Received: "
             f"{', '.join(map(str, (len(array) for array in (*inputs, *targets))))}"
         )
@@ -171,7 +172,7 @@ def digits_task(
         (value,) = call.outputs
         shape = value.sample
         if value.dtype == "string":
-            raise ValueError(
+            raise NotMeasuredError(
                 f"Input {call.path!r} takes text, which no digits can stand for: give data."
             )
         if value.index in vocabulary:
@@ -302,10 +303,10 @@ def _fitted(target: Array, value: Value, loss: Any) -> Array:
     shape, units = value.sample, int(value.channels)
     if _kind(loss).startswith("sparse"):
         if not _lacks_units(target, value):
-            raise ValueError(_misfit(target, shape))
+            raise SettingsError(_misfit(target, shape))
         whole = target.reshape(len(target), *shape[:-1])
         if not np.array_equal(whole, np.trunc(whole)) or whole.min() < 0 or whole.max() >= units:
-            raise ValueError(
+            raise SettingsError(
                 f"Classes must be whole numbers from 0 to {units - 1}, as the output has {units} "
                 f"units. Received: {whole.min():g} to {whole.max():g}"
             )
@@ -314,7 +315,7 @@ def _fitted(target: Array, value: Value, loss: Any) -> Array:
         whole = target.reshape(len(target), *shape[:-1]).astype("int32")
         return np.eye(units, dtype="float32")[whole]
     if target.size != len(target) * math.prod(shape):
-        raise ValueError(_misfit(target, shape))
+        raise SettingsError(_misfit(target, shape))
     return target.reshape(len(target), *shape).astype("float32")
 
 

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from autoinit.arrays import as_array
+from autoinit.errors import NotMeasuredError
 from autoinit.graph.changing import put_values_back, values_of
 from autoinit.graph.model_graph import ModelGraph
 from autoinit.running.state import without_gradients
@@ -67,10 +68,10 @@ class Trainer:
         self, model: Any, graph: ModelGraph, task: LearningTask, optimizer: Any, batch: int = 32
     ) -> None:
         if not model.trainable_variables:
-            raise ValueError("The model has no weights that could be trained.")
+            raise NotMeasuredError("The model has no weights that could be trained.")
         idle = graph.behind_placeholders()
         if idle:
-            raise ValueError(
+            raise NotMeasuredError(
                 f"{graph.calls[min(idle)].path!r} cannot be run here, and so the network cannot "
                 "be trained here either."
             )

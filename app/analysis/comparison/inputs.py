@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from app.analysis.diagnosis.linter.input_scaling import expected_inputs
 from app.analysis.settings import Settings
 from autoinit.arrays import as_array
-from autoinit.errors import ModelFileError
+from autoinit.errors import ModelFileError, SettingsError
 from autoinit.findings import Finding
 from autoinit.graph.input_moments import integer_inputs, require_inputs
 from autoinit.graph.model_graph import Call, ModelGraph
@@ -62,7 +62,7 @@ def inputs_of(graph: ModelGraph, settings: Settings, data: Data | None = None) -
     name = settings.data_name
     try:
         check_data(graph, data)
-    except ValueError as error:
+    except SettingsError as error:
         raise ModelFileError("bad_input_data", f"Data file {quoted(name)}: {error}") from error
     fed = settings.input_source == "data"
     moments = {

@@ -12,6 +12,7 @@ from app.analysis.comparison.progress import OnProgress, Steps
 from app.analysis.devices import device_kind
 from app.analysis.settings import Settings
 from app.limits import Limits, memory_left
+from autoinit.errors import AutoInitError
 from autoinit.findings import Finding
 from autoinit.graph.model_graph import ModelGraph
 from autoinit.graph.shapes import largest_alive
@@ -228,7 +229,7 @@ class Measurements:
         try:
             return probe()
         except Exception as error:  # a layer of a user's own may raise anything
-            self.findings.append(left_out(code, what, error, (ValueError, MemoryError)))
+            self.findings.append(left_out(code, what, error, (AutoInitError, MemoryError)))
             return None
 
 

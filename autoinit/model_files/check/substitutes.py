@@ -16,6 +16,7 @@ from typing import Any
 
 import keras
 
+from autoinit.errors import SettingsError
 from autoinit.findings import Finding
 from autoinit.gaussian_sampling import GaussianSampling
 from autoinit.graph.paths import shortened
@@ -86,7 +87,7 @@ def substituted(record: FileRecord, treat_as: Sequence[str]) -> Substituted:
         elif target in _activations():
             container[key] = _function(target, record.keras, found.custom)
         else:
-            raise ValueError(
+            raise SettingsError(
                 f"{shortened(name)!r} is a function: it can be treated as an activation of Keras, "
                 f"such as {_closest(target, _activations())}, not as {target}."
             )
@@ -176,7 +177,7 @@ def _target(target: str) -> str:
     by_lower = {name.lower(): name for name in known} | {name: name for name in known}
     found = by_lower.get(target) or by_lower.get(target.lower())
     if found is None:
-        raise ValueError(
+        raise SettingsError(
             f"treat_as: Keras has no activation or layer {shortened(target)!r} that is made here; "
             f"did you mean {_closest(target, known)}?"
         )
@@ -239,7 +240,7 @@ def _replace_layer(entry: Entry, target: str, record: FileRecord, custom: dict[s
         and each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)
     ]
     if missing:
-        raise ValueError(
+        raise SettingsError(
             f"treat_as: {target} needs {', '.join(missing)}, which {shortened(_shown(entry))!r} "
             "does not state."
         )
@@ -291,7 +292,7 @@ def _class(name: str, version: int) -> Any:
 
     found = getattr(own_layers if name in _OWN else tf_keras.layers, name, None)
     if found is None:
-        raise ValueError(f"treat_as: Keras 2, which this file is of, has no layer {name}.")
+        raise SettingsError(f"treat_as: Keras 2, which this file is of, has no layer {name}.")
     return found
 
 

@@ -24,6 +24,7 @@ from app.analysis.settings import (
     Settings,
 )
 from app.cli.interface import Command, settings_of, settings_options
+from app.errors import WrongSettingError
 from app.export.snippet import snippet
 from autoinit import variants
 from autoinit.initializers.schemes import SCHEMES
@@ -93,7 +94,7 @@ def test_every_entry_refuses_what_it_cannot_be(name: str) -> None:
     for value in wrong:
         with pytest.raises(ValueError, match=f"^{name} must be .*; received ") as caught:
             Settings(**{name: value})
-        assert type(caught.value) is ValueError, "the worker tells a setting's error by that"
+        assert type(caught.value) is WrongSettingError, "the worker tells it by that"
         assert len(str(caught.value)) < 500
 
 

@@ -773,7 +773,8 @@ autoinit = sys.modules["autoinit"] = types.ModuleType("autoinit")
 autoinit.__path__ = [str(pathlib.Path(app.__file__).parent.parent / "autoinit")]
 
 def run(spec, folder, progress):
-    from autoinit.errors import ModelFileError
+    from app.errors import WrongSettingError
+    from autoinit.errors import ModelFileError, RuleError, SettingsError
     hoard = []
     print("a library prints")
     os.write(1, b"and so does its C code\\n")
@@ -785,7 +786,19 @@ def run(spec, folder, progress):
         case "refused":
             raise ModelFileError("not_a_model_file", "This is a picture.")
         case "wrong setting":
-            raise ValueError("seeds must be fewer.")
+            raise WrongSettingError("seeds must be fewer.")
+        case "wrong argument":
+            raise SettingsError("There is no input 'x'.")
+        case "rule":
+            raise RuleError("a/b", "Dense", ValueError("max() arg is an empty sequence"))
+        case "memory in a rule":
+            raise RuleError("a", "Dense", MemoryError()) from MemoryError()
+        case "our value":
+            max([])
+        case "own code":
+            own = {"__name__": "my_layers", "json": json}
+            exec(compile("def call(): json.loads('x')", "/home/me/my_layers.py", "exec"), own)
+            own["call"]()
         case "wrong value":
             json.loads("x")
         case "their value":
@@ -894,6 +907,11 @@ def test_the_worker_delivers(real_workers: Workers, what: str) -> None:
     [
         ("refused", "refused", "not_a_model_file", "This is a picture."),
         ("wrong setting", "refused", "bad_settings", "seeds must be fewer."),
+        ("wrong argument", "refused", "bad_settings", "There is no input 'x'."),
+        ("rule", "failed", "rule_failed", "layer 'a/b' (Dense) gives"),
+        ("memory in a rule", "refused", "out_of_memory", "fewer samples"),
+        ("our value", "failed", "failed", "empty sequence. This is a fault of AutoInit's, not of"),
+        ("own code", "refused", "unsupported_model", "my_layers.py, says: JSONDecodeError: Exp"),
         ("wrong value", "failed", "failed", "JSONDecodeError: Expecting value"),
         ("their value", "failed", "failed", "ValueError: nargs for store actions"),
         ("memory", "refused", "out_of_memory", "fewer samples"),

@@ -6,9 +6,11 @@ import keras
 import pytest
 from keras import layers
 
-from autoinit import rules
+from autoinit import LayerOutputDistributionEstimator, rules
+from autoinit.errors import EstimatorError, RuleError
 from autoinit.propagation import input_signals, predict
 from autoinit.reading import read_model
+from autoinit.rules.estimators import as_rules
 from autoinit.rules.registry import Registration, Registry, Support
 from tests.autoinit.closed import Closed
 
@@ -87,3 +89,29 @@ def test_every_file_in_the_folders_of_rules_is_found(folder):
     names = {f"autoinit.rules.{folder}.{file.stem}" for file in files if file.stem != "__init__"}
     assert names
     assert names <= set(sys.modules)
+
+
+class Careless(LayerOutputDistributionEstimator):
+    def estimate(self, means_in, vars_in):
+        return means_in[0], max([])
+
+
+def careless(call, inputs, context):
+    return inputs[0].affine(max([]), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("rules_of", "kind", "words"),
+    [
+        ({layers.ReLU: Registration(careless, Support.EXACT)}, RuleError, "please report it"),
+        (as_rules({layers.ReLU: Careless}), EstimatorError, "Careless, the estimator"),
+    ],
+)
+def test_a_rule_that_fails_names_the_layer_and_whose_fault_it_is(rules_of, kind, words):
+    graph = read_model(keras.Sequential([keras.Input((3,)), layers.ReLU(name="bend")]))
+    with pytest.raises(kind, match=words) as caught:
+        predict(graph, input_signals(graph), registry=rules.RULES.overridden(rules_of))
+    told = str(caught.value)
+    assert "layer 'bend' (ReLU)" in told
+    assert "ValueError: max() arg is an empty" in told
+    assert isinstance(caught.value.__cause__, ValueError)
