@@ -187,7 +187,7 @@ def explained(error: BaseException) -> tuple[Status, tuple[str, str]]:
         return "failed", ("rule_failed", str(error)[:SENTENCE_LIMIT])
     raised_in, is_own = _raised_in(error.__traceback__)
     if is_own or raised_in in LIBRARIES:
-        who = f"Its own code, {raised_in}.py," if is_own else LIBRARIES[raised_in]
+        who = f"Its own code, {raised_in}," if is_own else LIBRARIES[raised_in]
         said = f"{type(error).__name__}: {said_by_keras(error)}"[:500].rstrip(". ")
         message = f"The model cannot be run. {who} says: {said}."
         return _refusal("unsupported_model", message)
@@ -233,7 +233,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _raised_in(trace: TracebackType | None) -> tuple[str, bool]:
-    """The package of the code that raised an error, or called what did; whether it is a user's.
+    """The package that raised an error, or called what did; a user's own file, and that it is one.
 
     What Python and its other packages raise is the fault of who called them.
     """
@@ -243,7 +243,7 @@ def _raised_in(trace: TracebackType | None) -> tuple[str, bool]:
         if package in (*OUR_PACKAGES, *LIBRARIES):
             found = package, False
         elif not (package in sys.stdlib_module_names or _is_installed(trace)):
-            found = package, True
+            found = Path(trace.tb_frame.f_code.co_filename).name, True
         trace = trace.tb_next
     return found
 

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
 
 from autoinit.errors import SettingsError
 from autoinit.graph.model_graph import ModelGraph
@@ -29,12 +34,35 @@ def integer_inputs(graph: ModelGraph) -> dict[int, int]:
     }
 
 
+def known_integers(graph: ModelGraph) -> dict[int, NDArray[Any]]:
+    """The integers that lookup layers know, by the value index of the input that they read.
+
+    What they do not know becomes one and the same index.
+    """
+    inputs = {value.index for (value,) in (call.outputs for call in graph.inputs)}
+    found: dict[int, NDArray[Any]] = {}
+    for call in graph.calls:
+        listed = integers_of(call.layer) if call.inputs and call.inputs[0].index in inputs else None
+        if listed is not None:
+            found.setdefault(call.inputs[0].index, listed)
+    return found
+
+
+def integers_of(layer: Any) -> NDArray[Any] | None:
+    """The integers that a lookup layer knows; None for others."""
+    if not isinstance(layer, keras.layers.IntegerLookup):
+        return None
+    listed = layer.get_vocabulary(include_special_tokens=False)
+    return np.array(listed, np.int64) if len(listed) else None
+
+
 def input_moments(
     graph: ModelGraph, mean: PerInput = 0.0, variance: PerInput = 1.0
 ) -> dict[int, tuple[float, float]]:
     """Mean and variance of each input, by value index.
 
-    Those of integer inputs are of uniform indices, unless they are named.
+    Those of integer inputs are of uniform indices, or of the integers that a lookup knows, unless
+    they are named.
 
     Args:
         graph: whose inputs they are.
@@ -49,7 +77,7 @@ def input_moments(
     for numbers in (mean, variance):
         if isinstance(numbers, Mapping):
             require_inputs(graph, numbers)
-    sizes = integer_inputs(graph)
+    sizes, known = integer_inputs(graph), known_integers(graph)
     moments = {}
     for call in graph.inputs:
         (value,) = call.outputs
@@ -58,9 +86,13 @@ def input_moments(
             moments[value.index] = _of(mean, call.path, 0.0), _of(variance, call.path, 1.0)
         else:
             own = [numbers if isinstance(numbers, Mapping) else {} for numbers in (mean, variance)]
+            drawn = known.get(value.index)
+            of_drawn = ((size - 1) / 2, (size * size - 1) / 12)
+            if drawn is not None:
+                of_drawn = float(drawn.mean()), float(drawn.var())
             moments[value.index] = (
-                _of(own[0], call.path, (size - 1) / 2),
-                _of(own[1], call.path, (size * size - 1) / 12),
+                _of(own[0], call.path, of_drawn[0]),
+                _of(own[1], call.path, of_drawn[1]),
             )
     return moments
 

@@ -11,7 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoinit.errors import SettingsError
-from autoinit.graph.input_moments import PerInput, input_moments, integer_inputs, require_inputs
+from autoinit.graph.input_moments import (
+    PerInput,
+    input_moments,
+    integer_inputs,
+    known_integers,
+    require_inputs,
+)
 from autoinit.graph.model_graph import Call, ModelGraph
 from autoinit.graph.paths import shortened
 from autoinit.randomness import derived
@@ -43,7 +49,8 @@ def draw_inputs(
         seed: the same seed gives the same inputs.
         mean, variance: of Gaussian inputs: one number for all, or numbers by the inputs' names (0
             and 1 where one is not named). Integer inputs, and those that an embedding looks up,
-            are uniform over the valid indices (over 0 and 1 where nothing tells). Text consists of
+            are uniform over the valid indices (over 0 and 1 where nothing tells), or over the
+            integers that the lookup knows that reads them. Text consists of
             words from the vocabulary of the layer that reads it (of numbers where it has none).
         data: real data to take samples from, by the inputs' names, the samples' axis first. The
             same samples are taken for all inputs, each once where there are enough. Inputs that
@@ -54,7 +61,7 @@ def draw_inputs(
             and as `check_data` does.
     """
     moments = input_moments(graph, mean, variance)
-    sizes = integer_inputs(graph)
+    sizes, known = integer_inputs(graph), known_integers(graph)
     data = {name: np.asarray(array) for name, array in (data or {}).items()}
     check_data(graph, data)
     rows = chosen_rows(data, samples, seed)
@@ -71,7 +78,8 @@ def draw_inputs(
             arrays[value.index] = _texts(graph, value.index, shape, generator)
         elif value.index in sizes:
             _require_unnamed(call, mean, variance)
-            arrays[value.index] = generator.integers(0, sizes[value.index], shape).astype(dtype)
+            drawn = known.get(value.index, np.arange(sizes[value.index]))
+            arrays[value.index] = drawn[generator.integers(0, len(drawn), shape)].astype(dtype)
         else:
             own_mean, own_variance = moments[value.index]
             noise = generator.standard_normal(shape, dtype=np.float32)

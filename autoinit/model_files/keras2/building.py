@@ -234,8 +234,10 @@ class _Network:
         if not any(map(internals.is_symbolic2, leaves)):
             raise ModelFileError(
                 "bad_configuration",
-                f"A call of layer {name[:100]!r} reads no tensor: it could only have been made on "
-                "numbers, and would be no part of a model.",
+                f"Layer {name[:100]!r} reads no tensor in this file: Keras 2 leaves out what a "
+                "TensorFlow operation is given after a text, such as tf.einsum's equation, and "
+                "cannot open the file either. Build the model with a layer in its place, such as "
+                "EinsumDense or Dot, and save it again.",
             )
         key = (name, self.next_call[name])
         with self._blaming(name):

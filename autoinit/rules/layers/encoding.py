@@ -1,7 +1,7 @@
 """Layers that turn numbers into categories: moments of the categories' shares.
 
 What reaches them is taken as uniform over consecutive integers, those that the signal's mean and
-variance belong to; `Discretization` takes any signal.
+variance belong to, or over those that a lookup knows; `Discretization` takes any signal.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from keras import layers
 from numpy.typing import NDArray
 
 from autoinit.arrays import double_precision
+from autoinit.graph.input_moments import integers_of
 from autoinit.graph.model_graph import Call
 from autoinit.rules.fallbacks import pass_through
 from autoinit.rules.registry import Context, RuleResult, Support, rule
@@ -39,6 +40,9 @@ def categories(call: Call, inputs: Sequence[Signal], context: Context) -> RuleRe
     counts = call.arguments[1].get("count_weights") is not None or len(call.arguments[0]) > 1
     looked_up, weights = (inputs[:1], inputs[1]) if counts else (inputs, None)
     ranges = [_integers(signal, 60 // len(looked_up)) for signal in looked_up]
+    known = integers_of(call.layer)
+    if known is not None and inputs[0].mean == known.mean() and inputs[0].variance == known.var():
+        ranges = [known]  # as its input was drawn
     total = math.prod(len(values) for values in ranges)
     width = call.outputs[0].shape[-1] or 1
     if width > _WIDEST:

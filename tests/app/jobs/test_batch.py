@@ -58,9 +58,14 @@ def test_files_and_builders_are_rows_in_their_order(folder):
         ("equal", lambda: build(6, 0.5)),
     ]
     rows = batch.analyze(models, settings=FEW)
-    assert [row.status for row in rows] == ["done", "done", "refused", "failed", "refused", "done"]
+    assert [row.status for row in rows] == ["done", "done", "refused", "refused", "refused", "done"]
     assert [row.parameters for row in rows] == [15, 250, None, None, None, 30]
-    assert [row.code for row in rows[2:5]] == ["not_a_model_file", "failed", "unreadable_file"]
+    assert [row.code for row in rows[2:5]] == [
+        "not_a_model_file",
+        "unsupported_model",
+        "unreadable_file",
+    ]
+    assert "Its own code, test_batch.py, says: " in rows[3].reason
     assert "no such architecture" in rows[3].reason
     # The weights that it came with count.
     assert (rows[5].verdict, rows[5].remedy) == ("trains", "redraw_random")

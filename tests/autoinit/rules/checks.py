@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 
+from autoinit.graph.input_moments import known_integers
 from autoinit.initializers.drawing import SavedWeights, apply_plans, draw_configured_weights
 from autoinit.propagation import Options, input_signals, plan, predict
 from autoinit.reading import read_model
@@ -134,14 +135,16 @@ def _measured(case, graph, model, generator, samples):
 
 
 def _data(case, graph, generator, samples):
-    vocabulary = graph.vocabulary()
+    vocabulary, known = graph.vocabulary(), known_integers(graph)
     tensors = []
     for call, (mean, variance) in zip(graph.inputs, case.input_moments(), strict=True):
         (value,) = call.outputs
         shape = (samples, *value.shape[1:])
         # Integers that nothing bounds are 0 and 1, as in `input_signals`.
         size = vocabulary.get(value.index, None if value.dtype.startswith("float") else 2)
-        if size is not None:
+        if value.index in known:
+            tensors.append(generator.choice(known[value.index], shape).astype(value.dtype))
+        elif size is not None:
             tensors.append(generator.integers(0, size, shape).astype(value.dtype))
         else:
             noise = generator.standard_normal(shape)

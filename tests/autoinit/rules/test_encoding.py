@@ -31,15 +31,19 @@ HAND = [
           build=lambda x, y: layers.CategoryEncoding(6, "count")(
               x, count_weights=layers.Rescaling(1.0)(y))),
      1 / 3, 4 * (1.75 / 6 - 0.25 / 36)),
-    # 0 is not in the vocabulary and becomes 0; 1 stands first and becomes 1.
-    (case(layers.IntegerLookup, "places", (4,), input_dtype="int32", **VOCABULARY), 0.5, 0.25),
-    # Half of the entries of two rows out of four.
+    # What it knows is looked up: 1, 5 and 7 become 1, 2 and 3.
+    (case(layers.IntegerLookup, "places", (4,), input_dtype="int32", **VOCABULARY), 2.0, 2 / 3),
+    # 0, which it does not know, becomes 0, and 1 stands first.
+    (case(layers.IntegerLookup, "unknown", (4,), input_dtype="int32",
+          build=lambda x: layers.IntegerLookup(**VOCABULARY)(layers.Reshape((4, 1))(x))),
+     0.5, 0.25),
+    # One of three rows out of four: the first is of what it does not know.
     (case(layers.IntegerLookup, "one", (4,), input_dtype="int32", output_mode="one_hot",
           **VOCABULARY), 1 / 4, 3 / 16),
-    # Numbers of four, of variance 1, times ⅓ and ½, and two zeros.
+    # Three numbers of four, of mean 4/3 and second moment 8/3, times 0.5, 0.3, 0.2, and a zero.
     (case(layers.IntegerLookup, "weighted by rarity", (4,), input_dtype="int32",
           output_mode="tf_idf", idf_weights=[0.5, 0.3, 0.2], **VOCABULARY),
-     5 / 12, (5 / 9 + 5 / 4) / 4 - 25 / 144),
+     1 / 3, 8 / 3 * 0.38 / 4 - 1 / 9),
     (case(layers.Hashing, "one bin", (4,), input_dtype="int32", num_bins=1), 0.0, 0.0),
     (case(layers.HashedCrossing, "one bin, one_hot", (1,), (1,), input_dtype="int32", num_bins=1,
           output_mode="one_hot"), 1.0, 0.0),
@@ -79,9 +83,10 @@ def test_some_integers_stand_for_very_many(signal_model):
             layers.IntegerLookup,
             "knows 3 alone",
             (4,),
-            vocabulary=[3],
-            num_oov_indices=0,
             input_dtype="int32",
+            build=lambda x: layers.IntegerLookup(vocabulary=[3], num_oov_indices=0)(
+                layers.Reshape((4, 1))(x)
+            ),
         ),
         pytest.param(
             case(

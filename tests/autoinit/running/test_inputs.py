@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 from autoinit import AutoInit
-from autoinit.propagation import input_signals
+from autoinit.propagation import input_signals, predict
 from autoinit.reading import read_model
 from autoinit.running.inputs import check_data, data_moments, draw_inputs
 from probes.forward import probe_model
@@ -82,6 +82,17 @@ def test_integer_inputs_have_no_moments_of_noise():
     with pytest.raises(ValueError, match=r"'tokens' takes integers, which are drawn uniformly"):
         draw_inputs(graph, 2, 0, {"tokens": 3.0})
     assert set(np.unique(*draw_inputs(graph, 50, 0, 3.0, 7.0).values())) == set(range(10))
+
+
+def test_integers_are_those_that_a_lookup_knows():
+    number = keras.Input((3,), dtype="int64", name="number")
+    place = keras.layers.IntegerLookup(vocabulary=[10, 20, 60])(number)
+    graph = read_model(keras.Model(number, keras.layers.Embedding(4, 2)(place)))
+    (drawn,) = draw_inputs(graph, 200, 0).values()
+    assert set(np.unique(drawn)) == {10, 20, 60}
+    # Index 0 is of what is not known: 1, 2 and 3 are as likely, of mean 2 and variance 2/3.
+    looked_up = predict(graph, input_signals(graph)).results[1].signals[0]
+    assert (looked_up.mean, looked_up.variance) == pytest.approx((2, 2 / 3))
 
 
 def test_a_text_is_made_of_the_words_that_are_known():

@@ -333,6 +333,14 @@ def test_one_rectified_gaussian_is_as_skewed_as_it_is():
     assert moments[1] / moments[0] ** 1.5 == pytest.approx([expected] * 2, rel=0.01)
 
 
+def test_a_channel_that_relu_leaves_nothing_of_ends_no_integral():
+    signal = gaussian(0.0, 1.0).arrange(()).affine(np.ones(2), np.array([0.0, -7.0]))
+    after, converged = signal.map(lambda x: np.maximum(x, 0.0))
+    assert converged
+    mean = 1 / np.sqrt(2 * np.pi) / 2
+    assert (after.mean, after.second_moment) == pytest.approx((mean, 0.25), rel=1e-3)
+
+
 def test_slices_of_channels_are_other_channels():
     keras.utils.set_random_seed(1)
     inputs = keras.Input((48,))
