@@ -42,6 +42,7 @@ from app.analysis.diagnosis.measured.signals import (
     distortions,
     gradient_changes,
     gradient_not_finite,
+    gradient_over_batch_normalizations,
     gradient_within_recurrences,
     not_finite,
     signal_changes,
@@ -183,6 +184,7 @@ def measured_faults(measured: Measured) -> Iterator[Fault]:
     yield from signal_changes(measured, points)
     yield from gradient_changes(measured, points)
     yield from gradient_within_recurrences(measured)
+    yield from gradient_over_batch_normalizations(measured, points)
     yield from distortions(measured, points)
     yield from collapse(measured)
     yield from saturated_units(measured)

@@ -71,6 +71,7 @@ REMEDIES = {
     "change_last_activation": "Change the last activation, or the loss that goes with it.",
     "add_nonlinearity": "Put an activation between the layers, or leave one of them out.",
     "add_normalisation": "Put a normalization between the layers.",
+    "add_skips": "Lead skip connections round every two or three layers, or take fewer layers.",
     "keep_from_zero": "Keep what it gets above zero: add a small number, such as 1e-6, to what a "
     "root or a logarithm takes and to what is divided by.",
     "orthogonal": "Draw the kernels by an orthogonal initializer "

@@ -316,6 +316,27 @@ def test_a_gradient_that_grows_within_a_recurrence(remedy, back, told):
         assert "back through 16 steps its squared norm grows by 1100." in fault.message
 
 
+@pytest.mark.parametrize(
+    ("depth", "rate", "kernel", "told"),
+    [(36, 1.38, 1.0, True), (36, 1.38, 1e4, True), (36, 1.37, 1.0, False), (35, 1.5, 1.0, False)],
+)
+def test_a_gradient_that_grows_from_one_batch_normalization_to_the_next(depth, rate, kernel, told):
+    """Each sets the signal anew, however large the kernel; 1.37³⁶ is 0.83·10⁵, 1.38³⁶ 1.1·10⁵."""
+    parts = []
+    for n in range(depth):
+        normalization = layers.BatchNormalization(name=f"b{n}")
+        parts += [dense(8, name=f"d{n}"), normalization, layers.ReLU(name=f"r{n}")]
+    back = {f"{part}{n}": rate ** (depth - n) for n in range(depth) for part in "dbr"}
+    back |= {f"d{n}": back[f"d{n}"] / kernel for n in range(1, depth)}
+    model = chain((8,), *parts, dense(2, name="out"))
+    found = faults(model, {}, back).get("gradient_explodes")
+    assert (found is not None) is told
+    if told:
+        expected = ("d0", "add_skips", Consequence.SERIOUS)
+        assert (found.path, found.remedy, found.consequence) == expected
+        assert "grows by 1.1×10⁵" in found.message
+
+
 def test_what_others_give_back_is_no_growth_within_a_recurrence():
     """Both read x: 1,100 of a gradient may have come by the other one, which gets 10."""
     x = keras.Input((16, 4), name="x")
