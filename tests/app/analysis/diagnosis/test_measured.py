@@ -143,6 +143,18 @@ def test_where_inputs_become_alike():
     assert faults(deep(), alike) == {}, "they were fed so"
 
 
+@pytest.mark.parametrize(("logits", "told"), [(0.98, False), (0.995, True)])
+def test_a_softmax_that_begins_at_one_class_is_no_collapse(logits, told):
+    model = chain((8,), dense(8, "relu", name="d"), dense(3, "softmax", name="out"))
+    forward = {
+        "d": moments(correlation=0.5),
+        "d/relu": moments(correlation=0.6),
+        "out": moments(correlation=logits),
+        "out/softmax": moments(correlation=0.9999),
+    }
+    assert ("correlation_collapse" in faults(model, forward)) is told
+
+
 def test_what_pixels_have_in_common_is_no_collapse():
     # Of the third that two images differ by 0.004 are left, 1.2 %; of 1 it would be 0.4 %.
     pixels = replace(moments(0.5, correlation=0.0), mean=1.0)
