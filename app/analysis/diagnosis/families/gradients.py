@@ -18,7 +18,7 @@ KINDS = (
         Severity.PROBLEM,
         "The gradient explodes",
         cause="Along a path that no normalization interrupts, every layer multiplies the "
-        "squared norm of the gradient by more than 1; or, in 40 dense layers and more without skip "
+        "squared norm of the gradient by more than 1; or, in 36 dense layers and more without skip "
         "connections, every batch normalization does.",
         remedy="Take the re-initialised model, or put normalizations between the layers; where "
         "they are, skip connections.",

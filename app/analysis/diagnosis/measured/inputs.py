@@ -188,7 +188,7 @@ def collapse(measured: Measured) -> Iterator[Fault]:
     where the first figure is, such as the mean of pixels, they were fed with: the rest counts.
 
     A softmax alone that prefers the same class for all inputs is none, while logits tell inputs
-    apart: residual networks of 10 to 50 layers that begin so gained 87 to 91 %.
+    apart: residual networks that begin so gained 95 to 97 % in 10 layers, 87 and 91 % in 50.
     """
     pairs = [
         (call, moments)
