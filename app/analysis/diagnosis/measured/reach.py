@@ -42,7 +42,7 @@ def unreached(measured: Measured) -> Iterator[Fault]:
     every = not reached
     on_purpose = name_of(type(way.layer)) == _STOP and not every
     what = "no gradient comes back through it" if _is_stop(way) else "its slope is 0 or none"
-    layers = "No layer" if every else f"{len({c.path for c in lost}):,} layers before it never"
+    layers = "no layer" if every else f"{len({c.path for c in lost}):,} layers before it never"
     yield fault_of(
         measured,
         "no_gradient",
