@@ -56,4 +56,4 @@ def test_a_step_function_behind_all_ends_it(last):
     model = keras.Model(given, last(dense(1, "sigmoid")(dense(8, "relu")(given))))
     verdict = check(model, verbose=False).verdicts["uploaded"]
     assert (verdict.verdict, verdict.causes[0]) == ("cannot train", "no_gradient")
-    assert "No layer ever learns" in verdict.reason
+    assert "no layer ever learns" in verdict.reason
