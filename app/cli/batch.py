@@ -19,7 +19,7 @@ from app.analysis.settings import FILES, Settings
 from app.analysis.trials.settings import TRIAL, TrialSettings
 from app.cli import common
 from app.cli.analyze import DATA_FILE, WORSE, file_option
-from app.cli.common import DONE, ERROR, INTERRUPTED, OUTSIDE_BAND, REFUSED, SAVED_MODEL
+from app.cli.common import DONE, ERROR, INTERRUPTED, OUTSIDE_BAND, REFUSED
 from app.cli.examples import BATCH_EXAMPLES
 from app.cli.interface import FILE, Command, option, settings_of, settings_options
 from app.cli.trial import trial_settings
@@ -206,12 +206,15 @@ def models_in(given: Sequence[str]) -> list[list[str]]:
 def _paths(given: str) -> Iterator[str]:
     path = Path(given)
     is_file = path.is_file() and path.suffix in SUFFIXES
-    if given.startswith(SAMPLE_PREFIX) or is_file or (path / SAVED_MODEL).is_file():
+    if given.startswith(SAMPLE_PREFIX) or is_file or common.is_model_folder(path):
         yield given
     elif path.is_dir():
-        for each in sorted(path.rglob("*")):
-            if _is_model(each):
-                yield str(each.parent if each.name == SAVED_MODEL else each)
+        whole: set[Path] = set()
+        for each in sorted(path.rglob("*")):  # folders before what is in them
+            if whole.isdisjoint(each.parents):
+                whole |= {each} if common.is_model_folder(each) else set()
+                if each in whole or _is_model(each):
+                    yield str(each)
     elif path.is_file():
         yield from _listed(path)
     elif glob.has_magic(given):
@@ -222,8 +225,6 @@ def _paths(given: str) -> Iterator[str]:
 
 def _is_model(path: Path) -> bool:
     """Whether a file in a folder is to be analysed: of JSON, what has classes."""
-    if path.name == SAVED_MODEL:
-        return True
     if path.suffix not in SUFFIXES or not path.is_file() or path.name.startswith("."):
         return False
     if path.suffix != ".json":

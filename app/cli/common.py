@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import json
 import mmap
 import os
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -25,8 +25,14 @@ from app.text.formatting import time_left
 
 COMMAND = "autoinit"
 SAVED_MODEL = "saved_model.pb"
+# What a `.keras` archive that was unpacked has in its folder.
+UNPACKED = ("config.json", "metadata.json")
 # As published; wrong usage is what sysexits.h calls it.
 DONE, ERROR, REFUSED, OUTSIDE_BAND, USAGE, INTERRUPTED = 0, 1, 2, 3, 64, 130
+_IN_FOLDERS = (
+    SAVED_MODEL, "keras_metadata.pb", "variables/*", *UNPACKED, "model.weights.h5", "assets/**/*"
+)  # fmt: skip
+_CLASS = re.compile(rb"^class\s+\w", re.MULTILINE)
 SENTENCE_LIMIT = 2000
 LOG_LINES_SHOWN = 20
 MODULES_LOOKED_AT = 200
@@ -74,10 +80,14 @@ def refuse_missing(file: Path, expected: str) -> tuple[str, str] | None:
 
 
 def refuse_model(model: Path) -> tuple[str, str] | None:
-    """The same for a model, which may be the folder of a SavedModel."""
-    if (model / SAVED_MODEL).is_file():
-        return None
-    return refuse_missing(model, MODEL_FILE)
+    """The same for a model, which may be a folder."""
+    return None if is_model_folder(model) else refuse_missing(model, MODEL_FILE)
+
+
+def is_model_folder(path: Path) -> bool:
+    """Whether a folder is one model: a SavedModel, or an unpacked `.keras` archive."""
+    wanted = ((SAVED_MODEL,), UNPACKED)
+    return any(all((path / name).is_file() for name in names) for names in wanted)
 
 
 def put_together(models: Sequence[str]) -> list[list[str]]:
@@ -126,8 +136,9 @@ def files_of(model: str, parts: Sequence[str] = ()) -> dict[str, Path]:
     """
     path = Path(model)
     if path.is_dir():
-        inside = (path / SAVED_MODEL, path / "keras_metadata.pb", *path.glob("variables/*"))
-        return {str(file.relative_to(path)): file for file in inside if file.is_file()}
+        inside = [file for pattern in _IN_FOLDERS for file in sorted(path.glob(pattern))]
+        own = {file.relative_to(path).as_posix(): file for file in inside if file.is_file()}
+        return own | {each.name: each for each in map(Path, parts)}
     shards = filter(Path.is_file, (path.with_name(shard) for shard in _shards(model)))
     return {each.name: each for each in (path, *shards, *map(Path, parts))}
 
@@ -145,11 +156,13 @@ def _shards(model: str) -> list[str]:
 
 
 def modules_beside(model: str) -> list[str]:
-    """Files of Python in a model's folder that define a class, without running them."""
+    """Files of Python beside a model, or in its folder, that define a class; none is run."""
     found = []
-    for path in sorted(Path(model).absolute().parent.glob("*.py"))[:MODULES_LOOKED_AT]:
-        with contextlib.suppress(OSError, SyntaxError, ValueError):
-            if any(isinstance(each, ast.ClassDef) for each in ast.parse(path.read_bytes()).body):
+    own = Path(model).absolute()
+    beside = [*sorted(own.glob("*.py")), *sorted(own.parent.glob("*.py"))]
+    for path in beside[:MODULES_LOOKED_AT]:
+        with contextlib.suppress(OSError):
+            if _CLASS.search(path.read_bytes()):
                 found.append(str(path))
     return found
 

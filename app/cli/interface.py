@@ -16,7 +16,7 @@ from app.errors import WrongSettingError
 
 Decorator = Callable[[Callable[..., int]], Callable[..., int]]
 FILE = click.Path(path_type=Path)
-MODEL_FILE = "a .keras, .h5, .hdf5 or JSON file, or a folder that Keras 2 saved"
+MODEL_FILE = "a .keras, .h5, .hdf5 or JSON file, a SavedModel's folder, or an unpacked .keras"
 
 
 class Command(click.Command):

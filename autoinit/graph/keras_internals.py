@@ -188,11 +188,6 @@ def call_takes(layer: Any, argument: str) -> bool:
     return bool(getattr(layer, f"_call_has_{argument}_arg"))
 
 
-def call_parameters(model: Any) -> Sequence[str]:
-    """Names of the parameters of a layer's `call`."""
-    return list(model._call_signature.parameters)
-
-
 def graph_of_sequential(model: Any) -> Any:
     """The functional model inside a `Sequential` one; None before it is built."""
     return model._functional

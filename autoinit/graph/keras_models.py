@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -11,7 +13,6 @@ from keras import layers
 from autoinit.errors import keras2_advice
 from autoinit.graph.keras_internals import (
     Functional,
-    call_parameters,
     get_keras_mask,
     graph_of_sequential,
     node_of,
@@ -103,13 +104,68 @@ def unlikely_batch(model: Any, unknown_size: int) -> int:
     return next(free, _PRIMES[-1])
 
 
-def names_of_inputs(model: Any, structure: Any) -> list[str]:
-    """Keys of a dictionary of inputs, or the name of the first parameter of `call`."""
+def input_shapes(model: Any, recorded: Any) -> dict[str, Any]:
+    """The structures of shapes that a model of a class of its own takes, by arguments of `call`.
+
+    Where its `build` takes one shape, Keras keeps that of the first argument alone: those of
+    others, which have to be given, are taken to be the same.
+
+    Args:
+        model: of either Keras.
+        recorded: shapes by the arguments of `build`; None where there are none.
+    """
+    parameters = inspect.signature(model.call).parameters
+    if not recorded or not parameters:
+        return {}
+    named = {name.removesuffix("_shape"): shape for name, shape in recorded.items()}
+    if len(named) > 1 and named.keys() <= parameters.keys():
+        return named
+    first, *others = parameters
+    shape = next(iter(named.values())) if len(named) == 1 else named
+    alike = (name for name in others if _is_tensor(parameters[name]))
+    return {first: shape, **dict.fromkeys(alike, shape)}
+
+
+def _is_tensor(parameter: inspect.Parameter) -> bool:
+    """Whether an argument of `call` is certain to be a tensor."""
+    by_name = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    optional = parameter.default is not parameter.empty
+    return by_name and not optional and parameter.name not in ("training", "mask")
+
+
+def symbolic_inputs(
+    shapes: Mapping[str, Any], dtype: str, symbol: Callable[..., Any] = keras.KerasTensor
+) -> dict[str, Any]:
+    """Tensors of some shapes, by the arguments of `call`.
+
+    Args:
+        shapes: by these arguments, each a shape or a structure of shapes.
+        dtype: of all of them.
+        symbol: what makes a tensor of a shape, a type and a name.
+    """
+
+    def tensors(argument: str, structure: Any) -> Any:
+        names = iter(names_of_inputs(argument, structure))
+
+        def tensor(shape: Any) -> Any:
+            return symbol(shape, dtype=dtype, name=next(names))
+
+        return keras.tree.map_shape_structure(tensor, structure)
+
+    return {argument: tensors(argument, structure) for argument, structure in shapes.items()}
+
+
+def input_dtypes(model: Any) -> tuple[str, ...]:
+    """The types that a model's data may be of, as nothing says which are indices or words."""
+    return (model.compute_dtype, "int32", "string")
+
+
+def names_of_inputs(argument: str, structure: Any) -> list[str]:
+    """Keys of a dictionary of inputs, or the name of the argument that they are given as."""
     if isinstance(structure, dict):
         return sorted(map(str, structure))  # the order in which Keras flattens it
-    name = next(iter(call_parameters(model)), "input")
-    shapes = [structure] if is_shape(structure) else structure
-    return [name] if len(shapes) == 1 else [f"{name}_{i}" for i in range(len(shapes))]
+    count = 1 if is_shape(structure) else len(structure)
+    return [argument] if count == 1 else [f"{argument}_{i}" for i in range(count)]
 
 
 def own_name(operation: Any) -> str:

@@ -19,19 +19,15 @@ from keras import layers
 
 from autoinit.errors import GraphError
 from autoinit.graph.builder import GraphBuilder
-from autoinit.graph.keras_internals import (
-    call_parameters,
-    get_keras_mask,
-    nodes_in_order,
-    shapes_built_for,
-)
+from autoinit.graph.keras_internals import get_keras_mask, nodes_in_order, shapes_built_for
 from autoinit.graph.keras_models import (
     fused_activation,
     inner_graph,
-    is_shape,
-    names_of_inputs,
+    input_dtypes,
+    input_shapes,
     no_graph_message,
     own_name,
+    symbolic_inputs,
     unlikely_batch,
 )
 from autoinit.graph.model_graph import Call, ModelGraph, Parameter, TensorRef, Value, innermost
@@ -124,26 +120,18 @@ class _Reader:
 
     def _subclassed(self, model: Any) -> _Frame:
         """A subclass of `keras.Model`, traced as a whole for the shapes that it was built with."""
-        shapes = shapes_built_for(model)
-        if not isinstance(model, keras.Model) or not shapes:
+        if not isinstance(model, keras.Model):
             raise GraphError(no_graph_message(model))
-        if len(shapes) == 1:
-            (shapes,) = shapes.values()
-        single = is_shape(shapes)
-        structure = shapes if not single else [shapes]
+        shapes = input_shapes(model, shapes_built_for(model))
+        if not shapes:
+            raise GraphError(no_graph_message(model))
         reasons = []
-        for dtype in (model.input_dtype, "int32"):  # nothing says which data are indices
-            names = iter(names_of_inputs(model, structure))
+        for dtype in input_dtypes(model):
             self.graph = GraphBuilder(self.graph.unknown_size)
-
-            def symbol(shape: Any, dtype: str = dtype, names: Any = names) -> Any:
-                return keras.Input(batch_shape=shape, dtype=dtype, name=next(names))
-
-            tensors = keras.tree.map_shape_structure(symbol, structure)
+            tensors = [*symbolic_inputs(shapes, dtype, _input).values()]
             given = [self.graph.input(tensor) for tensor in keras.tree.flatten(tensors)]
             refs = keras.tree.pack_sequence_as(tensors, [TensorRef(value.index) for value in given])
-            named = isinstance(refs, dict) and set(refs) <= set(call_parameters(model))
-            arguments = ((), refs) if named else ((refs[0] if single else refs,), {})
+            arguments = (tuple(refs[:1]), dict(zip([*shapes][1:], refs[1:], strict=True)))
             try:
                 return self._traced_frame(
                     model, arguments, given, "", frozenset(), False, inside=False
@@ -344,6 +332,11 @@ class _Reader:
             else:
                 rows = _rows(tensor, self.batch)
                 yield self.graph.value((None, *shape[1:]), tensor.dtype, rows=rows)
+
+
+def _input(shape: Any, dtype: str, name: str) -> Any:
+    # A model of a class of its own was built for the batch that happened to come first.
+    return keras.Input(tuple(shape[1:]), dtype=dtype, name=name)
 
 
 def _rows(tensor: Any, batch: int) -> int:

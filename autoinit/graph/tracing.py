@@ -261,6 +261,7 @@ class _Tracer:
             vars(part)["compute_output_spec"] = _spec_of(part)
             return
         symbolic_call = _spec_of(part)
+        vars(part)["add_loss"] = _ignored  # it takes no symbolic tensors, and adds nothing to these
 
         def opened(*args: Any, **kwargs: Any) -> Any:
             scope = Scope(part, self.around[-1] if self.around else None)
@@ -414,6 +415,10 @@ class _Watched(keras.StatelessScope):
         if id(variable) in self._weights:
             raise UntraceableError(f"it computes with the values of {variable.path!r} directly")
         return super().get_current_value(variable)
+
+
+def _ignored(loss: Any) -> None:
+    """Stands for what a layer would add to the loss."""
 
 
 def _spec_of(part: Any) -> Callable[..., Any]:

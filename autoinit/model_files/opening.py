@@ -19,11 +19,12 @@ from autoinit.findings import Finding
 from autoinit.model_files.budgets import Budgets
 from autoinit.model_files.check.checking import check
 from autoinit.model_files.check.substitutes import substituted
+from autoinit.model_files.code_faults import fault
 from autoinit.model_files.read.hdf5 import ArraysFile, quoted
 from autoinit.model_files.read.reading import FileRecord, read_model_file
 from autoinit.model_files.read.signatures import SAVE_WHOLE
 from autoinit.model_files.rebuilding import rebuild_keras3, refusals
-from autoinit.model_files.trusted import keras_of_part, lambda_of, modules_with
+from autoinit.model_files.trusted import drop_untaken, keras_of_part, lambda_of, modules_with
 from autoinit.model_files.weights.loading import LoadedWeights, load_weights, open_weights
 from autoinit.model_files.weights.stored_shapes import stored_shapes
 
@@ -119,15 +120,33 @@ def _open_trusted(
     try:
         file = _open(record, {**known, **added}, budgets, treat_as)
     except ModelFileError as error:
-        if not own and not added:
+        failed = [finding.message for finding in findings if finding.code == "code_not_run"]
+        if own or added:
+            cause = error.__cause__ if error.code == "cannot_rebuild" else None
+            why = f"{error}" if cause is None else f"{fault(cause, code)}."
+            failed.append(f"The code that came with the file could not be run: {why}")
+        if not failed:
             raise
-        failed = f"The code that came with the file could not be run: {error}"
-        file = _open(record, custom_objects, budgets, treat_as)
-        return replace(file, findings=(*file.findings, Finding("code_not_run", "", "", failed)))
+        told = Finding("code_not_run", "", "", failed[-1])
+        return _open_without(error, told, record, custom_objects, budgets, treat_as)
     if added:
         message = "The code in the file's Lambda layers was run, as you asked."
         findings = (*findings, Finding("ran_code", "", "", message))
     return replace(file, findings=(*file.findings, *findings), foreign=bool(own or added))
+
+
+def _open_without(
+    error: ModelFileError, told: Finding, record: FileRecord, *given: Any
+) -> ModelFile:
+    """The model without its own code, and what is told of that; one that is code is refused."""
+    try:
+        file = _open(record, *given)
+    except ModelFileError as other:
+        if other.code != "no_graph":
+            raise
+        message = f"{told.message} Without it there is no model: it is of a class of its own."
+        raise ModelFileError(error.code, message) from error
+    return replace(file, findings=(*file.findings, told))
 
 
 def _open(
@@ -145,6 +164,7 @@ def _open(
             arrays = stack.enter_context(found)
         shapes = stored_shapes(arrays.arrays if arrays else {}, taken.config, record.weights_format)
         checked = check(taken, budgets, custom, shapes)
+        drop_untaken(checked.config, custom)
         with refusals():
             open_checked = _open_keras2 if record.keras == 2 else _open_keras3
             file = open_checked(record, checked.config, custom, budgets, arrays)
@@ -187,12 +207,13 @@ def _open_keras2(
 ) -> ModelFile:
     _require_tf_keras(record.name)
     # tf_keras takes seconds to import, and most files do without it.
-    from autoinit.model_files.keras2.building import build_keras2
+    from autoinit.model_files.keras2.building import build_keras2, graph_of
     from autoinit.model_files.keras2.translation import translate
 
     original = build_keras2(config, custom, budgets)
+    graph = graph_of(original, config.get("build_config"), budgets)
     weights = _load(original, record, budgets, arrays)
-    translation = translate(original, draw=weights is None)
+    translation = translate(graph, draw=weights is None)
     findings = (*(weights.findings if weights else ()), *translation.findings)
     masks = {id(variable): mask for variable, mask in (weights.masks if weights else ())}
     for layer, other in translation.layers if masks else ():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ import keras
 
 from autoinit.errors import ModelFileError, said_by_keras
 from autoinit.graph.keras_internals import (
+    compute_output_spec,
     initializer_of,
     layers_in,
     most_positions,
@@ -23,6 +24,7 @@ from autoinit.graph.keras_internals import (
     started_at_zero,
     variables_without_values,
 )
+from autoinit.graph.keras_models import input_dtypes, input_shapes, symbolic_inputs
 from autoinit.graph.model_graph import ModelGraph
 from autoinit.graph.shapes import all_activations, largest_alive, work
 from autoinit.model_files.budgets import Budgets
@@ -86,13 +88,58 @@ def unroll(model: Any, names: set[str], budgets: Budgets) -> None:
 
 def _deserialize(config: dict[str, Any]) -> Any:
     taken = copy.deepcopy(config)  # Keras takes apart what it is given
+    built_for = taken.pop("build_config", None)
     for path, factor in shear_factors(taken).items():
         inner: Any = taken
         for key in path[:-1]:
             inner = inner[key]
         inner[path[-1]] = factor
     with stacks_built_once():
-        return keras.saving.deserialize_keras_object(taken, safe_mode=True)
+        made = keras.saving.deserialize_keras_object(taken, safe_mode=True)
+    if built_for and isinstance(made, keras.Model) and not made.built:
+        _build(made, built_for)
+    return made
+
+
+def _build(model: Any, recorded: Mapping[str, Any]) -> None:
+    """Build a model of a class of its own by the call that its file was saved after.
+
+    Keras does so, too, and keeps to itself what went wrong.
+
+    Args:
+        model: whose layers have no weights yet.
+        recorded: the file's `build_config`.
+    """
+    if type(model).build_from_config is not keras.Model.build_from_config:
+        model.build_from_config(recorded)
+        return
+    by_recorded_shapes(model, recorded, lambda **given: compute_output_spec(model, **given))
+
+
+def by_recorded_shapes(
+    model: Any,
+    recorded: Mapping[str, Any],
+    call: Callable[..., Any],
+    symbol: Callable[..., Any] = keras.KerasTensor,
+) -> Any:
+    """What a call of a model of a class of its own gives; None where no shape is recorded for it.
+
+    Args:
+        model: of either Keras.
+        recorded: the `build_config` of its file.
+        call: of it, with symbolic tensors as the arguments of its `call`.
+        symbol: what makes one of a shape, a type and a name.
+    """
+    shapes = input_shapes(model, recorded.get("shapes_dict", recorded))
+    failed = []
+    for dtype in input_dtypes(model) if shapes else ():
+        try:
+            return call(**symbolic_inputs(shapes, dtype, symbol))
+        except Exception as error:  # the model's own code
+            failed.append(error)
+    if failed:
+        raise failed[0]
+    return None
 
 
 def shear_factors(config: Any) -> dict[Path, float]:
@@ -101,7 +148,7 @@ def shear_factors(config: Any) -> dict[Path, float]:
     It records the range that it has made of a number, and does not take that again.
     """
     found: dict[Path, float] = {}
-    for path, entry in _objects(config):
+    for path, entry in objects_in(config):
         inner = entry.get("config")
         if entry.get("class_name") == "RandomShear" and isinstance(inner, dict):
             for name in ("x_factor", "y_factor"):
@@ -111,7 +158,7 @@ def shear_factors(config: Any) -> dict[Path, float]:
     return found
 
 
-def _objects(config: Any) -> Iterator[tuple[Path, dict[str, Any]]]:
+def objects_in(config: Any) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Every dictionary in a configuration, and the keys that lead to it."""
     waiting: list[tuple[Path, Any]] = [((), config)]
     while waiting:
@@ -126,7 +173,7 @@ def without(config: Mapping[str, Any], flag: str) -> tuple[dict[str, Any], set[s
     """A copy in which no layer is `stateful`, or has `unroll`, and the names of those that were."""
     copied = copy.deepcopy(dict(config))
     names: set[str] = set()
-    for _, value in _objects(copied):
+    for _, value in objects_in(copied):
         if value.get(flag) is True:
             value[flag] = False
             names.add(str(value.get("name")))

@@ -46,8 +46,12 @@ from autoinit.model_files.read.reading import FileRecord
 
 _OF_FOURIER_FEATURES = ("gaussian", "laplacian")
 _WRITE_GRAPH = (
-    "Write it with the functional API, keras.Model(inputs, outputs), or as keras.Sequential with "
+    "write it with the functional API, keras.Model(inputs, outputs), or as keras.Sequential with "
     "keras.Input at its start, and save it again."
+)
+_GIVE_CODE = (
+    "if it is yours, put the file of Python that defines {} beside the model, and say that you "
+    "trust it (--trust, or --custom-objects MODULE)"
 )
 # Halves of pairs can be written in JSON, and nowhere else.
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -116,6 +120,8 @@ class _Walk:
         # Written and read by C, which takes the copy of something deep where `copy` would not.
         self.config: dict[str, Any] = json.loads(json.dumps(record.config))
         self.outermost = LayerEntry(self.config)
+        # What a model of a class of its own was built for.
+        self.build_config: dict[str, Any] | None = None
         self.tasks: list[_Task] = []
         self.accepted: list[tuple[Entry, Address]] = []
 
@@ -149,6 +155,8 @@ class _Walk:
                 written |= {key: entry[key] for key in ("name", "inbound_nodes") if key in entry}
             entry.clear()
             entry.update(written)
+        if self.build_config is not None:
+            self.config["build_config"] = self.build_config
 
     # Models
 
@@ -160,9 +168,15 @@ class _Walk:
         address = self.lookup.address(entry, names.MODEL)
         if address is not None and address.custom:
             self._accept(entry, address, place)
+            if isinstance(entry.get("build_config"), dict):
+                self.build_config = entry["build_config"]
+                self._visit_arguments(self.build_config, place)
         elif self.lookup.objection(entry):
-            own = "is of a class of its own, and its graph is not stored"
-            raise self._no_graph(entry, f"{own} (--custom-objects MODULE gives the class)")
+            message = (
+                f"Model {named(entry)} in {quoted(self.name)} is of a class of its own, whose "
+                f"code is not in the file: {_GIVE_CODE.format(kind)}; or {_WRITE_GRAPH}"
+            )
+            raise ModelFileError("no_graph", message)
         else:
             raise ModelFileError(
                 "not_a_model",
@@ -450,7 +464,7 @@ class _Walk:
             raise self._bad(f"holds {quoted(shortened(text))}, which is no text", place)
 
     def _no_graph(self, entry: Entry, what: str) -> ModelFileError:
-        message = f"Model {named(entry)} in {quoted(self.name)} {what}. {_WRITE_GRAPH}"
+        message = f"Model {named(entry)} in {quoted(self.name)} {what}: {_WRITE_GRAPH}"
         return ModelFileError("no_graph", message)
 
     def _bad(self, what: str, place: LayerEntry, entry: Entry | None = None) -> ModelFileError:

@@ -74,8 +74,8 @@ def printable(text: str) -> str:
 
 
 def named(entry: Entry) -> str:
-    """For a sentence: `'encoder' (Functional)`."""
-    config = entry.get("config")
+    """For a sentence: `'encoder' (Functional)`; the class alone where it has no name."""
+    config, kind = entry.get("config"), printable(str(entry["class_name"]))
     name = config.get("name") if isinstance(config, dict) else None
-    name = shortened(str(name or entry.get("name") or ""))
-    return f"{quoted(name)} ({printable(str(entry['class_name']))})"
+    name = name or entry.get("name")
+    return f"{quoted(shortened(str(name)))} ({kind})" if name else kind

@@ -24,7 +24,7 @@ from autoinit.model_files.budgets import Budgets
 from autoinit.model_files.keras2.configurations import normalized
 from autoinit.model_files.keras2.joins import joined, keeps_shape, shape_beside
 from autoinit.model_files.keras2.own_layers import OPAQUE, Opaque, SpectralNormalization
-from autoinit.model_files.rebuilding import require_orthogonal, unroll, without
+from autoinit.model_files.rebuilding import by_recorded_shapes, require_orthogonal, unroll, without
 
 _Key = tuple[str, int]  # a layer's name, and which of its calls
 # Readers that are looked at for the shape of one tensor.
@@ -70,6 +70,33 @@ def build_keras2(
         )
     unroll(model, unrolled, budgets)
     return model
+
+
+def graph_of(model: Any, recorded: Mapping[str, Any] | None, budgets: Budgets) -> Any:
+    """A model with a graph: itself, or what the `call` of one of a class of its own makes.
+
+    Args:
+        model: of tf_keras; its weights are made by that call, and are those of the graph.
+        recorded: the `build_config` of its file.
+        budgets: parameters are counted before each is allocated.
+
+    Raises:
+        ModelFileError: the parameters exceed a budget.
+    """
+    if getattr(model, "inputs", None) or not recorded:
+        return model
+
+    def made(**given: Any) -> Any:
+        inputs = [*given.values()]
+        outputs = model.call(**given)
+        model.built = True
+        return tf_keras.Model(inputs[0] if len(inputs) == 1 else inputs, outputs, name=model.name)
+
+    def symbol(shape: Any, dtype: str, name: str) -> Any:
+        return tf_keras.Input(tuple(shape[1:]), dtype=dtype, name=name)
+
+    with _counted_and_zero(budgets):
+        return by_recorded_shapes(model, recorded, made, symbol) or model
 
 
 @contextmanager

@@ -1,8 +1,9 @@
-"""Several files in one zip archive: architecture and weights, model and layers, a SavedModel."""
+"""Several files in one zip archive: architecture and weights, model and layers, a folder."""
 
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,12 @@ from autoinit.model_files.read.tensorflow_files import (
 )
 
 _ZIP = b"PK\x03\x04"
+_CONFIG, _METADATA = "config.json", "metadata.json"
+# What Keras writes into an archive.
+_OF_KERAS = re.compile(rf"{_CONFIG}|{_METADATA}|model\.weights\.h5|assets/.+", re.DOTALL)
 _HDF5 = (".h5", ".hdf5", ".hdf")
 # Archives that are something else, unless we packed them.
-_OTHER = re.compile(r"(.*/)?(data\.pkl|config\.json|word/.*|xl/.*)|.*\.npy")
+_OTHER = re.compile(r"(.*/)?(data\.pkl|word/.*|xl/.*)|.*\.npy|config\.json")
 PACKED = "parts/"
 _HIDDEN = re.compile(r"(.*/)?(\.|__MACOSX).*|.*/")
 _MODULE = re.compile(r"(.*/)?([A-Za-z_]\w{0,99})\.py")
@@ -64,8 +68,13 @@ def parts_of(path: Path, name: str, budgets: Budgets, folder: Path) -> Parts:
     with open_archive(path, name, budgets, "a packing program") as archive:
         members = [member for member in archive.names if not _HIDDEN.fullmatch(member)]
         ours = all(member.startswith(PACKED) for member in members)
+        unpacked = [] if _CONFIG in members else _unpacked_archives(archive, members)
+        if unpacked:
+            _require_one([(path, base) for base in unpacked], "models", name)
+            code = tuple(_modules(archive, members, folder))
+            return Parts(_packed_again(archive, unpacked[0], members, folder), name, code=code)
         # One layer of a Keras archive may be a SavedModel.
-        saved = [] if "config.json" in members else saved_models(members)
+        saved = [] if _CONFIG in members else saved_models(members)
         if not ours and not saved and any(map(_OTHER.fullmatch, members)):
             return Parts(path, name)
         code = tuple(_modules(archive, members, folder))
@@ -86,6 +95,25 @@ def parts_of(path: Path, name: str, budgets: Budgets, folder: Path) -> Parts:
     _require_one(weights, "files of weights", name)
     file, member = models[0]
     return Parts(file, member.rpartition("/")[2], weights[0][0] if weights else None, code)
+
+
+def _unpacked_archives(archive: Archive, members: Sequence[str]) -> list[str]:
+    """The folders, each with its slash, in which a `.keras` archive was unpacked."""
+    bases = [member.removesuffix(_CONFIG) for member in members if member.endswith(f"/{_CONFIG}")]
+    whole = [base for base in bases if f"{base}{_METADATA}" in members]
+    return [base for base in whole if _ARCHITECTURE.search(archive.read(f"{base}{_CONFIG}"))]
+
+
+def _packed_again(archive: Archive, base: str, members: Sequence[str], folder: Path) -> Path:
+    """The archive that a folder in another was unpacked from: what Keras writes, and no more."""
+    target = folder / "unpacked.keras"
+    with zipfile.ZipFile(target, "w") as packed:
+        for member in members:
+            name = member.removeprefix(base)
+            if name != member and _OF_KERAS.fullmatch(name):
+                with packed.open(name, "w", force_zip64=True) as copy:
+                    archive.copy(member, copy)
+    return target
 
 
 def _begins(path: Path, signature: bytes) -> bool:

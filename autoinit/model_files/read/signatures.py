@@ -67,7 +67,7 @@ _CONTENTS: tuple[tuple[str, str, str], ...] = (
     (r"(?:.*/)?saved_model\.pb(?:txt)?", "a TensorFlow SavedModel", _FROM_TENSORFLOW),
     (r"(?:[^/]+/)?data\.pkl", "a PyTorch checkpoint", _TORCH),
     (
-        r".*/config\.json",
+        r".*/metadata\.json",
         "a .keras archive that was unpacked and packed again with its folder",
         "Pack the folder's contents, not the folder.",
     ),

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoinit.arrays import as_array
+from autoinit.errors import said_by_keras
 from autoinit.findings import Finding
 from autoinit.graph.keras_internals import (
     nothing_drawn,
@@ -71,8 +72,7 @@ def read_again(
         except MemoryError:
             raise
         except Exception as error:  # a loader may raise anything
-            detail = " ".join(str(error).split())[:200]
-            trouble = f"Keras cannot open it ({type(error).__name__}: {detail})"
+            trouble = f"Keras cannot open it ({said_by_keras(error)[:200]})"
         if trouble is None:
             kept.append(download)
         else:

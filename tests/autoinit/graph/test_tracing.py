@@ -394,6 +394,27 @@ def test_a_subclassed_model_with_several_inputs():
     np.testing.assert_allclose(outputs_of(read_model(model), a, b)[0], expected, rtol=1e-5)
 
 
+class Penalized(layers.Layer):
+    """Adds to the loss, as the sampling of many autoencoders does."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.dense = layers.Dense(4, name="dense")
+
+    def call(self, x):
+        x = self.dense(x)
+        self.add_loss(ops.mean(ops.square(x)))
+        return x
+
+
+def test_a_layer_that_adds_to_the_loss_is_opened_and_still_adds():
+    layer = Penalized(name="own")
+    model = on((6,), layer)
+    assert paths(read_model(model))[-1] == "own/dense"
+    model(noise(2, 6))
+    assert len(model.losses) == 1
+
+
 class Undecided(keras.Model):
     def call(self, x):
         return x if float(ops.max(x)) > 0 else -x

@@ -2,13 +2,16 @@
 
 import json
 import shutil
+import zipfile
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tf_keras
 
-from app.cli.common import one_file, put_together
+from app.cli.batch import models_in
+from app.cli.common import is_model_folder, modules_beside, one_file, put_together
 from app.jobs.folders import pack
 from autoinit.errors import ModelFileError
 from autoinit.graph import keras_internals as internals
@@ -211,3 +214,85 @@ def test_shards_that_are_named_twice_are_refused(tmp_path):
     one_file(str(brought), (), tmp_path)
     with pytest.raises(ModelFileError, match="named twice"):
         parts_of(tmp_path / "model.zip", "model.json", Budgets(), tmp_path)
+
+
+def archive_of(folder, base, members=()):
+    """A zip of what a `.keras` holds, in a folder `base`, and of further members."""
+    network(keras).save(folder / "whole.keras")
+    with zipfile.ZipFile(folder / "whole.keras") as whole:
+        found = {f"{base}{member}": whole.read(member) for member in whole.namelist()}
+    with zipfile.ZipFile(folder / "again.zip", "w", zipfile.ZIP_DEFLATED) as again:
+        for member, content in {**found, **dict(members)}.items():
+            if content is not None:
+                again.writestr(member, content)
+    return folder / "again.zip"
+
+
+@pytest.mark.parametrize("base", ["model/", "home/me/my model/", "parts/"])
+def test_an_archive_that_was_unpacked_and_packed_with_its_folder_opens(base, tmp_path):
+    beside = {"__MACOSX/model/._config.json": b"\0", f"{base}README.txt": b"mine", base: b""}
+    path = archive_of(tmp_path, base, beside)
+    parts = parts_of(path, "again.zip", Budgets(), tmp_path)
+    file = open_model_file(parts.model, name=parts.name)
+    whole = keras.models.load_model(tmp_path / "whole.keras")
+    assert (parts.name, file.record.format) == ("again.zip", "keras")
+    assert zipfile.ZipFile(parts.model).namelist() == [
+        "metadata.json", "config.json", "model.weights.h5",
+    ]  # fmt: skip
+    for one, other in zip(whole.get_weights(), file.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_folder_of_an_unpacked_archive_opens(tmp_path):
+    archive_of(tmp_path, "model/", {"model/assets/words/vocabulary.txt": b"one\ntwo"})
+    zipfile.ZipFile(tmp_path / "again.zip").extractall(tmp_path)
+    (tmp_path / "model" / "own.py").write_text("class Own: ...\n")
+    assert is_model_folder(tmp_path / "model")
+    assert not is_model_folder(tmp_path)
+    assert modules_beside(str(tmp_path / "model")) == [str(tmp_path / "model" / "own.py")]
+    packed = one_file(str(tmp_path / "model"), [str(tmp_path / "model" / "own.py")], tmp_path)
+    parts = parts_of(Path(packed), "model", Budgets(), tmp_path)
+    assert "assets/words/vocabulary.txt" in zipfile.ZipFile(parts.model).namelist()
+    assert [path.name for path in parts.code] == ["own.py"]
+    assert open_model_file(parts.model, name="model").has_weights
+
+
+def test_without_metadata_it_is_an_architecture_and_its_weights(tmp_path):
+    path = archive_of(tmp_path, "model/", {"model/metadata.json": None})
+    parts = parts_of(path, "again.zip", Budgets(), tmp_path)
+    assert parts.weights is not None
+    assert open_model_file(parts.model, name=parts.name, weights=parts.weights).has_weights
+
+
+@pytest.mark.parametrize(
+    ("members", "code", "says"),
+    [
+        ({"model/assets/../../evil": b"x"}, "unsafe_archive", "a place outside itself"),
+        ({"model/assets/a\\b": b"x"}, "unsafe_archive", "a place outside itself"),
+        ({"model/config.json": b" " * 10**5}, "over_budget", "would take 97.66 KiB"),
+        ({"model/assets/0": b"0" * 2 * 10**6}, "over_budget", "unpacked, would take"),
+        ({f"model/assets/{i}": b"" for i in range(99)}, "over_budget", "members"),
+        (
+            {f"other/{name}": b'{"class_name": 1}' for name in ("config.json", "metadata.json")},
+            "bad_configuration",
+            "holds 2 models",
+        ),
+    ],
+)
+def test_what_a_folder_in_an_archive_may_hold_is_limited_alike(members, code, says, tmp_path):
+    path = archive_of(tmp_path, "model/", members)
+    limits = Budgets(config_bytes=90_000, file_bytes=10**6, members=50)
+    before = set(tmp_path.iterdir())
+    with pytest.raises(ModelFileError, match=says) as caught:
+        parts_of(path, "again.zip", limits, tmp_path)
+    assert caught.value.code == code
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_a_batch_takes_a_folder_that_is_a_model_as_one(tmp_path):
+    archive_of(tmp_path, "deep/model/")
+    zipfile.ZipFile(tmp_path / "again.zip").extractall(tmp_path)
+    (tmp_path / "again.zip").unlink()
+    expected = [[str(tmp_path / "deep" / "model")], [str(tmp_path / "whole.keras")]]
+    assert models_in([str(tmp_path)]) == expected
+    assert models_in(expected[0]) == expected[:1]

@@ -3,6 +3,7 @@
 import json
 
 import keras
+import numpy as np
 import pytest
 import tf_keras
 
@@ -68,7 +69,19 @@ def test_code_that_cannot_be_run_is_told_and_held_as_before(brought):
     path, _ = brought("keras", lambda x: x * SCALE)
     file = open_model_file(path, trusted=True)
     assert {"code_not_run", "opaque_layer"} <= codes(file)
-    assert "SCALE" in next(each for each in file.findings if each.code == "code_not_run").message
+    (message,) = [each.message for each in file.findings if each.code == "code_not_run"]
+    assert message == (
+        "The code that came with the file could not be run: it stops at the code in layer 'code', "
+        "where the name 'SCALE' is used, which nothing there defines."
+    )
+
+
+def test_code_that_took_arrays_from_where_it_was_written_finds_them(brought):
+    table = np.arange(4.0, dtype="float32")
+    path, code = brought("keras", lambda x: x + table)
+    file = open_model_file(path, trusted=True, code=code)
+    assert "code_not_run" not in codes(file)
+    assert file.model.get_layer("code")(np.zeros((1, 4), "float32")).numpy().tolist() == [[*table]]
 
 
 @pytest.mark.parametrize("writer", WRITERS)
