@@ -18,6 +18,9 @@ from autoinit.graph.paths import shortened
 PerInput = float | Mapping[str, float]
 
 _NAMES_TOLD = 20
+# Words in a text, and how many numbers are words where no vocabulary is known.
+_TEXT_LENGTH = 32
+_NUMBERS = 1000
 
 
 def integer_inputs(graph: ModelGraph) -> dict[int, int]:
@@ -54,6 +57,23 @@ def integers_of(layer: Any) -> NDArray[Any] | None:
         return None
     listed = layer.get_vocabulary(include_special_tokens=False)
     return np.array(listed, np.int64) if len(listed) else None
+
+
+def words_of(layer: Any) -> list[str]:
+    """The words that a layer knows; the first numbers where it has no vocabulary."""
+    known = hasattr(layer, "get_vocabulary")
+    listed = layer.get_vocabulary(include_special_tokens=False) if known else ()
+    return [str(word) for word in listed] or [str(number) for number in range(_NUMBERS)]
+
+
+def draw_texts(
+    layer: Any, shape: tuple[int, ...], generator: np.random.Generator
+) -> NDArray[np.str_]:
+    """Words that a layer knows, each as likely; several to a text where it splits these."""
+    words = np.array(words_of(layer))
+    length = _TEXT_LENGTH if isinstance(layer, keras.layers.TextVectorization) else 1
+    chosen = words[generator.integers(0, len(words), (math.prod(shape), length))]
+    return np.array([" ".join(text) for text in chosen]).reshape(shape)
 
 
 def input_moments(

@@ -106,7 +106,7 @@ def _sampled(
                 most = max(_MOST_KEPT // sum(map(np.size, outputs)), 1)
                 kept = [*kept, [np.asarray(output) for output in outputs]][-most:]
             apart = zip(*(np.split(output, groups) for output in outputs), strict=True)
-            collected += [[_moments(part) for part in parts] for parts in apart]
+            collected += [[moments_of(part) for part in parts] for parts in apart]
             if len(collected) >= _FEWEST and _known(np.array(collected)[:, 0], precision):
                 break
     table = np.array(collected)  # (groups of all batches, outputs, 2)
@@ -115,7 +115,7 @@ def _sampled(
         kind.of_samples(mean, second - mean * mean, np.concatenate(output), groups * len(kept))
         for mean, second, output in zip(means, seconds, zip(*kept, strict=True), strict=True)
     )
-    return signals, _standard_error(table[:, 0])
+    return signals, standard_error(table[:, 0])
 
 
 def _drawn(
@@ -170,10 +170,10 @@ def sample_function(
     collected = []
     for _ in range(_FEWEST):
         tensor = keras.ops.convert_to_tensor(_alone(generator, (samples, *shape[1:]), signal))
-        collected.append(_moments(keras.ops.convert_to_numpy(function(tensor))))
+        collected.append(moments_of(keras.ops.convert_to_numpy(function(tensor))))
     table = np.array(collected)
     mean, second = table.mean(0)
-    return type(signal).gaussian(mean, second - mean * mean), _standard_error(table)
+    return type(signal).gaussian(mean, second - mean * mean), standard_error(table)
 
 
 def sample_operation(
@@ -206,7 +206,7 @@ def sample_operation(
                 outputs = call.run(
                     [drawn[value.index] for value in call.inputs], context.training, samples
                 )
-                found = [_moments(keras.ops.convert_to_numpy(each)) for each in outputs]
+                found = [moments_of(keras.ops.convert_to_numpy(each)) for each in outputs]
             except Exception:  # an operation raises what it likes, of what it cannot take
                 return None
             collected.append(found)
@@ -221,7 +221,7 @@ def sample_operation(
         kind.gaussian(mean, second - mean * mean)
         for mean, second in zip(means, seconds, strict=True)
     )
-    return signals, _standard_error(table[:, 0])
+    return signals, standard_error(table[:, 0])
 
 
 @contextlib.contextmanager
@@ -301,12 +301,13 @@ def _run(call: Call, tensors: Sequence[Any], context: Context) -> list[Any]:
     return [keras.ops.convert_to_numpy(output) for output in outputs]
 
 
-def _moments(values: Any) -> tuple[float, float]:
+def moments_of(values: Any) -> tuple[float, float]:
+    """Mean and second moment of all entries."""
     values = np.asarray(values, np.float64)
     return float(values.mean()), float((values**2).mean())
 
 
-def _standard_error(table: Any) -> float:
+def standard_error(table: Any) -> float:
     """Of the variance, from the means and second moments of equal parts: (parts, 2)."""
     means, seconds = np.asarray(table).T
     # What each part adds to E x² − (E x)², to first order.
@@ -315,4 +316,4 @@ def _standard_error(table: Any) -> float:
 
 def _known(table: Any, precision: float = _PRECISION) -> bool:
     mean, second = np.asarray(table).mean(0)
-    return _standard_error(table) <= precision * float(second - mean * mean)
+    return standard_error(table) <= precision * float(second - mean * mean)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from autoinit.errors import SettingsError
 from autoinit.graph.input_moments import (
     PerInput,
+    draw_texts,
     input_moments,
     integer_inputs,
     known_integers,
@@ -26,9 +27,6 @@ Data = Mapping[str, NDArray[Any]]
 
 # NumPy's names where they are others.
 _DTYPES: dict[str, Any] = {"bool": bool}
-# Words in a text, and how many numbers are words where no vocabulary is known.
-_TEXT_LENGTH = 32
-_NUMBERS = 1000
 # Entries that are converted to double precision at once.
 _PIECE = 1 << 20
 
@@ -91,18 +89,10 @@ def draw_inputs(
 def _texts(
     graph: ModelGraph, index: int, shape: tuple[int, ...], generator: np.random.Generator
 ) -> NDArray[np.str_]:
-    """Words of the first reader that has a vocabulary; many an entry where it splits texts."""
-    words, length = [str(number) for number in range(_NUMBERS)], 1
-    for call in graph.calls:
-        if any(value.index == index for value in call.inputs):
-            if isinstance(call.layer, keras.layers.TextVectorization):
-                length = _TEXT_LENGTH
-            if hasattr(call.layer, "get_vocabulary"):
-                listed = call.layer.get_vocabulary(include_special_tokens=False)
-                words = [str(word) for word in listed] or words
-                break
-    chosen = np.array(words)[generator.integers(0, len(words), (math.prod(shape), length))]
-    return np.array([" ".join(text) for text in chosen]).reshape(shape)
+    """Words of the first reader that has a vocabulary."""
+    readers = [c.layer for c in graph.calls if any(v.index == index for v in c.inputs)]
+    knowing = (layer for layer in readers if hasattr(layer, "get_vocabulary"))
+    return draw_texts(next(knowing, next(iter(readers), None)), shape, generator)
 
 
 def check_data(graph: ModelGraph, data: Data) -> None:

@@ -86,6 +86,7 @@ AUGMENTATION = [
 
 TOKENS = {"input_dtype": "int32"}
 VOCABULARY = {"vocabulary": [1, 5, 7]}
+WORDS = {"vocabulary": ["a", "the", "of"], "input_dtype": "string"}
 BINS = {"bin_boundaries": [-1.0, 0.0, 0.7], "moments": SHIFTED}
 ENCODING = [
     *(
@@ -103,6 +104,15 @@ ENCODING = [
     case(layers.IntegerLookup, "int", (4,), **VOCABULARY, **TOKENS),
     case(layers.IntegerLookup, "tf_idf", (4,), output_mode="tf_idf", idf_weights=[0.5, 0.3, 0.2],
          **VOCABULARY, **TOKENS),
+    case(layers.StringLookup, "int", (4,), **WORDS),
+    case(layers.StringLookup, "one_hot", (1,), output_mode="one_hot", **WORDS),
+    case(layers.StringLookup, "tf_idf", (4,), output_mode="tf_idf", idf_weights=[0.5, 0.3, 0.2],
+         **WORDS),
+    case(layers.Hashing, "words", (4,), num_bins=3, input_dtype="string"),
+    case(layers.TextVectorization, "int", (1,), output_sequence_length=40, **WORDS),
+    case(layers.TextVectorization, "pairs", (), output_mode="multi_hot", ngrams=2, **WORDS),
+    case(layers.TextVectorization, "tf_idf", (), output_mode="tf_idf", idf_weights=[0.5, 0.3, 0.2],
+         **WORDS),
     *(
         case(layers.Discretization, mode, (4,), output_mode=mode, samples=4000, **BINS)
         for mode in ("int", "one_hot", "multi_hot", "count")

@@ -1,7 +1,8 @@
-"""Layers that turn numbers into categories: moments of the categories' shares.
+"""Layers that turn numbers and words into categories: moments of the categories' shares.
 
 What reaches them is taken as uniform over consecutive integers, those that the signal's mean and
-variance belong to, or over those that a lookup knows; `Discretization` takes any signal.
+variance belong to, or over the integers or words that a lookup knows; `Discretization` takes any
+signal.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from keras import layers
 from numpy.typing import NDArray
 
 from autoinit.arrays import double_precision
-from autoinit.graph.input_moments import integers_of
+from autoinit.graph.input_moments import draw_texts, integers_of, words_of
 from autoinit.graph.model_graph import Call
 from autoinit.rules.fallbacks import pass_through
 from autoinit.rules.registry import Context, RuleResult, Support, rule
+from autoinit.rules.sampling import moments_of, standard_error
 from autoinit.signals.signal import Array, Signal
 
 # Of more integers, so many stand for all.
@@ -29,17 +31,30 @@ _MOST = 1 << 14
 _ENTRIES, _MOST_ENTRIES = 1 << 22, 1 << 28
 # Categories beyond which not even one encoded integer is looked at.
 _WIDEST = 1 << 24
+# Texts in each part of those that are looked at, and how many parts there are.
+_TEXTS, _PARTS = 64, 16
 # Width of the slope that stands for a bin's edge, in standard deviations: distributions on a grid
 # know nothing finer.
 _EDGE = 0.1
 
 
-@rule(layers.CategoryEncoding, layers.Hashing, layers.HashedCrossing, layers.IntegerLookup)
+@rule(
+    layers.CategoryEncoding,
+    layers.Hashing,
+    layers.HashedCrossing,
+    layers.IntegerLookup,
+    layers.StringLookup,
+)
 def categories(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
-    """What the layer makes of each integer (of each tuple of integers, in a crossing)."""
+    """What the layer makes of each integer or word (of each tuple of these, in a crossing)."""
     counts = call.arguments[1].get("count_weights") is not None or len(call.arguments[0]) > 1
     looked_up, weights = (inputs[:1], inputs[1]) if counts else (inputs, None)
-    ranges = [_integers(signal, 60 // len(looked_up)) for signal in looked_up]
+    ranges = [
+        np.array(words_of(call.layer))
+        if value.dtype == "string"
+        else _integers(signal, 60 // len(looked_up))
+        for value, signal in zip(call.inputs, looked_up, strict=False)
+    ]
     known = integers_of(call.layer)
     if known is not None and inputs[0].mean == known.mean() and inputs[0].variance == known.var():
         ranges = [known]  # as its input was drawn
@@ -50,10 +65,28 @@ def categories(call: Call, inputs: Sequence[Signal], context: Context) -> RuleRe
     most = min(_MOST, _MOST_ENTRIES // width)
     try:
         mean, second = _shares(call, _tuples(ranges, most, _ENTRIES // width + 1))
-    except Exception:  # of integers that it does not know, a layer raises what it likes
+    except Exception:  # of what it does not know, a layer raises what it likes
         return pass_through(call, inputs)
     result = _encoded(call, mean, second, weights or type(inputs[0]).gaussian(1.0, 0.0))
     return RuleResult((result,), Support.APPROXIMATE if total > most else Support.EXACT)
+
+
+@rule(layers.TextVectorization)
+def texts(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
+    """Mean and variance over texts of words that the layer knows, each as likely."""
+    entries = math.prod(size or 1 for size in call.outputs[0].sample)
+    count = min(max(_ENTRIES // entries // _PARTS, 1), _TEXTS) * _PARTS
+    generator = np.random.default_rng([context.seed, call.index])
+    drawn = draw_texts(call.layer, (count, *call.inputs[0].sample), generator)
+    try:
+        encoded = call.layer(keras.ops.convert_to_tensor(drawn))
+        rows = np.asarray(keras.ops.convert_to_numpy(encoded), np.float64)
+    except Exception:  # it may have seen no words yet, or give texts back
+        return pass_through(call, inputs)
+    parts = [moments_of(part) for part in np.split(rows, _PARTS)]
+    mean, second = np.mean(parts, axis=0)
+    signal = type(inputs[0]).of_samples(mean, second - mean**2, rows, _PARTS)
+    return RuleResult((signal,), Support.SAMPLED, standard_error=standard_error(parts))
 
 
 @rule(layers.Discretization)
@@ -92,13 +125,22 @@ def _integers(signal: Signal, bits: int) -> NDArray[np.int64]:
     return np.arange(size, dtype=np.int64) + round(float(first))
 
 
-def _shares(call: Call, tuples: Iterator[tuple[NDArray[np.int64], ...]]) -> tuple[Array, Array]:
-    """First two moments of each entry of an encoded integer."""
+def _is_number(column: NDArray[Any]) -> bool:
+    return column.dtype.kind == "i"
+
+
+def _shares(call: Call, tuples: Iterator[tuple[NDArray[Any], ...]]) -> tuple[Array, Array]:
+    """First two moments of each entry of an encoded integer or word."""
     mean = second = np.zeros(1)
     count = 0
     for columns in tuples:
         with double_precision():
-            given = [keras.ops.convert_to_tensor(column[:, None], "int64") for column in columns]
+            given = [
+                keras.ops.convert_to_tensor(
+                    column[:, None], "int64" if _is_number(column) else None
+                )
+                for column in columns
+            ]
             encoded = call.layer(given if len(given) > 1 else given[0])
             rows = np.asarray(keras.ops.convert_to_numpy(encoded), np.float64)
         mean, second = mean + rows.sum(0), second + (rows**2).sum(0)
@@ -107,9 +149,9 @@ def _shares(call: Call, tuples: Iterator[tuple[NDArray[np.int64], ...]]) -> tupl
 
 
 def _tuples(
-    ranges: Sequence[NDArray[np.int64]], most: int, at_once: int
-) -> Iterator[tuple[NDArray[np.int64], ...]]:
-    """All tuples of integers, or as many as wished for, evenly spaced; in parts."""
+    ranges: Sequence[NDArray[Any]], most: int, at_once: int
+) -> Iterator[tuple[NDArray[Any], ...]]:
+    """All tuples of integers and words, or as many as wished for, evenly spaced; in parts."""
     sizes = [len(values) for values in ranges]
     total = math.prod(sizes)
     chosen = np.unique(np.linspace(0, total - 1, min(total, most)).astype(np.int64))

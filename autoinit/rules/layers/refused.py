@@ -5,7 +5,6 @@ from __future__ import annotations
 from autoinit.rules.fallbacks import REASONS
 
 _JAX = "it runs a function of JAX, which does not say what it computes"
-_TEXT = "it reads text, which has neither mean nor variance"
 
 # By name: a version of Keras without one of these classes has nothing to refuse.
 REASONS.update(
@@ -17,8 +16,6 @@ REASONS.update(
         "RandomShear": (
             "Keras refuses the configuration that it writes for a factor that is a number"
         ),
-        "StringLookup": _TEXT,
-        "TextVectorization": _TEXT,
         "TFSMLayer": "it runs a SavedModel of TensorFlow, which does not say what it computes",
         "TorchModuleWrapper": "it runs a module of PyTorch, which does not say what it computes",
     }

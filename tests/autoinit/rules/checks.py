@@ -14,6 +14,7 @@ from autoinit.initializers.drawing import SavedWeights, apply_plans, draw_config
 from autoinit.propagation import Options, input_signals, plan, predict
 from autoinit.reading import read_model
 from autoinit.rules.registry import Support
+from autoinit.running.inputs import draw_inputs
 from autoinit.signals import SIGNAL_MODELS
 
 BATCHES = 32
@@ -142,7 +143,10 @@ def _data(case, graph, generator, samples):
         shape = (samples, *value.shape[1:])
         # Integers that nothing bounds are 0 and 1, as in `input_signals`.
         size = vocabulary.get(value.index, None if value.dtype.startswith("float") else 2)
-        if value.index in known:
+        if value.dtype == "string":
+            drawn = draw_inputs(graph, samples, int(generator.integers(2**31)))
+            tensors.append(keras.ops.convert_to_tensor(drawn[value.index]))
+        elif value.index in known:
             tensors.append(generator.choice(known[value.index], shape).astype(value.dtype))
         elif size is not None:
             tensors.append(generator.integers(0, size, shape).astype(value.dtype))

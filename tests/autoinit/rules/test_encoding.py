@@ -10,7 +10,7 @@ from autoinit.rules.registry import Support
 from autoinit.signals import SIGNAL_MODELS
 from tests.autoinit.rules.checks import check_given_weights, last_signal, predicted
 from tests.contracts.case import SHIFTED, case
-from tests.contracts.data_cases import ENCODING, VOCABULARY
+from tests.contracts.data_cases import ENCODING, VOCABULARY, WORDS
 
 TOKENS = {"num_tokens": 6, "input_dtype": "int32"}
 ANY = 1 - (5 / 6) ** 4  # that one of four integers is a given one of six
@@ -44,6 +44,13 @@ HAND = [
     (case(layers.IntegerLookup, "weighted by rarity", (4,), input_dtype="int32",
           output_mode="tf_idf", idf_weights=[0.5, 0.3, 0.2], **VOCABULARY),
      1 / 3, 8 / 3 * 0.38 / 4 - 1 / 9),
+    # Three words become 1, 2 and 3.
+    (case(layers.StringLookup, "places", (4,), **WORDS), 2.0, 2 / 3),
+    (case(layers.StringLookup, "any", (4,), output_mode="multi_hot", **WORDS),
+     0.75 * (1 - (2 / 3) ** 4), 0.75 * (1 - (2 / 3) ** 4) * (1 - 0.75 * (1 - (2 / 3) ** 4))),
+    # Of one word alone: it is there, and what is not known is not.
+    (case(layers.TextVectorization, "one word", (1,), output_mode="multi_hot",
+          vocabulary=["a"], input_dtype="string"), 0.5, 0.25),
     (case(layers.Hashing, "one bin", (4,), input_dtype="int32", num_bins=1), 0.0, 0.0),
     (case(layers.HashedCrossing, "one bin, one_hot", (1,), (1,), input_dtype="int32", num_bins=1,
           output_mode="one_hot"), 1.0, 0.0),
@@ -60,6 +67,16 @@ HAND = [
 def test_by_hand(case, mean, variance):
     signal = last_signal(case)
     assert (signal.mean, signal.variance) == pytest.approx((mean, variance), rel=1e-3, abs=1e-9)
+
+
+def test_a_text_is_padded_to_its_length():
+    padded = case(layers.TextVectorization, "", (1,), output_sequence_length=64, **WORDS)
+    outcome = predicted(padded).results[-1]
+    # Of 64 places the first 32 hold 2, 3 or 4, the others 0.
+    signal, error = outcome.signals[0], outcome.standard_error
+    assert signal.mean == pytest.approx(1.5, rel=0.01)
+    assert signal.variance == pytest.approx(29 / 6 - 2.25, abs=5 * error)
+    assert error < 0.05
 
 
 @pytest.mark.parametrize("signal_model", SIGNAL_MODELS)
@@ -100,6 +117,16 @@ def test_some_integers_stand_for_very_many(signal_model):
                 reason="only on TensorFlow does Keras refuse numbers out of range",
             ),
         ),
+        case(layers.StringLookup, "knows no words", (4,), input_dtype="string"),
+        case(
+            layers.StringLookup,
+            "gives words back",
+            (4,),
+            invert=True,
+            vocabulary=["a"],
+            input_dtype="int32",
+        ),
+        case(layers.TextVectorization, "knows no words", (1,), input_dtype="string"),
         case(layers.Discretization, "has seen no data", (4,), num_bins=3, output_mode="one_hot"),
     ],
     ids=str,

@@ -171,7 +171,7 @@ def weighted_calls_reach_the_target_or_say_that_they_do_not(run):
 
 def shapes_are_those_of_real_tensors(run):
     tensors = [
-        np.ones((2, *value.shape[1:]), value.dtype)
+        np.ones((2, *value.shape[1:]), "str" if value.dtype == "string" else value.dtype)
         for call in run.graph.inputs
         for value in call.outputs
     ]
