@@ -410,7 +410,8 @@ class _Walk:
         if kind == "__lambda__":
             self._reject("lambda", "is code", task)
         else:
-            self._reject(name if isinstance(name, str) else str(kind), "is not part of Keras", task)
+            name = name if isinstance(name, str) else str(kind)
+            self._reject(name, names.INCOMPLETE.get(name, "is not part of Keras"), task)
 
     def _visit_text(self, value: str, task: _Task) -> None:
         self._require_text(value, task.place)

@@ -66,6 +66,9 @@ class ClassLookup:
             return Address(*own[1:], registered_name=registered)
         if not isinstance(kind, str) or not self._is_own(entry, kind):
             return None
+        equal = names.EQUALS.get((str(entry.get("module")), kind))
+        if self.keras == 3 and role == names.LAYER and equal is not None:
+            return Address(*equal)
         if role == names.LAYER and self._is_operation(entry, kind):
             module = self.vocabulary.operations.get(kind)
         else:

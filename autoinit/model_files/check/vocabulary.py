@@ -139,8 +139,10 @@ _CONSTRAINT_NAMES = _names("max_norm min_max_norm non_neg unit_norm")
 _ACTIVATIONS = _names("""
     celu elu exponential gelu glu hard_shrink hard_sigmoid hard_silu hard_swish hard_tanh leaky_relu
     linear log_sigmoid log_softmax mish relu relu6 selu sigmoid silu soft_shrink softmax softplus
-    softsign sparse_plus sparse_sigmoid sparsemax squareplus swish tanh tanh_shrink threshold
+    softsign sparse_plus sparse_sigmoid sparsemax squareplus swish tanh tanh_shrink
 """)
+# Functions that are exported as activations, and why none can be one by its name alone.
+INCOMPLETE = {"threshold": "needs arguments, which its name alone does not give"}
 _ACTIVATION_LAYERS = _names("Activation ELU LeakyReLU PReLU ReLU Softmax")
 _POLICIES = _names("DTypePolicy FloatDTypePolicy")
 # Of layers whose weights were packed into fewer bits after training.
@@ -185,6 +187,13 @@ OWN = {
     "autoinit>CenteredUnitNorm": (CONSTRAINT, "autoinit.constraints", "CenteredUnitNorm"),
     "autoinit>GaussianSampling": (LAYER, "autoinit.gaussian_sampling", "GaussianSampling"),
     "autoinit>WeightedSum": (LAYER, "autoinit.weighted_sum", "WeightedSum"),
+}
+
+# Layers of Keras's own that it exports nowhere, by module and class, and those that do the same.
+_FEATURES = "keras.src.layers.preprocessing.feature_space"
+EQUALS = {
+    (_FEATURES, "TFDConcat"): ("keras.layers", "Concatenate"),
+    (_FEATURES, "TFDIdentity"): ("keras.layers", "Identity"),
 }
 
 _ROLES = {

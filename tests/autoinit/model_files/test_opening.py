@@ -393,3 +393,30 @@ def test_a_model_of_tensorflow_js_is_taken_home_as_json_of_keras(tmp_path):
     saved = tf_keras.models.model_from_json((folder / names[0]).read_text())
     assert saved.count_params() == file.model.count_params()
     assert type(saved.layers[0].kernel_initializer).__name__ == "TruncatedNormal"
+
+
+def test_what_keras_adds_for_feature_spaces_is_run_as_its_equal(tmp_path):
+    inputs = [keras.Input((2,)), keras.Input((3,))]
+    model = keras.Model(inputs, layers.Identity()(layers.Concatenate()(inputs)))
+    config = json.loads(model.to_json())
+    for entry in config["config"]["layers"][2:]:
+        kind = {"Concatenate": "TFDConcat", "Identity": "TFDIdentity"}[entry["class_name"]]
+        home = "keras.src.layers.preprocessing.feature_space"
+        entry |= {"module": home, "class_name": kind, "registered_name": kind}
+    path = tmp_path / "features.json"
+    path.write_text(json.dumps(config))
+    file = open_model_file(path)
+    assert not file.findings
+    assert [type(layer).__name__ for layer in file.model.layers[2:]] == ["Concatenate", "Identity"]
+    own = json.dumps(config).replace(home, "my_layers")
+    path.write_text(own)  # somebody else's of that name
+    assert {finding.code for finding in open_model_file(path).findings} == {"opaque_layer"}
+
+
+def test_an_activation_that_its_name_alone_does_not_give_is_not_run(tmp_path):
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(3, activation="relu")])
+    path = tmp_path / "model.json"
+    path.write_text(model.to_json().replace('"relu"', '"threshold"'))
+    (finding,) = open_model_file(path).findings
+    assert finding.code == "opaque_activation"
+    assert "it needs arguments, which its name alone does not give" in finding.message
