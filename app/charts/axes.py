@@ -28,6 +28,9 @@ from app.text.formatting import number, plural, power_of_ten
 P = TypeVar("P", bound=Preview)
 MOST_BRACKETS = 12
 LETTERS = 75  # of a bracket's name, on a chart as wide as a page
+LETTERS_ON_PHONE = 45
+LEAST_LETTERS = 2  # fewer say nothing
+NAME_HEIGHT = 13
 
 
 def style(figure: go.Figure, calls: Sequence[Call]) -> None:
@@ -67,10 +70,15 @@ def style(figure: go.Figure, calls: Sequence[Call]) -> None:
     )
     blocks = brackets(calls)
     if blocks:
+        names = [_bracket_name(*each, count) for each in blocks]
+        # In two lines, each name has the room of two: enough where a chart is narrow.
+        lines = 1 if all(_fits_phone(*each, count) for each in blocks) else 2
+        for place, name in enumerate(name for name in names if name["text"]):
+            name["yshift"] -= NAME_HEIGHT * (place % lines)
         figure.update_layout(
             shapes=[_bracket(start, stop) for _, start, stop in blocks],
-            annotations=[_bracket_name(*each, count) for each in blocks],
-            xaxis={"tickvals": [], "title": {"standoff": 30}},
+            annotations=names,
+            xaxis={"tickvals": [], "title": {"standoff": 17 + NAME_HEIGHT * lines}},
         )
 
 
@@ -99,18 +107,27 @@ def _bracket(start: int, stop: int) -> dict[str, Any]:
 
 
 def _bracket_name(name: str, start: int, stop: int, count: int) -> dict[str, Any]:
-    room = int(LETTERS * (stop - start + 1) / count)
+    room = _room(LETTERS, start, stop, count)
     return {
         "x": (start + stop) / 2,
         "y": 0,
         "yref": "paper",
         "yshift": -9,
         "yanchor": "top",
-        "text": html_text(name, room) if room > 2 else "",
+        "text": html_text(name, room) if room > LEAST_LETTERS else "",
         "hovertext": html_text(name, 60),
         "showarrow": False,
         "font": {"size": 11},
     }
+
+
+def _room(letters: int, start: int, stop: int, count: int) -> int:
+    return int(letters * (stop - start + 1) / count)
+
+
+def _fits_phone(name: str, start: int, stop: int, count: int) -> bool:
+    shown = min(len(name), _room(LETTERS, start, stop, count))
+    return shown <= max(LEAST_LETTERS, _room(LETTERS_ON_PHONE, start, stop, count))
 
 
 def along(calls: Sequence[Call]) -> list[int | None]:

@@ -1,6 +1,7 @@
 """The charts: what is drawn where, what is masked, what is marked, and what it costs."""
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -590,6 +591,13 @@ def test_blocks_are_bracketed_under_the_axis_where_they_are_few(build_result, de
     assert len(layout.shapes) == 3
     assert not layout.xaxis.tickvals
     assert not variance_chart(deepest_result).layout.annotations
+
+
+def test_names_of_short_blocks_take_turns_in_two_lines(build_result):
+    names = [each for each in variance_chart(build_result(40)).layout.annotations if each.text]
+    assert len({each.yshift for each in names}) == 2
+    assert all(one.yshift != other.yshift for one, other in pairwise(names))
+    assert len({each.yshift for each in variance_chart(build_result(12)).layout.annotations}) == 1
 
 
 def test_at_first_a_chart_has_a_line_for_each_series_and_one_kind_of_mark(result):
