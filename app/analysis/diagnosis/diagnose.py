@@ -17,6 +17,7 @@ import numpy as np
 from app.analysis.diagnosis.fault import Fault, found_by
 from app.analysis.diagnosis.linter.architecture import NORMALIZERS
 from app.analysis.diagnosis.linter.lint import Linted
+from app.analysis.diagnosis.linter.losses import classifies
 from app.analysis.diagnosis.linter.optimizers import (
     curvature,
     descent_rate,
@@ -121,6 +122,7 @@ def diagnose(
     optimizer = optimizer_of(linted.compiled)
     faults = list(linted.faults)
     codes = {fault.code for fault in faults}
+    moved: dict[str, Sequence[float | None]] = {}
     for name, figures in series.items():
         backward = figures.backward or [None] * len(graph.calls)
         own_zero = (
@@ -132,6 +134,7 @@ def diagnose(
             graph, roles, figures.forward, backward, own_zero, name, figures.updates, figures.slope
         )
         found = [*measured_faults(measured), *figures.growth]
+        moved[name] = _moved(measured)
         if name == "uploaded":
             found += statistics_mismatch(architecture, received_by_normalizers(measured))
         if linted.trained and name == "uploaded":
@@ -139,6 +142,10 @@ def diagnose(
         if not _takes_small_steps(linted, measured):
             found = [
                 replace(f, bearable=False) if f.code in _BORNE_BY_SMALL_STEPS else f for f in found
+            ]
+        if not classifies(linted.compiled, architecture):
+            found = [
+                replace(f, bearable=False) if f.code == "signal_explodes" else f for f in found
             ]
         on_purpose = "zero_on_purpose" in codes and "zero_kernel" not in codes
         faults += [f for f in found if f.code != "constant_output" or not on_purpose]
@@ -164,13 +171,24 @@ def diagnose(
             counted,
             _measured_share(graph, roles, figures.forward),
             linted.trained and name == "uploaded",
-            spectral(graph, figures.updates) if figures.updates else (),
+            moved[name],
             by_selu,
             None if optimizer is None else learns_by_steps(architecture, optimizer),
         )
         for name, figures in series.items()
     }
     return Diagnosis(tuple(gathered(counted)), verdicts, linted.trained)
+
+
+def _moved(measured: Measured) -> list[float | None]:
+    """Update ratios of the largest singular values of kernels whose size is judged, if known."""
+    if not measured.updates:
+        return []
+    return [
+        ratio
+        for index, ratio in enumerate(spectral(measured.graph, measured.updates))
+        if index not in measured.steering
+    ]
 
 
 def measured_faults(measured: Measured) -> Iterator[Fault]:

@@ -170,6 +170,15 @@ def _may_hide_activation(step: LayerStep) -> bool:
     return not plain
 
 
+def classifies(compiled: Mapping[str, Any] | None, architecture: Architecture) -> bool:
+    """Whether all outputs are classes: by their losses, or without one by their activations."""
+    losses = losses_of(compiled, architecture)
+    if losses:
+        return all(name in CATEGORICAL | BINARY for name, _ in losses.values())
+    last = [activation for _, activation in last_of(architecture).values()]
+    return bool(last) and all(a is not None and a.activation in _PROBABILITIES for a in last)
+
+
 def losses_of(
     compiled: Mapping[str, Any] | None, architecture: Architecture
 ) -> dict[int, tuple[str, bool]]:

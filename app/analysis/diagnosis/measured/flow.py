@@ -4,9 +4,9 @@ What a person calls vanishing is a factor that kernels and activations put on a 
 again, with nothing to undo it. So a *level* is carried along the graph's own edges: the second
 moment of a value beside the one with which its stretch began. A normalization ends a stretch and
 begins another; pooling, padding and repeating change a second moment and no level; what an addition
-gives is compared with its larger operand; parallel branches are never compared. A fixed factor
-behind a kernel counts with it, since levels are judged where they matter: at what activations
-receive, and at what leaves the network.
+gives is compared with its larger operand, what a gate lets pass with what it weighs; parallel
+branches are never compared. A fixed factor behind a kernel counts with it, since levels are judged
+where they matter: at what activations receive, and at what leaves the network.
 
 Backwards likewise, with the squared norm of the gradient of a whole sample in place of the second
 moment of an entry, which striding and pooling leave alone.
@@ -104,6 +104,7 @@ class Flow:
         zero: frozenset[int] = frozenset(),
     ) -> None:
         self.graph, self.roles, self.zero = graph, roles, zero
+        self.gates = gates_of(graph, roles)
         self.squares = [_log(value) for value in squares]
         self.gradients = [_log(value) for value in gradients]
         self.producer = {v.index: call.index for call in graph.calls for v in call.outputs}
@@ -133,12 +134,14 @@ class Flow:
             if role is Role.RECURRENT or own is None or own > math.log(_RESTORED):
                 return Level(0.0, started=True)
             return Level(own, started=True)
-        # The operand that carries most; of a quotient, what is divided.
-        main = max(sources, key=self._height)
+        # The operand that carries most; of a quotient, what is divided; what a gate weighs.
+        gates = self.gates.get(call.index, frozenset())
+        weighed = [self.producer[value.index] for value in read if value.index not in gates]
+        main = max(weighed, key=self._height)
         if call.class_name.lower() in QUOTIENTS and not call.inputs[0].constant:
             main = sources[0]
         before, arrived = levels[main], self.squares[main]
-        if role in _HARMLESS:
+        if role in _HARMLESS and not gates:
             return before
         if role is not Role.KERNEL and not before.started and role in PASSING:
             return Level(0.0)  # preprocessing: what the first kernel receives is the begin
@@ -178,7 +181,7 @@ class Flow:
             kernels = (*after.kernels, reader) if role is Role.KERNEL else after.kernels
             if role in _RESETS:
                 found.append(Level(0.0))
-            elif role in _HARMLESS or role is Role.INPUT:
+            elif role is Role.INPUT or (role in _HARMLESS and not self._weighs(reader, call)):
                 found.append(Level(after.log, after.kernels, after.known))
             elif reader in self.zero:
                 found.append(Level(after.log, kernels, False))
@@ -191,6 +194,11 @@ class Flow:
             return Level(0.0)
         # The reader that changes least is the path along which most of it came.
         return min(found, key=lambda level: abs(level.log))
+
+    def _weighs(self, reader: int, call: Call) -> bool:
+        """Whether a product weighs what a call gives by a gate."""
+        gates = self.gates.get(reader, frozenset())
+        return bool(gates) and not gates & {value.index for value in call.outputs}
 
     def before_head(self, point: Point) -> Point | None:
         """What the last kernel receives, where a point is the end of the network.
@@ -307,10 +315,47 @@ class Flow:
 
 
 # What a gate is made by: functions from 0 to 1. That of MobileNetV3 is relu6(x + 3) / 6.
-_GATES = frozenset({"sigmoid", "hardsigmoid", "softmax", "relu6"})
+_GATES = frozenset({"sigmoid", "hardsigmoid", "relu6"})
+# Also a gate, whose entries add up to 1, so that a sum makes up for them.
 _SOFTMAX = frozenset({"softmax"})
 _PRODUCTS_OF_ENTRIES = frozenset({"multiply"})
 _ATTENTION = frozenset({"dotproductattention", "attention", "additiveattention"})
+
+
+def gates_of(
+    graph: ModelGraph,
+    roles: Sequence[Role],
+    functions: frozenset[str] = _GATES,
+    entries: bool = True,
+) -> dict[int, frozenset[int]]:
+    """By index of each product that weighs a signal: indices of the values that are its gates.
+
+    Args:
+        graph, roles: the calls.
+        functions: that make a gate.
+        entries: whether products of entries are meant, or of matrices.
+    """
+    producers = graph.producers()
+
+    def is_gate(value: Value) -> bool:
+        call = producers[value.index]
+        while roles[call.index] in (Role.SCALE, Role.MOVE, Role.POOL) and len(call.inputs) == 1:
+            call = producers[call.inputs[0].index]
+        return roles[call.index] is Role.BOUNDED and activation_of(call) in functions
+
+    found = {}
+    for call in graph.calls:
+        named = call.class_name.lower()
+        if (
+            roles[call.index] is Role.PRODUCT
+            and named not in _ATTENTION
+            and (named in _PRODUCTS_OF_ENTRIES) is entries
+        ):
+            signals = {value.index: value for value in call.inputs if not value.constant}
+            gates = frozenset(index for index, value in signals.items() if is_gate(value))
+            if gates and len(gates) < len(signals):
+                found[call.index] = gates
+    return found
 
 
 def gate_branches(
@@ -327,34 +372,20 @@ def gate_branches(
         steering: whether queries and keys of attention count, and what a signal is divided by:
             small ones let all positions weigh alike, or are what a normalization makes up for.
     """
-    producers = graph.producers()
-
-    def is_gate(value: Value, names: frozenset[str]) -> bool:
-        call = producers[value.index]
-        while roles[call.index] in (Role.SCALE, Role.MOVE, Role.POOL) and len(call.inputs) == 1:
-            call = producers[call.inputs[0].index]
-        return roles[call.index] is Role.BOUNDED and activation_of(call) in names
-
-    gates: set[tuple[int, int]] = set()  # a product and the value that is its gate
-    for call in graph.calls:
+    kinds = [gates_of(graph, roles, _GATES | _SOFTMAX)]
+    if steering:
+        kinds.append(gates_of(graph, roles, _SOFTMAX, entries=False))
+    edges = {(at, value) for kind in kinds for at, values in kind.items() for value in values}
+    for call in graph.calls if steering else ():
         signals = [value for value in call.inputs if not value.constant]
-        if steering and call.class_name.lower() in QUOTIENTS and len(signals) > 1:
-            gates.update((call.index, value.index) for value in signals[1:] if value != signals[0])
-        if roles[call.index] is not Role.PRODUCT:
-            continue
-        if call.class_name.lower() in _ATTENTION:
-            if steering:
-                weighed = signals[2:3] if call.class_name == "DotProductAttention" else signals[1:2]
-                found = [value for value in signals[:3] if value not in weighed]
-                gates.update((call.index, value.index) for value in found)
-            continue
-        names = _GATES if call.class_name.lower() in _PRODUCTS_OF_ENTRIES else _SOFTMAX
-        if names is _SOFTMAX and not steering:
-            continue
-        found = [value for value in signals if is_gate(value, names)]
-        if len(found) < len(signals):
-            gates.update((call.index, value.index) for value in found)
-    return _ending_in(graph, gates)
+        named, found = call.class_name.lower(), []
+        if named in QUOTIENTS and len(signals) > 1:
+            found = [value for value in signals[1:] if value != signals[0]]
+        elif roles[call.index] is Role.PRODUCT and named in _ATTENTION:
+            weighed = signals[2:3] if call.class_name == "DotProductAttention" else signals[1:2]
+            found = [value for value in signals[:3] if value not in weighed]
+        edges.update((call.index, value.index) for value in found)
+    return _ending_in(graph, edges)
 
 
 def statistic_branches(graph: ModelGraph, roles: Sequence[Role]) -> frozenset[int]:

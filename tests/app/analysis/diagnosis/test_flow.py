@@ -157,6 +157,21 @@ def test_an_addition_is_compared_with_its_larger_operand():
     assert "branch" not in forward  # what it adds to counts
 
 
+def test_what_a_gate_takes_away_counts_beside_what_it_weighs():
+    # The gate's own road is longer, and carries more; what is weighed falls by 4, and back by 2.
+    squares = {"x": 8.0, "conv": 8.0, "pool": 8.0, "squeeze": 1e-4, "weighed": 2.0, "out": 2.0}
+    back = {"conv": 3.0, "weighed": 6.0, "flat": 6.0}
+    graph, found = flow(squeezed(), squares, back)
+    level = {call.path: place for place, call in enumerate(graph.calls)}
+    weighed = found.forward[level["weighed"]]
+    assert math.exp(weighed.log) == pytest.approx(1 / 4)
+    assert [graph.calls[kernel].path for kernel in weighed.kernels] == ["conv"]
+    behind, before = found.backward[level["weighed"]], found.backward[level["conv"]]
+    assert behind is not None
+    assert before is not None
+    assert math.exp(before.log - behind.log) == pytest.approx(1 / 2)
+
+
 def test_zero_kernels_say_nothing_of_sizes():
     model = chain((4,), dense(4, "relu", name="d"), dense(2, name="out"))
     graph, found = flow(model, {"d": 2.0, "d/relu": 1.0, "out": 0.0}, zero={"out"})

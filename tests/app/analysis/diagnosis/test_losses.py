@@ -7,7 +7,7 @@ import pytest
 from keras import losses
 
 from app.analysis.diagnosis.fault import Consequence
-from app.analysis.diagnosis.linter.losses import output_faults
+from app.analysis.diagnosis.linter.losses import classifies, output_faults
 from tests.app.analysis.diagnosis.models import chain, dense, read
 
 LOGITS = losses.CategoricalCrossentropy(from_logits=True)
@@ -103,3 +103,22 @@ def test_settings_of_keras_2_and_none_at_all():
     assert fault.path == "out"
     assert not list(output_faults(read(model), None))
     assert not list(output_faults(read(model), {"loss": None}))
+
+
+@pytest.mark.parametrize(
+    ("activation", "loss", "classes"),
+    [
+        ("softmax", "categorical_crossentropy", True), (None, LOGITS, True),
+        ("sigmoid", "mse", False), (None, "mse", False),
+        ("softmax", None, True), (None, None, False),
+    ],
+)  # fmt: skip
+def test_outputs_are_classes_by_their_losses_or_without_one_by_their_activations(
+    activation, loss, classes
+):
+    model = chain((4,), dense(8, "relu"), dense(3, activation, name="out"))
+    compiled = None
+    if loss is not None:
+        model.compile("sgd", loss)
+        compiled = json.loads(json.dumps(model.get_compile_config()))
+    assert classifies(compiled, read(model)) is classes

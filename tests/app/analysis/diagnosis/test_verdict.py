@@ -66,7 +66,9 @@ def test_small_signals_whose_kernels_move(codes, updates, word):
         (Consequence.FATAL, None, [0.4], Word.STRUGGLES),
         (Consequence.FATAL, False, [0.4], Word.CANNOT),
         (Consequence.FATAL, True, [0.002], Word.STRUGGLES),
-        (Consequence.FATAL, True, [0.0005], Word.CANNOT),
+        (Consequence.FATAL, True, [0.00005], Word.STRUGGLES),
+        (Consequence.FATAL, True, [0.00001], Word.CANNOT),
+        (Consequence.FATAL, None, [0.0005], Word.CANNOT),
         (Consequence.FATAL, True, [], Word.CANNOT),
     ],
 )
@@ -95,6 +97,21 @@ def test_a_fault_that_training_bears(others, measured, word):
     assert found.verdict is word
     assert found.remedy == ("autoinit_helps" if others == ["signal_vanishes"] else "reseed")
     assert found.causes == (() if word is Word.TRAINS else ("shared_seed", *others))
+
+
+@pytest.mark.parametrize(
+    ("others", "bearable", "word"),
+    [
+        ([], True, Word.TRAINS),
+        (["init_vs_activation"], True, Word.TRAINS),  # the kernels that make it grow
+        (["init_vs_activation"], False, Word.STRUGGLES),
+        (["gradient_explodes"], True, Word.STRUGGLES),
+    ],
+)
+def test_a_signal_that_grows_by_what_a_classifier_bears(others, bearable, word):
+    grown = replace(fault("signal_explodes"), bearable=bearable)
+    found = verdict_of("uploaded", [grown, *map(fault, others)], 1.0, updates=[1.0])
+    assert found.verdict is word
 
 
 def test_weights_that_are_right_are_kept():
