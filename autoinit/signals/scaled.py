@@ -177,6 +177,11 @@ class ScaledSignal(Signal):
         return cls.of(cls.model.mixture([part._at(top) for part in parts], weights), top)
 
     @classmethod
+    def either(cls, parts: Sequence[Self], weights: Sequence[float]) -> Self:
+        top = _largest(parts)
+        return cls.of(cls.model.either([part._at(top) for part in parts], weights), top)
+
+    @classmethod
     def beside(cls, parts: Sequence[Self], sizes: Sequence[Sequence[int]], axis: int) -> Self:
         top = _largest(parts)
         return cls.of(cls.model.beside([part._at(top) for part in parts], sizes, axis), top)

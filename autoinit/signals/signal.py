@@ -312,7 +312,7 @@ class Signal(TwoMoments, ABC):
         return cls.gaussian(mean, variance)
 
     def drawn(self, generator: np.random.Generator, shape: Sequence[int]) -> Array:
-        """Samples of the signal as Gaussians: (samples, positions…, channels), single precision."""
+        """Samples of the signal: (samples, positions…, channels), single precision."""
         values = generator.standard_normal(tuple(shape), dtype=np.float32)
         values = values * np.float32(math.sqrt(self.variance)) + np.float32(self.mean)
         return cast(Array, values)
@@ -436,7 +436,12 @@ class Signal(TwoMoments, ABC):
     @classmethod
     @abstractmethod
     def mixture(cls, parts: Sequence[Self], weights: Sequence[float]) -> Self:
-        """Entries drawn from `parts` in proportion to `weights`: concatenation."""
+        """Channels of `parts` in proportion to `weights`: concatenation."""
+
+    @classmethod
+    def either(cls, parts: Sequence[Self], weights: Sequence[float]) -> Self:
+        """One of several tensors at each entry, with probabilities in proportion to `weights`."""
+        return cls.mixture(parts, weights)
 
     @classmethod
     def beside(cls, parts: Sequence[Self], sizes: Sequence[Sequence[int]], axis: int) -> Self:
@@ -447,4 +452,4 @@ class Signal(TwoMoments, ABC):
             sizes: of the axes of positions of each.
             axis: one of these.
         """
-        return cls.mixture(parts, [each[axis] for each in sizes])
+        return cls.either(parts, [each[axis] for each in sizes])

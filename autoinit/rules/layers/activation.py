@@ -52,7 +52,7 @@ def prelu(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
     alpha = np.asarray(context.load(call.layer.alpha), np.float64)
     slopes = {alpha.mean() - alpha.std(), alpha.mean() + alpha.std()}
     parts = [inputs[0].map(partial(_leaky, slope))[0] for slope in slopes]
-    return type(inputs[0]).mixture(parts, [1.0] * len(parts))
+    return type(inputs[0]).either(parts, [1.0] * len(parts))
 
 
 def _leaky(slope: float, x: Any) -> Any:

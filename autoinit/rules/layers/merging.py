@@ -14,7 +14,7 @@ from keras import layers
 
 from autoinit.graph.model_graph import Call
 from autoinit.rules.kernels import Kernel
-from autoinit.rules.registry import Context, RuleResult, Support, rule
+from autoinit.rules.registry import Context, RuleResult, rule
 from autoinit.signals.signal import Signal
 from autoinit.weighted_sum import WeightedSum
 
@@ -64,17 +64,14 @@ def minimum(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
 
 
 @rule(layers.Dot)
-def dot(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | Signal:
+def dot(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
     """A sum of n products; of unit vectors' entries where the layer normalises."""
     axes = call.layer.axes
     axis = axes if isinstance(axes, int) else axes[0]
     count = call.inputs[0].shape[axis] or 1
     product = inputs[0].dot(inputs[1], count, normalized=call.layer.normalize)
-    if call.inputs[0] != call.inputs[1]:
+    if call.inputs[0] != call.inputs[1] or len(call.inputs[0].shape) > 2:
         return product
-    if len(call.inputs[0].shape) > 2:
-        # Rows with themselves and with each other: only the latter are independent.
-        return RuleResult((product,), Support.APPROXIMATE)
     if call.layer.normalize:
         return type(inputs[0]).gaussian(1.0, 0.0)
     squares, _ = inputs[0].map(np.square)
@@ -97,6 +94,8 @@ def joined(call: Call, inputs: Sequence[Signal], axis: int) -> Signal:
         rows = any(value.rows != 1 for value in call.inputs)
         if alike and not rows and sum(each[place] for each in sizes) == output.positions[place]:
             return type(inputs[0]).beside(inputs, sizes, place)
+    if place < len(output.positions):
+        return type(inputs[0]).either(inputs, [value.entries for value in call.inputs])
     return type(inputs[0]).mixture(inputs, [value.entries for value in call.inputs])
 
 

@@ -97,7 +97,7 @@ def _entry_by_entry(
         share = min(max(operands[0].mean, 0.0), 1.0)
         if share in (0.0, 1.0):
             return _as_result(operands[1 if share else 2])
-        return _as_result(type(operands[0]).mixture(operands[1:], [share, 1 - share]))
+        return _as_result(type(operands[0]).either(operands[1:], [share, 1 - share]))
     if len(sources) > 2:
         return None
     if len(operands) == 2 and len(sources) == 2 and len(call.inputs) == 2:

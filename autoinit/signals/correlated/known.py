@@ -69,6 +69,18 @@ def agreeing(state: State, shared: float, channels: Channels) -> State:
     return _with_neighbors(result, channels)
 
 
+def uneven(state: State) -> tuple[Array, Array]:
+    """How large the channels' means and what is beside them are at each position, on average 1."""
+    variances = state.variances
+    shared = np.clip(diagonal(state.cov_samples, state.means.shape), 0.0, variances)
+    found = []
+    for squares in (shared, variances - shared):
+        whole = state.average(squares)
+        alike = not whole > 1e-12 * state.variance
+        found.append(np.ones_like(squares) if alike else np.sqrt(squares / whole))
+    return found[0], found[1]
+
+
 def _with_neighbors(state: State, channels: Channels) -> State:
     """Neighbours correlate as they do in the channels, where that is known."""
     axes = state.axes or ()

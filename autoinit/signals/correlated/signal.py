@@ -24,7 +24,7 @@ from autoinit.signals.correlated.operations import dropout as dropouts
 from autoinit.signals.correlated.operations import linear as maps_of
 from autoinit.signals.correlated.operations import reshape as reshapes
 from autoinit.signals.correlated.operations.beside import beside
-from autoinit.signals.correlated.operations.mixture import mixture
+from autoinit.signals.correlated.operations.mixture import either, mixture
 from autoinit.signals.correlated.state import State
 from autoinit.signals.signal import MANY, Array, Lineage, Observed, Signal
 
@@ -114,6 +114,12 @@ class CorrelatedSignal(Signal):
         cls, parts: Sequence[CorrelatedSignal], weights: Sequence[float]
     ) -> CorrelatedSignal:
         return cls(mixture([part.state for part in parts], weights))
+
+    @classmethod
+    def either(
+        cls, parts: Sequence[CorrelatedSignal], weights: Sequence[float]
+    ) -> CorrelatedSignal:
+        return cls(either([part.state for part in parts], weights))
 
     @classmethod
     def beside(

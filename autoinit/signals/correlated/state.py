@@ -169,10 +169,7 @@ class State(TwoMoments):
         parts = [part.channels for _, part in self.notes.parts]
         if self.notes.channels is not None or not parts or None in parts:
             return self.notes.channels
-        counts = np.array([part.count for part in parts if part is not None])
-        # Parts that lie beside each other along positions have other shares than channels.
-        alike = np.allclose(counts / counts.sum(), [share for share, _ in self.notes.parts])
-        return joined(parts) if alike else None
+        return joined(parts)
 
     @cached_property
     def marginal(self) -> Marginal:

@@ -16,7 +16,7 @@ from autoinit.signals.correlated.channels.kernels import through
 from autoinit.signals.correlated.marginals import WEIGHTS
 from autoinit.signals.correlated.signal import CorrelatedSignal
 from autoinit.signals.correlated.state import Annotations
-from autoinit.signals.geometry import windows
+from autoinit.signals.geometry import Taps, windows
 from autoinit.signals.signal import NO_BIAS, BiasMoments, KernelMoments
 
 gaussian = CorrelatedSignal.gaussian
@@ -351,3 +351,87 @@ def test_slices_of_channels_are_other_channels():
     graph = read_model(model)
     predicted = predict(graph, input_signals(graph)).results[-1].signals[0].variance
     assert predicted == pytest.approx(measured, rel=0.25)  # all the same: 2.5 times too large
+
+
+def uneven(count=2):
+    """Sums of three neighbours among six, of two deviations: two at either end see two of three."""
+    values = np.array([1.0, 2.0])[:count] * np.ones((3, 1, count))
+    return (
+        gaussian(0.0, 1.0)
+        .arrange((6,))
+        .linear(kernel(values, windows(6, 3, 1, 1, "same")), NO_BIAS)
+    )
+
+
+VARIANCES = np.array([2.0, 3.0, 3.0, 3.0, 3.0, 2.0])
+
+
+def test_a_crop_has_the_moments_of_what_is_left():
+    first = Taps.summing(np.array([[0]]), 6)
+    (edge,) = (uneven().linear_map([first]),)
+    assert known(edge).variances == pytest.approx([2.0, 8.0])
+    assert edge.variance == pytest.approx(5.0)
+    rectified, _ = uneven().map(lambda x: np.maximum(x, 0.0))
+    edge = rectified.linear_map([first])
+    assert edge.second_moment == pytest.approx(2.5, rel=1e-3)
+    means = np.sqrt([2.0, 8.0]) / np.sqrt(2 * np.pi)
+    assert known(edge).means == pytest.approx(means, rel=0.01)
+
+
+def test_a_square_over_uneven_positions_by_hand():
+    """E x⁶ = 15·σ⁶ at each position, not of the mean variance: 24.6 and 18.3 for 2 and 3."""
+    after, _ = uneven(1).map(lambda x: x**3)
+    assert known(after).variances == pytest.approx([15 * (VARIANCES**3).mean()], rel=1e-3)
+    assert after.variance == pytest.approx(15 * (VARIANCES**3).mean(), rel=1e-3)
+
+
+def test_what_a_relu_leaves_nothing_of_is_nothing_at_every_position():
+    after, _ = uneven().map(lambda x: np.maximum(x, 0.0))
+    floors, _ = after.map(lambda x: (x > 0) * 1.0)
+    assert floors.mean == pytest.approx(0.5, abs=0.01)
+    below, _ = after.map(np.floor)
+    assert float(known(below).functions.min()) == 0.0
+
+
+def test_minus_a_signal_has_minus_its_means_at_each_position():
+    rectified, _ = uneven().map(lambda x: np.maximum(x, 0.0))
+    assert rectified.affine(-1.0, 0.0).state.means == pytest.approx(-rectified.state.means)
+
+
+@pytest.mark.parametrize("scales", [np.ones(1), np.ones(2)], ids=["alike", "known"])
+def test_the_largest_of_uneven_positions(scales):
+    """Of six, three of which have three times the deviation of the others."""
+    deviations = np.array([1.0, 1.0, 1.0, 3.0, 3.0, 3.0])
+    largest = (deviations * RNG.standard_normal((200_000, 6))).max(1)
+    signal = gaussian(0.0, 1.0).arrange((6,)).affine(scales, 0.0 * scales)
+    signal = signal.linear_map([Taps.of_matrix(np.diag(deviations))])
+    found = signal.max_pool((np.arange(6)[None, :],))
+    assert found.mean == pytest.approx(largest.mean(), rel=0.03)
+    assert found.variance == pytest.approx(largest.var(), rel=0.05)
+
+
+@pytest.mark.parametrize("sizes", [[(6,), (6,)], [(2,), (6,)]])
+def test_halves_along_positions_have_one_mean_for_each_channel(sizes):
+    """A share w of N(1, 1) and the rest N(−2, 4): mean 3w − 2, second moment 2w + 8(1 − w)."""
+    parts = [
+        gaussian(0.0, 1.0).arrange(size).affine(np.array([scale, 2 * scale]), np.array([m, m]))
+        for size, scale, m in zip(sizes, (1.0, 2.0), (1.0, -2.0), strict=True)
+    ]
+    share = sizes[0][0] / (sizes[0][0] + sizes[1][0])
+    whole = CorrelatedSignal.beside(parts, sizes, 0)
+    channels = whole.state.channels
+    assert channels is not None
+    assert channels.means == pytest.approx(np.full(2, 3 * share - 2))
+    squares = np.array([2 * share + 8 * (1 - share), 5 * share + 20 * (1 - share)])
+    assert channels.variances + channels.means**2 == pytest.approx(squares)
+    assert whole.second_moment == pytest.approx(squares.mean())
+
+
+def test_one_of_two_tensors_has_as_many_channels_as_each():
+    one = gaussian(0.0, 1.0).arrange(()).affine(np.array([1.0, 2.0]), np.zeros(2))
+    either = CorrelatedSignal.either([one, one.affine(3.0, 0.0)], [1.0, 1.0])
+    assert either.state.channels is not None
+    assert either.state.channels.variances == pytest.approx([5.0, 20.0])
+    beside = CorrelatedSignal.mixture([one, one.affine(3.0, 0.0)], [1.0, 1.0])
+    assert beside.state.channels is not None
+    assert beside.state.channels.count == 4

@@ -189,3 +189,14 @@ def test_units_that_become_positions_keep_what_their_samples_have_in_common(seed
         assert moments.sample_correlation > 0.15
         assert signal.sample_correlation == pytest.approx(moments.sample_correlation, abs=0.04)
         assert signal.position_correlation == pytest.approx(moments.position_correlation, abs=0.06)
+
+
+def test_a_normalization_over_channels_takes_off_what_they_share():
+    """(C − A)/(1 − 0.25) with A of two channels: of two positions, of two samples, of both."""
+    state = signal((4, 50)).normalize(0.0, 50, centered=True).state
+    (within, between), shared = COVARIANCES[:, 0], COVARIANCES[:, 1]
+    expected = [(within - shared[0]) / 0.75, (between - shared[1]) / 0.75]
+    for pairs, (same, other) in zip(
+        (state.cov_positions, state.cov_samples), expected, strict=True
+    ):
+        assert pairs.reshape(4, 4)[0, :2] == pytest.approx([same, other], rel=0.01)

@@ -88,3 +88,16 @@ def test_what_is_the_same_in_every_sample_is_drawn_so():
     assert np.ptp(values, 0).max() == 0
     assert values.mean() == pytest.approx(1.0, abs=0.1)
     assert values.var() == pytest.approx(4.0, rel=0.1)
+
+
+def test_rectified_entries_are_drawn_as_what_they_are():
+    """E max(Z, 0)·max(Z′, 0) of Gaussians with a correlation of 1/2: (√3/2 + π/3)/2π."""
+    generator = np.random.default_rng(0)
+    values = generator.standard_normal((4000, 4, 1)) / 2**0.5
+    values = values + generator.standard_normal((4000, 1, 1)) / 2**0.5
+    signal, _ = CorrelatedSignal.of_samples(0.0, 1.0, values).map(lambda x: np.maximum(x, 0.0))
+    drawn = signal.drawn(generator, (4000, 4, 5)).astype(float)
+    assert drawn.min() == pytest.approx(0.0, abs=1e-6)
+    assert drawn.mean() == pytest.approx(1 / (2 * np.pi) ** 0.5, abs=0.01)
+    expected = (3**0.5 / 2 + np.pi / 3) / (2 * np.pi)
+    assert (drawn[:, 0] * drawn[:, 2]).mean() == pytest.approx(expected, abs=0.015)

@@ -203,6 +203,28 @@ class Channels:
             self.means, factor * self.covariances, made_of=made_of, lengths=self.lengths
         )
 
+    def moved(self, shift: float, factor: float, spread: float = 1.0) -> Channels:
+        """Entries at other positions, or at uneven ones: of other moments on the whole.
+
+        Args:
+            shift: is added to the mean of all.
+            factor: of the covariances.
+            spread: of the means' deviations from that of all.
+        """
+        center, deviation = float(self.means.mean()), math.sqrt(factor)
+        means, functions = center + shift + spread * (self.means - center), self.functions
+        if functions is not None:
+            # What a ReLU left nothing of is nothing anywhere: these keep their second moments.
+            before = np.maximum(self.means**2 + self.variances, 1e-300)
+            scales = np.sqrt((means**2 + factor * self.variances) / before)[:, None]
+            moved = means[:, None] + deviation * (functions - self.means[:, None])
+            functions = np.where(is_rectified(functions), scales * functions, moved)
+        made_of = tuple((source, step.scaled(deviation)) for source, step in self.made_of)
+        covariances = factor * self.covariances
+        return replace(
+            self, means=means, covariances=covariances, functions=functions, made_of=made_of
+        )
+
     def groups(self) -> Array:
         """Rows of groups of channels that are alike, (groups, grid), all of about one size."""
         rows, deviations = self.rows(), np.sqrt(self.variances)
@@ -212,7 +234,9 @@ class Channels:
 
     @cached_property
     def _latent_root(self) -> Array:
-        return root(central(self.latent_correlations()))
+        found = root(central(self.latent_correlations()))
+        # Correlations that no Gaussians have leave some with another variance than 1.
+        return np.asarray(found / np.maximum(np.sqrt((found**2).sum(0)), 1e-300))
 
     def drawn(self, values: Array) -> Array:
         """Entries of these distributions, at one position.
@@ -247,6 +271,12 @@ class Channels:
         )
         found = Channels(means, covariances, functions, self.latent, made_of, third=third)
         return replace(found, lengths=lengths)
+
+
+def is_rectified(functions: Array) -> Array:
+    """Whether functions of one sign are zero in places, (…, grid), as (…, 1)."""
+    one_sign = (functions >= 0).all(-1) | (functions <= 0).all(-1)
+    return np.asarray((one_sign & ((functions == 0).sum(-1) > 1))[..., None])
 
 
 def of_samples(values: Array) -> Channels:

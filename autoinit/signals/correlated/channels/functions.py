@@ -117,6 +117,20 @@ def shares_of(channels: Channels) -> Channels:
     return of_samples(shares.reshape(2, -1, channels.count).swapaxes(0, 1))
 
 
+def mixed(parts: Sequence[Channels | None], shares: Array) -> Channels | None:
+    """Channels whose entries are those of one of several tensors, each with its share."""
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts) or len({part.count for part in known}) > 1:
+        return None
+    means = np.asarray(sum(share * part.means for share, part in zip(shares, known, strict=True)))
+    covariances = -np.multiply.outer(means, means)
+    for share, part in zip(shares, known, strict=True):
+        covariances += share * (part.at_same_position + np.multiply.outer(part.means, part.means))
+    weights = np.multiply.outer(shares, WEIGHTS).ravel()
+    rows = marginals.quantiles(np.hstack([part.rows() for part in known]), weights)
+    return of_functions(Channels(means, covariances), rows)
+
+
 def joined(parts: Sequence[Channels | None]) -> Channels | None:
     """Those of a concatenation, whose parts may have been made of the same channels."""
     known = [part for part in parts if part is not None]

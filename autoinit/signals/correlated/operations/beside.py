@@ -8,7 +8,7 @@ import numpy as np
 
 from autoinit.signals.correlated import marginals
 from autoinit.signals.correlated.marginals import Marginal
-from autoinit.signals.correlated.operations.mixture import mixture
+from autoinit.signals.correlated.operations.mixture import either, with_channels_of
 from autoinit.signals.correlated.operations.reshape import arrange
 from autoinit.signals.correlated.pairs import mapped_along
 from autoinit.signals.correlated.positions import Axis, axes_of, maps_along
@@ -17,13 +17,13 @@ from autoinit.signals.geometry import Taps
 
 
 def beside(parts: Sequence[State], sizes: Sequence[Sequence[int]], axis: int) -> State:
-    """As `Signal.beside`; a mixture, where positions of several parts have one representative."""
+    """As `Signal.beside`; `either`, where positions of several parts have one representative."""
     parts = [arrange(part, each) for part, each in zip(parts, sizes, strict=True)]
     lengths = np.array([part.sizes[axis] for part in parts])
     total, ends = int(lengths.sum()), np.cumsum(lengths)
     whole = (*parts[0].sizes[:axis], total, *parts[0].sizes[axis + 1 :])
     if not _are_told_apart(axes_of(whole)[axis], ends[:-1]):
-        return mixture(parts, lengths.tolist())
+        return either(parts, lengths.tolist())
     # Each among zeros, and these together: parts have nothing in common.
     arrays = []
     for part, end, length in zip(parts, ends, lengths, strict=True):
@@ -45,7 +45,8 @@ def beside(parts: Sequence[State], sizes: Sequence[Sequence[int]], axis: int) ->
     gaussian = all(part.notes.latent_is_gaussian and part.marginal is marginal for part in parts)
     logs = [part.notes.log_variance for part in parts]
     notes = Annotations(latent_is_gaussian=gaussian, log_variance=float(shares**2 @ logs))
-    return State(axes_of(whole), means, cov_positions, cov_samples, marginal, notes=notes)
+    found = State(axes_of(whole), means, cov_positions, cov_samples, marginal, notes=notes)
+    return with_channels_of(found, parts, shares)
 
 
 def _are_told_apart(axis: Axis, borders: np.ndarray) -> bool:

@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from autoinit.signals.correlated import marginals
-from autoinit.signals.correlated.channels.channels import Channels
+from autoinit.signals.correlated.channels.channels import Channels, is_rectified
 from autoinit.signals.correlated.channels.functions import mapped as channels_of_functions
 from autoinit.signals.correlated.channels.functions import of_two
 from autoinit.signals.correlated.grid import (
@@ -24,7 +24,7 @@ from autoinit.signals.correlated.grid import (
     evaluated,
     without_rounding,
 )
-from autoinit.signals.correlated.known import agreeing, spatial_correlations
+from autoinit.signals.correlated.known import agreeing, spatial_correlations, uneven
 from autoinit.signals.correlated.marginals import COARSE, WEIGHTS
 from autoinit.signals.correlated.operations import sample_effects
 from autoinit.signals.correlated.operations.mixture import mixture, shares_of_same_parts
@@ -193,12 +193,37 @@ def _of_channels(
         return [beside(each, NODES, steps[0], curved=curved) for each in rows]
 
     values, _, _ = evaluated(function, points, 1, trimmed)
+    if first.axes:
+        rows = [without_rounding(each.groups()) for each in known]
+        after = at_uneven_positions(
+            after, first, values, evaluated(function, points, 1, trimmed)[0]
+        )
     notes = first.notes.keep(*OF_BRANCH, "latent_is_gaussian")
     latent = first.latent_in_channels(before)
     result = of_functions(first, values, latent, first.latent_id, notes, of_channels=True)
     shared = variance_of_means(values)
     result = replace(result, stored_marginal=None)
     return agreeing(result, shared, after), converged
+
+
+def at_uneven_positions(
+    channels: Channels, state: State, functions: Array, typical: Array
+) -> Channels:
+    """What is not linear makes other moments of positions that differ than of all together.
+
+    Args:
+        channels: after a function of all positions together.
+        state: with the positions of the result.
+        functions: of groups of channels at each of these, (positions…, groups, grid).
+        typical: of the same groups at all positions together, (groups, grid).
+    """
+    means, squares = functions @ WEIGHTS, functions**2 @ WEIGHTS
+    for axis in state.axes or ():
+        means, squares = (np.tensordot(axis.shares, each, (0, 0)) for each in (means, squares))
+    usual = typical @ WEIGHTS
+    before = float((typical**2 @ WEIGHTS - usual**2).mean())
+    factor = max(float((squares - means**2).mean()), 0.0) / before if before > 0 else 1.0
+    return channels.moved(float((means - usual).mean()), factor)
 
 
 def variance_of_means(functions: Array) -> float:
@@ -210,11 +235,12 @@ def grouped(state: State, channels: Channels) -> Array:
     """Groups of channels at the representative positions: (positions…, groups, grid)."""
     rows = channels.groups()
     means = (rows @ WEIGHTS)[:, None]
-    variances = np.maximum(state.variances - channels.shared, 0.0)
-    typical = state.average(variances)
-    relative = np.sqrt(variances / typical) if typical > 0 else np.ones_like(variances)
-    away = (state.means - state.mean)[..., None, None]
-    return np.asarray(away + means + relative[..., None, None] * (rows - means))
+    spread, relative = (each[..., None, None] for each in uneven(state))
+    centered = spread * (means - channels.means.mean()) + relative * (rows - means)
+    placed = state.means[..., None, None] + centered
+    # What a ReLU left nothing of is nothing at every position.
+    same_sign = np.where(placed * rows > 0, placed, 0.0)
+    return np.where(is_rectified(rows), same_sign, placed)
 
 
 def _of_two(function: Function, operands: Sequence[State], trimmed: bool) -> tuple[State, bool]:

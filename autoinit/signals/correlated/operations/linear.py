@@ -24,7 +24,7 @@ from autoinit.signals.correlated.marginals import GRID, STANDARD, Marginal
 from autoinit.signals.correlated.operations import sample_effects
 from autoinit.signals.correlated.operations.mixture import by_parts
 from autoinit.signals.correlated.operations.reshape import arrange, of_both
-from autoinit.signals.correlated.pairs import each_with_each, mapped_along
+from autoinit.signals.correlated.pairs import diagonal, each_with_each, mapped_along
 from autoinit.signals.correlated.positions import SpatialMap, maps_along, summed_windows
 from autoinit.signals.correlated.state import Annotations, State
 from autoinit.signals.geometry import Taps
@@ -130,7 +130,8 @@ def affine(state: State, scale: Any, offset: Any) -> State:
             state.notes, parts=(), logits=None, cov_channels=None, split=None, lineage=None
         )
         latent_id = state.latent_id if alike else next_identity()
-        moved = replace(state, notes=notes, latent_id=latent_id, stored_marginal=None)
+        means = math.copysign(1.0, a.mean()) * state.means
+        moved = replace(state, means=means, notes=notes, latent_id=latent_id, stored_marginal=None)
         return agreeing(moved, before, channels)
     if state.notes.parts and alike:
         return by_parts(state, lambda part: affine(part, scale, offset))
@@ -216,12 +217,11 @@ def _mapped_channels(
             latent = averaged(
                 replace(channels, covariances=channels.latent_correlations()), maps, spatial
             )
-            found = replace(
-                found, functions=channels.functions, latent=latent, third=channels.third
-            )
-        else:
-            found = skewed(found)
-        return agreeing(result, channels.shared, found)
+            functions = channels.functions
+            found = replace(found, functions=functions, latent=latent, third=channels.third)
+        if all(taps.moves for taps in maps):
+            return _at_some_positions(state, channels, result, found)
+        return agreeing(result, channels.shared, skewed(found))
     share = result.mean / state.mean if abs(state.mean) > 1e-9 * math.sqrt(state.variance) else 1.0
     found = channels.affine(np.array(share), np.array(0.0))
     left = result.variance - found.shared
@@ -229,6 +229,18 @@ def _mapped_channels(
     found = Channels(found.means, factor * found.at_same_position, made_of=made_of)
     notes = replace(result.notes, channels=found, known_channels=True)
     return replace(result, stored_marginal=None, notes=notes)
+
+
+def _at_some_positions(state: State, channels: Channels, result: State, found: Channels) -> State:
+    """Channels at some of their positions, which may have other moments than all together."""
+    shared, alone = result.average(diagonal(result.cov_samples, result.means.shape)), []
+    for each, common in ((state, channels.shared), (result, shared)):
+        away = each.means - each.mean
+        alone.append(each.average(each.variances + away * away) - common)
+    before, after = alone
+    factor = max(after, 0.0) / before if before > 0 else 1.0
+    spread = math.sqrt(max(shared, 0.0) / channels.shared) if channels.shared > 0 else 1.0
+    return agreeing(result, shared, found.moved(result.mean - state.mean, factor, spread))
 
 
 def _averaged(state: State, mean: State) -> Marginal:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from autoinit.signals.correlated.channels.functions import mixed
 from autoinit.signals.correlated.operations.reshape import arrange
 from autoinit.signals.correlated.pairs import each_with_each
 from autoinit.signals.correlated.state import Annotations, State
+from autoinit.signals.signal import Array
 
 
 def mixture(parts: Sequence[State], weights: Sequence[float]) -> State:
@@ -45,6 +48,24 @@ def mixture(parts: Sequence[State], weights: Sequence[float]) -> State:
         None,
         notes=Annotations(parts=tuple(shares), log_variance=log_variance),
     )
+
+
+def either(states: Sequence[State], weights: Sequence[float]) -> State:
+    """As `Signal.either`."""
+    whole = mixture(states, weights)
+    if not whole.notes.parts:
+        return whole
+    notes = replace(whole.notes, parts=())
+    found = replace(whole, stored_marginal=whole.marginal, notes=notes)
+    return with_channels_of(found, states, np.array(weights) / sum(weights))
+
+
+def with_channels_of(state: State, parts: Sequence[State], shares: Array) -> State:
+    """A state whose channels are those of one of several others at each entry."""
+    known = mixed([part.channels for part in parts], shares)
+    if known is None:
+        return state
+    return replace(state, notes=replace(state.notes, channels=known, known_channels=True))
 
 
 def by_parts(state: State, operation: Callable[[State], State]) -> State:

@@ -16,7 +16,7 @@ from autoinit.signals.correlated.operations import sample_effects
 from autoinit.signals.correlated.operations.mixture import by_parts
 from autoinit.signals.correlated.operations.reshape import arrange
 from autoinit.signals.correlated.operations.statistics import divided_by_own_variance
-from autoinit.signals.correlated.pairs import diagonal, each_with_each, mapped_along
+from autoinit.signals.correlated.pairs import at_diagonal, diagonal, each_with_each, mapped_along
 from autoinit.signals.correlated.state import OF_BRANCH, State
 from autoinit.signals.signal import MANY
 
@@ -97,7 +97,9 @@ def _without_mean(state: State, inner: float, outer: float, epsilon: float) -> S
 
 
 def over_channels(state: State, epsilon: float, count: int, *, centered: bool) -> State:
-    """Over the channels of one position: their mean is the expectation, and scales divide."""
+    """Over the channels of one position: their mean is what they share, and scales divide."""
+    if centered and state.notes.cov_channels is not None and state.channels is None:
+        state = _without_common(state)
     free = (count - 1) / count if centered else 1.0
     means = np.zeros_like(state.means) if centered else state.means
     totals = free * state.variances + means * means + epsilon
@@ -125,6 +127,21 @@ def over_channels(state: State, epsilon: float, count: int, *, centered: bool) -
     moved = replace(result, means=result.means * (mean / result.mean if result.mean else 1.0))
     square = gaussian.shrinkage(state.mean, free, epsilon, count)
     return _with_variance(moved, max(square - mean * mean, 0.0))
+
+
+def _without_common(state: State) -> State:
+    """What two channels have in common is in their mean, too."""
+    common = state.notes.cov_channels or ()
+    pairs = (state.cov_positions, state.cov_samples)
+    within, between = (each - shared for each, shared in zip(pairs, common, strict=True))
+    variances = np.maximum(diagonal(within, state.means.shape), 0.0)
+    return replace(
+        state,
+        cov_positions=at_diagonal(within, variances),
+        cov_samples=between,
+        stored_marginal=state.marginal,
+        notes=replace(state.notes, parts=(), cov_channels=None),
+    )
 
 
 def _with_variance(state: State, variance: float) -> State:

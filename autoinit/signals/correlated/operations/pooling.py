@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from autoinit.signals.correlated.channels.positions import largest_of
 from autoinit.signals.correlated.known import agreeing, spatial_correlations
 from autoinit.signals.correlated.marginals import GRID, STANDARD
 from autoinit.signals.correlated.operations.elementwise import (
+    at_uneven_positions,
     grouped,
     of_functions,
     variance_of_means,
@@ -26,6 +28,9 @@ from autoinit.signals.correlated.positions import Axis, SpatialMap, maps_along, 
 from autoinit.signals.correlated.state import State
 from autoinit.signals.geometry import Taps, Windows
 from autoinit.signals.signal import Array, next_identity
+
+# Of a deviation, by which entries at different positions may differ and count as alike.
+_ALIKE = 0.01
 
 
 def average_pool(state: State, axes: tuple[Windows, ...]) -> State:
@@ -95,17 +100,13 @@ def max_pool(state: State, axes: tuple[Windows, ...]) -> State:
         return _of_channels(
             state, known, output, numbers, correlation, same, latent, maps, averages
         )
-    means = mapped_along(state.means, [m.singles for m in maps])
-    deviations = np.sqrt(mapped_along(state.variances, [m.singles for m in maps]))
-    rising = np.sort(state.marginal.functions)
-    functions = np.empty((*means.shape, *rising.shape))
-    for place in np.ndindex(means.shape):
+    functions = _in_windows(np.sort(state.functions()), maps)
+    for place in np.ndindex(numbers.shape):
         top = marginals.largest(int(numbers[place]), round(float(correlation[place]), 2))
-        for node, row in enumerate(rising):
+        for node, row in enumerate(functions[place]):
             functions[(*place, node)] = np.interp(top, GRID, row)
-    functions = means[..., None, None] + deviations[..., None, None] * functions
     latent_id = ("max_pool", state.identity, *(windows.tobytes() for windows in axes))
-    frame = State(output, means, same, same, STANDARD)
+    frame = State(output, np.zeros(numbers.shape), same, same, STANDARD)
     notes = state.notes.keep("log_variance")
     return of_functions(frame, functions, np.clip(latent, -1.0, 1.0), latent_id, notes)
 
@@ -122,16 +123,13 @@ def _of_channels(
     averages: Sequence[Taps],
 ) -> State:
     """Of channels that are known, and of groups of them at each position."""
-    rising = np.sort(grouped(state, known))
-    for axis, each in enumerate(maps):
-        rising = np.moveaxis(np.tensordot(each.singles, rising, (1, axis)), 0, axis)
-    functions = np.empty_like(rising)
+    functions = _in_windows(np.sort(grouped(state, known)), maps)
     tops = [
         marginals.largest(int(number), round(float(apart), 2))
         for number, apart in zip(numbers.flat, correlation.flat, strict=True)
     ]
     for top, place in zip(tops, np.ndindex(numbers.shape), strict=True):
-        for group, row in enumerate(rising[place]):
+        for group, row in enumerate(functions[place]):
             functions[(*place, group)] = np.interp(top, GRID, row)
     frame = State(output, np.zeros(numbers.shape), same, same, STANDARD)
     notes = state.notes.keep("log_variance", "latent_is_gaussian")
@@ -145,7 +143,32 @@ def _of_channels(
     spatial = functools.partial(spatial_correlations, state, known.shared)
     number = round(float(result.average(numbers)))
     found = largest_of(known, averages, typical, number, spatial)
+    alike = [np.interp(typical, GRID, row) for row in np.sort(known.groups())]
+    found = at_uneven_positions(found, result, functions, np.array(alike))
     return agreeing(replace(result, stored_marginal=None), shared, found)
+
+
+def _in_windows(rising: Array, maps: Sequence[SpatialMap]) -> Array:
+    """Distributions of an entry of each window, whatever its position.
+
+    Args:
+        rising: at each position, (positions…, rows, grid).
+        maps: averages over the windows, along each axis.
+    """
+    average = rising
+    for axis, each in enumerate(maps):
+        average = np.moveaxis(np.tensordot(each.singles, average, (1, axis)), 0, axis)
+    scale = math.sqrt(float((rising**2 @ marginals.WEIGHTS).mean()))
+    if float(np.ptp(rising, tuple(range(len(maps)))).max()) <= _ALIKE * scale:
+        return average
+    for place in np.ndindex(average.shape[:-2]):
+        shares = [each.singles[at] for each, at in zip(maps, place, strict=True)]
+        window = np.ix_(*(np.flatnonzero(each) for each in shares))
+        weights = functools.reduce(np.multiply.outer, shares, np.ones(()))[window].ravel()
+        rows = rising[window].reshape(len(weights), *rising.shape[-2:]).swapaxes(0, 1)
+        every = np.multiply.outer(weights, marginals.WEIGHTS).ravel()
+        average[place] = marginals.quantiles(rows.reshape(len(rows), -1), every)
+    return average
 
 
 def _root_product(values: Array) -> Array:

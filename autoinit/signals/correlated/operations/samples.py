@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.random import Generator
@@ -17,10 +18,11 @@ from autoinit.signals.correlated.channels.channels import (
     MOST_ENTRIES,
     Channels,
     central,
+    of_functions,
     root,
 )
-from autoinit.signals.correlated.known import agreeing
-from autoinit.signals.correlated.marginals import STANDARD
+from autoinit.signals.correlated.known import agreeing, uneven
+from autoinit.signals.correlated.marginals import GRID, STANDARD
 from autoinit.signals.correlated.operations.linear import affine
 from autoinit.signals.correlated.operations.reshape import flatten
 from autoinit.signals.correlated.pairs import Array, as_matrix, diagonal, each_with_each, products
@@ -129,13 +131,38 @@ def entries_of(state: State) -> Channels | None:
     known, counts = state.channels, state.means.shape
     if known is None or not counts or math.prod(state.sizes) * known.count > _MOST_UNITS:
         return None
-    return flatten(state).channels
+    units = flatten(state).channels
+    if known.functions is None or units is None:
+        return units
+    rows = _at_positions(state, known, known.functions.T).reshape(len(GRID), -1).T
+    if units.bend is not None:
+        return replace(units, functions=rows, latent=units.bend.latent)
+    return of_functions(units, rows)
+
+
+def _at_positions(state: State, known: Channels, values: Array) -> Array:
+    """Entries of channels, (samples, …, channels), as they are at each real position.
+
+    Returns:
+        (samples, positions…, channels).
+    """
+    counts = state.means.shape
+    places = np.ix_(*(axis.singles(np.arange(axis.size)) for axis in state.axes or ()))
+    spread, relative, means = (
+        np.expand_dims(each[places] if counts else each, -1)
+        for each in (*uneven(state), state.means)
+    )
+    if values.ndim <= len(counts) + 1:
+        values = np.expand_dims(values, tuple(range(1, len(counts) + 1)))
+    away = spread * (known.means - known.means.mean())
+    placed = means + away + relative * (values - known.means)
+    return np.where(values == 0.0, 0.0, placed)  # what a ReLU left nothing of
 
 
 def drawn(
     state: State, generator: Generator, shape: Sequence[int], entries: Callable[[], Channels | None]
 ) -> Array | None:
-    """Gaussian samples with a state's covariances; None where entries have nothing in common.
+    """Samples with a state's distribution; None for Gaussians that have nothing in common.
 
     Covariances are taken as products over the axes.
 
@@ -149,6 +176,8 @@ def drawn(
     known = state.channels
     if known is not None and known.count == shape[-1] and state.sizes == tuple(shape[1:-1]):
         return _of_channels(state, known, generator, shape, entries)
+    if not state.marginal.is_gaussian and state.sizes == tuple(shape[1:-1]):
+        return _of_functions(state, generator, shape)
     shared = state.average(diagonal(state.cov_samples, counts))
     apart = state.cov_positions - state.cov_samples
     own = state.average(diagonal(apart, counts))
@@ -168,6 +197,29 @@ def drawn(
         common = generator.standard_normal((1, *shape[1:]))
         values = values + _with_covariances(state, common, state.cov_samples, shared)
     return np.asarray(values + state.mean)
+
+
+def _of_functions(state: State, generator: Generator, shape: Sequence[int]) -> Array:
+    """Functions of Gaussians that correlate, in each sample one of those that samples may have."""
+    counts, nodes = state.means.shape, state.marginal.functions
+    within, between = state.latent()
+    own, shared = (
+        state.average(np.maximum(diagonal(pairs, counts), 0.0))
+        for pairs in (within - between, between)
+    )
+    values = _with_covariances(state, generator.standard_normal(shape), within - between, own)
+    if shared > _NOTHING * own:
+        common = generator.standard_normal((1, *shape[1:]))
+        values = values + _with_covariances(state, common, between, shared)
+    chosen = generator.integers(len(nodes), size=shape[0])
+    for node, function in enumerate(nodes):
+        values[chosen == node] = np.interp(values[chosen == node], GRID, function)
+    places = np.ix_(*(axis.singles(np.arange(axis.size)) for axis in state.axes or ()))
+    means, deviations = (
+        np.expand_dims(each[places] if counts else each, -1)
+        for each in (state.means, state.deviations)
+    )
+    return np.asarray(means + deviations * values)
 
 
 def _of_channels(
@@ -192,10 +244,7 @@ def _of_channels(
     typical = state.average(diagonal(within, counts))
     if typical > 0:
         values = _with_covariances(state, values, within, typical) / math.sqrt(typical)
-    values = known.drawn(values)
-    places = np.ix_(*(axis.singles(np.arange(axis.size)) for axis in state.axes or ()))
-    away = (state.means - state.mean)[places] if counts else 0.0
-    return np.asarray(values + np.expand_dims(away, -1))
+    return _at_positions(state, known, known.drawn(values))
 
 
 def _with_covariances(state: State, values: Array, pairs: Array, variance: float) -> Array:
