@@ -16,8 +16,11 @@ class Workspace:
             identities in the key are its own.
         copies: of layers, by their identity; None for one that cannot be copied.
         sampled: by call and what was asked, the latest results by the digest of what arrived.
+        related: whether operands that meet were made of the same channels, by the
+            form of the calls before.
     """
 
     compiled: dict[Hashable, tuple[Any, Any]] = field(default_factory=dict)
     copies: dict[int, Any] = field(default_factory=dict)
     sampled: dict[Hashable, dict[Hashable, Any]] = field(default_factory=dict)
+    related: dict[Hashable, bool] = field(default_factory=dict)

@@ -15,11 +15,13 @@ from threadpoolctl import ThreadpoolController
 from autoinit.errors import AutoInitError, RuleError
 from autoinit.graph.model_graph import Call, ModelGraph, Parameter
 from autoinit.graph.shapes import last_uses
+from autoinit.propagation.dependence import SUMS_OF_PRODUCTS, form_of, is_related, regions
 from autoinit.propagation.values import Values
 from autoinit.rules.fallbacks import not_run, pass_through, without_rule
 from autoinit.rules.kernel_sources import Latents
 from autoinit.rules.operations.signs import never_negative
 from autoinit.rules.registry import Context, RuleResult, Support
+from autoinit.rules.sampling import sample_calls
 from autoinit.rules.shared_kernels import SharedKernels, variables_met_again
 from autoinit.signals.scaled import alike, settled
 from autoinit.signals.signal import Lineage, Observed, Signal
@@ -62,6 +64,7 @@ class Walk:
         # Factors of the products that their other factor is added to, and those calls' inputs.
         self.gates: dict[int, Signal] = {}
         self.gated = _gated(graph)
+        self.regions = regions(graph)
         self.signals: dict[int, Signal] = {}
         self.lineages: dict[Hashable, int] = {}
         owners = [id(call.layer) for call in graph.calls if call.part != "activation"]
@@ -75,15 +78,24 @@ class Walk:
         results: list[RuleResult] = []
         # Its matrices are small: threads would wait for each other more than they compute.
         with _BLAS.limit(limits=1):
-            for call, finished in zip(
-                self.graph.calls, last_uses(self.graph, running=False), strict=True
-            ):
+            for call, finished in zip(self.graph.calls, self._last_uses(), strict=True):
                 results.append(self._result_of(call))
                 # Signals may be large: they are let go of once nothing reads them.
                 for index in finished:
                     del self.signals[index]
                     self.values.known.pop(index, None)
         return tuple(results)
+
+    def _last_uses(self) -> list[set[int]]:
+        """By call the values that are needed no more: sources of what is sampled last longer."""
+        ends = [set(each) for each in last_uses(self.graph, running=False)]
+        for place, region in self.regions.items():
+            if type(region.calls[-1].layer).__name__ in SUMS_OF_PRODUCTS:
+                sources = {value.index for value in region.sources}
+                for finished in ends[:place]:
+                    ends[place] |= finished & sources
+                    finished -= sources
+        return ends
 
     def _result_of(self, call: Call) -> RuleResult:
         try:
@@ -170,11 +182,38 @@ class Walk:
             result = registration.apply(call, arrived, context)
         if result.support is Support.PASS_THROUGH:
             result = without_rule(result, call, arrived, context)
+        elif self._is_related(call, arrived, result):
+            result = self._of_related(call, context) or replace(result, support=Support.APPROXIMATE)
         if not all(signal.finite for signal in arrived):
             # Some rules would make figures of it again, as normalisation does.
             unknown = self.kind.gaussian(math.nan, math.nan)
             result = replace(result, signals=(unknown,) * len(call.outputs))
         return result
+
+    def _is_related(self, call: Call, arrived: Sequence[Signal], result: RuleResult) -> bool:
+        """Whether operands depend on each other that the rule took as independent."""
+        region = self.regions.get(call.index)
+        if region is None or not all(signal.finite for signal in arrived):
+            return False
+        alike = len({signal.latent_id for signal in arrived}) == 1
+        if type(call.layer).__name__ not in SUMS_OF_PRODUCTS and alike:
+            return False  # entry by entry, functions of the same Gaussians
+        found, form = self.graph.workspace.related, form_of(region)
+        if form not in found:
+            found[form] = is_related(region, self.values.known)
+        return found[form]
+
+    def _of_related(self, call: Call, context: Context) -> RuleResult | None:
+        """What products have in common, by samples of what their operands were made of."""
+        if type(call.layer).__name__ not in SUMS_OF_PRODUCTS:
+            return None
+        region = self.regions[call.index]
+        sources = [(value, self.signals[value.index]) for value in region.sources]
+        found = sample_calls(region.calls, sources, self.values.known, context)
+        if found is None:
+            return None
+        signals, error = found
+        return RuleResult(signals, Support.SAMPLED, standard_error=error)
 
     def _context_of(self, call: Call) -> Context:
         known = self.values.of(call.inputs)

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 from autoinit.graph.changing import values_of
 from autoinit.graph.compiled import run_compiled, steps_of
 from autoinit.graph.keras_internals import clear_losses, layers_in, seed_generators
-from autoinit.graph.model_graph import Call, Shape
+from autoinit.graph.model_graph import Call, Shape, Value
 from autoinit.randomness import derived, python_seed
 from autoinit.rules.registry import Context
 from autoinit.signals.signal import Signal
@@ -165,63 +165,165 @@ def sample_function(
 ) -> tuple[Signal, float]:
     """Moments of a function of several entries of a sample, such as log-softmax."""
     generator = np.random.default_rng(seed)
-    entries = math.prod(size or 1 for size in shape[1:])
-    samples = max(200_000 // entries, 64)
-    collected = []
+    sample = tuple(size or 1 for size in shape[1:])
+    samples = max(200_000 // math.prod(sample), 64)
+    found = _Outputs(type(signal))
     for _ in range(_FEWEST):
-        tensor = keras.ops.convert_to_tensor(_alone(generator, (samples, *shape[1:]), signal))
-        collected.append(moments_of(keras.ops.convert_to_numpy(function(tensor))))
-    table = np.array(collected)
-    mean, second = table.mean(0)
-    return type(signal).gaussian(mean, second - mean * mean), standard_error(table)
+        tensor = keras.ops.convert_to_tensor(signal.drawn(generator, (samples, *sample)))
+        found.add([keras.ops.convert_to_numpy(function(tensor))])
+    (result,) = found.signals([True])
+    return result, found.error
 
 
 def sample_operation(
     call: Call, inputs: Sequence[Signal], context: Context
 ) -> tuple[tuple[Signal, ...], float] | None:
-    """Moments of an operation's outputs for independent entries, as many samples as in a batch.
-
-    Truth values are drawn by their probability, integers evenly from a range that has the
-    signal's mean and variance, everything else from a Gaussian.
+    """Moments of an operation's outputs for samples of its inputs, as many as in a batch.
 
     Returns:
         As `sample_layer`; None where the operation cannot be run on these, or gives no numbers.
     """
-    generator = np.random.default_rng([context.seed, call.index])
-    samples = min(max(_MOST_AT_ONCE // max(v.entries for v in call.inputs), 2), context.batch)
+    return sample_calls([call], zip(call.inputs, inputs, strict=True), context.known, context)
+
+
+def sample_calls(
+    calls: Sequence[Call],
+    sources: Iterable[tuple[Value, Signal]],
+    known: Mapping[int, Any],
+    context: Context,
+) -> tuple[tuple[Signal, ...], float] | None:
+    """Moments of the last call's outputs, of samples of what the first ones read.
+
+    Truth values are drawn by their probability, integers evenly from a range that has the
+    signal's mean and variance; constants, and masks of which there are samples, are what they are.
+
+    Args:
+        calls: in order.
+        sources: all that these read and do not make.
+        known: arrays of constants, and of samples, by value index.
+        context: of the rules.
+
+    Returns:
+        As `sample_layer`; None where a call cannot be run on these, or gives no numbers.
+    """
+    last, given = calls[-1], {value.index: (value, signal) for value, signal in sources}
+    generator = np.random.default_rng([context.seed, last.index])
+    entries = [value.entries for value, _ in given.values()]
+    entries += [value.entries for call in calls for value in call.outputs]
+    if len(calls) > 1 and max(entries) > _MOST_AT_ONCE:
+        return None
+    samples = min(max(_MOST_AT_ONCE // max(entries), 2), context.batch)
     batches = min(max(math.ceil(context.samples / samples), _FEWEST), _MOST_BATCHES)
-    given = {
-        value.index: (value, signal) for value, signal in zip(call.inputs, inputs, strict=True)
-    }
-    collected: list[list[tuple[float, float]]] = []
-    with python_seed(derived(context.seed, call.index)):
-        for batch in range(batches):
-            drawn = {
-                index: keras.ops.convert_to_tensor(
-                    _draw_as(value.dtype, generator, value.sizes(samples), signal)
-                )
-                for index, (value, signal) in given.items()
-            }
-            try:
-                outputs = call.run(
-                    [drawn[value.index] for value in call.inputs], context.training, samples
-                )
-                found = [moments_of(keras.ops.convert_to_numpy(each)) for each in outputs]
-            except Exception:  # an operation raises what it likes, of what it cannot take
-                return None
-            collected.append(found)
-            if not np.isfinite(collected[-1]).all():
-                return None
-            if batch + 1 >= _FEWEST and _known(np.array(collected)[:, 0]):
-                break
-    table = np.array(collected)  # (batches, outputs, 2)
-    kind = type(inputs[0])
-    means, seconds = table.mean(0).T
-    signals = tuple(
-        kind.gaussian(mean, second - mean * mean)
-        for mean, second in zip(means, seconds, strict=True)
-    )
-    return signals, standard_error(table[:, 0])
+    found = _Outputs(next(type(signal) for _, signal in given.values()))
+    with python_seed(derived(context.seed, last.index)), contextlib.ExitStack() as stack:
+        try:
+            run = [stack.enter_context(_of_copy(call, context)) for call in calls]
+            for batch in range(batches):
+                tensors = {
+                    index: keras.ops.convert_to_tensor(
+                        _drawn_or_known(value, signal, known, generator, samples)
+                    )
+                    for index, (value, signal) in given.items()
+                }
+                for call in run:
+                    outputs = call.run(
+                        [tensors[value.index] for value in call.inputs], context.training, samples
+                    )
+                    tensors |= dict(
+                        zip((value.index for value in call.outputs), outputs, strict=True)
+                    )
+                found.add([keras.ops.convert_to_numpy(each) for each in outputs])
+                if not found.finite:
+                    return None
+                if batch + 1 >= _FEWEST and found.known:
+                    break
+        except Exception:  # a call raises what it likes, of what it cannot take
+            return None
+    positions = [
+        value.dtype.startswith(("float", "bfloat"))
+        and value.rows == 1
+        and tuple(output.shape) == (samples, *value.sample)
+        for value, output in zip(last.outputs, outputs, strict=True)
+    ]
+    return found.signals(positions), found.error
+
+
+class _Outputs:
+    """What batches of samples give.
+
+    Args:
+        kind: of the signals that are made of them.
+    """
+
+    def __init__(self, kind: type[Signal]) -> None:
+        self.kind = kind
+        self.moments: list[list[tuple[float, float]]] = []
+        self.kept: list[list[Any]] = []
+
+    def add(self, outputs: Sequence[Any]) -> None:
+        """One more batch, of each output."""
+        self.moments.append([moments_of(each) for each in outputs])
+        if not self.kept or self.kind.looks_at_samples:
+            most = max(_MOST_KEPT // sum(map(np.size, outputs)), 1)
+            self.kept = [*self.kept, list(outputs)][-most:]
+
+    @property
+    def finite(self) -> bool:
+        """Whether the latest batch gave numbers."""
+        return bool(np.isfinite(self.moments[-1]).all())
+
+    @property
+    def known(self) -> bool:
+        """Whether the first output's variance is, precisely enough."""
+        return _known(np.array(self.moments)[:, 0])
+
+    @property
+    def error(self) -> float:
+        """Standard error of the first output's variance."""
+        return standard_error(np.array(self.moments)[:, 0])
+
+    def signals(self, positions: Sequence[bool]) -> tuple[Signal, ...]:
+        """A signal for each output.
+
+        Args:
+            positions: whether its axes are those of samples, positions and channels.
+        """
+        means, seconds = np.array(self.moments).mean(0).T
+        found = []
+        for place, (mean, second) in enumerate(zip(means, seconds, strict=True)):
+            variance = second - mean * mean
+            values = np.concatenate([batch[place] for batch in self.kept])
+            if positions[place]:
+                values = values if values.ndim > 1 else values[:, None]
+                found.append(self.kind.of_samples(mean, variance, values, len(self.kept)))
+            else:
+                found.append(self.kind.gaussian(mean, variance))
+        return tuple(found)
+
+
+@contextlib.contextmanager
+def _of_copy(call: Call, context: Context) -> Iterator[Call]:
+    """A layer's call as one that leaves its state as it is."""
+    if isinstance(call.layer, keras.Layer) and call.layer.variables:
+        with _copied(call, context) as copied:
+            yield copied
+    else:
+        yield call
+
+
+def _drawn_or_known(
+    value: Value,
+    signal: Signal,
+    known: Mapping[int, Any],
+    generator: np.random.Generator,
+    samples: int,
+) -> Any:
+    values = known.get(value.index)
+    if values is not None and value.constant:
+        return values
+    if values is not None and value.rows == 1 and not value.dtype.startswith("float"):
+        return np.asarray(values)[np.arange(samples) % len(values)]
+    return _draw_as(value, generator, value.sizes(samples), signal)
 
 
 @contextlib.contextmanager
@@ -274,14 +376,10 @@ def copy_of(layer: Any) -> Any:
     return clone
 
 
-def _alone(generator: np.random.Generator, shape: tuple[Any, ...], signal: Signal) -> Any:
-    """Independent entries."""
-    return Signal.drawn(signal, generator, shape)
-
-
 def _draw_as(
-    dtype: str, generator: np.random.Generator, shape: tuple[Any, ...], signal: Signal
+    value: Value, generator: np.random.Generator, shape: tuple[Any, ...], signal: Signal
 ) -> Any:
+    dtype = value.dtype
     if dtype == "bool":
         return generator.random(shape) < signal.mean
     if dtype.startswith(("int", "uint")):
@@ -289,7 +387,9 @@ def _draw_as(
         number = max(round(math.sqrt(12 * signal.variance + 1)), 1)
         first = round(signal.mean - (number - 1) / 2)
         return generator.integers(first, first + number, shape).astype(dtype)
-    return _alone(generator, shape, signal).astype("float32")
+    if value.constant or value.rows != 1 or not value.sample:
+        return Signal.drawn(signal, generator, shape).astype("float32")
+    return signal.drawn(generator, shape)
 
 
 def _run(call: Call, tensors: Sequence[Any], context: Context) -> list[Any]:

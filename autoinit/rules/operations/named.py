@@ -54,6 +54,13 @@ def _reduced(call: Call, axis: Any = None) -> Reduced | None:
     return None if reduced.of_batch or not reduced.places else reduced
 
 
+def _of_alike(call: Call, signal: Signal, axis: Any = None) -> Reduced | None:
+    """None, too, over channels of which each is known: they are sampled then."""
+    reduced = _reduced(call, axis)
+    apart = reduced is not None and reduced.channels > 1 and signal.tells_channels_apart
+    return None if apart else reduced
+
+
 def mean(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | None:
     """Positions share what they have in common, and channels what is known of them."""
     return _over_axes(call, inputs[0], lambda reduced: 1)
@@ -76,7 +83,7 @@ def _over_axes(call: Call, signal: Signal, scale: Callable[[Reduced], float]) ->
 
 def count_nonzero(call: Call, inputs: Sequence[Signal], context: Context) -> Signal | None:
     """A sum of truth values."""
-    reduced = _reduced(call)
+    reduced = _of_alike(call, inputs[0])
     if reduced is None:
         return None
     return _mean(_is_true(call, inputs[0]), reduced).affine(reduced.count, 0.0)
@@ -112,7 +119,7 @@ def _averaging(signal: Signal, channels: int) -> KernelMoments:
 
 def largest(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | Signal | None:
     """As max pooling."""
-    reduced = _reduced(call)
+    reduced = _of_alike(call, inputs[0])
     if reduced is None or getattr(call.layer, "initial", None) is not None:
         return None
     return _largest(inputs[0], reduced)
@@ -120,7 +127,7 @@ def largest(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResul
 
 def smallest(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | Signal | None:
     """Minus the largest of the negatives."""
-    reduced = _reduced(call)
+    reduced = _of_alike(call, inputs[0])
     if reduced is None or getattr(call.layer, "initial", None) is not None:
         return None
     return _largest(inputs[0].affine(-1.0, 0.0), reduced).affine(-1.0, 0.0)
@@ -139,7 +146,7 @@ def _largest(signal: Signal, reduced: Reduced) -> Signal:
 
 def every(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | None:
     """P(all) = pᴷ of K independent truth values."""
-    reduced = _reduced(call)
+    reduced = _of_alike(call, inputs[0])
     if reduced is None:
         return None
     probability = _is_true(call, inputs[0]).mean ** reduced.count
@@ -148,7 +155,7 @@ def every(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult 
 
 def any_of(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | None:
     """1 − P(none)."""
-    reduced = _reduced(call)
+    reduced = _of_alike(call, inputs[0])
     if reduced is None:
         return None
     probability = 1 - (1 - _is_true(call, inputs[0]).mean) ** reduced.count
@@ -174,7 +181,7 @@ def _support(reduced: Reduced) -> Support:
 
 def product(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | None:
     """Means and second moments multiply (eq. 14)."""
-    reduced = _reduced(call)
+    reduced = _of_alike(call, inputs[0])
     if reduced is None:
         return None
     mean, second = inputs[0].mean, inputs[0].second_moment
@@ -190,7 +197,7 @@ def spread(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult
     In general of the same mean v·(K − 1)/K and variance v²·(K − 1)·((K − 1)κ − K + 3)/K³, κ being
     the entries' kurtosis.
     """
-    reduced = _reduced(call)
+    reduced = _of_alike(call, inputs[0])
     if reduced is None:
         return None
     return RuleResult((_variance(inputs[0], reduced),), _support(reduced))
@@ -198,7 +205,7 @@ def spread(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult
 
 def deviation(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | None:
     """The root of the variance."""
-    reduced = _reduced(call)
+    reduced = _of_alike(call, inputs[0])
     if reduced is None:
         return None
     return RuleResult((_variance(inputs[0], reduced).map(np.sqrt)[0],), _support(reduced))
@@ -226,19 +233,20 @@ def _chi_square(scale: float, freedom: float, z: Any) -> Any:
 
 def moments(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | None:
     """Mean and variance."""
-    reduced = _reduced(call, call.layer.axes)
+    reduced = _of_alike(call, inputs[0], call.layer.axes)
     if reduced is None:
         return None
     found = (_mean(inputs[0], reduced), _variance(inputs[0], reduced))
     return RuleResult(found, _support(reduced))
 
 
-def place(call: Call, inputs: Sequence[Signal], context: Context) -> Signal | None:
+def place(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | None:
     """Where the largest is: every place is as likely."""
-    reduced = _reduced(call)
+    reduced = _of_alike(call, inputs[0])
     if reduced is None:
         return None
-    return type(inputs[0]).gaussian((reduced.count - 1) / 2, (reduced.count**2 - 1) / 12)
+    found = type(inputs[0]).gaussian((reduced.count - 1) / 2, (reduced.count**2 - 1) / 12)
+    return RuleResult((found,), _support(reduced))
 
 
 def softmax(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | None:

@@ -1,7 +1,8 @@
 """Sums of products: matrix products, `einsum`, and the attention that is made of them.
 
 One operand may be a parameter, which is then a kernel that AutoInit draws. Two signals are taken
-as independent; that is right for queries, keys and values, which have weights of their own.
+as independent; that is right for queries, keys and values, which have weights of their own. Where
+it is not, `autoinit/propagation/dependence.py` tells, and the product is sampled.
 """
 
 from __future__ import annotations
@@ -138,8 +139,7 @@ def product(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResul
     ]
     labels = (plain[0][0], plain[1][0], wanted)
     result = signals[0].contract(signals[1], labels, sizes)
-    same = values[0] is not None and values[0] == values[1]
-    return RuleResult((result,), Support.APPROXIMATE if same else Support.EXACT)
+    return RuleResult((result,), Support.EXACT)
 
 
 def _broadcast(signal: Signal, term: str, shape: tuple[int, ...], sizes: dict[str, int]) -> Signal:
@@ -168,7 +168,6 @@ def attention(call: Call, inputs: Sequence[Signal], context: Context) -> RuleRes
     scale = 1 / math.sqrt(units) if scale is None else float(scale)
     logits = query.contract(key, ("tnh", "snh", "nts"), sizes).affine(scale, 0.0)
     bias = given.get("bias")
-    approximate = isinstance(bias, TensorRef) or call.inputs[0] in call.inputs[1:]
     if isinstance(bias, TensorRef):
         logits = logits.combine("add", [by_value[bias.value][1].arrange([heads, targets])])
     is_causal = given.get("is_causal") or getattr(call.layer, "is_causal", False)
@@ -176,6 +175,7 @@ def attention(call: Call, inputs: Sequence[Signal], context: Context) -> RuleRes
     masking = masking_of(given.get("mask"), call, inputs, context, sources, earlier)
     shares = logits.softmax(sources, masking)
     result = shares.contract(value, ("nts", "snh", "tnh"), sizes)
+    approximate = isinstance(bias, TensorRef)
     return RuleResult((result,), Support.APPROXIMATE if approximate else Support.EXACT)
 
 
