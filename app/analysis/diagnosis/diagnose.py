@@ -29,6 +29,7 @@ from app.analysis.diagnosis.linter.optimizers import (
 )
 from app.analysis.diagnosis.linter.training import statistics_mismatch
 from app.analysis.diagnosis.linter.zeros import zero_kernels
+from app.analysis.diagnosis.measured.dropout import dropout_upon_dropout
 from app.analysis.diagnosis.measured.flow import Point, statistic_branches
 from app.analysis.diagnosis.measured.inputs import (
     UNSCALED,
@@ -195,6 +196,7 @@ def measured_faults(measured: Measured) -> Iterator[Fault]:
     """All faults that the figures of a series show."""
     points = points_of(measured)
     yield from unreached(measured)
+    yield from dropout_upon_dropout(measured)
     yield from unscaled_inputs(measured)
     yield from not_finite(measured)
     yield from gradient_not_finite(measured)

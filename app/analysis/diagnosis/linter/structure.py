@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from app.analysis.diagnosis.fault import Consequence, Fault, found_by
 from app.analysis.diagnosis.linter.architecture import (
@@ -52,7 +51,6 @@ def structural(architecture: Architecture) -> Iterator[Fault]:
         _bottleneck,
         _unscaled,
         _dropout_of_nearly_all,
-        _dropout_upon_dropout,
         _dropout_of_answers,
     )
     yield from found_by(rules, architecture)
@@ -423,48 +421,6 @@ def _dropout_of_nearly_all(architecture: Architecture) -> Iterator[Fault]:
                 step,
                 f"{step.path!r} drops {rate:.0%} of what it gets in training, and leaves "
                 f"{1 - rate:.0%}: rate is the share to drop.",
-                "lower_rate",
-            )
-            return
-
-
-# Shares that dropout keeps, multiplied along a path, times the units of its narrowest layer. By
-# Adam in 400 steps, classifiers of digits were right for 1 and 19 % beyond chance at 0.5 and 1
-# (three layers of 64 units with a rate of 0.8, six with 0.5), for 37 % at 1.7, for 66 to 78 % at
-# 2.6 to 6.4; with 512 units for 88 to 98 % at 4 to 14 (0.8, 0.7 and 0.9 in two and three layers,
-# 0.5 in six).
-_TOO_FEW_KEPT = 1.5
-
-
-class _Kept(NamedTuple):
-    """What dropout leaves up to a step: a share, of so many units at the fewest, in how many."""
-
-    share: float = 1.0
-    units: float = math.inf
-    layers: int = 0
-
-
-def _dropout_upon_dropout(architecture: Architecture) -> Iterator[Fault]:
-    """Rates that leave nothing together: noise that each layer adds is multiplied by the next."""
-    levels: list[_Kept] = []
-    dense: list[bool] = []  # whether a step hands on what a dense layer gave
-    for step in architecture.steps:
-        kept = max((levels[index] for index in step.inputs), default=_Kept())
-        from_dense = len(step.inputs) == 1 and not step.is_kernel and dense[step.inputs[0]]
-        rate = step.config.get("rate")
-        dropped = from_dense and "Dropout" in step.class_name
-        if dropped and isinstance(rate, int | float):
-            units = min(kept.units, step.channels or math.inf)
-            kept = _Kept(kept.share * (1.0 - rate), units, kept.layers + 1)
-        levels.append(kept)
-        dense.append(step.class_name == "Dense" or from_dense)
-        if dropped and kept.layers > 1 and kept.share * kept.units < _TOO_FEW_KEPT:
-            yield _fault(
-                "dropout_rate",
-                step,
-                f"Up to {step.path!r} dropout leaves {number(kept.share)} of the signal in "
-                f"training, layer upon layer: of {kept.units:,} units, which are too few to "
-                "average its noise.",
                 "lower_rate",
             )
             return

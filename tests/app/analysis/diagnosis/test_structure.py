@@ -156,30 +156,6 @@ def test_faults_are_found_where_they_are(name):
         assert found[code] == "here"
 
 
-@pytest.mark.parametrize(
-    ("rate", "count", "units", "told"),
-    [
-        (0.8, 3, 64, True),  # 0.5 units
-        (0.5, 6, 64, True),  # 1 unit
-        (0.7, 3, 64, False),  # 1.7
-        (0.8, 3, 512, False),
-        (0.5, 6, 512, False),
-        (0.1, 12, 64, False),
-    ],
-)
-def test_dropout_upon_dropout_leaves_nothing_of_few_units(rate, count, units, told):
-    parts = [p for _ in range(count) for p in (dense(units, "relu"), layers.Dropout(rate))]
-    found = structural(read(chain((64,), *parts, dense(3, "softmax"))))
-    assert [f.remedy for f in found] == (["lower_rate"] if told else [])
-
-
-def test_what_goes_round_dropout_is_kept():
-    x = given = keras.Input((16,))
-    for _ in range(6):
-        x = layers.Add()([x, layers.Dropout(0.5)(dense(16, "relu")(x))])
-    assert list(structural(read(keras.Model(given, dense(3, "softmax")(x))))) == []
-
-
 @pytest.mark.parametrize(("steps", "borne"), [(8, True), (16, False), (None, False)])
 def test_a_sigmoids_state_forgets_what_came_some_steps_ago(steps, borne):
     model = chain((steps, 3), layers.SimpleRNN(4, "sigmoid"), dense(2))
