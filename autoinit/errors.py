@@ -82,7 +82,7 @@ class CannotTrainError(AutoInitError):
 def said_by_keras(error: BaseException) -> str:
     """An error's text in one line, without colours, arguments and names of kernels."""
     text = re.sub(r"\x1b\[[0-9;]*m|\{\{.*?\}\}", "", " ".join(str(error).split()))
-    text = re.split(r" Arguments received by | \[Op:", text)[0]
+    text = re.split(r" Arguments received by | Received: config=| \[Op:", text)[0]
     text = re.sub(r"Exception encountered when calling (\w+)\.call\(\)\.", r"\1:", text)
     return " ".join("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text).split())
 

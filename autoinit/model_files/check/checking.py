@@ -44,6 +44,7 @@ from autoinit.model_files.check.values import objection_to_list, objection_to_nu
 from autoinit.model_files.read.hdf5 import quoted
 from autoinit.model_files.read.reading import FileRecord
 
+_FUNCTIONS = ("function", "__lambda__")
 _OF_FOURIER_FEATURES = ("gaussian", "laplacian")
 _WRITE_GRAPH = (
     "write it with the functional API, keras.Model(inputs, outputs), or as keras.Sequential with "
@@ -211,6 +212,8 @@ class _Walk:
             layers, returned = config["layers"], config.get("output_layers")
             if not address.custom:
                 self._trim(entry, config)
+                if not config.get("name"):
+                    config["name"] = shape.lower()  # as Keras names it
             self._visit_arguments(config, place, but="layers")
         self._require_graph(entry, shape, layers, place)
         self.accepted.append((entry, address))
@@ -292,11 +295,13 @@ class _Walk:
             raise self._bad(
                 f"holds a class without a name as its {printable(task.argument)}", place
             )
+        if task.role == names.ANY and kind not in _FUNCTIONS:
+            task = task._replace(role=self.lookup.role(value))
         if task.role == names.LAYER:
             self._visit_layer(value, task)
         elif kind in self.lookup.vocabulary.values:
             self._visit_value(value, task)
-        elif kind in ("function", "__lambda__"):
+        elif kind in _FUNCTIONS:
             self._visit_function(value, task)
         elif task.role == names.POLICY:
             self._visit_policy(value, task)
@@ -345,7 +350,8 @@ class _Walk:
         self.accepted.append((entry, address))
         config = entry.get("config")
         if isinstance(config, dict) and "class_name" not in config:
-            self._visit_arguments(config, place)
+            # Arguments of a class of one's own have any names.
+            self._visit_arguments(config, place, otherwise=names.ANY if address.custom else "")
         elif config is not None:
             raise self._bad(f"holds a {quoted(address.class_name)} without arguments", place)
 
@@ -356,13 +362,15 @@ class _Walk:
         role: str = "",
         within: str = "",
         but: str = "",
+        otherwise: str = "",
     ) -> None:
         for argument in arguments:
             if argument == but:
                 continue
             self._require_text(argument, place)
             named = within if within in names.FREE_INTEGERS else argument
-            task = _Task(arguments, argument, role or names.role_of(argument), named, place)
+            used_for = role or names.role_of(argument) or otherwise
+            task = _Task(arguments, argument, used_for, named, place)
             self.tasks.append(task)
 
     def _visit_list(self, value: list[Any], task: _Task) -> None:
@@ -399,7 +407,12 @@ class _Walk:
         """A function, or a class, that is told by its name."""
         if value in _OF_FOURIER_FEATURES and task.place.class_name == "RandomFourierFeatures":
             return  # which knows them itself
-        written = self.lookup.function(value, task.role)
+        # What reads it as an object is somebody's own.
+        is_given = task.role == names.ANY
+        written = self.lookup.function(value, names.ACTIVATION if is_given else task.role)
+        if is_given and isinstance(written, str):
+            home = {"module": "keras.activations", "registered_name": written}
+            written = {**home, "class_name": "function", "config": written}
         if written is not None:
             task.container[task.key] = written
             return

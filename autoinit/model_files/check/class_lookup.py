@@ -75,6 +75,12 @@ class ClassLookup:
             module = self.vocabulary.classes.get(role, {}).get(kind)
         return None if module is None else Address(module, kind)
 
+    def role(self, value: Entry) -> str:
+        """What an object is used for, by what it is: a layer or model, or a part of one."""
+        known = (role for role in self.vocabulary.classes if self.address(value, role))
+        found = next(known, names.LAYER)
+        return names.LAYER if found == names.MODEL else found
+
     def function(self, value: Any, role: str) -> Any:
         """What to write in place of a function's or class's name; None for what is not known.
 

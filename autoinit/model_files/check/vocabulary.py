@@ -181,6 +181,8 @@ FREE_INTEGERS = _names("""
 # Roles: what an object is used for, which is told by the argument that it stands in.
 LAYER, MODEL, ACTIVATION, INITIALIZER = "layer", "model", "activation", "initializer"
 REGULARIZER, CONSTRAINT, POLICY, SEED = "regularizer", "constraint", "policy", "seed"
+# Of what a class of somebody's own is given: told by what it is.
+ANY = "any"
 
 # What this library itself leaves in models, by registered name: role, module and class.
 OWN = {

@@ -420,3 +420,10 @@ def test_an_activation_that_its_name_alone_does_not_give_is_not_run(tmp_path):
     (finding,) = open_model_file(path).findings
     assert finding.code == "opaque_activation"
     assert "it needs arguments, which its name alone does not give" in finding.message
+
+
+def test_a_model_without_a_name_gets_the_one_that_keras_gives(tmp_path):
+    config = json.loads(a_model(None).to_json())
+    config["config"].pop("name")
+    (tmp_path / "model.json").write_text(json.dumps(config))
+    assert open_model_file(tmp_path / "model.json").model.name == "sequential"

@@ -1,5 +1,8 @@
 """Models of a class of one's own: read by the code that came with them, where one trusts it."""
 
+import json
+
+import keras
 import numpy as np
 import pytest
 
@@ -54,11 +57,11 @@ def saved(folder, code, *data, read_by=None):
 DATA = np.ones((2, 5), "float32")
 
 
-@pytest.mark.parametrize("keras", ["keras", "tf_keras"])
+@pytest.mark.parametrize("library", ["keras", "tf_keras"])
 @pytest.mark.parametrize("named", ["keras", "tensorflow.keras"])
-def test_a_model_of_ones_own_class_is_read_by_its_code(keras, named, tmp_path):
-    code = NETWORK.format(keras=keras)
-    named = named.replace("tensorflow.keras", "keras") if keras == "keras" else named
+def test_a_model_of_ones_own_class_is_read_by_its_code(library, named, tmp_path):
+    code = NETWORK.format(keras=library)
+    named = named.replace("tensorflow.keras", "keras") if library == "keras" else named
     path, files, weights = saved(tmp_path, code, DATA, read_by=NETWORK.format(keras=named))
     with pytest.raises(ModelFileError, match=r"'Network' beside the model.*--trust"):
         open_model_file(path, code=files)
@@ -135,3 +138,56 @@ def test_the_first_cause_counts():
     error = RuntimeError("Exception encountered when calling Network.call()")
     error.__cause__ = inner
     assert fault(error, ()) == "the name 'np' is used, which nothing there defines"
+
+
+PAIR = """
+import keras
+
+class Network(keras.Model):
+    def __init__(self, first, second, act, **options):
+        super().__init__(**options)
+        self.first, self.second, self.act = first, second, act
+
+    def call(self, x):
+        return self.second(self.act(self.first(x)))
+
+    def get_config(self):
+        parts = {name: getattr(self, name) for name in ("first", "second", "act")}
+        parts = {name: keras.saving.serialize_keras_object(part) for name, part in parts.items()}
+        return {**super().get_config(), **parts}
+
+    @classmethod
+    def from_config(cls, config):
+        for name in ("first", "second", "act"):
+            config[name] = keras.saving.deserialize_keras_object(config[name])
+        return cls(**config)
+"""
+
+
+def test_a_model_that_is_given_models_layers_and_functions_opens(tmp_path):
+    names = {"__name__": "own"}
+    exec(PAIR, names)
+    inner = keras.Sequential([keras.Input((5,)), keras.layers.Dense(4)], name="inner")
+    model = names["Network"](inner, keras.layers.Dense(2, name="head"), keras.activations.gelu)
+    model(DATA)
+    model.save(tmp_path / "model.keras")
+    (tmp_path / "own.py").write_text(PAIR)
+    file = open_model_file(tmp_path / "model.keras", trusted=True, code=[tmp_path / "own.py"])
+    np.testing.assert_allclose(file.model(DATA), model(DATA), rtol=1e-6)
+    kinds = [type(call.layer).__name__ for call in read_model(file.model).calls]
+    assert kinds == ["InputLayer", "Dense", "Gelu", "Dense"]
+
+
+def test_code_inside_of_what_a_model_is_given_stays_refused(tmp_path):
+    """`__lambda__` is no part of Keras, whoever is given it."""
+    names = {"__name__": "own"}
+    exec(PAIR, names)
+    dense = [keras.layers.Dense(4, name=name) for name in ("one", "two")]
+    model = names["Network"](*dense, keras.activations.gelu)
+    model(DATA)
+    config = json.loads(model.to_json())
+    config["config"]["act"] = {"class_name": "__lambda__", "config": {"code": "4wEAAAA="}}
+    (tmp_path / "model.json").write_text(json.dumps(config))
+    (tmp_path / "own.py").write_text(PAIR)
+    with pytest.raises(ModelFileError, match="'lambda' is code"):
+        open_model_file(tmp_path / "model.json", trusted=True, code=[tmp_path / "own.py"])
