@@ -48,6 +48,15 @@ def pytest_runtest_call() -> Generator[None, Any, Any]:
     return result
 
 
+@pytest.fixture(autouse=True)
+def _what_one_file_brought_is_not_followed_in_the_next_test() -> Generator[None]:
+    """A file with its owner's code has calls of TensorFlow recorded, from then on."""
+    yield
+    module = sys.modules.get("autoinit.model_files.tensorflow_calls")
+    if module is not None:
+        module.record_functions(False)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not item.nodeid.startswith(FIRST))

@@ -59,6 +59,9 @@ _KERAS2 = {
     "base_layer2": "tf_keras.src.engine.base_layer",
     "connect_ancillary_layers": "tf_keras.src.engine.functional.connect_ancillary_layers",
     "convert_inner_node_data": "tf_keras.src.utils.tf_utils.convert_inner_node_data",
+    "get_canonical_name_for_symbol": (
+        "tensorflow.python.util.tf_export.get_canonical_name_for_symbol"
+    ),
     "get_symbol_from_name": "tensorflow.python.util.tf_export.get_symbol_from_name",
     "is_keras_trackable2": "tf_keras.src.saving.saving_lib._is_keras_trackable",
     "made_by_a_call": "tf_keras.src.engine.functional._should_skip_first_node",

@@ -179,6 +179,11 @@ class LayerTrace:
         return id(part) in self._closed or self.has_rule(part)
 
 
+def is_tracing() -> bool:
+    """Whether a layer's `call` is being run on symbolic tensors, to be opened."""
+    return isinstance(get_stateless_scope(), _Watched)
+
+
 def arguments_of(node: Any) -> Any:
     """Positional and keyword arguments of a node."""
     return node.arguments.args, node.arguments.kwargs
@@ -292,7 +297,7 @@ class _Tracer:
         me = threading.get_ident()
 
         def recorded(operation: Any, **details: Any) -> Any:
-            if threading.get_ident() != me or not isinstance(get_stateless_scope(), _Watched):
+            if threading.get_ident() != me or not is_tracing():
                 return Node(operation=operation, **details)
             if self.finished and self.finished[-1] is operation:
                 return self.finished.pop()
@@ -335,7 +340,7 @@ class _Tracer:
         original = part.call
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            recording = isinstance(get_stateless_scope(), _Watched)
+            recording = is_tracing()
             if not recording or internals.any_symbolic_tensors(args, kwargs) or not part.weights:
                 return original(*args, **kwargs)
             outputs = internals.compute_output_spec(original, *args, **kwargs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import importlib.util
 import json
 import sys
@@ -186,6 +187,7 @@ def _open_keras3(
     arrays: ArraysFile | None,
 ) -> ModelFile:
     undrawn: list[Pair] = []
+    _record_functions(bool(custom))
     model = rebuild_keras3(config, custom, budgets, undrawn if arrays else None)
     if not isinstance(model, keras.Model):
         raise ModelFileError(
@@ -196,6 +198,16 @@ def _open_keras3(
         if weights is None or not weights.holds(variable):
             variable.assign(initializer(variable.shape, dtype=variable.dtype))
     return ModelFile(model, record, "", weights.findings if weights else (), model, weights)
+
+
+def _record_functions(wanted: bool) -> None:
+    """Whether code of the file's owner, when it is traced, may call TensorFlow's functions."""
+    module = "autoinit.model_files.tensorflow_calls"
+    if keras.backend.backend() != "tensorflow" or not (wanted or module in sys.modules):
+        return
+    # It imports tf_keras, which takes seconds; without that, such calls are not followed.
+    with contextlib.suppress(ImportError):
+        importlib.import_module(module).record_functions(wanted)
 
 
 def _open_keras2(

@@ -128,7 +128,7 @@ def translate_call(
         For each output a Keras 3 tensor, or `ShapeNumbers`.
     """
     tensors: list[Any] = []
-    expression = _expression(symbol, arguments, tensors)
+    expression = expression_of(symbol, arguments, tensors)
     kinds = {type(leaf) for leaf in _leaves(arguments) if isinstance(leaf, _TENSORS)}
     of_shapes = symbol in _SHAPES or (symbol in _OF_SHAPES and kinds == {ShapeNumbers})
     # What is read several times is written down several times: that must come to an end.
@@ -205,7 +205,7 @@ def _as_number(value: Any) -> Any:
     return value if constant is None else constant
 
 
-def _expression(symbol: str, arguments: Mapping[str, Any], tensors: list[Any]) -> dict[str, Any]:
+def expression_of(symbol: str, arguments: Mapping[str, Any], tensors: list[Any]) -> dict[str, Any]:
     """A call as data; the Keras tensors that it reads are put into `tensors`."""
     parameters = inspect.signature(function_of(symbol)).parameters.values()
     starred = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), None)
