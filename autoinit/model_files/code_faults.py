@@ -15,6 +15,8 @@ from autoinit.graph.paths import shortened
 from autoinit.model_files.read.hdf5 import quoted
 
 _LINE_LENGTH = 120
+# Of what a program does besides defining the model.
+_APART = "keep classes in a file of their own"
 # What Python says of arguments that do not fit, and what that comes to.
 _ARGUMENTS = (
     (
@@ -104,6 +106,11 @@ def _reason(error: BaseException) -> str:
         return f"'.{name}' is asked for, which is not there"
     if isinstance(error, KeyError) and error.args and isinstance(error.args[0], str | int):
         return f"{error.args[0]!r} is looked up, which is not there"
+    if isinstance(error, OSError) and error.filename:
+        opened = quoted(shortened(str(error.filename), _LINE_LENGTH))
+        return f"{opened} is opened, which is not there for it: {_APART}"
+    if isinstance(error, SystemExit):
+        return f"the program is ended: {_APART}"
     text = " ".join(str(error).split())
     if text.startswith("bad marshal data"):
         return "what was compiled by another version of Python cannot be read"

@@ -45,7 +45,7 @@ def modules_with(
         try:
             with _keras_named(version):
                 module = _imported(path)
-        except Exception as error:  # it is code, which may raise anything
+        except (Exception, SystemExit) as error:  # it is code, which may raise anything
             ran = False
             message = f"The code in '{path.name}' could not be run: {fault(error, code)}."
         else:

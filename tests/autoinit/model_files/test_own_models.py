@@ -87,6 +87,12 @@ def test_a_constructor_without_kwargs_and_inputs_without_shapes_of_their_own(tmp
     [
         ({}, {"from keras": "from nowhere_at_all"}, "'nowhere_at_all' is imported"),
         ({}, {"import keras\n\n": "impor keras\n\n"}, "line 3 of 'own.py', where what is written"),
+        (
+            {},
+            {"import keras\n\n": "import keras\nopen('/no/such.csv')\n"},
+            r"line 4 .* where '/no/such\.csv' is opened, .* in a file of their own",
+        ),
+        ({}, {"import keras\n\n": "import keras\nraise SystemExit(2)\n"}, "line 4 .* is ended"),
         ({}, {"self.second(": "self.third("}, r"line 13 of 'own.py' \(return .*'\.third' is asked"),
         ({}, {"self.second(": "np.abs("}, "the name 'np' is used"),
         ({'"units": self': '"width": self'}, {}, "constructor of 'Network' takes no 'width'"),
