@@ -96,4 +96,14 @@ def _squares(layer: Any, call: Call, seed: int) -> list[float] | None:
                     found.append(float(np.mean(values**2)))
     except (TypeError, ValueError):  # a cell of another protocol
         return None
+    finally:
+        _forget_dropout(cell)
     return [value if math.isfinite(value) else math.inf for value in found]
+
+
+def _forget_dropout(cell: Any) -> None:
+    """Let go of the masks that a cell keeps between steps, which are of so many samples."""
+    for each in getattr(cell, "cells", [cell]):
+        if isinstance(each, layers.Layer) and hasattr(each, "reset_dropout_mask"):
+            each.reset_dropout_mask()
+            each.reset_recurrent_dropout_mask()

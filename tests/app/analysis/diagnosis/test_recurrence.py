@@ -61,3 +61,19 @@ def test_one_inside_another_layer_and_one_behind_a_mask_are_found():
     model = keras.Model(words, layers.SimpleRNN(8, activation="exponential")(masked))
     found = recurrent_growth(read_model(model), "default")
     assert [fault.code for fault in found] == ["recurrent_growth"]
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.SimpleRNN(8, activation="relu", dropout=0.2, recurrent_dropout=0.2),
+        layers.RNN([layers.SimpleRNNCell(8, activation="relu", dropout=0.2), layers.GRUCell(4)]),
+    ],
+    ids=["simple", "stacked"],
+)
+def test_what_was_looked_at_runs_with_other_numbers_of_samples(layer):
+    """A cell keeps its dropout's mask between steps: none of ours may stay."""
+    data = keras.Input((16, 8))
+    model = keras.Model(data, layer(data))
+    list(recurrent_growth(read_model(model), "default"))
+    assert model(np.zeros((3, 16, 8), np.float32), training=True).shape[0] == 3
