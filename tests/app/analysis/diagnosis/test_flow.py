@@ -172,6 +172,21 @@ def test_what_a_gate_takes_away_counts_beside_what_it_weighs():
     assert math.exp(before.log - behind.log) == pytest.approx(1 / 2)
 
 
+def test_what_a_highway_lets_pass_is_what_came_in():
+    given = keras.Input((4,), name="x")
+    x = layers.Add(name="before")([dense(4, name="stem")(given), given])
+    gate = dense(4, "sigmoid", name="gate")(x)
+    road = layers.Multiply(name="taken")([gate, dense(4, "relu", name="road")(x)])
+    kept = layers.Multiply(name="kept")([layers.Rescaling(-1.0, 1.0, name="rest")(gate), x])
+    graph, found = flow(
+        keras.Model(given, dense(2, name="out")(layers.Add(name="sum")([road, kept]))),
+        {"taken": 1 / 16, "kept": 1 / 4, "sum": 1 / 4},
+    )
+    level = {call.path: math.exp(found.forward[call.index].log) for call in graph.calls}
+    assert level["taken"] == pytest.approx(1 / 16)
+    assert level["kept"] == level["sum"] == pytest.approx(1.0)
+
+
 def test_zero_kernels_say_nothing_of_sizes():
     model = chain((4,), dense(4, "relu", name="d"), dense(2, name="out"))
     graph, found = flow(model, {"d": 2.0, "d/relu": 1.0, "out": 0.0}, zero={"out"})
