@@ -14,7 +14,7 @@ from keras import layers
 
 from autoinit.graph.model_graph import Call
 from autoinit.rules.kernels import Kernel
-from autoinit.rules.registry import Context, RuleResult, rule
+from autoinit.rules.registry import Context, RuleResult, Support, rule
 from autoinit.signals.signal import Signal
 from autoinit.weighted_sum import WeightedSum
 
@@ -64,7 +64,7 @@ def minimum(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
 
 
 @rule(layers.Dot)
-def dot(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
+def dot(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | Signal:
     """A sum of n products; of unit vectors' entries where the layer normalises."""
     axes = call.layer.axes
     axis = axes if isinstance(axes, int) else axes[0]
@@ -75,7 +75,10 @@ def dot(call: Call, inputs: Sequence[Signal], context: Context) -> Signal:
     if call.layer.normalize:
         return type(inputs[0]).gaussian(1.0, 0.0)
     squares, _ = inputs[0].map(np.square)
-    return squares.average_pool((np.arange(count)[None, :],)).affine(count, 0.0)
+    length = squares.average_pool((np.arange(count)[None, :],)).affine(count, 0.0)
+    # Squares of channels that are known go together.
+    apart = inputs[0].tells_channels_apart
+    return RuleResult((length,), Support.APPROXIMATE if apart else Support.EXACT)
 
 
 @rule(layers.Concatenate)
