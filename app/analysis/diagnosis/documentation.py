@@ -96,15 +96,16 @@ One word for a model with a series' weights, and why. It **cannot train** with a
 struggle** with a serious one, **trains** without; nothing can be told (**cannot tell**) where
 layers with kernels could not be run and the others show nothing. Faults are looked for along paths
 of the graph: a normalization ends a stretch and begins another, pooling and repeating change no
-level, what an addition gives is compared with its larger operand, what a gate lets pass with what
-it weighs; a fixed factor behind a kernel counts with it.
+level, what an addition gives is compared with its larger operand, and so is what a product of
+kernels' outputs gives, or what a gate lets pass with what it weighs; a fixed factor behind a kernel
+counts with it.
 
 Where kernels are too small and nothing else is wrong, gradients decide. If at a learning rate of 1
 a sample would change the kernels' largest singular values by 0.3 of themselves in the median, and
 by 0.003 at the least, or by 0.12 of all, the finding stays and the word is *trains*. The steps of
 Adam and its like do not go by the size of gradients: for a model that was compiled with one, 0.02
-and 0.001 will do, and from 0.00002 on it struggles. Without an optimizer, such a network can only
-not train where it is less than 0.001, and with one, where it is less than 0.00002, where the steps
+and 0.001 will do, and from 0.000001 on it struggles. Without an optimizer, such a network can only
+not train where it is less than 0.001, and with one, where it is less than 0.000001, where the steps
 of Adam move kernels by far (VGG16, by Adam at 0.001), or where the model was compiled with SGD.
 Kernels that only open gates, or make queries and keys, are left out.
 So it is where nothing is wrong but what training bears: kernels of several layers that are equal by

@@ -187,8 +187,10 @@ def collapse(measured: Measured) -> Iterator[Fault]:
     network: where there are positions, only calls that have some count. What inputs have in common
     where the first figure is, such as the mean of pixels, they were fed with: the rest counts.
 
-    A softmax alone that prefers the same class for all inputs is none, while logits tell inputs
-    apart: residual networks that begin so gained 95 to 97 % in 10 layers, 87 and 91 % in 50.
+    What is alike by little at the last call alone is none: five highways of sigmoids that give
+    0.9901 gained 92 and 93 %. Nor is a softmax alone that prefers the same class for all inputs,
+    while logits tell inputs apart: residual networks that begin so gained 95 to 97 % in 10 layers,
+    87 and 91 % in 50.
     """
     pairs = [
         (call, moments)
@@ -212,6 +214,8 @@ def collapse(measured: Measured) -> Iterator[Fault]:
         elif after < ALIKE:
             start = None
     kernels = (Role.KERNEL, Role.RECURRENT)
+    if known and start is known[-1][0] and known[-1][1] < COLLAPSED:
+        start = None
     if start is not None and any(role in kernels for role in measured.roles[start.index :]):
         end, value = known[-1]
         first = next(

@@ -172,6 +172,28 @@ def test_what_a_gate_takes_away_counts_beside_what_it_weighs():
     assert math.exp(before.log - behind.log) == pytest.approx(1 / 2)
 
 
+def test_a_product_of_two_small_signals_is_smaller_than_both():
+    given = keras.Input((4,), name="x")
+    one, two = dense(4, "relu", name="one")(given), dense(4, "tanh", name="two")(given)
+    product = layers.Multiply(name="product")([one, two])
+    model = keras.Model(given, dense(2, name="out")(product))
+    squares = {"one/relu": 0.5, "two/tanh": 0.25, "product": 0.05}
+    graph, found = flow(model, squares, {"one/relu": 0.3, "product": 3.0})
+    level = {call.path: math.exp(found.forward[call.index].log) for call in graph.calls}
+    assert level["product"] == pytest.approx(0.05)  # 0.5 of it by ReLU, a tenth by the product
+    back = {call.path: found.backward[call.index] for call in graph.calls}
+    assert back["one/relu"] is not None
+    assert math.exp(back["one/relu"].log) == pytest.approx(0.3)
+    # Looked up in a table it was not made small by any kernel.
+    word = keras.Input((1,), name="word")
+    table = layers.Flatten(name="flat")(layers.Embedding(3, 4, name="table")(word))
+    product = layers.Multiply(name="product")([one, table])
+    model = keras.Model([given, word], dense(2, name="out")(product))
+    graph, found = flow(model, {"one/relu": 0.5, "product": 1e-4})
+    level = {call.path: math.exp(found.forward[call.index].log) for call in graph.calls}
+    assert level["product"] >= 0.5
+
+
 def test_what_a_highway_lets_pass_is_what_came_in():
     given = keras.Input((4,), name="x")
     x = layers.Add(name="before")([dense(4, name="stem")(given), given])
