@@ -207,16 +207,15 @@ def collapse(measured: Measured) -> Iterator[Fault]:
         next((m for _, m in placed or pairs if m.sample_correlation is not None), None)
     )
     alike = [1.0 - (1.0 - value) / (1.0 - fed) if fed < ALIKE else value for _, value in known]
-    start = None
-    for (before, after), (call, _) in zip(pairwise(alike), known[1:], strict=True):
+    start, begun = None, 0.0
+    for (before, after), (call, value) in zip(pairwise(alike), known[1:], strict=True):
         if after >= ALIKE > before:
-            start = call
+            start, begun = call, value
         elif after < ALIKE:
             start = None
     kernels = (Role.KERNEL, Role.RECURRENT)
-    if known and start is known[-1][0] and known[-1][1] < COLLAPSED:
-        start = None
-    if start is not None and any(role in kernels for role in measured.roles[start.index :]):
+    behind = [] if start is None else [r for r in measured.roles[start.index :] if r in kernels]
+    if start is not None and behind and (len(behind) > 1 or begun >= COLLAPSED):
         end, value = known[-1]
         first = next(
             (
