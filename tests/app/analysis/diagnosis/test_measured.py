@@ -300,6 +300,17 @@ def test_a_softmax_that_begins_at_one_class_is_no_constant_while_logits_differ(l
     assert ("constant_output" in faults(model, figures)) is told
 
 
+@pytest.mark.parametrize(
+    ("logits", "mean", "told"), [(1e-12, 0.5, False), (0.0, 0.5, True), (1e4, 1.0, True)]
+)
+def test_what_rounding_leaves_of_a_sigmoid_is_no_constant(logits, mean, told):
+    model = chain((8,), dense(8, name="d0"), dense(1, "sigmoid", name="out"))
+    figures = {
+        "out": moments(logits, correlation=0.1), "out/sigmoid": replace(moments(0.0), mean=mean)
+    }  # fmt: skip
+    assert ("constant_output" in faults(model, figures)) is told
+
+
 def test_a_mean_whose_square_is_beyond_all_numbers():
     assert "signal_explodes" in faults(deep(), {"d2": replace(moments(), mean=1e200)})
 
