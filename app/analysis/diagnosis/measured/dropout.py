@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from app.analysis.diagnosis.fault import Fault
@@ -49,7 +50,8 @@ def dropout_upon_dropout(measured: Measured) -> Iterator[Fault]:
         found.append(kept)
         behind_kernel.append(is_kernel or hands_on)
         if dropped and kept.layers > 1 and kept.share * kept.entries < _TOO_FEW_KEPT:
-            yield fault_of(
+            # Whatever the weights: it is the file's, and no series'.
+            fault = fault_of(
                 measured,
                 "dropout_rate",
                 call,
@@ -58,4 +60,5 @@ def dropout_upon_dropout(measured: Measured) -> Iterator[Fault]:
                 "too few to average its noise.",
                 "lower_rate",
             )
+            yield replace(fault, series=None)
             return

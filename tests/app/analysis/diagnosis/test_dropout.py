@@ -10,6 +10,7 @@ from tests.app.analysis.diagnosis.test_measured import faults
 
 def dropped(model):
     found = faults(model, {})
+    assert all(fault.series is None for fault in found.values() if fault.code == "dropout_rate")
     return {code: fault.remedy for code, fault in found.items() if code == "dropout_rate"}
 
 
