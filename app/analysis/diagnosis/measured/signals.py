@@ -25,8 +25,10 @@ from probes.segments import trainable
 VANISHED, EXPLODED, GRADIENT_FACTOR = 300.0, 100.0, 1000.0
 # What classifiers bear: of digits, where it grew by 80 to 16,000 (chains of dense layers and of
 # convolutions, residual ones), they gained 71 to 100 % by SGD with momentum, and 55 to 100 % by
-# Adam. What gives a number gained nothing by descent that was not clipped, and up to 31 % by Adam.
-_BORNE_SIGNAL = 1e4
+# Adam; of unseen digits, 98 % where it grows by 1, residual ones that grow by 500 and more are
+# right for 99 %, four ReLU layers by 400 for 95 %, by 5,000 for 92 and eight for 86 %. What gives a
+# number gained nothing by descent that was not clipped, and up to 31 % by Adam.
+_BORNE_SIGNAL = 1e3
 _MOST_SLACK = 0.25  # of the logarithm, for what few samples leave open
 LEAST = 10.0  # what ends about where signals should be has only made up for its input
 # From here on nothing can be learnt in the time that anyone has.

@@ -114,6 +114,14 @@ def test_a_signal_that_grows_by_what_a_classifier_bears(others, bearable, word):
     assert found.verdict is word
 
 
+@pytest.mark.parametrize(
+    ("updates", "word"), [([9.0, 3.0, 0.3], Word.TRAINS), ([9.0, 2.0, 0.3], Word.CANNOT)]
+)
+def test_inputs_that_are_alike_where_gradients_are_large(updates, word):
+    alike = fault("correlation_collapse", Consequence.FATAL)
+    assert verdict_of("uploaded", [alike], 1.0, updates=updates).verdict is word
+
+
 def test_weights_that_are_right_are_kept():
     worse = [fault("gradient_explodes", series="autoinit")]
     assert verdict_of("uploaded", worse, 1.0).remedy == "keep_init"
