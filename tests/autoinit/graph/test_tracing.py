@@ -286,7 +286,7 @@ def test_what_cannot_be_opened_stays_a_call_inside_the_opened_layer():
     graph = read_model(on((4,), Outer(Closed(name="closed"), name="outer")))
     assert paths(graph) == ["data", "outer/holding/closed", "outer/tanh"]
     (closed,) = (call for call in graph.calls if call.untraceable)
-    assert "KerasTensor cannot be used as input" in closed.untraceable
+    assert "KerasTensor" in closed.untraceable
     found = outcomes_of(graph)
     assert str(found["outer/holding/closed"].support) == "pass_through"
     (finding,) = found["outer/holding/closed"].findings
