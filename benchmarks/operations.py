@@ -116,9 +116,10 @@ _FUNCTIONS["heaviside"] = lambda x: ops.heaviside(x - 0.3, ops.zeros_like(x))
 _FUNCTIONS["arccos"] = lambda x: ops.arccos(ops.tanh(x))
 _FUNCTIONS["threshold"] = lambda x: ops.threshold(x, 0.3, -1.0)
 
-_REDUCTIONS = "all any argmax argmin logsumexp max mean median min norm prod std sum var"
+_REDUCTIONS = "all any logsumexp max mean median min norm prod std sum var"
+_PLACES = "argmax argmin"  # along one axis alone
 _OVER_CHANNELS: Table = {
-    **of_names(_REDUCTIONS, axis=-1, keepdims=True),
+    **of_names(f"{_REDUCTIONS} {_PLACES}", axis=-1, keepdims=True),
     **of_names("argsort cumprod cumsum diff flip normalize softmax log_softmax sort", axis=-1),
     "norm of order 1": lambda x: ops.norm(x, ord=1, axis=-1, keepdims=True),
     "normalize of order 1": lambda x: ops.normalize(x, axis=-1, order=1),
@@ -194,7 +195,7 @@ _ANYWHERE: dict[str, Operation] = {
 def _by_steps() -> dict[str, Operation]:
     """What is made of sequences, after a rectified convolution or an LSTM."""
     return {
-        **of_names(_REDUCTIONS, axis=1),
+        **of_names(f"{_REDUCTIONS} {_PLACES}", axis=1),
         **of_names("cumsum cumprod diff flip normalize softmax sort", axis=1),
         "x[:, 0]": lambda x: x[:, 0],
         "x[:, 2:5]": lambda x: x[:, 2:5],
@@ -360,7 +361,11 @@ def composed(number: int, seed: int = 0) -> Iterator[tuple[str, str, Operation]]
             generator.choice(list(table.items())) for table in (every[network], _ANYWHERE)
         )
         number -= 1
-        yield network, f"{name}, then {other}", lambda x, f=first, g=second: g(f(x))  # type: ignore[misc]
+        yield network, f"{name}, then {other}", _one_after_the_other(first, second)
+
+
+def _one_after_the_other(first: Operation, second: Operation) -> Operation:
+    return lambda x: second(first(x))
 
 
 def row(network: str, name: str, operation: Operation, draws: int = DRAWS) -> Row:
