@@ -137,27 +137,36 @@ class Trainer:
         return min(max(_MOST_ENTRIES // max(entries, 1), 1), _TOGETHER)
 
     def judge(self) -> Score:
-        """The samples that are held out; the model's weights stay."""
-        task, first = self.task, self.task.samples - self.task.held_out
-        starts = range(first, task.samples - self.batch + 1, self.batch)
+        """The samples that are held out, each once; the model's weights stay.
+
+        The last batch is filled up with samples of its own, so that all have one shape: its loss
+        counts some of them once more than others.
+        """
+        task = self.task
+        held_out = np.arange(task.samples - task.held_out, task.samples)
         before = values_of(self._model.variables)
-        found, right = [], []
-        for start in starts:
-            inputs, targets = self._samples(np.arange(start, start + self.batch))
+        found, right, counts = [], [], []
+        for start in range(0, len(held_out), self.batch):
+            rows = held_out[start : start + self.batch]
+            inputs, targets = self._samples(np.resize(rows, self.batch))
             loss, first_output = self._look(inputs, targets, bool(self._in_training))
+            count = len(rows)
+            counts.append(count)
             found.append(float(loss))
             right.append(
-                task.share_right(as_array(first_output), targets[0]) if task.counts else 0.0
+                task.share_right(as_array(first_output)[:count], targets[0][:count])
+                if task.counts
+                else 0.0
             )
         put_values_back(before)
-        loss = float(np.mean(found))
+        loss = float(np.average(found, weights=counts))
         if not math.isfinite(loss):
             return Score(0.0, 0.0, math.inf)
         if not task.counts:
             above = task.chance - task.least
             return Score(1.0 - (loss - task.least) / above if above else 0.0, 0.0, loss)
-        share = float(np.mean(right))
-        count = self.batch * len(starts)
+        share = float(np.average(right, weights=counts))
+        count = task.held_out
         # As if one more were right and one more wrong: a share of 1 is not certain either.
         near = (share * count + 1) / (count + 2)
         return Score(share, math.sqrt(near * (1 - near) / count), loss)

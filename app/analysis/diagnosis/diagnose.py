@@ -38,6 +38,7 @@ from app.analysis.diagnosis.measured.inputs import (
     entrances,
     unscaled_inputs,
 )
+from app.analysis.diagnosis.measured.products import products_upon_products
 from app.analysis.diagnosis.measured.reach import unreached
 from app.analysis.diagnosis.measured.series import Measured, received_by_normalizers, spectral
 from app.analysis.diagnosis.measured.signals import (
@@ -206,6 +207,7 @@ def measured_faults(measured: Measured) -> Iterator[Fault]:
     yield from gradient_within_recurrences(measured)
     yield from gradient_over_batch_normalizations(measured, points)
     yield from distortions(measured, points)
+    yield from products_upon_products(measured)
     yield from collapse(measured)
     yield from saturated_units(measured)
     yield from constant_outputs(measured)

@@ -200,3 +200,11 @@ def test_a_normalization_over_channels_takes_off_what_they_share():
         (state.cov_positions, state.cov_samples), expected, strict=True
     ):
         assert pairs.reshape(4, 4)[0, :2] == pytest.approx([same, other], rel=0.01)
+
+
+@pytest.mark.parametrize(("before", "after"), [((), (1,)), ((1,), ()), ((), (1, 1))])
+def test_a_single_number_for_a_sample_is_its_only_channel(before, after):
+    """As of what `Reshape((1,))` makes of a column of numbers."""
+    whole = signal((1,))
+    found = whole.reshape(before, after)
+    assert (found.mean, found.variance) == (whole.mean, whole.variance)

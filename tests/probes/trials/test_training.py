@@ -88,8 +88,9 @@ def test_judging_changes_nothing_also_where_the_batch_is_normalized():
     score = found.judge()
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
     # In training mode: by the batch's own statistics, which the moving ones are far from.
-    x, y = (each[0][200:240] for each in (found.task.inputs, found.task.targets))
-    logits = np.concatenate([np.asarray(model(part, training=True)) for part in (x[:20], x[20:])])
+    x, y = (each[0][200:] for each in (found.task.inputs, found.task.targets))
+    parts = x[:20], x[20:40], x[40:]
+    logits = np.concatenate([np.asarray(model(part, training=True)) for part in parts])
     assert score.value == pytest.approx((logits.argmax(1) == y).mean())
     assert score.error > 0
 
@@ -147,8 +148,17 @@ def test_scores_of_logits_are_those_of_their_signs():
     assert found.task.losses[0].get_config()["from_logits"]
     x, y = (each[0][200:] for each in (found.task.inputs, found.task.targets))
     given = np.asarray(model(x)) > 0
-    count = len(x) // 32 * 32
-    assert found.judge().value == pytest.approx((given == y)[:count].mean())
+    assert found.judge().value == pytest.approx((given == y).mean())
+
+
+def test_all_samples_that_are_held_out_are_judged_also_where_they_fill_no_batch():
+    """50 of 250 are held out: a batch of 40, and ten that it takes four times to fill another."""
+    model, found = trainer(batch=40)
+    x, y = (each[0][200:] for each in (found.task.inputs, found.task.targets))
+    assert len(x) == 50
+    errors = (np.asarray(model(x)) - y) ** 2
+    assert found.judge().loss == pytest.approx(errors.mean(), rel=1e-5)
+    assert abs(errors[:40].mean() / errors.mean() - 1) > 0.02  # what the first batch alone says
 
 
 @pytest.mark.parametrize(

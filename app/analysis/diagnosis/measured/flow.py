@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from app.analysis.diagnosis.roles import QUOTIENTS, Role, activation_of, divisors
 from autoinit.graph.model_graph import Call, ModelGraph, Value
 
-_RESETS = frozenset({Role.NORMALIZER, Role.RECURRENT})
+RESETS = frozenset({Role.NORMALIZER, Role.RECURRENT})
 _HARMLESS = frozenset({Role.POOL, Role.CONCAT, Role.PRODUCT})
 # What passes a value on without being an activation or a kernel: a fixed factor, a reshape.
 PASSING = frozenset({Role.SCALE, Role.MOVE})
@@ -140,7 +140,7 @@ class Flow:
         sources = [self.producer[value.index] for value in read]
         if role is Role.INPUT or not sources:
             return Level(0.0)
-        if role in _RESETS:
+        if role in RESETS:
             if role is Role.RECURRENT or own is None or own > math.log(_RESTORED):
                 return Level(0.0, started=True)
             return Level(own, started=True)
@@ -189,7 +189,7 @@ class Flow:
                 continue
             role = self.roles[reader]
             kernels = (*after.kernels, reader) if role is Role.KERNEL else after.kernels
-            if role in _RESETS:
+            if role in RESETS:
                 found.append(Level(0.0))
             elif role is Role.INPUT or (role in _HARMLESS and not self._weighs(reader, call)):
                 found.append(Level(after.log, after.kernels, after.known))

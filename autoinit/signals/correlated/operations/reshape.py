@@ -271,7 +271,8 @@ def reshape(state: State, before: Sequence[int], after: Sequence[int]) -> State:
         state: with positions of before[:-1].
         before, after: sizes of the axes of a sample, channels last.
     """
-    before, after = tuple(before), tuple(after)
+    # A single number for a sample has no axis: it is its only channel.
+    before, after = tuple(before) or (1,), tuple(after) or (1,)
     old, new = ([size for size in sizes[:-1] if size != 1] for sizes in (before, after))
     if before[-1] == after[-1] and old == new:
         return arrange(arrange(state, before[:-1]), after[:-1])
