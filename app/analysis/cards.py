@@ -72,6 +72,11 @@ class Card:
     explanation: str
 
 
+# What a verdict may well call trainable is told as a figure here.
+_BEYOND = {
+    "vanishes": f"below 1/{STABLE_FACTOR:g} of the target",
+    "explodes": f"above {STABLE_FACTOR:g} × the target",
+}
 COUNTED = "Activations, and each further use of a layer, count as layers here."
 
 
@@ -108,10 +113,11 @@ def series_card(result: Result, series: str) -> Card:
         if count:
             explanation += f" {plural(count, 'layer')} {what}."
     known = figures.largest is not None
+    note = ", ".join(_BEYOND.get(word, word) for word in figures.verdict.split(", "))
     return Card(
         label=f"Variance, {series_name(series)} weights",
         value=f"{number(figures.smallest)} … {number(figures.largest)}" if known else "–",
-        note="only predicted" if figures.unmeasured and not known else figures.verdict,
+        note="only predicted" if figures.unmeasured and not known else note,
         explanation=explanation,
     )
 

@@ -109,17 +109,15 @@ def runs_chart(
         )
     style(figure, results[0].calls)
     if len(counts) > 1:
-        figure.update_layout(
-            shapes=[],
-            annotations=[],
-            xaxis={
-                "title": "relative depth",
-                "range": [-0.01, 1.01],
-                "tickvals": None,
-                "ticktext": None,
-                "tickangle": 0,
-            },
-        )
+        # Brackets name places, of which each result has others. An update keeps lists.
+        figure.layout.shapes = figure.layout.annotations = ()
+        figure.layout.xaxis = {
+            "title": "relative depth",
+            "range": [-0.01, 1.01],
+            "showgrid": False,
+            "zeroline": False,
+            "automargin": True,
+        }
     _set_axis(figure, quantity, f"{quantity.title}, {series_name(series)} weights", drawn)
     return figure
 

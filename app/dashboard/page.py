@@ -303,13 +303,13 @@ def show_result(handle: JobHandle) -> None:
     page_sections.show_verdicts(handle.key, result, handle.folder, first, both)
     findings = partial(page_sections.show_findings, result, again)
     show_exploration(both, handle.folder, again, findings)
-    if again is not None:
-        offer_what_if(handle.key, result, again)
     page_sections.show_figures(result)
     page_sections.show_formats(result)
     page_sections.show_input(result, again)
-    page_sections.show_downloads(result, handle.folder)
+    if again is not None:
+        offer_what_if(handle.key, result, again)
     show_trials(spec_on_page(handle))
+    page_sections.show_downloads(result, handle.folder)
     show_comparison(handle.key, result, result_of)
     page_sections.show_details(result)
 

@@ -80,13 +80,19 @@ def sidebar(on_page: JobSpec | None, has_uploader: bool) -> tuple[JobSpec | None
             st.error(markdown_text(error))
             return None, chosen
         if upload is not None:
-            return JobSpec(str(upload.path), upload.name, settings), chosen
+            return JobSpec(str(upload.path), upload.name, as_it_is(settings)), chosen
         if sample:
             return sample_job(sample, options, settings), chosen
         if on_page is None:
             st.warning("Choose a model file first, or try a sample.")
             return None, chosen
         return replace(on_page, settings=settings), chosen
+
+
+def as_it_is(settings: Settings) -> Settings:
+    """The settings for another model: what was changed of the last one is not changed of it."""
+    asked = (each for each in table(Settings).values() if each.option.group == WHAT_IF)
+    return settings.replace(**{entry.name: entry.default for entry in asked})
 
 
 def sample_job(name: str, options: Mapping[str, Any], settings: Settings) -> JobSpec:

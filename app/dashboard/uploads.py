@@ -23,6 +23,9 @@ TRUSTS = os.environ.get("AUTOINIT_TRUST") == "1"
 # What goes with a model, and begins with anything: shards of TensorFlow.js, and the owner's code.
 _PARTS = (".bin", *((".py",) if TRUSTS else ()))
 SUFFIXES = (".keras", ".h5", ".hdf5", ".hdf", ".json", ".model", ".zip", *_PARTS)
+# What is a model by itself; HDF5 is, too, unless an architecture comes with it.
+_WHOLE, _HDF5 = (".keras", ".zip"), (".h5", ".hdf5", ".hdf")
+_MODELS_NAMED = 4
 DATA_SUFFIXES = (".npy", ".npz", ".csv")
 # How the files begin that the worker reads; it says more of what is wrong with one of these kinds.
 _MODELS = re.compile(rb"PK\x03\x04|PK\x05\x06|\x89HDF\r\n\x1a\n|[\xef\xbb\xbf\xfe\xff\0\s]*[{\"]")
@@ -154,6 +157,19 @@ def together(parts: Sequence[Upload]) -> Upload:
     if len(files) < len(parts):
         raise WrongSettingError(
             "Two of the files have the same name: choose a model and its weights."
+        )
+    described = any(part.name.lower().endswith(".json") for part in parts)
+    whole = [
+        part.name
+        for part in parts
+        if part.name.lower().endswith(_WHOLE if described else (*_WHOLE, *_HDF5))
+        and ".weights." not in part.name.lower()
+    ]
+    if len(whole) > 1:
+        raise WrongSettingError(
+            f"These are {len(whole)} models, {', '.join(map(repr, whole[:_MODELS_NAMED]))}"
+            f"{', …' if len(whole) > _MODELS_NAMED else ''}: choose one at a time. The command "
+            "autoinit batch takes a folder of them."
         )
     named = next((part for part in parts if part.name.lower().endswith(".json")), parts[0])
     with tempfile.TemporaryDirectory(prefix=folders.PARTIAL_PREFIX, dir=uploads_folder()) as new:

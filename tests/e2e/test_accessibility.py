@@ -185,7 +185,7 @@ def test_axe_finds_nothing_while_work_goes_on_and_in_comparisons(expert: Page, s
     expert.get_by_text("Expert: every figure").click()
     settle(expert)
     choose_what_if(expert, "After each kernel", "Layer normalization")
-    expert.get_by_role("button", name="Try it").click()
+    expert.get_by_role("button", name="Find out").click()
     expect(expert.locator(".answer")).to_contain_text("with layer normalization")
     await_answer(expert)
     expect(expert.locator(".st-key-compared_what")).to_be_visible()

@@ -114,7 +114,7 @@ def test_would_tanh_be_better(task, tmp_path):
     drop(task, path)
     await_answer(task)
     choose_what_if(task, "Activation", "tanh")
-    task.get_by_role("button", name="Try it").click()
+    task.get_by_role("button", name="Find out").click()
     answer = task.locator(".answer")
     expect(answer).to_contain_text("Better with tanh. Own weights: cannot train →")
     await_answer(task)

@@ -9,6 +9,7 @@ import numpy as np
 
 from app.analysis.comparison.inputs import Inputs
 from app.analysis.diagnosis.linter.input_scaling import input_scaling
+from app.analysis.headline import series_name
 from app.analysis.settings import Settings
 from app.text.formatting import number, percentage, plural
 from autoinit.findings import Finding
@@ -119,8 +120,8 @@ def _imprecise(graph: ModelGraph, probes: Mapping[str, Sequence[Probe]]) -> Iter
             call.path,
             call.class_name,
             f"The variance of {layers:,} of {plural(measured, 'layer')} is not known to "
-            f"{percentage(PRECISION)}; worst at {call.path!r}, with {series} weights, where its "
-            f"standard error is {percentage(error)}. {samples} samples were taken.",
+            f"{percentage(PRECISION)}; worst at {call.path!r}, with {series_name(series)} weights, "
+            f"where its standard error is {percentage(error)}. {samples} samples were taken.",
         )
 
 
@@ -147,5 +148,5 @@ def _not_self_averaging(graph: ModelGraph, planned: Propagation) -> Iterator[Fin
             "they are narrow, or much of what they carry is the same for all inputs, and one draw "
             "of weights differs from the next. Their variances scatter by a factor of "
             f"{math.exp(_SCATTERED):.1f} or more, most at {call.path!r}: by "
-            f"{number(math.exp(min(spread, 700.0)))}. Several draws (--seeds) show by how much.",
+            f"{number(math.exp(min(spread, 700.0)))}.",
         )

@@ -274,14 +274,15 @@ def foreseen(
     if verdict.trained:
         return verdict
     if verdict.verdict is Word.TRAINS:
-        return replace(
-            verdict, reason="Signals keep their size on the main paths; gradients come next."
-        )
+        told = "Signals arrive in a size that trains; gradients have to be measured."
+        return replace(verdict, reason=told)
     optimizer = optimizer_of(linted.compiled)
     adaptive = optimizer is not None and learns_by_steps(linted.architecture, optimizer)
     hopeless = verdict.verdict is Word.CANNOT and not adaptive
     if verdict.causes and SMALL.issuperset(verdict.causes) and not hopeless:
-        told = f"{verdict.reason} Whether gradients move the kernels all the same comes next."
+        told = (
+            f"{verdict.reason} Whether gradients move the kernels all the same has to be measured."
+        )
         return replace(verdict, verdict=Word.UNKNOWN, reason=told)
     return verdict
 

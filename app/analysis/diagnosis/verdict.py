@@ -199,7 +199,7 @@ def verdict_of(
     keeps = spoils or self_normalizing
     on_purpose = "keep_zero_init" if "zero_on_purpose" in codes else "none_needed"
     return _trains(
-        "Signals and gradients keep their size on the main paths, and inputs stay apart.",
+        "Signals and gradients arrive in a size that trains, and inputs stay apart.",
         "keep_init" if keeps and series in OF_FILE else on_purpose,
         unscaled,
     )

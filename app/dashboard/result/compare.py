@@ -103,7 +103,7 @@ def offer_what_if(key: str, result: Result, again: Again) -> None:
                 mean, variance = USUAL_INPUTS[value]
                 changes |= {"input_mean": mean, "input_variance": variance, "input_moments": None}
         if st.button(
-            "Try it", icon=":material/alt_route:", disabled=not changes, key="try-what-if"
+            "Find out", icon=":material/alt_route:", disabled=not changes, key="try-what-if"
         ):
             put_into_address([*kept_keys(), key])
             again(changes)

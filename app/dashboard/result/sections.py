@@ -65,15 +65,17 @@ def show_title(result: Result) -> None:
     st.caption(" · ".join(markdown_text(fact) for fact in facts(result)))
 
 
-_OF_FIRST_LAYERS = ("bytes", "range", "statistics")
+_OF_FIRST_LAYERS, _CHOSEN = ("bytes", "range", "statistics"), "chosen"
+_AUTOMATIC = dict.fromkeys(("input_mean", "input_variance", "input_moments"))
 
 
 def show_input(result: Result, again: Again | None) -> None:
-    """What the input was taken to be, where the first layers said it, and the others in a click."""
-    found = [each for each in result.model.inputs if each.taken in _OF_FIRST_LAYERS]
+    """What the input was taken to be, and who said so; and the others in a click."""
+    found = [each for each in result.model.inputs if each.taken in (*_OF_FIRST_LAYERS, _CHOSEN)]
     if not found:
         return
     first = found[0]
+    chosen = first.taken == _CHOSEN
     name = next(
         (name for name, usual in USUAL_INPUTS.items() if usual == (first.mean, first.variance)), ""
     )
@@ -81,7 +83,8 @@ def show_input(result: Result, again: Again | None) -> None:
     figures = f"**{name}** ({figures})" if name else figures
     with st.container(horizontal=True, key="inputs", vertical_alignment="center"):
         st.caption(
-            f"Input taken to be {figures}, which is what the first layers are made for."
+            f"Input taken to be {figures}, "
+            + ("as was chosen." if chosen else "which is what the first layers are made for.")
             + (" Analyse as:" if again else ""),
             width="content",
         )
@@ -91,7 +94,9 @@ def show_input(result: Result, again: Again | None) -> None:
             if other != name and st.button(
                 other, type="tertiary", icon=":material/replay:", key=f"input-{other}"
             ):
-                again({"input_mean": mean, "input_variance": variance})
+                again({**_AUTOMATIC, "input_mean": mean, "input_variance": variance})
+        if chosen and st.button("Automatic", type="tertiary", icon=":material/replay:"):
+            again(_AUTOMATIC)
 
 
 def show_verdicts(
@@ -229,16 +234,17 @@ def show_findings(result: Result, again: Again | None = None) -> None:
     seen, others = split(grouped(result))
     if not seen and not others:
         return
-    label = f"Why: {plural(len(seen) + len(others), 'finding')}"
-    with st.expander(label, icon=":material/info:", expanded=is_expert()):
+    also = f"Also: {plural(len(others), 'finding')}"
+    why = f"Why: {plural(len(seen) + len(others), 'finding')}"
+    with st.expander(why if seen else also, icon=":material/info:", expanded=is_expert()):
         for group in seen:
             show_group(result, group)
             if group.code in NOT_RUN and again is not None and result.offers:
                 offer_to_treat(result, again)
-        if others:
-            with st.expander(f"Also: {plural(len(others), 'finding')}", icon=":material/info:"):
-                for group in others:
-                    show_group(result, group)
+        folded = st.expander(also, icon=":material/info:") if seen and others else st.container()
+        with folded:
+            for group in others:
+                show_group(result, group)
 
 
 def offer_to_treat(result: Result, again: Again) -> None:
@@ -266,7 +272,7 @@ def show_group(result: Result, group: FindingGroup) -> None:
                 for also in group.follows
             )
         )
-    more = f"[{group.documentation}](?finding={quote(group.code)})"
+    more = f"[What it means](?finding={quote(group.code)})"
     lines.append(f"→ {markdown_text(group.advice, MESSAGE_LIMIT)} {more}")
     show, icon = st.warning, ":material/warning:"
     if group.severity.is_hint:

@@ -59,6 +59,10 @@ def test_other_runs_are_drawn_over_relative_depth(build_result):
     assert figure.data[1].x[10] == pytest.approx(0.5)
     assert figure.layout.xaxis.title.text == "relative depth"
     assert figure.layout.xaxis.tickvals is None
+    # The first run's blocks lie elsewhere on this axis.
+    assert runs_chart([build_result(10), build_result(10)], "autoinit").layout.shapes
+    assert not figure.layout.shapes
+    assert not figure.layout.annotations
 
 
 def test_differences_are_factors_to_the_first(build_result):

@@ -623,7 +623,11 @@ def test_a_result_has_headline_charts_table_and_downloads(done, deep_result):
         "Layers with a rule",
         "Time",
     ]
-    assert [metric.delta for metric in page.metric][:3] == ["explodes", "stable", "stable"]
+    assert [metric.delta for metric in page.metric][:3] == [
+        "above 100 × the target",
+        "stable",
+        "stable",
+    ]
     charts = [json.loads(chart.proto.spec) for chart in page.get("plotly_chart")]
     assert len(charts) == 2
     assert {trace["name"] for trace in charts[0]["data"]} >= {
@@ -1158,11 +1162,11 @@ def test_a_what_if_is_chosen_on_the_page_and_kept_beside_it(jobs, result):
     press(open_page(), "All-CNN-C")
     jobs.finish(result)
     page = open_page(KEY)
-    (button,) = [each for each in page.button if each.label == "Try it"]
+    (button,) = [each for each in page.button if each.label == "Find out"]
     assert button.disabled, "nothing is changed yet"
     page.selectbox(key=f"activation-{KEY[:8]}").select("tanh")
     page.selectbox(key=f"normalization-{KEY[:8]}").select("layer")
-    page = press(checked(page.run()), "Try it")
+    page = press(checked(page.run()), "Find out")
     spec = jobs.submitted[-1]
     assert (spec.settings.activation, spec.settings.normalization) == ("tanh", "layer")
     assert spec.model == jobs.submitted[0].model
@@ -1257,3 +1261,40 @@ def test_four_thousand_calls(done, deepest_result):
     page = done(deepest_result)
     assert len(page.dataframe[-1].value) == 4000
     assert page.metric[0].delta == "overflows"
+
+
+def test_several_models_at_once_are_refused_by_name(jobs):
+    page = open_page()
+    files = [(name, b"\x89HDF\r\n\x1a\n", "application/x-hdf5") for name in ("a.h5", "b.hdf5")]
+    page.file_uploader[0].set_value(files)
+    checked(page.run())
+    assert not jobs.submitted
+    (told,) = [html.unescape(each.value) for each in page.error]
+    assert told.startswith("These are 2 models, 'a.h5', 'b.hdf5': choose one at a time.")
+
+
+def test_what_was_changed_of_one_model_is_not_changed_of_the_next(jobs, result):
+    st.cache_resource.clear()
+    page = press(open_page(), "All-CNN-C")
+    result["settings"] |= {"activation": "tanh", "seed": 5}
+    jobs.finish(result, "reinitialized.keras")
+    page = checked(page.run())
+    assert {box.value for box in page.selectbox if box.label == "Activation"} == {"tanh"}
+    uploader = field(page, "file_uploader", "Another file, dropped anywhere")
+    uploader.set_value(("next.keras", b"PK\x03\x04 model", "application/zip"))
+    checked(page.run())
+    settings = jobs.submitted[-1].settings
+    assert (settings.activation, settings.seed) == ("as_it_is", 5)
+
+
+def test_an_input_that_was_chosen_is_told_and_the_first_layers_are_a_click_away(jobs, result):
+    st.cache_resource.clear()
+    page = press(open_page(), "All-CNN-C")
+    result["model"]["inputs"][0] |= {"mean": 0.5, "variance": 1 / 12, "taken": "chosen"}
+    jobs.finish(result, "reinitialized.keras")
+    page = checked(page.run())
+    (said,) = [each.value for each in page.caption if each.value.startswith("Input taken")]
+    assert "**0 to 1**" in said
+    assert "as was chosen" in said
+    press(page, "Automatic")
+    assert jobs.submitted[-1].settings.takes_expected_input

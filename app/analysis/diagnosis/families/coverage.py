@@ -145,7 +145,8 @@ KINDS = (
         Severity.NOTE,
         "Layers that need several draws",
         cause="Layers are narrow, or much of what they carry is the same for all inputs.",
-        remedy="Average over several draws (--seeds) before judging a single figure.",
+        remedy="Average over several draws before judging a single figure: Draws, under "
+        "Measurement; --seeds.",
         test="app.analysis.comparison.conditions",
     ),
     FindingKind(

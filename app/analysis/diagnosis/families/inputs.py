@@ -102,8 +102,8 @@ KINDS = (
         "Variances that few samples do not tell well",
         cause="Samples of a layer with few entries, or behind a pooling of all positions, differ"
         " much from each other: its measured variance would be another one for other inputs.",
-        remedy="Allow automatic samples more time (--budget), or take a number of them (--samples)"
-        " where a figure has to be exact.",
+        remedy="Where a figure has to be exact, allow automatic samples more seconds, or take a"
+        " number of them: under Input; --budget, --samples.",
         test="app.analysis.comparison.conditions",
     ),
 )

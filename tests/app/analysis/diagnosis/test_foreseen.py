@@ -39,7 +39,7 @@ def test_a_chain_is_judged_by_its_predicted_signals(initializer, word, cause):
     assert found.verdict is word
     assert (cause in found.causes) if cause else not found.causes
     if word is Word.TRAINS:
-        assert found.reason.endswith("gradients come next.")
+        assert found.reason.endswith("gradients have to be measured.")
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_gradients_are_waited_for_where_they_decide(optimizer, word):
         model.compile(optimizer, "mse")
     found = verdict(model)
     assert (found.verdict, "signal_vanishes" in found.causes) == (word, True)
-    assert found.reason.endswith("comes next.") is (word is Word.UNKNOWN)
+    assert found.reason.endswith("has to be measured.") is (word is Word.UNKNOWN)
 
 
 def test_inputs_that_are_no_longer_told_apart_are_foreseen():
