@@ -28,6 +28,8 @@ _PUBLIC = {
     "callbacks": "autoinit.callbacks",
     "check": "autoinit.verdict",
     "LayerOutputDistributionEstimator": "autoinit.rules.estimators",
+    "manifest": "autoinit.manifest",
+    "variants": "autoinit.variants",
 }
 
 __all__ = [
@@ -40,7 +42,9 @@ __all__ = [
     "batch",
     "callbacks",
     "check",
+    "manifest",
     "probes",
+    "variants",
     "wrap_addition",
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from pathlib import Path
@@ -103,11 +104,23 @@ def _task(model: Any, settings: Any, folder: Path | None, trial: Any) -> Any:
         path = os.fspath(model)
         files = {} if path.startswith(SAMPLE_PREFIX) else {Path(path).name: Path(path)}
         return Task.of(path, files, settings, folder, trial)
-    if isinstance(model, tuple) and len(model) == 2 and callable(model[1]):
+    if _is_named_builder(model):
         name, build = model
         row = Row.begun(str(name), "", settings, trial)
         return Task(row, {}, settings, build, folder, trial)
     raise TypeError(
         "A model is a path, sample:NAME, or a pair of a name and a function that builds it; "
-        f"received {type(model).__name__}. For a model that is there, see `autoinit.check`."
+        f"received {_told(model)}. For a model that is there, see `autoinit.check`."
     )
+
+
+def _is_named_builder(model: Any) -> bool:
+    """A Keras model can be called as well, and is none."""
+    pair = isinstance(model, tuple) and len(model) == 2 and callable(model[1])
+    keras = sys.modules.get("keras")  # What is no model of Keras needs no import of it.
+    return pair and not (keras is not None and isinstance(model[1], keras.Model))
+
+
+def _told(model: Any) -> str:
+    kinds = [type(each).__name__ for each in model] if isinstance(model, tuple) else []
+    return f"{type(model).__name__}" + (f" of {' and '.join(kinds)}" if kinds else "")

@@ -185,7 +185,8 @@ class SignalMonitor(keras.callbacks.Callback):
         """Reads the model; why it cannot be watched, if it cannot."""
         from app.analysis.runs.record import Head, Run
         from app.analysis.runs.watching import Watch
-        from autoinit.verdict import arrays_by_name
+        from autoinit.reading import read_model
+        from autoinit.running.inputs import by_name
 
         strategy = getattr(self.model, "distribute_strategy", None)  # TensorFlow has them alone
         replicas = getattr(strategy, "num_replicas_in_sync", 1)
@@ -195,7 +196,7 @@ class SignalMonitor(keras.callbacks.Callback):
                 "on one of them."
             )
         try:
-            data = None if self._x is None else arrays_by_name(self.model, self._x)
+            data = None if self._x is None else by_name(read_model(self.model), self._x)
             self._watch = Watch(self.model, data, self._samples, self._seed, self._gradients)
             seen = self._watch.measure()
             self._spread = self._watch.spread_of_outputs()

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from autoinit.errors import CannotTrainError, SettingsError
+from autoinit.errors import CannotTrainError
 from autoinit.initializers.cloning import working_copy
 from autoinit.randomness import python_seed
 from autoinit.reading import read_model
+from autoinit.running.inputs import by_name
 
 if TYPE_CHECKING:
     from app.analysis.result import Result
@@ -67,7 +66,7 @@ def check(
     linted = lint_model(model)
     # Whoever goes on has the random numbers of who did not ask.
     with python_seed(chosen.seed), working_copy(model) as copied:
-        data = None if x is None else arrays_by_name(copied, x, chosen.input_size)
+        data = None if x is None else by_name(read_model(copied, chosen.input_size), x)
         found = compare(copied, chosen, uploaded=True, linted=linted, data=data)
         spec = JobSpec("", str(model.name), chosen)
         result = result_of(found, copied, ModelSource(), spec, found.findings, found.timings)
@@ -77,15 +76,3 @@ def check(
     if strict and result.verdicts["uploaded"].verdict == "cannot train":
         raise CannotTrainError("\n".join(lines), result)
     return result
-
-
-def arrays_by_name(model: Any, x: Any, size: int = 32) -> dict[str, Any]:
-    """Arrays by the names of a model's inputs; raises as `check` does."""
-    names = [call.path for call in read_model(model, size).inputs]
-    if isinstance(x, Mapping):
-        return {name: np.asarray(array) for name, array in x.items()}
-    if len(names) > 1:
-        raise SettingsError(
-            f"The model has the inputs {', '.join(map(repr, names))}: give arrays by their names."
-        )
-    return {names[0]: np.asarray(x)}

@@ -27,7 +27,7 @@ from autoinit.graph.keras_internals import set_keras_mask
 from autoinit.graph.model_graph import ModelGraph, Value
 from autoinit.graph.shapes import all_activations, last_uses
 from autoinit.randomness import derived
-from autoinit.running.inputs import Data, draw_inputs
+from autoinit.running.inputs import Given, draw_inputs
 from autoinit.running.state import unchanged
 from probes.batching import (
     OnProgress,
@@ -84,7 +84,7 @@ def probe_fisher(
     unknown_size: int = 32,
     likelihood: str | None = None,
     progress: OnProgress | None = None,
-    input_data: Data | None = None,
+    input_data: Given | None = None,
 ) -> FisherInformation:
     """Largest eigenvalue and trace of the Fisher information of a model's trainable parameters.
 

@@ -29,7 +29,7 @@ from autoinit.graph.model_graph import ModelGraph, weights_of
 from autoinit.graph.shapes import all_activations, last_uses
 from autoinit.initializers.drawing import SavedWeights
 from autoinit.randomness import derived
-from autoinit.running.inputs import Data, draw_inputs
+from autoinit.running.inputs import Given, draw_inputs
 from autoinit.running.state import unchanged, without_gradients
 from probes.batching import (
     OnProgress,
@@ -117,7 +117,7 @@ def probe_formats(
     device: str = "auto",
     unknown_size: int = 32,
     progress: OnProgress | None = None,
-    input_data: Data | None = None,
+    input_data: Given | None = None,
 ) -> dict[str, FormatEffects]:
     """Round weights, signals and gradients to narrower formats, and count what is lost.
 

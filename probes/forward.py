@@ -18,7 +18,7 @@ from autoinit.graph.shapes import largest_alive
 from autoinit.initializers.cloning import clone_with_weights
 from autoinit.initializers.drawing import SavedWeights, draw_configured_weights
 from autoinit.randomness import derived
-from autoinit.running.inputs import Data
+from autoinit.running.inputs import Data, Given, by_name
 from autoinit.running.state import unchanged
 from probes.batching import (
     MOST,
@@ -51,7 +51,7 @@ _FIRST_PER_CALL, _FIRST = 2**19, 2**26
 _Figures = tuple[Moments | None, ...]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Probe(Mapping[str, Moments]):
     """What a probe measured: a mapping from the paths of the calls that ran to their moments.
 
@@ -82,7 +82,10 @@ class Probe(Mapping[str, Moments]):
         for call, moments in zip(self.graph.calls, self.moments, strict=True):
             if call.path == path and moments is not None:
                 return moments
-        raise KeyError(path)
+        raise KeyError(f"No call {path!r} was measured. Those that were: {', '.join(self)}.")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.graph.name!r}: {len(self)} calls>"
 
     def __iter__(self) -> Iterator[str]:
         pairs = zip(self.graph.calls, self.moments, strict=True)
@@ -124,7 +127,7 @@ def probe_model(
     memory_limit: int | None = None,
     progress: OnProgress | None = None,
     seeds: int = 1,
-    input_data: Data | None = None,
+    input_data: Given | None = None,
     batch_size: int | None = None,
     precision: float = PRECISION,
     budget: float | None = None,
@@ -203,7 +206,7 @@ def probe_model(
         input_variance,
         training,
         memory_limit,
-        input_data,
+        None if input_data is None else by_name(graph, input_data),
         batch_size,
         precision,
         math.inf if budget is None else budget,

@@ -33,7 +33,7 @@ from autoinit.arrays import as_array
 from autoinit.graph.input_moments import PerInput
 from autoinit.graph.model_graph import ModelGraph, Value
 from autoinit.randomness import derived
-from autoinit.running.inputs import Data, draw_inputs
+from autoinit.running.inputs import Given, draw_inputs
 from autoinit.running.state import unchanged, without_gradients
 from probes.batching import (
     OnProgress,
@@ -63,7 +63,7 @@ from probes.segments import (
 )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Gradients(Probe):
     """What flows back: a mapping from the paths of calls to the moments of their gradients.
 
@@ -102,7 +102,7 @@ def probe_gradients(
     checkpoint: bool | None = None,
     logits: bool = False,
     progress: OnProgress | None = None,
-    input_data: Data | None = None,
+    input_data: Given | None = None,
     compiled: CompiledPasses | None = None,
     batch_size: int | None = None,
 ) -> Gradients:

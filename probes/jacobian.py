@@ -22,7 +22,7 @@ from autoinit.errors import NotMeasuredError
 from autoinit.graph.input_moments import PerInput
 from autoinit.graph.model_graph import ModelGraph
 from autoinit.randomness import derived
-from autoinit.running.inputs import Data, draw_inputs
+from autoinit.running.inputs import Given, draw_inputs
 from probes.batching import OnProgress, graph_of, require_positive
 from probes.devices import Device, find_device, placed_on
 from probes.jacobian_products import Array, Ends, Jacobian, find_ends, finite
@@ -107,7 +107,7 @@ def probe_jacobian(
     unknown_size: int = 32,
     logits: bool = False,
     progress: OnProgress | None = None,
-    input_data: Data | None = None,
+    input_data: Given | None = None,
 ) -> JacobianSpectrum:
     """Singular values of the Jacobian of a model at random inputs, one sample at a time.
 

@@ -545,6 +545,13 @@ class Result(Preview):
     # What parts that are not run may be treated as, to judge by their names: NAME=KERAS_NAME.
     offers: tuple[Text, ...] = ()
 
+    def __repr__(self) -> str:
+        """In a line: all figures of a network would fill a notebook."""
+        words = ", ".join(f"{series} {each.verdict}" for series, each in self.verdicts.items())
+        return f"<Result of {self.model.name!r}: {words}>"
+
+    __str__ = __repr__
+
     @property
     def samples_taken(self) -> str:
         """How many samples were taken: 128, or 8 to 32 where series took different numbers."""

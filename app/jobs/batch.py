@@ -49,6 +49,10 @@ from app.limits import GIB, Limits
 
 PROCESS_BYTES = 2 * GIB  # that a process with Keras and a small model takes at most
 FILE_TIMES = 6  # as much as its file a model takes besides: weights as read, in it, drawn, written
+_NO_PICKLE = (
+    ". What builds a model goes to a process by its name: define it at the top level of a module, "
+    "and give functools.partial of it instead of a lambda."
+)
 _one_at_a_time = threading.Lock()
 _is_ours = False  # whether this process does nothing but analyse models
 
@@ -410,6 +414,8 @@ def rows_of(tasks: Iterable[Task | Row], pool: Pool) -> Iterator[Row]:
                 suspects.append(task)
             except Exception as error:  # of what carries it, as where a node is lost
                 told = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+                if task.build is not None and "pickle" in told:
+                    told += _NO_PICKLE
                 yield task.row.failed("failed", "crashed", told)
         if suspects:
             suspects += waiting.values()

@@ -32,6 +32,8 @@ def percentage(fraction: float | None) -> str:
     """49.8 %; what is hardly anything is below 0.01 %; a dash where there is none."""
     if fraction is None:
         return "–"
+    if fraction >= 10.0:
+        return f"{100 * fraction:,.0f} %"
     return "< 0.01 %" if 0 < fraction < 1e-4 else f"{100 * fraction:.3g} %"
 
 

@@ -186,17 +186,22 @@ def no_graph_message(model: Any) -> str:
     kind = type(model).__name__
     name = getattr(model, "name", None)
     if not isinstance(model, keras.Model):
-        return (
-            keras2_advice(model) or f"A Keras model is needed. Received: {model!r} of type {kind}."
+        advice = (
+            " Open a file with keras.models.load_model(path)." if isinstance(model, str) else ""
         )
+        said = f"A Keras model is needed. Received: {model!r} of type {kind}.{advice}"
+        return keras2_advice(model) or said
     if isinstance(model, keras.Sequential):
         return (
             f"Sequential model {name!r} is not built, so its layers have no shapes. Start it with "
             "keras.Input(shape) or call it once on data."
         )
-    advice = "" if model.built else " Call it once on data, so that it has weights and shapes."
+    if not model.built:
+        return (
+            f"Model {name!r} ({kind}) has no weights and shapes yet. Call it once on data, "
+            "model(x[:2]), before it is given or saved."
+        )
     return (
         f"Model {name!r} ({kind}) is a subclass of keras.Model without a graph of its layers. "
         f"Write it with the functional API, keras.Model(inputs, outputs), or as keras.Sequential."
-        f"{advice}"
     )

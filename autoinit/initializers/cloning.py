@@ -47,7 +47,10 @@ def as_model(model: Any, custom_objects: dict[str, Any] | None) -> Any:
         try:
             model = json.loads(model)
         except json.JSONDecodeError as error:
-            raise SettingsError(f"The model's JSON cannot be read: {error}.") from error
+            raise SettingsError(
+                f"The model's JSON cannot be read: {error}. Open a file with "
+                "keras.models.load_model(path), and give what it returns."
+            ) from error
     if not isinstance(model, dict):
         raise TypeError(
             keras2_advice(model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -24,6 +24,8 @@ from autoinit.graph.paths import shortened
 from autoinit.randomness import derived
 
 Data = Mapping[str, NDArray[Any]]
+# As callers give them: for a model with one input an array will do, else one for each in turn.
+Given = Data | NDArray[Any] | Sequence[NDArray[Any]]
 
 # NumPy's names where they are others.
 _DTYPES: dict[str, Any] = {"bool": bool}
@@ -37,7 +39,7 @@ def draw_inputs(
     seed: int,
     mean: PerInput = 0.0,
     variance: PerInput = 1.0,
-    data: Data | None = None,
+    data: Given | None = None,
 ) -> dict[int, NDArray[Any]]:
     """An array for each of a graph's inputs, by value index, the samples' axis first.
 
@@ -60,7 +62,7 @@ def draw_inputs(
     """
     moments = input_moments(graph, mean, variance)
     sizes, known = integer_inputs(graph), known_integers(graph)
-    data = {name: np.asarray(array) for name, array in (data or {}).items()}
+    data = {} if data is None else by_name(graph, data)
     check_data(graph, data)
     rows = chosen_rows(data, samples, seed)
     generator = np.random.default_rng(seed)
@@ -93,6 +95,30 @@ def _texts(
     readers = [c.layer for c in graph.calls if any(v.index == index for v in c.inputs)]
     knowing = (layer for layer in readers if hasattr(layer, "get_vocabulary"))
     return draw_texts(next(knowing, next(iter(readers), None)), shape, generator)
+
+
+def by_name(graph: ModelGraph, given: Given) -> dict[str, NDArray[Any]]:
+    """Arrays by the names of a graph's inputs.
+
+    Raises:
+        ValueError: for what is no array, or one array and several inputs.
+    """
+    names = [call.path for call in graph.inputs]
+    several = len(names) > 1 and isinstance(given, list | tuple) and len(given) == len(names)
+    pairs = dict(zip(names, given, strict=True)) if several else given
+    if not isinstance(pairs, Mapping):
+        if len(names) > 1:
+            listed = ", ".join(map(repr, names))
+            raise SettingsError(f"The model has the inputs {listed}: give arrays by their names.")
+        pairs = {names[0]: given}
+    arrays = {name: np.asarray(array) for name, array in pairs.items()}
+    for name, array in arrays.items():
+        if array.dtype == object and not array.ndim:
+            raise SettingsError(
+                f"The data for input {_shown(name)} must be an array of samples. Received: "
+                f"{type(pairs[name]).__name__}. Of a tf.data.Dataset, take a batch of inputs."
+            )
+    return arrays
 
 
 def check_data(graph: ModelGraph, data: Data) -> None:

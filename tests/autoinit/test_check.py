@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 import autoinit
-from autoinit.errors import CannotTrainError, ModelFileError
+from autoinit.errors import CannotTrainError, GraphError, ModelFileError, SettingsError
 
 
 def chain(deviation):
@@ -84,3 +84,43 @@ def test_columns_of_other_sizes_that_a_normalization_was_adapted_to(given):
         if call.path == "n":
             assert call.predicted("autoinit").variance == pytest.approx(1.0, rel=0.1)
     assert result.verdicts["uploaded"].verdict == "trains"
+
+
+def two_inputs():
+    sides = [keras.Input((4,), name="a"), keras.Input((6,), name="b")]
+    return keras.Model(sides, layers.Dense(3)(layers.Concatenate()(sides)))
+
+
+def test_arrays_of_several_inputs_come_in_their_order():
+    arrays = [np.full((5, 4), 2.0) + np.eye(5, 4), np.eye(5, 6)]
+    result = autoinit.check(two_inputs(), arrays, verbose=False)
+    assert [each.mean for each in result.model.inputs] == pytest.approx([2.2, 1 / 6])
+
+
+def test_what_is_no_model_or_no_array_is_told():
+    class Late(keras.Model):
+        def call(self, x):
+            return x
+
+    with pytest.raises(GraphError, match=r"Open a file with keras.models.load_model\(path\)"):
+        autoinit.check("model.keras")
+    with pytest.raises(SettingsError, match=r"Open a file with keras.models.load_model\(path\)"):
+        autoinit.AutoInit().initialize_model("model.keras")
+    with pytest.raises(GraphError, match=r"no weights and shapes yet. Call it once on data"):
+        autoinit.check(Late())
+    model = keras.Sequential([keras.Input((3,), name="x"), layers.Dense(2)])
+    with pytest.raises(SettingsError, match=r"must be an array of samples. Received: object"):
+        autoinit.check(model, object())
+    with pytest.raises(SettingsError, match="give arrays by their names"):
+        autoinit.check(two_inputs(), np.ones((5, 4)))
+
+
+def test_a_result_is_a_line_in_a_notebook():
+    result = autoinit.check(chain(0.01), verbose=False)
+    line = "<Result of 'chain': uploaded cannot train, default cannot train, autoinit trains>"
+    assert (repr(result), str(result)) == (line, line)
+
+
+def test_what_the_documentation_names_is_there():
+    assert {name for name in autoinit.__all__ if not hasattr(autoinit, name)} == set()
+    assert {"manifest", "variants"} <= set(autoinit.__all__)

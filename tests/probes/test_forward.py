@@ -454,3 +454,12 @@ def test_a_layer_that_fails_is_named_with_what_it_says():
     assert probe_model(model, 3, batch_size=3)["threes"].variance > 0
     with pytest.raises(GraphError, match=r"^Layer 'threes' \(Threes\) fails on input of shape"):
         probe_model(model, 4, batch_size=4)
+
+
+def test_an_array_is_the_one_inputs_and_what_was_not_measured_is_named():
+    model = keras.Sequential([keras.Input((3,), name="x"), layers.ReLU(name="relu")], name="net")
+    found = probe_model(model, 4, input_data=np.full((4, 3), -1.0))
+    assert (found["x"].mean, found["relu"].mean) == (-1.0, 0.0)
+    with pytest.raises(KeyError, match=r"No call 'y' was measured. Those that were: x, relu"):
+        found["y"]
+    assert repr(found) == "<Probe of 'net': 2 calls>"

@@ -2,9 +2,10 @@
 
 import functools
 import json
+import multiprocessing
 import sys
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 import keras
@@ -115,6 +116,15 @@ def test_models_are_trained_too_where_a_trial_is_asked_for(folder):
 def test_a_model_in_place_of_what_builds_it_is_refused():
     with pytest.raises(TypeError, match="a pair of a name and a function"):
         batch.analyze([build(2)])
+    with pytest.raises(TypeError, match="received tuple of str and Sequential"):
+        batch.analyze({"a": build(2)})
+
+
+def test_what_cannot_go_to_a_process_is_told_with_what_can():
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
+        (row,) = batch.analyze({"a": lambda: None}, executor)
+    assert (row.status, row.code) == ("failed", "crashed")
+    assert row.reason.endswith("and give functools.partial of it instead of a lambda.")
 
 
 def test_reinitialized_models_are_left_whole(folder):

@@ -284,7 +284,7 @@ def test_a_subclassed_model_is_told_what_to_do():
         def call(self, inputs):
             return self.dense(inputs)
 
-    with pytest.raises(GraphError, match="functional API"):
+    with pytest.raises(GraphError, match="Call it once on data"):
         AutoInit().initialize_model(Subclassed())
 
 
