@@ -16,9 +16,8 @@ import numpy as np
 
 from app.analysis.diagnosis.fault import Fault, found_by
 from app.analysis.diagnosis.linter.architecture import NORMALIZERS
-from app.analysis.diagnosis.linter.lint import Linted
-from app.analysis.diagnosis.linter.losses import classifies
-from app.analysis.diagnosis.linter.optimizers import (
+from app.analysis.diagnosis.linter.compiled.losses import classifies
+from app.analysis.diagnosis.linter.compiled.optimizers import (
     curvature,
     descent_rate,
     gradient_scale,
@@ -27,6 +26,8 @@ from app.analysis.diagnosis.linter.optimizers import (
     takes_small_steps,
     unscaled_descent,
 )
+from app.analysis.diagnosis.linter.compiled.steps import stalled_steps
+from app.analysis.diagnosis.linter.lint import Linted
 from app.analysis.diagnosis.linter.training import statistics_mismatch
 from app.analysis.diagnosis.linter.zeros import zero_kernels
 from app.analysis.diagnosis.measured.dropout import dropout_upon_dropout
@@ -152,7 +153,7 @@ def diagnose(
         on_purpose = "zero_on_purpose" in codes and "zero_kernel" not in codes
         faults += [f for f in found if f.code != "constant_output" or not on_purpose]
         if not linted.trained:
-            faults += found_by((_descent_rate,), linted, measured)
+            faults += found_by((_descent_rate, _stalled_steps), linted, measured)
             if optimizer is not None and optimizer.is_plain:
                 faults += found_by((slow_branches,), measured, points_of(measured))
     functions = Counter(
@@ -249,6 +250,18 @@ def _descent_rate(linted: Linted, measured: Measured) -> Iterator[Fault]:
         yield from descent_rate(
             linted.architecture, optimizer, measured.updates, gradient_scale(*told), measured.series
         )
+
+
+def _stalled_steps(linted: Linted, measured: Measured) -> Iterator[Fault]:
+    """The stored optimizer's steps, of gradients as they were measured of a series."""
+    if not measured.updates or len(measured.graph.outputs) != 1:
+        return
+    (output,) = measured.graph.outputs
+    size = output.entries, int(output.shape[-1] or 1)
+    scale = gradient_scale(linted.architecture, linted.compiled, *size)
+    yield from stalled_steps(
+        linted.architecture, linted.compiled, measured.updates, scale, measured.series
+    )
 
 
 def foreseen(

@@ -84,6 +84,9 @@ REMEDIES = {
     "kernels.",
     "lower_rate": "Drop less: a rate of 0.1 to 0.5.",
     "weaken_regularizer": "Take a weaker penalty: L2 of 1e-4 to 1e-2, L1 of 1e-5 to 1e-3.",
+    "loosen_constraint": "Leave the constraint out, or let norms reach 1 and more: "
+    "max_norm of 2 to 4.",
+    "change_loss": "Take the loss with its default arguments.",
     "start_at_one": 'Start gamma at 1 (gamma_initializer="ones"): zeros belong at the end of a '
     "residual branch only.",
     "move_dropout": "Put the dropout before the last layer, or leave it out.",
@@ -94,6 +97,8 @@ REMEDIES = {
     "drop_normalization": "Leave this normalization out, or let it span more than one entry.",
     "bias_at_zero": 'Start the biases at 0 (bias_initializer="zeros").',
     "change_rate": "Begin training with the learning rate that is named.",
+    "default_optimizer": "Take the optimizer with its default settings, or Adam with a rate of "
+    "0.001.",
     "longer_schedule": "Count decay_steps in steps, not in epochs, or leave the schedule out.",
     "weaken_decay": "Take a weaker weight_decay: 0.001 to 0.1.",
     "clip_less": "Clip gradients to norms of about 1, or not at all.",

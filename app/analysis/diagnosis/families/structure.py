@@ -20,7 +20,7 @@ KINDS = (
         "logits and gets probabilities.",
         remedy="Change the last activation or the loss: a softmax for several classes, a "
         "sigmoid for yes or no, nothing for a regression or for logits.",
-        test="app.analysis.diagnosis.linter.losses",
+        test="app.analysis.diagnosis.linter.compiled.losses",
     ),
     FindingKind(
         "learning_rate",
@@ -32,7 +32,7 @@ KINDS = (
         "digits learnt best at 0.01 to 0.2 of the kernels' size.",
         remedy="Begin with the rate that is named; a callback that sets another one is not stored "
         "in the file.",
-        test="app.analysis.diagnosis.linter.optimizers",
+        test="app.analysis.diagnosis.linter.compiled.optimizers",
     ),
     FindingKind(
         "missing_nonlinearity",
@@ -81,6 +81,25 @@ KINDS = (
         "from 0.1).",
         remedy="Take a weaker one: L2 of 1e-4 to 1e-2, L1 of 1e-5 to 1e-3.",
         test="app.analysis.diagnosis.linter.regularizers",
+    ),
+    FindingKind(
+        "constraint",
+        Severity.PROBLEM,
+        "Kernels that a constraint holds",
+        cause="What a constraint leaves of kernels that fit their inputs lets less than 0.0005 of "
+        "the signal's mean square through, layer upon layer, or leaves weights of one sign alone: "
+        "after the first step, whatever the weights are.",
+        remedy="Leave the constraint out, or let norms reach 1 and more.",
+        test="app.analysis.diagnosis.linter.constraints",
+    ),
+    FindingKind(
+        "loss_without_targets",
+        Severity.PROBLEM,
+        "A loss that does not go by the targets",
+        cause="With the arguments that are stored the loss has one value for all targets, or for "
+        "all outputs: label_smoothing of 1, a weight of 0, alpha of 0.",
+        remedy="Take the loss with its default arguments.",
+        test="app.analysis.diagnosis.linter.compiled.targets",
     ),
     FindingKind(
         "bottleneck_rank",

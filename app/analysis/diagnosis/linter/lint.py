@@ -11,10 +11,16 @@ import keras
 
 from app.analysis.diagnosis.fault import Fault, found_by
 from app.analysis.diagnosis.linter.architecture import Architecture, Entry, architecture_of
+from app.analysis.diagnosis.linter.compiled.losses import output_faults
+from app.analysis.diagnosis.linter.compiled.optimizers import (
+    adaptive_rate,
+    optimizer_of,
+    settings_of_steps,
+)
+from app.analysis.diagnosis.linter.compiled.targets import losses_without_targets
+from app.analysis.diagnosis.linter.constraints import small_norms
 from app.analysis.diagnosis.linter.copies import equal_kernels, symmetric_units
-from app.analysis.diagnosis.linter.losses import output_faults
 from app.analysis.diagnosis.linter.normalizations import of_normalizations
-from app.analysis.diagnosis.linter.optimizers import adaptive_rate, optimizer_of, settings_of_steps
 from app.analysis.diagnosis.linter.regularizers import strong_regularizers
 from app.analysis.diagnosis.linter.scales import (
     kernels_with_a_mean,
@@ -26,6 +32,7 @@ from app.analysis.diagnosis.linter.training import is_trained
 from app.analysis.diagnosis.linter.zeros import zero_faults
 from autoinit.arrays import as_array
 
+_BORNE_IN_TRAINING = frozenset({"nothing_trainable", "regularizer", "constraint"})
 _OF_KERNELS = (
     zero_faults,
     symmetric_units,
@@ -81,10 +88,13 @@ def lint(
     faults = [
         *structural(architecture),
         *of_normalizations(architecture),
-        *found_by((output_faults, strong_regularizers), architecture, compiled),
+        *found_by(
+            (output_faults, losses_without_targets, strong_regularizers), architecture, compiled
+        ),
+        *found_by((small_norms,), architecture),
     ]
-    if trained:  # what is frozen then has been, and a penalty was borne
-        faults = [f for f in faults if f.code not in ("nothing_trainable", "regularizer")]
+    if trained:  # what is frozen then has been, and what holds kernels was borne
+        faults = [f for f in faults if f.code not in _BORNE_IN_TRAINING]
     # Kernels that were trained are no start any more: only zeros and copies are told of them.
     faults += [
         fault

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from app.analysis.diagnosis.fault import Consequence, Fault, layers_have
 from app.analysis.diagnosis.linter.architecture import NORMALIZERS, Architecture, LayerStep
-from app.analysis.diagnosis.linter.losses import BINARY, CATEGORICAL, losses_of
+from app.analysis.diagnosis.linter.compiled.losses import BINARY, CATEGORICAL, losses_of
 
 # Classifiers of digits with two to four penalized kernels (dense ones of 64 and 512 units, and
 # convolutions), by Adam and by SGD with momentum: with L2 of 0.1 they were right for 84 to 93 % of
@@ -26,19 +27,20 @@ def strong_regularizers(
 ) -> Iterator[Fault]:
     """Penalties on kernels beside which the loss of a classifier does not count.
 
-    Not where a normalization follows, to which the size of a kernel is nothing; and not for other
-    losses, whose size is that of the targets.
+    Not where a normalization follows, to which the size of a kernel is nothing. The size of other
+    losses is that of the targets: regressions whose targets deviate by 0.7 gained 71 to 78 % with
+    L2 of 0.03, up to 31 % with 0.1, nothing from 0.3 on (squared and absolute errors, Huber's);
+    with targets ten times as large 88 % with 1, and nothing with 10. There it is a note.
     """
     losses = [name for name, _ in losses_of(compiled, architecture).values()]
-    if not losses or not all(name in CATEGORICAL | BINARY for name in losses):
+    if not losses:
         return
-    found = [
-        (step, kind, strength)
-        for step in architecture.kernels()
-        if not _is_normalized(architecture, step)
-        for kind, strength in _penalties(step, _of_kernel(step)).items()
-        if strength >= _STRONG[kind]
-    ]
+    of_classes = all(name in CATEGORICAL | BINARY for name in losses)
+    if not of_classes:
+        for fault in _of_kernels(architecture, _FOR_TARGETS):
+            yield replace(fault, consequence=Consequence.NOTE)
+        return
+    yield from _of_kernels(architecture)
     active = [
         (step, kind, strength)
         for step in architecture.kernels()
@@ -55,6 +57,21 @@ def strong_regularizers(
             f"{step.path!r}, {kind.upper()} of {strength:g}: the loss is least where that is 0.",
             "weaken_regularizer",
         )
+
+
+# Targets about 1 in size, of which nothing is stored.
+_FOR_TARGETS = " Unless targets are far larger than 1."
+
+
+def _of_kernels(architecture: Architecture, unless: str = "") -> Iterator[Fault]:
+    """Penalties on kernels themselves."""
+    found = [
+        (step, kind, strength)
+        for step in architecture.kernels()
+        if not _is_normalized(architecture, step)
+        for kind, strength in _penalties(step, _of_kernel(step)).items()
+        if strength >= _STRONG[kind]
+    ]
     if len({step.index for step, _, _ in found}) < _AT_LEAST:
         return
     step, kind, strength = max(found, key=lambda each: each[2] / _STRONG[each[1]])
@@ -63,7 +80,8 @@ def strong_regularizers(
         step.path,
         step.class_name,
         f"{layers_have(len(found))} kernels with a penalty as strong as that of {step.path!r}, "
-        f"{kind.upper()} of {strength:g}: it draws them to 0 faster than the loss moves them.",
+        f"{kind.upper()} of {strength:g}: it draws them to 0 faster than the loss moves them."
+        + unless,
         "weaken_regularizer",
         Consequence.FATAL if strength >= _HOPELESS[kind] else Consequence.SERIOUS,
     )

@@ -18,6 +18,7 @@ from app.analysis.diagnosis.linter.architecture import (
     LayerStep,
     kernel_shape,
 )
+from app.analysis.diagnosis.linter.constraints import held
 from app.analysis.diagnosis.linter.initializers import (
     counts_inputs,
     initial_variance,
@@ -335,7 +336,11 @@ _ONE_SUM = 13.0
 
 
 def kernels_with_a_mean(architecture: Architecture) -> Iterator[Fault]:
-    """Kernels of one sign, layer after layer: all units come to the same sum of all inputs."""
+    """Kernels of one sign, layer after layer: all units come to the same sum of all inputs.
+
+    As drawn, or as a constraint leaves them: `NonNeg` on three layers of ReLU bore 95 and 77 %, on
+    four 29 and 0 %, on six 2 and 0 %.
+    """
     piled: list[tuple[float, int]] = []  # the logarithm, and the first kernel, at each step
     for step in architecture.steps:
         before = max((piled[index] for index in step.inputs), default=(0.0, step.index))
@@ -347,13 +352,17 @@ def kernels_with_a_mean(architecture: Architecture) -> Iterator[Fault]:
         piled.append(before)
         if before[0] >= _ONE_SUM and step.is_kernel and not _is_head(architecture, step):
             first = architecture.steps[before[1]]
+            kernel = architecture.values(first)["kernel"]
+            constrained = not np.array_equal(held(first, kernel), kernel)
             yield Fault(
-                "kernel_mean",
+                "constraint" if constrained else "kernel_mean",
                 first.path,
                 first.class_name,
-                f"From {first.path!r} to {step.path!r} kernels are drawn about a mean that is not "
-                "0: layer after layer all units come nearer to one and the same sum of the inputs.",
-                "redraw_random",
+                f"From {first.path!r} to {step.path!r} kernels "
+                + ("are held by a constraint at" if constrained else "are drawn about")
+                + " a mean that is not 0: layer after layer all units come nearer to one and the "
+                "same sum of the inputs.",
+                "loosen_constraint" if constrained else "redraw_random",
             )
             return
 
@@ -367,7 +376,7 @@ def _mean_share(architecture: Architecture, step: LayerStep) -> float:
     kernel = architecture.values(step).get("kernel")
     if kernel is None or step.channels == 1 or step.class_name.endswith("Transpose"):
         return 0.0
-    kernel = np.asarray(kernel, np.float64)
+    kernel = np.asarray(held(step, np.asarray(kernel)), np.float64)
     fan_in, variance = kernel.size // kernel.shape[-1], float(kernel.var())
     # A constant kernel is told as one; the mean of few random entries is not 0 either.
     mean = max(float(kernel.mean()) ** 2 - 9.0 * variance / kernel.size, 0.0)

@@ -85,9 +85,9 @@ def unscaled_inputs(measured: Measured) -> Iterator[Fault]:
 
     Classifiers of digits whose inputs had a mean square of up to 10⁸: by Adam those of ReLU were
     right for 92 to 97 % (98 % with scaled inputs). By gradient descent none learnt from some 10³
-    on: there the stored rate tells (`linter/optimizers.py`). Behind a Normalization adapted to
-    other data (of other units, scaled before, columns in other places) a regression that gains 98 %
-    gained nothing.
+    on: there the stored rate tells (`linter/compiled/optimizers.py`). Behind a Normalization
+    adapted to other data (of other units, scaled before, columns in other places) a regression that
+    gains 98 % gained nothing.
     """
     every = list(entrances(measured))
     for scaler, variance in (each.scaled for each in every if each.scaled is not None):

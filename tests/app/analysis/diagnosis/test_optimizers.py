@@ -9,14 +9,14 @@ from keras import layers, optimizers
 from keras.optimizers import schedules
 
 from app.analysis.comparison import compare
-from app.analysis.diagnosis.linter.lint import lint_model
-from app.analysis.diagnosis.linter.optimizers import (
+from app.analysis.diagnosis.linter.compiled.optimizers import (
     Optimizer,
     curvature,
     learns_by_steps,
     optimizer_of,
     takes_small_steps,
 )
+from app.analysis.diagnosis.linter.lint import lint_model
 from app.analysis.settings import Settings
 from autoinit import check
 from tests.app.analysis.diagnosis.models import chain, dense, read

@@ -12,8 +12,8 @@ import numpy as np
 
 from app.analysis.diagnosis.fault import Consequence, Fault
 from app.analysis.diagnosis.linter.architecture import NORMALIZERS, Architecture, kernel_shape
+from app.analysis.diagnosis.linter.compiled.losses import BINARY, CATEGORICAL, losses_of
 from app.analysis.diagnosis.linter.initializers import initial_variance, own_initializer
-from app.analysis.diagnosis.linter.losses import BINARY, CATEGORICAL, losses_of
 from app.analysis.diagnosis.linter.structure import last_of
 from app.text.formatting import number
 from autoinit.arrays import singular_share
@@ -105,6 +105,16 @@ def optimizer_of(compiled: Mapping[str, Any] | None) -> Optimizer | None:
     )
 
 
+def largest_rate(entry: Any) -> float | None:
+    """The largest rate that an optimizer begins with, as it is stored; Keras's own without one."""
+    if isinstance(entry, str):
+        return _USUAL.get(entry.lower(), 1e-3)
+    config = entry.get("config") if isinstance(entry, Mapping) else None
+    if not isinstance(config, Mapping):
+        return None
+    return _largest_rate(config.get("learning_rate", config.get("lr")))
+
+
 def _number(stored: Any) -> float | None:
     is_number = isinstance(stored, int | float) and not isinstance(stored, bool)
     return float(stored) if is_number else None
@@ -150,7 +160,9 @@ def adaptive_rate(architecture: Architecture, optimizer: Optimizer) -> Iterator[
     if optimizer.rate <= 0.0 or not math.isfinite(optimizer.rate):
         yield _fault(f"{optimizer.name} has a rate of {optimizer.rate:g}: nothing is learnt by it.")
     elif optimizer.is_adaptive:
-        sizes = [size for step in architecture.kernels() if (size := _size(architecture, step))]
+        sizes = [
+            size for step in architecture.kernels() if (size := kernel_size(architecture, step))
+        ]
         if sizes:
             size = median(sizes)
             usual = _TOO_FAST_ADAPTIVE
@@ -190,7 +202,7 @@ def settings_of_steps(architecture: Architecture, optimizer: Optimizer) -> Itera
         return
     changes = []
     for step in architecture.kernels():
-        size, shape = _size(architecture, step), kernel_shape(architecture, step)
+        size, shape = kernel_size(architecture, step), kernel_shape(architecture, step)
         if size and shape:
             left = min(optimizer.value, optimizer.norm / math.sqrt(math.prod(shape)))
             changes.append(optimizer.rate * left / (1.0 - optimizer.momentum) / size)
@@ -211,7 +223,7 @@ def learns_by_steps(architecture: Architecture, optimizer: Optimizer) -> bool:
     with a sum of 2.4 or less over the layers (chains of ReLU, 64 to 512 units wide, by Glorot and
     N(0, 0.02)); VGG16 at 32 × 32 (11) did not learn.
     """
-    sizes = [(_size(architecture, step), step) for step in architecture.kernels()]
+    sizes = [(kernel_size(architecture, step), step) for step in architecture.kernels()]
     shapes = [(size, kernel_shape(architecture, step)) for size, step in sizes if size]
     moved = sum(optimizer.rate / size * singular_share(shape) for size, shape in shapes if shape)
     return optimizer.is_adaptive and moved <= _FAR
@@ -221,7 +233,7 @@ def _is_normalized(architecture: Architecture) -> bool:
     return any(step.class_name in NORMALIZERS for step in architecture.steps)
 
 
-def _size(architecture: Architecture, step: Any) -> float | None:
+def kernel_size(architecture: Architecture, step: Any) -> float | None:
     """The root mean square of a step's kernel, or of one that fits its inputs if that is larger.
 
     Smaller ones grow to it in some steps, which is no harm: branches of N(0, 10⁻⁴) learn by Adam.
