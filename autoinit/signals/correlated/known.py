@@ -9,18 +9,21 @@ from dataclasses import replace
 
 import numpy as np
 
-from autoinit.signals.correlated.channels.channels import Channels, exchangeable
+from autoinit.signals.correlated.channels import entries as every_entry
+from autoinit.signals.correlated.channels.channels import Channels, Entries, exchangeable
 from autoinit.signals.correlated.channels.kernels import means_of_units, through, variance_of_means
+from autoinit.signals.correlated.channels.paths import Step
 from autoinit.signals.correlated.channels.skewness import is_sum, skewed
 from autoinit.signals.correlated.pairs import (
     as_matrix,
+    as_pairs,
     at_diagonal,
     diagonal,
     each_with_each,
     mapped_along,
     products,
 )
-from autoinit.signals.correlated.positions import SpatialMap
+from autoinit.signals.correlated.positions import Axis, SpatialMap
 from autoinit.signals.correlated.state import Annotations, State
 from autoinit.signals.signal import Array, BiasMoments, KernelMoments
 
@@ -59,6 +62,10 @@ def agreeing(state: State, shared: float, channels: Channels) -> State:
     # A position of constants has no variance, but for rounding.
     variances = np.maximum(diagonal(cov_positions, state.means.shape), 0.0)
     cov_positions = at_diagonal(cov_positions, variances)
+    entries = channels.entries
+    if entries is not None and entries.sizes == state.sizes and state.axes:
+        return _of_entries(state, channels, entries)
+    channels = replace(channels, entries=None)
     result = replace(
         state,
         means=float(channels.means.mean()) + math.sqrt(factor) * away,
@@ -66,7 +73,75 @@ def agreeing(state: State, shared: float, channels: Channels) -> State:
         cov_samples=cov_samples,
         notes=replace(state.notes, channels=channels, known_channels=True),
     )
-    return _with_neighbors(result, channels)
+    return _spread(_with_neighbors(result, channels))
+
+
+def _of_entries(state: State, channels: Channels, entries: Entries) -> State:
+    """With means and covariances over positions as they are on average over channels."""
+    axes, places, count = state.axes or (), entries.places, channels.count
+    every = np.ix_(*(axis.representatives for axis in axes))
+    chosen = np.arange(places).reshape(entries.sizes)[every].ravel()
+    counts = [axis.count for axis in axes]
+    rows = entries.each.means.reshape(places, count)[chosen]
+    means = rows.mean(1)
+    pairs = entries.each.covariances.reshape(places, count, places, count)
+    own = np.zeros((len(chosen),) * 2)
+    for channel in range(count):
+        own += pairs[:, channel, :, channel][np.ix_(chosen, chosen)]
+    common = rows @ rows.T / count - np.multiply.outer(means, means)
+    within = as_pairs(own / count, counts)
+    shared = as_pairs(common, counts)
+    means = means.reshape(counts)
+    result = replace(
+        state,
+        means=means,
+        cov_positions=at_diagonal(
+            within + shared, np.maximum(diagonal(within + shared, counts), 0.0)
+        ),
+        cov_samples=shared,
+        notes=replace(state.notes, channels=channels, known_channels=True),
+    )
+    if all(axis.is_whole for axis in axes):
+        return result
+    # Those in the middle stand for others, and the whole is known.
+    means = result.means + (float(channels.means.mean()) - result.mean)
+    away = result.average((means - result.mean) ** 2)
+    left = result.average(result.variances)
+    factor = (channels.variance + channels.shared - away) / left if left > 0 else 1.0
+    factor = max(factor, 0.0)
+    return replace(
+        result,
+        means=means,
+        cov_positions=factor * result.cov_positions,
+        cov_samples=factor * result.cov_samples,
+    )
+
+
+def _spread(state: State) -> State:
+    """With each entry known by itself, where they are few."""
+    known = state.notes.channels
+    if (
+        known is None
+        or not state.notes.given_kernels
+        or known.lengths is not None
+        or known.samples is not None
+        or not every_entry.are_few(state.sizes, known.count)
+    ):
+        return state
+    channels = replace(known, entries=entries_of(state, known))
+    return replace(state, notes=replace(state.notes, channels=channels))
+
+
+def entries_of(state: State, known: Channels) -> Entries:
+    """Of a small map, of which averages over positions are known."""
+    kinds = [axis.singles(np.arange(axis.size)) for axis in state.axes or ()]
+    every = np.ix_(*kinds)
+    deviations = np.sqrt(np.maximum(state.variances - known.shared, 0.0))
+    typical = math.sqrt(known.variance)
+    relative = deviations[every].ravel() / typical if typical > 0 else np.ones(len(kinds))
+    spatial = spatial_correlations(state, known.shared, [size - 1 for size in state.sizes])
+    means = (state.means - state.mean)[every].ravel()
+    return every_entry.spread(known, state.sizes, spatial, means, relative)
 
 
 def uneven(state: State) -> tuple[Array, Array]:
@@ -214,10 +289,40 @@ def by_given_kernel(
     power = found.variance / before if before > 0 else 0.0
     cov_positions, cov_samples = (power * each + common for each in within)
     notes = Annotations(
-        latent_is_gaussian=True, known_channels=True, log_variance=state.notes.log_variance
+        latent_is_gaussian=True,
+        known_channels=True,
+        given_kernels=True,
+        log_variance=state.notes.log_variance,
     )
     result = replace(frame, cov_positions=cov_positions, cov_samples=cov_samples, notes=notes)
     # What borders do to a channel's mean belongs to its variance over positions.
     left = 1 + variance_of_means(mixed.taps, kernel.windows) / max(found.variance, 1e-300)
-    channels = skewed(replace(found, covariances=left * found.covariances))
+    found = replace(found, covariances=left * found.covariances)
+    entries = _entries_through(state, known, kernel, mixed.step.weights, offset, output)
+    channels = skewed(replace(found, entries=entries))
     return agreeing(result, found.shared, channels)
+
+
+def _entries_through(
+    state: State,
+    known: Channels,
+    kernel: KernelMoments,
+    weights: Array,
+    offset: Array,
+    output: Sequence[Axis] | None,
+) -> Entries | None:
+    """What a kernel makes of entries that are known one by one."""
+    sizes = tuple(axis.size for axis in output or ())
+    units = weights.shape[-1]
+    if not every_entry.are_few(sizes, units):
+        return None
+    entries, few = known.entries, every_entry.are_few(state.sizes, known.count)
+    if entries is None and known.lengths is None and known.samples is None and few:
+        entries = entries_of(state, known)
+    if entries is None or entries.sizes != state.sizes:
+        return None
+    if kernel.windows:
+        reads = every_entry.read_through(kernel.windows, entries.sizes)
+    else:
+        reads = np.arange(entries.places)[None]
+    return every_entry.through_step(entries, Step(weights, reads=reads), sizes, offset)

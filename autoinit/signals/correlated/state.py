@@ -34,6 +34,7 @@ OF_BRANCH = (
     "source",
     "direction",
     "known_channels",
+    "given_kernels",
     "private_share",
     "channel_variance",
     "log_variance",
@@ -88,6 +89,8 @@ class Annotations:
             positions and samples, each (pairs…) (K).
         known_channels: whether channels differ by parameters that are known: their mean is then
             no draw.
+        given_kernels: whether the kernels that made the channels were given: what they have in
+            common is then no average over draws.
         private_share: of the variance of the logarithms of the samples' second moments, what
             comes from weights which only this branch has seen (H).
         channel_variance: relative variance, over samples, of a channel's second moment around its
@@ -113,6 +116,7 @@ class Annotations:
     of_one_length: bool = False
     pull: tuple[Hashable, float, Array, Array] | None = None
     known_channels: bool = False
+    given_kernels: bool = False
     channels: Channels | None = None
     split: tuple[Channels, tuple[int, ...]] | None = None
     products: Logits | None = None

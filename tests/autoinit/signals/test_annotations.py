@@ -37,6 +37,7 @@ def annotated(*forgotten):
         correlation_variance=np.full(pairs, 0.01),
         normalized_samples=7,
         known_channels=True,
+        given_kernels=True,
         source=(7, 0.5, False),
         direction=0.2,
         of_one_length=True,
@@ -86,9 +87,9 @@ def test_a_new_signal_knows_nothing_and_an_annotated_one_everything():
         ),
         (lambda x: x.reshape((4, 4, 8), (16, 8)), BRANCH | {"latent_is_gaussian", "cov_channels"}),
         # Other units.
-        (lambda x: x.flatten(), {"log_variance"}),
-        (lambda x: x.arrange((8,)), {"log_variance"}),
-        (lambda x: x.looked_up((5,), 10.0), {"log_variance"}),
+        (lambda x: x.flatten(), {"given_kernels", "log_variance"}),
+        (lambda x: x.arrange((8,)), {"given_kernels", "log_variance"}),
+        (lambda x: x.looked_up((5,), 10.0), {"given_kernels", "log_variance"}),
     ],
 )
 def test_what_is_kept_of_entries_that_change_places(operation, kept):
@@ -105,7 +106,7 @@ def test_what_is_kept_of_entries_that_change_places(operation, kept):
         ),
         (lambda x: x.map(np.tanh)[0], BRANCH | {"latent_is_gaussian", "cov_channels"}),
         (lambda x: x.map(np.sign)[0], BRANCH | {"latent_is_gaussian", "cov_channels"}),
-        (lambda x: x.map(np.multiply, [plain()])[0], {"log_variance"}),
+        (lambda x: x.map(np.multiply, [plain()])[0], {"given_kernels", "log_variance"}),
         (
             lambda x: x.linear(KERNEL, NO_BIAS),
             {
@@ -117,8 +118,11 @@ def test_what_is_kept_of_entries_that_change_places(operation, kept):
                 "log_variance",
             },
         ),
-        (lambda x: x.linear_map([Taps.averaging(w, 4) for w in WINDOWS]), {"log_variance"}),
-        (lambda x: x.average_pool(WINDOWS), {"log_variance"}),
+        (
+            lambda x: x.linear_map([Taps.averaging(w, 4) for w in WINDOWS]),
+            {"given_kernels", "log_variance"},
+        ),
+        (lambda x: x.average_pool(WINDOWS), {"given_kernels", "log_variance"}),
         (lambda x: x.max_pool(WINDOWS), {"log_variance"}),
         (lambda x: x.dropout(0.5, 2.0), BRANCH | {"cov_channels"}),
         (lambda x: x.dropout(0.5, 2.0, shared=WHOLE_SAMPLES), BRANCH | {"cov_channels"}),
@@ -140,8 +144,8 @@ def test_what_is_kept_of_entries_that_change_places(operation, kept):
             lambda x: x.normalize(0.1, 8, centered=False),
             BRANCH - {"log_variance"} | {"of_one_length"},
         ),
-        (lambda x: x.combine("add", [plain()]), {"log_variance", "cov_channels"}),
-        (lambda x: x.combine("multiply", [plain()]), {"log_variance"}),
+        (lambda x: x.combine("add", [plain()]), {"given_kernels", "log_variance", "cov_channels"}),
+        (lambda x: x.combine("multiply", [plain()]), {"given_kernels", "log_variance"}),
         (lambda x: x.combine("maximum", [plain()]), {"log_variance"}),
         (lambda x: x.contract(plain(), LABELS, LETTERS), {"log_variance", "cov_channels"}),
         (lambda x: x.dot(plain(), 8, normalized=True), {"latent_is_gaussian"}),
@@ -163,7 +167,10 @@ def test_what_a_new_signal_is_told(operation, kept):
         ),
         (lambda x: x.normalize(0.1, None, centered=True, samples=16), set()),
         (lambda x: x.softmax(8), {"cov_channels"}),
-        (lambda x: x.combine("add", [plain()]), {"log_variance", "cov_channels", "logits"}),
+        (
+            lambda x: x.combine("add", [plain()]),
+            {"given_kernels", "log_variance", "cov_channels", "logits"},
+        ),
     ],
 )
 def test_parts_and_logits_take_the_place_of_the_rest(operation, kept):

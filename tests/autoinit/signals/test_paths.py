@@ -211,10 +211,10 @@ def test_skips_around_a_smaller_map():
         middle = len(found.covariances) // 2
         half = 0.5 * np.diag(SCALES**2)
         assert found.covariances[middle, :3, 3:] == pytest.approx(half, rel=0.01)
-        # One further, every other position is of the same pair.
+        # One further, of seven pairs of neighbours four are of the same pair.
         for beside in (middle - 1, middle + 1):
-            assert found.covariances[beside, :3, 3:] == pytest.approx(0.5 * half, rel=0.01)
-        # So are two repeated ones, of seven pairs of neighbours four.
+            assert found.covariances[beside, :3, 3:] == pytest.approx(4 / 7 * half, rel=0.01)
+        # So are two repeated ones.
         alone = raised.state.channels.covariances[len(raised.state.channels.covariances) // 2 + 1]
         own = pooled.state.channels.at_same_position
         assert alone == pytest.approx(4 / 7 * own, rel=0.01, abs=1e-9)
@@ -231,12 +231,15 @@ def test_a_kernel_of_strides_and_a_transposed_one_meet_their_input_again():
     assert found.at_same_position == pytest.approx(alone[0] + alone[1] + common + common.T)
 
 
-def test_repeated_twice_from_different_phases_is_not_known():
-    x = start(4)
-    repeated = [Taps(np.repeat(np.arange(4), 2)[:, None], np.ones((8, 1)), 4)]
-    one, other = (by(x, each[None], windows(4, 1)) for each in (WEIGHTS, np.eye(3)))
+@pytest.mark.parametrize(("size", "known"), [(4, True), (1000, False)])
+def test_repeated_twice_from_different_phases_is_known_of_a_small_map(size, known):
+    x = by(start(size), np.eye(3)[None], windows(size, 1))
+    places = np.repeat(np.arange(size), 2)[:, None]
+    repeated = [Taps(places, np.ones((2 * size, 1)), size)]
+    one, other = (by(x, each[None], windows(size, 1)) for each in (WEIGHTS, np.eye(3)))
     both = CorrelatedSignal.mixture([one.linear_map(repeated), other.linear_map(repeated)], [3, 3])
-    assert not both.state.channels.at_same_position[:3, 3:].any()
+    expected = WEIGHTS.T @ np.diag(SCALES**2) if known else np.zeros((3, 3))
+    assert both.state.channels.at_same_position[:3, 3:] == pytest.approx(expected)
 
 
 def test_what_is_sampled_says_so_with_its_error():

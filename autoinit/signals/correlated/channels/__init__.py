@@ -1,1 +1,1 @@
-"""What is known of each channel, where weights are given (L)."""
+"""What is known of each channel, where weights are given (L), and of each entry (M)."""

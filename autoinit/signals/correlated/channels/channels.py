@@ -28,6 +28,8 @@ MOST_ENTRIES = 2**19
 # Pairs from which on single precision and a few orders do: correlations of channels are small.
 MANY_PAIRS = 2**18
 FEW_ORDERS = 6
+# More than these, each with all, would take too much memory for as many layers.
+_MANY_ALONE = 1024
 # Into so many groups of similar ones channels are taken together at each position.
 _GROUPS = 8
 
@@ -101,6 +103,24 @@ class Lengths:
 
 
 @dataclass(frozen=True, eq=False)
+class Entries:
+    """Entries of a map, each of which is known.
+
+    Attributes:
+        each: as a channel, the positions in a row with the channels of each.
+        sizes: of the spatial axes.
+    """
+
+    each: Channels
+    sizes: tuple[int, ...]
+
+    @property
+    def places(self) -> int:
+        """How many positions there are."""
+        return math.prod(self.sizes)
+
+
+@dataclass(frozen=True, eq=False)
 class Channels:
     """Moments of a tensor's channels over samples and positions.
 
@@ -121,6 +141,7 @@ class Channels:
         samples: that they were measured of, less the means: (samples, positions…, channels).
         of_one_length: whether each position's entries were divided by their own length.
         lengths: what it does to their squares if they, or what they are functions of, were.
+        entries: of a small map, each by itself: what is known of the channels are averages of it.
         identity: of these very channels.
     """
 
@@ -135,6 +156,7 @@ class Channels:
     of_one_length: bool = False
     standard_error: float | None = None
     lengths: Lengths | None = None
+    entries: Entries | None = None
     identity: int = field(default_factory=next_identity)
 
     @property
@@ -177,7 +199,7 @@ class Channels:
     def without_neighbors(self) -> Channels:
         """What is known of entries at the same position."""
         latent = None if self.latent is None else central(self.latent)
-        return replace(self, covariances=self.at_same_position, latent=latent)
+        return replace(self, covariances=self.at_same_position, latent=latent, entries=None)
 
     def around(
         self, reach: Sequence[int], spatial: Callable[[Sequence[int]], Array] | None
@@ -258,7 +280,7 @@ class Channels:
     def affine(self, scale: Array, offset: Array) -> Channels:
         """a·x + b with numbers, or with one for each channel."""
         factor = np.broadcast_to(scale, (self.count,))
-        products = np.multiply.outer(factor, factor)
+        products = np.multiply.outer(factor, factor).astype(self.covariances.dtype, copy=False)
         functions = self.functions
         if functions is not None:
             functions = factor[:, None] * functions + np.reshape(offset, (-1, 1))
@@ -270,7 +292,12 @@ class Channels:
             self.lengths, common=factor[:, None] * self.lengths.common
         )
         found = Channels(means, covariances, functions, self.latent, made_of, third=third)
-        return replace(found, lengths=lengths)
+        entries = self.entries
+        if entries is not None:
+            every = np.tile(factor, entries.places)
+            offsets = np.tile(np.broadcast_to(offset, (self.count,)), entries.places)
+            entries = replace(entries, each=entries.each.affine(every, offsets))
+        return replace(found, lengths=lengths, entries=entries)
 
 
 def is_rectified(functions: Array) -> Array:
@@ -293,7 +320,7 @@ def _recent(channels: Channels) -> Channels:
     """Without functions, or what more than `LONGEST` layers lie behind: all would be kept."""
     near: dict[int, Channels] = {}
     front = [channels]
-    for _ in range(LONGEST):
+    for _ in range(LONGEST if channels.count <= _MANY_ALONE else LONGEST // 3):
         near |= {each.identity: each for each in front}
         front = [source for each in front for source, _ in each.made_of]
         front = [source for source in front if source.identity not in near]
@@ -305,6 +332,7 @@ def _recent(channels: Channels) -> Channels:
             each,
             functions=None,
             latent=None,
+            entries=None,
             made_of=tuple((source, step) for source, step in made_of if source is not None),
         )
     return copies[channels.identity]

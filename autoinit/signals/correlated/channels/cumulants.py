@@ -109,7 +109,7 @@ class _Reads:
 
     def through(self, source: Channels, step: Step) -> _Reads | None:
         """What they read of the channels that these were made of; None where that is not known."""
-        if any(split != 1 for split in step.splits):
+        if step.reads is not None or any(split != 1 for split in step.splits):
             return None
         rank = step.offsets.shape[1]
         found: dict[tuple[int, ...], Array] = {}

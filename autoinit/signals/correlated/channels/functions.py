@@ -23,6 +23,8 @@ from autoinit.signals.correlated.channels.channels import (
     of_samples,
     set_diagonal,
 )
+from autoinit.signals.correlated.channels.entries import beside as entries_beside
+from autoinit.signals.correlated.channels.entries import of_one_length, settled, shaped, together
 from autoinit.signals.correlated.channels.paths import Common, Step, turned
 from autoinit.signals.correlated.channels.skewness import bend_of, is_sum, skewed
 from autoinit.signals.correlated.grid import NODES, beside, evaluated, without_rounding
@@ -80,7 +82,13 @@ def mapped(
     slopes = np.divide(slopes, first, out=np.zeros_like(first), where=np.abs(first) > 1e-12)
     made_of = operands[place].followed_by(Step(slopes[None]))
     found = replace(found, made_of=made_of, lengths=lengths)
-    return replace(found, bend=bend_of(operands[place], found)), converged
+    found = replace(found, bend=bend_of(operands[place], found))
+    entries = [each.entries for each in operands]
+    known = [each.each for each in entries if each is not None]
+    if len(known) == len(operands) and entries[0] is not None:
+        each, _ = mapped(function, known, trimmed)
+        found = settled(replace(found, entries=replace(entries[0], each=each)))
+    return found, converged
 
 
 def normalized(channels: Channels, epsilon: float) -> Channels:
@@ -104,7 +112,9 @@ def normalized_together(channels: Channels, epsilon: float, *, centered: bool) -
     made_of = channels.followed_by(Step(matrix[None] / math.sqrt(total)))
     means, covariances = means / math.sqrt(total), covariances / total
     lengths = Lengths.of(covariances)
-    return Channels(means, covariances, made_of=made_of, of_one_length=True, lengths=lengths)
+    found = Channels(means, covariances, made_of=made_of, of_one_length=True, lengths=lengths)
+    entries = channels.entries and of_one_length(channels.entries, epsilon, centered=centered)
+    return settled(replace(found, entries=entries))
 
 
 def shares_of(channels: Channels) -> Channels:
@@ -166,7 +176,8 @@ def joined(parts: Sequence[Channels | None]) -> Channels | None:
     for place, part in zip(places, known, strict=True):
         made_of += part.followed_by(Step(np.eye(total)[None, place]))
     means = np.concatenate([part.means for part in known])
-    found = Channels(means, covariances, made_of=made_of)
+    entries = entries_beside(known, related=meet)
+    found = settled(Channels(means, covariances, made_of=made_of, entries=entries))
     if all(part.functions is None for part in known):
         return found
     found = replace(found, functions=np.concatenate([part.rows() for part in known]))
@@ -191,11 +202,19 @@ def added(first: Channels | None, second: Channels | None, sign: float) -> Chann
         total += sign * turned(common)
     ones = np.ones((1, first.count))
     made_of = first.followed_by(Step(ones)) + second.followed_by(Step(sign * ones))
-    found = Channels(first.means + sign * second.means, total, made_of=made_of)
+    entries = together(first, second, sign, related=common is not None)
+    found = Channels(first.means + sign * second.means, total, made_of=made_of, entries=entries)
     if is_sum(first) and is_sum(second):
         return skewed(found)
     beside = np.zeros(found.count) if common is None else np.diagonal(central(common))
-    return of_functions(found, _summed_rows(first, second, sign, beside))
+    rows = _summed_rows(first, second, sign, beside)
+    if entries is None:
+        return of_functions(found, rows)
+    found = settled(found)
+    shapes = rows - (rows @ WEIGHTS)[:, None]
+    shapes = shapes / np.sqrt(np.maximum(shapes**2 @ WEIGHTS, 1e-300))[:, None]
+    rows = found.means[:, None] + np.sqrt(found.variances)[:, None] * shapes
+    return of_functions(shaped(found, shapes, None), rows)
 
 
 def _summed_rows(first: Channels, second: Channels, sign: float, common: Array) -> Array:
@@ -308,7 +327,12 @@ def dropped(channels: Channels, kept: float, gain: float, *, alike: bool) -> Cha
     else:
         central(covariances)[index, index] += squares * _central_row(own)
     made_of = channels.followed_by(Step(np.full((1, channels.count), kept * gain)))
-    return Channels(kept * gain * channels.means, covariances, made_of=made_of)
+    entries = channels.entries
+    if entries is not None:
+        each = dropped(entries.each, kept, gain, alike=False)
+        entries = None if alike else replace(entries, each=each)
+    means = kept * gain * channels.means
+    return Channels(means, covariances, made_of=made_of, entries=entries)
 
 
 def _central_row(values: Array) -> Array:

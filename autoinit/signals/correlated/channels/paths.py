@@ -15,6 +15,7 @@ from fractions import Fraction
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autoinit.signals.signal import Array
 
@@ -40,6 +41,10 @@ class Step:
         splits: u, along the axes; of a layer with more positions than its input.
         shares: of the positions at which a tap reads real input, (taps,).
         spatial: gives correlations of what is read at displacements up to so many along each axis.
+        reads: of entries that are known one by one, positions in a row with the channels of each:
+            which position each tap reads at each position, (taps, positions), or −1.
+        amounts: factors of these, (taps, positions, channels).
+        read: how many channels entries have, where a unit reads one of them.
     """
 
     weights: Array
@@ -48,6 +53,9 @@ class Step:
     splits: Sequence[int] = ()
     shares: Array = field(default_factory=lambda: np.ones(1))
     spatial: Spatial = None
+    reads: NDArray[np.int64] | None = None
+    amounts: Array | None = None
+    read: int = 0
 
     def scaled(self, factor: float) -> Step:
         """With `factor` times the weights."""
@@ -62,6 +70,8 @@ class Step:
             sizes: displacements of the result along each axis.
             every: so many displacements of the values lie between two of the result.
         """
+        if self.reads is not None:
+            return self._of_entries(values, self.reads)
         single = self.weights.ndim == 2
         if single and self.weights.shape[1] > values.shape[-1]:
             values = np.repeat(values, self.weights.shape[1] // values.shape[-1], -1)
@@ -74,6 +84,28 @@ class Step:
             part = values[tuple(read)]
             total = total + share * (part * weights if single else part @ weights)
         return total
+
+    def _of_entries(self, values: Array, reads: NDArray[np.int64]) -> Array:
+        single = self.weights.ndim == 2
+        channels = self.weights.shape[1]
+        if single:
+            channels = self.read or channels
+        split = values.reshape(len(values), -1, channels)
+        places, units = reads.shape[1], self.weights.shape[-1]
+        total = np.zeros((len(values), places, units), np.result_type(values, self.weights))
+        for tap, (weights, at) in enumerate(zip(self.weights, reads, strict=True)):
+            real = np.flatnonzero(at >= 0)
+            part = split[:, at[real]]
+            if self.amounts is not None:
+                part = part * self.amounts[tap, real].astype(part.dtype)
+            if single:
+                if units > channels:
+                    part = np.repeat(part, units // channels, -1)
+                total[:, real] += part * weights
+            else:
+                read = np.ascontiguousarray(part).reshape(-1, channels) @ weights
+                total[:, real] += read.reshape(len(values), -1, units)
+        return total.reshape(len(values), -1)
 
 
 class Source(Protocol):

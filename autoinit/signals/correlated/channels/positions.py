@@ -17,6 +17,7 @@ from autoinit.signals.correlated.channels.channels import (
     MOST_ENTRIES,
     Bend,
     Channels,
+    Entries,
     central,
     correlations,
     extended,
@@ -66,6 +67,16 @@ def flattened(
     orders = np.multiply.outer(deviations, bend.orders).reshape(found.count, -1)
     own = np.multiply.outer(deviations**3, bend.own).ravel()
     return replace(found, bend=Bend(orders, own, np.zeros(found.count), latent))
+
+
+def of_entries(entries: Entries) -> Channels:
+    """Units that are the entries, in a row."""
+    each = replace(entries.each, lengths=None, of_one_length=False)
+    if each.functions is None or each.third is not None:
+        return each
+    if each.count > _MOST_BENT:
+        return replace(each, functions=None, latent=None)
+    return replace(each, bend=bend_of(None, each))
 
 
 def unflattened(channels: Channels, sizes: Sequence[int]) -> Channels:

@@ -16,6 +16,7 @@ import numpy as np
 from autoinit.signals.correlated import marginals
 from autoinit.signals.correlated.channels.channels import Bend, Channels, of_functions
 from autoinit.signals.correlated.channels.cumulants import ORDERS, third_cumulants
+from autoinit.signals.correlated.channels.entries import between_places, settled, shaped
 from autoinit.signals.correlated.marginals import GRID, WEIGHTS
 from autoinit.signals.signal import Array
 
@@ -62,14 +63,32 @@ def _rising(places: Array, values: Array) -> tuple[Array, Array]:
 def skewed(channels: Channels) -> Channels:
     """Sums with the same moments that are functions of Gaussians with their skewness."""
     third = third_cumulants(channels)
-    scale = channels.variances**1.5
+    entries = channels.entries
+    if entries is None:
+        shapes, third = _shapes_of(third, channels.variances**1.5)
+        return channels if shapes is None else _with_shapes(channels, shapes, third)
+    channels = settled(channels)
+    scale, between = between_places(entries)
+    shapes, third = _shapes_of(third, scale)
+    if shapes is not None:
+        relative = np.divide(third, scale, out=np.zeros_like(third), where=scale > 1e-300)
+        channels = shaped(channels, shapes, relative)
+    shapes, _ = _shapes_of(third + between, channels.variances**1.5)
+    return channels if shapes is None else _with_shapes(channels, shapes, third)
+
+
+def _shapes_of(third: Array, scale: Array) -> tuple[Array | None, Array]:
+    """Standardized functions of Gaussians, None where they are these, and what is left of third."""
     skewness = np.divide(third, scale, out=np.zeros_like(third), where=scale > 1e-300)
     if not np.abs(skewness).max(initial=0.0) > _LEAST:
-        return channels
+        return None, np.zeros_like(third)
     skewness = np.clip(skewness, -_MOST, _MOST)
-    shapes = np.array([_of_skewness(each) for each in skewness])
+    return np.array([_of_skewness(each) for each in skewness]), skewness * scale
+
+
+def _with_shapes(channels: Channels, shapes: Array, third: Array) -> Channels:
     rows = channels.means[:, None] + np.sqrt(channels.variances)[:, None] * shapes
-    return replace(of_functions(channels, rows), third=skewness * scale)
+    return replace(of_functions(channels, rows), third=third)
 
 
 def _of_skewness(skewness: float) -> Array:

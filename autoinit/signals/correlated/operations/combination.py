@@ -80,7 +80,9 @@ def _sum(state: State, other: State, sign: float) -> State:
     if across:
         across = across[0] + alike * across[1], (1 + alike) * across[1]
     notes = Annotations(
-        log_variance=sample_effects.summed_log_variance(state, other), cov_channels=across
+        log_variance=sample_effects.summed_log_variance(state, other),
+        cov_channels=across,
+        given_kernels=state.notes.given_kernels or other.notes.given_kernels,
     )
     result = State(
         state.axes,
@@ -149,7 +151,10 @@ def product(state: State, other: State) -> State:
         cov_positions,
         cov_samples,
         marginals.standardized(marginals.combined(np.multiply, x, y)),
-        notes=Annotations(log_variance=state.notes.log_variance + other.notes.log_variance),
+        notes=Annotations(
+            log_variance=state.notes.log_variance + other.notes.log_variance,
+            given_kernels=state.notes.given_kernels or other.notes.given_kernels,
+        ),
     )
     return of_known(np.multiply, result, state, other)
 

@@ -274,6 +274,9 @@ def _of_two(function: Function, operands: Sequence[State], trimmed: bool) -> tup
         at_diagonal(cov_positions, np.full(one.means.shape, variance)),
         cov_samples,
         marginals.standardized(marginal),
-        notes=Annotations(log_variance=sample_effects.summed_log_variance(one, two)),
+        notes=Annotations(
+            log_variance=sample_effects.summed_log_variance(one, two),
+            given_kernels=one.notes.given_kernels or two.notes.given_kernels,
+        ),
     )
     return result, converged

@@ -12,6 +12,7 @@ import numpy as np
 
 from autoinit.signals.correlated import marginals
 from autoinit.signals.correlated.channels.channels import Channels, Lengths, exchangeable
+from autoinit.signals.correlated.channels.entries import mapped_along_axes, settled
 from autoinit.signals.correlated.channels.positions import averaged, read_by
 from autoinit.signals.correlated.channels.skewness import skewed
 from autoinit.signals.correlated.known import (
@@ -194,7 +195,7 @@ def linear_map(state: State, maps: Sequence[Taps]) -> State:
         mapped_along(state.cov_samples, [m.pairs for m in moves]),
         STANDARD,
         latent_id,
-        state.notes.keep("log_variance"),
+        state.notes.keep("log_variance", "given_kernels"),
     )
     same = all(taps.moves for taps in maps)
     channels = state.channels
@@ -209,17 +210,23 @@ def _mapped_channels(
     """Means as far as entries are read, and covariances as those over positions say."""
     spatial = functools.partial(spatial_correlations, state, channels.shared)
     step = read_by(maps, np.ones(channels.count), spatial)
+    entries = mapped_along_axes(channels, maps)
     made_of = channels.followed_by(step) if step else ()
     whole = all(np.allclose(taps.weights.sum(1), 1.0) for taps in maps)
     if whole and channels.covariances.ndim > 2:
-        found = Channels(channels.means, averaged(channels, maps, spatial), made_of=made_of)
+        covariances = averaged(channels, maps, spatial)
+        found = Channels(channels.means, covariances, made_of=made_of, entries=entries)
         if all(taps.moves for taps in maps) and channels.functions is not None:
             latent = averaged(
                 replace(channels, covariances=channels.latent_correlations()), maps, spatial
             )
             functions = channels.functions
             found = replace(found, functions=functions, latent=latent, third=channels.third)
-        if all(taps.moves for taps in maps):
+        moves = all(taps.moves for taps in maps)
+        if entries is not None:
+            found = settled(found) if moves else skewed(found)
+            return agreeing(result, channels.shared, found)
+        if moves:
             return _at_some_positions(state, channels, result, found)
         return agreeing(result, channels.shared, skewed(found))
     share = result.mean / state.mean if abs(state.mean) > 1e-9 * math.sqrt(state.variance) else 1.0
@@ -227,6 +234,9 @@ def _mapped_channels(
     left = result.variance - found.shared
     factor = max(left, 0.0) / found.variance if found.variance > 0 else 0.0
     found = Channels(found.means, factor * found.at_same_position, made_of=made_of)
+    if entries is not None:
+        found = settled(replace(found, entries=entries))
+        return agreeing(replace(result, stored_marginal=None), found.shared, found)
     notes = replace(result.notes, channels=found, known_channels=True)
     return replace(result, stored_marginal=None, notes=notes)
 

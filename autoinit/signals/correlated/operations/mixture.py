@@ -46,7 +46,11 @@ def mixture(parts: Sequence[State], weights: Sequence[float]) -> State:
         np.asarray(cov_positions),
         np.asarray(cov_samples),
         None,
-        notes=Annotations(parts=tuple(shares), log_variance=log_variance),
+        notes=Annotations(
+            parts=tuple(shares),
+            log_variance=log_variance,
+            given_kernels=all(part.notes.given_kernels for _, part in shares),
+        ),
     )
 
 

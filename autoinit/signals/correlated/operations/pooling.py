@@ -12,6 +12,7 @@ import numpy as np
 from autoinit.quadrature import gaussian
 from autoinit.signals.correlated import marginals
 from autoinit.signals.correlated.channels.channels import Channels
+from autoinit.signals.correlated.channels.entries import largest, settled
 from autoinit.signals.correlated.channels.positions import largest_of
 from autoinit.signals.correlated.known import agreeing, spatial_correlations
 from autoinit.signals.correlated.marginals import GRID, STANDARD
@@ -98,7 +99,7 @@ def max_pool(state: State, axes: tuple[Windows, ...]) -> State:
 
     if known is not None:
         return _of_channels(
-            state, known, output, numbers, correlation, same, latent, maps, averages
+            state, known, output, numbers, correlation, same, latent, maps, averages, axes
         )
     functions = _in_windows(np.sort(state.functions()), maps)
     for place in np.ndindex(numbers.shape):
@@ -121,6 +122,7 @@ def _of_channels(
     latent: Array,
     maps: Sequence[SpatialMap],
     averages: Sequence[Taps],
+    axes: tuple[Windows, ...],
 ) -> State:
     """Of channels that are known, and of groups of them at each position."""
     functions = _in_windows(np.sort(grouped(state, known)), maps)
@@ -132,7 +134,7 @@ def _of_channels(
         for group, row in enumerate(functions[place]):
             functions[(*place, group)] = np.interp(top, GRID, row)
     frame = State(output, np.zeros(numbers.shape), same, same, STANDARD)
-    notes = state.notes.keep("log_variance", "latent_is_gaussian")
+    notes = state.notes.keep("log_variance", "latent_is_gaussian", "given_kernels")
     result = of_functions(
         frame, functions, np.clip(latent, -1.0, 1.0), next_identity(), notes, of_channels=True
     )
@@ -143,8 +145,12 @@ def _of_channels(
     spatial = functools.partial(spatial_correlations, state, known.shared)
     number = round(float(result.average(numbers)))
     found = largest_of(known, averages, typical, number, spatial)
-    alike = [np.interp(typical, GRID, row) for row in np.sort(known.groups())]
-    found = at_uneven_positions(found, result, functions, np.array(alike))
+    entries = known.entries
+    if entries is not None and entries.sizes == state.sizes:
+        found = settled(replace(found, entries=largest(entries, axes)))
+    else:
+        alike = [np.interp(typical, GRID, row) for row in np.sort(known.groups())]
+        found = at_uneven_positions(found, result, functions, np.array(alike))
     return agreeing(replace(result, stored_marginal=None), shared, found)
 
 

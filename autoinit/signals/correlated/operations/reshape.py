@@ -22,16 +22,17 @@ from autoinit.signals.correlated.axis_groups import (
     same_position,
     segments,
 )
-from autoinit.signals.correlated.channels.channels import MOST, MOST_FLATTENED, Channels
-from autoinit.signals.correlated.channels.positions import flattened, unflattened
+from autoinit.signals.correlated.channels.channels import MOST, MOST_FLATTENED, Channels, Entries
+from autoinit.signals.correlated.channels.entries import are_few, settled, transposed
+from autoinit.signals.correlated.channels.positions import flattened, of_entries, unflattened
 from autoinit.signals.correlated.known import agreeing, spatial_correlations
 from autoinit.signals.correlated.pairs import at_diagonal, diagonal, each_with_each
 from autoinit.signals.correlated.positions import Axis, axes_of
 from autoinit.signals.correlated.state import OF_BRANCH, Annotations, State
 from autoinit.signals.signal import Array
 
-# Arrays over pairs of more axes would be too large.
-_MOST_AXES = 4
+# Arrays over pairs of more axes would be too large; of more, channels may be those of heads.
+_MOST_AXES, _FEW_AXES = 4, 2
 
 
 def of_both(
@@ -96,7 +97,9 @@ def flatten(state: State) -> State:
     centered = (state.means - state.mean) ** 2
     shared = state.average(alike + centered)
     arrays = np.array(state.mean), np.array(state.variance), np.array(shared)
-    result = State((), *arrays, state.marginal, notes=state.notes.keep("log_variance"))
+    result = State(
+        (), *arrays, state.marginal, notes=state.notes.keep("log_variance", "given_kernels")
+    )
     known = state.channels
     places = math.prod(state.sizes)
     if known is None or state.axes is None or places * known.count > MOST_FLATTENED:
@@ -105,6 +108,9 @@ def flatten(state: State) -> State:
         # The same entries, whatever they were made of.
         alone = known.without_neighbors()
         return agreeing(replace(result, stored_marginal=None), known.shared, alone)
+    entries = known.entries
+    if entries is not None and entries.sizes == state.sizes:
+        return agreeing(result, float(shared), of_entries(entries))
     kinds = [axis.singles(np.arange(axis.size)) for axis in state.axes]
     every = np.ix_(*kinds)
     deviations = np.sqrt(np.maximum(state.variances - known.shared, 0.0))
@@ -232,7 +238,7 @@ def _with_ones(state: State, sizes: Sizes) -> State:
         correlation_variance=None if variance is None else moved(variance),
         cov_channels=of_both(notes.cov_channels, moved),
         parts=tuple((share, arrange(part, sizes)) for share, part in notes.parts),
-        channels=notes.channels and notes.channels.without_neighbors(),
+        channels=notes.channels and _resized(notes.channels, sizes),
         split=None,
     )
     return replace(
@@ -243,6 +249,12 @@ def _with_ones(state: State, sizes: Sizes) -> State:
         cov_positions=moved(state.cov_positions),
         cov_samples=moved(state.cov_samples),
     )
+
+
+def _resized(channels: Channels, sizes: Sizes) -> Channels:
+    entries = channels.entries
+    found = channels.without_neighbors()
+    return replace(found, entries=entries and replace(entries, sizes=sizes))
 
 
 def transpose(state: State, sizes: Sequence[int], order: Sequence[int]) -> State:
@@ -259,7 +271,13 @@ def transpose(state: State, sizes: Sequence[int], order: Sequence[int]) -> State
     moved = [array.transpose(order) for array in arrays]
     result = _collapsed(state, tuple(axes[axis] for axis in order), moved)
     channels, places = units_of(state)
-    return with_units(result, channels, tuple(order.index(place) for place in places))
+    result = with_units(result, channels, tuple(order.index(place) for place in places))
+    entries = None if channels is None else channels.entries
+    if entries is None or len(sizes) > _FEW_AXES or sizes[order[-1]] > MOST:
+        return result
+    found = transposed(entries, sizes, order)
+    notes = replace(result.notes, given_kernels=True)
+    return agreeing(replace(result, stored_marginal=None, notes=notes), found.shared, found)
 
 
 def reshape(state: State, before: Sequence[int], after: Sequence[int]) -> State:
@@ -293,6 +311,14 @@ def reshape(state: State, before: Sequence[int], after: Sequence[int]) -> State:
     channels, places = units_of(state)
     if channels is not None and len(before) == 1:
         known = unflattened(channels, after)
+        if are_few(after[:-1], known.count):
+            each = channels.without_neighbors()
+            known = replace(known, entries=Entries(each, after[:-1]))
+        return agreeing(replace(result, stored_marginal=None), known.shared, known)
+    entries = None if channels is None else channels.entries
+    if channels is not None and entries is not None and before[-1] == after[-1]:
+        placed = replace(entries, sizes=after[:-1])
+        known = settled(replace(channels.without_neighbors(), entries=placed))
         return agreeing(replace(result, stored_marginal=None), known.shared, known)
     return with_units(result, channels, _moved(places, runs))
 
