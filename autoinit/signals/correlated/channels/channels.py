@@ -234,13 +234,12 @@ class Channels:
             spread: of the means' deviations from that of all.
         """
         center, deviation = float(self.means.mean()), math.sqrt(factor)
-        means, functions = center + shift + spread * (self.means - center), self.functions
+        means = center + shift + spread * (self.means - center)
+        functions = self.functions
         if functions is not None:
-            # What a ReLU left nothing of is nothing anywhere: these keep their second moments.
-            before = np.maximum(self.means**2 + self.variances, 1e-300)
-            scales = np.sqrt((means**2 + factor * self.variances) / before)[:, None]
-            moved = means[:, None] + deviation * (functions - self.means[:, None])
-            functions = np.where(is_rectified(functions), scales * functions, moved)
+            functions = with_moments(
+                functions, self.means, self.variances, means, factor * self.variances
+            )
         made_of = tuple((source, step.scaled(deviation)) for source, step in self.made_of)
         covariances = factor * self.covariances
         return replace(
@@ -298,6 +297,20 @@ class Channels:
             offsets = np.tile(np.broadcast_to(offset, (self.count,)), entries.places)
             entries = replace(entries, each=entries.each.affine(every, offsets))
         return replace(found, lengths=lengths, entries=entries)
+
+
+def with_moments(
+    functions: Array, means: Array, variances: Array, new_means: Array, new_variances: Array
+) -> Array:
+    """Functions of other moments, (channels, grid): moved and scaled.
+
+    What a ReLU left nothing of is nothing anywhere: these are scaled by their second moments.
+    """
+    before = np.maximum(means**2 + variances, 1e-300)
+    scales = np.sqrt((new_means**2 + new_variances) / before)[:, None]
+    deviations = np.sqrt(new_variances / np.maximum(variances, 1e-300))[:, None]
+    moved = new_means[:, None] + deviations * (functions - means[:, None])
+    return np.where(is_rectified(functions), scales * functions, moved)
 
 
 def is_rectified(functions: Array) -> Array:

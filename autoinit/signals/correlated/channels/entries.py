@@ -28,6 +28,7 @@ from autoinit.signals.correlated.channels.channels import (
     extended,
     of_functions,
     of_rows,
+    with_moments,
 )
 from autoinit.signals.correlated.channels.paths import Common, Step
 from autoinit.signals.correlated.marginals import GRID, WEIGHTS
@@ -163,9 +164,8 @@ def settled(channels: Channels) -> Channels:
         found = replace(found, bend=_averaged_bend(every.bend, places, channels.bend))
     if channels.functions is not None:
         before = channels.functions @ WEIGHTS
-        shapes = channels.functions - before[:, None]
-        scale = np.sqrt(np.maximum(shapes**2 @ WEIGHTS, 1e-300))
-        rows = mean[:, None] + (np.sqrt(found.variances) / scale)[:, None] * shapes
+        variances = channels.functions**2 @ WEIGHTS - before**2
+        rows = with_moments(channels.functions, before, variances, mean, found.variances)
         found = replace(found, functions=rows)
     return replace(found, entries=replace(entries, each=replace(every, bend=None)))
 

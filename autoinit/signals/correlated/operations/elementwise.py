@@ -193,7 +193,7 @@ def _of_channels(
         return [beside(each, NODES, steps[0], curved=curved) for each in rows]
 
     values, _, _ = evaluated(function, points, 1, trimmed)
-    if first.axes:
+    if first.axes and after.entries is None:
         rows = [without_rounding(each.groups()) for each in known]
         after = at_uneven_positions(
             after, first, values, evaluated(function, points, 1, trimmed)[0]
