@@ -397,13 +397,15 @@ def of_functions(channels: Channels, rows: Array) -> Channels:
     scale = np.sqrt(channels.variances) / deviations
     rows = channels.means[:, None] + scale[:, None] * centered
     found, _ = marginals.coefficients(rows)
-    products = [np.multiply.outer(found[:, k], found[:, k]) for k in range(FEW_ORDERS + 1)]
+    found = found.astype(channels.covariances.dtype)
     latent = np.zeros_like(channels.covariances)
     # Σ_k a_k b_k ρ^k = Cov, by Newton's method from 0; of many pairs the first order does.
     few = latent.size <= MANY_PAIRS // 4
+    orders = range(FEW_ORDERS if few else 1, 0, -1)
+    products = {order: np.multiply.outer(found[:, order], found[:, order]) for order in orders}
     for _ in range(3 if few else 1):
         total, slope = np.zeros_like(latent), np.zeros_like(latent)
-        for order in range(FEW_ORDERS if few else 1, 0, -1):
+        for order in orders:
             slope = slope * latent + order * products[order]
             total = (total + products[order]) * latent
         step = np.divide(channels.covariances - total, slope, out=total * 0.0, where=slope != 0)

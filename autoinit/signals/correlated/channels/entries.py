@@ -77,7 +77,7 @@ class LengthsOfEntries(Lengths):
 
     def read(self, step: Step, variances: Array) -> LengthsOfEntries:
         """Of sums of these entries."""
-        common = step.applied(np.ascontiguousarray(self.common.T), np.zeros((1, 0)), (), ()).T
+        common = step.applied(self.common.T, np.zeros((1, 0)), (), ()).T
         return replace(self, common=common).seen(variances)
 
     def seen(self, variances: Array) -> LengthsOfEntries:
@@ -283,15 +283,11 @@ def through_step(
     each = entries.each
     if places * units > MOST:
         return None
-    single = step.weights.ndim == 2
-    step = replace(
-        step,
-        weights=_precise(step.weights, each.count),
-        read=each.count // entries.places if single else 0,
-    )
+    if step.weights.ndim == 2:
+        step = replace(step, read=each.count // entries.places)
     none = np.zeros((1, 0))
-    half = step.applied(each.covariances, none, (), ())
-    covariances = step.applied(np.ascontiguousarray(half.T), none, (), ())
+    half = step.applied(each.covariances.T, none, (), ())
+    covariances = step.applied(half.T, none, (), ())
     covariances = (covariances + covariances.T) / 2
     means = step.applied(each.means[None], none, (), ())[0]
     means = means + np.tile(np.broadcast_to(offset, (units,)), places)
@@ -457,7 +453,7 @@ def _of_maxima(step: Step, latent: Array, numbers: Array, inner: Array) -> Array
     none = np.zeros((1, 0))
 
     def averaged(values: Array) -> Array:
-        return np.asarray(step.applied(np.ascontiguousarray(values.T), none, (), ()))
+        return np.asarray(step.applied(values.T, none, (), ()))
 
     half = averaged(latent)
     middle = averaged(half)

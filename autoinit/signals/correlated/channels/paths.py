@@ -75,37 +75,52 @@ class Step:
         single = self.weights.ndim == 2
         if single and self.weights.shape[1] > values.shape[-1]:
             values = np.repeat(values, self.weights.shape[1] // values.shape[-1], -1)
-        total = np.zeros(())
-        for weights, start, share in zip(self.weights, starts, self.shares, strict=True):
-            read = [
+        total = None
+        taps = self.weights * self.shares.reshape(-1, *(1,) * (self.weights.ndim - 1))
+        for weights, start in zip(taps.astype(values.dtype, copy=False), starts, strict=True):
+            places = [
                 slice(begin, begin + (size - 1) * apart + 1, apart)
                 for begin, size, apart in zip(start, sizes, every, strict=True)
             ]
-            part = values[tuple(read)]
-            total = total + share * (part * weights if single else part @ weights)
-        return total
+            part = values[tuple(places)]
+            read = part * weights if single else part @ weights
+            total = read if total is None else total + read
+        return np.zeros(()) if total is None else total
 
     def _of_entries(self, values: Array, reads: NDArray[np.int64]) -> Array:
-        single = self.weights.ndim == 2
-        channels = self.weights.shape[1]
-        if single:
-            channels = self.read or channels
-        split = values.reshape(len(values), -1, channels)
-        places, units = reads.shape[1], self.weights.shape[-1]
-        total = np.zeros((len(values), places, units), np.result_type(values, self.weights))
-        for tap, (weights, at) in enumerate(zip(self.weights, reads, strict=True)):
+        # Entries first: what a position reads is then a few blocks of rows.
+        rows = len(values)
+        channels = (self.weights.ndim == 2 and self.read) or self.weights.shape[1]
+        every = np.ascontiguousarray(values.T).reshape(-1, channels, rows)
+        if self.weights.ndim == 2:
+            return self._of_single_entries(every, reads).reshape(-1, rows).T
+        units = self.weights.shape[-1]
+        total = np.zeros((reads.shape[1], units, rows), every.dtype)
+        for place, at in enumerate(reads.T):
             real = np.flatnonzero(at >= 0)
-            part = split[:, at[real]]
+            weights = self.weights[real]
             if self.amounts is not None:
-                part = part * self.amounts[tap, real].astype(part.dtype)
-            if single:
-                if units > channels:
-                    part = np.repeat(part, units // channels, -1)
-                total[:, real] += part * weights
-            else:
-                read = np.ascontiguousarray(part).reshape(-1, channels) @ weights
-                total[:, real] += read.reshape(len(values), -1, units)
-        return total.reshape(len(values), -1)
+                weights = weights * self.amounts[real, place, :, None]
+            weights = weights.reshape(-1, units).T.astype(every.dtype, order="C")
+            np.matmul(weights, every[at[real]].reshape(-1, rows), out=total[place])
+        return total.reshape(-1, rows).T
+
+    def _of_single_entries(self, every: Array, reads: NDArray[np.int64]) -> Array:
+        channels, rows = every.shape[1:]
+        units = self.weights.shape[1]
+        total = np.zeros((reads.shape[1], units, rows), every.dtype)
+        for tap, at in enumerate(reads):
+            real = np.flatnonzero(at >= 0)
+            weights = np.broadcast_to(self.weights[tap], (len(real), units))
+            if self.amounts is not None:
+                amounts = np.broadcast_to(self.amounts[tap, real], (len(real), channels))
+                weights = weights * np.repeat(amounts, units // channels, -1)
+            part = every[at[real]]
+            if units > channels:
+                part = np.repeat(part, units // channels, 1)
+            part *= weights[..., None].astype(part.dtype)
+            total[real] += part
+        return total
 
 
 class Source(Protocol):
