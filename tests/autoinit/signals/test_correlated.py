@@ -1,6 +1,7 @@
 """The correlated model: each part by a value worked out by hand, and by simulation."""
 
 import math
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -206,6 +207,23 @@ def test_a_token_before_others_keeps_its_moments(length):
     assert first.mean == pytest.approx(2.0)
     assert first.state.cov_positions == pytest.approx(3.0)
     assert first.state.cov_samples == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("centered", [True, False])
+def test_each_position_is_divided_by_its_own_length(centered):
+    """A token of zeros stays zeros, and one whose variance is that of epsilon becomes a half."""
+    deviations, means = np.array([0.0, 0.1, 1.0, 2.0]), np.array([0.0, 0.0, 3.0, 0.0])
+    signal = gaussian(0.0, 1.0, (4,)).linear_map([Taps.of_matrix(np.diag(deviations))])
+    signal = CorrelatedSignal(replace(signal.state, means=means))
+    found = signal.normalize(0.01, 8, centered=centered)
+    rows = means[:, None] + deviations[:, None] * np.random.default_rng(0).standard_normal(
+        (100_000, 4, 8)
+    )
+    rows = rows - centered * rows.mean(-1, keepdims=True)
+    rows = rows / np.sqrt((rows**2).mean(-1, keepdims=True) + 0.01)
+    assert found.state.means == pytest.approx(rows.mean((0, 2)), abs=0.005)
+    assert found.state.variances == pytest.approx(rows.var((0, 2)), rel=0.01)
+    assert found.variance == pytest.approx(rows.var(), rel=0.01)
 
 
 def test_long_tensors_beside_each_other_are_a_mixture():

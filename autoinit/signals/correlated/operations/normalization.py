@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +19,7 @@ from autoinit.signals.correlated.operations.reshape import arrange
 from autoinit.signals.correlated.operations.statistics import divided_by_own_variance
 from autoinit.signals.correlated.pairs import at_diagonal, diagonal, each_with_each, mapped_along
 from autoinit.signals.correlated.state import OF_BRANCH, State
-from autoinit.signals.signal import MANY
+from autoinit.signals.signal import MANY, Array
 
 
 def over_batch(state: State, epsilon: float, samples: int) -> State:
@@ -120,13 +121,45 @@ def over_channels(state: State, epsilon: float, count: int, *, centered: bool) -
         shared = known.shared * float(scale.mean())
         return agreeing(replace(result, stored_marginal=None), shared, after)
     # Statistics over a few entries scatter: taken as those of independent Gaussian entries.
-    free *= state.variance
+    variances = free * state.variances
     if centered:
-        return _with_variance(result, gaussian.shrinkage(0.0, free, epsilon, count - 1))
-    mean, _ = gaussian.direction(state.mean, free, count, epsilon)
-    moved = replace(result, means=result.means * (mean / result.mean if result.mean else 1.0))
-    square = gaussian.shrinkage(state.mean, free, epsilon, count)
-    return _with_variance(moved, max(square - mean * mean, 0.0))
+        squares = _at_each(gaussian.shrinkage, means, variances, epsilon, count - 1)
+        return _with_variances(result, squares)
+    directed = _at_each(_mean_of_direction, means, variances, epsilon, count)
+    squares = _at_each(gaussian.shrinkage, means, variances, epsilon, count)
+    moved = replace(result, means=directed)
+    return _with_variances(moved, np.maximum(squares - directed**2, 0.0))
+
+
+def _mean_of_direction(mean: float, variance: float, epsilon: float, count: int) -> float:
+    return gaussian.direction(mean, variance, count, epsilon)[0]
+
+
+def _at_each(
+    of: Callable[[float, float, float, int], float],
+    means: Array,
+    variances: Array,
+    epsilon: float,
+    count: int,
+) -> Array:
+    """A function of the mean and the variance at each position; positions that agree ask once."""
+    both = np.stack([means.ravel(), variances.ravel()], -1)
+    largest = float(np.abs(both).max(initial=0.0))
+    both = both.round(9 - math.ceil(math.log10(largest)) if largest > 0 else 0)
+    kinds, place = np.unique(both, axis=0, return_inverse=True)
+    values = np.array([of(float(mean), float(var), epsilon, count) for mean, var in kinds])
+    return np.asarray(values[place.ravel()].reshape(means.shape))
+
+
+def _with_variances(state: State, variances: Array) -> State:
+    """Covariances scaled to given variances of the positions; the means stay."""
+    before = state.variances
+    factors = np.divide(variances, before, out=np.zeros_like(before), where=before > 0)
+    first, second = each_with_each(np.sqrt(factors))
+    scale = first * second
+    return replace(
+        state, cov_positions=state.cov_positions * scale, cov_samples=state.cov_samples * scale
+    )
 
 
 def _without_common(state: State) -> State:
