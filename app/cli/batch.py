@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".keras", ".h5", ".hdf5", ".json")
 TRY = "try_"  # before the names of a trial's settings
+NAMED = 10  # that have no figures, with the reason
 LINES = 20  # of progress, where there is no terminal
 LOOKED_AT = 4096  # bytes of a JSON file
 STATUSES = {"done": DONE, "failed": ERROR, "refused": REFUSED}
@@ -166,6 +167,8 @@ def batch(
         finally:
             pool.close()
     keys = [(named(name), hash_of(settings, trial)) for name, *_ in found]
+    for line in progress.told:
+        print(plain_text(line, 400), file=sys.stderr)
     return _conclude([store.known[key] for key in keys], fail_on, output)
 
 
@@ -266,6 +269,7 @@ class BatchProgress:
 
     def __init__(self, count: int) -> None:
         self._count, self._done, self._known, self._bad = count, 0, 0, 0
+        self.told: list[str] = []  # why the first ones have no figures
         self._start = time.monotonic()
         self._bar: Bar | None = None
 
@@ -299,7 +303,10 @@ class BatchProgress:
     def add(self, row: Row) -> None:
         """One more."""
         self._done += 1
-        self._bad += row.status != "done"
+        if row.status != "done":
+            self._bad += 1
+            if len(self.told) < NAMED:
+                self.told.append(f"{row.file}: {row.code}: {common.sentence(row.reason or '')}")
         self._tell()
 
     def _tell(self) -> None:

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
@@ -35,6 +36,7 @@ _IN_FOLDERS = (
 _CLASS = re.compile(rb"^class\s+\w", re.MULTILINE)
 SENTENCE_LIMIT = 2000
 LOG_LINES_SHOWN = 20
+SECONDS_BETWEEN_LINES = 10.0  # of progress, where there is no terminal
 MODULES_LOOKED_AT = 200
 LOG_COLUMNS = 300
 BAR_COLUMNS = 32  # with the share that is done
@@ -247,16 +249,17 @@ def start_workers(
 
 
 def follow(job: JobHandle, stream: TextIO) -> None:
-    """Shows how the job comes on, until it ends: a bar on a terminal, else a line per stage."""
+    """Shows how the job comes on, until it ends: a bar on a terminal, else a line now and then."""
     if stream.isatty():
         _show_bar(job, stream)
         return
-    last = None
+    last, said = None, time.monotonic()
     while not job.wait(0.1):
         fraction, stage = job.progress
-        if stage != last and fraction > 0:  # So that a refusal, which comes first, stands alone.
+        is_due = time.monotonic() - said >= SECONDS_BETWEEN_LINES
+        if stage != last and fraction > 0 and is_due:
             print(f"{fraction:4.0%}  {plain_text(_with_time(job))}", file=stream, flush=True)
-            last = stage
+            last, said = stage, time.monotonic()
 
 
 def _show_bar(job: JobHandle, stream: TextIO) -> None:

@@ -38,10 +38,13 @@ examples:
   %(prog)s pretrained.h5 --keep-frozen --save started.h5
       transfer learning: what is frozen stays, and the rest is drawn to go with it
   %(prog)s my_model.keras --custom-objects my_package.layers
-  %(prog)s my_model.h5 --treat-as FixedDropout=Dropout
-  %(prog)s my_model.keras my_layers.py --trust
-  %(prog)s model.json model.weights.h5
       import the module that registers the model's own layer classes; it runs its code
+  %(prog)s my_model.keras my_layers.py --trust
+      layers and functions from a file of Python that came with the model; it is run
+  %(prog)s my_model.h5 --treat-as FixedDropout=Dropout
+      Keras's own layer in place of one that is not at hand; nothing is run
+  %(prog)s model.json model.weights.h5
+      an architecture, and its weights
 
 exit status:
   0   done

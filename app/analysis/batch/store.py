@@ -25,6 +25,7 @@ from app.analysis.result import ResultError
 JOURNAL_ROWS = 2_000  # after which they go over
 ROWS_AT_A_TIME = 2_000
 KEY = ("file", "settings_hash")
+SUFFIXES = (".parquet", ".pq")
 
 
 class Known(NamedTuple):
@@ -47,13 +48,15 @@ class Store:
         known: what is kept, by the rows' keys.
 
     Raises:
-        ResultError: there is something else at that path.
+        ResultError: there is something else at that path, or it is no Parquet file's name.
         BlockingIOError: another process adds to it.
         OSError: it cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if path.suffix.lower() not in SUFFIXES:
+            raise ResultError(f"is no Parquet file's name: end it in {SUFFIXES[0]}")
         self._journal = _locked(journal_of(path))
         self._rows = 0
         try:

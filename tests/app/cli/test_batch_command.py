@@ -98,12 +98,14 @@ def test_a_trial_is_asked_for_by_its_own_settings(pool, folder):
     assert [row.trial for row in rows] == [None, '{"schemes": ["he", "default"], "steps": 20}']
 
 
-def test_the_worst_counts(pool, folder):
+def test_the_worst_counts_and_what_has_no_figures_is_named(pool, folder, capsys):
     assert run(folder, "--fail-on", "will-struggle") == 3
     assert run(folder, "--fail-on", "cannot-train") == 0
     (folder / "bad.keras").write_text("2")
     assert run(folder) == 2
     assert pool.begun.count("bad") == 1
+    (told,) = [line for line in capsys.readouterr().err.splitlines() if "bad.keras" in line]
+    assert told.startswith(f"{folder / 'bad.keras'}: ")
     assert run(folder, "--again") == 2
     assert (pool.begun.count("bad"), pool.begun.count("a")) == (2, 1)
 
@@ -131,3 +133,10 @@ def test_what_cannot_be_done_is_said_before_the_work(pool, folder, tmp_path, cap
         assert error.value.code == 64
     assert "is no Parquet file" in capsys.readouterr().err
     assert not pool.begun
+
+
+def test_rows_are_put_into_a_file_that_is_named_for_what_it_is(pool, folder, capsys):
+    with pytest.raises(SystemExit, match="64"):
+        main(["batch", str(folder), "--output", str(folder.parent / "rows.csv")])
+    assert "is no Parquet file's name: end it in .parquet" in capsys.readouterr().err
+    assert not (folder.parent / "rows.csv").exists()

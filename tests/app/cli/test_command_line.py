@@ -96,12 +96,15 @@ def usage_error(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 def test_the_summary_goes_to_standard_output(
-    stand_in: Path, capsys: pytest.CaptureFixture[str]
+    stand_in: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(["analyze", "sample:all-cnn-c"]) == 0
     captured = capsys.readouterr()
     assert "853,018 parameters" in captured.out
-    assert captured.err == " 50%  Measuring default, draw 1 of 1\n"
+    assert captured.err == "", "a log has no use for the stages of some seconds"
+    monkeypatch.setattr(common, "SECONDS_BETWEEN_LINES", 0.0)
+    assert main(["analyze", "sample:all-cnn-c"]) == 0
+    assert capsys.readouterr().err == " 50%  Measuring default, draw 1 of 1\n"
 
 
 def test_what_ifs_are_told_beside_the_model_as_it_is(
