@@ -55,7 +55,7 @@ class SignalMonitor(keras.callbacks.Callback):
         check: print the verdict before the first step: in one line by the first measurement where
             the weights train, as `autoinit.check` does where they do not.
         folder: a new folder for the figures, which `autoinit serve --runs` shows, while the model
-            trains, too.
+            trains, too. Where it has a training already, the next of its name: `first-2`.
         csv: a file for the figures, a row for each layer at each step.
         tensorboard: a folder for summaries of TensorBoard; needs `tensorflow` and `tensorboard`.
         wandb, mlflow: send the figures to the run that is under way there when the training
@@ -217,6 +217,9 @@ class SignalMonitor(keras.callbacks.Callback):
         self.run = Run(head, ())
         self._taking = list(self._sinks)
         self._hand_on(lambda sink: sink.begin(head))
+        for sink in self._sinks if self._verbose else ():
+            if sink.note:
+                print(f"SignalMonitor: {sink.note}")
         self._keep(seen, 0.0)
         return ""
 

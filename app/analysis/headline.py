@@ -1,7 +1,7 @@
 """What becomes of a signal, and the verdicts on it, in words; and what series are called."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeGuard
 
@@ -366,14 +366,14 @@ _PHASES = {
 }
 
 
-def has_correlations(result: Preview) -> bool:
-    """Whether there are any figures; a result of one sample has none."""
+def has_correlations(result: Preview, kinds: Iterable[str] = tuple(KINDS)) -> bool:
+    """Whether there are any figures; a result of one sample has none, nor has one position."""
     return any(
         is_number(getattr(figures, kind, None))
         for call in result.calls
         for series in result.series
         for figures in (call.measured(series), call.predicted(series))
-        for kind in KINDS
+        for kind in kinds
     )
 
 

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 
 from app.analysis.result import Moments
 
+NOT_MEASURED = "Not measured"  # of the stretch where that is so
 EXPERT = "expert"  # a trace's `meta`: drawn for experts only
 Column = list[float | None]
 Describe = Callable[[Moments | None], str]
@@ -74,7 +75,8 @@ def only_what_is_asked_first(figure: go.Figure) -> go.Figure:
     marked = False
     for trace in figure.data:
         name = trace.name or ""
-        trace.name = name.removesuffix(" measured")
+        if name != NOT_MEASURED:
+            trace.name = name.removesuffix(" measured")
         if name.endswith(" kernels"):
             # One entry stands for those of all series.
             trace.update(name="Has a kernel", legendgroup="marks", showlegend=not marked)

@@ -16,6 +16,7 @@ from app.charts.theme import (
     EXPERT,
     MARKED_CALLS,
     NEUTRAL_COLOR,
+    NOT_MEASURED,
     OTHER_COLOR,
     OTHER_SYMBOL,
     OUTLINED_CALLS,
@@ -328,13 +329,14 @@ def add_edge_marks(
     if not found:
         return
     top = edge == "overflow"
+    name = f"{series_name(series)} {edge if top else 'variance 0'}"
     offset = 0.02 + 0.03 * place
     figure.add_trace(
         go.Scatter(
             x=found,
             y=[1 - offset if top else offset] * len(found),
             yaxis="y2",
-            name=f"{series_name(series)} {edge}",
+            name=name,
             legendgroup="edges",
             mode="markers",
             marker={
@@ -343,7 +345,7 @@ def add_edge_marks(
                 "size": max(6, marker_size(len(figures))),
             },
             customdata=[hovers[i] for i in found],
-            hovertemplate=f"{template}<extra>{series_name(series)}, {edge}</extra>",
+            hovertemplate=f"{template}<extra>{name}</extra>",
         )
     )
 
@@ -427,7 +429,7 @@ def add_shade(figure: go.Figure, chosen: Sequence[int]) -> None:
             x=[place for low, high in edges for place in (low, low, high, high, None)],
             y=[0, 1, 1, 0, None] * len(edges),
             yaxis="y2",
-            name="Not measured",
+            name=NOT_MEASURED,
             legendgroup="marks",
             mode="lines",
             line={"width": 0},

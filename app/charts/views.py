@@ -54,7 +54,8 @@ class View:
         by_call: whether its x axis is that of the calls.
         available: whether the result has what it draws.
         missing: what to say where it has not.
-        variants: several charts to choose from.
+        variants: several charts to choose from, in `offered` those that have figures.
+        has_variant: whether the result has what one of them draws.
         sentences: what the figures come to, in plain text.
     """
 
@@ -68,7 +69,16 @@ class View:
     available: Callable[[Result], bool] = lambda result: True
     missing: Missing | None = None
     variants: Mapping[str, Variant] = field(default_factory=dict)
+    has_variant: Callable[[Result, str], bool] = lambda result, variant: True
     sentences: Callable[[Result], Iterator[str]] = lambda result: iter(())
+
+    def offered(self, result: Result) -> dict[str, Variant]:
+        """The charts to choose from that this result has figures for."""
+        return {
+            name: variant
+            for name, variant in self.variants.items()
+            if self.has_variant(result, name)
+        }
 
 
 def isometry_sentences(result: Result) -> Iterator[str]:
@@ -129,6 +139,7 @@ _VIEWS = (
                 "At 1 a map is the same everywhere.",
             ),
         },
+        has_variant=lambda result, variant: has_correlations(result, (variant,)),
         sentences=phases,
     ),
     View(
@@ -140,8 +151,8 @@ _VIEWS = (
         draw=lambda result, other, variant: gradient_chart(result),
         available=lambda result: bool(result.gradients),
         missing=Missing(
-            "Gradients were not measured: a pass back takes several times as long as a pass "
-            "forward.",
+            "The verdict rests on the gradients of a few samples. Those of each layer take several "
+            "times as long as its signal, and are measured when asked for.",
             {"gradients": True},
         ),
     ),

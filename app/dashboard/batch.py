@@ -26,6 +26,7 @@ from app.charts.batch import FIGURES, MARKS, MOST, scatter
 from app.charts.small import before_after_chart, sparkline
 from app.dashboard.result.table import matching
 from app.dashboard.uploads import TRUSTS
+from app.dashboard.visitors import GONE_ON
 from app.text.escaping import html_text, markdown_text, plain_text
 from app.text.formatting import number, percentage, plural
 
@@ -60,6 +61,7 @@ def list_models() -> None:
     ):
         st.query_params.clear()
         st.query_params[MODELS] = "all"
+        st.session_state[GONE_ON] = True
         st.rerun()
 
 
@@ -234,7 +236,7 @@ def show_table(rows: pd.DataFrame, _path: str, stamp: tuple[int, ...]) -> None:
             "depth": number_column("depth", help="Layers with a kernel, on the longest way."),
             "parameters": number_column("parameters", format="localized"),
             "within": number_column(
-                "within",
+                "near the target",
                 format="percent",
                 help="Share of the layers with a kernel whose "
                 "variance is 0.8 to 1.25 times the target.",
@@ -242,7 +244,7 @@ def show_table(rows: pd.DataFrame, _path: str, stamp: tuple[int, ...]) -> None:
             "smallest": number_column("smallest variance", format="%.3g"),
             "largest": number_column("largest variance", format="%.3g"),
             "after_told": st.column_config.TextColumn("after AutoInit", width=130),
-            "after_within": number_column("within, after", format="percent"),
+            "after_within": number_column("near it, after", format="percent"),
             "update_range": number_column("range of updates", format="%.3g"),
             "seconds": number_column("seconds", format="%.2f"),
         },

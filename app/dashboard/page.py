@@ -31,7 +31,7 @@ from app.dashboard.result.explore import show_exploration
 from app.dashboard.runs import RUN, list_trainings, show_trainings
 from app.dashboard.sidebar import Chosen, asked_for, choose_upload, sidebar
 from app.dashboard.trials import show_trials
-from app.dashboard.visitors import address, remember, show_runs, visitor
+from app.dashboard.visitors import GONE_ON, address, remember, show_runs, visitor
 from app.errors import WrongSettingError
 from app.jobs import AlreadyRunningError, JobHandle, JobSpec, Settings
 from app.text.escaping import markdown_text
@@ -43,8 +43,8 @@ ICON = (
     'fill="none" stroke="#0072B2" stroke-width="2.5" stroke-linejoin="round"/></svg>'
 )
 POLLING_SECONDS = 0.5
-# What the visitor now waits for comes at the top, and on a small screen the sidebar lies over it.
-TO_THE_JOB = """<script>
+# What the visitor has gone on to begins at the top; on a small screen the sidebar lies over it.
+TO_THE_TOP = """<script>
 document.querySelector('[data-testid=stMain]')?.scrollTo(0, 0);
 if (window.innerWidth < 768)
   document.querySelector('[data-testid="stSidebarCollapseButton"] button')?.click();
@@ -69,6 +69,8 @@ def draw() -> None:
         show_runs(key)
     if spec is not None:
         start(spec)
+    if st.session_state.pop(GONE_ON, False):
+        st.html(TO_THE_TOP, unsafe_allow_javascript=True)
     if "postponed" in st.session_state:
         offer_to_replace(*st.session_state.postponed)
     if RUN in st.query_params and key is None:
@@ -127,7 +129,7 @@ def show(handle: JobHandle) -> None:
     if handle.spec is not None:
         remember(handle.key, full_name(handle.spec.name, handle.spec.settings))
     st.query_params["job"] = handle.key
-    st.session_state.just_started = True
+    st.session_state[GONE_ON] = True
     st.rerun()
 
 
@@ -211,8 +213,6 @@ def words_of(picture: gallery.Picture) -> str:
 
 def show_job(key: str, handle: JobHandle | None) -> None:
     """A job in whichever state it is."""
-    if st.session_state.pop("just_started", False):
-        st.html(TO_THE_JOB, unsafe_allow_javascript=True)
     if handle is None and jobs.has_begun(key):
         st.warning(
             "This analysis is lost: it ended without a result, or the server was started again "

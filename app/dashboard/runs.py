@@ -12,6 +12,7 @@ import streamlit as st
 from app.analysis.result import ResultError
 from app.analysis.runs.record import FIGURES, SNAPSHOTS, Run, read_run, runs_in
 from app.charts.runs import heat_map, loss_chart, profile_chart
+from app.dashboard.visitors import GONE_ON
 from app.text.escaping import markdown_text, plain_text
 from app.text.formatting import number, plural
 
@@ -45,6 +46,7 @@ def list_trainings() -> None:
         ):
             st.query_params.clear()
             st.query_params[RUN] = name
+            st.session_state[GONE_ON] = True
             st.rerun()
 
 

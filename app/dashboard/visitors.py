@@ -14,6 +14,7 @@ from app.text.escaping import markdown_text
 PROXY_VARIABLE = "AUTOINIT_BEHIND_PROXY"
 RUNS_KEPT = 12
 XSRF_COOKIE = "_streamlit_xsrf"
+GONE_ON = "gone_on"  # of the session: the visitor has just gone to another page
 
 
 def visitor() -> str:
@@ -84,4 +85,5 @@ def show_runs(shown: str | None) -> None:
                 markdown_text(name, 60), key=f"run-{key}", type="tertiary", width="stretch"
             ):
                 st.query_params["job"] = key
+                st.session_state[GONE_ON] = True
                 st.rerun()

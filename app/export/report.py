@@ -111,7 +111,7 @@ def _views(result: Result) -> Iterator[tuple[View, list[str], list[tuple[str, Ma
     for view in VIEWS.values():
         if view.available(result):
             charts = []
-            for variant in view.variants or [""]:
+            for variant in view.offered(result) or [""]:
                 figure = view.draw(result, "legendonly", variant)
                 name = (variant or view.name).replace("_", "-")
                 note = ": ".join(view.variants[variant]) if variant else ""

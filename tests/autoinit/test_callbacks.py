@@ -328,6 +328,18 @@ def test_the_verdict_comes_first(capsys):
     assert "cannot train" in seen.run.head.verdict[0]
 
 
+def test_a_script_that_is_run_again_has_a_folder_of_its_own(tmp_path, capsys):
+    seen = SignalMonitor(X, gradients=False, check=False, folder=tmp_path / "run")
+    for _ in range(3):
+        fit(build(layers.Dense(8, "relu", name="a")), seen, epochs=1)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["run", "run-2", "run-3"]
+    assert read_run(tmp_path / "run-3") == seen.run
+    told = capsys.readouterr().out
+    assert told.count("has a training already") == 2
+    assert f"this one is in {tmp_path / 'run-3'}." in told
+
+
 def test_a_folder_a_table_and_tensorboard(tmp_path):
     seen = monitor(
         folder=tmp_path / "run", csv=tmp_path / "signals.csv", tensorboard=tmp_path / "log"

@@ -198,7 +198,7 @@ def print_report(browser: Browser, report: Path) -> None:
         reader = context.new_page()
         reader.goto(report.as_uri())
         expect(reader.locator(".js-plotly-plot .main-svg").first).to_be_visible()
-        expect(reader.locator(".js-plotly-plot")).to_have_count(5)
+        expect(reader.locator(".js-plotly-plot")).to_have_count(4)
         expect(reader.locator(".verdict").first).to_contain_text("Cannot train")
         expect(reader.locator("pre")).to_contain_text("def initialize(model)")
         reader.emulate_media(media="print")

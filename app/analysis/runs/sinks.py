@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import importlib
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +20,13 @@ Histograms = dict[int, Histogram]
 
 
 class Sink:
-    """Takes measurements as they come."""
+    """Takes measurements as they come.
+
+    Attributes:
+        note: what to know of where they go, once it has begun.
+    """
+
+    note = ""
 
     def begin(self, head: Head) -> None:
         """Told once, before the first step, what is watched."""
@@ -35,16 +43,22 @@ class FolderSink(Sink):
     """A folder that `autoinit serve --runs` shows, though the training goes on.
 
     Args:
-        folder: a new one.
+        folder: a new one; where it has a training already, the next of its name with a number.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._wanted = self._folder = folder
 
     def begin(self, head: Head) -> None:
         """Writes what does not change."""
         super().begin(head)
-        write_head(self._folder, head)
+        self._folder, self.note = self._wanted, ""
+        for number in itertools.count(2):
+            with contextlib.suppress(FileExistsError):
+                write_head(self._folder, head)
+                return
+            self._folder = self._wanted.with_name(f"{self._wanted.name}-{number}")
+            self.note = f"{self._wanted} has a training already; this one is in {self._folder}."
 
     def write(self, snapshot: Snapshot, histograms: Histograms) -> None:
         """Adds a line."""

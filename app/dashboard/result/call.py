@@ -111,7 +111,7 @@ def show_rule(result: Result, call: Call) -> None:
     """What the rule says that the layer does."""
     rule = result.rules.get(call.class_name)
     if rule is not None:
-        st.markdown(f"Rule: {markdown_text(rule.says, 600)}")
+        st.markdown(f"Rule: {markdown_text(rule.says.replace('`', ''), 600)}")
 
 
 def kernels_table(result: Result, call: Call) -> list[dict[str, str]]:

@@ -108,7 +108,7 @@ def show_chart(
         return []
     if is_expert():
         st.caption(view.help)
-    variant = choose_variant(view)
+    variant = choose_variant(view, result)
     sentences = [f"- {markdown_text(sentence)}" for sentence in view.sentences(result)]
     if view.by_call and sentences:
         st.markdown("\n".join(sentences))
@@ -160,21 +160,24 @@ def show_missing(view: View, again: Again | None) -> None:
             st.caption("Choose it in the sidebar, under Measurement, and press Analyse.")
 
 
-def choose_variant(view: View) -> str:
+def choose_variant(view: View, result: Result) -> str:
     """Which of a view's charts, and how to read it; an empty string where there is one only."""
-    if not view.variants:
+    offered, key = view.offered(result), f"{view.name}_kind"
+    if not offered:
         return ""
+    if st.session_state.get(key) not in offered:
+        st.session_state.pop(key, None)
     name: str = st.segmented_control(
         view.label,
-        view.variants,
-        format_func=lambda name: view.variants[name].label,
-        default=next(iter(view.variants)),
+        offered,
+        format_func=lambda name: offered[name].label,
+        default=next(iter(offered)),
         required=True,
-        key=f"{view.name}_kind",
+        key=key,
         persist_state="session",
         label_visibility="collapsed",
     )
-    st.caption(view.variants[name].help)
+    st.caption(offered[name].help)
     return name
 
 

@@ -15,7 +15,8 @@ from app.charts.axes import runs, symmetric_logarithm, tick_positions
 from app.charts.histograms import histogram_chart
 from app.charts.small import extremes
 from app.charts.theme import COLORS, DASHES, MARKED_CALLS, TICK_LABELS, only_what_is_asked_first
-from tests.app.parsing import on_files
+from app.charts.views import VIEWS
+from tests.app.parsing import on_files, parsed
 
 correlation_chart = on_files(charts.correlation_chart)
 gradient_chart = on_files(charts.gradient_chart)
@@ -107,7 +108,7 @@ def test_variances_of_zero_are_masked_and_marked_at_the_lower_edge(vanishing_res
         if call["default"]["measured"]["variance"] == 0
     ]
     assert gone
-    marks = trace(figure, "Default underflow")
+    marks = trace(figure, "Default variance 0")
     assert list(marks.x) == gone
     assert all(0 < y < 0.1 for y in marks.y)
     assert all(trace(figure, "Default measured").y[i] is None for i in gone)
@@ -388,6 +389,16 @@ def test_a_result_of_one_sample_has_no_correlations(build_result):
     assert set(trace(correlation_chart(result, KIND), "Default measured").y) == {None}
 
 
+def test_a_chart_without_figures_is_not_offered(build_result):
+    result, correlation = build_result(3), VIEWS["correlation"]
+    assert list(correlation.offered(parsed(result))) == [KIND, "position_correlation"]
+    for call in result["calls"]:
+        for series in result["series"]:
+            for source in ("measured", "predicted"):
+                call[series][source]["position_correlation"] = None
+    assert list(correlation.offered(parsed(result))) == [KIND]
+
+
 def test_charts_do_not_change_the_result(deep_result: dict[str, Any], build_result):
     for chart in (variance_chart, mean_chart):
         chart(deep_result, True)
@@ -450,7 +461,7 @@ def test_a_gradient_that_overflows_is_marked_at_the_edge(build_result):
         result["calls"][place]["default"]["gradient"]["variance"] = 0.0
     figure = gradient_chart(result)
     assert list(trace(figure, "Default overflow").x) == [0]
-    assert list(trace(figure, "Default underflow").x) == [5]
+    assert list(trace(figure, "Default variance 0").x) == [5]
 
 
 def test_the_largest_entries_are_drawn_beside_what_floating_types_hold(result):
@@ -608,6 +619,11 @@ def test_at_first_a_chart_has_a_line_for_each_series_and_one_kind_of_mark(result
         "AutoInit",
         "Target variance 1",
     ]
+
+
+def test_what_is_not_measured_is_called_that_at_first_too(build_result):
+    figure = only_what_is_asked_first(variance_chart(build_result(20, opaque=10)))
+    assert "Not measured" in [t.name for t in figure.data]
 
 
 def test_the_graph_has_a_box_for_each_layer_its_figure_and_what_it_reads(build_result):

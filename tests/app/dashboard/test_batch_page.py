@@ -117,3 +117,16 @@ def test_names_are_without_what_all_share():
     names = ["/a/b/one.keras", "/a/b/c/two.keras", "sample:x", "depth 3"]
     assert short_names(names) == ["one.keras", "c/two.keras", "sample:x", "depth 3"]
     assert short_names(["/a/b/one.keras"]) == ["one.keras"]
+
+
+def test_on_a_phone_the_sidebar_makes_way_for_what_was_chosen_in_it(path):
+    def closes_the_sidebar(opened):
+        return any("stSidebarCollapseButton" in each.proto.body for each in opened.get("html"))
+
+    opened = checked(AppTest.from_file(PAGE, default_timeout=300).run())
+    assert not closes_the_sidebar(opened)
+    (button,) = [each for each in opened.sidebar.button if each.label.startswith("Models in")]
+    button.click()
+    assert closes_the_sidebar(checked(opened.run()))
+    assert shown(opened)
+    assert not closes_the_sidebar(checked(opened.run()))

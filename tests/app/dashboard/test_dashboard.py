@@ -1056,7 +1056,7 @@ def test_only_calls_that_findings_name(done, deep_result):
 
 
 def test_a_finding_leads_to_the_details_of_its_call(done, deep_result, jobs):
-    deep_result["rules"] = {"Swirl": {"rule": "swirl", "says": "Turns <b>everything</b> around."}}
+    deep_result["rules"] = {"Swirl": {"rule": "swirl", "says": "Turns `all` <b>things</b> around."}}
     page = done(deep_result)
     assert any("Choose a layer" in caption.value for caption in page.caption)
     press(page, f"Show {markdown_text('block12/dropout')}")
@@ -1064,6 +1064,7 @@ def test_a_finding_leads_to_the_details_of_its_call(done, deep_result, jobs):
     assert any("there is no rule" in caption.value for caption in page.caption)
     (rule,) = [text.value for text in page.markdown if text.value.startswith("Rule: ")]
     assert "<b>" not in rule
+    assert "Turns all" in html.unescape(rule)
     assert not any("Choose a layer" in caption.value for caption in page.caption)
 
 

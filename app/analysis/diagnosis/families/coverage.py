@@ -8,8 +8,9 @@ KINDS = (
         Severity.PROBLEM,
         "Layers that are not run",
         cause="The layer's code is not at hand, or it may not be run, such as a Lambda's.",
-        remedy="Say which layer of Keras it is to be treated as (--treat-as NAME=KERAS_NAME), or "
-        "name a module of yours that has it with --custom-objects.",
+        remedy="Say which layer of Keras it is to be treated as: under Initialisation, or "
+        "--treat-as NAME=KERAS_NAME. In a terminal, --custom-objects names a module of yours that "
+        "has it.",
         test="autoinit.model_files.check.config_tree",
     ),
     FindingKind(
@@ -17,8 +18,8 @@ KINDS = (
         Severity.PROBLEM,
         "Activations that are not run",
         cause="The activation function is not known here, and code of files is not run.",
-        remedy="Say which of Keras's it is to be treated as (--treat-as NAME=KERAS_NAME), or name "
-        "a module of yours that has it with --custom-objects.",
+        remedy="Say which of Keras's it is to be treated as: under Initialisation, or --treat-as "
+        "NAME=KERAS_NAME. In a terminal, --custom-objects names a module of yours that has it.",
         test="autoinit.model_files.check.checking",
     ),
     FindingKind(
