@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -86,14 +85,26 @@ class Values:
             for value in integers
         }
 
-    def sample(self, call: Call) -> None:
-        """What a call makes of samples, where they are known and it has no weights."""
+    def sample(self, call: Call) -> tuple[Signal, ...] | None:
+        """What a call makes of samples, where they are known and it has no weights.
+
+        Returns:
+            Signals, where it is the same for every sample, as positions are that are counted by
+            ones like a sample's; else None.
+        """
         known = all(value.index in self.known for value in call.inputs)
         size = self.graph.batch * max(value.entries for value in call.outputs)
         has_weights = bool(weights_of(call.layer))
-        if known and not (has_weights or call.placeholder or size > _MOST_ENTRIES):
-            with contextlib.suppress(Exception):  # any layer's code; there are no samples then
-                self._compute(call)
+        if not known or has_weights or call.placeholder or size > _MOST_ENTRIES:
+            return None
+        try:
+            self._compute(call)
+        except Exception:  # any layer's code; there are no samples then
+            return None
+        samples = [self.known[value.index] for value in call.outputs]
+        if all(each.ndim and len(each) > 1 and (each == each[:1]).all() for each in samples):
+            return tuple(self._signal(each[0]) for each in samples)
+        return None
 
     def _compute(self, call: Call) -> None:
         given = [keras.ops.convert_to_tensor(self.known[value.index]) for value in call.inputs]

@@ -15,6 +15,7 @@ from threadpoolctl import ThreadpoolController
 from autoinit.errors import AutoInitError, RuleError
 from autoinit.graph.model_graph import Call, ModelGraph, Parameter
 from autoinit.graph.shapes import last_uses
+from autoinit.propagation.by_hand import normalization_of, tensors_met_again
 from autoinit.propagation.dependence import SUMS_OF_PRODUCTS, form_of, is_related, regions
 from autoinit.propagation.values import Values
 from autoinit.rules.fallbacks import not_run, pass_through, without_rule
@@ -65,6 +66,7 @@ class Walk:
         self.gates: dict[int, Signal] = {}
         self.gated = _gated(graph)
         self.regions = regions(graph)
+        self.met_again = tensors_met_again(graph)
         self.signals: dict[int, Signal] = {}
         self.lineages: dict[Hashable, int] = {}
         owners = [id(call.layer) for call in graph.calls if call.part != "activation"]
@@ -89,12 +91,16 @@ class Walk:
     def _last_uses(self) -> list[set[int]]:
         """By call the values that are needed no more: sources of what is sampled last longer."""
         ends = [set(each) for each in last_uses(self.graph, running=False)]
-        for place, region in self.regions.items():
-            if type(region.calls[-1].layer).__name__ in SUMS_OF_PRODUCTS:
-                sources = {value.index for value in region.sources}
-                for finished in ends[:place]:
-                    ends[place] |= finished & sources
-                    finished -= sources
+        sampled = {
+            place: region
+            for place, region in self.regions.items()
+            if type(region.calls[-1].layer).__name__ in SUMS_OF_PRODUCTS
+        }
+        for place, region in (sampled | self.met_again).items():
+            sources = {value.index for value in region.sources}
+            for finished in ends[:place]:
+                ends[place] |= finished & sources
+                finished -= sources
         return ends
 
     def _result_of(self, call: Call) -> RuleResult:
@@ -160,9 +166,8 @@ class Walk:
         measured = self.measured.get(call.outputs[0].index)
         if measured is not None:
             result = _as_measured(result, measured)
-        if call.inputs:
-            self.values.sample(call)
-        return result
+        same = self.values.sample(call) if call.inputs else None
+        return result if same is None else RuleResult(same, Support.EXACT)
 
     def _by_rule(self, call: Call, arrived: Sequence[Signal]) -> RuleResult:
         if call.placeholder is not None:
@@ -174,6 +179,9 @@ class Walk:
             if product in self.gates:
                 gate = self.gates.pop(product).affine(1.0, 1.0)
                 return RuleResult((arrived[place].combine("multiply", [gate]),), Support.EXACT)
+        by_hand = self._normalized_by_hand(call)
+        if by_hand is not None:
+            return by_hand
         registration = context.registry.of_call(call)
         if registration is None:
             return without_rule(pass_through(call, arrived), call, arrived, context)
@@ -189,6 +197,23 @@ class Walk:
             unknown = self.kind.gaussian(math.nan, math.nan)
             result = replace(result, signals=(unknown,) * len(call.outputs))
         return result
+
+    def _normalized_by_hand(self, call: Call) -> RuleResult | None:
+        """Of a tensor that meets what divides it by its own length."""
+        region = self.met_again.get(call.index)
+        if region is None:
+            return None
+        tensor, *constants = region.sources
+        known = self.values.of(constants)
+        form = form_of(region), tuple(np.asarray(known[index]).tobytes() for index in known)
+        found = self.graph.workspace.normalizations
+        if form not in found:
+            found[form] = normalization_of(region, known)
+        normalization = found[form]
+        if normalization is None:
+            return None
+        signal = normalization.applied(self.signals[tensor.index], tensor.channels)
+        return RuleResult((signal,), Support.EXACT)
 
     def _is_related(self, call: Call, arrived: Sequence[Signal], result: RuleResult) -> bool:
         """Whether operands depend on each other that the rule took as independent."""

@@ -1,0 +1,151 @@
+"""Normalizations that are written out as operations, such as x·rsqrt(mean(x²) + ε).
+
+They are told by what they do, however they are written: the calls between a tensor and where it
+meets itself are run on vectors of several lengths, and what they give is held against a
+normalization of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from autoinit.graph.model_graph import Call, ModelGraph, Value, weights_of
+from autoinit.propagation.dependence import Region
+from autoinit.signals.signal import Array, Signal
+
+# What such a normalization ends in.
+_LAST = frozenset({"Divide", "Multiply", "TrueDivide"})
+# Calls from a tensor to where it meets itself.
+_MOST_CALLS = 12
+# Entries of what is tried, of two samples.
+_MOST_ENTRIES = 2**22
+_SCALES = 1e3, 1.0, 0.1, 1e-2, 1e-3, 1e-4
+# How near to a normalization is one; in single precision, and in less.
+_NEAR, _NEAR_IN_HALF = 2e-3, 2e-2
+# Of what a vector becomes, relative to what ε does nothing to: from where to where it tells ε.
+_TOLD_BY = 0.3, 0.95
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """a·x/√(mean(x²) + ε) over the channels of a position, or of x less its mean.
+
+    Attributes:
+        scale: a.
+        epsilon: ε.
+        centered: whether the mean is taken away.
+    """
+
+    scale: float
+    epsilon: float
+    centered: bool
+
+    def applied(self, signal: Signal, count: int) -> Signal:
+        """What becomes of a signal of so many channels."""
+        return signal.normalize(self.epsilon, count, centered=self.centered).affine(self.scale, 0.0)
+
+
+def tensors_met_again(graph: ModelGraph) -> dict[int, Region]:
+    """Where a tensor is multiplied or divided by what was made of it alone, by the call's index.
+
+    The region's first source is that tensor; others are constants.
+    """
+    makers = graph.producers()
+    found = {}
+    for call in graph.calls:
+        if type(call.layer).__name__ in _LAST and call.placeholder is None:
+            region = _region(call, makers)
+            if region is not None:
+                found[call.index] = region
+    return found
+
+
+def _region(call: Call, makers: Mapping[int, Call]) -> Region | None:
+    front = {value.index: value for value in call.inputs if not value.constant}
+    if len(front) < 2:
+        return None
+    calls = {call.index: call}
+    while len(front) > 1:
+        # What was made last cannot be what the others were made of.
+        maker = max((makers[index] for index in front), key=lambda each: each.index)
+        reads = [value for value in maker.inputs if not value.constant]
+        if not reads or maker.placeholder or weights_of(maker.layer) or len(calls) == _MOST_CALLS:
+            return None
+        calls[maker.index] = maker
+        for value in maker.outputs:
+            front.pop(value.index, None)
+        front.update((value.index, value) for value in reads)
+    (tensor,) = front.values()
+    output = call.outputs[0]
+    alike = tensor.sample == output.sample and tensor.rows == output.rows == 1
+    floats = tensor.dtype.startswith(("float", "bfloat"))
+    if not (alike and floats and tensor.channels > 1 and 2 * tensor.entries <= _MOST_ENTRIES):
+        return None
+    order = tuple(calls[index] for index in sorted(calls))
+    constants = {value.index: value for each in order for value in each.inputs if value.constant}
+    return Region(order, (tensor, *constants.values()))
+
+
+def normalization_of(region: Region, known: Mapping[int, Any]) -> Normalization | None:
+    """What calls do to a tensor, if that is a normalization over its channels.
+
+    Args:
+        region: as `tensors_met_again` gives it.
+        known: arrays of the constants, by value index.
+    """
+    tensor, *constants = region.sources
+    if any(value.index not in known for value in constants):
+        return None
+    near = _NEAR if tensor.dtype in ("float32", "float64") else _NEAR_IN_HALF
+    values = np.random.default_rng(0).standard_normal(tensor.sizes(2)) + 0.5
+    try:
+        rows = [_run(region, known, scale * values) for scale in _SCALES]
+    except Exception:  # a call raises what it likes, of what it cannot take
+        return None
+    for centered in (False, True):
+        given = values - centered * values.mean(-1, keepdims=True)
+        found = _fitted(given.reshape(-1, tensor.channels), rows, near, centered)
+        if found is not None:
+            return found
+    return None
+
+
+def _fitted(given: Array, rows: list[Array], near: float, centered: bool) -> Normalization | None:
+    """What takes vectors, (vectors, channels), at each of the scales to those of `rows`."""
+    squares = (given**2).mean(-1)
+    units = given / np.sqrt(squares)[:, None]
+    factors = []
+    for row in rows:
+        row = row.reshape(units.shape)
+        along = (row * units).mean(-1)
+        beside = row - along[:, None] * units
+        size = np.abs(along).max()
+        if not (np.isfinite(row).all() and np.abs(beside).max() <= 5 * near * size):
+            return None
+        factors.append(along)
+    scale = float(factors[0].mean())
+    shares = np.array(factors) / scale if scale > 0 else np.zeros((len(rows), 1))
+    means = np.array(_SCALES)[:, None] ** 2 * squares
+    tells = (shares > _TOLD_BY[0]) & (shares < _TOLD_BY[1])
+    epsilon = float(np.median(means[tells] * (shares[tells] ** -2 - 1))) if tells.any() else 0.0
+    expected = np.sqrt(means / (means + epsilon))
+    if not np.abs(shares - expected).max() <= 5 * near:
+        return None
+    return Normalization(scale, epsilon, centered)
+
+
+def _run(region: Region, known: Mapping[int, Any], values: Array) -> Array:
+    """What the last call gives, in inference, for a tensor of two samples."""
+    tensor, *constants = region.sources
+    tensors: dict[int, Any] = {value.index: known[value.index] for value in constants}
+    tensors[tensor.index] = keras.ops.convert_to_tensor(values, dtype=tensor.dtype)
+    for call in region.calls:
+        outputs = call.run([tensors[value.index] for value in call.inputs], False, 2)
+        tensors |= {value.index: each for value, each in zip(call.outputs, outputs, strict=True)}
+    output: Value = region.calls[-1].outputs[0]
+    return np.asarray(keras.ops.convert_to_numpy(tensors[output.index]), np.float64)
