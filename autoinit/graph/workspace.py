@@ -18,11 +18,11 @@ class Workspace:
         sampled: by call and what was asked, the latest results by the digest of what arrived.
         related: whether operands that meet were made of the same channels, by the
             form of the calls before.
-        normalizations: what such calls do to a tensor, likewise, or None.
+        written_out: the normalization or softmax that such calls come to, likewise, or None.
     """
 
     compiled: dict[Hashable, tuple[Any, Any]] = field(default_factory=dict)
     copies: dict[int, Any] = field(default_factory=dict)
     sampled: dict[Hashable, dict[Hashable, Any]] = field(default_factory=dict)
     related: dict[Hashable, bool] = field(default_factory=dict)
-    normalizations: dict[Hashable, Any] = field(default_factory=dict)
+    written_out: dict[Hashable, Any] = field(default_factory=dict)

@@ -1,31 +1,32 @@
-"""Normalizations that are written out as operations, such as x·rsqrt(mean(x²) + ε).
+"""Normalizations and softmax that are written out as operations, such as x·rsqrt(mean(x²) + ε).
 
 They are told by what they do, however they are written: the calls between a tensor and where it
-meets itself are run on vectors of several lengths, and what they give is held against a
-normalization of these.
+meets itself are run on vectors of several lengths, and what they give is held against
+normalizations of these, and their softmax.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
+from scipy import special
 
 from autoinit.graph.model_graph import Call, ModelGraph, Value, weights_of
 from autoinit.propagation.dependence import Region
 from autoinit.signals.signal import Array, Signal
 
-# What such a normalization ends in.
+# What such calls end in.
 _LAST = frozenset({"Divide", "Multiply", "TrueDivide"})
 # Calls from a tensor to where it meets itself.
 _MOST_CALLS = 12
 # Entries of what is tried, of two samples.
 _MOST_ENTRIES = 2**22
 _SCALES = 1e3, 1.0, 0.1, 1e-2, 1e-3, 1e-4
-# How near to a normalization is one; in single precision, and in less.
+# How near to one is one; in single precision, and in less.
 _NEAR, _NEAR_IN_HALF = 2e-3, 2e-2
 # Of what a vector becomes, relative to what ε does nothing to: from where to where it tells ε.
 _TOLD_BY = 0.3, 0.95
@@ -33,21 +34,43 @@ _TOLD_BY = 0.3, 0.95
 
 @dataclass(frozen=True)
 class Normalization:
-    """a·x/√(mean(x²) + ε) over the channels of a position, or of x less its mean.
+    """a·x/√(mean(x²) + ε), or of x less its mean, as a layer of statistics of one sample gives it.
 
     Attributes:
         scale: a.
         epsilon: ε.
         centered: whether the mean is taken away.
+        count: how many entries the means are taken over.
+        positions: whether these are of all positions, not of one.
     """
 
     scale: float
     epsilon: float
     centered: bool
+    count: int
+    positions: bool
 
-    def applied(self, signal: Signal, count: int) -> Signal:
-        """What becomes of a signal of so many channels."""
-        return signal.normalize(self.epsilon, count, centered=self.centered).affine(self.scale, 0.0)
+    def applied(self, signal: Signal) -> Signal:
+        """What becomes of a signal."""
+        normal = signal.normalize(
+            self.epsilon, self.count, centered=self.centered, positions=self.positions
+        )
+        return normal.affine(self.scale, 0.0)
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """exp(x)/Σ exp(x) over the channels.
+
+    Attributes:
+        count: of the channels.
+    """
+
+    count: int
+
+    def applied(self, signal: Signal) -> Signal:
+        """What becomes of a signal."""
+        return signal.softmax(self.count)
 
 
 def tensors_met_again(graph: ModelGraph) -> dict[int, Region]:
@@ -91,8 +114,8 @@ def _region(call: Call, makers: Mapping[int, Call]) -> Region | None:
     return Region(order, (tensor, *constants.values()))
 
 
-def normalization_of(region: Region, known: Mapping[int, Any]) -> Normalization | None:
-    """What calls do to a tensor, if that is a normalization over its channels.
+def written_out(region: Region, known: Mapping[int, Any]) -> Normalization | Softmax | None:
+    """What calls do to a tensor, if that is one of these.
 
     Args:
         region: as `tensors_met_again` gives it.
@@ -104,39 +127,67 @@ def normalization_of(region: Region, known: Mapping[int, Any]) -> Normalization 
     near = _NEAR if tensor.dtype in ("float32", "float64") else _NEAR_IN_HALF
     values = np.random.default_rng(0).standard_normal(tensor.sizes(2)) + 0.5
     try:
-        rows = [_run(region, known, scale * values) for scale in _SCALES]
+        found = {scale: _run(region, known, scale * values) for scale in _SCALES}
     except Exception:  # a call raises what it likes, of what it cannot take
         return None
-    for centered in (False, True):
-        given = values - centered * values.mean(-1, keepdims=True)
-        found = _fitted(given.reshape(-1, tensor.channels), rows, near, centered)
-        if found is not None:
-            return found
+    if not all(np.isfinite(each).all() for each in found.values()):
+        return None
+    if np.abs(found[1.0] - special.softmax(values, -1)).max() < near / tensor.channels:
+        return Softmax(tensor.channels)
+    for group in _groups(tensor):
+        for centered in (True,) if group.positions else (False, True):
+            rows = np.array([group.of(each) for each in found.values()])
+            fitted = _fitted(group.of(values), rows, near, centered=centered)
+            if fitted is not None:
+                count = rows.shape[-1]
+                return Normalization(*fitted, centered, count, group.positions)
     return None
 
 
-def _fitted(given: Array, rows: list[Array], near: float, centered: bool) -> Normalization | None:
-    """What takes vectors, (vectors, channels), at each of the scales to those of `rows`."""
+@dataclass(frozen=True)
+class _Group:
+    """Entries of two samples that have a mean in common, as vectors: (vectors, entries)."""
+
+    of: Callable[[Array], Array]
+    positions: bool
+
+
+def _groups(tensor: Value) -> list[_Group]:
+    channels = tensor.channels
+    found = [_Group(lambda x: x.reshape(-1, channels), positions=False)]
+    if tensor.entries > channels:
+        found += [
+            _Group(lambda x: np.moveaxis(x, -1, 1).reshape(2 * channels, -1), positions=True),
+            _Group(lambda x: x.reshape(2, -1), positions=True),
+        ]
+    return found
+
+
+def _fitted(
+    given: Array, rows: Array, near: float, *, centered: bool
+) -> tuple[float, float] | None:
+    """Scale and ε, where vectors become what they would, at each of the scales.
+
+    Args:
+        given: (vectors, entries).
+        rows: what they become, (scales, vectors, entries).
+        near: how far that may be from it.
+        centered: whether their means are taken away.
+    """
+    given = given - centered * given.mean(-1, keepdims=True)
     squares = (given**2).mean(-1)
     units = given / np.sqrt(squares)[:, None]
-    factors = []
-    for row in rows:
-        row = row.reshape(units.shape)
-        along = (row * units).mean(-1)
-        beside = row - along[:, None] * units
-        size = np.abs(along).max()
-        if not (np.isfinite(row).all() and np.abs(beside).max() <= 5 * near * size):
-            return None
-        factors.append(along)
+    factors = (rows * units).mean(-1)
+    beside = np.abs(rows - factors[..., None] * units).max((1, 2))
     scale = float(factors[0].mean())
-    shares = np.array(factors) / scale if scale > 0 else np.zeros((len(rows), 1))
+    if not (scale > 0 and (beside <= 5 * near * np.abs(factors).max(1)).all()):
+        return None
+    shares = factors / scale
     means = np.array(_SCALES)[:, None] ** 2 * squares
     tells = (shares > _TOLD_BY[0]) & (shares < _TOLD_BY[1])
     epsilon = float(np.median(means[tells] * (shares[tells] ** -2 - 1))) if tells.any() else 0.0
     expected = np.sqrt(means / (means + epsilon))
-    if not np.abs(shares - expected).max() <= 5 * near:
-        return None
-    return Normalization(scale, epsilon, centered)
+    return (scale, epsilon) if np.abs(shares - expected).max() <= 5 * near else None
 
 
 def _run(region: Region, known: Mapping[int, Any], values: Array) -> Array:

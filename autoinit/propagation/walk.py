@@ -15,7 +15,7 @@ from threadpoolctl import ThreadpoolController
 from autoinit.errors import AutoInitError, RuleError
 from autoinit.graph.model_graph import Call, ModelGraph, Parameter
 from autoinit.graph.shapes import last_uses
-from autoinit.propagation.by_hand import normalization_of, tensors_met_again
+from autoinit.propagation.by_hand import tensors_met_again, written_out
 from autoinit.propagation.dependence import SUMS_OF_PRODUCTS, form_of, is_related, regions
 from autoinit.propagation.values import Values
 from autoinit.rules.fallbacks import not_run, pass_through, without_rule
@@ -179,9 +179,9 @@ class Walk:
             if product in self.gates:
                 gate = self.gates.pop(product).affine(1.0, 1.0)
                 return RuleResult((arrived[place].combine("multiply", [gate]),), Support.EXACT)
-        by_hand = self._normalized_by_hand(call)
-        if by_hand is not None:
-            return by_hand
+        whole = self._written_out(call)
+        if whole is not None:
+            return whole
         registration = context.registry.of_call(call)
         if registration is None:
             return without_rule(pass_through(call, arrived), call, arrived, context)
@@ -198,21 +198,20 @@ class Walk:
             result = replace(result, signals=(unknown,) * len(call.outputs))
         return result
 
-    def _normalized_by_hand(self, call: Call) -> RuleResult | None:
-        """Of a tensor that meets what divides it by its own length."""
+    def _written_out(self, call: Call) -> RuleResult | None:
+        """Of a tensor that meets what divides it by its own length, or makes shares of it."""
         region = self.met_again.get(call.index)
         if region is None:
             return None
         tensor, *constants = region.sources
         known = self.values.of(constants)
         form = form_of(region), tuple(np.asarray(known[index]).tobytes() for index in known)
-        found = self.graph.workspace.normalizations
+        found = self.graph.workspace.written_out
         if form not in found:
-            found[form] = normalization_of(region, known)
-        normalization = found[form]
-        if normalization is None:
+            found[form] = written_out(region, known)
+        if found[form] is None:
             return None
-        signal = normalization.applied(self.signals[tensor.index], tensor.channels)
+        signal = found[form].applied(self.signals[tensor.index])
         return RuleResult((signal,), Support.EXACT)
 
     def _is_related(self, call: Call, arrived: Sequence[Signal], result: RuleResult) -> bool:

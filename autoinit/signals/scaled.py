@@ -154,6 +154,7 @@ class ScaledSignal(Signal):
     flatten = _same_scale("flatten")
     transpose = _same_scale("transpose")
     reshape = _same_scale("reshape")
+    never_negative = _same_scale("never_negative")
     of_every_sample = _same_scale("of_every_sample")
     with_other_latents = _same_scale("with_other_latents")
     max_pool = _same_scale("max_pool")

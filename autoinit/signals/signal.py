@@ -286,6 +286,10 @@ class Signal(TwoMoments, ABC):
         """
         return self
 
+    def never_negative(self) -> Self:
+        """The same moments, of entries that are known to be 0 or more."""
+        return self
+
     def of_every_sample(self) -> Self:
         """The same entries in every sample: what depends on no input of the model."""
         return self

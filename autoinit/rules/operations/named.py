@@ -63,21 +63,25 @@ def _of_alike(call: Call, signal: Signal, axis: Any = None) -> Reduced | None:
 
 def mean(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | None:
     """Positions share what they have in common, and channels what is known of them."""
-    return _over_axes(call, inputs[0], lambda reduced: 1)
+    return _over_axes(call, inputs[0], context, lambda reduced: 1)
 
 
 def total(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult | None:
     """The mean, times the number of entries."""
-    return _over_axes(call, inputs[0], lambda reduced: reduced.count)
+    return _over_axes(call, inputs[0], context, lambda reduced: reduced.count)
 
 
-def _over_axes(call: Call, signal: Signal, scale: Callable[[Reduced], float]) -> RuleResult | None:
+def _over_axes(
+    call: Call, signal: Signal, context: Context, scale: Callable[[Reduced], float]
+) -> RuleResult | None:
     reduced = _reduced(call)
     if reduced is None:
         return None
     # Of channels that go against each other little is left, and small errors are large then.
     apart = reduced.channels and signal.tells_channels_apart
     result = _mean(signal, reduced).affine(scale(reduced), 0.0)
+    if call.inputs[0].index in context.never_negative:
+        result = result.never_negative()
     return RuleResult((result,), Support.APPROXIMATE if apart else Support.EXACT)
 
 

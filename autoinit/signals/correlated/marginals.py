@@ -111,6 +111,15 @@ def gaussian_samples(second_moments: Array) -> Marginal:
     return STANDARD.scaled(np.sqrt(second_moments / second_moments.mean()))
 
 
+@lru_cache(maxsize=64)
+def gamma(shape: float) -> Marginal:
+    """The Gamma distribution of a shape: of a mean of squares, where these are Gaussian's."""
+    with np.errstate(under="ignore"):
+        low = special.gammaincinv(shape, special.ndtr(np.minimum(GRID, 0.0)))
+        high = special.gammainccinv(shape, special.ndtr(-np.maximum(GRID, 0.0)))
+    return standardized(np.where(GRID < 0, low, high)[None])
+
+
 def log_variance(second_moments: Array) -> float:
     """Variance of the logarithms."""
     return float(_logarithms(second_moments).var())

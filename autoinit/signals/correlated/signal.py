@@ -132,6 +132,7 @@ class CorrelatedSignal(Signal):
     flatten = _of_states(reshapes.flatten)
     transpose = _of_states(reshapes.transpose)
     reshape = _of_states(reshapes.reshape)
+    never_negative = _of_states(elementwise.never_negative)
     of_every_sample = _of_states(reshapes.of_every_sample)
     looked_up = _of_states(reshapes.looked_up)
     masked = _of_states(attention.masked)

@@ -243,6 +243,15 @@ def grouped(state: State, channels: Channels) -> Array:
     return np.where(is_rectified(rows), same_sign, placed)
 
 
+def never_negative(state: State) -> State:
+    """Sums of what is never below 0: Gamma where they were taken for Gaussian, as squares' are."""
+    variance = state.average(state.variances)
+    known = state.channels is not None or not state.marginal.is_gaussian
+    if known or not (state.mean > 0 and variance > 0):
+        return state
+    return replace(state, stored_marginal=marginals.gamma(state.mean**2 / variance))
+
+
 def _of_two(function: Function, operands: Sequence[State], trimmed: bool) -> tuple[State, bool]:
     """Of two independent Gaussians; positions are taken as alike."""
     by_latent = {each.latent_id: each for each in reversed(operands)}
