@@ -7,6 +7,7 @@ normalizations of these, and their softmax.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,11 +35,12 @@ _TOLD_BY = 0.3, 0.95
 
 @dataclass(frozen=True)
 class Normalization:
-    """a·x/√(mean(x²) + ε), or of x less its mean, as a layer of statistics of one sample gives it.
+    """a·x/(√(mean(x²) + ε) + e), or of x less its mean: over statistics of one sample.
 
     Attributes:
         scale: a.
         epsilon: ε.
+        added: e.
         centered: whether the mean is taken away.
         count: how many entries the means are taken over.
         positions: whether these are of all positions, not of one.
@@ -46,14 +48,18 @@ class Normalization:
 
     scale: float
     epsilon: float
+    added: float
     centered: bool
     count: int
     positions: bool
 
     def applied(self, signal: Signal) -> Signal:
         """What becomes of a signal."""
+        # What is added to a length is as much as this, added to its square.
+        square = signal.variance if self.centered else signal.second_moment
+        epsilon = self.epsilon + self.added * (2 * math.sqrt(square) + self.added)
         normal = signal.normalize(
-            self.epsilon, self.count, centered=self.centered, positions=self.positions
+            epsilon, self.count, centered=self.centered, positions=self.positions
         )
         return normal.affine(self.scale, 0.0)
 
@@ -165,8 +171,8 @@ def _groups(tensor: Value) -> list[_Group]:
 
 def _fitted(
     given: Array, rows: Array, near: float, *, centered: bool
-) -> tuple[float, float] | None:
-    """Scale and ε, where vectors become what they would, at each of the scales.
+) -> tuple[float, float, float] | None:
+    """What makes of vectors what they become, at each of the scales: a, ε and e.
 
     Args:
         given: (vectors, entries).
@@ -183,11 +189,17 @@ def _fitted(
     if not (scale > 0 and (beside <= 5 * near * np.abs(factors).max(1)).all()):
         return None
     shares = factors / scale
-    means = np.array(_SCALES)[:, None] ** 2 * squares
+    lengths = np.array(_SCALES)[:, None] * np.sqrt(squares)
     tells = (shares > _TOLD_BY[0]) & (shares < _TOLD_BY[1])
-    epsilon = float(np.median(means[tells] * (shares[tells] ** -2 - 1))) if tells.any() else 0.0
-    expected = np.sqrt(means / (means + epsilon))
-    return (scale, epsilon) if np.abs(shares - expected).max() <= 5 * near else None
+    epsilon, added = 0.0, 0.0
+    if tells.any():
+        epsilon = float(np.median(lengths[tells] ** 2 * (shares[tells] ** -2 - 1)))
+        added = float(np.median(lengths[tells] * (1 / shares[tells] - 1)))
+    of_square = lengths / np.sqrt(lengths**2 + epsilon)
+    of_length = lengths / (lengths + added)
+    if np.abs(shares - of_square).max() <= 5 * near:
+        return scale, epsilon, 0.0
+    return (scale, 0.0, added) if np.abs(shares - of_length).max() <= 5 * near else None
 
 
 def _run(region: Region, known: Mapping[int, Any], values: Array) -> Array:

@@ -18,6 +18,8 @@ from autoinit.signals.signal import Array, Signal
 
 # Entries of the samples of a mask that are computed.
 _MOST_ENTRIES = 4_000_000
+# Operations that take nothing of a tensor but its shape.
+_LIKE = frozenset({"EmptyLike", "FullLike", "OnesLike", "ZerosLike"})
 
 
 class Values:
@@ -33,6 +35,7 @@ class Values:
         self.graph, self.context, self.kind = graph, context, kind
         self.factors = graph.factors()
         self.known: dict[int, Any] = self._sampled_integers()
+        self.same: set[int] = set()
 
     def of(self, values: Sequence[Value]) -> dict[int, Any]:
         """Those that are known, by value index."""
@@ -90,10 +93,13 @@ class Values:
 
         Returns:
             Signals, where it is the same for every sample, as positions are that are counted by
-            ones like a sample's; else None.
+            ones in the shape of an input; else None.
         """
-        known = all(value.index in self.known for value in call.inputs)
-        size = self.graph.batch * max(value.entries for value in call.outputs)
+        like = type(call.layer).__name__ in _LIKE and len(call.inputs) == 1
+        read = [value for value in call.inputs if not value.constant]
+        same = like or all(value.index in self.same for value in read)
+        known = like or all(value.index in self.known for value in call.inputs)
+        size = self.graph.batch * max(value.entries for value in (*call.inputs, *call.outputs))
         has_weights = bool(weights_of(call.layer))
         if not known or has_weights or call.placeholder or size > _MOST_ENTRIES:
             return None
@@ -101,13 +107,22 @@ class Values:
             self._compute(call)
         except Exception:  # any layer's code; there are no samples then
             return None
-        samples = [self.known[value.index] for value in call.outputs]
-        if all(each.ndim and len(each) > 1 and (each == each[:1]).all() for each in samples):
-            return tuple(self._signal(each[0]) for each in samples)
-        return None
+        found = [self.known[value.index] for value in call.outputs]
+        # Noise may have been added to it.
+        if not same or any((each != each[:1]).any() for each in found):
+            return None
+        self.same.update(value.index for value in call.outputs)
+        return tuple(self._signal(each[0]) for each in found)
 
     def _compute(self, call: Call) -> None:
-        given = [keras.ops.convert_to_tensor(self.known[value.index]) for value in call.inputs]
+        # Of what is made in the shape of a tensor, its entries do not matter.
+        arrays = [
+            self.known[value.index]
+            if value.index in self.known
+            else np.zeros(value.sizes(self.graph.batch), value.dtype)
+            for value in call.inputs
+        ]
+        given = [keras.ops.convert_to_tensor(each) for each in arrays]
         results = call.run(given, self.context.training)
         self.known |= {
             value.index: as_array(result)

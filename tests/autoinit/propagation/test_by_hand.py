@@ -30,6 +30,11 @@ WAYS = {
         1 / math.sqrt(WIDTH),
         False,
     ),
+    "added to a length": (
+        lambda x: x / (ops.norm(x, axis=-1, keepdims=True) + 4.0),
+        1 / math.sqrt(WIDTH),
+        False,
+    ),
     "norm": (
         lambda x: 3.0 * x / (ops.norm(x, axis=-1, keepdims=True)),
         3 / math.sqrt(WIDTH),
@@ -85,7 +90,9 @@ def test_it_is_told_however_it_is_written(name):
     found = written_out(region, {})
     assert found.scale == pytest.approx(scale, rel=1e-3)
     assert found.centered == centered
-    if name not in ("length", "norm"):
+    if name == "added to a length":
+        assert (found.epsilon, found.added) == (0.0, pytest.approx(1.0, rel=0.01))
+    elif name not in ("length", "norm"):
         assert found.epsilon == pytest.approx(1e-5, rel=0.05)
     (last,) = [call for call in graph.calls if call.index in tensors_met_again(graph)]
     values = np.random.default_rng(0).standard_normal((4000, 6, 8)).astype(np.float32)
