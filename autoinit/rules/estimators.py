@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -89,18 +90,28 @@ def as_rules(
 
 
 def _rule_of(estimator: type[LayerOutputDistributionEstimator]) -> Any:
+    def who(call: Call) -> str:
+        return (
+            f"{estimator.__name__}, the estimator that layer {call.path!r} ({call.class_name}) was "
+            "given,"
+        )
+
     def rule(call: Call, inputs: Sequence[Signal], context: Context) -> RuleResult:
         made = estimator(call.layer, context.options, signal_variance=context.signal_variance)
         try:
-            mean, variance = made.estimate(
-                [signal.mean for signal in inputs], [signal.variance for signal in inputs]
-            )
+            means, variances = [s.mean for s in inputs], [s.variance for s in inputs]
+            mean, variance = map(float, made.estimate(means, variances))
         except Exception as error:  # the user's own code, which may raise anything
             raise EstimatorError(
-                f"{estimator.__name__}, the estimator that layer {call.path!r} "
-                f"({call.class_name}) was given, failed: {type(error).__name__}: {error}"
+                f"{who(call)} failed: {type(error).__name__}: {error}. It is to return "
+                "(mean, variance)."
             ) from error
-        signal = type(inputs[0]).gaussian(float(mean), float(variance))
+        if math.isnan(mean) or not variance >= 0.0:
+            raise EstimatorError(
+                f"{who(call)} returned a mean of {mean} and a variance of {variance}, for means "
+                f"{means} and variances {variances}."
+            )
+        signal = type(inputs[0]).gaussian(mean, variance)
         return RuleResult((signal,) * len(call.outputs))
 
     return rule

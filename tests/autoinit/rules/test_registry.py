@@ -91,6 +91,16 @@ def test_every_file_in_the_folders_of_rules_is_found(folder):
     assert names <= set(sys.modules)
 
 
+class Single(LayerOutputDistributionEstimator):
+    def estimate(self, means_in, vars_in):
+        return vars_in[0]
+
+
+class Negative(LayerOutputDistributionEstimator):
+    def estimate(self, means_in, vars_in):
+        return means_in[0], -vars_in[0]
+
+
 class Careless(LayerOutputDistributionEstimator):
     def estimate(self, means_in, vars_in):
         return means_in[0], max([])
@@ -98,6 +108,20 @@ class Careless(LayerOutputDistributionEstimator):
 
 def careless(call, inputs, context):
     return inputs[0].affine(max([]), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "words"),
+    [
+        (Single, r"failed: TypeError: .*is to return \(mean, variance\)"),
+        (Negative, r"a mean of 0.0 and a variance of -1.0, for means \[0.0\]"),
+    ],
+)
+def test_what_an_estimator_returns_is_held_to_what_it_should(estimator, words):
+    graph = read_model(keras.Sequential([keras.Input((3,)), layers.ReLU(name="bend")]))
+    registry = rules.RULES.overridden(as_rules({layers.ReLU: estimator}))
+    with pytest.raises(EstimatorError, match=words):
+        predict(graph, input_signals(graph), registry=registry)
 
 
 @pytest.mark.parametrize(
