@@ -136,9 +136,9 @@ def entries_of(state: State, known: Channels) -> Entries:
     """Of a small map, of which averages over positions are known."""
     kinds = [axis.singles(np.arange(axis.size)) for axis in state.axes or ()]
     every = np.ix_(*kinds)
-    deviations = np.sqrt(np.maximum(state.variances - known.shared, 0.0))
+    deviations = np.sqrt(np.maximum(state.variances - known.shared, 0.0))[every].ravel()
     typical = math.sqrt(known.variance)
-    relative = deviations[every].ravel() / typical if typical > 0 else np.ones(len(kinds))
+    relative = deviations / typical if typical > 0 else np.ones_like(deviations)
     spatial = spatial_correlations(state, known.shared, [size - 1 for size in state.sizes])
     means = (state.means - state.mean)[every].ravel()
     return every_entry.spread(known, state.sizes, spatial, means, relative)
