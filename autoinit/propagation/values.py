@@ -18,8 +18,14 @@ from autoinit.signals.signal import Array, Signal
 
 # Entries of the samples of a mask that are computed.
 _MOST_ENTRIES = 4_000_000
+# Entries of samples that tell of moments.
+_MANY = 1024
 # Operations that take nothing of a tensor but its shape.
 _LIKE = frozenset({"EmptyLike", "FullLike", "OnesLike", "ZerosLike"})
+
+
+def _is_mask(values: Array) -> bool:
+    return bool(np.isin(values, (0, 1)).all())
 
 
 class Values:
@@ -88,18 +94,19 @@ class Values:
             for value in integers
         }
 
-    def sample(self, call: Call) -> tuple[Signal, ...] | None:
+    def sample(self, call: Call) -> RuleResult | None:
         """What a call makes of samples, where they are known and it has no weights.
 
         Returns:
             Signals, where it is the same for every sample, as positions are that are counted by
-            ones in the shape of an input; else None.
+            ones in the shape of an input, or a number that many samples of other integers than
+            those of a mask tell of; else None.
         """
         like = type(call.layer).__name__ in _LIKE and len(call.inputs) == 1
         read = [value for value in call.inputs if not value.constant]
         same = like or all(value.index in self.same for value in read)
-        known = like or all(value.index in self.known for value in call.inputs)
-        size = self.graph.batch * max(value.entries for value in (*call.inputs, *call.outputs))
+        known = all(value.index in self.known for value in call.inputs)
+        size = self.graph.batch * max(value.entries for value in call.outputs)
         has_weights = bool(weights_of(call.layer))
         if not known or has_weights or call.placeholder or size > _MOST_ENTRIES:
             return None
@@ -109,20 +116,33 @@ class Values:
             return None
         found = [self.known[value.index] for value in call.outputs]
         # Noise may have been added to it.
-        if not same or any((each != each[:1]).any() for each in found):
+        if same and not any((each != each[:1]).any() for each in found):
+            self.same.update(value.index for value in call.outputs)
+            return RuleResult(tuple(self._signal(each[0]) for each in found), Support.EXACT)
+        return self._sampled(call, found)
+
+    def _sampled(self, call: Call, found: Sequence[Array]) -> RuleResult | None:
+        read = [self.known[value.index] for value in call.inputs if value.index in self.known]
+        floats = all(value.dtype.startswith(("float", "bfloat")) for value in call.outputs)
+        if not floats or min(map(np.size, found)) < _MANY or all(map(_is_mask, read)):
             return None
-        self.same.update(value.index for value in call.outputs)
-        return tuple(self._signal(each[0]) for each in found)
+        signals = []
+        for value, each in zip(call.outputs, found, strict=True):
+            if (
+                value.rows != 1
+                or each.shape != value.sizes(len(each))
+                or not np.isfinite(each).all()
+            ):
+                return None
+            each = np.asarray(each, np.float64)
+            signals.append(self.kind.of_samples(float(each.mean()), float(each.var()), each))
+        squares = np.asarray(found[0], np.float64).reshape(len(found[0]), -1)
+        squares = ((squares - squares.mean()) ** 2).mean(-1)
+        error = float(squares.std()) / math.sqrt(len(squares))
+        return RuleResult(tuple(signals), Support.SAMPLED, standard_error=error)
 
     def _compute(self, call: Call) -> None:
-        # Of what is made in the shape of a tensor, its entries do not matter.
-        arrays = [
-            self.known[value.index]
-            if value.index in self.known
-            else np.zeros(value.sizes(self.graph.batch), value.dtype)
-            for value in call.inputs
-        ]
-        given = [keras.ops.convert_to_tensor(each) for each in arrays]
+        given = [keras.ops.convert_to_tensor(self.known[value.index]) for value in call.inputs]
         results = call.run(given, self.context.training)
         self.known |= {
             value.index: as_array(result)

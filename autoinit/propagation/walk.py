@@ -166,8 +166,8 @@ class Walk:
         measured = self.measured.get(call.outputs[0].index)
         if measured is not None:
             result = _as_measured(result, measured)
-        same = self.values.sample(call) if call.inputs else None
-        return result if same is None else RuleResult(same, Support.EXACT)
+        sampled = self.values.sample(call) if call.inputs else None
+        return result if sampled is None else sampled
 
     def _by_rule(self, call: Call, arrived: Sequence[Signal]) -> RuleResult:
         if call.placeholder is not None:

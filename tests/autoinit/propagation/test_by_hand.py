@@ -172,3 +172,17 @@ def test_positions_counted_by_ones_are_computed():
     values = np.sin(np.outer(np.arange(9), [1.0, 0.1, 0.01]))
     assert found.mean == pytest.approx(values.mean(), rel=1e-5)
     assert found.variance == pytest.approx(values.var(), rel=1e-5)
+
+
+def test_positions_counted_by_a_mask_are_sampled():
+    """The angles of a Gaussian of that variance would have a variance near a half."""
+    mask = keras.Input((64,), dtype="int32")
+    places = ops.cast(ops.cumsum(mask, 1), "float32")
+    waves = ops.sin(ops.expand_dims(places, -1) * ops.convert_to_tensor([0.05, 0.01, 0.002]))
+    graph = read_model(keras.Model(mask, waves))
+    found = predict(graph, input_signals(graph)).results[-1]
+    counts = np.random.default_rng(1).integers(0, 2, (2000, 64)).cumsum(1)
+    values = np.sin(counts[..., None] * np.array([0.05, 0.01, 0.002]))
+    assert found.support.value == "sampled"
+    assert found.signals[0].variance == pytest.approx(values.var(), rel=0.1)
+    assert found.signals[0].mean == pytest.approx(values.mean(), rel=0.1)
