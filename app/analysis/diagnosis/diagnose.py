@@ -48,6 +48,7 @@ from app.analysis.diagnosis.measured.signals import (
     gradient_not_finite,
     gradient_over_batch_normalizations,
     gradient_within_recurrences,
+    largest_changes,
     not_finite,
     signal_changes,
     slow_branches,
@@ -126,6 +127,7 @@ def diagnose(
     faults = list(linted.faults)
     codes = {fault.code for fault in faults}
     moved: dict[str, Sequence[float | None]] = {}
+    changes: dict[str, tuple[float, float]] = {}
     for name, figures in series.items():
         backward = figures.backward or [None] * len(graph.calls)
         own_zero = (
@@ -138,6 +140,7 @@ def diagnose(
         )
         found = [*measured_faults(measured), *figures.growth]
         moved[name] = _moved(measured)
+        changes[name] = largest_changes(measured, points_of(measured))
         if name == "uploaded":
             found += statistics_mismatch(architecture, received_by_normalizers(measured))
         if linted.trained and name == "uploaded":
@@ -177,6 +180,7 @@ def diagnose(
             moved[name],
             by_selu,
             None if optimizer is None else learns_by_steps(architecture, optimizer),
+            changes[name],
         )
         for name, figures in series.items()
     }

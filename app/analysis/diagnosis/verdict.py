@@ -6,12 +6,14 @@ will struggle. Where much of it could not be measured and nothing was found, not
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from statistics import median
 
 from app.analysis.diagnosis.fault import REMEDIES, Consequence, Fault
+from app.text.formatting import number
 
 # In the order in which causes are told: what is wrong with the file before what follows from it.
 ORDER = (
@@ -132,6 +134,7 @@ def verdict_of(
     updates: Sequence[float | None] = (),
     self_normalizing: bool = False,
     adaptive: bool | None = None,
+    changes: tuple[float, float] = (0.0, 0.0),
 ) -> Verdict:
     """The verdict on one series.
 
@@ -146,6 +149,7 @@ def verdict_of(
             initializers, as SELU does with LeCun's: another draw improves nothing.
         adaptive: whether the steps of the stored optimizer do not go by the size of gradients;
             None where none is stored.
+        changes: by how much signals and gradients change at the most, as logarithms.
     """
     mine = ranked(
         f for f in faults if concerns(f, series) and f.consequence is not Consequence.NOTE
@@ -201,9 +205,24 @@ def verdict_of(
     keeps = spoils or self_normalizing
     on_purpose = "keep_zero_init" if "zero_on_purpose" in codes else "none_needed"
     return _trains(
-        "Signals and gradients arrive in a size that trains, and inputs stay apart.",
+        f"Signals and gradients arrive in a size that trains{_told(*changes)}, and inputs stay "
+        "apart.",
         "keep_init" if keeps and series in OF_FILE else on_purpose,
         unscaled,
+    )
+
+
+# What changes by less, in all, is not worth a word.
+_KEPT = math.log(10.0)
+
+
+def _told(signal: float, gradient: float) -> str:
+    """By how much sizes change on the main paths at the most, given as logarithms."""
+    if max(signal, gradient) < _KEPT:
+        return ""
+    factors = number(math.exp(signal)), number(math.exp(gradient))
+    return " (the mean square changes by up to {}, the gradient's squared norm by {})".format(
+        *factors
     )
 
 

@@ -453,6 +453,7 @@ def bypassed(
                 and other >= least * size
                 and entered[beside] >= entered[index]
                 for beside in sources
+                if beside != index
             ):
                 small.add((call.index, value.index))
     return _ending_in(graph, small)

@@ -71,17 +71,27 @@ class Measured:
     @cached_property
     def bypassed(self) -> frozenset[int]:
         """Calls beside which far more passes by, which still tells inputs apart."""
-        squares = [
+        return bypassed(self.graph, self.roles, self._squares_apart, _BYPASS)
+
+    @cached_property
+    def accompanied(self) -> frozenset[int]:
+        """Calls beside which about as much passes by, or more, which still tells inputs apart."""
+        return bypassed(self.graph, self.roles, self._squares_apart, _COMPANY)
+
+    @cached_property
+    def _squares_apart(self) -> list[float | None]:
+        """Mean squares of what tells inputs apart."""
+        return [
             None if m is None or (m.sample_correlation or 0.0) > _ALIKE else m.mean_square
             for m in self.forward
         ]
-        return bypassed(self.graph, self.roles, squares, _BYPASS)
 
 
 # What is as much alike for all inputs says little of them.
 _ALIKE = 0.99
 # Mean square of what passes by, beside that of a branch.
 _BYPASS = 10.0
+_COMPANY = 0.1
 
 
 def layer_path(call: Call) -> str:

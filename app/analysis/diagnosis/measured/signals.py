@@ -130,27 +130,7 @@ def _is_padding(measured: Measured, call: Call) -> bool:
 
 def signal_changes(measured: Measured, points: Sequence[Point]) -> Iterator[Fault]:
     """Where a signal vanishes or explodes on its way to an activation or to the output."""
-    known = [p for p in points if p.forward is not None and not math.isnan(p.forward)]
-    flow = measured.flow
-    heights = [
-        p
-        for p in (flow.before_last_factor(p) for p in known)
-        if p.consumer is not Role.BOUNDED
-        and _square(measured, p) >= LEAST
-        and not _ends_in_zeros(measured, flow.readers[p.call.index])
-    ]
-    inner = [each for p in known if (each := flow.before_head(p)) is not None]
-    known = [p for p in inner if p.forward is not None]
-    lost = [p for p in known if p.forward is not None and p.forward == -math.inf]
-    if lost and not _underflows(measured, lost[0]):
-        known = [p for p in known if p not in lost]  # zeros: dead units, zero kernels
-    small = [
-        p
-        for p in known
-        if _square(measured, p) <= 1 / LEAST
-        and p.call.index not in measured.steering
-        and not _passes_by(measured, p, p.forward)
-    ]
+    small, heights = _small(measured, points), _heights(measured, points)
     low = min(small, key=lambda p: p.forward or 0.0, default=None)
     if low is not None and (low.forward or 0.0) <= _slack(measured, low) - math.log(VANISHED):
         yield _stretch(measured, "signal_vanishes", low, "falls")
@@ -158,6 +138,50 @@ def signal_changes(measured: Measured, points: Sequence[Point]) -> Iterator[Faul
     if high is not None and (high.forward or 0.0) >= math.log(EXPLODED) - _slack(measured, high):
         fault = _stretch(measured, "signal_explodes", high, "grows")
         yield replace(fault, bearable=(high.forward or 0.0) <= math.log(_BORNE_SIGNAL))
+
+
+def largest_changes(measured: Measured, points: Sequence[Point]) -> tuple[float, float]:
+    """By how much signals, and gradients, change at the most where it counts: logarithms."""
+    signals = [p.forward for p in (*_small(measured, points), *_heights(measured, points))]
+    gradients = [p.backward for p in _falling(measured, points)]
+    gradients += [p.backward for p in points if (p.backward or 0.0) > 0.0]
+    first, second = (
+        max((abs(each) for each in some if each is not None and math.isfinite(each)), default=0.0)
+        for some in (signals, gradients)
+    )
+    return first, second
+
+
+def _known(points: Sequence[Point]) -> list[Point]:
+    return [p for p in points if p.forward is not None and not math.isnan(p.forward)]
+
+
+def _heights(measured: Measured, points: Sequence[Point]) -> list[Point]:
+    """Where a signal is large, and nothing bounded meets it."""
+    flow = measured.flow
+    return [
+        p
+        for p in (flow.before_last_factor(p) for p in _known(points))
+        if p.consumer is not Role.BOUNDED
+        and _square(measured, p) >= LEAST
+        and not _ends_in_zeros(measured, flow.readers[p.call.index])
+    ]
+
+
+def _small(measured: Measured, points: Sequence[Point]) -> list[Point]:
+    """Where a signal is small, and what passes beside it does not make up for that."""
+    inner = [e for p in _known(points) if (e := measured.flow.before_head(p)) is not None]
+    known = [p for p in inner if p.forward is not None]
+    lost = [p for p in known if p.forward is not None and p.forward == -math.inf]
+    if lost and not _underflows(measured, lost[0]):
+        known = [p for p in known if p not in lost]  # zeros: dead units, zero kernels
+    return [
+        p
+        for p in known
+        if _square(measured, p) <= 1 / LEAST
+        and p.call.index not in measured.steering
+        and not _passes_by(measured, p, p.forward)
+    ]
 
 
 def _passes_by(measured: Measured, point: Point, level: float | None) -> bool:
@@ -267,14 +291,7 @@ def gradient_changes(measured: Measured, points: Sequence[Point]) -> Iterator[Fa
     known = [p for p in points if p.backward is not None and not math.isnan(p.backward)]
     finite = [p for p in known if p.backward is not None and math.isfinite(p.backward)]
     limit = math.log(GRADIENT_FACTOR)
-    flow, few = measured.flow, math.log(LEAST)
-    falling = [
-        p
-        for p in finite
-        if p.call.index not in measured.steering
-        and not flow.falls_at_head_alone(p, few)
-        and not _passes_by(measured, p, p.backward)
-    ]
+    falling = _falling(measured, points)
     low = min(falling, key=lambda p: p.backward or 0.0, default=None)
     gone = [p for p in known if p.backward == -math.inf]
     if gone and low is not None and (low.backward or 0.0) < -math.log(EXPLODED):
@@ -305,6 +322,20 @@ def gradient_changes(measured: Measured, points: Sequence[Point]) -> Iterator[Fa
             Consequence.FATAL if level >= math.log(HOPELESS) else Consequence.SERIOUS,
         )
         yield replace(fault, bearable=sign > 0 and level < math.log(_BORNE_GRADIENT))
+
+
+def _falling(measured: Measured, points: Sequence[Point]) -> list[Point]:
+    """Where a gradient is known, and its fall counts."""
+    flow, few = measured.flow, math.log(LEAST)
+    return [
+        p
+        for p in points
+        if p.backward is not None
+        and math.isfinite(p.backward)
+        and p.call.index not in measured.steering
+        and not flow.falls_at_head_alone(p, few)
+        and not _passes_by(measured, p, p.backward)
+    ]
 
 
 def _by_last_factor(measured: Measured, point: Point) -> bool:

@@ -14,7 +14,7 @@ from autoinit.graph.model_graph import Call
 DEAD, DEAD_WITH_AUTOINIT = 0.4, 0.75
 # Of what correlates so much because pooling has averaged noise, half are, and trainings learn.
 _POOLED, _DEAD_OF_ALIKE = 0.9, 0.75
-_MANY = 32  # units of which a share is no chance
+_MANY = 64  # units of which a share is no chance
 SATURATED = 0.5  # share of saturated entries
 _SHARES = frozenset({"softmax", "sigmoid", "sparsemax"})
 
@@ -54,7 +54,12 @@ def _pooled(measured: Measured, call: Call) -> bool:
 
 
 def saturated_units(measured: Measured) -> Iterator[Fault]:
-    """Entries at which a bounded function is flat."""
+    """Entries at which a bounded function is flat.
+
+    Not in a residual branch, beside which inputs and gradients pass: with two to eight branches of
+    sigmoids saturated at 64 and 87 % of their entries, digits gained 93 to 99 %, and products of
+    two numbers, which nothing linear tells, 92 to 98 % by Adam (98 % without saturation).
+    """
     yield from _share(
         measured,
         "saturated",
@@ -78,7 +83,9 @@ def _share(
             continue
         if call.index in measured.gates:
             continue
-        if name == "saturated_fraction" and _is_prior(measured, call):
+        if name == "saturated_fraction" and (
+            call.index in measured.accompanied or _is_prior(measured, call)
+        ):
             continue
         if name == "dead_fraction" and activation_of(call) in _SHARES:
             continue  # a share of nearly 0 is an answer
@@ -111,7 +118,8 @@ def _by_chance(call: Call) -> float:
     """Two standard errors of a share of few units; 0 for many.
 
     Classifiers of rings by five layers of five ReLUs, two to four of which were dead in one layer,
-    were right for 97 to 99 %.
+    were right for 97 to 99 %. The second layer of a coupling of one number, 41 % of whose 32 units
+    were dead (a quarter are on average), gained 99.9 %.
     """
     units = call.outputs[0].channels
     return 2.0 * math.sqrt(DEAD * (1.0 - DEAD) / units) if units < _MANY else 0.0

@@ -182,11 +182,11 @@ def test_units_behind_what_pooling_leaves_of_noise(share, correlation, found):
 
 @pytest.mark.parametrize(
     ("units", "share", "told"),
-    [(5, 0.8, False), (5, 1.0, True), (8, 0.74, False), (8, 0.75, True), (31, 0.57, False),
-     (31, 0.58, True), (32, 0.39, False), (32, 0.41, True)],
+    [(5, 0.8, False), (5, 1.0, True), (8, 0.74, False), (8, 0.75, True), (32, 0.57, False),
+     (32, 0.58, True), (64, 0.39, False), (64, 0.41, True)],
 )  # fmt: skip
 def test_dead_units_are_more_than_chance_leaves(units, share, told):
-    """Of 8 units 0.4 + 2·√(0.4·0.6/8) = 0.746 may be dead, of 31 0.576, of 32 and more 0.4."""
+    """Of 8 units 0.4 + 2·√(0.4·0.6/8) = 0.746 may be dead, of 32 0.573, of 64 and more 0.4."""
     model = chain((8,), layers.Dense(units, "relu", name="d0"), dense(2, name="out"))
     found = faults(model, {"d0/relu": moments(dead_fraction=share)})
     assert ("dead_channels" in found) == told
@@ -196,6 +196,24 @@ def test_dead_units_are_more_than_chance_leaves(units, share, told):
 def test_saturated_shares(share, found):
     forward = {"d1/tanh": moments(saturated_fraction=share)}
     assert ("saturated" in faults(deep(activation="tanh"), forward)) == found
+
+
+@pytest.mark.parametrize(
+    ("beside", "alike", "told"),
+    [(1.0, 0.0, False), (0.05, 0.0, False), (0.005, 0.0, True), (1.0, 0.999, True)],
+)
+def test_a_saturated_branch_beside_which_inputs_pass(beside, alike, told):
+    """Of 0.1 that the branch gives: the skip has to carry about as much, and tell inputs apart."""
+    x = given = keras.Input((8,))
+    x = dense(8, name="first")(x)
+    y = dense(8, "tanh", name="branch")(x)
+    model = keras.Model(given, dense(3, name="out")(layers.Add(name="sum")([x, y])))
+    figures = {
+        "first": moments(beside, correlation=alike),
+        "branch": moments(0.1),
+        "branch/tanh": moments(0.1, saturated_fraction=0.9),
+    }
+    assert ("saturated" in faults(model, figures)) is told
 
 
 @pytest.mark.parametrize(("mean", "told"), [(-4.6, False), (0.1, True)])

@@ -99,6 +99,7 @@ def without_targets(loss, units=10, last="softmax", weights=None):
         *((loss(), (3, "softmax"), None) for loss in (losses.KLDivergence, losses.Poisson)),
         *((loss(), (1, "sigmoid"), None) for loss in (losses.Dice, losses.Tversky)),
         (losses.CosineSimilarity(), (4, None), None),
+        (losses.CategoricalCrossentropy(), (1, "softmax"), None),  # told as what it is
     ],
 )
 def test_losses_that_do_not_go_by_what_is_to_be_learnt(loss, head, told):

@@ -1,5 +1,6 @@
 """The word, its cause and its remedy."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -24,6 +25,22 @@ def fault(code, consequence=Consequence.SERIOUS, series="uploaded", remedy="auto
 )
 def test_the_word_follows_from_the_faults(faults, word):
     assert verdict_of("uploaded", faults, 1.0).verdict is word
+
+
+@pytest.mark.parametrize(
+    ("factors", "told"),
+    [
+        ((1.0, 9.0), "Signals and gradients arrive in a size that trains, and"),
+        (
+            (90.0, 4.0),
+            "Signals and gradients arrive in a size that trains (the mean square changes by up to "
+            "90, the gradient's squared norm by 4), and",
+        ),
+    ],
+)
+def test_figures_are_told_where_sizes_change(factors, told):
+    changes = math.log(factors[0]), math.log(factors[1])
+    assert verdict_of("uploaded", [], 1.0, changes=changes).reason.startswith(told)
 
 
 def test_what_could_not_be_measured_is_not_judged():

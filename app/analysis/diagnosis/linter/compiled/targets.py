@@ -11,7 +11,7 @@ import numpy as np
 from app.analysis.diagnosis.fault import Consequence, Fault
 from app.analysis.diagnosis.linter.architecture import Architecture, LayerStep
 from app.analysis.diagnosis.linter.compiled import own_objects
-from app.analysis.diagnosis.linter.compiled.losses import BINARY, by_outputs
+from app.analysis.diagnosis.linter.compiled.losses import BINARY, CATEGORICAL, by_outputs
 from app.analysis.diagnosis.linter.structure import last_of
 from autoinit.arrays import as_array
 
@@ -52,8 +52,10 @@ def _fault_of(entry: Any, step: LayerStep, activation: LayerStep | None) -> str 
     loss, units = own_objects.loss(entry), step.channels
     if type(loss).__name__ not in _OF_SAMPLES or units is None or units > _MOST_UNITS:
         return None
-    answers = np.random.default_rng(0).standard_normal((_ANSWERS, 1, units))
     function = activation.activation if activation is not None else None
+    if units == 1 and (function == "softmax" or type(loss).__name__.lower() in CATEGORICAL):
+        return None  # whatever its arguments, which `losses` tells
+    answers = np.random.default_rng(0).standard_normal((_ANSWERS, 1, units))
     if function == "softmax":
         answers = np.exp(answers) / np.exp(answers).sum(-1, keepdims=True)
     elif function == "sigmoid":
