@@ -25,7 +25,8 @@ def inferred_shape(given: Shape, evidence: Mapping[str, Any]) -> Shape:
         given: shape of its first input, the batch axis first.
         evidence: what its file says. `declared`: output sizes without the batch axis, None where
             open. Otherwise what the layers that read the output need: `size` entries along `axis`
-            (-1 or 1) and, where it matters, a `rank` (the batch axis counted).
+            (-1 or 1) and, where it matters, a `rank` (the batch axis counted); `flattened` where
+            they read it flattened. Otherwise `weights`: see `channels_by_weights`.
     """
     given = given or (None,)
     declared = evidence.get("declared")
@@ -37,7 +38,12 @@ def inferred_shape(given: Shape, evidence: Mapping[str, Any]) -> Shape:
     size, rank = evidence.get("size"), evidence.get("rank")
     axis = evidence.get("axis", -1)
     if size is None:
-        return given
+        channels = channels_by_weights(given, evidence)
+        return given if channels is None else (*given[:-1], channels)
+    if evidence.get("flattened") and len(given) > 2:
+        around = given[1:-1]
+        places = 0 if None in around else math.prod(map(int, filter(None, around)))
+        return (*given[:-1], size // places) if places and size % places == 0 else (given[0], size)
     known = [entry for entry in given[1:] if entry is not None]
     flat = len(given) != 2 and len(known) == len(given) - 1 and math.prod(known) == size
     if rank == 2 or (rank is None and (flat or len(given) == 1)):
@@ -45,6 +51,35 @@ def inferred_shape(given: Shape, evidence: Mapping[str, Any]) -> Shape:
     shape = list(given) if rank in (None, len(given)) else [given[0], *[None] * (rank - 1)]
     shape[axis] = size
     return tuple(shape)
+
+
+def channels_by_weights(given: Shape, evidence: Mapping[str, Any]) -> int | None:
+    """How many channels the stored weights say that a layer returns; None where they do not.
+
+    A matrix with as many rows as the layer reads channels makes as many as it has columns, if the
+    next layer has a matrix for these, or if there is no other weight that could say otherwise: the
+    scores of an attention are made of such matrices as well, and are no output.
+
+    Args:
+        given: shape of the layer's input.
+        evidence: `weights` has the shapes of the layer's `own` weights, and of those of the unknown
+            layers that are `next`.
+    """
+    stored = evidence.get("weights") or {}
+    own, following = stored.get("own", ()), stored.get("next", ())
+    if len(given) < 2:
+        return None
+    matrices = [shape for shape in own if len(shape) > 1]
+    made = {shape[-1] for shape in matrices if shape[-2] == given[-1]} - {1}
+    taken = {shape[-2] for shape in following if math.prod(shape[:-1]) > 1}
+    taken = taken or {shape[-1] for shape in following if shape}
+    if not following:
+        return made.pop() if len(matrices) == len(made) == 1 and len(own) <= 2 else None
+    sizes = taken & made
+    if not sizes and any(given[-1] in shape for shape in following):
+        return given[-1]  # nothing says that it changes them
+    sizes = sizes or taken
+    return sizes.pop() if len(sizes) == 1 else given[-1] if given[-1] in sizes else None
 
 
 def inferred_shapes(given: Shape, evidence: Mapping[str, Any], outputs: int) -> list[Shape]:

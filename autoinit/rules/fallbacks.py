@@ -8,7 +8,7 @@ from typing import Any
 from autoinit.errors import UnsupportedLayerError
 from autoinit.findings import Finding
 from autoinit.graph.model_graph import Call
-from autoinit.graph.placeholders import Opaque
+from autoinit.graph.placeholders import Opaque, channels_by_weights
 from autoinit.rules.registry import Context, RuleResult, Support
 from autoinit.rules.sampling import sample_unknown
 
@@ -81,6 +81,8 @@ def _origin_of_shape(part: Opaque, call: Call) -> str:
         return f"Its file declares its output shape in part; it is assumed to be {shape}."
     if part.evidence.get("size") is not None:
         return f"Its output shape is inferred from the layers that read it: {shape}."
+    if channels_by_weights(call.inputs[0].shape, part.evidence) is not None:
+        return f"Its output shape is inferred from stored weights, its own or the next: {shape}."
     return f"Its output shape is assumed to be that of its input: {shape}."
 
 

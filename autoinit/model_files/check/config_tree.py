@@ -189,6 +189,8 @@ def _placeholder_finding(place: LayerEntry, evidence: ShapeEvidence) -> Finding:
         shape = "its output has the shape that the file declares"
     elif evidence.get("size") is not None:
         shape = "its output is taken to have the shape that the next layers need"
+    elif "weights" in evidence:
+        shape = "its output is taken to have the channels that the weights stored here tell"
     else:
         shape = "its output is assumed to have its input's shape"
     return Finding(

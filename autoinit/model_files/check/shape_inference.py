@@ -3,7 +3,8 @@
 First what it declares: a Lambda's own `output_shape`, the shapes that Keras 3 records with each
 tensor, those that the layers which read it were built for, the input of a nested model that reads
 it. Otherwise what the weights of the layers that read it need. Layers in between that keep shapes,
-or at least the number of channels, are looked through.
+or at least the number of channels, are looked through. Where unknown layers follow each other,
+what is left is the shapes of their own weights.
 `autoinit.graph.placeholders.inferred_shape` reads the result.
 """
 
@@ -16,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from autoinit.model_files.check.connections import Connections, Entry, sizes
+from autoinit.model_files.check.vocabulary import KERAS2, KERAS3, LAYER, MODEL
 from autoinit.model_files.keras2.joins import joined, keeps_shape
 
 Shape = tuple[int | None, ...]
@@ -26,6 +28,13 @@ ShapeEvidence = dict[str, Any]
 Need = tuple[int, int, int | None]
 
 _MOST_AXES = 16
+# Classes that are run: what they return is not what they read.
+_KNOWN = {
+    name
+    for known in (KERAS2, KERAS3)
+    for names in (known.classes[LAYER], known.classes[MODEL], known.operations)
+    for name in names
+}
 # Layers that are looked at for one tensor: evidence further off is not worth the time.
 _MOST_LOOKS = 50
 
@@ -57,6 +66,7 @@ class _Place:
     tensor: int = 0
     rank: int | None = None
     axis: int = -1
+    flattened: bool = False
 
 
 def evidence_of(name: str, scope: ModelScope, stored: StoredShapes) -> ShapeEvidence:
@@ -74,7 +84,7 @@ def evidence_of(name: str, scope: ModelScope, stored: StoredShapes) -> ShapeEvid
     declared = _own(scope.connections.entries[name])
     read = scope.connections.read_tensors(name)
     first = {"declared": list(declared)} if declared else _of_tensor(name, 0, scope, stored)
-    first = first or _of_joins(name, scope, stored)
+    first = first or {**_of_joins(name, scope, stored), **_of_unknown(name, scope, stored)}
     if not read or read[-1] == 0:
         return first
     others: list[ShapeEvidence] = [{} for _ in range(read[-1])]
@@ -114,6 +124,26 @@ def _of_joins(name: str, scope: ModelScope, stored: StoredShapes) -> ShapeEviden
                 joins[reader] = _of_tensor(reader, 0, scope, stored)
     joins = {reader: evidence for reader, evidence in joins.items() if evidence}
     return {"joins": joins} if joins else {}
+
+
+def _of_unknown(name: str, scope: ModelScope, stored: StoredShapes) -> ShapeEvidence:
+    """The shapes of a layer's own weights, and of those of the unknown layers that are next."""
+    entries, readers = scope.connections.entries, scope.connections.readers
+    own = _weights((*scope.path, name), stored)
+    following: list[tuple[int, ...]] = []
+    names = [name]
+    for each in names:
+        for reader, _, alone in readers(each, 0):
+            weights = _weights((*scope.path, reader), stored)
+            if not alone or reader in names or len(names) > _MOST_LOOKS:
+                continue
+            known = _class(entries[reader]) in _KNOWN
+            if keeps_shape(entries[reader]) or not (known or weights):
+                names.append(reader)
+            elif not known:
+                following += weights
+    found = {"own": [*map(list, own)], "next": [*map(list, following)]}
+    return {"weights": found} if own or following else {}
 
 
 def _own(entry: Entry) -> Shape | None:
@@ -177,7 +207,8 @@ def _declared(shape: Shape | None, place: _Place) -> ShapeEvidence:
 def _from_weights(need: Need, entry: Entry, place: _Place) -> ShapeEvidence:
     size, axis, rank = need
     if place.rank is not None:
-        return {"size": size, "axis": place.axis, "rank": place.rank}
+        flat = {"flattened": True} if place.flattened else {}
+        return {"size": size, "axis": place.axis, "rank": place.rank, **flat}
     if _class(entry) == "TimeDistributed" and rank is not None:
         axis, rank = axis + 1 if axis > 0 else axis, rank + 1
     return {"size": size, "axis": axis, "rank": rank}
@@ -270,5 +301,5 @@ def _through(place: _Place, name: str, entry: Entry) -> _Place | None:
         rank = int(pooled.group(1) or pooled.group(2)) + 2
         return _Place(place.scope, name, 0, rank, _channels(entry))
     if _class(entry) == "Flatten" and place.rank is None:
-        return _Place(place.scope, name, 0, 2)
+        return _Place(place.scope, name, 0, 2, flattened=True)
     return None

@@ -20,6 +20,7 @@ import tf_keras
 from autoinit.errors import ModelFileError
 from autoinit.graph import keras_internals as internals
 from autoinit.graph.keras_internals import CONSTANT_VALUE2, ListWrapper2, convert_inner_node_data
+from autoinit.graph.placeholders import channels_by_weights, inferred_shape
 from autoinit.model_files.budgets import Budgets
 from autoinit.model_files.keras2.configurations import normalized
 from autoinit.model_files.keras2.joins import joined, keeps_shape, shape_beside
@@ -172,7 +173,7 @@ class _Network:
         self.assumed = {
             name
             for name, layer in self.layers.items()
-            if isinstance(layer, Opaque) and layer.evidence.keys() <= {"joins"}
+            if isinstance(layer, Opaque) and layer.evidence.keys() <= {"joins", "weights"}
         }
         self.readers: dict[str, list[str]] = {}
         if self.assumed:
@@ -212,7 +213,9 @@ class _Network:
     def _look_beside(self, name: str) -> None:
         """Take from those that a placeholder's output is joined with what shape it has."""
         layer: Any = self.layers[name]
-        given = tuple(self._tensor(*next(self._sources(self.calls[name][0]))).shape)
+        read = tuple(self._tensor(*next(self._sources(self.calls[name][0]))).shape)
+        given = inferred_shape(read, layer.evidence)
+        told = channels_by_weights(read, layer.evidence) is not None
         names, whole = [name], layer.evidence.get("joins", {})
         for each in names:
             for reader in self.readers.get(each, ())[:_MOST_READERS]:
@@ -231,7 +234,8 @@ class _Network:
                 ]
                 axis = self._axis(self.layers[reader], call)
                 missing = len(sources) - len(known)
-                shape = shape_beside(kind, axis, given, known, whole.get(reader, {}), missing)
+                whole_of = whole.get(reader, {})
+                shape = shape_beside(kind, axis, given, known, whole_of, missing, told)
                 if shape is not None:
                     layer.evidence = {"declared": list(shape[1:]), "beside": reader}
                     return

@@ -53,7 +53,13 @@ def _symbol(entry: Entry) -> Any:
 
 
 def shape_beside(
-    kind: str, axis: Any, given: Shape, others: Sequence[Shape], whole: ShapeEvidence, missing: int
+    kind: str,
+    axis: Any,
+    given: Shape,
+    others: Sequence[Shape],
+    whole: ShapeEvidence,
+    missing: int,
+    told: bool = False,
 ) -> Shape | None:
     """The shape that lets a tensor be joined with others; None where any will do, or none is known.
 
@@ -64,9 +70,12 @@ def shape_beside(
         others: those of the others that are known.
         whole: what is known of the result.
         missing: how many are not known, the tensor counted.
+        told: whether stored weights tell the shape that it would have.
     """
-    ranks = {len(other) for other in others}
-    if not ranks or ranks == {0}:
+    ranks = {len(other) for other in others} or {len(given)}
+    if kind == "Concatenate" and missing > 1 and told:
+        return None  # the share of what is left is a guess
+    if ranks == {0} or not (others or (kind == "Concatenate" and whole)):
         return None
     if kind in _ALIKE:
         other = max(others, key=lambda shape: math.prod(size or 1 for size in shape))
@@ -79,12 +88,13 @@ def shape_beside(
         if -len(shape) <= own < len(shape) and -len(others[0]) <= theirs < len(others[0]):
             shape[own] = others[0][theirs]
         return tuple(shape)
-    rank = len(others[0])
+    around = others[0] if others else given
+    rank = len(around)
     if len(ranks) > 1 or not isinstance(axis, int) or not -rank <= axis < rank:
         return None
     axis %= rank
-    shape = [given[0], *others[0][1:]]
-    shape[axis] = _size_left(axis, given, others, whole, missing)
+    shape = [given[0], *around[1:]]
+    shape[axis] = _size_left(axis, given, around, others, whole, missing)
     fits = len(given) == rank and all(
         place == axis or _alike(*sizes)
         for place, sizes in enumerate(zip(given, shape, strict=True))
@@ -106,19 +116,24 @@ def _size_of(whole: ShapeEvidence, axis: int, rank: int) -> int | None:
 
 
 def _size_left(
-    axis: int, given: Shape, others: Sequence[Shape], whole: ShapeEvidence, missing: int
+    axis: int,
+    given: Shape,
+    around: Shape,
+    others: Sequence[Shape],
+    whole: ShapeEvidence,
+    missing: int,
 ) -> int | None:
     """A tensor's share of the axis along which it is joined with others.
 
     What is left of the whole; else as much as keeps the number of entries, which most layers that
     rearrange them do; else what it was.
     """
-    size, known = _size_of(whole, axis, len(others[0])), [other[axis] for other in others]
+    size, known = _size_of(whole, axis, len(around)), [other[axis] for other in others]
     if size and None not in known:
         left = size - sum(size or 0 for size in known)
         return left // missing if left >= missing else None
-    around = math.prod(size or 0 for place, size in enumerate(others[0]) if place not in (0, axis))
+    places = math.prod(size or 0 for place, size in enumerate(around) if place not in (0, axis))
     entries = math.prod(size or 0 for size in given[1:])
-    if around and entries and entries % around == 0:
-        return entries // around
-    return given[axis] if len(given) == len(others[0]) else None
+    if places and entries and entries % places == 0:
+        return entries // places
+    return given[axis] if len(given) == len(around) else None

@@ -41,6 +41,26 @@ def by_path(graph, items):
         ((None, 8, 3), {"size": 5, "rank": 4}, (None, None, None, 5)),
         ((None, 8), {"size": 5}, (None, 5)),
         ((None,), {"size": 5}, (None, 5)),
+        # 144 = 6 · 6 · 4, read flattened; 7 is no multiple of 36.
+        ((None, 6, 6, 9), {"size": 144, "rank": 2, "flattened": True}, (None, 6, 6, 4)),
+        ((None, 6, 6, 9), {"size": 7, "rank": 2, "flattened": True}, (None, 7)),
+        ((None, None, 9), {"size": 8, "rank": 2, "flattened": True}, (None, 8)),
+        # Of its own weights: a matrix and a bias, alone; then what the next layer is made for.
+        ((None, 8, 3), {"weights": {"own": [[3, 5], [5]]}}, (None, 8, 5)),
+        ((None, 8, 3), {"weights": {"own": [[4, 5], [5]]}}, (None, 8, 3)),
+        ((None, 8, 3), {"weights": {"own": [[3, 1]]}}, (None, 8, 3)),
+        ((None, 8, 3), {"weights": {"own": [[3, 5], [5], [5]]}}, (None, 8, 3)),
+        (
+            (None, 8, 3),
+            {"weights": {"own": [[3, 5], [3, 7]], "next": [[7, 2], [9, 7]]}},
+            (None, 8, 7),
+        ),
+        ((None, 8, 3), {"weights": {"own": [[3, 5]], "next": [[3, 4]]}}, (None, 8, 3)),
+        ((None, 8, 3), {"weights": {"own": [], "next": [[6, 2], [2]]}}, (None, 8, 6)),
+        ((None, 8, 3), {"weights": {"own": [], "next": [[6, 2], [7, 2]]}}, (None, 8, 3)),
+        ((None, 8, 3), {"weights": {"own": [], "next": [[8, 3]]}}, (None, 8, 3)),  # one per entry
+        ((None, 8, 3), {"weights": {"own": [], "next": [[6], [6]]}}, (None, 8, 6)),
+        ((None, None), {"weights": {"own": [[3, 5]]}}, (None, None)),
         ((), {"size": 5}, (None, 5)),
     ],
 )

@@ -192,7 +192,6 @@ def test_weights_are_looked_for_behind_layers_that_keep_the_shape():
         ([layer("GlobalAveragePooling2D", "a", data_format="channels_first")], (6, 1, 4)),
         ([layer("MaxPooling2D", "a"), layer("GlobalMaxPool2D", "b")], (6, -1, 4)),
         ([layer("ZeroPadding3D", "a"), layer("Dropout", "b")], (6, -1, 5)),
-        ([layer("Flatten", "a"), layer("Dropout", "b")], (6, -1, 2)),
         ([layer("MaxPooling2D", "a"), layer("Flatten", "b")], None),
         ([layer("Reshape", "a")], None),
     ],
@@ -202,6 +201,30 @@ def test_channels_are_told_behind_layers_that_keep_them(between, need):
     found = evidence(chain(it(), *between, layer("Dense")), {("next",): [(6, 3)]})
     expected = {} if need is None else dict(zip(("size", "axis", "rank"), need, strict=True))
     assert found == expected
+
+
+def test_what_is_flattened_is_told_to_be():
+    found = evidence(chain(it(), layer("Flatten", "a"), layer("Dense")), {("next",): [(6, 3)]})
+    assert found == {"size": 6, "axis": -1, "rank": 2, "flattened": True}
+
+
+@pytest.mark.parametrize(
+    ("following", "read"),
+    [
+        ([layer("Other", "b")], [[9, 5]]),
+        ([layer("Dropout", "a"), layer("Other", "b")], [[9, 5]]),
+        ([layer("Lambda", "a"), layer("Other", "b")], [[9, 5]]),
+        ([layer("GlobalAveragePooling1D", "a"), layer("Other", "b")], []),
+        ([layer("Lambda", "a"), layer("Dense", "b")], []),  # what the Lambda makes is not known
+    ],
+    ids=lambda value: (
+        "+".join(x["class_name"] for x in value) if value and type(value[0]) is dict else None
+    ),
+)
+def test_unknown_layers_in_a_row_have_what_their_weights_say(following, read):
+    stored = {("it",): [(12, 9), (9,)], ("b",): [(9, 5)]}
+    found = evidence(chain(it(), *following), stored)
+    assert found == {"weights": {"own": [[12, 9], [9]], "next": read}}
 
 
 def test_recorded_shapes_behind_a_pooling_tell_the_channels():

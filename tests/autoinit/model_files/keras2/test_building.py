@@ -593,6 +593,10 @@ def coded(name, read="x", **config):
     )
 
 
+def own(name, read="x"):
+    return Keras2.layer("Own", name, [read])
+
+
 def joined(kind, name, reads, **config):
     return Keras2.layer(kind, name, (), **config) | {
         "inbound_nodes": [[[read, 0, 0, {}] for read in reads]]
@@ -630,6 +634,12 @@ BESIDE = [
     # Two share what is left.
     ([coded("it"), coded("other"), joined("Concatenate", "join", ["it", "y", "other"]), HEAD],
      28, {"it": (3, 3, 6), "other": (3, 3, 6)}),
+    # Nothing that is joined is known: each has its share.
+    ([coded("it"), coded("other"), joined("Concatenate", "join", ["it", "other"]), HEAD],
+     10, {"it": (6, 6, 5), "other": (6, 6, 5)}),
+    # Weights tell of one, and the other has the rest.
+    ([own("it"), own("other"), joined("Concatenate", "join", ["it", "other"]), HEAD],
+     10, {"it": (6, 6, 3), "other": (6, 6, 7)}),
     ([coded("it"), joined("Add", "join", ["it", "y"])], None, {"it": (3, 3, 16)}),
     ([coded("it"), PLUS], None, {"it": (3, 3, 16)}),
     ([coded("it"), CONCAT], None, {"it": (3, 3, 16)}),
@@ -643,6 +653,7 @@ BESIDE = [
 @pytest.mark.parametrize(("layers", "channels", "shapes"), BESIDE)
 def test_what_is_not_run_fits_what_it_is_joined_with(layers, channels, shapes):
     stored = {("head",): [(1, 1, channels, 8), (8,)]} if channels else {}
+    stored |= {("it",): [(4, 3), (3,)]} if layers[0]["class_name"] == "Own" else {}
     model = opened(*copy.deepcopy(layers), stored=stored)
     found = {name: tuple(model.get_layer(name).output.shape)[1:] for name in shapes}
     assert found == shapes
