@@ -112,6 +112,19 @@ def own_variables2(layer: Any) -> list[Any]:
     return [*layer._trainable_weights, *layer._non_trainable_weights]
 
 
+def without_weight2(layer: Any, weight: Any) -> int:
+    """Let a trainable weight not be one of a tf_keras layer's own; the place that it had."""
+    place = [id(own) for own in layer._trainable_weights].index(id(weight))
+    del layer._trainable_weights[place]
+    return place
+
+
+def with_weight2(layer: Any, weight: Any, place: int) -> None:
+    """Undo `without_weight2`."""
+    if id(weight) not in map(id, layer._trainable_weights):
+        layer._trainable_weights.insert(place, weight)
+
+
 def nodes_in_order(graph: Any) -> Iterator[Any]:
     """The recorded calls of a functional model, each after those that it reads from."""
     for depth in sorted(graph._nodes_by_depth, reverse=True):

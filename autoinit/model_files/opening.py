@@ -8,7 +8,7 @@ import importlib
 import importlib.util
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from autoinit.model_files.budgets import Budgets
 from autoinit.model_files.check.checking import check
 from autoinit.model_files.check.substitutes import substituted
 from autoinit.model_files.code_faults import fault
+from autoinit.model_files.keras2.vocabulary import ADDONS
 from autoinit.model_files.read.hdf5 import ArraysFile, quoted
 from autoinit.model_files.read.reading import FileRecord, read_model_file
 from autoinit.model_files.read.signatures import SAVE_WHOLE
@@ -164,18 +165,23 @@ def _open(
             found = open_weights(held, record.weights_format, record.name, budgets)
             arrays = stack.enter_context(found)
         shapes = stored_shapes(arrays.arrays if arrays else {}, taken.config, record.weights_format)
-        checked = check(taken, budgets, custom, shapes)
+        addons = _of_addons(record, custom)
+        checked = check(taken, budgets, {*custom, *addons}, shapes)
         drop_untaken(checked.config, custom)
         with refusals():
-            open_checked = _open_keras2 if record.keras == 2 else _open_keras3
-            file = open_checked(record, checked.config, custom, budgets, arrays)
+            if record.keras == 2:
+                file = _open_keras2(record, checked.config, custom, budgets, arrays, addons)
+            else:
+                file = _open_keras3(record, checked.config, custom, budgets, arrays)
     stands_in = any(finding.code.startswith("opaque") for finding in checked.findings)
     return replace(
         file,
         sha256=_sha256(record.path),
-        findings=_each_once((*checked.findings, *file.findings, *unused, *treated.findings)),
+        findings=_each_once(
+            (*checked.findings, *file.findings, *unused, *treated.findings, *_told(addons))
+        ),
         native=file.native and not stands_in,
-        foreign=taken.config is not record.config,
+        foreign=taken.config is not record.config or bool(addons),
     )
 
 
@@ -216,15 +222,17 @@ def _open_keras2(
     custom: dict[str, Any],
     budgets: Budgets,
     arrays: ArraysFile | None,
+    addons: Sequence[str],
 ) -> ModelFile:
     _require_tf_keras(record.name)
     # tf_keras takes seconds to import, and most files do without it.
-    from autoinit.model_files.keras2.building import build_keras2, graph_of
+    from autoinit.model_files.keras2.building import build_keras2, fold_kernels, graph_of, of_addons
     from autoinit.model_files.keras2.translation import translate
 
-    original = build_keras2(config, custom, budgets)
+    original = build_keras2(config, {**custom, **of_addons(addons)}, budgets)
     graph = graph_of(original, config.get("build_config"), budgets)
     weights = _load(original, record, budgets, arrays)
+    fold_kernels(original)
     translation = translate(graph, draw=weights is None)
     findings = (*(weights.findings if weights else ()), *translation.findings)
     masks = {id(variable): mask for variable, mask in (weights.masks if weights else ())}
@@ -242,6 +250,22 @@ def _open_keras2(
         translation.layers,
         translation.native,
     )
+
+
+def _of_addons(record: FileRecord, custom: Mapping[str, Any]) -> list[str]:
+    """The parts of TensorFlow Addons in a file that have equals here, unless they are given."""
+    known = sorted(ADDONS - custom.keys()) if record.keras == 2 else []
+    return [name for name in known if json.dumps(name) in record.config_text]
+
+
+def _told(addons: Sequence[str]) -> Iterator[Finding]:
+    if addons:
+        names = ", ".join(name.partition(">")[2] for name in addons)
+        message = (
+            f"Parts of TensorFlow Addons ({names}) are run here by what they are documented to "
+            "compute; the copy of your file keeps them."
+        )
+        yield Finding("treated_as", "", "", message)
 
 
 def _require_tf_keras(name: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,9 +22,16 @@ from autoinit.graph import keras_internals as internals
 from autoinit.graph.keras_internals import CONSTANT_VALUE2, ListWrapper2, convert_inner_node_data
 from autoinit.graph.placeholders import channels_by_weights, inferred_shape
 from autoinit.model_files.budgets import Budgets
+from autoinit.model_files.keras2 import functions
 from autoinit.model_files.keras2.configurations import normalized
 from autoinit.model_files.keras2.joins import joined, keeps_shape, shape_beside
-from autoinit.model_files.keras2.own_layers import OPAQUE, Opaque, SpectralNormalization
+from autoinit.model_files.keras2.own_layers import (
+    ADDONS,
+    OPAQUE,
+    Opaque,
+    SpectralNormalization,
+    WeightNormalization,
+)
 from autoinit.model_files.rebuilding import by_recorded_shapes, require_orthogonal, unroll, without
 
 _Key = tuple[str, int]  # a layer's name, and which of its calls
@@ -71,6 +78,19 @@ def build_keras2(
         )
     unroll(model, unrolled, budgets)
     return model
+
+
+def of_addons(names: Iterable[str]) -> dict[str, Any]:
+    """What does as the parts of TensorFlow Addons do, by the names that they are registered by."""
+    parts = {f"Addons>{name}": part for name, part in {**ADDONS, **functions.ADDONS}.items()}
+    return {name: parts[name] for name in names}
+
+
+def fold_kernels(model: Any) -> None:
+    """Let kernels that wrappers make be the layers' own, once their weights are loaded."""
+    for layer in internals.layers_in(model):
+        if isinstance(layer, WeightNormalization):
+            layer.fold()
 
 
 def graph_of(model: Any, recorded: Mapping[str, Any] | None, budgets: Budgets) -> Any:

@@ -23,6 +23,44 @@ def hard_sigmoid(x: Any) -> Any:
     return keras.ops.clip(x * 0.2 + 0.5, 0.0, 1.0)
 
 
+@keras.saving.register_keras_serializable(package="autoinit")
+def gelu_by_tanh(x: Any) -> Any:
+    """GELU by its approximation, which is the default of TensorFlow Addons."""
+    return keras.activations.gelu(x, approximate=True)
+
+
+@keras.saving.register_keras_serializable(package="autoinit")
+def lisht(x: Any) -> Any:
+    """x·tanh(x), of TensorFlow Addons."""
+    return x * keras.ops.tanh(x)
+
+
+@keras.saving.register_keras_serializable(package="autoinit")
+def snake(x: Any) -> Any:
+    """X + sin²(x), of TensorFlow Addons."""
+    return x + keras.ops.square(keras.ops.sin(x))
+
+
+@keras.saving.register_keras_serializable(package="autoinit")
+def rrelu(x: Any) -> Any:
+    """Of TensorFlow Addons, as it is when it draws nothing: the mean of its slopes, 1/8 to 1/3."""
+    return keras.activations.leaky_relu(x, negative_slope=11 / 48)
+
+
+# Functions of TensorFlow Addons with the arguments that they have as activations.
+ADDONS: dict[str, Callable[..., Any]] = {
+    "gelu": gelu_by_tanh,
+    "hardshrink": keras.activations.hard_shrink,
+    "lisht": lisht,
+    "mish": keras.activations.mish,
+    "rrelu": rrelu,
+    "snake": snake,
+    "softshrink": keras.activations.soft_shrink,
+    "sparsemax": keras.activations.sparsemax,
+    "tanhshrink": keras.activations.tanh_shrink,
+}
+_OURS = (gelu_by_tanh, lisht, rrelu, snake)
+
 _SAME_NAME = (
     "elu", "exponential", "gelu", "leaky_relu", "linear", "log_softmax", "mish", "relu", "relu6",
     "selu", "sigmoid", "silu", "softmax", "softplus", "softsign", "swish", "tanh",
@@ -44,7 +82,7 @@ def activation(function: Any) -> Any:
     if function is None:
         return None
     of_keras3 = str(getattr(function, "__module__", "")).startswith("keras.")
-    if isinstance(function, OpaqueActivation) or of_keras3:
+    if isinstance(function, OpaqueActivation) or of_keras3 or function in _OURS:
         return function
     try:
         return _ACTIVATIONS[function]

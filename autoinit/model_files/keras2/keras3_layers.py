@@ -18,7 +18,15 @@ from autoinit.graph import keras_internals as internals
 from autoinit.graph import placeholders as opaque
 from autoinit.model_files.keras2 import functions, variants
 from autoinit.model_files.keras2.functions import NoEqualError, plain
-from autoinit.model_files.keras2.own_layers import Opaque, SpectralNormalization
+from autoinit.model_files.keras2.own_layers import (
+    GELU,
+    POOLING,
+    InstanceNormalization,
+    Opaque,
+    Sparsemax,
+    SpectralNormalization,
+    WeightNormalization,
+)
 
 _Config = dict[str, Any]
 Equal = Callable[[Any], Any]  # the Keras 3 layer of an inner layer
@@ -237,11 +245,39 @@ def _rnn(layer: Any, base: _Config, inner: Equal) -> Any:
     return keras.layers.RNN(inner(layer.cell), zero_output_for_mask=zeros, **options, **base)
 
 
+def _weight_normalization(layer: Any, base: _Config, inner: Equal) -> Any:
+    return keras3_layer(layer.layer, base["name"], inner)
+
+
+def _gelu(layer: Any, base: _Config, inner: Equal) -> Any:
+    function = functions.gelu_by_tanh if layer.approximate else keras.activations.gelu
+    return keras.layers.Activation(function, **base)
+
+
+def _adaptive_pooling(layer: Any, base: _Config, inner: Equal) -> Any:
+    """Pooling over parts of one size: Keras 3's own ends the process where there is one part."""
+    if None in layer.windows:
+        raise NoEqualError("a size that is left open")
+    name = type(layer).__name__.removeprefix("Adaptive")
+    arguments = {"data_format": layer.data_format, "padding": "valid", **base}
+    return getattr(keras.layers, name)(layer.windows, **arguments)
+
+
+def _sparsemax(layer: Any, base: _Config, inner: Equal) -> Any:
+    if layer.axis != -1:
+        raise NoEqualError(f"axis={layer.axis!r}")
+    return keras.layers.Activation("sparsemax", **base)
+
+
 def _stacked_cells(layer: Any, base: _Config, inner: Equal) -> Any:
     return keras.layers.StackedRNNCells([inner(cell) for cell in layer.cells], **base)
 
 
 _WRAPPING: dict[type, Callable[[Any, _Config, Equal], Any]] = {
+    GELU: _gelu,
+    Sparsemax: _sparsemax,
+    WeightNormalization: _weight_normalization,
+    **dict.fromkeys(POOLING.values(), _adaptive_pooling),
     tf_keras.layers.Bidirectional: _bidirectional,
     tf_keras.layers.RNN: _rnn,
     SpectralNormalization: _spectral_normalization,
@@ -260,6 +296,7 @@ _CLASSES: dict[type, tuple[type, _Difference]] = {
     internals.LayerScale2: (internals.LayerScale, _SAME),
     internals.StochasticDepth2: (internals.StochasticDepth, _SAME),
     internals.CustomScaleLayer2: (internals.CustomScaleLayer, _SAME),
+    InstanceNormalization: (keras.layers.GroupNormalization, _SAME),
 }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from autoinit.graph.keras_internals import (
 )
 from autoinit.model_files.keras2.functions import NoEqualError
 from autoinit.model_files.keras2.keras3_layers import inner_layers
+from autoinit.model_files.keras2.own_layers import WeightNormalization
 from autoinit.model_files.keras2.wrappers import Keras2Layer
 
 Pair = tuple[Any, Any]  # one of tf_keras, and its equal of Keras 3
@@ -30,6 +31,8 @@ def layer_pairs(layer: Any, equal: Any) -> list[Pair]:
     pairs, waiting = [], [(layer, equal)]
     while waiting:
         outer = waiting.pop()
+        if isinstance(outer[0], WeightNormalization):  # whose equal is that of what it wraps
+            outer = (outer[0].layer, outer[1])
         pairs.append(outer)
         if isinstance(outer[1], Keras2Layer):
             continue

@@ -192,6 +192,17 @@ LAYER_CLASSES: frozenset[str] = _named(
 """,
 )
 
+# Of TensorFlow Addons, what `own_layers` and `functions` do in its place, as it registers them.
+ADDONS: frozenset[str] = _named(
+    "Addons>",
+    """
+    AdaptiveAveragePooling1D AdaptiveAveragePooling2D AdaptiveAveragePooling3D AdaptiveMaxPooling1D
+    AdaptiveMaxPooling2D AdaptiveMaxPooling3D GELU GroupNormalization InstanceNormalization
+    Sparsemax SpectralNormalization WeightNormalization gelu hardshrink lisht mish rrelu snake
+    softshrink sparsemax tanhshrink
+""",
+)
+
 KERAS2_CLASSES: frozenset[str] = LAYER_CLASSES | MODEL_CLASSES | OPERATION_CLASSES
 
 # Names that an `activation`, `recurrent_activation`, … may have.

@@ -20,6 +20,7 @@ from typing import IO, Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from autoinit.arrays import as_array
 from autoinit.constraints import CenteredUnitNorm
@@ -154,7 +155,8 @@ def _planned(
 ) -> _Patch:
     entries = entries_of(model, record.config)
     arguments: dict[int, dict[str, Any]] = {}
-    arrays = []
+    arrays: list[tuple[StoredArray, Any]] = []
+    norms = _norms(model)
     for plan in plans:
         kernel = plan.kernel
         layer = originals.get(id(kernel.layer), kernel.layer)
@@ -170,6 +172,9 @@ def _planned(
             if array is None or array.shape != kernel.shape:
                 raise _NotFoundError(plan, "it is stored in another form")
             arrays.append((array, kernel.variable))
+            norm = weights.array_of(norms.get(id(own_variable(layer, kernel))))
+            if norm is not None:
+                arrays.append((norm, _norms_of(as_array(kernel.variable))))
     replacements: dict[json_text.Path, Any] = {}
     for identity, changes in arguments.items():
         replacements |= changed_arguments(record.config, entries[identity], changes, record.keras)
@@ -180,6 +185,21 @@ def _planned(
     text = json_text.splice(record.config_text, replacements)
     trainable = model.trainable_variables if weights is not None else []
     return _Patch(text, arrays, [weights.array_of(own) if weights else None for own in trainable])
+
+
+def _norms(model: Any) -> dict[int, Any]:
+    """The variables that scale kernels of a Keras 2 model, by the identities of these kernels."""
+    pairs = [
+        part.kernel_and_norms for part in layers_in(model) if hasattr(part, "kernel_and_norms")
+    ]
+    return {id(kernel): norms for kernel, norms in pairs}
+
+
+def _norms_of(kernel: NDArray[Any]) -> NDArray[Any]:
+    """Of each unit's weights."""
+    columns = kernel.reshape(-1, kernel.shape[-1]).astype(np.float64)
+    norms: NDArray[Any] = np.sqrt(np.square(columns).sum(axis=0))
+    return norms
 
 
 def _others(
