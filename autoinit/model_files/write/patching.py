@@ -117,6 +117,8 @@ def save_patched_copy(
         with _appearing(path) as partial:
             if record.format == "json":
                 _write_json(record, patch, partial)
+            elif record.format == "keras" and weights is None:
+                partial.write_text(patch.text, "utf-8")
             elif record.format == "h5":
                 shutil.copyfile(record.path, partial)
                 _change_arrays(record, patch, partial, budgets)

@@ -55,7 +55,9 @@ def save_reinitialized(
         What was saved, the file's own format first, and findings where a format is not offered.
     """
     record = file.record
-    name = f"{STEM}{_SUFFIXES[record.format]}"
+    # Keras opens no archive without weights, but what one holds is the text of a JSON file.
+    form = record.format if file.has_weights or record.format != "keras" else "json"
+    name = f"{STEM}{_SUFFIXES[form]}"
     findings = list(
         save_patched_copy(
             record,
@@ -73,7 +75,7 @@ def save_reinitialized(
     if copied:
         label = f"Your file, re-initialised, {Path(name).suffix}"
         downloads.append(Download(name, label, _own(file, kernels_only)))
-    is_keras3_archive = record.keras == 3 and record.format == "keras"
+    is_keras3_archive = record.keras == 3 and form == "keras"
     if copied and is_keras3_archive:
         return tuple(downloads), tuple(findings)
     if file.native:

@@ -1,5 +1,7 @@
 """What is saved is read again before it is offered."""
 
+import zipfile
+
 import keras
 import numpy as np
 import pytest
@@ -51,6 +53,26 @@ def test_every_format_holds_what_was_measured(saved):
     file, plans, folder, downloads = saved
     assert read_again(downloads, folder, file.model, file, plans, {}) == (downloads, ())
     assert all((folder / download.file).is_file() for download in downloads)
+
+
+@pytest.mark.parametrize("whose", KERAS)
+def test_an_archive_without_weights_has_those_that_are_drawn(whose, tmp_path):
+    layers = KERAS[whose].layers
+    model = KERAS[whose].Sequential([layers.Input((4,)), layers.Dense(3, name="head")])
+    networks.saved(model, tmp_path / "whole.keras")
+    path, folder = tmp_path / "model.keras", tmp_path / "saved"
+    with zipfile.ZipFile(tmp_path / "whole.keras") as whole, zipfile.ZipFile(path, "w") as bare:
+        bare.writestr("config.json", whole.read("config.json"))
+    folder.mkdir()
+    file = open_model_file(path)
+    plans = AutoInit({"seed": 1}).plan(file.model).scales
+    apply_plans(plans, "truncated_normal", 1)
+    downloads, findings = save_reinitialized(file, plans, folder, Budgets())
+    assert not findings
+    assert [each.file for each in downloads] == ["reinitialized.json", "reinitialized.keras"]
+    assert read_again(downloads, folder, file.model, file, plans, {}) == (downloads, ())
+    taken = keras.saving.load_model(folder / "reinitialized.keras")
+    np.testing.assert_array_equal(taken.get_layer("head").kernel, file.model.layers[-1].kernel)
 
 
 def test_a_weight_that_is_not_the_measured_one(saved):
