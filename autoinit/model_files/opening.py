@@ -155,7 +155,7 @@ def _open(
     record: FileRecord, custom_objects: Mapping[str, Any], budgets: Budgets, treat_as: Sequence[str]
 ) -> ModelFile:
     custom, unused = _of_keras(record, custom_objects)
-    treated = substituted(record, treat_as)
+    treated = substituted(record, treat_as, custom)
     custom |= treated.custom
     taken = replace(record, config=treated.config)
     with contextlib.ExitStack() as stack:

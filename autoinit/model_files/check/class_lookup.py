@@ -6,8 +6,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from autoinit.graph.paths import shortened
 from autoinit.model_files.check import vocabulary as names
 from autoinit.model_files.check.connections import Entry
+from autoinit.model_files.check.entry_kinds import name_of_function
 from autoinit.model_files.keras2.vocabulary import NODE_OPERATIONS, TF_SYMBOLS
 from autoinit.model_files.read.hdf5 import quoted
 
@@ -112,6 +114,9 @@ class ClassLookup:
         if address is None:
             own = isinstance(kind, str) and self._is_own(entry, kind)
             denied = names.DENIED.get(str(kind)) if own else None
+            called = name_of_function(config) if isinstance(config, dict) else ""
+            if kind == "Lambda" and called:
+                return f"it calls a function, {quoted(shortened(called))}, that is not in the file"
             return denied or f"its class {quoted(str(kind))} is not part of Keras"
         arguments = config if isinstance(config, dict) else {}
         if address.custom:

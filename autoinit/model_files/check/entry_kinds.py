@@ -51,6 +51,20 @@ def fusing_arguments(entry: Entry) -> dict[str, Any] | None:
     return config if fuses and isinstance(config, dict) else None
 
 
+def name_of_function(config: dict[str, Any]) -> str:
+    """The function that a Lambda's arguments name, in either Keras; empty where they hold code.
+
+    One that is registered has the name of its package before its own.
+    """
+    held = config.get("function")
+    if isinstance(held, str):
+        return held if config.get("function_type") == "function" else ""
+    if not isinstance(held, dict) or held.get("class_name") != "function":
+        return ""
+    name, registered = held.get("config"), held.get("registered_name")
+    return str(name if registered in (None, "function") else registered)
+
+
 def tensors_in(value: Any) -> int | None:
     """How many tensors a model's `input_layers` or `output_layers` names; None if it is malformed.
 

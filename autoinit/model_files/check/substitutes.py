@@ -10,7 +10,7 @@ import copy
 import difflib
 import inspect
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,9 @@ from autoinit.gaussian_sampling import GaussianSampling
 from autoinit.graph.paths import shortened
 from autoinit.model_files.check import vocabulary as names
 from autoinit.model_files.check.connections import Entry
+from autoinit.model_files.check.entry_kinds import name_of_function
 from autoinit.model_files.read.reading import FileRecord
+from autoinit.named_function import takes
 
 # What every layer takes, beside the arguments that its constructor names.
 _COMMON = {"name", "trainable", "dtype", "batch_input_shape"}
@@ -60,17 +62,22 @@ class Substituted:
     findings: tuple[Finding, ...] = ()
 
 
-def substituted(record: FileRecord, treat_as: Sequence[str]) -> Substituted:
+def substituted(
+    record: FileRecord, treat_as: Sequence[str], given: Collection[str] = ()
+) -> Substituted:
     """Keras's parts in the place of those that are named.
 
     Args:
         record: the file as read.
         treat_as: `NAME=KERAS_NAME`, where `NAME` is a class, a function or a layer of the file.
+        given: names of functions that whoever brings the file has given.
 
     Raises:
         ValueError: for a name that Keras does not have, or a layer that states too little.
     """
     unwrapped, looked_through = _unwrapped(record)
+    unwrapped, named = _named(record, unwrapped, given)
+    looked_through = (*looked_through, *named)
     if not treat_as:
         return Substituted(unwrapped, findings=looked_through)
     wanted = {name: _target(target) for name, target in map(_pair, treat_as)}
@@ -131,6 +138,51 @@ def _unwrapped(record: FileRecord) -> tuple[dict[str, Any], tuple[Finding, ...]]
         "and ranges are not applied; kernels that AutoInit draws keep their masks."
     )
     return config, ((Finding("looked_through", "", "", message),) if listed else ())
+
+
+def _named(
+    record: FileRecord, config: dict[str, Any], given: Collection[str]
+) -> tuple[dict[str, Any], tuple[Finding, ...]]:
+    """Lambdas that are a function's name, with the functions that these names say."""
+    if '"Lambda"' not in record.config_text:
+        return config, ()
+    found, applied = copy.deepcopy(config), dict[str, None]()
+    for container, key in _places(found):
+        entry = container[key]
+        named = _by_name(entry, record.keras, given) if isinstance(entry, dict) else None
+        if named is not None:
+            name, made = named
+            applied[name] = None
+            kept = {each: entry[each] for each in ("name", "inbound_nodes") if each in entry}
+            container[key] = {**made, **kept}
+            _keep_arguments_of_calls(container[key], ("inputs",))
+    if not applied:
+        return config, ()
+    listed = ", ".join(applied)
+    message = (
+        f"Lambda layers that are the name of a function ({listed}), without its code, are run as "
+        "Keras's functions of these names."
+    )
+    return found, (Finding("treated_as", "", "", message),)
+
+
+def _by_name(entry: Entry, version: int, given: Collection[str]) -> tuple[str, Entry] | None:
+    """The function that a Lambda is the name of, and the layer that applies it."""
+    config = entry.get("config")
+    if entry.get("class_name") != "Lambda" or not isinstance(config, dict) or config.get("mask"):
+        return None
+    name, arguments = name_of_function(config), config.get("arguments") or {}
+    if not name or name in given or not isinstance(arguments, dict):
+        return None
+    kept = {each: config[each] for each in _COMMON & config.keys()}
+    known = names.KERAS3 if version == 3 else names.KERAS2
+    if name in known.strings[names.ACTIVATION] and not arguments:
+        return name, {"class_name": "Activation", "config": {**kept, "activation": name}}
+    if version == 3 and takes(name, arguments):
+        own = {**kept, "function": name, "arguments": arguments}
+        registered = "autoinit>NamedFunction"
+        return name, {"class_name": "NamedFunction", "registered_name": registered, "config": own}
+    return None
 
 
 def offer(name: str, layer: str = "") -> str:
@@ -271,7 +323,7 @@ def _write(
     _keep_arguments_of_calls(entry, inspect.signature(made.call).parameters)
 
 
-def _keep_arguments_of_calls(entry: Entry, taken: Mapping[str, Any]) -> None:
+def _keep_arguments_of_calls(entry: Entry, taken: Collection[str]) -> None:
     """Of what a layer is called with, keep the tensors, and what its substitute takes."""
     for node in entry.get("inbound_nodes") or ():
         calls = [node["kwargs"]] if isinstance(node, dict) and "kwargs" in node else []

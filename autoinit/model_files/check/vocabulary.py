@@ -188,6 +188,7 @@ ANY = "any"
 OWN = {
     "autoinit>CenteredUnitNorm": (CONSTRAINT, "autoinit.constraints", "CenteredUnitNorm"),
     "autoinit>GaussianSampling": (LAYER, "autoinit.gaussian_sampling", "GaussianSampling"),
+    "autoinit>NamedFunction": (LAYER, "autoinit.named_function", "NamedFunction"),
     "autoinit>WeightedSum": (LAYER, "autoinit.weighted_sum", "WeightedSum"),
 }
 
