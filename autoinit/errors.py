@@ -11,6 +11,31 @@ OUR_FAULT = (
     "sentence, the version (autoinit --version), and the model file if you may share it."
 )
 
+# Of what a program does besides defining the model.
+_APART = "keep classes in a file of their own"
+_LENGTH = 200
+# What Python says of arguments that do not fit, and what that comes to.
+_ARGUMENTS = (
+    (
+        r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'"
+        r"|Unrecognized keyword arguments passed to (\w+): \{'(\w+)'",
+        "the constructor of '{}' takes no '{}', which the file records: let it take **kwargs, and "
+        "hand them to super().__init__",
+    ),
+    (
+        r"(\w+)\.__init__\(\) missing \d+ required (?:positional|keyword-only) arguments?: (.*)",
+        "the constructor of '{}' needs {}, which the file does not record: return all that it "
+        "takes from get_config, and save the model again",
+    ),
+    (r"(?:\w+\.)?(\w+)\(\) got an unexpected keyword argument '(\w+)'", "{} takes no '{}'"),
+    (
+        r"(?:\w+\.)?(\w+)\(\) missing \d+ required (?:positional|keyword-only) arguments?: (.*)",
+        "{} needs {}",
+    ),
+)
+# Words of Python's in what others say to people.
+_NOT_FOR_PEOPLE = re.compile(r"<|0x|Error|Exception|Traceback|object at|__\w+__|\bclass '")
+
 
 class AutoInitError(Exception):
     """Base class of the errors that this library raises about its input."""
@@ -97,3 +122,35 @@ def keras2_advice(model: Any) -> str | None:
         "Keras 3 is needed: save it as a .keras file, and take the model that "
         "autoinit.model_files.open_model_file(path).model makes of that."
     )
+
+
+def plain_reason(error: BaseException) -> str:
+    """Why it stops, where that can be said without Python's own words."""
+    name = getattr(error, "name", None)
+    if isinstance(error, ImportError) and name:
+        return f"'{name}' is imported, which is not installed here, nor beside the file"
+    if isinstance(error, SyntaxError):
+        return "what is written is not valid"
+    if isinstance(error, NameError) and name:
+        return f"the name '{name}' is used, which nothing there defines"
+    if isinstance(error, AttributeError) and name:
+        return f"'.{name}' is asked for, which is not there"
+    if isinstance(error, KeyError) and error.args and isinstance(error.args[0], str | int):
+        return f"{error.args[0]!r} is looked up, which is not there"
+    if isinstance(error, OSError) and error.filename:
+        return f"{str(error.filename)[-_LENGTH:]!r} is opened, which is not there for it: {_APART}"
+    if isinstance(error, SystemExit):
+        return f"the program is ended: {_APART}"
+    text = " ".join(str(error).split())
+    if text.startswith("bad marshal data"):
+        return "what was compiled by another version of Python cannot be read"
+    if "ymbolic" in text:  # a tensor's type, or what cannot be done with it
+        return "values are asked for that are known only when data flow: let keras.ops decide"
+    for pattern, meaning in _ARGUMENTS if isinstance(error, TypeError | ValueError) else ():
+        if found := re.match(pattern, text):
+            return meaning.format(*filter(None, found.groups()))
+    if isinstance(error, ValueError):
+        said = re.split(r"(?<=[.!?]) ", text)[0].rstrip(".")
+        if said and not _NOT_FOR_PEOPLE.search(said):
+            return f"the shapes or values do not fit: {said[:_LENGTH]}"
+    return ""

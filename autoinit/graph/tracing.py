@@ -19,7 +19,7 @@ from typing import Any
 import keras
 from keras import KerasTensor
 
-from autoinit.errors import GraphError
+from autoinit.errors import GraphError, plain_reason
 from autoinit.graph import keras_internals as internals
 from autoinit.graph.keras_internals import Node, get_stateless_scope
 from autoinit.graph.model_graph import Parameter, TensorRef, Value
@@ -450,5 +450,7 @@ def _message(error: Exception) -> str:
     """What an error says, in one line; Keras wraps it in a report on the arguments."""
     lines = [re.sub(r"\x1b\[\d*m", "", line).strip() for line in str(error).splitlines()]
     told = [line for line in lines if line and not line.startswith("Exception encountered when")]
-    reason = told[0].split(". ")[0].rstrip(".")[:300] if told else "no message"
-    return reason if isinstance(error, UntraceableError) else f"{type(error).__name__}: {reason}"
+    reason = told[0].split(". ")[0].rstrip(".")[:300] if told else ""
+    if isinstance(error, UntraceableError):
+        return reason
+    return plain_reason(error) or reason or "its code stops there, and does not say why"

@@ -221,7 +221,7 @@ class Overriding(layers.Dense):
 def test_a_subclass_that_overrides_call_has_no_rule(caplog):
     graph = read_model(chain(Overriding(3, name="dense", activation="relu")))
     assert [call.path for call in graph.calls] == ["data", "dense"]  # it might not end with it
-    assert "symbolic" in graph.calls[-1].untraceable
+    assert graph.calls[-1].untraceable.startswith("values are asked for")  # no word of Python's
     outcome = predict(graph, input_signals(graph)).results[-1]
     assert outcome.support is Support.PASS_THROUGH
     assert "No LayerOutputDistributionEstimator found for layer Overriding." in caplog.text
