@@ -44,6 +44,8 @@ from autoinit.model_files.check.values import objection_to_list, objection_to_nu
 from autoinit.model_files.read.hdf5 import quoted
 from autoinit.model_files.read.reading import FileRecord
 
+# What Keras has called a model of layers, and many call one of their own.
+_OWN_NAMES = ("Model", "Network")
 _FUNCTIONS = ("function", "__lambda__")
 _OF_FOURIER_FEATURES = ("gaussian", "laplacian")
 _WRITE_GRAPH = (
@@ -173,11 +175,7 @@ class _Walk:
                 self.build_config = entry["build_config"]
                 self._visit_arguments(self.build_config, place)
         elif self.lookup.objection(entry):
-            message = (
-                f"Model {named(entry)} in {quoted(self.name)} is of a class of its own, whose "
-                f"code is not in the file: {_GIVE_CODE.format(kind)}; or {_WRITE_GRAPH}"
-            )
-            raise ModelFileError("no_graph", message)
+            raise self._without_code(entry)
         else:
             raise ModelFileError(
                 "not_a_model",
@@ -198,6 +196,9 @@ class _Walk:
             if not shape or not (address or self.lookup.objection(entry)):
                 return False
         elif not holds_layers(config, address.class_name):
+            is_bare = not isinstance(config, dict) or "layers" not in config
+            if address.class_name in _OWN_NAMES and entry is self.config and is_bare:
+                raise self._without_code(entry)
             raise self._no_graph(entry, "has no layers")
         else:
             shape = "Sequential" if address.class_name == "Sequential" else "Functional"
@@ -476,6 +477,14 @@ class _Walk:
     def _require_text(self, text: str, place: LayerEntry) -> None:
         if not text.isascii() and _SURROGATE.search(text):
             raise self._bad(f"holds {quoted(shortened(text))}, which is no text", place)
+
+    def _without_code(self, entry: Entry) -> ModelFileError:
+        kind = quoted(shortened(str(entry["class_name"])))
+        return ModelFileError(
+            "no_graph",
+            f"Model {named(entry)} in {quoted(self.name)} is of a class of its own, whose "
+            f"code is not in the file: {_GIVE_CODE.format(kind)}; or {_WRITE_GRAPH}",
+        )
 
     def _no_graph(self, entry: Entry, what: str) -> ModelFileError:
         message = f"Model {named(entry)} in {quoted(self.name)} {what}: {_WRITE_GRAPH}"

@@ -28,6 +28,7 @@ from autoinit.model_files.read.json_text import parse
 _SAVED_MODEL = re.compile(r"(?:.*/)?saved_model\.pb")
 _CHECKPOINT = re.compile(r"variables/variables\.(index|data-\d{5}-of-\d{5})")
 _LAYER = re.compile(r"layer(_with_weights)?-\d+")
+_ATTRIBUTE = re.compile(r"[^.]+")
 # Types in which TensorFlow.js stores weights, and in which it packs them.
 _DTYPES = ("float32", "int32", "bool", "uint8", "uint16", "float16")
 # An attribute of HDF5 has room for some thousand names.
@@ -91,6 +92,10 @@ def from_saved_model(
             f"{quoted(name)} is a SavedModel without the layers that it was made of: its graph is "
             f"code, which is not run. {_WROTE_IT}",
         )
+    config = {**root["model_config"]}
+    shape = _input_shape(root)
+    if shape is not None:  # of a model of a class of its own
+        config["build_config"] = {"input_shape": shape}
     layers = {}
     for place, text in described.items():
         entry = parse(text, what, budgets)
@@ -98,7 +103,16 @@ def from_saved_model(
             layers[place] = entry["name"]
     with refusing_damaged_archive(name):
         weights = _in_checkpoint(folder / "variables" / "variables", layers, name)
-        return _written(folder / "saved_model.h5", root["model_config"], root, weights)
+        return _written(folder / "saved_model.h5", config, root, weights)
+
+
+def _input_shape(root: Mapping[str, Any]) -> list[int | None] | None:
+    """What a model that is no graph was called on, with any number of samples."""
+    built = root.get("build_input_shape")
+    sizes = built.get("items") if isinstance(built, dict) else built
+    if root.get("is_graph_network") is not False or not isinstance(sizes, list) or not sizes:
+        return None
+    return [None, *sizes[1:]] if all(isinstance(s, int | None) for s in sizes) else None
 
 
 def _keras_metadata(folder: Path) -> dict[str, str]:
@@ -110,10 +124,12 @@ def _keras_metadata(folder: Path) -> dict[str, str]:
     if metadata.is_file():
         found = internals.SavedMetadata.FromString(metadata.read_bytes())
         places = {node.node_path.removeprefix("root").lstrip("."): node for node in found.nodes}
+        # The layers of a model of a class of its own go by its attributes.
+        known = _LAYER if any(map(_LAYER.fullmatch, places)) else _ATTRIBUTE
         return {
             place: node.metadata
             for place, node in places.items()
-            if not place or _LAYER.fullmatch(place)
+            if not place or known.fullmatch(place)
         }
     # Until TensorFlow 2.4 it stood in the graph's own file.
     graphs = internals.SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs
@@ -122,7 +138,8 @@ def _keras_metadata(folder: Path) -> dict[str, str]:
         return {}
     # A layer with weights has two names.
     found = {child.node_id: child.local_name for child in nodes[0].children}
-    places = {name: nodes[node] for node, name in found.items() if _LAYER.fullmatch(name)}
+    known = _LAYER if any(map(_LAYER.fullmatch, found.values())) else _ATTRIBUTE
+    places = {name: nodes[node] for node, name in found.items() if known.fullmatch(name)}
     described = {"": nodes[0], **places}.items()
     return {place: n.user_object.metadata for place, n in described if n.user_object.metadata}
 

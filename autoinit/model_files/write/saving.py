@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,8 +58,9 @@ def save_reinitialized(
     # Keras opens no archive without weights, but what one holds is the text of a JSON file.
     form = record.format if file.has_weights or record.format != "keras" else "json"
     name = f"{STEM}{_SUFFIXES[form]}"
-    findings = list(
-        save_patched_copy(
+    findings: list[Finding] = []
+    if form != "h5" or _lists_layers(record.config):  # others no Keras opens
+        findings += save_patched_copy(
             record,
             file.original,
             file.weights,
@@ -69,7 +70,6 @@ def save_reinitialized(
             file.layer_pairs,
             kernels_only,
         )
-    )
     downloads = []
     copied = (folder / name).is_file()
     if copied:
@@ -113,6 +113,12 @@ def save_model(model: Any, folder: Path, name: str | None = None) -> Download:
     return Download(
         name, "Re-initialised model, .keras", f"Opens with Keras {keras.__version__} or later."
     )
+
+
+def _lists_layers(config: Mapping[str, Any]) -> bool:
+    """Whether a model is one of layers, not of a class of its own."""
+    inner = config.get("config")
+    return isinstance(inner, list) or (isinstance(inner, dict) and "layers" in inner)
 
 
 def _own(file: ModelFile, kernels_only: bool) -> str:

@@ -15,7 +15,7 @@ from app.cli.common import is_model_folder, modules_beside, one_file, put_togeth
 from app.jobs.folders import pack
 from autoinit.errors import ModelFileError
 from autoinit.graph import keras_internals as internals
-from autoinit.model_files import Budgets, open_model_file
+from autoinit.model_files import Budgets, open_model_file, save_reinitialized
 from autoinit.model_files.read.bundles import parts_of
 
 
@@ -131,6 +131,42 @@ def test_a_saved_model_opens_without_its_graph(old, saved, tmp_path):
     assert file.record.compile_settings["loss"] == "mse"
     for one, other in zip(model.get_weights(), file.original.get_weights(), strict=True):
         assert np.array_equal(one, other)
+
+
+OWN = """
+from tensorflow import keras
+
+class Network(keras.Model):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.second = keras.layers.Dense(4)
+        self.first = keras.Sequential([keras.layers.Dense(4, "tanh")])
+
+    def call(self, x):
+        return self.second(self.first(x))
+"""
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_saved_model_of_ones_own_class_opens_with_its_code(old, tmp_path):
+    names = {}
+    exec(OWN.replace("from tensorflow import keras", "import tf_keras as keras"), names)
+    model, x = names["Network"](), np.random.default_rng(0).normal(size=(3, 4)).astype("float32")
+    expected = model(x).numpy()
+    model.save(tmp_path / "network", save_format="tf")
+    if old:
+        without_metadata(tmp_path / "network")
+    (tmp_path / "own.py").write_text(OWN)
+    one_file(str(tmp_path / "network"), (), tmp_path)
+    parts = parts_of(tmp_path / "model.zip", "network", Budgets(), tmp_path)
+    with pytest.raises(ModelFileError, match="'Network' beside the model, and say that you trust"):
+        open_model_file(parts.model, name=parts.name)
+    file = open_model_file(parts.model, name=parts.name, trusted=True, code=[tmp_path / "own.py"])
+    np.testing.assert_allclose(file.model(x), expected, rtol=1e-6)
+    # Keras 2 opens no HDF5 file of such a model.
+    (tmp_path / "saved").mkdir()
+    downloads, _ = save_reinitialized(file, [], tmp_path / "saved", Budgets())
+    assert [each.file for each in downloads] == ["reinitialized.keras"]
 
 
 def test_a_saved_model_without_layers_is_a_sentence(saved, tmp_path):
