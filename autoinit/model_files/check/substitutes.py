@@ -18,13 +18,12 @@ import keras
 
 from autoinit.errors import SettingsError
 from autoinit.findings import Finding
-from autoinit.gaussian_sampling import GaussianSampling
 from autoinit.graph.paths import shortened
 from autoinit.model_files.check import vocabulary as names
 from autoinit.model_files.check.connections import Entry
 from autoinit.model_files.check.entry_kinds import name_of_function
 from autoinit.model_files.read.reading import FileRecord
-from autoinit.named_function import takes
+from autoinit.stand_ins import GaussianSampling, takes
 
 # What every layer takes, beside the arguments that its constructor names.
 _COMMON = {"name", "trainable", "dtype", "batch_input_shape"}

@@ -187,8 +187,8 @@ ANY = "any"
 # What this library itself leaves in models, by registered name: role, module and class.
 OWN = {
     "autoinit>CenteredUnitNorm": (CONSTRAINT, "autoinit.constraints", "CenteredUnitNorm"),
-    "autoinit>GaussianSampling": (LAYER, "autoinit.gaussian_sampling", "GaussianSampling"),
-    "autoinit>NamedFunction": (LAYER, "autoinit.named_function", "NamedFunction"),
+    "autoinit>GaussianSampling": (LAYER, "autoinit.stand_ins", "GaussianSampling"),
+    "autoinit>NamedFunction": (LAYER, "autoinit.stand_ins", "NamedFunction"),
     "autoinit>WeightedSum": (LAYER, "autoinit.weighted_sum", "WeightedSum"),
 }
 

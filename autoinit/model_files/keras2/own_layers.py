@@ -82,7 +82,7 @@ class SpectralNormalization(tf_keras.layers.SpectralNormalization):
 
 
 class GaussianSampling(tf_keras.layers.Layer):
-    """`autoinit.gaussian_sampling.GaussianSampling` for tf_keras."""
+    """`autoinit.stand_ins.GaussianSampling` for tf_keras."""
 
     def call(self, inputs: Any) -> Any:
         """`mean + exp(log_variance / 2) · z`, of the mean's shape."""

@@ -10,10 +10,10 @@ import tf_keras
 from keras import layers, ops
 
 from autoinit import AutoInit
-from autoinit.gaussian_sampling import GaussianSampling
 from autoinit.initializers.drawing import apply_plans
 from autoinit.model_files.check.substitutes import offer
 from autoinit.model_files.opening import open_model_file
+from autoinit.stand_ins import GaussianSampling
 from tests.autoinit.model_files.configurations import BOTH, Keras2, Keras3
 
 FOREIGN = {

@@ -9,7 +9,7 @@ from keras import layers, ops
 
 from autoinit.errors import ModelFileError
 from autoinit.model_files.opening import open_model_file
-from autoinit.named_function import FUNCTIONS, NamedFunction, takes
+from autoinit.stand_ins import FUNCTIONS, NamedFunction, takes
 from tests.autoinit.model_files.configurations import Keras2
 from tests.autoinit.model_files.networks import saved
 

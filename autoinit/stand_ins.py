@@ -1,4 +1,4 @@
-"""What a Lambda layer is that a file has by the name of its function alone."""
+"""Layers that stand in for what a file does not hold, where it is known what that computes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,35 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import keras
+
+
+@keras.saving.register_keras_serializable(package="autoinit")
+class GaussianSampling(keras.layers.Layer):
+    """A draw from N(mean, exp(log_variance)), of two tensors (Kingma & Welling 2014, eq. 10).
+
+    It stands in for a Lambda or a layer that is not run; of more inputs the first two count.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.seed_generator = keras.random.SeedGenerator()
+
+    def build(self, *_: Any) -> None:
+        """There is nothing to build."""
+        self.built = True
+
+    def call(self, inputs: Any) -> Any:
+        """`mean + exp(log_variance / 2) · z`, of the mean's shape."""
+        mean, log_variance = inputs[0], inputs[1]
+        noise = keras.random.normal(
+            keras.ops.shape(mean), dtype=mean.dtype, seed=self.seed_generator
+        )
+        return mean + keras.ops.exp(0.5 * log_variance) * noise
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The mean's."""
+        return tuple(input_shape[0])
+
 
 # Functions of one tensor that mean the same whoever writes them, with the arguments that they take
 # beside it. `normalize`, say, is many people's name for something else.
