@@ -57,8 +57,8 @@ def channels_by_weights(given: Shape, evidence: Mapping[str, Any]) -> int | None
     """How many channels the stored weights say that a layer returns; None where they do not.
 
     A matrix with as many rows as the layer reads channels makes as many as it has columns, if the
-    next layer has a matrix for these, or if there is no other weight that could say otherwise: the
-    scores of an attention are made of such matrices as well, and are no output.
+    next layer has a matrix for these, or if no other weight says otherwise: the scores of an
+    attention are made of such matrices as well, and are no output.
 
     Args:
         given: shape of the layer's input.
@@ -74,7 +74,11 @@ def channels_by_weights(given: Shape, evidence: Mapping[str, Any]) -> int | None
     taken = {shape[-2] for shape in following if math.prod(shape[:-1]) > 1}
     taken = taken or {shape[-1] for shape in following if shape}
     if not following:
-        return made.pop() if len(matrices) == len(made) == 1 and len(own) <= 2 else None
+        size = made.pop() if len(made) == 1 else None
+        others = [shape for shape in matrices if shape[-2] != given[-1]]
+        square = all(set(shape) == {size} for shape in others)  # from each class to the next, say
+        alone = len(matrices) - len(others) == 1 and (others or len(own) <= 2)
+        return size if square and alone else None
     sizes = taken & made
     if not sizes and any(given[-1] in shape for shape in following):
         return given[-1]  # nothing says that it changes them

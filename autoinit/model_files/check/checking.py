@@ -19,7 +19,7 @@ from autoinit.findings import Finding
 from autoinit.graph.paths import shortened
 from autoinit.model_files.budgets import Budgets
 from autoinit.model_files.check import vocabulary as names
-from autoinit.model_files.check.class_lookup import Address, ClassLookup
+from autoinit.model_files.check.class_lookup import Address, ClassLookup, home_of
 from autoinit.model_files.check.config_tree import (
     LayerEntry,
     Model,
@@ -479,7 +479,15 @@ class _Walk:
             raise self._bad(f"holds {quoted(shortened(text))}, which is no text", place)
 
     def _without_code(self, entry: Entry) -> ModelFileError:
-        kind = quoted(shortened(str(entry["class_name"])))
+        kind, home = quoted(shortened(str(entry["class_name"]))), home_of(entry)
+        if home:
+            return ModelFileError(
+                "no_graph",
+                f"Model {named(entry)} in {quoted(self.name)} is of a class of the package that "
+                f"has {home}: where that is installed, name it (--custom-objects {home}). If it is "
+                f"yours, put the file of Python that defines {kind} beside the model, and say that "
+                "you trust it (--trust).",
+            )
         return ModelFileError(
             "no_graph",
             f"Model {named(entry)} in {quoted(self.name)} is of a class of its own, whose "

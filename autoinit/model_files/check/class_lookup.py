@@ -15,6 +15,8 @@ from autoinit.model_files.read.hdf5 import quoted
 
 # Names that many give to a layer of their own, of which Keras 2 records nothing else.
 _COMMON_NAMES = ("Attention", "AdditiveAttention")
+# Modules of no package: those of Keras itself, and of whoever ran a program.
+_NOBODYS = ("", "builtins", "keras", "tensorflow", "tf_keras", "__main__")
 _DEFAULT_POLICY = "float32"
 _OPERATION_MODULES = ("keras.src.ops", "keras.ops", "keras.src.activations")
 
@@ -117,7 +119,9 @@ class ClassLookup:
             called = name_of_function(config) if isinstance(config, dict) else ""
             if kind == "Lambda" and called:
                 return f"it calls a function, {quoted(shortened(called))}, that is not in the file"
-            return denied or f"its class {quoted(str(kind))} is not part of Keras"
+            return (
+                denied or f"its class {quoted(str(kind))} is not part of Keras{_of_package(entry)}"
+            )
         arguments = config if isinstance(config, dict) else {}
         if address.custom:
             return ""
@@ -161,6 +165,20 @@ class ClassLookup:
         is_layer = kind in self.vocabulary.classes[names.LAYER]
         has_layers_arguments = isinstance(config, dict) and "trainable" in config
         return not (is_layer and has_layers_arguments) and kind in self.vocabulary.operations
+
+
+def home_of(entry: Entry) -> str:
+    """The public module of a package that a class comes from, as far as Keras 3 records it."""
+    parts = str(entry.get("module") or "").split(".")
+    if parts[0] in _NOBODYS or not all(map(str.isidentifier, parts)):
+        return ""
+    public = [part for part in parts[1:3] if part in ("layers", "models")]
+    return shortened(".".join([parts[0], *public[:1]]))
+
+
+def _of_package(entry: Entry) -> str:
+    home = home_of(entry)
+    return f", but of a package that may have it (--custom-objects {home})" if home else ""
 
 
 def _unlisted(verb: str, name: Any, listed: Collection[str]) -> str:

@@ -60,6 +60,8 @@ def by_path(graph, items):
         ((None, 8, 3), {"weights": {"own": [], "next": [[6, 2], [7, 2]]}}, (None, 8, 3)),
         ((None, 8, 3), {"weights": {"own": [], "next": [[8, 3]]}}, (None, 8, 3)),  # one per entry
         ((None, 8, 3), {"weights": {"own": [], "next": [[6], [6]]}}, (None, 8, 6)),
+        ((None, 8, 3), {"weights": {"own": [[3, 5], [5, 5], [5], [5]]}}, (None, 8, 5)),
+        ((None, 8, 3), {"weights": {"own": [[3, 5], [5, 1], [5]]}}, (None, 8, 3)),
         ((None, None), {"weights": {"own": [[3, 5]]}}, (None, None)),
         ((), {"size": 5}, (None, 5)),
     ],
