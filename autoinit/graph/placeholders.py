@@ -48,6 +48,8 @@ def inferred_shape(given: Shape, evidence: Mapping[str, Any]) -> Shape:
     flat = len(given) != 2 and len(known) == len(given) - 1 and math.prod(known) == size
     if rank == 2 or (rank is None and (flat or len(given) == 1)):
         return (given[0], size)
+    if size == 1 and rank == len(given) + 1 and axis == -1:
+        return (*given, 1)  # an axis that was added
     shape = list(given) if rank in (None, len(given)) else [given[0], *[None] * (rank - 1)]
     shape[axis] = size
     return tuple(shape)

@@ -115,7 +115,16 @@ def _of_statistics(call: Call, layer: Any, seed: int) -> NDArray[np.float32]:
     mean, variance = (
         np.asarray(as_array(each), np.float64) for each in (layer.mean, layer.variance)
     )
+    if not _fits(mean.shape, noise.shape):  # the layer reads another shape
+        variance, mean = variance.mean() + mean.var(), mean.mean()
     return (noise * np.sqrt(variance) + mean).astype(np.float32)
+
+
+def _fits(statistic: tuple[int, ...], data: tuple[int, ...]) -> bool:
+    try:
+        return np.broadcast_shapes(statistic, data) == data
+    except ValueError:
+        return False
 
 
 _FEWEST, _MOST, _ENTRIES = 8, 512, 4_000_000

@@ -28,6 +28,7 @@ from autoinit.model_files.read.json_text import parse
 _SAVED_MODEL = re.compile(r"(?:.*/)?saved_model\.pb")
 _CHECKPOINT = re.compile(r"variables/variables\.(index|data-\d{5}-of-\d{5})")
 _LAYER = re.compile(r"layer(_with_weights)?-\d+")
+_LOOKUPS = ("IntegerLookup", "StringLookup", "TextVectorization")
 _ATTRIBUTE = re.compile(r"[^.]+")
 # Types in which TensorFlow.js stores weights, and in which it packs them.
 _DTYPES = ("float32", "int32", "bool", "uint8", "uint16", "float16")
@@ -93,6 +94,14 @@ def from_saved_model(
             f"code, which is not run. {_WROTE_IT}",
         )
     config = {**root["model_config"]}
+    wordless = next((entry for entry in _entries(config) if _lacks_words(entry)), None)
+    if wordless is not None:
+        raise ModelFileError(
+            "weights_mismatch",
+            f"Layer {quoted(str(wordless['config'].get('name')))} ({wordless['class_name']}) has "
+            f"its words in the graph of the SavedModel {quoted(name)}, which is not loaded. "
+            f"{_WROTE_IT}",
+        )
     shape = _input_shape(root)
     if shape is not None:  # of a model of a class of its own
         config["build_config"] = {"input_shape": shape}
@@ -104,6 +113,11 @@ def from_saved_model(
     with refusing_damaged_archive(name):
         weights = _in_checkpoint(folder / "variables" / "variables", layers, name)
         return _written(folder / "saved_model.h5", config, root, weights)
+
+
+def _lacks_words(entry: Mapping[str, Any]) -> bool:
+    is_lookup = str(entry["class_name"]).rpartition(">")[2] in _LOOKUPS
+    return is_lookup and entry["config"].get("vocabulary") is None
 
 
 def _input_shape(root: Mapping[str, Any]) -> list[int | None] | None:
@@ -168,6 +182,9 @@ def _in_checkpoint(
     def children(node: int) -> dict[str, int]:
         return {child.local_name: child.node_id for child in nodes[node].children}
 
+    def is_variable(node: int) -> bool:
+        return any(stored.checkpoint_key in shapes for stored in nodes[node].attributes)
+
     def values(variables: Iterable[int]) -> Iterator[tuple[str, NDArray[Any]]]:
         nonlocal left
         for variable in variables:
@@ -189,6 +206,8 @@ def _in_checkpoint(
             children(own[name]) for name in ("trainable_variables", "variables") if name in own
         ]
         ordered = dict.fromkeys(each[key] for each in lists for key in sorted(each, key=int))
+        if not lists:  # a preprocessing layer's own, such as the mean that it was adapted to
+            ordered = dict.fromkeys(node for node in own.values() if is_variable(node))
         if ordered:
             yield layer, values(ordered)
 
@@ -291,13 +310,17 @@ def _by_layer(
 
 
 def _names_in(entry: Any) -> Iterator[str]:
+    return (str(each["config"]["name"]) for each in _entries(entry) if "name" in each["config"])
+
+
+def _entries(entry: Any) -> Iterator[dict[str, Any]]:
+    """Objects with arguments, wherever they stand."""
     waiting = [entry]
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict):
-            config = value.get("config")
-            if "class_name" in value and isinstance(config, dict) and "name" in config:
-                yield str(config["name"])
+            if "class_name" in value and isinstance(value.get("config"), dict):
+                yield value
             waiting += value.values()
         elif isinstance(value, list):
             waiting += value

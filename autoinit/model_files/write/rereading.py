@@ -88,7 +88,8 @@ def _weights(path: Path, of_keras2: bool, custom_objects: Mapping[str, Any]) -> 
         # third of the time is their making. Some layers read them, and some files lack values.
         with contextlib.suppress(Exception):
             return _declared(path, custom_objects)
-    return [as_array(weight) for weight in _loaded(path, of_keras2, custom_objects).weights]
+    weights = _loaded(path, of_keras2, custom_objects).weights
+    return [as_array(weight) for weight in weights if _is_array(weight)]
 
 
 def _declared(path: Path, custom_objects: Mapping[str, Any]) -> list[NDArray[Any]]:
@@ -131,7 +132,13 @@ def _in_keras2(file: ModelFile, plans: Sequence[KernelScale], kernels_only: bool
     for plan in plans:
         layer = others.get(id(plan.kernel.layer), plan.kernel.layer)
         new[id(own_variable(layer, plan.kernel))] = plan.kernel.variable
-    return [new.get(id(weight), weight) for weight in file.original.weights]
+    weights = filter(_is_array, file.original.weights)
+    return [new.get(id(weight), weight) for weight in weights]
+
+
+def _is_array(weight: Any) -> bool:
+    """Among the weights of Keras 2 are the vocabularies of lookup layers."""
+    return hasattr(weight, "shape")
 
 
 def _difference(found: Sequence[Any], expected: Sequence[Any], path: Path) -> str | None:

@@ -11,6 +11,7 @@ from keras import initializers, layers
 from app.analysis.comparison import compare
 from app.analysis.comparison.conditions import _not_self_averaging
 from app.analysis.comparison.figures import calls_of, gradients_of, phases_of
+from app.analysis.comparison.inputs import inputs_of
 from app.analysis.headline import series_summary
 from app.analysis.options import table
 from app.analysis.reporting import fisher_of, formats_of, jacobian_of, preview_of
@@ -289,6 +290,24 @@ def test_weights_that_came_broken_are_found_and_kernels_mended():
     assert table["head"]["autoinit"]["measured"]["finite_fraction"] == pytest.approx(0.8)
     assert table["head"]["default"]["measured"]["finite_fraction"] == 1.0
     assert np.isfinite(values(model.get_layer("head").kernel)).all()
+
+
+@pytest.mark.parametrize("between", [(4, 4, 1), (2, 8)])
+def test_statistics_of_another_shape_are_taken_together(between):
+    size = between[-1]
+    model = keras.Sequential(
+        [
+            keras.Input((4, 4)),
+            layers.Reshape(between),
+            layers.Normalization(mean=[33.0] * size, variance=[4.0] * size),
+            layers.Flatten(),
+            layers.Dense(2),
+        ]
+    )
+    found = inputs_of(read_model(model), Settings())
+    (data,) = found.data.values()
+    assert data.shape[1:] == (4, 4)
+    assert data.mean() == pytest.approx(33.0, abs=0.5)
 
 
 def test_statistics_of_the_file_are_used_in_inference():

@@ -40,6 +40,7 @@ def by_path(graph, items):
         ((None, 8, 3), {"size": 5, "rank": 2}, (None, 5)),
         ((None, 8, 3), {"size": 5, "rank": 4}, (None, None, None, 5)),
         ((None, 8), {"size": 5}, (None, 5)),
+        ((None, 8, 8), {"size": 1, "axis": -1, "rank": 4}, (None, 8, 8, 1)),
         ((None,), {"size": 5}, (None, 5)),
         # 144 = 6 · 6 · 4, read flattened; 7 is no multiple of 36.
         ((None, 6, 6, 9), {"size": 144, "rank": 2, "flattened": True}, (None, 6, 6, 4)),

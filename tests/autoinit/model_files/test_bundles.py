@@ -133,6 +133,32 @@ def test_a_saved_model_opens_without_its_graph(old, saved, tmp_path):
         assert np.array_equal(one, other)
 
 
+def unpacked(model, folder):
+    """The HDF5 file that a SavedModel of a model comes to."""
+    model.save(folder / "network", save_format="tf")
+    one_file(str(folder / "network"), (), folder)
+    return parts_of(folder / "model.zip", "network", Budgets(), folder)
+
+
+def test_a_saved_model_has_what_a_normalization_was_adapted_to(tmp_path):
+    layers = tf_keras.layers
+    random = np.random.default_rng(0)
+    normalization = layers.Normalization()
+    normalization.adapt(random.normal(3.0, 5.0, size=(50, 4)))
+    model = tf_keras.Sequential([tf_keras.Input((4,)), normalization, layers.Dense(2)])
+    parts, x = unpacked(model, tmp_path), random.normal(size=(3, 4)).astype("float32")
+    file = open_model_file(parts.model, name=parts.name)
+    np.testing.assert_allclose(file.model(x), model(x), rtol=1e-5)
+
+
+def test_words_in_the_graph_of_a_saved_model_are_a_sentence(tmp_path):
+    lookup = tf_keras.layers.StringLookup(output_mode="one_hot")
+    lookup.adapt(np.array(["a", "b"]))
+    model = tf_keras.Sequential([tf_keras.Input((1,), dtype="string"), lookup])
+    with pytest.raises(ModelFileError, match=r"\(StringLookup\) has its words in the graph"):
+        unpacked(model, tmp_path)
+
+
 OWN = """
 from tensorflow import keras
 

@@ -75,6 +75,20 @@ def test_an_archive_without_weights_has_those_that_are_drawn(whose, tmp_path):
     np.testing.assert_array_equal(taken.get_layer("head").kernel, file.model.layers[-1].kernel)
 
 
+def test_a_vocabulary_is_no_weight_that_could_be_compared(tmp_path):
+    words = tf_keras.layers.TextVectorization(20, output_sequence_length=4)
+    words.adapt(["the cat sat", "on the mat"])
+    chain = [tf_keras.layers.Embedding(20, 3), tf_keras.layers.Flatten(), tf_keras.layers.Dense(1)]
+    model = tf_keras.Sequential([tf_keras.Input((1,), dtype="string"), words, *chain])
+    file, folder = open_model_file(networks.saved(model, tmp_path / "model.keras")), tmp_path / "a"
+    folder.mkdir()
+    plans = AutoInit({"seed": 1}).plan(file.model).scales
+    apply_plans(plans, "truncated_normal", 1)
+    downloads, _ = save_reinitialized(file, plans, folder, Budgets())
+    assert read_again(downloads, folder, file.model, file, plans, {}) == (downloads, ())
+    assert downloads[0].file == "reinitialized.keras"
+
+
 def test_a_weight_that_is_not_the_measured_one(saved):
     file, plans, folder, downloads = saved
     kernel = file.model.layers[-1].kernel
