@@ -25,6 +25,7 @@ from autoinit.signals.signal import Signal
 # Sequences that a layer sees at once: a recurrent layer takes about as long for 256 as for 64.
 _BATCH = 256
 _SMALLEST_BATCH = 2
+_WITHOUT_STATES = (keras.layers.GRU, keras.layers.LSTM, keras.layers.SimpleRNN)
 _FEWEST = 8  # batches before their spread is believed
 _MOST_AT_ONCE = 2**21  # entries of a tensor that an operation is sampled with
 _MOST_BATCHES = 64
@@ -63,7 +64,8 @@ def sample_layer(
     """
     entries = sum(value.entries for value in (*call.inputs, *call.outputs))
     fitting = min(max(_MOST_AT_ONCE // max(entries, 1), _SMALLEST_BATCH), _BATCH)
-    fixed = call.inputs[0].shape[0]  # of a stateful layer
+    # Of a stateful layer; the copies of Keras's own have no states, and take any number.
+    fixed = None if type(call.layer) in _WITHOUT_STATES else call.inputs[0].shape[0]
     groups = math.gcd(groups, fixed) if fixed else min(groups, fitting // 2)
     size = fixed or fitting - fitting % groups
     generator = np.random.default_rng([context.seed, call.index])
