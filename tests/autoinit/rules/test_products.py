@@ -243,6 +243,24 @@ def test_multi_head_attention_is_planned_and_predicted(dropout, causal):
             assert outcome.signals[0].variance == pytest.approx(mean, rel=0.15), call.path
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.25])
+def test_attention_of_few_features_weighs_what_it_looks_for(dropout):
+    """Shares go with the values of the same tokens, whether some of them are dropped or not."""
+    data = keras.Input((60, 4))
+    model = keras.Model(data, layers.MultiHeadAttention(4, 32, dropout=dropout)(data, data))
+    graph = read_model(model)
+    result = plan(graph, input_signals(graph))
+    from autoinit.initializers.drawing import apply_plans
+
+    variances = []
+    for seed in range(12):
+        apply_plans(result.scales, "truncated_normal", seed)
+        probe = probe_model(graph, 64, seed)
+        variances.append([moments.variance for moments in probe.moments[-2:]])
+    found = [outcome.signals[0].variance for outcome in result.results[-2:]]
+    assert found == pytest.approx(np.mean(variances, 0), rel=0.35)
+
+
 @pytest.mark.parametrize("kind", [layers.Attention, layers.AdditiveAttention])
 def test_attention_without_projections_is_opened(kind):
     query, value = keras.Input((6, 16)), keras.Input((9, 16))

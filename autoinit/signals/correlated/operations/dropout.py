@@ -48,10 +48,15 @@ def dropout(
         second_moments = state.marginal.second_moments
         changed = marginals.with_log_variance(second_moments, log_variance)
         functions = np.sqrt(changed / second_moments)[:, None] * state.marginal.functions
+    pull = state.notes.pull
+    if pull is not None:
+        # Of attention: two shares of a position are kept or not, each by itself.
+        pull = pull[0], (kept * gain) ** 2 * pull[1], *pull[2:]
     channels = state.channels if otherwise == 0 and not (shared & {"samples", "channels"}) else None
     if channels is not None:
         known = dropped(channels, kept, gain, alike="positions" in shared)
-        result = replace(state, means=kept * gain * state.means, notes=state.notes.keep(*OF_BRANCH))
+        notes = state.notes.keep(*OF_BRANCH, pull=pull)
+        result = replace(state, means=kept * gain * state.means, notes=notes)
         result = replace(
             result,
             cov_positions=at_diagonal(cov_positions, variances),
@@ -67,5 +72,5 @@ def dropout(
         at_diagonal(cov_positions, variances),
         cov_samples,
         marginals.standardized(functions),
-        notes=state.notes.keep(*OF_BRANCH, cov_channels=across),
+        notes=state.notes.keep(*OF_BRANCH, cov_channels=across, pull=pull),
     )
