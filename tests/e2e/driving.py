@@ -36,6 +36,7 @@ WHOLE_HEIGHT = """Math.max(...['stMain', 'stSidebarContent'].map(
 
 def upload(page: Page, path: Path) -> None:
     """Chooses a model file, which is analysed at once."""
+    settle(page)  # what is about to go is there twice
     page.locator(".st-key-drop input[type=file]").set_input_files(path)
 
 

@@ -182,6 +182,7 @@ def test_axe_finds_nothing_while_work_goes_on_and_in_comparisons(expert: Page, s
     analyze(expert)
     await_result(expert)
     expert.get_by_role("button", name="Keep this run").click()
+    settle(expert)
     expert.get_by_text("Expert: every figure").click()
     settle(expert)
     choose_what_if(expert, "After each kernel", "Layer normalization")
