@@ -24,8 +24,8 @@ from autoinit.signals.signal import Array, Signal
 _LAST = frozenset({"Divide", "Multiply", "TrueDivide"})
 # Calls from a tensor to where it meets itself.
 _MOST_CALLS = 12
-# Entries of what is tried, of two samples.
-_MOST_ENTRIES = 2**22
+# Entries of what is tried, of two samples; and of which all are looked at, else some vectors.
+_MOST_ENTRIES, _MOST_SEEN = 2**25, 2**22
 _SCALES = 1e3, 1.0, 0.1, 1e-2, 1e-3, 1e-4
 # How near to one is one; in single precision, and in less.
 _NEAR, _NEAR_IN_HALF = 2e-3, 2e-2
@@ -113,7 +113,10 @@ def _region(call: Call, makers: Mapping[int, Call]) -> Region | None:
     output = call.outputs[0]
     alike = tensor.sample == output.sample and tensor.rows == output.rows == 1
     floats = tensor.dtype.startswith(("float", "bfloat"))
-    if not (alike and floats and tensor.channels > 1 and 2 * tensor.entries <= _MOST_ENTRIES):
+    largest = max(
+        value.entries for each in calls.values() for value in (*each.inputs, *each.outputs)
+    )
+    if not (alike and floats and tensor.channels > 1 and 2 * largest <= _MOST_ENTRIES):
         return None
     order = tuple(calls[index] for index in sorted(calls))
     constants = {value.index: value for each in order for value in each.inputs if value.constant}
@@ -131,11 +134,16 @@ def written_out(region: Region, known: Mapping[int, Any]) -> Normalization | Sof
     if any(value.index not in known for value in constants):
         return None
     near = _NEAR if tensor.dtype in ("float32", "float64") else _NEAR_IN_HALF
-    values = np.random.default_rng(0).standard_normal(tensor.sizes(2)) + 0.5
+    values: Any = np.random.default_rng(0).standard_normal(tensor.sizes(2), np.float32)
+    values += np.float32(0.5)
     try:
-        found = {scale: _run(region, known, scale * values) for scale in _SCALES}
+        found = {
+            scale: _seen(_run(region, known, np.float32(scale) * values), tensor)
+            for scale in _SCALES
+        }
     except Exception:  # a call raises what it likes, of what it cannot take
         return None
+    values = _seen(values, tensor)
     if not all(np.isfinite(each).all() for each in found.values()):
         return None
     if np.abs(found[1.0] - special.softmax(values, -1)).max() < near / tensor.channels:
@@ -150,6 +158,14 @@ def written_out(region: Region, known: Mapping[int, Any]) -> Normalization | Sof
     return None
 
 
+def _seen(values: Any, tensor: Value) -> Array:
+    """All of it, or so many of its vectors."""
+    if values.size > _MOST_SEEN:
+        step = math.ceil(values.size / _MOST_SEEN)
+        values = values.reshape(-1, tensor.channels)[::step]
+    return np.asarray(values, np.float64)
+
+
 @dataclass(frozen=True)
 class _Group:
     """Entries of two samples that have a mean in common, as vectors: (vectors, entries)."""
@@ -161,7 +177,7 @@ class _Group:
 def _groups(tensor: Value) -> list[_Group]:
     channels = tensor.channels
     found = [_Group(lambda x: x.reshape(-1, channels), positions=False)]
-    if tensor.entries > channels:
+    if tensor.entries > channels and 2 * tensor.entries <= _MOST_SEEN:
         found += [
             _Group(lambda x: np.moveaxis(x, -1, 1).reshape(2 * channels, -1), positions=True),
             _Group(lambda x: x.reshape(2, -1), positions=True),
@@ -202,7 +218,7 @@ def _fitted(
     return (scale, 0.0, added) if np.abs(shares - of_length).max() <= 5 * near else None
 
 
-def _run(region: Region, known: Mapping[int, Any], values: Array) -> Array:
+def _run(region: Region, known: Mapping[int, Any], values: Any) -> Any:
     """What the last call gives, in inference, for a tensor of two samples."""
     tensor, *constants = region.sources
     tensors: dict[int, Any] = {value.index: known[value.index] for value in constants}
@@ -211,4 +227,4 @@ def _run(region: Region, known: Mapping[int, Any], values: Array) -> Array:
         outputs = call.run([tensors[value.index] for value in call.inputs], False, 2)
         tensors |= {value.index: each for value, each in zip(call.outputs, outputs, strict=True)}
     output: Value = region.calls[-1].outputs[0]
-    return np.asarray(keras.ops.convert_to_numpy(tensors[output.index]), np.float64)
+    return np.asarray(keras.ops.convert_to_numpy(tensors[output.index]))

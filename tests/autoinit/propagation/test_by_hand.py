@@ -124,6 +124,14 @@ def test_others_are_none(way):
     assert found[-1] is None
 
 
+def test_of_long_sequences_some_vectors_tell():
+    inputs = keras.Input((1200, 2048))
+    normal = inputs * ops.rsqrt(ops.mean(ops.square(inputs), -1, keepdims=True) + 1e-5)
+    (region,) = tensors_met_again(read_model(keras.Model(inputs, normal))).values()
+    found = written_out(region, {})
+    assert (found.count, found.positions, found.epsilon) == (2048, False, pytest.approx(1e-5, 0.05))
+
+
 def test_softmax_is_told():
     keras.utils.set_random_seed(0)
     model = network(
