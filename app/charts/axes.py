@@ -218,6 +218,26 @@ def variance_ticks(low: float, high: float) -> dict[str, Any]:
     return {"tickvals": values, "ticktext": [number(value) for value in values]}
 
 
+def sparse_ticks(values: Sequence[float], most: int = 8) -> dict[str, Any]:
+    """Of a log axis with little room: Plotly writes all digits between two powers over each other.
+
+    Within a decade its own ticks are those of a linear axis, which do not.
+    """
+    if not values or max(values) < 10 * min(values):
+        return {}
+    low, high = math.log10(min(values)), math.log10(max(values))
+    for digits in ((1, 2, 5), (1,)):
+        shown = [
+            value
+            for exponent in range(math.floor(low), math.ceil(high) + 1)
+            for digit in digits
+            if low <= math.log10(value := float(f"{digit}e{exponent}")) <= high
+        ]
+        if len(shown) <= most:
+            return {"tickvals": shown, "ticktext": [number(value) for value in shown]}
+    return {"dtick": math.ceil((high - low) / most)}
+
+
 def symmetric_logarithms(values: Sequence[float | None]) -> list[float | None]:
     """A column of values on that axis, gaps kept."""
     return [None if value is None else symmetric_logarithm(value) for value in values]

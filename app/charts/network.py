@@ -29,7 +29,7 @@ _HEAD = f"""digraph network {{
         color="{NEUTRAL_COLOR}", margin="0.12,0.05"];
   edge [color="{NEUTRAL_COLOR}", arrowsize=0.6];
 """
-_LANE = 64  # pixels of a lane
+_LANE = 84  # pixels of a lane
 _SHORT = 16
 _MOST_AROUND = 11
 
@@ -133,9 +133,9 @@ def neighborhood_chart(result: Result, chosen: int, series: str) -> go.Figure:
     hidden = {"visible": False, "fixedrange": True}
     figure.update_layout(
         LAYOUT,
-        height=110 + _LANE * lanes,
+        height=130 + _LANE * lanes,
         showlegend=False,
-        xaxis=hidden | {"range": [-0.7, columns - 0.3]},
+        xaxis=hidden | {"range": [-0.9, columns - 0.1]},
         yaxis=hidden | {"range": [lanes - 0.3, -0.7]},
     )
     return figure
@@ -179,16 +179,19 @@ def _calls_around(
                 "width": [4 if call.index == chosen else 1 for call in calls],
             },
             "colorbar": {
-                "title": {"text": f"variance,<br>{series_name(series)}"},
+                "title": {"text": f"variance, {series_name(series)}", "side": "top"},
                 "tickvals": [-reach, 0, reach],
                 "ticktext": [number(10.0**-reach), "1", number(10.0**reach)],
                 "thickness": 10,
+                # Below: beside the calls it would take a third of a phone's width.
+                "orientation": "h",
+                "len": 0.6,
+                "y": 0,
+                "yanchor": "top",
             },
         },
-        text=[html_text(_ending(call.path), _SHORT) for call in calls],
-        textposition=[
-            "top center" if places[call.index][0] % 2 else "bottom center" for call in calls
-        ],
+        text=[_name_around(call.path, places[call.index][0]) for call in calls],
+        textposition=[_side(places[call.index][0]) + " center" for call in calls],
         textfont={"size": 10},
         customdata=[
             [
@@ -201,6 +204,18 @@ def _calls_around(
         hovertemplate="<b>%{customdata[0]}</b><br>%{customdata[1]}<br>variance %{customdata[2]}"
         "<extra></extra>",
     )
+
+
+def _side(column: int) -> str:
+    return "top" if column % 2 else "bottom"
+
+
+def _name_around(path: str, column: int) -> str:
+    """The name, nearer and farther by turns: on a phone a column is a quarter of its width."""
+    name = html_text(_ending(path), _SHORT)
+    if column % 4 < 2:
+        return name
+    return f"{name}<br> " if _side(column) == "top" else f" <br>{name}"
 
 
 def _ending(path: str) -> str:

@@ -9,6 +9,7 @@ from itertools import cycle
 import plotly.graph_objects as go
 
 from app.analysis.runs.record import FIGURES, Run
+from app.charts.axes import above_zero, sparse_ticks
 from app.charts.theme import ACTIVE_COLOR, GRID_COLOR, LAYOUT, WARNING_COLOR, WEIGHTED_COLOR
 from app.text.escaping import html_text
 from app.text.formatting import number, power_of_ten
@@ -157,12 +158,13 @@ def loss_chart(runs: dict[str, Run]) -> go.Figure:
                 hovertemplate="step %{x:,}: loss %{y:.3g}<extra>%{fullData.name}</extra>",
             )
         )
-    _plain(chart, "step", "loss", True)
+    _plain(chart, "step", "loss", True, most=4)
     chart.update_layout(height=SMALL, showlegend=len(runs) > 1)
     return chart
 
 
-def _plain(chart: go.Figure, across: str, up: str, logarithmic: bool) -> None:
+def _plain(chart: go.Figure, across: str, up: str, logarithmic: bool, most: int = 8) -> None:
+    drawn = [y for trace in chart.data for y in trace.y if above_zero(y)] if logarithmic else []
     chart.update_layout(
         LAYOUT,
         xaxis={"title": across, "gridcolor": GRID_COLOR, "zeroline": False},
@@ -173,5 +175,6 @@ def _plain(chart: go.Figure, across: str, up: str, logarithmic: bool) -> None:
             "automargin": True,
             "type": "log" if logarithmic else "linear",
             "exponentformat": "power",
+            **sparse_ticks(drawn, most),
         },
     )

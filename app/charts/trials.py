@@ -12,6 +12,7 @@ from plotly.colors import sample_colorscale
 from app.analysis.trials.answer import cell_text
 from app.analysis.trials.result import Training, TrialResult
 from app.analysis.trials.settings import WORDS
+from app.charts.axes import sparse_ticks
 from app.charts.theme import COLORS, DASHES, GRID_COLOR, LAYOUT, NEUTRAL_COLOR, OTHER_COLOR
 from app.text.escaping import html_text
 
@@ -152,7 +153,7 @@ def _loss_axis(trial: TrialResult) -> dict[str, Any]:
     if not first or min(drawn) <= 0:
         return {"type": "linear" if first else "log"}
     sight = min(drawn) * 0.8, max(median(first) * 2, min(drawn) * 2)
-    return {"type": "log", "range": list(map(math.log10, sight))}
+    return {"type": "log", "range": list(map(math.log10, sight)), **sparse_ticks(sight)}
 
 
 def _share(trial: TrialResult, cell: Training) -> float:

@@ -14,7 +14,7 @@ from app.analysis.runs.record import FIGURES, SNAPSHOTS, Run, read_run, runs_in
 from app.charts.runs import heat_map, loss_chart, profile_chart
 from app.dashboard.visitors import GONE_ON
 from app.text.escaping import markdown_text, plain_text
-from app.text.formatting import number, plural
+from app.text.formatting import duration, number, plural
 
 VARIABLE = "AUTOINIT_RUNS"
 RUN = "run"  # of the address: names of trainings
@@ -150,7 +150,9 @@ def show_head(name: str, run: Run, growing: bool) -> None:
     rate = "" if head.rate is None else f", learning rate {head.rate:g}"
     cost = ""
     if latest.cost and latest.seconds:
-        cost = f", {latest.cost / latest.seconds:.1%} of the time"
+        # No share: measurements before the first step are in the one and not in the other.
+        took, since = duration(latest.cost), duration(latest.seconds)
+        cost = f", which took {took}; {since} since the first step"
     st.caption(
         f"{markdown_text(head.name, 80)}, {markdown_text(head.optimizer, 40)}{rate}; "
         f"step {latest.step:,}, loss {number(latest.loss)}; {state}. Measured "

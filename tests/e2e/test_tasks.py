@@ -83,6 +83,12 @@ def test_is_my_model_all_right_and_where_is_it_wrong(task, vanishing):
         assert task.locator(part).first.evaluate(BOTTOM) <= 900
     assert clicks(task) == 0
     photograph(task, "answer")
+    # Nothing moves when the page is seen again.
+    heading = task.get_by_role("heading", name="vanishing.keras")
+    before = heading.evaluate(BOTTOM)
+    task.reload()
+    await_answer(task)
+    assert heading.evaluate(BOTTOM) == before
     # What is wrong, and where?
     expect(task.locator(".answer")).to_contain_text(re.compile("d[0-9]"))
     task.locator(".st-key-remedy").get_by_role("button", name=re.compile("Show ")).click()

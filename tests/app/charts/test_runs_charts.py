@@ -5,6 +5,7 @@ import math
 import pytest
 
 from app.analysis.runs.record import FIGURES, Head, Layer, Run, Snapshot
+from app.charts.axes import sparse_ticks
 from app.charts.runs import heat_map, loss_chart, profile_chart
 
 
@@ -58,3 +59,20 @@ def test_the_loss_has_its_steps():
     (drawn,) = loss_chart({"one": TRAINING}).data
     assert (drawn.x, drawn.y) == ((2, 4), (2.0, 0.5))
     assert all(map(math.isfinite, drawn.y))
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ([0.56, 0.68], None),
+        ([0.035, 1.0], ["0.05", "0.1", "0.2", "0.5", "1"]),
+        ([2e-4, 0.3, 30.0], ["0.001", "0.01", "0.1", "1", "10"]),
+    ],
+)
+def test_ticks_of_a_low_axis_do_not_lie_over_each_other(values, shown):
+    assert sparse_ticks(values).get("ticktext") == shown
+
+
+def test_across_many_decades_ticks_are_whole_powers():
+    assert sparse_ticks([1e-30, 1.0], most=4) == {"dtick": 8}
+    assert sparse_ticks([]) == {}
