@@ -53,7 +53,7 @@ def chain(
         layers.append(keras.layers.Dense(64, name=f"dense{n}", **options))
         layers.append(keras.layers.Activation(activation, name=f"act{n}"))
     out = keras.layers.Dense(10, last, name="classes")
-    model = keras.Sequential([keras.Input((64,)), *layers, out])
+    model = keras.Sequential([keras.Input((64,), name="input"), *layers, out])
     model.compile("sgd", "categorical_crossentropy")
     return model
 
