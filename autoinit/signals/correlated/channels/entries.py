@@ -118,23 +118,16 @@ def spread(
         deviations: of the positions, relative to the whole, (positions,).
     """
     places = math.prod(sizes)
-    at = np.indices(sizes).reshape(len(sizes), -1)
-    apart = at[:, None, :] - at[:, :, None] + (np.array(sizes) - 1)[:, None, None]
-
-    def of_all(known: Array) -> Array:
-        pairs = _precise(extended(known, spatial), places * channels.count)[tuple(apart)]
-        return np.asarray(pairs.transpose(0, 2, 1, 3).reshape((places * channels.count,) * 2))
-
     scales = np.repeat(deviations, channels.count)
     every = (means[:, None] + channels.means).ravel()
-    covariances = of_all(channels.covariances)
+    covariances = between_all(channels.covariances, sizes, spatial)
     covariances *= scales[:, None].astype(covariances.dtype)
     covariances *= scales.astype(covariances.dtype)
     found = Channels(every, covariances)
     if channels.functions is not None:
         shapes = channels.functions - channels.means[:, None]
         rows = every[:, None] + scales[:, None] * np.tile(shapes, (places, 1))
-        latent = of_all(channels.latent_correlations())
+        latent = between_all(channels.latent_correlations(), sizes, spatial)
         third = channels.third
         found = replace(
             found,
@@ -143,6 +136,23 @@ def spread(
             third=None if third is None else scales**3 * np.tile(third, places),
         )
     return Entries(found, tuple(sizes))
+
+
+def between_all(known: Array, sizes: Sequence[int], spatial: Array) -> Array:
+    """Covariances of all entries of a map, from those of its channels by displacement.
+
+    Args:
+        known: of channels, as `Channels.covariances`.
+        sizes, spatial: as `spread` takes them.
+
+    Returns:
+        (entries, entries), the positions in a row with the channels of each.
+    """
+    size = math.prod(sizes) * known.shape[-1]
+    at = np.indices(sizes).reshape(len(sizes), -1)
+    apart = at[:, None, :] - at[:, :, None] + (np.array(sizes) - 1)[:, None, None]
+    pairs = _precise(extended(known, spatial), size)[tuple(apart)]
+    return np.asarray(pairs.transpose(0, 2, 1, 3).reshape(size, size))
 
 
 def _precise(values: Array, count: int) -> Array:

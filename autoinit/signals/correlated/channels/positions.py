@@ -7,7 +7,6 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -20,9 +19,9 @@ from autoinit.signals.correlated.channels.channels import (
     Entries,
     central,
     correlations,
-    extended,
     of_rows,
 )
+from autoinit.signals.correlated.channels.entries import between_all
 from autoinit.signals.correlated.channels.paths import Step
 from autoinit.signals.correlated.channels.skewness import bend_of
 from autoinit.signals.correlated.marginals import GRID, WEIGHTS
@@ -49,21 +48,13 @@ def flattened(
         means: of the positions, less their mean, (positions,).
         deviations: of the positions, relative to the whole, (positions,).
     """
-    places = math.prod(sizes)
-    at = np.indices(sizes).reshape(len(sizes), -1)
-    apart = at[:, None, :] - at[:, :, None] + (np.array(sizes) - 1)[:, None, None]
-    scales = np.multiply.outer(deviations, deviations)[..., None, None]
-
-    def of_all(known: Array, scales: Any = 1.0) -> Array:
-        pairs = extended(known, spatial)[tuple(apart)] * scales
-        return np.asarray(pairs.transpose(0, 2, 1, 3).reshape((places * channels.count,) * 2))
-
-    whole = of_all(channels.covariances, scales)
+    scales = np.repeat(deviations, channels.count)
+    whole = between_all(channels.covariances, sizes, spatial) * np.multiply.outer(scales, scales)
     found = Channels((means[:, None] + channels.means).ravel(), whole)
     if channels.functions is None or found.count > _MOST_BENT:
         return found
     bend = bend_of(None, channels)
-    latent = of_all(channels.latent_correlations())
+    latent = between_all(channels.latent_correlations(), sizes, spatial)
     orders = np.multiply.outer(deviations, bend.orders).reshape(found.count, -1)
     own = np.multiply.outer(deviations**3, bend.own).ravel()
     return replace(found, bend=Bend(orders, own, np.zeros(found.count), latent))
